@@ -1,0 +1,313 @@
+//! `nats-matrix check`: walks the way of a report and says of each step whether it works, or what
+//! to do. It changes nothing: no consumer is made, no room joined, no session kept.
+
+use std::{fmt::Display, process::ExitCode};
+
+use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
+use futures_util::StreamExt;
+use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+
+use super::{ConfigFile, block_on};
+use crate::{
+    config::{Config, Route},
+    failure::{Failure, chain},
+    matrix::{self, Account, LoginError, MatrixError},
+    nats::Nats,
+    room::{Room, Standing, is_ours},
+    source::consumer::{self, Problem},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Check the configuration alone: no network, no secrets.
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) fn main(options: &Options) -> ExitCode {
+    let mut findings = Findings::default();
+    let file = options.config.config.display();
+    let config = match Config::load(&options.config.config) {
+        Ok(config) => config,
+        Err(failure) => {
+            findings.fail("config", failure);
+            return findings.end();
+        }
+    };
+    let count = config.routes.len();
+    findings.ok("config", format!("{file}: {count} route{}", if count == 1 { "" } else { "s" }));
+    if !options.offline {
+        if let Err(failure) = block_on(online(config, &mut findings)) {
+            findings.fail("check", failure);
+        }
+    }
+    findings.end()
+}
+
+async fn online(config: Config, findings: &mut Findings) {
+    if let Some(nats) = nats(&config, findings).await {
+        for route in &config.routes {
+            stream(&nats, route, findings).await;
+        }
+    }
+    let Some(account) = account(&config, findings).await else { return };
+    let account = std::sync::Arc::new(account);
+    for route in &config.routes {
+        room(&account, route, findings).await;
+    }
+    if let Ok(account) = std::sync::Arc::try_unwrap(account) {
+        account.log_out().await;
+    }
+}
+
+async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
+    match Nats::connect(&config.nats).await {
+        Ok(nats) => {
+            let info = nats.client.server_info();
+            findings.ok(
+                "nats",
+                format!("connected to nats-server {} at {}:{}", info.version, info.host, info.port),
+            );
+            Some(nats)
+        }
+        Err(failure) => {
+            findings.fail("nats", failure);
+            None
+        }
+    }
+}
+
+async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let stream = match consumer::stream(nats, route).await {
+        Ok(stream) => stream,
+        Err(problem) => return findings.fail("stream", problem.into_failure().of(route)),
+    };
+    let info = stream.cached_info();
+    let taken = info.config.subjects.join(", ");
+    findings.ok(
+        "stream",
+        of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
+    );
+    let unmatched = consumer::unmatched(route, &info.config);
+    for line in &unmatched {
+        findings.fail("subjects", Failure::Config(of(line.clone())));
+    }
+    if unmatched.is_empty() {
+        subjects(&stream, route, findings).await;
+    }
+    durable(&stream, route, findings).await;
+}
+
+/// What the stream really holds of what the route asks for.
+async fn subjects(stream: &Stream, route: &Route, findings: &mut Findings) {
+    for filter in &route.subjects {
+        let held = match stream.info_with_subjects(filter.as_str()).await {
+            Ok(held) => held,
+            Err(error) => {
+                let error = format!(
+                    "no answer about the subjects of stream {}: {}",
+                    route.stream,
+                    chain(&error)
+                );
+                findings.fail("subjects", Failure::Unavailable(error).of(route));
+                continue;
+            }
+        };
+        let mut held: Vec<(String, usize)> =
+            held.filter_map(async |item| item.ok()).collect().await;
+        held.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
+        let messages: usize = held.iter().map(|(_, count)| count).sum();
+        let examples: Vec<String> =
+            held.iter().take(3).map(|(subject, count)| format!("{subject} ({count})")).collect();
+        findings.ok(
+            "subjects",
+            match examples.len() {
+                0 => format!("route {}: \"{filter}\" can match, nothing is stored yet", route.name),
+                shown => format!(
+                    "route {}: \"{filter}\" matches {messages} messages on {} subjects: {}{}",
+                    route.name,
+                    held.len(),
+                    examples.join(", "),
+                    if held.len() > shown { ", ..." } else { "" }
+                ),
+            },
+        );
+    }
+}
+
+async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
+    let name = route.name.as_str();
+    let info = match stream.consumer_info(name).await {
+        Ok(info) => info,
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
+            return findings
+                .ok("consumer", format!("route {name}: will be made at the first start"));
+        }
+        Err(error) => {
+            return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
+        }
+    };
+    let present = match consumer::usable(route, &info) {
+        Ok(present) => present,
+        Err(failure) => return findings.fail("consumer", failure),
+    };
+    let changes = consumer::differences(&present, &consumer::wanted(route, present.clone()));
+    let waiting = info.num_pending + info.num_ack_pending as u64;
+    let changes = if changes.is_empty() {
+        String::new()
+    } else {
+        format!("; the next start changes {}", changes.join(", "))
+    };
+    findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
+}
+
+async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
+    let homeserver = &config.matrix.homeserver;
+    let of = |error: MatrixError| Failure::Unavailable(format!("{homeserver}: {error}"));
+    match matrix::versions(&config.matrix).await {
+        Ok(versions) => {
+            let newest = versions.last().map_or("no version", String::as_str);
+            findings.ok("homeserver", format!("{homeserver} speaks Matrix up to {newest}"));
+        }
+        Err(error) => {
+            findings.fail("homeserver", error.into_failure(of));
+            return None;
+        }
+    }
+    match Account::open_briefly(config.matrix.clone()).await {
+        Ok(account) => {
+            findings.ok("login", format!("as {}", account.user));
+            Some(account)
+        }
+        Err(error) => {
+            findings.fail("login", error.into_failure(of));
+            None
+        }
+    }
+}
+
+async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut Findings) {
+    let (name, target, user) = (&route.name, &route.room, &account.user);
+    let unavailable =
+        |error: MatrixError| Failure::Unavailable(format!("room {target}: {error}")).of(route);
+    let id = match resolve(account, route).await {
+        Ok(Some(id)) => id,
+        Ok(None) if is_ours(account, target) => {
+            return findings.ok(
+                "room",
+                format!("route {name}: {target} is free, and will be made at the first start"),
+            );
+        }
+        Ok(None) => {
+            let what = format!("there is no room {target}: correct `room` of the route");
+            return findings.fail("room", Failure::Config(what).of(route));
+        }
+        Err(error) => return findings.fail("room", unavailable(error)),
+    };
+    let room = Room::new(std::sync::Arc::clone(account), id);
+    match room.standing().await {
+        Ok(Standing::NotJoined) => {
+            let what = format!(
+                "{user} is not in room {target} yet: start the bridge, which joins if it is invited or the room is public; \
+                 else invite {user}"
+            );
+            findings.note("room", format!("route {name}: {what}"));
+        }
+        Ok(Standing::NoPower { have, need }) => {
+            let what = format!(
+                "{user} has power level {have} in room {target}, but needs {need} to post: raise it in the room's settings"
+            );
+            findings.fail("power", Failure::Config(what).of(route));
+        }
+        Ok(Standing::MayPost) => match room.is_encrypted().await {
+            Ok(false) => {
+                findings.ok("room", format!("route {name}: {user} may post into {target}"))
+            }
+            Ok(true) => {
+                let what = format!(
+                    "room {target} is encrypted, and the bridge posts without encryption: make a room without it"
+                );
+                findings.fail("room", Failure::Config(what).of(route));
+            }
+            Err(error) => findings.fail("room", unavailable(error)),
+        },
+        Err(error) => findings.fail("room", unavailable(error)),
+    }
+}
+
+async fn resolve(account: &Account, route: &Route) -> Result<Option<OwnedRoomId>, MatrixError> {
+    if let Ok(id) = <&RoomId>::try_from(&*route.room) {
+        return Ok(Some(id.to_owned()));
+    }
+    let alias = <&RoomAliasId>::try_from(&*route.room).expect("either an id or an alias");
+    let request = get_alias::v3::Request::new(alias.to_owned());
+    match account.request(|client| client.send(request)).await {
+        Ok(room) => Ok(Some(room.room_id)),
+        Err(MatrixError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Failure {
+    fn of(self, route: &Route) -> Self {
+        let of = |text: String| format!("route {}: {text}", route.name);
+        match self {
+            Self::Config(text) => Self::Config(of(text)),
+            Self::Unavailable(text) => Self::Unavailable(of(text)),
+            Self::Refused(text) => Self::Refused(of(text)),
+            Self::Bug(text) => Self::Bug(of(text)),
+        }
+    }
+}
+
+impl Problem {
+    /// What may pass for a service that waits is what a person must look at now.
+    fn into_failure(self) -> Failure {
+        match self {
+            Self::Passing(reason) => Failure::Unavailable(reason),
+            Self::Final(failure) => failure,
+        }
+    }
+}
+
+impl LoginError {
+    fn into_failure(self, passing: impl FnOnce(MatrixError) -> Failure) -> Failure {
+        match self {
+            Self::Passing(error) => passing(error),
+            Self::Final(failure) => failure,
+        }
+    }
+}
+
+/// Prints the findings as they come, and remembers the first failure for the exit code.
+#[derive(Default)]
+struct Findings {
+    failure: Option<Failure>,
+}
+
+impl Findings {
+    fn ok(&mut self, step: &str, text: impl Display) {
+        Self::line("ok", step, text);
+    }
+
+    fn note(&mut self, step: &str, text: impl Display) {
+        Self::line("note", step, text);
+    }
+
+    fn fail(&mut self, step: &str, failure: Failure) {
+        Self::line("FAIL", step, &failure);
+        self.failure.get_or_insert(failure);
+    }
+
+    #[expect(clippy::print_stdout, reason = "the findings are what was asked for")]
+    fn line(mark: &str, step: &str, text: impl Display) {
+        println!("{mark:<5} {step:<11} {text}");
+    }
+
+    fn end(self) -> ExitCode {
+        self.failure.as_ref().map_or(ExitCode::SUCCESS, ExitCode::from)
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: one file per subcommand.
+
+mod check;
+mod preview;
+mod run;
+mod schema;
+
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::{EnvFilter, fmt::time::UtcTime};
+
+use crate::failure::Failure;
+
+/// Reports and alerts from NATS JetStream into Matrix rooms.
+#[derive(Debug, Parser)]
+#[command(name = "nats-matrix", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Relay messages until told to stop.
+    Run(ConfigFile),
+    /// Check configuration, servers, subjects, login and rooms; say what is wrong and what to do.
+    Check(check::Options),
+    /// Show what a room would show for the payload on standard input.
+    Preview(preview::Options),
+    /// Print the JSON Schema of a report or an alert.
+    Schema(schema::Options),
+}
+
+/// Where the configuration is.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "NATS_MATRIX_CONFIG",
+        default_value = "/etc/nats-matrix/config.toml"
+    )]
+    config: PathBuf,
+}
+
+/// Runs the program with the process's own arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors, and go to standard output.
+            let code = if error.use_stderr() { Failure::Config(String::new()).code() } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    log_to_stderr();
+    let result = match cli.command {
+        Command::Run(options) => run::main(&options),
+        Command::Check(options) => return check::main(&options),
+        Command::Preview(options) => preview::main(&options),
+        Command::Schema(options) => schema::main(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            say_error(&failure);
+            ExitCode::from(&failure)
+        }
+    }
+}
+
+/// The one line for the person who must act.
+#[expect(clippy::print_stderr, reason = "this is the program's last word, not a log record")]
+fn say_error(failure: &Failure) {
+    eprintln!("nats-matrix: {failure}");
+}
+
+/// One thread for everything: the work is waiting, and more threads only cost memory.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Bug(format!("no async runtime: {error}")))?;
+    Ok(runtime.block_on(work))
+}
+
+/// Our own records from `info` on, of the libraries only what is wrong; `NATS_MATRIX_LOG` says
+/// otherwise, in the syntax of tracing's `EnvFilter`.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("NATS_MATRIX_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("error,nats_matrix=info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // The journal stamps each line itself.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init();
+    } else {
+        log.with_timer(UtcTime::rfc_3339()).init();
+    }
+}

@@ -1,0 +1,59 @@
+//! `nats-matrix schema`
+
+use clap::ValueEnum;
+use schemars::{Schema, schema_for};
+
+use crate::{
+    failure::Failure,
+    payload::{Alert, Report},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// Which one.
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Report,
+    Alert,
+}
+
+impl Kind {
+    fn schema(self) -> Schema {
+        match self {
+            Self::Report => schema_for!(Report),
+            Self::Alert => schema_for!(Alert),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the schema is what was asked for")]
+pub(super) fn main(options: &Options) -> Result<(), Failure> {
+    println!("{}", text(options.kind));
+    Ok(())
+}
+
+fn text(kind: Kind) -> String {
+    serde_json::to_string_pretty(&kind.schema()).expect("a schema is valid JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Publishers in other languages take the schemas from the repository.
+    #[test]
+    fn the_committed_schemas_are_current() {
+        for (kind, name) in [(Kind::Report, "report"), (Kind::Alert, "alert")] {
+            let path = format!("{}/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));
+            let committed = std::fs::read_to_string(&path).unwrap();
+            assert_eq!(
+                committed.trim_end(),
+                text(kind),
+                "make it anew: nats-matrix schema {name} > {path}"
+            );
+        }
+    }
+}

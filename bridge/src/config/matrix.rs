@@ -1,0 +1,105 @@
+//! `[matrix]`: the homeserver and the bridge's account on it.
+
+use std::path::PathBuf;
+
+use matrix_sdk::ruma::{ServerName, UserId};
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::{Files, Secret, Wrong, default_state_dir};
+
+/// How to reach the homeserver, and as whom.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// The URL of the client API, like `http://127.0.0.1:6167`.
+    pub homeserver: Url,
+    /// Trust certificates that this private CA (PEM) signed, besides the system's CAs.
+    pub ca_file: Option<PathBuf>,
+    /// The account.
+    pub login: Login,
+    /// Where the session is kept, so that the device stays the same over restarts.
+    pub state_dir: PathBuf,
+}
+
+/// The bridge's account.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// User and password; the bridge logs in once and keeps the device.
+    Password {
+        /// `bridge` or `@bridge:chat.example.com`.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A device that somebody made for us.
+    AccessToken(Secret),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    homeserver: String,
+    ca_file: Option<PathBuf>,
+    user: Option<String>,
+    password: Option<SecretString>,
+    password_file: Option<PathBuf>,
+    access_token: Option<SecretString>,
+    access_token_file: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+impl Written {
+    pub(super) fn check(self, files: &Files) -> Result<Matrix, Wrong> {
+        Ok(Matrix {
+            homeserver: homeserver(&self.homeserver)?,
+            ca_file: self.ca_file.as_deref().map(|name| files.find(name)),
+            state_dir: self.state_dir.clone().unwrap_or_else(default_state_dir),
+            login: self.login(files)?,
+        })
+    }
+
+    fn login(self, files: &Files) -> Result<Login, Wrong> {
+        let password = Secret::of("matrix.password", self.password, self.password_file, files)?;
+        let token =
+            Secret::of("matrix.access_token", self.access_token, self.access_token_file, files)?;
+        if let Some(user) = self.user.as_deref().filter(|user| user.starts_with('@')) {
+            UserId::parse(user).map_err(|error| {
+                Wrong::new("matrix.user", format!("\"{user}\" is not a user id: {error}"))
+            })?;
+        }
+        match (self.user, password, token) {
+            (Some(user), Some(password), None) => Ok(Login::Password { user, password }),
+            (None, None, Some(token)) => Ok(Login::AccessToken(token)),
+            (_, Some(_), Some(_)) => Err(Wrong::new(
+                "matrix",
+                "give either user with password(_file), or access_token(_file), not both",
+            )),
+            (Some(_), None, Some(_)) => {
+                Err(Wrong::new("matrix.user", "is known from the access token; leave it out"))
+            }
+            (Some(_), None, None) => {
+                Err(Wrong::new("matrix.user", "needs password or password_file too"))
+            }
+            (None, Some(_), None) => Err(Wrong::new("matrix.password", "needs user too")),
+            (None, None, None) => Err(Wrong::new(
+                "matrix",
+                "missing user with password_file (or password), or access_token_file",
+            )),
+        }
+    }
+}
+
+fn homeserver(text: &str) -> Result<Url, Wrong> {
+    let wrong = |what: String| Wrong::new("matrix.homeserver", what);
+    // A bare server name is a likely slip, and Url takes "host:port" for a scheme.
+    if !text.contains("://") && ServerName::parse(text).is_ok() {
+        return Err(wrong(format!("\"{text}\" lacks http:// or https://")));
+    }
+    let url: Url =
+        text.parse().map_err(|error| wrong(format!("\"{text}\" is not a URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(wrong(format!("\"{text}\" is not an http or https URL")));
+    }
+    Ok(url)
+}

@@ -1,0 +1,118 @@
+//! The configuration: a TOML file, then the environment over it, parsed once into types that cannot
+//! hold a wrong state.
+//!
+//! Environment variables are named `NATS_MATRIX__SECTION__KEY`, as in
+//! `NATS_MATRIX__MATRIX__USER=bridge`, and win over the file. A list is written with commas. Routes
+//! can only be given in the file.
+
+mod explain;
+mod matrix;
+mod nats;
+mod route;
+mod secret;
+
+use std::path::{Path, PathBuf};
+
+use ::config::{Environment, File, FileFormat};
+use serde::Deserialize;
+
+pub(crate) use self::secret::readable;
+pub use self::{
+    matrix::{Login, Matrix},
+    nats::{Auth, ClientCertificate, Nats},
+    route::{RoomTarget, Route, RouteName, Start},
+    secret::{Files, Secret},
+};
+use crate::failure::Failure;
+
+/// Everything the bridge is told, checked as far as is possible without a network.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// How to reach the homeserver and as whom.
+    pub matrix: Matrix,
+    /// What goes where; at least one.
+    pub routes: Vec<Route>,
+}
+
+/// The configuration as it is written, before it is checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    nats: nats::Written,
+    matrix: matrix::Written,
+    #[serde(default)]
+    routes: Vec<route::Written>,
+}
+
+impl Config {
+    /// Reads `file`, lays the process environment over it and checks the result.
+    ///
+    /// Files that the configuration names are not opened: that is for [`Secret::read`].
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
+    pub fn load(file: &Path) -> Result<Self, Failure> {
+        Self::load_with(file, std::env::vars().collect())
+    }
+
+    /// [`Config::load`] with a given environment.
+    pub fn load_with(
+        file: &Path,
+        environment: std::collections::HashMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
+        let variables = Environment::with_prefix("NATS_MATRIX")
+            .prefix_separator("__")
+            .separator("__")
+            .try_parsing(true)
+            .list_separator(",")
+            .with_list_parse_key("nats.servers")
+            .source(Some(environment.into_iter().collect()));
+        let written: Written = ::config::Config::builder()
+            .add_source(File::from_str(&text, FileFormat::Toml))
+            .add_source(variables)
+            .build()
+            .and_then(::config::Config::try_deserialize)
+            .map_err(|error| Failure::Config(explain::explain(&error, file)))?;
+        Self::check(written, file)
+    }
+
+    fn check(written: Written, file: &Path) -> Result<Self, Failure> {
+        let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
+        let files = Files::beside(file);
+        let config = Self {
+            nats: written.nats.check(&files).map_err(within)?,
+            matrix: written.matrix.check(&files).map_err(within)?,
+            routes: route::check(written.routes).map_err(within)?,
+        };
+        Ok(config)
+    }
+}
+
+/// A wrong value: the key it is under, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {what}")]
+struct Wrong {
+    key: String,
+    what: String,
+}
+
+impl Wrong {
+    fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { key: key.into(), what: what.into() }
+    }
+}
+
+/// Where the bridge keeps its session when the configuration does not say: what systemd's
+/// `StateDirectory=` made, else the directory of a service of this name.
+fn default_state_dir() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY")
+        .map_or_else(|| PathBuf::from("/var/lib/nats-matrix"), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! `[nats]`: servers, TLS and credentials.
+
+use std::path::PathBuf;
+
+use async_nats::ServerAddr;
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::{Files, Secret, Wrong};
+use crate::subject::Subject;
+
+/// How to reach NATS.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    /// Any of these; the client finds the rest of a cluster itself. At least one.
+    pub servers: Vec<ServerAddr>,
+    /// Trust only certificates that this private CA (PEM) signed, instead of the system's CAs.
+    pub ca_file: Option<PathBuf>,
+    /// Mutual TLS.
+    pub certificate: Option<ClientCertificate>,
+    /// Who we are.
+    pub auth: Auth,
+    /// JetStream domain, when the streams are behind a leaf node.
+    pub jetstream_domain: Option<String>,
+    /// Messages that can never be posted are published under `<this>.<route>`.
+    pub dead_letter_subject: Subject,
+}
+
+/// A client certificate with its key, both PEM.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The certificate chain.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// The ways to prove to a NATS server who we are.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Nothing, or the client certificate is the proof.
+    None,
+    /// An nkey seed, `SU...`.
+    Nkey(Secret),
+    /// A credentials file with a user JWT and its seed, as `nsc` writes it.
+    Credentials(Secret),
+    /// User and password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token.
+    Token(Secret),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    servers: Vec<String>,
+    ca_file: Option<PathBuf>,
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    nkey_seed: Option<SecretString>,
+    nkey_seed_file: Option<PathBuf>,
+    credentials: Option<SecretString>,
+    credentials_file: Option<PathBuf>,
+    user: Option<String>,
+    password: Option<SecretString>,
+    password_file: Option<PathBuf>,
+    token: Option<SecretString>,
+    token_file: Option<PathBuf>,
+    jetstream_domain: Option<String>,
+    dead_letter_subject: Option<String>,
+}
+
+impl Written {
+    pub(super) fn check(self, files: &Files) -> Result<Nats, Wrong> {
+        let servers = self
+            .servers
+            .iter()
+            .map(|server| {
+                server.parse().map_err(|error| {
+                    Wrong::new("nats.servers", format!("\"{server}\" is not an address: {error}"))
+                })
+            })
+            .collect::<Result<Vec<ServerAddr>, _>>()?;
+        if servers.is_empty() {
+            return Err(Wrong::new("nats.servers", "name at least one, as nats://host:4222"));
+        }
+        let certificate = match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => {
+                Some(ClientCertificate { cert_file: files.find(cert), key_file: files.find(key) })
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(Wrong::new("nats.cert_file", "needs key_file too")),
+            (None, Some(_)) => return Err(Wrong::new("nats.key_file", "needs cert_file too")),
+        };
+        let dead_letters = self.dead_letter_subject.as_deref().unwrap_or("nats-matrix.dead-letter");
+        let dead_letter_subject = Subject::literal(dead_letters)
+            .map_err(|what| Wrong::new("nats.dead_letter_subject", what))?;
+        Ok(Nats {
+            servers,
+            certificate,
+            ca_file: self.ca_file.as_deref().map(|name| files.find(name)),
+            jetstream_domain: self.jetstream_domain.clone(),
+            dead_letter_subject,
+            auth: self.auth(files)?,
+        })
+    }
+
+    fn auth(self, files: &Files) -> Result<Auth, Wrong> {
+        let secret =
+            |key: &str, inline, file| Secret::of(&format!("nats.{key}"), inline, file, files);
+        let nkey = secret("nkey_seed", self.nkey_seed, self.nkey_seed_file)?;
+        let credentials = secret("credentials", self.credentials, self.credentials_file)?;
+        let password = secret("password", self.password, self.password_file)?;
+        let token = secret("token", self.token, self.token_file)?;
+        let password = match (self.user, password) {
+            (Some(user), Some(password)) => Some(Auth::Password { user, password }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(Wrong::new("nats.user", "needs password or password_file too"));
+            }
+            (None, Some(_)) => return Err(Wrong::new("nats.password", "needs user too")),
+        };
+        let mut ways = [
+            nkey.map(Auth::Nkey),
+            credentials.map(Auth::Credentials),
+            password,
+            token.map(Auth::Token),
+        ]
+        .into_iter()
+        .flatten();
+        let auth = ways.next().unwrap_or(Auth::None);
+        if ways.next().is_some() {
+            return Err(Wrong::new(
+                "nats",
+                "give only one of nkey_seed(_file), credentials(_file), user with password(_file), token(_file)",
+            ));
+        }
+        Ok(auth)
+    }
+}

@@ -1,0 +1,104 @@
+//! Secrets and other small files that the configuration names.
+
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::Wrong;
+use crate::failure::Failure;
+
+/// Where relative file names of the configuration are looked for.
+#[derive(Debug, Clone)]
+pub struct Files {
+    credentials: Option<PathBuf>,
+    beside: PathBuf,
+}
+
+impl Files {
+    /// First `$CREDENTIALS_DIRECTORY`, which systemd's `LoadCredential=` fills, then the directory
+    /// of the configuration file.
+    pub(super) fn beside(config: &Path) -> Self {
+        Self {
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            beside: config.parent().map(Path::to_owned).unwrap_or_default(),
+        }
+    }
+
+    /// The path a name stands for. The file need not exist, as in an offline check at build time.
+    pub(super) fn find(&self, name: &Path) -> PathBuf {
+        if name.is_absolute() {
+            return name.to_owned();
+        }
+        self.credentials
+            .iter()
+            .map(|directory| directory.join(name))
+            .find(|path| path.exists())
+            .unwrap_or_else(|| self.beside.join(name))
+    }
+}
+
+/// A secret: written in the configuration, or in a file that it names.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// The secret itself.
+    Inline(SecretString),
+    /// A file that holds it; a newline at its end does not count.
+    File {
+        /// The key that names the file, for messages.
+        key: String,
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl Secret {
+    /// From the keys `key` and `key_file`, of which at most one may be given.
+    pub(super) fn of(
+        key: &str,
+        inline: Option<SecretString>,
+        file: Option<PathBuf>,
+        files: &Files,
+    ) -> Result<Option<Self>, Wrong> {
+        match (inline, file) {
+            (Some(_), Some(_)) => {
+                Err(Wrong::new(key, format!("give either {key} or {key}_file, not both")))
+            }
+            (Some(text), None) => Ok(Some(Self::Inline(text))),
+            (None, Some(name)) => {
+                Ok(Some(Self::File { key: format!("{key}_file"), path: files.find(&name) }))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The secret's text.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] when its file cannot be read or is empty.
+    pub fn read(&self) -> Result<SecretString, Failure> {
+        match self {
+            Self::Inline(text) => Ok(text.clone()),
+            Self::File { key, path } => {
+                let text = read(key, path)?;
+                let text = text.strip_suffix('\n').unwrap_or(&text);
+                let text = text.strip_suffix('\r').unwrap_or(text);
+                if text.is_empty() {
+                    return Err(Failure::Config(format!("{key}: {} is empty", path.display())));
+                }
+                Ok(SecretString::from(text))
+            }
+        }
+    }
+}
+
+/// Reads a small text file that the configuration names under `key`.
+fn read(key: &str, path: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::Config(format!("{key}: cannot read {}: {error}", path.display())))
+}
+
+/// That a file which a library will open itself can be read, so that the message is ours.
+pub(crate) fn readable(key: &str, path: &Path) -> Result<(), Failure> {
+    read(key, path).map(drop)
+}

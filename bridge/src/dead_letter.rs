@@ -1,0 +1,104 @@
+//! Messages that can never be posted: kept under a subject of their own, with the reason.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self,
+        stream::{Config as StreamConfig, DiscardPolicy},
+    },
+};
+use tracing::info;
+
+use crate::{config::RouteName, failure::chain, nats::Nats, source::Delivery, subject::Subject};
+
+/// The stream that is made when no other keeps dead letters.
+const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
+/// How much of them is kept.
+const KEPT_BYTES: i64 = 64 * 1024 * 1024;
+/// How long they are kept.
+const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
+
+/// Where a route's dead letters go.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetters {
+    nats: Nats,
+    prefix: Subject,
+    subject: String,
+}
+
+impl DeadLetters {
+    /// Those of one route, under `<prefix>.<route>`.
+    pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName) -> Self {
+        Self { nats, subject: format!("{prefix}.{route}"), prefix: prefix.clone() }
+    }
+
+    /// Publishes the message with what is known of it in its headers, and waits until a stream has
+    /// it. Makes a stream when there is none.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not kept, and what to do; trying again is right.
+    pub(crate) async fn keep(
+        &self,
+        delivery: &Delivery,
+        stream: &str,
+        reason: &str,
+    ) -> Result<(), String> {
+        if self.publish(delivery, stream, reason).await.is_ok() {
+            return Ok(());
+        }
+        // Nobody may have prepared for the first of them.
+        self.make_stream().await.map_err(|error| {
+            format!(
+                "no stream keeps dead letters ({error}): let one take \"{}.>\", or set nats.dead_letter_subject to a subject that one takes",
+                self.prefix
+            )
+        })?;
+        self.publish(delivery, stream, reason).await
+    }
+
+    /// The subject they are published on.
+    pub(crate) fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    async fn publish(&self, delivery: &Delivery, stream: &str, reason: &str) -> Result<(), String> {
+        let mut headers = delivery.headers().cloned().unwrap_or_else(HeaderMap::new);
+        headers.insert("Nats-Matrix-Reason", reason.replace(['\r', '\n'], " "));
+        headers.insert("Nats-Matrix-Stream", stream);
+        headers.insert("Nats-Matrix-Sequence", delivery.sequence.to_string());
+        headers.insert("Nats-Matrix-Subject", delivery.subject());
+        // Published twice, as after a kill, it is kept once.
+        headers.insert(
+            async_nats::header::NATS_MESSAGE_ID,
+            format!("nats-matrix.{stream}.{}", delivery.sequence),
+        );
+        let payload = delivery.payload().to_vec().into();
+        let published =
+            self.nats.jetstream.publish_with_headers(self.subject.clone(), headers, payload).await;
+        let stored = published.map_err(|error| chain(&error))?.await;
+        stored.map(drop).map_err(|error| chain(&error))
+    }
+
+    async fn make_stream(&self) -> Result<(), String> {
+        let config = StreamConfig {
+            name: STREAM.to_owned(),
+            description: Some(
+                "Messages that nats-matrix could not post, with the reason in their headers"
+                    .to_owned(),
+            ),
+            subjects: vec![format!("{}.>", self.prefix)],
+            max_bytes: KEPT_BYTES,
+            max_age: KEPT_FOR,
+            discard: DiscardPolicy::Old,
+            ..StreamConfig::default()
+        };
+        let made: Result<jetstream::stream::Stream, _> =
+            self.nats.jetstream.get_or_create_stream(config).await;
+        made.map_err(|error| chain(&error))?;
+        info!("dead letters are kept in stream {STREAM}");
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! Why the program stops, and the exit code that says so.
+
+use std::process::ExitCode;
+
+use thiserror::Error;
+
+/// A reason to stop. The text is for the person who must act: what happened, to what, what to do.
+///
+/// The exit codes are those of BSD `sysexits.h`, so that a supervisor can tell them apart.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The configuration or the command line is wrong; only a person can mend it. Exit code 64.
+    #[error("{0}")]
+    Config(String),
+    /// A server does not answer. Only one-shot commands stop for it, `run` keeps trying. Exit code
+    /// 69.
+    #[error("{0}")]
+    Unavailable(String),
+    /// A server answered and refused our credentials. Exit code 77.
+    #[error("{0}")]
+    Refused(String),
+    /// A promise of our own code was broken. Exit code 70.
+    #[error("{0} (this is a bug in nats-matrix, please report it)")]
+    Bug(String),
+}
+
+impl Failure {
+    /// The process exit code, as in `sysexits.h`.
+    #[must_use]
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 64,
+            Self::Unavailable(_) => 69,
+            Self::Bug(_) => 70,
+            Self::Refused(_) => 77,
+        }
+    }
+}
+
+impl From<&Failure> for ExitCode {
+    fn from(failure: &Failure) -> Self {
+        Self::from(failure.code())
+    }
+}
+
+/// An error with all its causes in one line, as `outer: inner: innermost`, without repeating a
+/// cause that the text before it already quotes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

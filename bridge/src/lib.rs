@@ -1,0 +1,26 @@
+//! Reports and alerts from NATS JetStream into Matrix rooms.
+//!
+//! A message goes one straight way: [`source`] pulls it from a durable consumer, [`payload`]
+//! decodes it, [`render`] makes text and HTML of it, [`room`] posts it until the homeserver has it,
+//! and only then it is acknowledged. [`relay`] is that way.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")
+)]
+
+pub mod cli;
+pub mod config;
+mod dead_letter;
+pub mod failure;
+mod lifecycle;
+mod matrix;
+mod nats;
+pub mod origin;
+pub mod payload;
+mod relay;
+pub mod render;
+mod retry;
+mod room;
+mod source;
+pub mod subject;

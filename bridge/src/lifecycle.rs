@@ -1,0 +1,211 @@
+//! From the start to the end of `run`: signals, the service manager, and the tasks in between.
+
+use std::{sync::Arc, time::Duration};
+
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::{JoinSet, LocalSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
+
+use crate::{
+    config::{Config, Route},
+    failure::Failure,
+    matrix::{Account, LoginError},
+    nats::Nats,
+    relay::{self, Relay},
+    retry::Outage,
+};
+
+/// Relays until a signal says stop.
+///
+/// Servers that are away are waited for, also at the start. The service manager is told that we are
+/// ready when all works, or when we begin to wait: a host must be able to boot while its NATS is
+/// away, but a refused password should fail `systemctl start`.
+///
+/// # Errors
+///
+/// What only a person can mend; everything else is tried again.
+pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let mut signals = Signals::install()?;
+    // All routes share this thread: their work is waiting for servers.
+    let tasks = LocalSet::new();
+    let mut service = Box::pin(tasks.run_until(serve(config, stop.clone())));
+    let mut watchdog = Watchdog::new();
+    let result = loop {
+        tokio::select! {
+            result = &mut service => break result,
+            name = signals.next(), if !stop.is_cancelled() => {
+                info!("{name}: finishing what is on its way");
+                notify(&[NotifyState::Stopping]);
+                stop.cancel();
+            }
+            () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+        }
+    };
+    if result.is_ok() {
+        info!("stopped");
+    }
+    result
+}
+
+async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
+    let nats =
+        patiently("NATS", &stop, async || Nats::connect(&config.nats).await.map_err(Trouble::from))
+            .await?;
+    let Some(nats) = nats else { return Ok(()) };
+    info!("connected to NATS ({})", nats.client.server_info().server_name);
+    let what = format!("homeserver {}", config.matrix.homeserver);
+    let open = async || Account::open(config.matrix.clone()).await.map_err(Trouble::from);
+    let Some(account) = patiently(&what, &stop, open).await? else { return Ok(()) };
+    let account = Arc::new(account);
+    info!("logged in to {what} as {}", account.user);
+
+    let count = config.routes.len();
+    let mut routes = JoinSet::new();
+    for route in config.routes {
+        let (nats, account) = (nats.clone(), Arc::clone(&account));
+        let route = serve_route(Arc::new(route), nats, account, config.nats.clone(), stop.clone());
+        routes.spawn_local(route);
+    }
+    ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
+
+    let mut first_failure = None;
+    loop {
+        let ended = tokio::select! {
+            ended = routes.join_next() => ended,
+            failure = nats.refused(), if first_failure.is_none() => Some(Ok(Err(failure))),
+        };
+        let failure = match ended {
+            None => return first_failure.map_or(Ok(()), Err),
+            Some(Ok(Ok(()))) => continue,
+            Some(Ok(Err(failure))) => failure,
+            Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
+        };
+        // One route that cannot go on must be seen; the others finish what is on its way.
+        first_failure.get_or_insert(failure);
+        stop.cancel();
+    }
+}
+
+async fn serve_route(
+    route: Arc<Route>,
+    nats: Nats,
+    account: Arc<Account>,
+    config: crate::config::Nats,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let Some(room) = relay::open_room(&route, &account, &stop).await? else { return Ok(()) };
+    Relay::new(route, nats, &config, room, stop).run().await
+}
+
+/// Why an attempt at the start did not succeed.
+enum Trouble {
+    Passing(String),
+    Final(Failure),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unavailable(reason) => Self::Passing(reason),
+            other => Self::Final(other),
+        }
+    }
+}
+
+impl From<LoginError> for Trouble {
+    fn from(error: LoginError) -> Self {
+        match error {
+            LoginError::Passing(error) => Self::Passing(error.to_string()),
+            LoginError::Final(failure) => Self::Final(failure),
+        }
+    }
+}
+
+/// Tries until it works. `None` if we were told to stop first.
+async fn patiently<T>(
+    what: &str,
+    stop: &CancellationToken,
+    mut attempt: impl AsyncFnMut() -> Result<T, Trouble>,
+) -> Result<Option<T>, Failure> {
+    let mut outage = Outage::of(what);
+    loop {
+        let answer = tokio::select! {
+            answer = attempt() => answer,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let reason = match answer {
+            Ok(done) => {
+                outage.over();
+                return Ok(Some(done));
+            }
+            Err(Trouble::Final(failure)) => return Err(failure),
+            Err(Trouble::Passing(reason)) => reason,
+        };
+        let pause = outage.failed(&reason, None);
+        ready(&format!("waiting for {what}: {reason}"));
+        if timeout(pause, stop.cancelled()).await.is_ok() {
+            return Ok(None);
+        }
+    }
+}
+
+/// The signals that mean stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self, Failure> {
+        let install = |kind| {
+            signal(kind).map_err(|error| Failure::Bug(format!("no signal handler: {error}")))
+        };
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Tells the service manager that we are alive, twice as often as it wants to know. All tasks share
+/// one thread, so one that hangs keeps this from being told.
+struct Watchdog(Option<tokio::time::Interval>);
+
+impl Watchdog {
+    fn new() -> Self {
+        let period = sd_notify::watchdog_enabled()
+            .map(|limit| limit / 2)
+            .filter(|period| *period > Duration::ZERO);
+        Self(period.map(tokio::time::interval))
+    }
+
+    async fn tick(&mut self) {
+        match &mut self.0 {
+            Some(interval) => drop(interval.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!("service manager not notified: {error}");
+    }
+}

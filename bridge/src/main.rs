@@ -1,0 +1,7 @@
+//! The program `nats-matrix`; see `nats-matrix --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nats_matrix::cli::main()
+}

@@ -1,0 +1,404 @@
+//! The bridge's account on the homeserver: logging in once, keeping the device, and telling what an
+//! answer means.
+
+use std::{
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use matrix_sdk::{
+    Client, HttpError, SessionMeta, SessionTokens,
+    authentication::matrix::MatrixSession,
+    config::RequestConfig,
+    reqwest::Certificate,
+    ruma::{
+        OwnedDeviceId, OwnedUserId, UserId,
+        api::{
+            client::{account::whoami, session::logout},
+            error::{ErrorBody, ErrorKind, RetryAfter},
+        },
+    },
+    store::RoomLoadSettings,
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tracing::{info, warn};
+
+use crate::{
+    config::{self, Login},
+    failure::{Failure, chain},
+};
+
+/// How long a request may take. Long, because a homeserver that is busy with the request must not
+/// get it a second time.
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// We never wait longer for a homeserver that asks for patience; then it may ask again.
+const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
+
+/// What an unsuccessful request means for us.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum MatrixError {
+    /// No answer, or one that says nothing about the request (5xx, a proxy's page): it may or may
+    /// not have been taken.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Not taken, because there were too many (429).
+    #[error("asks us to slow down: {reason}")]
+    Limited {
+        /// How long we are asked to wait.
+        wait: Option<Duration>,
+        /// The server's words.
+        reason: String,
+    },
+    /// Our access token is not valid, or no longer.
+    #[error("does not accept our access token: {0}")]
+    TokenRefused(String),
+    /// We may not do this (403).
+    #[error("forbids it: {0}")]
+    Forbidden(String),
+    /// There is no such thing (404).
+    #[error("does not know it: {0}")]
+    NotFound(String),
+    /// The request itself is wrong; it will be refused whenever it is made.
+    #[error("refuses it: {0}")]
+    Rejected(String),
+}
+
+impl From<HttpError> for MatrixError {
+    fn from(error: HttpError) -> Self {
+        let Some(answer) = error.as_client_api_error() else {
+            return Self::Unreachable(chain(&error));
+        };
+        let status = answer.status_code.as_u16();
+        // Only a homeserver answers in this form; anything else was said by a proxy on the way.
+        let (kind, reason) = match &answer.body {
+            ErrorBody::Standard(body) => {
+                (Some(&body.kind), format!("{status} {} {}", body.kind.errcode(), body.message))
+            }
+            _ => (None, format!("HTTP {status}, not an answer of a homeserver")),
+        };
+        match (status, kind) {
+            (429, kind) => {
+                let asked = match kind {
+                    Some(ErrorKind::LimitExceeded(data)) => data.retry_after,
+                    _ => None,
+                };
+                let wait = asked.map(|asked| match asked {
+                    RetryAfter::Delay(delay) => delay,
+                    RetryAfter::DateTime(time) => {
+                        time.duration_since(SystemTime::now()).unwrap_or_default()
+                    }
+                });
+                Self::Limited { wait: wait.map(|wait| wait.min(LONGEST_WAIT_ASKED)), reason }
+            }
+            (_, Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken)) => {
+                Self::TokenRefused(reason)
+            }
+            // The API does not exist there: a wrong URL or a homeserver that is starting.
+            (_, Some(ErrorKind::Unrecognized)) => Self::Unreachable(reason),
+            (413, _) => Self::Rejected(reason),
+            (403, Some(_)) => Self::Forbidden(reason),
+            (404, Some(_)) => Self::NotFound(reason),
+            (408 | 500.., _) | (_, None) => Self::Unreachable(reason),
+            _ => Self::Rejected(reason),
+        }
+    }
+}
+
+/// The account, logged in.
+#[derive(Debug)]
+pub(crate) struct Account {
+    config: config::Matrix,
+    /// Who we are.
+    pub(crate) user: OwnedUserId,
+    // A client can log in only once, so a new login means a new client.
+    client: Mutex<Client>,
+    renewing: tokio::sync::Mutex<()>,
+}
+
+/// What is kept in the state directory.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    homeserver: String,
+    user_id: OwnedUserId,
+    device_id: OwnedDeviceId,
+    access_token: String,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum LoginError {
+    /// Trying again may help.
+    Passing(MatrixError),
+    /// It will not.
+    Final(Failure),
+}
+
+impl Account {
+    /// Restores the session that was kept, or logs in and keeps it; in one attempt.
+    pub(crate) async fn open(config: config::Matrix) -> Result<Self, LoginError> {
+        let kept = match &config.login {
+            Login::Password { user, .. } => read_kept(&config, user).map_err(LoginError::Final)?,
+            Login::AccessToken(_) => None,
+        };
+        let client = match kept {
+            Some(kept) => {
+                let device = kept.device_id.clone();
+                match restore(&config, kept).await {
+                    Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
+                        info!("homeserver ended our session ({reason}); logging in again");
+                        log_in(&config, Some(device)).await?
+                    }
+                    restored => restored?,
+                }
+            }
+            None => log_in(&config, None).await?,
+        };
+        Self::of(config, client)
+    }
+
+    /// A session of its own that is not kept, for a check beside a running bridge; end it with
+    /// [`Account::log_out`].
+    pub(crate) async fn open_briefly(config: config::Matrix) -> Result<Self, LoginError> {
+        let client = match &config.login {
+            Login::AccessToken(_) => log_in(&config, None).await?,
+            Login::Password { user, password } => {
+                password_login(&config, user, password, None).await?
+            }
+        };
+        Self::of(config, client)
+    }
+
+    fn of(config: config::Matrix, client: Client) -> Result<Self, LoginError> {
+        let user = client.user_id().map(ToOwned::to_owned);
+        let user =
+            user.ok_or_else(|| LoginError::Final(Failure::Bug("logged in as nobody".to_owned())))?;
+        Ok(Self {
+            config,
+            user,
+            client: Mutex::new(client),
+            renewing: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Ends a session of [`Account::open_briefly`]. A token that we were given stays valid.
+    pub(crate) async fn log_out(self) {
+        if matches!(self.config.login, Login::Password { .. }) {
+            // Best effort: the token is forgotten either way.
+            let _ = self.request(|client| client.send(logout::v3::Request::new())).await;
+        }
+    }
+
+    /// Makes one attempt at a request: `account.request(|client| client.send(...))`.
+    pub(crate) async fn request<T, F>(
+        &self,
+        send: impl FnOnce(Client) -> F,
+    ) -> Result<T, MatrixError>
+    where
+        F: IntoFuture<Output = Result<T, HttpError>>,
+    {
+        send(self.client()).await.map_err(MatrixError::from)
+    }
+
+    /// Logs in again with the same device, after [`MatrixError::TokenRefused`].
+    pub(crate) async fn renew(&self) -> Result<(), LoginError> {
+        let before = self.client().access_token();
+        let _one_at_a_time = self.renewing.lock().await;
+        if self.client().access_token() != before {
+            return Ok(());
+        }
+        info!("homeserver ended our session; logging in again");
+        let device = self.client().device_id().map(ToOwned::to_owned);
+        let client = log_in(&self.config, device).await?;
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        Ok(())
+    }
+
+    fn client(&self) -> Client {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A client that leaves retrying to us: its own would not keep messages alive at NATS, and trusts
+/// any `retry_after`.
+async fn client(config: &config::Matrix) -> Result<Client, Failure> {
+    let requests = RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT);
+    let mut builder = Client::builder().homeserver_url(&config.homeserver).request_config(requests);
+    if let Some(path) = &config.ca_file {
+        let wrong =
+            |what: String| Failure::Config(format!("matrix.ca_file: {}: {what}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let certificates =
+            Certificate::from_pem_bundle(&pem).map_err(|error| wrong(chain(&error)))?;
+        builder = builder.add_root_certificates(certificates);
+    }
+    builder.build().await.map_err(|error| Failure::Config(format!("matrix: {}", chain(&error))))
+}
+
+/// The homeserver's answer to the question whether anybody is there, which needs no account.
+pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, LoginError> {
+    let client = client(config).await.map_err(LoginError::Final)?;
+    let answer = client.fetch_server_versions(None).await;
+    answer.map(|answer| answer.versions).map_err(|error| LoginError::Passing(error.into()))
+}
+
+async fn restore(config: &config::Matrix, kept: Kept) -> Result<Client, LoginError> {
+    let client = client(config).await.map_err(LoginError::Final)?;
+    let session = MatrixSession {
+        meta: SessionMeta { user_id: kept.user_id, device_id: kept.device_id },
+        tokens: SessionTokens { access_token: kept.access_token, refresh_token: None },
+    };
+    let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
+    restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
+    client
+        .send(whoami::v3::Request::new())
+        .await
+        .map_err(|error| LoginError::Passing(MatrixError::from(error)))?;
+    Ok(client)
+}
+
+async fn log_in(
+    config: &config::Matrix,
+    device: Option<OwnedDeviceId>,
+) -> Result<Client, LoginError> {
+    match &config.login {
+        Login::AccessToken(token) => {
+            let token = token.read().map_err(LoginError::Final)?;
+            with_token(config, token).await
+        }
+        Login::Password { user, password } => {
+            let client = password_login(config, user, password, device.clone()).await?;
+            match (keep(config, &client), device) {
+                (Ok(()), _) => {}
+                // The device is the one that is kept, only the token is newer: that costs a login
+                // after the next start.
+                (Err(failure), Some(_)) => warn!("{failure}"),
+                (Err(failure), None) => return Err(LoginError::Final(failure)),
+            }
+            Ok(client)
+        }
+    }
+}
+
+async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Client, LoginError> {
+    // Whose token it is, is for the homeserver to say; ours stands in until it did.
+    let nobody = UserId::parse("@unknown:localhost").expect("a valid user id");
+    let access_token = token.expose_secret().to_owned();
+    let homeserver = config.homeserver.to_string();
+    let kept = |user_id, device_id| Kept {
+        homeserver: homeserver.clone(),
+        user_id,
+        device_id,
+        access_token: access_token.clone(),
+    };
+    let client = client(config).await.map_err(LoginError::Final)?;
+    let session = MatrixSession {
+        meta: SessionMeta { user_id: nobody, device_id: "UNKNOWN".into() },
+        tokens: SessionTokens { access_token: access_token.clone(), refresh_token: None },
+    };
+    let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
+    restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
+    let me = client.send(whoami::v3::Request::new()).await.map_err(MatrixError::from);
+    let me = me.map_err(|error| match error {
+        MatrixError::TokenRefused(reason) => refused(config, "matrix.access_token_file", &reason),
+        other => LoginError::Passing(other),
+    })?;
+    restore(config, kept(me.user_id, me.device_id.unwrap_or_else(|| "UNKNOWN".into()))).await
+}
+
+async fn password_login(
+    config: &config::Matrix,
+    user: &str,
+    password: &config::Secret,
+    device: Option<OwnedDeviceId>,
+) -> Result<Client, LoginError> {
+    let password = password.read().map_err(LoginError::Final)?;
+    let client = client(config).await.map_err(LoginError::Final)?;
+    let mut login = client
+        .matrix_auth()
+        .login_username(user, password.expose_secret())
+        .initial_device_display_name("nats-matrix");
+    if let Some(device) = &device {
+        login = login.device_id(device.as_str());
+    }
+    if let Err(error) = login.send().await {
+        let error = match error {
+            matrix_sdk::Error::Http(error) => MatrixError::from(*error),
+            other => MatrixError::Unreachable(chain(&other)),
+        };
+        return Err(match error {
+            MatrixError::Forbidden(reason)
+            | MatrixError::TokenRefused(reason)
+            | MatrixError::Rejected(reason) => {
+                refused(config, "matrix.user and its password", &reason)
+            }
+            other => LoginError::Passing(other),
+        });
+    }
+    Ok(client)
+}
+
+fn refused(config: &config::Matrix, keys: &str, reason: &str) -> LoginError {
+    LoginError::Final(Failure::Refused(format!(
+        "homeserver {} refuses our login ({reason}): check {keys}",
+        config.homeserver
+    )))
+}
+
+fn session_file(config: &config::Matrix) -> PathBuf {
+    config.state_dir.join("session.json")
+}
+
+/// The session that was kept, if it is of this account on this homeserver.
+fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failure> {
+    let path = session_file(config);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Failure::Config(format!(
+                "matrix.state_dir: cannot read {}: {error}; it must belong to the user that the bridge runs as",
+                path.display()
+            )));
+        }
+    };
+    let kept: Option<Kept> = serde_json::from_slice(&text).ok();
+    if kept.is_none() {
+        warn!("{} is damaged; logging in anew", path.display());
+    }
+    Ok(kept.filter(|kept| {
+        let same_user = kept.user_id.as_str() == user || kept.user_id.localpart() == user;
+        // A token is a secret of the server that gave it.
+        same_user && kept.homeserver == config.homeserver.as_str()
+    }))
+}
+
+/// Keeps the session, readable for us only, replacing the file in one step.
+fn keep(config: &config::Matrix, client: &Client) -> Result<(), Failure> {
+    let Some(MatrixSession { meta, tokens }) = client.matrix_auth().session() else {
+        return Err(Failure::Bug("logged in without a session".to_owned()));
+    };
+    let kept = Kept {
+        homeserver: config.homeserver.to_string(),
+        user_id: meta.user_id,
+        device_id: meta.device_id,
+        access_token: tokens.access_token,
+    };
+    let path = session_file(config);
+    let write = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&config.state_dir)?;
+        let mut file = tempfile::NamedTempFile::new_in(&config.state_dir)?;
+        serde_json::to_writer(&mut file, &kept)?;
+        file.as_file().sync_all()?;
+        file.persist(&path)?;
+        Ok(())
+    };
+    write().map_err(|error| {
+        Failure::Config(format!(
+            "matrix.state_dir: cannot keep the session in {}: {error}",
+            path.display()
+        ))
+    })
+}

@@ -1,0 +1,175 @@
+//! The connection to NATS.
+
+use std::sync::Arc;
+
+use async_nats::{
+    Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
+};
+use secrecy::ExposeSecret;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::{
+    config::{self, Auth},
+    failure::{Failure, chain},
+};
+
+/// A connection that reconnects by itself for as long as it takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Nats {
+    /// The connection.
+    pub(crate) client: Client,
+    /// `JetStream` on it.
+    pub(crate) jetstream: jetstream::Context,
+    link: Arc<Link>,
+}
+
+/// What the connection's events tell.
+#[derive(Debug, Default)]
+struct Link {
+    /// How often the connection was made.
+    connections: watch::Sender<u64>,
+    /// Set when the server no longer accepts our credentials.
+    refused: watch::Sender<Option<String>>,
+}
+
+impl Nats {
+    /// Connects, in one attempt over all configured servers.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::Refused`] when a
+    /// server refuses our credentials, else [`Failure::Unavailable`].
+    pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
+        let link = Arc::new(Link::default());
+        let options = options(config)?.event_callback({
+            let link = Arc::clone(&link);
+            move |event| {
+                link.note(event);
+                std::future::ready(())
+            }
+        });
+        let client = options
+            .connect(&config.servers)
+            .await
+            .map_err(|error| connect_failure(config, &error))?;
+        let jetstream = match &config.jetstream_domain {
+            Some(domain) => jetstream::with_domain(client.clone(), domain),
+            None => jetstream::new(client.clone()),
+        };
+        Ok(Self { client, jetstream, link })
+    }
+
+    /// Changes with every reconnection.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.link.connections.subscribe()
+    }
+
+    /// Waits until a server refuses the credentials with which it accepted us before, and says so.
+    /// Like a wrong password at the start this does not mend itself.
+    pub(crate) async fn refused(&self) -> Failure {
+        let mut refused = self.link.refused.subscribe();
+        let reason = refused.wait_for(Option::is_some).await;
+        let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+        Failure::Refused(format!(
+            "NATS no longer accepts our credentials ({reason}): renew those under [nats]"
+        ))
+    }
+
+    /// The largest message that the server takes, in bytes.
+    pub(crate) fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// False while the connection is lost.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+}
+
+impl Link {
+    fn note(&self, event: Event) {
+        match event {
+            Event::Connected => self.connections.send_modify(|count| {
+                *count += 1;
+                if *count > 1 {
+                    info!("NATS: connected again");
+                }
+            }),
+            Event::Disconnected => warn!("NATS: connection lost; reconnecting, nothing is lost"),
+            Event::ServerError(ServerError::AuthorizationViolation) => {
+                self.refused.send_replace(Some("authorization violation".to_owned()));
+            }
+            Event::ClientError(ClientError::Other(reason)) if is_refusal(&reason) => {
+                self.refused.send_replace(Some(reason));
+            }
+            // A permission we lack: the request that needed it reports a time-out, this says why.
+            Event::ServerError(ServerError::Other(reason)) => warn!("NATS: {reason}"),
+            other => debug!("NATS: {other}"),
+        }
+    }
+}
+
+/// The client reports a failed reconnection by the words of its kind only.
+fn is_refusal(reason: &str) -> bool {
+    [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication]
+        .iter()
+        .any(|kind| kind.to_string() == reason)
+}
+
+fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
+    let mut options = ConnectOptions::new().name("nats-matrix");
+    options = match &config.auth {
+        Auth::None => options,
+        Auth::Nkey(seed) => options.nkey(seed.read()?.expose_secret().trim().to_owned()),
+        Auth::Credentials(text) => {
+            options.credentials(text.read()?.expose_secret()).map_err(|error| {
+                Failure::Config(format!(
+                    "nats.credentials_file: not a NATS credentials file: {error}"
+                ))
+            })?
+        }
+        Auth::Password { user, password } => {
+            options.user_and_password(user.clone(), password.read()?.expose_secret().to_owned())
+        }
+        Auth::Token(token) => options.token(token.read()?.expose_secret().to_owned()),
+    };
+    if let Some(ca) = &config.ca_file {
+        config::readable("nats.ca_file", ca)?;
+        options = options.add_root_certificates(ca.clone());
+    }
+    if let Some(own) = &config.certificate {
+        config::readable("nats.cert_file", &own.cert_file)?;
+        config::readable("nats.key_file", &own.key_file)?;
+        options = options.add_client_certificate(own.cert_file.clone(), own.key_file.clone());
+    }
+    Ok(options)
+}
+
+fn connect_failure(config: &config::Nats, error: &async_nats::ConnectError) -> Failure {
+    let servers: Vec<String> = config
+        .servers
+        .iter()
+        // Not the whole URL: it may hold a password.
+        .map(|server| format!("{}://{}:{}", server.scheme(), server.host(), server.port()))
+        .collect();
+    let servers = servers.join(", ");
+    let reason = chain(error);
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            Failure::Refused(format!(
+                "NATS at {servers} refuses our credentials ({reason}): check those under [nats]"
+            ))
+        }
+        ConnectErrorKind::ServerParse => Failure::Config(format!("nats.servers: {reason}")),
+        _ if reason.contains("UnknownIssuer") || reason.contains("unknown issuer") => {
+            Failure::Unavailable(format!(
+                "NATS at {servers} shows a certificate that is signed by none of our CAs: set nats.ca_file to the CA that signed it"
+            ))
+        }
+        ConnectErrorKind::Tls => {
+            Failure::Unavailable(format!("NATS at {servers}: no TLS connection: {reason}"))
+        }
+        _ => Failure::Unavailable(format!("NATS at {servers} cannot be reached: {reason}")),
+    }
+}

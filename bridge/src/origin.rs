@@ -1,0 +1,121 @@
+//! Where an event comes from: what makes "nothing twice" possible.
+//!
+//! Every event that the bridge posts carries the stream, sequence and part that it shows. The room
+//! itself is thus the log of what was delivered, and no database of ours can contradict it.
+
+use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::RouteName;
+
+/// The key of an event's content under which its [`Origin`] is kept.
+pub const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
+
+/// One incarnation of a stream. A stream that was deleted and made again has the same name and
+/// starts again at sequence 1, but was created at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StreamId {
+    /// The stream's name.
+    pub stream: String,
+    /// When it was created, in nanoseconds since 1970 as text, because a number of that size is no
+    /// legal number in an event (at most 2^53).
+    pub created: String,
+}
+
+/// How far a route has come: a message and the last of its parts that is in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// The stream sequence of the message.
+    #[serde(rename = "seq")]
+    pub sequence: u64,
+    /// Which event of those that show the message, counted from 0.
+    pub part: u32,
+}
+
+/// Where an event comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamId,
+    /// The route, which has its own order.
+    pub route: String,
+    /// The message and part.
+    #[serde(flatten)]
+    pub position: Position,
+}
+
+impl Origin {
+    /// Of one part of a message that came by `route`.
+    #[must_use]
+    pub fn new(stream: StreamId, route: &RouteName, position: Position) -> Self {
+        Self { stream, route: route.as_str().to_owned(), position }
+    }
+
+    /// The transaction id of the event: the same for every attempt, in this process or the next,
+    /// and another for every other event.
+    ///
+    /// It depends on the room, because Conduit, tuwunel and continuwuity look transaction ids up by
+    /// user and device alone: one id used in two rooms would post only once.
+    #[must_use]
+    pub fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
+        let mut digest = Sha256::new();
+        for text in [&self.stream.stream, &self.stream.created, room.as_str()] {
+            digest.update(text.len().to_le_bytes());
+            digest.update(text);
+        }
+        let digest = digest.finalize();
+        let stream_and_room = u64::from_le_bytes(digest[..8].try_into().expect("8 of 32 bytes"));
+        let Position { sequence, part } = self.position;
+        format!("nm-{stream_and_room:016x}-{sequence}-{part}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use matrix_sdk::ruma::room_id;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn origin(stream: &str, created: &str, sequence: u64, part: u32) -> Origin {
+        let stream = StreamId { stream: stream.to_owned(), created: created.to_owned() };
+        Origin::new(stream, &RouteName::parse("r").unwrap(), Position { sequence, part })
+    }
+
+    #[test]
+    fn each_of_stream_incarnation_sequence_room_and_part_changes_the_transaction_id() {
+        let (here, there) = (room_id!("!a:x"), room_id!("!b:x"));
+        let ids: HashSet<_> = [
+            origin("OPS", "1", 1, 0).transaction_id(here),
+            origin("OPT", "1", 1, 0).transaction_id(here),
+            origin("OPS", "2", 1, 0).transaction_id(here),
+            origin("OPS", "1", 2, 0).transaction_id(here),
+            origin("OPS", "1", 1, 1).transaction_id(here),
+            origin("OPS", "1", 1, 0).transaction_id(there),
+            // Joined without their lengths these would be the same text as the first.
+            origin("OPS1", "", 1, 0).transaction_id(here),
+        ]
+        .into();
+        assert_eq!(ids.len(), 7);
+    }
+
+    #[test]
+    fn the_transaction_id_does_not_change_from_version_to_version() {
+        let id = origin("OPS", "1700000000000000000", 42, 1).transaction_id(room_id!("!a:x"));
+        assert_eq!(id.as_str(), "nm-TODO-42-1");
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_survives_its_event(stream in "[A-Za-z_]{1,20}", created in any::<i64>(), sequence in 0u64..(1 << 53), part in 0u32..10) {
+            let origin = origin(&stream, &created.to_string(), sequence, part);
+            let json = serde_json::to_value(&origin).unwrap();
+            prop_assert!(json.as_object().unwrap().values().all(|value| !value.is_f64()));
+            prop_assert_eq!(serde_json::from_value::<Origin>(json).unwrap(), origin);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a message says: decoding of payloads into the few shapes that are shown in their own way.
+//!
+//! Decoding never fails. What is not a report, an alert or some other JSON object is text, and what
+//! is not text is kept as bytes; anything that looks like a mistake of the publisher is named as a
+//! flaw.
+
+mod alert;
+mod report;
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+pub use self::{
+    alert::{Alert, Severity, Status},
+    report::Report,
+};
+
+/// The shapes of a payload.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// A routine report of a machine.
+    Report(Report),
+    /// Something that wants a person's attention.
+    Alert(Alert),
+    /// Some other JSON object.
+    Object(Map<String, Value>),
+    /// Any other UTF-8 text, also other JSON.
+    Text(String),
+    /// Not UTF-8.
+    Binary(Vec<u8>),
+}
+
+/// A decoded payload, and what was wrong with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// What to show.
+    pub payload: Payload,
+    /// What the publisher should mend, if anything; the message is shown all the same.
+    pub flaw: Option<Flaw>,
+}
+
+/// What is wrong with a payload, in words for its publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flaw(String);
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Decoded {
+    /// Decodes the bytes of a message.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.valid_up_to();
+                return Self::flawed(
+                    Payload::Binary(bytes.to_vec()),
+                    format!("not UTF-8 text at byte {at}"),
+                );
+            }
+        };
+        // A byte order mark is no content, and would make JSON unreadable.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let trimmed = text.trim();
+        if trimmed.is_empty() {
+            return Self::flawed(Payload::Text(String::new()), "empty payload");
+        }
+        if !trimmed.starts_with('{') {
+            return Self::sound(Payload::Text(text.to_owned()));
+        }
+        match serde_json::from_str::<Map<String, Value>>(trimmed) {
+            Ok(object) => Self::from_object(object),
+            Err(error) => Self::flawed(
+                Payload::Text(text.to_owned()),
+                format!("begins like JSON but is not: {error}"),
+            ),
+        }
+    }
+
+    fn from_object(object: Map<String, Value>) -> Self {
+        let shape = Shape::of(&object);
+        let parsed = match shape {
+            Shape::Report => {
+                serde_json::from_value(Value::Object(object.clone())).map(Payload::Report)
+            }
+            Shape::Alert => {
+                serde_json::from_value(Value::Object(object.clone())).map(Payload::Alert)
+            }
+            Shape::Other => return Self::sound(Payload::Object(object)),
+        };
+        match parsed {
+            Ok(payload) => Self::sound(payload),
+            Err(error) => Self::flawed(
+                Payload::Object(object),
+                format!("looks like {shape} but is not: {error}"),
+            ),
+        }
+    }
+
+    fn sound(payload: Payload) -> Self {
+        Self { payload, flaw: None }
+    }
+
+    fn flawed(payload: Payload, flaw: impl Into<String>) -> Self {
+        Self { payload, flaw: Some(Flaw(flaw.into())) }
+    }
+}
+
+/// What an object is meant to be, by its own word (`kind`) or by the keys it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Report,
+    Alert,
+    Other,
+}
+
+impl Shape {
+    fn of(object: &Map<String, Value>) -> Self {
+        let has = |key: &str| object.contains_key(key);
+        match object.get("kind").and_then(Value::as_str) {
+            Some("report") => Self::Report,
+            Some("alert") => Self::Alert,
+            Some(_) => Self::Other,
+            None if has("severity") && has("summary") => Self::Alert,
+            None if has("host") && report::FIELDS.iter().any(|key| has(key)) => Self::Report,
+            None => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Report => "a report",
+            Self::Alert => "an alert",
+            Self::Other => "an object",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! What is sent: the content of an `m.room.message`, bounded in size, and an attachment if need be.
+
+use serde_json::{Value, json};
+
+use super::text;
+use crate::payload::Payload;
+
+/// The longest text shown in the room. More is not read on a phone; and with it an event stays well
+/// under the 65,536 bytes that Matrix allows, even if every character has to be escaped both in
+/// HTML (six bytes) and in JSON.
+pub const MAX_TEXT_CHARS: usize = 4_000;
+
+/// Whether a message may make a phone buzz.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// Sent as `m.notice`, for which no client pushes by default.
+    Routine,
+    /// Sent as `m.text`.
+    Notable,
+}
+
+/// A message, ready to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// What notifications and simple clients show.
+    pub plain: String,
+    /// What the other clients show, of the tags that Matrix allows.
+    pub html: String,
+    /// Whether it may make a phone buzz.
+    pub urgency: Urgency,
+    /// The original, when the text above is not all of it.
+    pub attachment: Option<Attachment>,
+}
+
+/// A file to be sent after the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The bytes that were published.
+    pub bytes: Vec<u8>,
+    /// The ending of a file of this kind, like "json".
+    pub extension: &'static str,
+    /// Its media type, like "application/json".
+    pub media_type: &'static str,
+}
+
+impl Attachment {
+    pub(super) fn of(payload: &Payload, original: &[u8]) -> Self {
+        let (extension, media_type) = match payload {
+            Payload::Report(_) | Payload::Alert(_) | Payload::Object(_) => {
+                ("json", "application/json")
+            }
+            Payload::Text(_) => ("txt", "text/plain"),
+            Payload::Binary(_) => ("bin", "application/octet-stream"),
+        };
+        Self { bytes: original.to_vec(), extension, media_type }
+    }
+}
+
+impl Rendered {
+    pub(super) fn new(plain: String, html: String, urgency: Urgency) -> Self {
+        Self { plain, html, urgency, attachment: None }
+    }
+
+    /// Words of our own, which want attention.
+    pub(crate) fn words(text: &str) -> Self {
+        let plain = text::clean(text);
+        Self::new(plain.clone(), text::html(&plain), Urgency::Notable)
+    }
+
+    pub(super) fn with_original(mut self, original: Attachment) -> Self {
+        self.attachment = Some(original);
+        self
+    }
+
+    /// Cuts a text that is too long and attaches the original instead.
+    pub(super) fn bounded(
+        plain: String,
+        html: String,
+        urgency: Urgency,
+        original: impl FnOnce() -> Attachment,
+    ) -> Self {
+        if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
+            return Self::new(plain, html, urgency);
+        }
+        let original = original();
+        let size = text::size(original.bytes.len());
+        let head = text::head(&plain, MAX_TEXT_CHARS);
+        let plain = format!("{head}\n… cut here; the whole ({size}) is in the attached file");
+        // The HTML cannot be cut without breaking tags: make it anew from the text.
+        let html = text::html(&plain);
+        Self::new(plain, html, urgency).with_original(original)
+    }
+
+    /// The content of the event. `m.mentions` is empty, so neither `@room` nor a name in the text
+    /// notifies anybody (Matrix 1.7, intentional mentions).
+    #[must_use]
+    pub fn content(&self) -> Value {
+        let msgtype = match self.urgency {
+            Urgency::Routine => "m.notice",
+            Urgency::Notable => "m.text",
+        };
+        json!({
+            "msgtype": msgtype,
+            "body": self.plain,
+            "format": "org.matrix.custom.html",
+            "formatted_body": self.html,
+            "m.mentions": {},
+        })
+    }
+}

@@ -1,0 +1,203 @@
+//! From a decoded payload to what a room shows: plain text for notifications and simple clients,
+//! HTML for the others, and a file for what is too long to read on a phone.
+
+mod content;
+mod text;
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use serde_json::{Map, Value as Json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
+use crate::payload::{Alert, Decoded, Flaw, Payload, Report, Severity, Status};
+
+/// Renders payloads; made once, because templates are parsed once.
+#[derive(Debug)]
+pub struct Renderer {
+    templates: Environment<'static>,
+}
+
+impl Default for Renderer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Renderer {
+    /// The built-in templates.
+    ///
+    /// # Panics
+    ///
+    /// Never: the templates are part of the program, and a test renders each.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut templates = Environment::new();
+        templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        let blocks_leave_no_lines =
+            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        templates.set_syntax(blocks_leave_no_lines.expect("no delimiter is changed"));
+        // Everything that a payload can hold is escaped in HTML; plain text needs none.
+        templates.set_auto_escape_callback(|name| {
+            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+        });
+        templates.add_filter("lines", text::html_lines);
+        for (name, source) in [
+            ("report.txt", include_str!("report.txt.jinja")),
+            ("report.html", include_str!("report.html.jinja")),
+            ("alert.txt", include_str!("alert.txt.jinja")),
+            ("alert.html", include_str!("alert.html.jinja")),
+            ("object.txt", include_str!("object.txt.jinja")),
+            ("object.html", include_str!("object.html.jinja")),
+        ] {
+            templates.add_template(name, source).expect("built-in templates are valid");
+        }
+        Self { templates }
+    }
+
+    /// Renders what was decoded from `original`, which came in on `subject`.
+    ///
+    /// The result is bounded: at most [`MAX_TEXT_CHARS`] characters of text, with the original
+    /// attached when something had to be left out or cannot be shown as text.
+    #[must_use]
+    pub fn render(&self, subject: &str, decoded: &Decoded, original: &[u8]) -> Rendered {
+        let flaw = decoded.flaw.as_ref();
+        let (plain, html, urgency) = match &decoded.payload {
+            Payload::Report(report) => {
+                let (plain, html) = self.both("report", &report_view(report));
+                (plain, html, Urgency::Routine)
+            }
+            Payload::Alert(alert) => {
+                let (plain, html) = self.both("alert", &alert_view(alert));
+                (plain, html, alert_urgency(alert))
+            }
+            Payload::Object(object) => {
+                let view = context! { title => text::clean(subject), rows => rows(object), flaw => flaw.map(flaw_line) };
+                let (plain, html) = self.both("object", &view);
+                (plain, html, Urgency::Notable)
+            }
+            Payload::Text(body) if body.trim().is_empty() => {
+                let plain = format!("(empty message on {})", text::clean(subject));
+                let html = text::html(&plain);
+                (plain, html, Urgency::Notable)
+            }
+            Payload::Text(body) => {
+                let mut plain = text::clean(body.trim_end());
+                if let Some(flaw) = flaw {
+                    plain = format!("{plain}\n{}", flaw_line(flaw));
+                }
+                let html = text::html(&plain);
+                (plain, html, Urgency::Notable)
+            }
+            Payload::Binary(bytes) => {
+                let plain = text::binary(&text::clean(subject), bytes);
+                let html = text::html(&plain);
+                return Rendered::new(plain, html, Urgency::Notable)
+                    .with_original(Attachment::of(&decoded.payload, original));
+            }
+        };
+        Rendered::bounded(plain, html, urgency, || Attachment::of(&decoded.payload, original))
+    }
+
+    fn both(&self, template: &str, view: &Value) -> (String, String) {
+        let render = |name: String| {
+            self.templates.get_template(&name).and_then(|template| template.render(view)).expect(
+                "built-in templates render every view; a test renders them with every field absent",
+            )
+        };
+        let plain = render(format!("{template}.txt"));
+        // Line ends in a template are for its reader; in HTML only <br> breaks a line.
+        let html = render(format!("{template}.html")).replace('\n', "");
+        (plain.trim_end().to_owned(), html)
+    }
+}
+
+fn report_view(report: &Report) -> Value {
+    let percent =
+        |name: &str, value: Option<f64>| value.map(|value| format!("{name}: {}%", number(value)));
+    let usage: Vec<String> = [
+        percent("Disk usage", report.disk_percent),
+        percent("Memory usage", report.memory_percent),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    context! {
+        host => text::line(&report.host),
+        completed => list(&report.completed),
+        in_progress => list(&report.in_progress),
+        usage => usage.join(" | "),
+        satisfaction => report.satisfaction.map(number),
+        rows => rows(&report.extra),
+    }
+}
+
+fn alert_view(alert: &Alert) -> Value {
+    let labels: Vec<String> =
+        alert.labels.iter().map(|(name, value)| text::line(&format!("{name}={value}"))).collect();
+    let resolved = alert.status == Status::Resolved;
+    let (mark, word) = match &alert.severity {
+        _ if resolved => ("✅", "RESOLVED".to_owned()),
+        Severity::Critical => ("🔴", "CRITICAL".to_owned()),
+        Severity::Warning => ("🟠", "WARNING".to_owned()),
+        Severity::Info => ("🔵", "INFO".to_owned()),
+        Severity::Other(word) => ("🟠", text::line(&word.to_uppercase())),
+    };
+    context! {
+        mark,
+        word,
+        summary => text::line(&alert.summary),
+        source => alert.source.as_deref().map(text::line),
+        description => alert.description.as_deref().map(|text| text::clean(text.trim_end())),
+        labels => labels.join(", "),
+        time => alert.time.as_deref().map(moment),
+        rows => rows(&alert.extra),
+    }
+}
+
+/// What is over, or merely good to know, need not wake anybody.
+fn alert_urgency(alert: &Alert) -> Urgency {
+    match (alert.status, &alert.severity) {
+        (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
+        (Status::Firing, _) => Urgency::Notable,
+    }
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<String> =
+        items.iter().map(|item| text::line(item)).filter(|item| !item.is_empty()).collect();
+    items.join(", ")
+}
+
+/// The entries of an object as names and one-line values.
+fn rows(object: &Map<String, Json>) -> Vec<(String, String)> {
+    object
+        .iter()
+        .map(|(key, value)| {
+            let value = match value {
+                Json::String(value) => text::clean(value.trim_end()),
+                other => text::clean(&other.to_string()),
+            };
+            (text::line(key), value)
+        })
+        .collect()
+}
+
+/// A number for people: at most one digit after the point, none if it is whole.
+fn number(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").unwrap_or(&text).to_owned()
+}
+
+/// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
+fn moment(text: &str) -> String {
+    let Ok(time) = OffsetDateTime::parse(text.trim(), &Rfc3339) else { return text::line(text) };
+    let time = time.to_offset(time::UtcOffset::UTC);
+    format!("{} {:02}:{:02}:{:02} UTC", time.date(), time.hour(), time.minute(), time.second())
+}
+
+fn flaw_line(flaw: &Flaw) -> String {
+    format!("⚠️ {flaw}")
+}
+
+#[cfg(test)]
+mod tests;

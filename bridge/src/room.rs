@@ -1,0 +1,249 @@
+//! The room: getting in, posting, and reading what is there.
+//!
+//! Each function here is one attempt; patience is the relay's. Nothing is synced: the bridge asks
+//! only for what it needs, which keeps it small however large the room is.
+
+use std::{sync::Arc, time::Duration};
+
+use matrix_sdk::ruma::{
+    OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, UInt,
+    api::{
+        Direction,
+        client::{
+            filter::RoomEventFilter,
+            media::create_content,
+            membership::{join_room_by_id_or_alias, joined_rooms},
+            message::{get_message_events, send_message_event},
+            room::{Visibility, create_room},
+            state::get_state_event_for_key,
+        },
+    },
+    events::{MessageLikeEventType, StateEventType, TimelineEventType},
+    serde::Raw,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::{
+    matrix::{Account, MatrixError},
+    origin::{ORIGIN_KEY, Origin, Position, StreamId},
+    render::Attachment,
+};
+
+/// How much the clocks of NATS and of the homeserver may differ when the room is searched for what
+/// was posted.
+const CLOCK_SKEW: Duration = Duration::from_mins(15);
+/// How many events are asked for at a time when the room is searched.
+const PAGE: u32 = 100;
+
+/// A room that we are in.
+#[derive(Debug)]
+pub(crate) struct Room {
+    account: Arc<Account>,
+    id: OwnedRoomId,
+}
+
+/// What keeps us from posting in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing.
+    MayPost,
+    /// We are not in the room.
+    NotJoined,
+    /// Our power level does not suffice.
+    NoPower {
+        /// Our level.
+        have: i64,
+        /// The level for sending messages.
+        need: i64,
+    },
+}
+
+/// Whether we can get into a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// We are in.
+    Joined(OwnedRoomId),
+    /// The alias is free and on our own server.
+    Free,
+}
+
+impl Room {
+    /// Joins the room, when we are invited or it is public. Joining a room that we are in already
+    /// is fine.
+    pub(crate) async fn enter(
+        account: &Account,
+        target: &RoomOrAliasId,
+    ) -> Result<Entry, MatrixError> {
+        let request = join_room_by_id_or_alias::v3::Request::new(target.to_owned());
+        match account.request(|client| client.send(request)).await {
+            Ok(joined) => Ok(Entry::Joined(joined.room_id)),
+            Err(MatrixError::NotFound(_)) if is_ours(account, target) => Ok(Entry::Free),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the room of a free alias, private, with `invite` invited.
+    pub(crate) async fn create(
+        account: &Account,
+        alias: &RoomAliasId,
+        invite: &[OwnedUserId],
+    ) -> Result<OwnedRoomId, MatrixError> {
+        let mut request = create_room::v3::Request::new();
+        request.room_alias_name = Some(alias.alias().to_owned());
+        request.name = Some(alias.alias().to_owned());
+        request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
+        request.visibility = Visibility::Private;
+        request.invite = invite.to_vec();
+        let room = account.request(|client| client.send(request)).await?;
+        info!("made room {alias} ({})", room.room_id);
+        Ok(room.room_id)
+    }
+
+    /// A room that was entered.
+    pub(crate) fn new(account: Arc<Account>, id: OwnedRoomId) -> Self {
+        Self { account, id }
+    }
+
+    /// The room's id.
+    pub(crate) fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// The account that posts.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Posts one message with its origin. An event that the homeserver already has under the same
+    /// transaction id is not posted again.
+    pub(crate) async fn send(
+        &self,
+        origin: &Origin,
+        mut content: Value,
+    ) -> Result<(), MatrixError> {
+        content[ORIGIN_KEY] = json!(origin);
+        let body = serde_json::value::to_raw_value(&content).expect("a Value is valid JSON");
+        let request = send_message_event::v3::Request::new_raw(
+            self.id.clone(),
+            origin.transaction_id(&self.id),
+            MessageLikeEventType::RoomMessage,
+            Raw::from_json(body),
+        );
+        self.account.request(|client| client.send(request)).await.map(drop)
+    }
+
+    /// Uploads a file, which nobody sees until a message refers to it.
+    pub(crate) async fn upload(
+        &self,
+        file: &Attachment,
+        name: &str,
+    ) -> Result<OwnedMxcUri, MatrixError> {
+        let mut request = create_content::v3::Request::new(file.bytes.clone());
+        request.filename = Some(name.to_owned());
+        request.content_type = Some(file.media_type.to_owned());
+        let uploaded = self.account.request(|client| client.send(request)).await?;
+        Ok(uploaded.content_uri)
+    }
+
+    /// The latest of a route's events that is in the room, as far as it can show a message
+    /// published at `published` or later.
+    pub(crate) async fn last_posted(
+        &self,
+        stream: &StreamId,
+        route: &str,
+        published: OffsetDateTime,
+    ) -> Result<Option<Position>, MatrixError> {
+        let oldest_of_interest = (published - CLOCK_SKEW).unix_timestamp() * 1000;
+        let mut from = None;
+        loop {
+            let mut request =
+                get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
+            request.limit = UInt::from(PAGE);
+            request.filter = self.own_messages();
+            request.from = from;
+            let page = self.account.request(|client| client.send(request)).await?;
+            let events: Vec<Posted> = page
+                .chunk
+                .iter()
+                .filter_map(|event| event.deserialize_as_unchecked().ok())
+                .collect();
+            let position = events
+                .iter()
+                // Not every homeserver heeds the filter, and anybody can write an origin into an
+                // event.
+                .filter(|event| event.sender == self.account.user)
+                .filter_map(|event| event.content.origin.as_ref())
+                .filter(|origin| origin.stream == *stream && origin.route == route)
+                .map(|origin| origin.position)
+                .max();
+            let all_older =
+                events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
+            from = page.end;
+            if position.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
+                return Ok(position);
+            }
+        }
+    }
+
+    fn own_messages(&self) -> RoomEventFilter {
+        let mut filter = RoomEventFilter::default();
+        filter.senders = Some(vec![self.account.user.clone()]);
+        filter.types = Some(vec![TimelineEventType::RoomMessage.to_string()]);
+        filter
+    }
+
+    /// What, if anything, keeps us from posting here.
+    pub(crate) async fn standing(&self) -> Result<Standing, MatrixError> {
+        let rooms =
+            self.account.request(|client| client.send(joined_rooms::v3::Request::new())).await?;
+        if !rooms.joined_rooms.contains(&self.id) {
+            return Ok(Standing::NotJoined);
+        }
+        let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
+        let level = |value: &Value| value.as_i64();
+        let need = level(&levels["events"]["m.room.message"])
+            .or_else(|| level(&levels["events_default"]))
+            .unwrap_or(0);
+        let have = level(&levels["users"][self.account.user.as_str()])
+            .or_else(|| level(&levels["users_default"]))
+            .unwrap_or(0);
+        Ok(if have < need { Standing::NoPower { have, need } } else { Standing::MayPost })
+    }
+
+    /// Whether the room is encrypted, so that plain messages do not belong there.
+    pub(crate) async fn is_encrypted(&self) -> Result<bool, MatrixError> {
+        Ok(self.state(StateEventType::RoomEncryption).await?.is_some())
+    }
+
+    async fn state(&self, kind: StateEventType) -> Result<Option<Value>, MatrixError> {
+        let request =
+            get_state_event_for_key::v3::Request::new(self.id.clone(), kind, String::new());
+        match self.account.request(|client| client.send(request)).await {
+            Ok(answer) => Ok(serde_json::from_str(answer.into_content().json().get()).ok()),
+            Err(MatrixError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What of an event tells where it comes from.
+#[derive(Deserialize)]
+struct Posted {
+    sender: OwnedUserId,
+    origin_server_ts: i64,
+    content: PostedContent,
+}
+
+#[derive(Deserialize)]
+struct PostedContent {
+    #[serde(rename = "io.github.nats-matrix.origin")]
+    origin: Option<Origin>,
+}
+
+/// Whether a target is an alias that we may make a room for.
+pub(crate) fn is_ours(account: &Account, target: &RoomOrAliasId) -> bool {
+    target.is_room_alias_id() && target.server_name() == Some(account.user.server_name())
+}

@@ -1,0 +1,234 @@
+//! The durable consumer of a route: made, compared with what the configuration asks for, and
+//! changed.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    ErrorCode,
+    consumer::{
+        AckPolicy, DeliverPolicy, FromConsumer, Info as ConsumerInfo, PullConsumer,
+        pull::Config as PullConfig,
+    },
+    context::{ConsumerInfoErrorKind, GetStreamErrorKind},
+    stream::{Config as StreamConfig, Stream},
+};
+use tracing::{debug, info};
+
+use super::{ACK_WAIT, MAX_ACK_PENDING};
+use crate::{
+    config::{Route, Start},
+    failure::{Failure, chain},
+    nats::Nats,
+    subject::Subject,
+};
+
+/// Why a consumer cannot be used.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    /// It may work later: a server is away, a stream does not exist yet.
+    Passing(String),
+    /// Only a person can mend it.
+    Final(Failure),
+}
+
+/// The stream of a route.
+pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem> {
+    let name = &route.stream;
+    nats.jetstream.get_stream(name).await.map_err(|error| {
+        let code = match error.kind() {
+            GetStreamErrorKind::JetStream(error) => Some(error.error_code()),
+            _ => None,
+        };
+        Problem::Passing(match code {
+            Some(ErrorCode::STREAM_NOT_FOUND) => format!(
+                "stream {name} does not exist on this NATS server: create it, or correct `stream` of the route"
+            ),
+            Some(ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT) => {
+                "JetStream is not enabled on this NATS server, or not for our account: enable it".to_owned()
+            }
+            _ => format!("no answer about stream {name}: {}", chain(&error)),
+        })
+    })
+}
+
+/// The consumer, made if there is none, brought in line with the configuration if there is.
+pub(super) async fn ensure(
+    stream: &Stream,
+    route: &Route,
+) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+    let name = route.name.as_str();
+    let existing = match stream.consumer_info(name).await {
+        Ok(info) => Some(info),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
+        Err(error) => {
+            return Err(Problem::Passing(format!(
+                "no answer about consumer {name}: {}",
+                chain(&error)
+            )));
+        }
+    };
+    let Some(info) = existing else {
+        let consumer = stream.create_consumer(wanted(route, PullConfig::default())).await;
+        let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
+        info!("route {name}: made durable consumer {name} on stream {}", route.stream);
+        let info = consumer.cached_info().clone();
+        return Ok((consumer, info));
+    };
+    let present = usable(route, &info).map_err(Problem::Final)?;
+    let wanted = wanted(route, present.clone());
+    if wanted == present {
+        let consumer = stream.get_consumer(name).await;
+        let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
+        return Ok((consumer, info));
+    }
+    for line in differences(&present, &wanted) {
+        info!("route {name}: changing durable consumer {name}: {line}");
+    }
+    let consumer = stream.update_consumer(wanted).await;
+    let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
+    Ok((consumer, info))
+}
+
+/// The configuration of an existing consumer, if it is of the kind that we can work with.
+///
+/// # Errors
+///
+/// What differs that the server cannot change, and what to do.
+pub(crate) fn usable(route: &Route, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
+    let name = &route.name;
+    let unusable = |difference: &str| {
+        Failure::Config(format!(
+            "route {name}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
+             delete it (nats consumer rm {stream} {name}) or give the route another name",
+            stream = route.stream
+        ))
+    };
+    let config = PullConfig::try_from_consumer_config(info.config.clone())
+        .map_err(|_| unusable("pushes to a subject instead of being pulled from"))?;
+    if config.ack_policy != AckPolicy::Explicit {
+        return Err(unusable("does not expect each message to be acknowledged"));
+    }
+    if config.durable_name.is_none() {
+        return Err(unusable("is not durable"));
+    }
+    Ok(config)
+}
+
+/// What we want of a consumer, on top of what it may have that is none of our business.
+pub(crate) fn wanted(route: &Route, base: PullConfig) -> PullConfig {
+    let is_new = base.durable_name.is_none();
+    let mut filters: Vec<String> = route.subjects.iter().map(ToString::to_string).collect();
+    // One filter goes where servers before 2.10 look for it.
+    let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    PullConfig {
+        durable_name: Some(route.name.to_string()),
+        name: Some(route.name.to_string()),
+        // Where a consumer began cannot be changed, and is no longer of interest.
+        deliver_policy: match route.start {
+            _ if !is_new => base.deliver_policy,
+            Start::All => DeliverPolicy::All,
+            Start::New => DeliverPolicy::New,
+        },
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        backoff: Vec::new(),
+        // Never give up: a message is done with when it is posted or a dead letter.
+        max_deliver: -1,
+        filter_subject,
+        filter_subjects: filters,
+        max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
+        headers_only: false,
+        ..base
+    }
+}
+
+/// What is about to change, in words.
+pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<String> {
+    let filters = |config: &PullConfig| match config.filter_subject.as_str() {
+        "" if config.filter_subjects.is_empty() => "everything".to_owned(),
+        "" => config.filter_subjects.join(", "),
+        one => one.to_owned(),
+    };
+    let pairs = [
+        ("subjects", filters(present), filters(wanted)),
+        ("ack_wait", format!("{:?}", present.ack_wait), format!("{:?}", wanted.ack_wait)),
+        (
+            "max_ack_pending",
+            present.max_ack_pending.to_string(),
+            wanted.max_ack_pending.to_string(),
+        ),
+        ("max_deliver", present.max_deliver.to_string(), wanted.max_deliver.to_string()),
+        ("backoff", format!("{:?}", present.backoff), format!("{:?}", wanted.backoff)),
+        ("headers_only", present.headers_only.to_string(), wanted.headers_only.to_string()),
+    ];
+    pairs
+        .into_iter()
+        .filter(|(_, present, wanted)| present != wanted)
+        .map(|(key, present, wanted)| format!("{key} from {present} to {wanted}"))
+        .collect()
+}
+
+fn refused(route: &Route, reason: &str) -> Problem {
+    Problem::Passing(format!(
+        "consumer {} on stream {} was not made: {reason}",
+        route.name, route.stream
+    ))
+}
+
+/// Makes the server deliver again soon what is outstanding, and nothing else. False if it does not
+/// let us.
+pub(super) async fn hurry(
+    nats: &Nats,
+    route: &Route,
+    info: &ConsumerInfo,
+    ack_wait: Duration,
+    outstanding: usize,
+) -> bool {
+    let Ok(present) = usable(route, info) else { return false };
+    let hurried = PullConfig {
+        ack_wait,
+        max_ack_pending: i64::try_from(outstanding).unwrap_or(i64::MAX),
+        ..wanted(route, present)
+    };
+    match nats.jetstream.update_consumer_on_stream(hurried, &route.stream).await {
+        Ok(_) => true,
+        Err(error) => {
+            debug!(route = %route.name, "ack_wait not shortened: {}", chain(&error));
+            false
+        }
+    }
+}
+
+/// Undoes [`hurry`].
+pub(super) async fn unhurry(
+    nats: &Nats,
+    route: &Route,
+    info: &ConsumerInfo,
+) -> Result<(), Problem> {
+    let present = usable(route, info).map_err(Problem::Final)?;
+    let update = nats.jetstream.update_consumer_on_stream(wanted(route, present), &route.stream);
+    update.await.map(drop).map_err(|error| Problem::Passing(chain(&error)))
+}
+
+/// One line for each filter of the route that nothing in the stream can match.
+pub(crate) fn unmatched(route: &Route, stream: &StreamConfig) -> Vec<String> {
+    // A mirror, and a stream with sources, holds what others take.
+    if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty())
+    {
+        return Vec::new();
+    }
+    let taken: Vec<Subject> =
+        stream.subjects.iter().filter_map(|subject| Subject::filter(subject).ok()).collect();
+    route
+        .subjects
+        .iter()
+        .filter(|subject| !taken.iter().any(|taken| taken.overlaps(subject)))
+        .map(|subject| {
+            format!(
+                "subject \"{subject}\" can never match: stream {} takes {}; correct `subjects` of the route or of the stream",
+                stream.name,
+                stream.subjects.join(", ")
+            )
+        })
+        .collect()
+}

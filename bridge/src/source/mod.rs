@@ -1,0 +1,354 @@
+//! Where messages come from: one durable pull consumer per route, in stream order.
+//!
+//! JetStream alone does not keep the order. Messages that were delivered to a process that died, or
+//! over a connection that broke, come back only after `ack_wait`, and by then newer ones have been
+//! delivered. So whenever deliveries may have been lost, the source first takes back what is
+//! outstanding (see [`recall`](Source::recall)), and only then goes on. It notices lost deliveries
+//! by the consumer sequence, which counts deliveries without a gap.
+
+pub(crate) mod consumer;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_nats::jetstream::{
+    self, AckKind,
+    consumer::{
+        Info as ConsumerInfo, PullConsumer,
+        pull::{self, MessagesError},
+    },
+    stream::Info as StreamInfo,
+};
+use futures_util::{FutureExt, StreamExt};
+use time::OffsetDateTime;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, timeout},
+};
+use tracing::{debug, info, warn};
+
+use self::consumer::Problem;
+use crate::{
+    config::Route,
+    failure::{Failure, chain},
+    nats::Nats,
+    origin::StreamId,
+    retry::Outage,
+};
+
+/// How many messages may be delivered and not yet acknowledged. Enough to keep a link of 50 ms
+/// busy, few enough to take back quickly.
+const MAX_ACK_PENDING: usize = 64;
+/// How many bytes one request asks for, at least: with few large messages, not their number bounds
+/// the memory.
+const MIN_PULL_BYTES: usize = 2 * 1024 * 1024;
+/// How long a request for messages stays with the server.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// A connection that is silent for twice this long is taken for broken.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After how long JetStream delivers again what was not acknowledged.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+/// The `ack_wait` while outstanding messages are taken back.
+const RECALL_ACK_WAIT: Duration = Duration::from_secs(1);
+
+/// One route's messages, in order.
+pub(crate) struct Source {
+    nats: Nats,
+    route: Arc<Route>,
+    reconnected: watch::Receiver<u64>,
+    outage: Outage,
+    stream: Option<StreamId>,
+    pull: Option<Pull>,
+    /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
+    held: VecDeque<Delivery>,
+}
+
+/// An open flow of messages.
+struct Pull {
+    messages: pull::Stream,
+    /// The consumer sequence that the next delivery must have.
+    next: u64,
+}
+
+/// A message as it was delivered.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    message: jetstream::Message,
+    /// The stream's own number for it.
+    pub(crate) sequence: u64,
+    /// When the stream stored it.
+    pub(crate) published: OffsetDateTime,
+}
+
+impl Delivery {
+    fn new(message: jetstream::Message) -> Option<(Self, u64)> {
+        let info = message.info().ok()?;
+        let (sequence, published, delivery) =
+            (info.stream_sequence, info.published, info.consumer_sequence);
+        Some((Self { message, sequence, published }, delivery))
+    }
+
+    /// The subject it was published on.
+    pub(crate) fn subject(&self) -> &str {
+        &self.message.subject
+    }
+
+    /// What was published.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.message.payload
+    }
+
+    /// Its headers, if it has any.
+    pub(crate) fn headers(&self) -> Option<&async_nats::HeaderMap> {
+        self.message.headers.as_ref()
+    }
+
+    /// Tells JetStream that the message is done with. It need not wait for an answer: an
+    /// acknowledgement that is lost brings the message back, and the relay knows that it has posted
+    /// it.
+    pub(crate) async fn ack(&self) {
+        self.answer(AckKind::Ack).await;
+    }
+
+    /// Tells JetStream, and its advisories, that the message can never be posted.
+    pub(crate) async fn terminate(&self, reason: &str) {
+        // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
+        // ignore it before.
+        let Some(reply) = self.message.reply.clone() else { return };
+        let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
+        if let Err(error) = self.message.context.client().publish(reply, text.into()).await {
+            debug!(sequence = self.sequence, "termination not sent: {error}");
+        }
+    }
+
+    async fn answer(&self, kind: AckKind) {
+        if let Err(error) = self.message.ack_with(kind).await {
+            debug!(sequence = self.sequence, "answer not sent: {error}");
+        }
+    }
+}
+
+impl Source {
+    /// A source that connects to its consumer when the first message is asked for.
+    pub(crate) fn new(nats: Nats, route: Arc<Route>) -> Self {
+        let mut reconnected = nats.connections();
+        reconnected.mark_unchanged();
+        Self {
+            outage: Outage::of(format!("route {}", route.name)),
+            reconnected,
+            nats,
+            route,
+            stream: None,
+            pull: None,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// The incarnation of the stream that the messages are of; known once there was one.
+    pub(crate) fn stream(&self) -> Option<&StreamId> {
+        self.stream.as_ref()
+    }
+
+    /// The next message. Waits as long as there is none, also while NATS or the stream is away.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] when the consumer can never be used.
+    pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
+        loop {
+            if let Some(delivery) = self.held.pop_front() {
+                return Ok(delivery);
+            }
+            let Some(pull) = &mut self.pull else {
+                self.begin().await?;
+                continue;
+            };
+            tokio::select! {
+                item = pull.messages.next() => self.take(item),
+                // Deliveries may have been on their way when the connection broke.
+                _ = self.reconnected.changed() => self.pull = None,
+            }
+        }
+    }
+
+    /// Runs `work` and keeps JetStream from delivering again what is held meanwhile, `current`
+    /// first of all.
+    pub(crate) async fn keep_while<T>(
+        &mut self,
+        current: &Delivery,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = tokio::time::interval(ACK_WAIT / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = ticks.tick() => self.keep(current).await,
+            }
+        }
+    }
+
+    async fn keep(&mut self, current: &Delivery) {
+        // What has arrived meanwhile is waiting in the client, where it could not be kept.
+        while let Some(pull) = &mut self.pull {
+            let Some(item) = pull.messages.next().now_or_never() else { break };
+            self.take(item);
+        }
+        // Without a connection these would only fill the client's buffer.
+        if self.nats.is_connected() {
+            current.answer(AckKind::Progress).await;
+            for delivery in &self.held {
+                delivery.answer(AckKind::Progress).await;
+            }
+        }
+    }
+
+    /// Gives back what was not delivered to the room, so that the next process gets it at once, and
+    /// makes sure that acknowledgements have left.
+    pub(crate) async fn close(mut self, unfinished: Option<Delivery>) {
+        self.pull = None;
+        if !self.nats.is_connected() {
+            return;
+        }
+        for delivery in unfinished.iter().chain(&self.held) {
+            delivery.answer(AckKind::Nak(None)).await;
+        }
+        if !matches!(timeout(Duration::from_secs(2), self.nats.client.flush()).await, Ok(Ok(()))) {
+            debug!("acknowledgements not flushed; what comes again is recognised");
+        }
+    }
+
+    fn take(&mut self, item: Option<Result<jetstream::Message, MessagesError>>) {
+        let Some(pull) = &mut self.pull else { return };
+        match item {
+            Some(Ok(message)) => match Delivery::new(message) {
+                Some((delivery, number)) if number == pull.next => {
+                    pull.next += 1;
+                    self.held.push_back(delivery);
+                }
+                // Something before it was lost on the way. It comes again, and so does this.
+                _ => {
+                    debug!(route = %self.route.name, "a delivery is missing; taking back what is outstanding");
+                    self.pull = None;
+                }
+            },
+            // Some of these errors are of the moment, some final; beginning anew tells which.
+            Some(Err(error)) => {
+                debug!(route = %self.route.name, "pull ended: {}", chain(&error));
+                self.pull = None;
+            }
+            None => self.pull = None,
+        }
+    }
+
+    /// Connects to the consumer, again and again until it works.
+    async fn begin(&mut self) -> Result<(), Failure> {
+        loop {
+            self.reconnected.mark_unchanged();
+            match self.try_begin().await {
+                Ok(()) => {
+                    self.outage.over();
+                    return Ok(());
+                }
+                Err(Problem::Final(failure)) => return Err(failure),
+                Err(Problem::Passing(reason)) => {
+                    let pause = self.outage.failed(&reason, None);
+                    // A new connection is a good moment for the next attempt.
+                    let _ = timeout(pause, self.reconnected.changed()).await;
+                }
+            }
+        }
+    }
+
+    async fn try_begin(&mut self) -> Result<(), Problem> {
+        let stream = consumer::stream(&self.nats, &self.route).await?;
+        self.note_stream(stream.cached_info());
+        let (consumer, info) = consumer::ensure(&stream, &self.route).await?;
+        let info = self.recall(&consumer, info).await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(MAX_ACK_PENDING)
+            .max_bytes_per_batch(self.pull_bytes())
+            .expires(PULL_EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await
+            .map_err(|error| Problem::Passing(chain(&error)))?;
+        self.pull = Some(Pull { messages, next: info.delivered.consumer_sequence + 1 });
+        Ok(())
+    }
+
+    /// Takes back, in order, what was delivered to somebody who is gone: a process that was killed,
+    /// or this one over a connection that broke.
+    ///
+    /// For that, `ack_wait` is shortened for a moment, and `max_ack_pending` lowered to the number
+    /// of those messages, so that the server delivers them, oldest first, and nothing newer. Where
+    /// that is not permitted they come after the full `ack_wait`. Returns the consumer's state
+    /// afterwards.
+    async fn recall(
+        &mut self,
+        consumer: &PullConsumer,
+        info: ConsumerInfo,
+    ) -> Result<ConsumerInfo, Problem> {
+        let mut info = info;
+        let mut recalled: BTreeMap<u64, Delivery> = BTreeMap::new();
+        while info.num_ack_pending > recalled.len() {
+            let missing = info.num_ack_pending;
+            debug!(route = %self.route.name, missing, "taking back outstanding messages");
+            let shortened =
+                consumer::hurry(&self.nats, &self.route, &info, RECALL_ACK_WAIT, missing).await;
+            let wait = if shortened { RECALL_ACK_WAIT * 2 } else { ACK_WAIT };
+            let batch = consumer.batch().max_messages(missing).expires(wait).messages().await;
+            let mut batch = batch.map_err(|error| Problem::Passing(chain(&error)))?;
+            while let Some(Ok(message)) = batch.next().await {
+                let Some((delivery, _)) = Delivery::new(message) else { continue };
+                recalled.insert(delivery.sequence, delivery);
+                if recalled.len() == missing {
+                    break;
+                }
+            }
+            if shortened {
+                consumer::unhurry(&self.nats, &self.route, &info).await?;
+            }
+            info = consumer.get_info().await.map_err(|error| Problem::Passing(chain(&error)))?;
+            if !self.nats.is_connected() {
+                return Err(Problem::Passing("NATS: connection lost".to_owned()));
+            }
+        }
+        self.held.extend(recalled.into_values());
+        Ok(info)
+    }
+
+    fn pull_bytes(&self) -> usize {
+        // A message larger than the request would never be delivered.
+        MIN_PULL_BYTES.max(2 * self.nats.max_payload())
+    }
+
+    fn note_stream(&mut self, info: &StreamInfo) {
+        let id = StreamId {
+            stream: info.config.name.clone(),
+            created: info.created.unix_timestamp_nanos().to_string(),
+        };
+        match &self.stream {
+            Some(known) if *known == id => return,
+            Some(_) => info!(
+                "route {}: stream {} was made anew; starting with its first message",
+                self.route.name, id.stream
+            ),
+            None => {
+                for line in consumer::unmatched(&self.route, &info.config) {
+                    warn!("route {}: {line}", self.route.name);
+                }
+            }
+        }
+        self.stream = Some(id);
+    }
+}

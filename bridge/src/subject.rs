@@ -1,0 +1,102 @@
+//! NATS subjects and how their wildcards relate.
+
+use std::fmt;
+
+/// A valid NATS subject: tokens separated by dots. In a filter `*` stands for one token, and `>` at
+/// the end for one or more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject(String);
+
+impl Subject {
+    /// A subject that may have wildcards.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub fn filter(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| Err(format!("\"{text}\" is not a subject: {what}"));
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return wrong("white space is not allowed");
+        }
+        let tokens: Vec<&str> = text.split('.').collect();
+        if tokens.iter().any(|token| token.is_empty()) {
+            return wrong("empty between two dots, or at an end");
+        }
+        if tokens[..tokens.len() - 1].contains(&">") {
+            return wrong("> is only allowed at the end");
+        }
+        if tokens.iter().any(|token| token.len() > 1 && token.contains(['*', '>'])) {
+            return wrong("* and > stand for whole tokens, like in \"ops.*.>\"");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// A subject without wildcards, to publish to.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong.
+    pub fn literal(text: &str) -> Result<Self, String> {
+        let subject = Self::filter(text)?;
+        if text.contains(['*', '>']) {
+            return Err(format!("\"{text}\" has wildcards; this must be a plain subject"));
+        }
+        Ok(subject)
+    }
+
+    /// The subject as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True if some subject exists that both match.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
+        loop {
+            match (a.next(), b.next()) {
+                (None, None) => return true,
+                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (Some(x), Some(y)) if x == y || x == "*" || y == "*" => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlap(a: &str, b: &str) -> bool {
+        let (a, b) = (Subject::filter(a).unwrap(), Subject::filter(b).unwrap());
+        assert_eq!(a.overlaps(&b), b.overlaps(&a), "{a} {b}: overlapping is mutual");
+        a.overlaps(&b)
+    }
+
+    #[test]
+    fn wildcards_overlap_where_one_subject_fits_both() {
+        assert!(overlap("ops.report.>", "ops.report.a.b"));
+        assert!(overlap("ops.*.a", "ops.report.*"));
+        assert!(overlap(">", "ops"));
+        assert!(overlap("ops.>", "ops.report"));
+        assert!(!overlap("ops.report.>", "ops.report"));
+        assert!(!overlap("ops.report.*", "ops.report.a.b"));
+        assert!(!overlap("ops.reports.>", "ops.report.>"));
+    }
+
+    #[test]
+    fn what_nats_refuses_is_refused_here() {
+        for wrong in ["", "ops.", ".ops", "a..b", "a b", "a.>.b", "a.b*", "a.>b"] {
+            assert!(Subject::filter(wrong).is_err(), "{wrong}");
+        }
+        assert!(Subject::literal("dead.*").is_err());
+    }
+}

@@ -1,0 +1,16 @@
+//! The bridge against real servers: each test starts what it needs, publishes as a node does, and looks
+//! at the room as a person does.
+//!
+//! The tests may run in parallel; those that do not harm the homeserver share one.
+
+#![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
+
+mod check;
+mod config;
+mod connections;
+mod delivery;
+mod faults;
+mod payloads;
+mod rooms;
+mod scene;
+mod shutdown;

@@ -1,0 +1,151 @@
+//! What most tests begin with: NATS with a stream, a homeserver with a room, the bridge's account in it and
+//! a person who reads.
+
+use std::{
+    fmt::Write as _,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::{Account, BridgeProcess, Event, Homeserver, Nats, Reader, ScratchDir};
+use serde_json::json;
+
+/// Long enough for a busy machine; a test that is right never waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The program under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
+
+pub(crate) struct Scene {
+    pub(crate) nats: Nats,
+    pub(crate) bot: Account,
+    pub(crate) alice: Account,
+    pub(crate) room: String,
+    pub(crate) dir: ScratchDir,
+}
+
+impl Scene {
+    /// On a homeserver that is shared with other tests.
+    pub(crate) async fn new() -> Result<Self> {
+        Self::on(Homeserver::shared().await?).await
+    }
+
+    /// On a homeserver of the test's own.
+    pub(crate) async fn on(homeserver: &Homeserver) -> Result<Self> {
+        Self::with(homeserver, Nats::start().await?).await
+    }
+
+    /// On given servers. NATS gets the stream OPS that takes `ops.>`.
+    pub(crate) async fn with(homeserver: &Homeserver, nats: Nats) -> Result<Self> {
+        nats.create_stream("OPS", &["ops.>"]).await?;
+        let bot = homeserver.account("bridge").await?;
+        let alice = homeserver.account("alice").await?;
+        let room =
+            alice.create_room(json!({ "preset": "private_chat", "invite": [bot.user_id] })).await?;
+        Ok(Self { nats, bot, alice, room, dir: ScratchDir::new("e2e")? })
+    }
+
+    /// A configuration with one route, `ops.>` to the room.
+    pub(crate) fn config(&self) -> Config {
+        Config::new(&self.nats.url(), &self.bot.homeserver, &self.bot)
+            .route("reports", "ops.>", &self.room)
+    }
+
+    pub(crate) fn start(&self, config: &Config) -> Result<BridgeProcess> {
+        BridgeProcess::spawn(BINARY, &config.toml(), self.dir.path())
+    }
+
+    pub(crate) async fn reader(&self) -> Result<Reader> {
+        self.alice.reader(&self.room).await
+    }
+
+    /// Publishes "message `first`" to "message `last`".
+    pub(crate) async fn publish_numbered(&self, first: usize, last: usize) -> Result<()> {
+        let texts = (first..=last).map(|number| format!("message {number}"));
+        self.nats.publish_many("ops.text", texts).await?;
+        Ok(())
+    }
+
+    /// Runs another subcommand to its end, with `input` on its standard input.
+    pub(crate) fn run(&self, config: &Config, arguments: &[&str]) -> Result<Output> {
+        let path = self.dir.path().join("check.toml");
+        std::fs::write(&path, config.toml())?;
+        let output = Command::new(BINARY)
+            .args(arguments)
+            .arg("--config")
+            .arg(path)
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output)
+    }
+}
+
+/// A configuration file under construction.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) nats: String,
+    pub(crate) matrix: String,
+    pub(crate) routes: String,
+}
+
+impl Config {
+    pub(crate) fn new(nats: &str, homeserver: &str, bot: &Account) -> Self {
+        Self {
+            nats: format!("servers = [\"{nats}\"]\n"),
+            matrix: format!(
+                "homeserver = \"{homeserver}\"\nuser = \"{}\"\npassword = \"{}\"\nstate_dir = \"state\"\n",
+                bot.user_id, bot.password
+            ),
+            routes: String::new(),
+        }
+    }
+
+    /// Adds a route from stream OPS.
+    pub(crate) fn route(mut self, name: &str, subject: &str, room: &str) -> Self {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            self.routes,
+            "[[routes]]\nname = \"{name}\"\nstream = \"OPS\"\nsubjects = [\"{subject}\"]\nroom = \"{room}\"\n"
+        );
+        self
+    }
+
+    /// Adds lines to `[nats]`.
+    pub(crate) fn nats(mut self, lines: &str) -> Self {
+        self.nats += lines;
+        self.nats.push('\n');
+        self
+    }
+
+    pub(crate) fn toml(&self) -> String {
+        format!("[nats]\n{}\n[matrix]\n{}\n{}", self.nats, self.matrix, self.routes)
+    }
+}
+
+/// Asserts that the room shows "message 1" to "message `count`", each once, in order, and nothing else.
+#[track_caller]
+pub(crate) fn assert_each_once_in_order(events: &[Event], count: usize) {
+    let seen: Vec<&str> = events.iter().map(Event::body).collect();
+    let expected: Vec<String> = (1..=count).map(|number| format!("message {number}")).collect();
+    if seen == expected {
+        return;
+    }
+    let times = |text: &str| seen.iter().filter(|seen| **seen == text).count();
+    let lost: Vec<_> = expected.iter().filter(|text| times(text) == 0).collect();
+    let twice: Vec<_> = expected.iter().filter(|text| times(text) > 1).collect();
+    let at = seen.iter().zip(&expected).position(|(seen, expected)| seen != expected);
+    panic!(
+        "lost {lost:?}; more than once {twice:?}; {} shown; the first difference is at {at:?}",
+        seen.len()
+    );
+}
+
+/// Waits for `count` messages, then a while longer for any that should not be there.
+pub(crate) async fn read_all(reader: &mut Reader, count: usize) -> Result<Vec<Event>> {
+    reader
+        .wait_for(count, PATIENCE)
+        .await
+        .with_context(|| format!("waiting for {count} messages"))?;
+    Ok(reader.settle(Duration::from_secs(2)).await?.to_vec())
+}

@@ -1,0 +1,271 @@
+//! The bridge as users run it: a process with a configuration file.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{leash::Leash, matrix::Account};
+
+/// A configuration of the bridge for servers of the testbed.
+#[derive(Clone, Debug)]
+pub struct BridgeConfig {
+    toml: String,
+}
+
+impl BridgeConfig {
+    /// The connections: NATS at this URL without TLS, the homeserver and the account of `bridge`.
+    pub fn new(nats_url: &str, bridge: &Account, state_dir: &Path) -> Self {
+        let toml = format!(
+            "[nats]\nservers = [{}]\n\n\
+             [matrix]\nhomeserver = {}\nuser = {}\npassword = {}\nstate_dir = {}\n",
+            quoted(nats_url),
+            quoted(&bridge.homeserver),
+            quoted(bridge.localpart()),
+            quoted(&bridge.password),
+            quoted(&state_dir.to_string_lossy()),
+        );
+        Self { toml }
+    }
+
+    /// Adds a route.
+    pub fn route(mut self, name: &str, stream: &str, subjects: &[&str], room: &str) -> Self {
+        let subjects: Vec<String> = subjects.iter().map(|subject| quoted(subject)).collect();
+        let route = format!(
+            "\n[[routes]]\nname = {}\nstream = {}\nsubjects = [{}]\nroom = {}\n",
+            quoted(name),
+            quoted(stream),
+            subjects.join(", "),
+            quoted(room),
+        );
+        self.toml.push_str(&route);
+        self
+    }
+
+    /// The configuration file's text.
+    pub fn toml(&self) -> &str {
+        &self.toml
+    }
+}
+
+/// A TOML string. One in JSON's notation is one in TOML's.
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+/// A running `nats-matrix run`, killed when dropped.
+#[derive(Debug)]
+pub struct BridgeProcess {
+    leash: Leash,
+    log: PathBuf,
+}
+
+impl BridgeProcess {
+    /// Starts `binary run --config dir/nats-matrix.toml`, with `dir` as its working directory.
+    ///
+    /// What it prints goes to `dir/nats-matrix.log`, which a later process of the same directory
+    /// begins anew.
+    pub fn spawn(binary: impl AsRef<Path>, config: &str, dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref();
+        let file = dir.join("nats-matrix.toml");
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = Command::new(binary.as_ref());
+        command.arg("run").arg("--config").arg(&file).current_dir(dir);
+        Self::spawn_command(&command, dir)
+    }
+
+    /// Starts any command in the same way: with other arguments, or with an environment.
+    pub fn spawn_command(command: &Command, dir: impl AsRef<Path>) -> Result<Self> {
+        let log = dir.as_ref().join("nats-matrix.log");
+        match fs::remove_file(&log) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context(format!("cannot remove {}", log.display()));
+            }
+            _ => {}
+        }
+        let leash = Leash::start(command, &log)?;
+        Ok(Self { leash, log })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.leash.pid()
+    }
+
+    /// What it printed so far, on either stream.
+    pub fn logs(&self) -> String {
+        fs::read(&self.log)
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Waits until it has printed a line that contains `text`, and returns the first such line.
+    pub async fn wait_for_log(&mut self, text: &str, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            // Asked before the log is read, so that nothing printed at the very end is missed.
+            let ended = self.leash.exit_code()?;
+            let logs = self.logs();
+            if let Some(line) = logs.lines().find(|line| line.contains(text)) {
+                return Ok(line.to_owned());
+            }
+            if let Some(code) = ended {
+                bail!("the bridge ended with exit code {code} before it logged {text:?}:\n{logs}");
+            }
+            if Instant::now() > deadline {
+                bail!("the bridge did not log {text:?} within {patience:?}:\n{logs}");
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until it has ended by itself, and returns its exit code; 128 + n is an end by signal n.
+    pub async fn ended(&mut self) -> Result<i32> {
+        loop {
+            if let Some(code) = self.leash.exit_code()? {
+                return Ok(code);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The same with an end to patience.
+    pub async fn wait(&mut self, patience: Duration) -> Result<i32> {
+        match timeout(patience, self.ended()).await {
+            Ok(code) => code,
+            Err(_) => bail!("the bridge still runs after {patience:?}:\n{}", self.logs()),
+        }
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.leash.exit_code()?.is_none())
+    }
+
+    /// Sends SIGTERM, as systemd does to stop it.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.leash.signal(Signal::TERM)
+    }
+
+    /// Freezes it, as a machine that is suspended would.
+    pub fn pause(&mut self) -> Result<()> {
+        self.leash.signal(Signal::STOP)
+    }
+
+    /// Ends a [`Self::pause`].
+    pub fn resume(&mut self) -> Result<()> {
+        self.leash.signal(Signal::CONT)
+    }
+
+    /// Kills it with SIGKILL and returns once it is gone.
+    pub fn kill(self) {
+        self.leash.kill();
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Result<Usage> {
+        Usage::of(self.pid())
+    }
+
+    /// Resident memory in KiB.
+    pub fn rss_kib(&self) -> Result<u64> {
+        Ok(self.usage()?.rss_kib)
+    }
+
+    /// The most resident memory it ever had, in KiB.
+    pub fn peak_rss_kib(&self) -> Result<u64> {
+        Ok(self.usage()?.peak_rss_kib)
+    }
+
+    /// User and system time so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        Ok(self.usage()?.cpu_time)
+    }
+}
+
+/// What a running process has used, from `/proc`.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Resident memory in KiB.
+    pub rss_kib: u64,
+    /// The most resident memory it ever had, in KiB.
+    pub peak_rss_kib: u64,
+    /// User and system time.
+    pub cpu_time: Duration,
+}
+
+impl Usage {
+    /// What the process has used so far.
+    pub fn of(pid: u32) -> Result<Self> {
+        let read = |name: &str| {
+            let file = format!("/proc/{pid}/{name}");
+            fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))
+        };
+        let status = read("status")?;
+        let kib = |key: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+                .and_then(|value| value.trim().strip_suffix("kB")?.trim().parse().ok())
+                .with_context(|| format!("no {key} in /proc/{pid}/status: has it ended?"))
+        };
+
+        // The second field is the program's name in parentheses and may hold anything; counted
+        // after it, user and system time are the 12th and 13th.
+        let stat = read("stat")?;
+        let ticks = stat.rsplit_once(')').and_then(|(_, fields)| {
+            let mut fields = fields.split_whitespace().skip(11);
+            let user: u64 = fields.next()?.parse().ok()?;
+            let system: u64 = fields.next()?.parse().ok()?;
+            Some(user + system)
+        });
+        let ticks = ticks.with_context(|| format!("/proc/{pid}/stat is not as expected"))?;
+        let per_second = rustix::param::clock_ticks_per_second();
+        let milliseconds = ticks.saturating_mul(1000) / per_second.max(1);
+        Ok(Self {
+            rss_kib: kib("VmRSS")?,
+            peak_rss_kib: kib("VmHWM")?,
+            cpu_time: Duration::from_millis(milliseconds),
+        })
+    }
+}
+
+/// The bridge's program for a demo or a benchmark: `$NATS_MATRIX_BIN`, or built now with the profile
+/// of the running program.
+///
+/// Cargo does not build another package's binary for us, so this asks it to; it takes no time when
+/// there is nothing to do.
+pub fn bridge_binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("NATS_MATRIX_BIN").filter(|path| !path.is_empty()) {
+        return Ok(path.into());
+    }
+    let own = env::current_exe().context("cannot tell which program is running")?;
+    let profile = match own.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(&cargo)
+        .args(["build", "--package", "nats-matrix", "--bin", "nats-matrix"])
+        .args(["--profile", profile, "--message-format", "json-render-diagnostics"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", cargo.display()))?;
+    if !output.status.success() {
+        bail!("cargo could not build nats-matrix");
+    }
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "nats-matrix")
+        .find_map(|message| Some(message["executable"].as_str()?.into()))
+        .context("cargo did not say where it put nats-matrix; name it in NATS_MATRIX_BIN")
+}

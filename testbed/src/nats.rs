@@ -1,0 +1,246 @@
+//! A NATS server that keeps streams.
+
+use std::{fmt, fs, process::Command};
+
+use anyhow::{Context as _, Result};
+use async_nats::{
+    Client, ConnectOptions,
+    jetstream::{self, stream::Stream},
+};
+use bytes::Bytes;
+use futures_util::future;
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+use crate::{
+    cache,
+    server::{Probe, Server},
+};
+
+/// How many publishes of [`Nats::publish_many`] wait for their ack at a time.
+const WINDOW: usize = 500;
+
+type Options = Box<dyn Fn() -> ConnectOptions + Send + Sync>;
+
+/// A NATS server of one's own, gone when dropped.
+pub struct Nats {
+    server: Server,
+    options: Options,
+    /// The connection that the helpers share; made when first needed and anew after a restart.
+    client: Mutex<Option<Client>>,
+}
+
+/// A NATS server that is more than a plain one.
+#[derive(Default)]
+pub struct NatsBuilder {
+    config: String,
+    files: Vec<(String, Vec<u8>)>,
+    options: Option<Options>,
+}
+
+impl NatsBuilder {
+    /// Adds lines to the server's configuration file, for TLS or accounts.
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    /// Puts a file into the server's working directory, so that its configuration can name it.
+    pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.to_owned(), contents.into()));
+        self
+    }
+
+    /// How the helpers of [`Nats`] connect, where the server does not take just anyone.
+    pub fn client_options(
+        mut self,
+        options: impl Fn() -> ConnectOptions + Send + Sync + 'static,
+    ) -> Self {
+        self.options = Some(Box::new(options));
+        self
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub async fn start(self) -> Result<Nats> {
+        let program = spawn_blocking(cache::nats_server).await??;
+        let server = Server::launch("nats-server", Probe::NatsInfo, |dir, port| {
+            for (name, contents) in &self.files {
+                fs::write(dir.join(name), contents)
+                    .with_context(|| format!("cannot write {name} for nats-server"))?;
+            }
+            let config = dir.join("nats.conf");
+            fs::write(&config, configuration(port, &self.config))?;
+            let mut command = Command::new(&program);
+            command.arg("--config").arg(&config);
+            Ok(command)
+        })
+        .await?;
+        Ok(Nats {
+            server,
+            options: self.options.unwrap_or_else(|| Box::new(ConnectOptions::new)),
+            client: Mutex::new(None),
+        })
+    }
+}
+
+fn configuration(port: u16, extra: &str) -> String {
+    format!(
+        r#"listen: "127.0.0.1:{port}"
+server_name: testbed
+jetstream {{
+    store_dir: jetstream
+    max_memory_store: 64MB
+    max_file_store: 4GB
+}}
+{extra}"#
+    )
+}
+
+impl Nats {
+    /// Starts a plain server: no TLS, no accounts.
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// For a server with TLS or accounts.
+    pub fn builder() -> NatsBuilder {
+        NatsBuilder::default()
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// What clients connect to.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    /// What the server printed.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// The process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.server.pid()
+    }
+
+    /// A connection; all callers between two restarts share one.
+    pub async fn client(&self) -> Result<Client> {
+        let mut shared = self.client.lock().await;
+        if let Some(client) = &*shared {
+            return Ok(client.clone());
+        }
+        let client = self.client_with((self.options)()).await?;
+        *shared = Some(client.clone());
+        Ok(client)
+    }
+
+    /// A new connection.
+    pub async fn client_with(&self, options: ConnectOptions) -> Result<Client> {
+        options
+            .connect(self.url())
+            .await
+            .with_context(|| format!("cannot connect to NATS at {}", self.url()))
+    }
+
+    /// The server's version.
+    pub async fn version(&self) -> Result<String> {
+        Ok(self.client().await?.server_info().version)
+    }
+
+    /// The streams over [`Self::client`].
+    pub async fn jetstream(&self) -> Result<jetstream::Context> {
+        Ok(jetstream::new(self.client().await?))
+    }
+
+    /// Kills the server with SIGKILL.
+    pub async fn kill(&self) {
+        *self.client.lock().await = None;
+        self.server.kill();
+    }
+
+    /// Starts the server again on the same port and store, killing it first if it runs.
+    pub async fn restart(&self) -> Result<()> {
+        self.kill().await;
+        self.server.start().await
+    }
+
+    /// Freezes the server: connections stay open, but nothing answers.
+    pub async fn pause(&self) -> Result<()> {
+        self.server.pause()
+    }
+
+    /// Ends a [`Self::pause`].
+    pub async fn resume(&self) -> Result<()> {
+        self.server.resume()
+    }
+
+    /// Makes a stream that keeps what is published to `subjects`.
+    pub async fn create_stream(&self, name: &str, subjects: &[&str]) -> Result<Stream> {
+        let config = jetstream::stream::Config {
+            name: name.to_owned(),
+            subjects: subjects.iter().map(|&subject| subject.to_owned()).collect(),
+            ..Default::default()
+        };
+        self.jetstream()
+            .await?
+            .create_stream(config)
+            .await
+            .with_context(|| format!("cannot create the stream {name}"))
+    }
+
+    /// Deletes a stream with all it holds.
+    pub async fn delete_stream(&self, name: &str) -> Result<()> {
+        self.jetstream()
+            .await?
+            .delete_stream(name)
+            .await
+            .with_context(|| format!("cannot delete the stream {name}"))?;
+        Ok(())
+    }
+
+    /// Publishes a message, waits until it is stored, and returns its stream sequence.
+    pub async fn publish(&self, subject: &str, payload: impl Into<Bytes>) -> Result<u64> {
+        self.publish_many(subject, [payload]).await
+    }
+
+    /// Publishes messages in order, waits until all are stored, and returns the last one's stream
+    /// sequence.
+    pub async fn publish_many<P: Into<Bytes>>(
+        &self,
+        subject: &str,
+        payloads: impl IntoIterator<Item = P>,
+    ) -> Result<u64> {
+        let jetstream = self.jetstream().await?;
+        let mut payloads = payloads.into_iter();
+        let mut last = 0;
+        loop {
+            let mut acks = Vec::new();
+            for payload in payloads.by_ref().take(WINDOW) {
+                acks.push(
+                    jetstream
+                        .publish(subject.to_owned(), payload.into())
+                        .await
+                        .with_context(|| format!("cannot publish to {subject}"))?
+                        .into_future(),
+                );
+            }
+            if acks.is_empty() {
+                return Ok(last);
+            }
+            let acks = future::try_join_all(acks)
+                .await
+                .with_context(|| format!("a message published to {subject} was not stored"))?;
+            last = acks.last().map_or(last, |ack| ack.sequence);
+        }
+    }
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nats").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
