@@ -123,7 +123,9 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
         Auth::None => options,
         Auth::Nkey(seed) => options.nkey(seed.read()?.expose_secret().trim().to_owned()),
         Auth::Credentials(text) => {
-            options.credentials(text.read()?.expose_secret()).map_err(|error| {
+            // The client's parser wants the newline that ends the last line.
+            let text = format!("{}\n", text.read()?.expose_secret());
+            options.credentials(&text).map_err(|error| {
                 Failure::Config(format!(
                     "nats.credentials_file: not a NATS credentials file: {error}"
                 ))
@@ -162,9 +164,10 @@ fn connect_failure(config: &config::Nats, error: &async_nats::ConnectError) -> F
             ))
         }
         ConnectErrorKind::ServerParse => Failure::Config(format!("nats.servers: {reason}")),
-        _ if reason.contains("UnknownIssuer") || reason.contains("unknown issuer") => {
+        _ if ["UnknownIssuer", "BadSignature"].iter().any(|kind| reason.contains(kind)) => {
             Failure::Unavailable(format!(
-                "NATS at {servers} shows a certificate that is signed by none of our CAs: set nats.ca_file to the CA that signed it"
+                "NATS at {servers} shows a certificate that is signed by none of our CAs: set \
+                 nats.ca_file to the CA that signed it"
             ))
         }
         ConnectErrorKind::Tls => {

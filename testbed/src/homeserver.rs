@@ -1,21 +1,25 @@
 //! A Matrix homeserver without federation: Conduit if this machine has it, else Synapse.
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
+    env,
+    path::PathBuf,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     cache,
+    containers::{self, ImageOf},
     matrix::Account,
-    server::{Probe, Server},
+    process::Program,
+    server::{Probe, Server, Software},
 };
+
+mod conduit;
+mod synapse;
 
 /// The name behind the colon of every user and room of a testbed homeserver.
 pub const SERVER_NAME: &str = "testbed.localhost";
@@ -85,177 +89,100 @@ impl HomeserverBuilder {
 
     /// Starts the homeserver and waits until it is ready.
     pub async fn start(self) -> Result<Homeserver> {
-        let program = spawn_blocking(move || Program::find(self.rate_limited)).await??;
-        let version = program.version()?;
-        let name = match program.kind {
-            HomeserverKind::Conduit => "conduit",
-            HomeserverKind::Synapse => "synapse",
-        };
-        let server = Server::launch(name, Probe::MatrixVersions, |dir, port| match program.kind {
-            HomeserverKind::Conduit => self.prepare_conduit(&program.path, dir, port),
-            HomeserverKind::Synapse => self.prepare_synapse(&program.path, dir, port),
-        })
-        .await?;
-        let homeserver = Homeserver { server, kind: program.kind, version };
+        let rate_limited = self.rate_limited;
+        let chosen = spawn_blocking(move || Chosen::find(rate_limited)).await??;
+        let name = chosen.kind.name();
+        let server =
+            Server::launch(name, &chosen.software, Probe::MatrixVersions, |place| {
+                match (chosen.kind, &chosen.software) {
+                    (HomeserverKind::Conduit, _) => conduit::setup(&self, place),
+                    (HomeserverKind::Synapse, Software::Program(_)) => {
+                        synapse::program_setup(&self, place)
+                    }
+                    (HomeserverKind::Synapse, Software::Image(_)) => {
+                        synapse::image_setup(&self, place)
+                    }
+                }
+            })
+            .await?;
+        let homeserver = Homeserver { server, kind: chosen.kind, version: chosen.version };
         // Conduit makes the first account its administrator, which puts it into a room of its own.
         // That would surprise a test, so it happens to nobody.
         homeserver.register("first").await?;
         Ok(homeserver)
     }
 
-    fn prepare_conduit(&self, program: &Path, dir: &Path, port: u16) -> Result<Command> {
-        let config = dir.join("conduit.toml");
-        let database = Value::from(dir.join("database").to_string_lossy());
-        let max_request_size = self.max_upload.unwrap_or(20_000_000);
-        fs::write(
-            &config,
-            format!(
-                r#"[global]
-server_name = "{SERVER_NAME}"
-address = "127.0.0.1"
-port = {port}
-database_backend = "rocksdb"
-database_path = {database}
-db_cache_capacity_mb = 16
-conduit_cache_capacity_modifier = 0.1
-max_request_size = {max_request_size}
-allow_registration = true
-registration_token = "{REGISTRATION_TOKEN}"
-allow_federation = false
-allow_check_for_updates = false
-enable_lightning_bolt = false
-trusted_servers = []
-log = "warn"
-"#
-            ),
-        )
-        .context("cannot write Conduit's configuration")?;
-        let mut command = Command::new(program);
-        command.env("CONDUIT_CONFIG", config);
-        Ok(command)
-    }
-
-    fn prepare_synapse(&self, python: &Path, dir: &Path, port: u16) -> Result<Command> {
-        let logging = dir.join("logging.json");
-        fs::write(&logging, synapse_logging().to_string())?;
-        // JSON is YAML.
-        let mut settings = json!({
-            "server_name": SERVER_NAME,
-            "pid_file": dir.join("pid"),
-            "listeners": [{
-                "port": port,
-                "type": "http",
-                "tls": false,
-                "bind_addresses": ["127.0.0.1"],
-                "resources": [{ "names": ["client"] }],
-            }],
-            "database": { "name": "sqlite3", "args": { "database": dir.join("homeserver.db") } },
-            "log_config": logging,
-            "media_store_path": dir.join("media"),
-            "max_upload_size": self.max_upload.unwrap_or(20_000_000),
-            // No key is worth keeping on a server that federates with nobody: all zeros.
-            "signing_key": format!("ed25519 testbed {}", "A".repeat(43)),
-            "trusted_key_servers": [],
-            "suppress_key_server_warning": true,
-            "federation_domain_whitelist": [],
-            "macaroon_secret_key": "testbed",
-            "form_secret": "testbed",
-            "report_stats": false,
-            "enable_registration": true,
-            "enable_registration_without_verification": true,
-            "bcrypt_rounds": 4,
-            // Else a second initial sync within two minutes is given the first one's answer.
-            "caches": { "sync_response_cache_duration": "0s" },
-            "presence": { "enabled": false },
-            "user_directory": { "enabled": false },
-            "enable_search": false,
-        });
-        let plenty = json!({ "per_second": 1_000_000, "burst_count": 1_000_000 });
-        let limits = settings.as_object_mut().context("settings are an object")?;
-        for name in
-            ["rc_registration", "rc_registration_token_validity", "rc_message", "rc_media_create"]
-        {
-            limits.insert(name.to_owned(), plenty.clone());
-        }
-        for (name, kinds) in [
-            ("rc_login", ["address", "account", "failed_attempts"].as_slice()),
-            ("rc_joins", &["local", "remote"]),
-            ("rc_invites", &["per_room", "per_user", "per_issuer"]),
-        ] {
-            let each: Value =
-                kinds.iter().map(|kind| ((*kind).to_owned(), plenty.clone())).collect();
-            limits.insert(name.to_owned(), each);
-        }
-        if self.rate_limited {
-            limits["rc_message"] = json!({ "per_second": 1, "burst_count": 5 });
-        }
-        let config = dir.join("homeserver.json");
-        fs::write(&config, settings.to_string()).context("cannot write Synapse's configuration")?;
-        let mut command = Command::new(python);
-        command.args(["-I", "-m", "synapse.app.homeserver", "--config-path"]).arg(config);
-        Ok(command)
+    fn max_upload_bytes(&self) -> u32 {
+        self.max_upload.unwrap_or(20_000_000)
     }
 }
 
-/// Warnings only: to describe every request costs Synapse a noticeable part of its speed.
-fn synapse_logging() -> Value {
-    json!({
-        "version": 1,
-        "formatters": { "line": { "format": "%(asctime)s %(levelname)s %(name)s: %(message)s" } },
-        "handlers": { "console": { "class": "logging.StreamHandler", "formatter": "line" } },
-        "root": { "level": "WARNING", "handlers": ["console"] },
-        "disable_existing_loggers": false,
-    })
-}
-
-/// Which homeserver to start, and with what.
-struct Program {
+/// Which homeserver to start.
+struct Chosen {
     kind: HomeserverKind,
-    path: PathBuf,
+    software: Software,
+    version: String,
 }
 
-impl Program {
-    /// `$NATS_MATRIX_HOMESERVER_KIND` chooses; left open, Conduit is taken if this machine has it.
-    fn find(synapse_only: bool) -> Result<Self> {
-        let wanted =
-            if synapse_only { Some(HomeserverKind::Synapse) } else { HomeserverKind::from_env()? };
-        let conduit = match wanted {
-            Some(HomeserverKind::Synapse) => None,
-            Some(HomeserverKind::Conduit) | None => cache::conduit()?,
-        };
-        match (conduit, wanted) {
-            (Some(path), _) => Ok(Self { kind: HomeserverKind::Conduit, path }),
-            (None, Some(HomeserverKind::Conduit)) => bail!(
+impl Chosen {
+    /// `$NATS_MATRIX_HOMESERVER_KIND` chooses; left open, it is Conduit where there is Conduit.
+    fn find(rate_limited: bool) -> Result<Self> {
+        let wanted = HomeserverKind::from_env()?;
+        if containers::wanted()? {
+            let kind = wanted.unwrap_or(HomeserverKind::Conduit);
+            // There is one image, so a test that needs the other implementation runs a process.
+            if kind == HomeserverKind::Synapse || !rate_limited {
+                return Self::image(kind);
+            }
+        }
+        if rate_limited {
+            return Self::synapse();
+        }
+        match (wanted, cache::conduit()?) {
+            (Some(HomeserverKind::Synapse), _) | (None, None) => Self::synapse(),
+            (_, Some(path)) => Self::conduit(path),
+            (Some(HomeserverKind::Conduit), None) => bail!(
                 "NATS_MATRIX_HOMESERVER_KIND asks for Conduit, but there is no conduit on PATH; \
                  name it in CONDUIT_BIN"
             ),
-            (None, _) => Ok(Self { kind: HomeserverKind::Synapse, path: cache::synapse_python()? }),
         }
     }
 
-    fn version(&self) -> Result<String> {
-        let mut command = Command::new(&self.path);
-        match self.kind {
-            HomeserverKind::Conduit => command.arg("--version"),
-            HomeserverKind::Synapse => command.args([
-                "-I",
-                "-c",
-                "import importlib.metadata as m; print(m.version('matrix-synapse'))",
-            ]),
+    fn image(kind: HomeserverKind) -> Result<Self> {
+        let server = match kind {
+            HomeserverKind::Conduit => ImageOf::Conduit,
+            HomeserverKind::Synapse => ImageOf::Synapse,
         };
-        let output =
-            command.output().with_context(|| format!("cannot run {}", self.path.display()))?;
-        if !output.status.success() {
-            bail!(
-                "cannot ask {} for its version: {}",
-                self.path.display(),
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        let text = text.trim();
-        Ok(text.strip_prefix("conduit ").unwrap_or(text).to_owned())
+        let image = server.image()?;
+        let version = format!("in the container image {}:{}", image.name, image.tag);
+        Ok(Self { kind, software: Software::Image(image), version })
     }
+
+    fn conduit(path: PathBuf) -> Result<Self> {
+        let version = printed_by(Command::new(&path).arg("--version"))?;
+        let version = version.strip_prefix("conduit ").unwrap_or(&version).to_owned();
+        let software = Software::Program(Program { path, arguments: &[] });
+        Ok(Self { kind: HomeserverKind::Conduit, software, version })
+    }
+
+    fn synapse() -> Result<Self> {
+        let path = cache::synapse_python()?;
+        let ask = "import importlib.metadata as m; print(m.version('matrix-synapse'))";
+        let version = printed_by(Command::new(&path).args(["-I", "-c", ask]))?;
+        let software = Software::Program(Program { path, arguments: synapse::ARGUMENTS });
+        Ok(Self { kind: HomeserverKind::Synapse, software, version })
+    }
+}
+
+/// The one line that a program prints.
+fn printed_by(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_owned();
+    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        bail!("cannot ask {} for its version: {}", program.display(), error.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 impl Homeserver {
@@ -301,18 +228,18 @@ impl Homeserver {
     }
 
     /// What the homeserver printed: warnings and errors.
-    pub fn log(&self) -> String {
-        self.server.log()
+    pub async fn log(&self) -> String {
+        self.server.log().await
     }
 
-    /// The process id while it runs.
+    /// The process id while it runs as a process.
     pub fn pid(&self) -> Option<u32> {
         self.server.pid()
     }
 
     /// Kills the homeserver with SIGKILL.
     pub async fn kill(&self) {
-        self.server.kill();
+        self.server.kill().await;
     }
 
     /// Starts the homeserver again on the same port and data, killing it first if it runs.
@@ -322,12 +249,12 @@ impl Homeserver {
 
     /// Freezes the homeserver: connections are taken, but nothing answers.
     pub async fn pause(&self) -> Result<()> {
-        self.server.pause()
+        self.server.pause().await
     }
 
     /// Ends a [`Self::pause`].
     pub async fn resume(&self) -> Result<()> {
-        self.server.resume()
+        self.server.resume().await
     }
 
     /// Makes an account with exactly this name.

@@ -4,6 +4,19 @@
 //! them once if the machine has none. An [`Account`] looks at a room from the other side, as a person
 //! does. [`FaultProxy`] and [`TcpProxy`] stand in between and misbehave on demand. Nothing outlives
 //! the process that started it, see [`leash`].
+//!
+//! What it looks at in the environment:
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `NATS_SERVER_BIN` | the NATS server to use; else `nats-server` on `PATH`, else a download |
+//! | `CONDUIT_BIN` | the Conduit to use; else `conduit` on `PATH`, else Synapse, a download |
+//! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit` or `synapse`, to have that one whatever is there |
+//! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
+//! | `NATS_MATRIX_BIN` | the bridge to use in the demo and the benchmark; else it is built |
+//! | `NATS_MATRIX_TESTBED` | `containers` to run the servers in Docker (with the cargo feature `containers`) |
+//! | `NATS_MATRIX_NATS_IMAGE` | the image to use then, `name:tag`; else `nats:2` |
+//! | `NATS_MATRIX_HOMESERVER_IMAGE` | the image to use then, `name:tag`; else the public one of the kind |
 
 #![expect(
     clippy::must_use_candidate,
@@ -13,11 +26,13 @@
 
 mod bridge;
 pub mod cache;
+mod containers;
 mod homeserver;
 pub mod leash;
 mod matrix;
 mod nats;
 pub mod ports;
+mod process;
 mod proxy;
 mod server;
 

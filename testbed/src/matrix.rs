@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use reqwest::{Client, Method, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// The HTTP client of everything here.
 ///
@@ -30,6 +30,9 @@ pub(crate) fn http() -> &'static Client {
     });
     &CLIENT
 }
+
+/// How late an answer may be before its request is given up. A frozen homeserver never answers.
+const SLOW: Duration = Duration::from_secs(20);
 
 /// A logged-in account.
 #[derive(Clone, Debug, Deserialize)]
@@ -327,8 +330,7 @@ impl Account {
 
     /// What the room shows as unread.
     pub async fn unread(&self, room: &str) -> Result<Unread> {
-        let filter = room_filter(room);
-        let answer = self.api().get(&["sync"], &[("filter", &filter)]).await?;
+        let answer = self.first_sync(room).await?;
         let counts = &answer["rooms"]["join"][room]["unread_notifications"];
         match counts {
             Value::Null => Ok(Unread::default()),
@@ -350,11 +352,31 @@ impl Account {
         Ok(events)
     }
 
+    /// The latest `m.room.message` of the room, if it is among the last few events.
+    pub async fn latest_message(&self, room: &str) -> Result<Option<Event>> {
+        let query = [("dir", "b"), ("limit", "5")];
+        let page = self.api().get(&["rooms", room, "messages"], &query).await?;
+        let events: Vec<Event> = serde_json::from_value(page["chunk"].clone())?;
+        Ok(events.into_iter().find(Event::is_message))
+    }
+
     /// Follows the room, beginning with what it holds now.
     pub async fn reader(&self, room: &str) -> Result<Reader> {
         let mut reader = Reader::new(self, room);
         reader.sync(Duration::ZERO).await?;
         Ok(reader)
+    }
+
+    /// A `/sync` that knows nothing yet, for one room.
+    async fn first_sync(&self, room: &str) -> Result<Value> {
+        let filter = room_filter(room);
+        let answer = self.api().get(&["sync"], &[("filter", &filter)]).await?;
+        // Conduit keeps the last answer of a device for when it asks the same again, however much
+        // later, and first syncs all ask the same. Another question makes it forget.
+        let since = string(&answer, "next_batch")?;
+        let query = [("filter", filter.as_str()), ("since", &since), ("timeout", "0")];
+        self.api().get(&["sync"], &query).await?;
+        Ok(answer)
     }
 
     fn api(&self) -> Api<'_> {
@@ -445,12 +467,14 @@ impl Reader {
                     self.messages.len(),
                 );
             }
-            match self.sync(left.min(Duration::from_secs(10))).await {
-                Ok(()) => problem = None,
-                Err(error) => {
+            let held = left.min(Duration::from_secs(10));
+            match timeout(held + SLOW, self.sync(held)).await {
+                Ok(Ok(())) => problem = None,
+                Ok(Err(error)) => {
                     problem = Some(error);
                     sleep(Duration::from_millis(100)).await;
                 }
+                Err(_) => problem = Some(anyhow!("the homeserver does not answer")),
             }
         }
         Ok(&self.messages)
@@ -458,13 +482,15 @@ impl Reader {
 
     /// One `/sync`, which the homeserver holds for up to `wait` if there is nothing new.
     async fn sync(&mut self, wait: Duration) -> Result<()> {
-        let filter = room_filter(&self.room);
-        let wait = wait.as_millis().to_string();
-        let mut query = vec![("filter", filter.as_str()), ("timeout", &wait)];
-        if let Some(since) = &self.since {
-            query.push(("since", since));
-        }
-        let answer = self.account.api().get(&["sync"], &query).await?;
+        let answer = match &self.since {
+            None => self.account.first_sync(&self.room).await?,
+            Some(since) => {
+                let filter = room_filter(&self.room);
+                let wait = wait.as_millis().to_string();
+                let query = [("filter", filter.as_str()), ("since", since), ("timeout", &wait)];
+                self.account.api().get(&["sync"], &query).await?
+            }
+        };
         let timeline = &answer["rooms"]["join"][&self.room]["timeline"];
 
         let mut new = self.unseen(&timeline["events"])?;

@@ -1,6 +1,6 @@
 //! A NATS server that keeps streams.
 
-use std::{fmt, fs, process::Command};
+use std::{fmt, time::Duration};
 
 use anyhow::{Context as _, Result};
 use async_nats::{
@@ -13,11 +13,16 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::{
     cache,
-    server::{Probe, Server},
+    containers::{self, ImageOf},
+    process::Program,
+    server::{Place, Probe, Server, Setup, Software},
 };
 
 /// How many publishes of [`Nats::publish_many`] wait for their ack at a time.
 const WINDOW: usize = 500;
+
+/// How long an answer may take. A busy machine is no reason for a test to fail.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Options = Box<dyn Fn() -> ConnectOptions + Send + Sync>;
 
@@ -62,17 +67,12 @@ impl NatsBuilder {
 
     /// Starts the server and waits until it is ready.
     pub async fn start(self) -> Result<Nats> {
-        let program = spawn_blocking(cache::nats_server).await??;
-        let server = Server::launch("nats-server", Probe::NatsInfo, |dir, port| {
-            for (name, contents) in &self.files {
-                fs::write(dir.join(name), contents)
-                    .with_context(|| format!("cannot write {name} for nats-server"))?;
-            }
-            let config = dir.join("nats.conf");
-            fs::write(&config, configuration(port, &self.config))?;
-            let mut command = Command::new(&program);
-            command.arg("--config").arg(&config);
-            Ok(command)
+        let software = spawn_blocking(software).await??;
+        let server = Server::launch("nats-server", &software, Probe::NatsInfo, |place| {
+            let setup = Setup::default()
+                .file("nats.conf", configuration(place, &self.config))
+                .arguments(["--config", "nats.conf"]);
+            self.files.iter().fold(setup, |setup, (name, contents)| setup.file(name, &contents[..]))
         })
         .await?;
         Ok(Nats {
@@ -83,12 +83,21 @@ impl NatsBuilder {
     }
 }
 
-fn configuration(port: u16, extra: &str) -> String {
+fn software() -> Result<Software> {
+    if containers::wanted()? {
+        Ok(Software::Image(ImageOf::Nats.image()?))
+    } else {
+        Ok(Software::Program(Program { path: cache::nats_server()?, arguments: &[] }))
+    }
+}
+
+fn configuration(place: &Place, extra: &str) -> String {
+    let Place { address, port, data, .. } = place;
     format!(
-        r#"listen: "127.0.0.1:{port}"
+        r#"listen: "{address}:{port}"
 server_name: testbed
 jetstream {{
-    store_dir: jetstream
+    store_dir: "{data}/jetstream"
     max_memory_store: 64MB
     max_file_store: 4GB
 }}
@@ -118,11 +127,11 @@ impl Nats {
     }
 
     /// What the server printed.
-    pub fn log(&self) -> String {
-        self.server.log()
+    pub async fn log(&self) -> String {
+        self.server.log().await
     }
 
-    /// The process id while it runs.
+    /// The process id while it runs as a process.
     pub fn pid(&self) -> Option<u32> {
         self.server.pid()
     }
@@ -153,13 +162,16 @@ impl Nats {
 
     /// The streams over [`Self::client`].
     pub async fn jetstream(&self) -> Result<jetstream::Context> {
-        Ok(jetstream::new(self.client().await?))
+        Ok(jetstream::context::ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .build(self.client().await?))
     }
 
     /// Kills the server with SIGKILL.
     pub async fn kill(&self) {
         *self.client.lock().await = None;
-        self.server.kill();
+        self.server.kill().await;
     }
 
     /// Starts the server again on the same port and store, killing it first if it runs.
@@ -170,12 +182,12 @@ impl Nats {
 
     /// Freezes the server: connections stay open, but nothing answers.
     pub async fn pause(&self) -> Result<()> {
-        self.server.pause()
+        self.server.pause().await
     }
 
     /// Ends a [`Self::pause`].
     pub async fn resume(&self) -> Result<()> {
-        self.server.resume()
+        self.server.resume().await
     }
 
     /// Makes a stream that keeps what is published to `subjects`.

@@ -1,15 +1,8 @@
-//! What the two servers have in common: a port, a directory, and a life that tests end.
+//! What the two servers have in common: a port, some files, and a life that tests end.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use rustix::process::Signal;
+use anyhow::{Result, bail};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     net::TcpStream,
@@ -17,9 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    leash::{Leash, ScratchDir, tail},
+    containers::{self, Container, Image},
     matrix,
     ports::Port,
+    process::{Process, Program},
 };
 
 /// How long a server may take to become ready: a cold start of Synapse beside a compiler is slow.
@@ -44,14 +38,57 @@ impl Probe {
                 if !line.starts_with("INFO ") {
                     bail!("the server greets with {line:?}, not with INFO");
                 }
-                Ok(())
             }
             Self::MatrixVersions => {
                 let url = format!("http://127.0.0.1:{port}/_matrix/client/versions");
                 matrix::http().get(url).send().await?.error_for_status()?;
-                Ok(())
             }
         }
+        Ok(())
+    }
+}
+
+/// What is to run: a program of this machine, or a container image.
+#[derive(Clone, Debug)]
+pub(crate) enum Software {
+    Program(Program),
+    Image(Image),
+}
+
+/// Where a server finds itself, in the words of its own configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The directory with the files of its [`Setup`]; its working directory too.
+    pub(crate) files: String,
+    /// A directory that it may write to.
+    pub(crate) data: String,
+    /// The address and port to listen on.
+    pub(crate) address: &'static str,
+    pub(crate) port: u16,
+}
+
+/// How to start a server in its place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    pub(crate) files: Vec<(String, Vec<u8>)>,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    pub(crate) fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
+        self.files.push((name.to_owned(), contents.into()));
+        self
+    }
+
+    pub(crate) fn arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
+        self.arguments.extend(arguments.map(str::to_owned));
+        self
+    }
+
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 }
 
@@ -60,41 +97,44 @@ impl Probe {
 pub(crate) struct Server {
     name: &'static str,
     probe: Probe,
-    command: Command,
-    log: PathBuf,
-    // Fields are dropped in this order: the process, then its directory, then its port.
-    process: Mutex<Option<Leash>>,
-    _dir: ScratchDir,
+    // Dropped in this order: what runs, then its port.
+    host: Host,
     port: Port,
 }
 
+#[derive(Debug)]
+enum Host {
+    Process(Box<Process>),
+    Container(Box<Container>),
+}
+
 impl Server {
-    /// Prepares and starts a server. `prepare` writes the configuration for the given port into the
-    /// given directory, in which the server will run, and says what to start.
+    /// Starts a server and waits until it is ready.
     pub(crate) async fn launch(
         name: &'static str,
+        software: &Software,
         probe: Probe,
-        prepare: impl Fn(&Path, u16) -> Result<Command>,
+        setup: impl Fn(&Place) -> Setup,
     ) -> Result<Self> {
         let mut tries = 1;
         loop {
-            let dir = ScratchDir::new(name)?;
             let port = Port::reserve()?;
-            let mut command = prepare(dir.path(), port.number())?;
-            command.current_dir(dir.path());
-            let server = Self {
-                name,
-                probe,
-                command,
-                log: dir.path().join("log"),
-                process: Mutex::new(None),
-                _dir: dir,
-                port,
+            let host = match software {
+                Software::Program(program) => {
+                    let process = Process::prepare(name, program, port.number(), &setup)?;
+                    process.start()?;
+                    Host::Process(Box::new(process))
+                }
+                Software::Image(image) => {
+                    let created = containers::create(name, image, port.number(), &setup).await?;
+                    Host::Container(Box::new(created))
+                }
             };
-            match server.start().await {
+            let server = Self { name, probe, host, port };
+            match server.ready().await {
                 Ok(()) => return Ok(server),
                 // A program that knows nothing of our reservations was faster.
-                Err(_) if tries < 3 && server.found_port_taken() => tries += 1,
+                Err(_) if tries < 3 && server.found_port_taken().await => tries += 1,
                 Err(error) => return Err(error),
             }
         }
@@ -104,45 +144,60 @@ impl Server {
         self.port.number()
     }
 
-    /// The process id while it runs.
+    /// The process id while it runs as a process.
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.process().as_ref().map(Leash::pid)
+        match &self.host {
+            Host::Process(process) => process.pid(),
+            Host::Container(_) => None,
+        }
     }
 
-    pub(crate) fn log(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+    /// What it printed.
+    pub(crate) async fn log(&self) -> String {
+        match &self.host {
+            Host::Process(process) => process.log(),
+            Host::Container(container) => container.log().await,
+        }
     }
 
     /// Starts the server, killing it first if it runs, and waits until it is ready.
     pub(crate) async fn start(&self) -> Result<()> {
-        self.kill();
-        let leash = Leash::start(&self.command, &self.log)
-            .with_context(|| format!("cannot start {}", self.name))?;
-        *self.process() = Some(leash);
+        self.kill().await;
+        match &self.host {
+            Host::Process(process) => process.start()?,
+            Host::Container(container) => container.start().await?,
+        }
         self.ready().await
     }
 
     /// Kills the server with SIGKILL; its port refuses connections when this returns.
-    pub(crate) fn kill(&self) {
-        let running = self.process().take();
-        drop(running);
+    ///
+    /// # Panics
+    ///
+    /// If Docker fails to, after which no test could go on.
+    pub(crate) async fn kill(&self) {
+        match &self.host {
+            Host::Process(process) => process.kill(),
+            Host::Container(container) => {
+                if let Err(error) = container.kill().await {
+                    panic!("{error:#}");
+                }
+            }
+        }
     }
 
     /// Freezes the server: its port accepts connections, but nothing answers.
-    pub(crate) fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+    pub(crate) async fn pause(&self) -> Result<()> {
+        match &self.host {
+            Host::Process(process) => process.pause(),
+            Host::Container(container) => container.pause().await,
+        }
     }
 
-    pub(crate) fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        match self.process().as_mut() {
-            Some(leash) => leash.signal(signal),
-            None => bail!("{} is not running", self.name),
+    pub(crate) async fn resume(&self) -> Result<()> {
+        match &self.host {
+            Host::Process(process) => process.resume(),
+            Host::Container(container) => container.resume().await,
         }
     }
 
@@ -155,36 +210,36 @@ impl Server {
                 Ok(Err(error)) => format!("{error:#}"),
                 Err(_) => "no answer within 5 s".to_owned(),
             };
-            let ended = match self.process().as_mut() {
-                Some(leash) => leash.exit_code()?,
-                None => bail!("{} was killed while it started", self.name),
+            let ended = match &self.host {
+                Host::Process(process) => process.exit_code()?,
+                Host::Container(container) => container.exit_code().await?,
             };
             if let Some(code) = ended {
                 bail!(
                     "{} ended with exit code {code} while it started; its log ends with:\n{}",
                     self.name,
-                    tail(&self.log, 20)
+                    self.log_tail().await
                 );
             }
             if Instant::now() > deadline {
                 bail!(
-                    "{} was not ready after {} s ({problem}); its log ends with:\n{}",
+                    "{} was not ready after {PATIENCE:?} ({problem}); its log ends with:\n{}",
                     self.name,
-                    PATIENCE.as_secs(),
-                    tail(&self.log, 20)
+                    self.log_tail().await
                 );
             }
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    fn found_port_taken(&self) -> bool {
-        let log = tail(&self.log, 50).to_lowercase();
-        log.contains("address already in use") || log.contains("address in use")
+    async fn log_tail(&self) -> String {
+        let log = self.log().await;
+        let lines: Vec<&str> = log.trim_end().lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Leash>> {
-        // A test that panicked elsewhere leaves nothing half done in an Option.
-        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn found_port_taken(&self) -> bool {
+        let log = self.log_tail().await.to_lowercase();
+        log.contains("address already in use") || log.contains("address in use")
     }
 }

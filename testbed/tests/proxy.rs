@@ -48,7 +48,7 @@ async fn answers_are_made_up_as_often_as_asked() -> Result<()> {
 
     setup.send("one").await?;
     for _ in 0..2 {
-        let error = format!("{:#}", setup.send("two").await.unwrap_err());
+        let error = format!("{:#}", setup.send("two").await.expect_err("a fault"));
         assert!(error.contains("429") && error.contains("\"retry_after_ms\":1500"), "{error}");
     }
     setup.send("three").await?;
@@ -100,7 +100,7 @@ async fn delays_delay_and_clearing_ends_what_is_held() -> Result<()> {
 #[tokio::test]
 async fn a_server_that_is_down_is_a_bad_gateway() -> Result<()> {
     let proxy = FaultProxy::start("http://127.0.0.1:1").await?;
-    let error = Account::login(&proxy.url(), "alice", "secret").await.unwrap_err();
+    let error = Account::login(&proxy.url(), "alice", "secret").await.expect_err("a fault");
     assert!(format!("{error:#}").contains("502"), "{error:#}");
     Ok(())
 }

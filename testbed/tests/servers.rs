@@ -61,7 +61,14 @@ async fn a_reader_sees_everything_in_order() -> Result<()> {
     assert_eq!(timeline[0].kind, "m.room.create");
     let messages = alice.messages(&room).await?;
     assert_eq!(messages.iter().map(Event::body).collect::<Vec<_>>(), expected);
-    assert!(alice.unread(&room).await?.notifications > 0);
+    let before = alice.unread(&room).await?.notifications;
+    assert!(before > 0);
+
+    // Nothing remembers an older answer.
+    let content = json!({ "msgtype": "m.text", "body": "one more" });
+    bob.send(&room, "m.room.message", "one more", content).await?;
+    assert_eq!(alice.timeline(&room).await?.len(), timeline.len() + 1);
+    assert_eq!(alice.unread(&room).await?.notifications, before + 1);
     Ok(())
 }
 

@@ -5,52 +5,68 @@ use std::path::Path;
 use config::ConfigError;
 
 /// Names the file or the variable, the key and, for an unknown key, the nearest one that exists.
-pub(super) fn explain(error: &ConfigError, file: &Path) -> String {
-    let file = file.display();
+///
+/// `is_variable` tells whether the environment has a variable of a name.
+pub(super) fn explain(
+    error: &ConfigError,
+    file: &Path,
+    is_variable: impl Fn(&str) -> bool,
+) -> String {
+    let file = file.display().to_string();
+    let place = |key: Option<&str>, inner: Option<&str>| {
+        let key = key.map(dotted);
+        let path: Vec<&str> = key.as_deref().into_iter().chain(inner).collect();
+        let variable =
+            format!("NATS_MATRIX__{}", path.join("__").replace('.', "__").to_uppercase());
+        match key {
+            _ if is_variable(&variable) => format!("environment variable {variable}"),
+            Some(key) => format!("{file}: {key}"),
+            None => file.clone(),
+        }
+    };
+    let message = |text: &str, key: Option<&str>| match unknown_field(text) {
+        Some((name, advice)) => format!("{}: {advice}", place(key, Some(name))),
+        None => format!("{}: {text}", place(key, None)),
+    };
     match error {
         // The TOML parser's own text shows the line; it is worth its several lines.
         ConfigError::FileParse { cause, .. } => format!("{file}: not valid TOML: {cause}"),
-        ConfigError::NotFound(key) => format!("{file}: {key}: missing"),
-        ConfigError::At { error, origin, key } => {
-            let place = place(origin.as_deref(), key.as_deref(), &file);
-            match &**error {
-                ConfigError::Message(text) => format!("{place}{}", unknown_field(text)),
-                other => format!("{place}{other}"),
-            }
+        ConfigError::NotFound(key) => format!("{}: missing", place(Some(key), None)),
+        ConfigError::At { error, key, .. } => message(&error.to_string(), key.as_deref()),
+        ConfigError::Type { unexpected, expected, key, .. } => {
+            format!("{}: is {unexpected}, but must be {expected}", place(key.as_deref(), None))
         }
-        ConfigError::Type { origin, unexpected, expected, key } => {
-            let place = place(origin.as_deref(), key.as_deref(), &file);
-            format!("{place}is {unexpected}, but must be {expected}")
-        }
-        ConfigError::Message(text) => format!("{file}: {}", unknown_field(text)),
-        other => format!("{file}: {other}"),
+        other => message(&other.to_string(), None),
     }
 }
 
-fn place(origin: Option<&str>, key: Option<&str>, file: &impl std::fmt::Display) -> String {
-    let source = match origin {
-        Some(origin) if origin.contains("env") => {
-            let variable = key.unwrap_or_default().replace('.', "__").to_uppercase();
-            return format!("environment variable NATS_MATRIX__{variable}: ");
+/// The library writes "routes[0]name" for "routes[0].name".
+fn dotted(key: &str) -> String {
+    let mut dotted = String::with_capacity(key.len() + 1);
+    for c in key.chars() {
+        if dotted.ends_with(']') && c.is_alphanumeric() {
+            dotted.push('.');
         }
-        _ => file.to_string(),
-    };
-    key.map_or_else(|| format!("{source}: "), |key| format!("{source}: {key}: "))
+        dotted.push(c);
+    }
+    dotted
 }
 
-/// Turns serde's "unknown field `servrs`, expected one of `servers`, `token`" into advice.
-fn unknown_field(text: &str) -> String {
-    let Some(rest) = text.strip_prefix("unknown field ") else { return text.to_owned() };
+/// Turns serde's "unknown field `servrs`, expected one of `servers`, `token`" into the name and
+/// advice.
+fn unknown_field(text: &str) -> Option<(&str, String)> {
+    let rest = text.strip_prefix("unknown field ")?;
     let mut names = rest.split('`').skip(1).step_by(2);
-    let Some(unknown) = names.next() else { return text.to_owned() };
+    let unknown = names.next()?;
     let known: Vec<&str> = names.collect();
     let nearest = known
         .iter()
         .map(|name| (strsim::jaro_winkler(unknown, name), *name))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
+    let advice = match nearest {
         Some((_, name)) => format!("unknown key \"{unknown}\"; did you mean \"{name}\"?"),
         None => format!("unknown key \"{unknown}\"; the keys here are {}", known.join(", ")),
-    }
+    };
+    Some((unknown, advice))
 }

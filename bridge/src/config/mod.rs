@@ -71,13 +71,17 @@ impl Config {
             .try_parsing(true)
             .list_separator(",")
             .with_list_parse_key("nats.servers")
-            .source(Some(environment.into_iter().collect()));
+            .source(Some(environment.clone()));
         let written: Written = ::config::Config::builder()
             .add_source(File::from_str(&text, FileFormat::Toml))
             .add_source(variables)
             .build()
             .and_then(::config::Config::try_deserialize)
-            .map_err(|error| Failure::Config(explain::explain(&error, file)))?;
+            .map_err(|error| {
+                Failure::Config(explain::explain(&error, file, |name| {
+                    environment.contains_key(name)
+                }))
+            })?;
         Self::check(written, file)
     }
 

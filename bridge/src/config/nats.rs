@@ -80,12 +80,8 @@ impl Written {
         let servers = self
             .servers
             .iter()
-            .map(|server| {
-                server.parse().map_err(|error| {
-                    Wrong::new("nats.servers", format!("\"{server}\" is not an address: {error}"))
-                })
-            })
-            .collect::<Result<Vec<ServerAddr>, _>>()?;
+            .map(|text| server(text).map_err(|what| Wrong::new("nats.servers", what)))
+            .collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
             return Err(Wrong::new("nats.servers", "name at least one, as nats://host:4222"));
         }
@@ -142,4 +138,13 @@ impl Written {
         }
         Ok(auth)
     }
+}
+
+fn server(text: &str) -> Result<ServerAddr, String> {
+    let address: ServerAddr =
+        text.parse().map_err(|error| format!("\"{text}\" is not an address: {error}"))?;
+    if address.host().is_empty() {
+        return Err(format!("\"{text}\" is not an address: it names no host"));
+    }
+    Ok(address)
 }

@@ -1,1 +1,175 @@
-//! check
+//! `nats-matrix check`: one line for each step, ok or what to do.
+
+use anyhow::Result;
+use nats_matrix_testbed::SERVER_NAME;
+
+use crate::scene::{Config, PATIENCE, Scene};
+
+/// Runs `check` and returns its exit code and what it printed.
+fn check(scene: &Scene, config: &Config) -> Result<(i32, String)> {
+    let output = scene.run(config, &["check"])?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    Ok((output.status.code().unwrap(), text))
+}
+
+#[track_caller]
+fn assert_line(text: &str, mark: &str, step: &str, what: &str) {
+    let found = text.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(mark) && words.next() == Some(step) && line.contains(what)
+    });
+    assert!(found, "no line \"{mark} {step} ... {what}\" in:\n{text}");
+}
+
+#[tokio::test]
+async fn all_is_well() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.bot.join(&scene.room).await?;
+    scene.nats.publish("ops.report.server-01", "x").await?;
+    let devices = scene.bot.devices().await?.len();
+    let (code, text) = check(&scene, &scene.config())?;
+    assert_eq!(code, 0, "{text}");
+    for (step, what) in [
+        ("config", "1 route"),
+        ("nats", "connected to nats-server"),
+        ("stream", "OPS holds 1 messages and takes ops.>"),
+        ("subjects", "\"ops.>\" matches 1 messages on 1 subjects: ops.report.server-01 (1)"),
+        ("consumer", "will be made at the first start"),
+        ("homeserver", "speaks Matrix up to v1."),
+        ("login", &format!("as {}", scene.bot.user_id)),
+        ("room", "may post into"),
+    ] {
+        assert_line(&text, "ok", step, what);
+    }
+    assert_eq!(scene.bot.devices().await?.len(), devices, "a check leaves no device behind");
+    assert!(scene.consumer().await.is_err(), "a check makes no consumer");
+    assert!(!scene.dir.path().join("state").exists(), "a check keeps no session");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_subject_that_the_stream_does_not_have_is_named_by_check_and_run() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot).route(
+        "reports",
+        "report.ops.>",
+        &scene.room,
+    );
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 64, "{text}");
+    let line =
+        "subject \"report.ops.>\" can never match: stream OPS takes ops.>; correct `subjects`";
+    assert_line(&text, "FAIL", "subjects", line);
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log(line, PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_exist_is_named() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.nats.delete_stream("OPS").await?;
+    let (code, text) = check(&scene, &scene.config())?;
+    assert_eq!(code, 69, "{text}");
+    assert_line(
+        &text,
+        "FAIL",
+        "stream",
+        "stream OPS does not exist on this NATS server: create it",
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_consumer_of_another_kind_is_named_by_check_and_ends_run() -> Result<()> {
+    let scene = Scene::new().await?;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let push = async_nats::jetstream::consumer::push::Config {
+        durable_name: Some("reports".to_owned()),
+        deliver_subject: "elsewhere".to_owned(),
+        ..Default::default()
+    };
+    stream.create_consumer(push).await?;
+    let (code, text) = check(&scene, &scene.config())?;
+    assert_eq!(code, 64, "{text}");
+    let what = "already has a consumer \"reports\" that pushes to a subject";
+    assert_line(&text, "FAIL", "consumer", what);
+    let mut bridge = scene.start(&scene.config())?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 64);
+    assert!(bridge.logs().contains("nats consumer rm OPS reports"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_consumer_with_other_settings_is_changed_and_that_is_said() -> Result<()> {
+    let scene = Scene::new().await?;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let other = async_nats::jetstream::consumer::pull::Config {
+        durable_name: Some("reports".to_owned()),
+        filter_subject: "ops.other".to_owned(),
+        max_deliver: 3,
+        ..Default::default()
+    };
+    stream.create_consumer(other).await?;
+    let (code, text) = check(&scene, &scene.config())?;
+    assert_eq!(code, 0, "{text}");
+    assert_line(&text, "ok", "consumer", "the next start changes subjects from ops.other to ops.>");
+    let mut bridge = scene.start(&scene.config())?;
+    bridge
+        .wait_for_log("changing durable consumer reports: max_deliver from 3 to -1", PATIENCE)
+        .await?;
+    scene.publish_numbered(1, 2).await?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(2, PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_with_77_and_not_tried_again() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.matrix = config.matrix.replace(&scene.bot.password, "not the password");
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 77, "{text}");
+    assert_line(&text, "FAIL", "login", "refuses our login");
+    let mut bridge = scene.start(&config)?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77);
+    let log = bridge.logs();
+    assert_eq!(log.matches("refuses our login").count(), 1, "{log}");
+    assert!(log.contains("check matrix.user and its password"), "{log}");
+    assert!(!log.contains("not the password"), "a secret is in the log: {log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn servers_that_are_away_are_69() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.nats = "servers = [\"nats://127.0.0.1:1\"]\n".to_owned();
+    config.matrix = config.matrix.replace(&scene.bot.homeserver, "http://127.0.0.1:1");
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 69, "{text}");
+    assert_line(&text, "FAIL", "nats", "NATS at nats://127.0.0.1:1 cannot be reached");
+    assert_line(&text, "FAIL", "homeserver", "http://127.0.0.1:1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rooms_are_told_apart() -> Result<()> {
+    let scene = Scene::new().await?;
+    let free = format!("#free-{}:{SERVER_NAME}", scene.bot.localpart());
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .route("free", "ops.a", &free)
+        .route("invited", "ops.b", &scene.room)
+        .route("nowhere", "ops.c", "#nowhere:elsewhere.example");
+    let (_, text) = check(&scene, &config)?;
+    assert_line(&text, "ok", "room", "is free, and will be made at the first start");
+    assert_line(&text, "note", "room", "is not in room");
+
+    scene.bot.join(&scene.room).await?;
+    scene.alice.set_power_level(&scene.room, &scene.bot.user_id, -1).await?;
+    let (code, text) = check(&scene, &scene.config())?;
+    assert_eq!(code, 64, "{text}");
+    assert_line(&text, "FAIL", "power", "has power level -1");
+    Ok(())
+}

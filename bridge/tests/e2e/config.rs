@@ -1,1 +1,188 @@
-//! config
+//! What is said of a wrong configuration or command line, and with which exit code. No server is needed.
+
+use std::process::{Command, Output, Stdio};
+
+use anyhow::Result;
+
+use crate::scene::BINARY;
+
+const GOOD: &str = r##"
+[nats]
+servers = ["nats://127.0.0.1:1"]
+
+[matrix]
+homeserver = "http://127.0.0.1:1"
+user = "bridge"
+password_file = "matrix-password"
+
+[[routes]]
+name = "reports"
+stream = "OPS"
+subjects = ["ops.report.>"]
+room = "#ops:example.com"
+"##;
+
+/// Runs a subcommand on a configuration, with variables.
+fn run(arguments: &[&str], config: &str, variables: &[(&str, &str)]) -> Result<(i32, String)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("config.toml");
+    std::fs::write(&path, config)?;
+    let output: Output = Command::new(BINARY)
+        .args(arguments)
+        .arg("--config")
+        .arg(&path)
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    Ok((output.status.code().unwrap(), text.replace(&*directory.path().to_string_lossy(), "DIR")))
+}
+
+#[test]
+fn a_good_one_passes_offline_without_its_secrets() -> Result<()> {
+    let (code, text) = run(&["check", "--offline"], GOOD, &[])?;
+    assert_eq!((code, text.as_str()), (0, "ok    config      DIR/config.toml: 1 route\n"));
+    Ok(())
+}
+
+#[test]
+fn each_mistake_gets_its_one_line() -> Result<()> {
+    let cases: &[(&str, &str, &str)] = &[
+        ("servers", "servrs", "unknown key \"servrs\"; did you mean \"servers\"?"),
+        ("user =", "usr =", "unknown key \"usr\"; did you mean \"user\"?"),
+        ("subjects =", "subject =", "unknown key \"subject\"; did you mean \"subjects\"?"),
+        ("[matrix]", "[matricks]", "unknown key \"matricks\"; did you mean \"matrix\"?"),
+        ("nats://127.0.0.1:1", "nats://", "nats.servers: \"nats://\" is not an address"),
+        (
+            "http://127.0.0.1:1",
+            "chat.example.com",
+            "matrix.homeserver: \"chat.example.com\" lacks http:// or https://",
+        ),
+        (
+            "name = \"reports\"",
+            "name = \"re.ports\"",
+            "routes[0].name: \"re.ports\" cannot name a route",
+        ),
+        (
+            "ops.report.>",
+            "ops.>.report",
+            "routes[0].subjects: \"ops.>.report\" is not a subject: > is only allowed at the end",
+        ),
+        (
+            "[\"ops.report.>\"]",
+            "[\"ops.>\", \"ops.report\"]",
+            "routes[0].subjects: \"ops.>\" and \"ops.report\" overlap",
+        ),
+        ("[\"ops.report.>\"]", "[]", "routes[0].subjects: name at least one"),
+        ("[\"ops.report.>\"]", "17", "routes[0].subjects"),
+        ("#ops:example.com", "ops", "routes[0].room: \"ops\" is neither #alias:server nor !id"),
+        (
+            "password_file",
+            "password = \"x\"\npassword_file",
+            "matrix.password: give either matrix.password or matrix.password_file, not both",
+        ),
+        (
+            "password_file = \"matrix-password\"",
+            "",
+            "matrix.user: needs password or password_file too",
+        ),
+        (
+            "[nats]",
+            "[nats]\ntoken = \"x\"\nuser = \"y\"\npassword = \"z\"",
+            "nats: give only one of",
+        ),
+        ("[nats]", "[nats]\ncert_file = \"x\"", "nats.cert_file: needs key_file too"),
+        ("stream = \"OPS\"", "", "missing"),
+        ("name = \"reports\"", "name = ", "not valid TOML"),
+        (
+            "[[routes]]",
+            "[[routes]]\nname = \"b\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"#ops:example.com\"\n[[routes]]",
+            "overlaps \"ops.>\" of route b into the same room",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let (code, text) = run(&["check", "--offline"], &GOOD.replacen(from, to, 1), &[])?;
+        assert_eq!(code, 64, "{to}: {text}");
+        assert!(text.contains(expected), "expected {expected:?} in:\n{text}");
+        assert!(text.contains("DIR/config.toml"), "the file is named: {text}");
+        assert!(
+            expected.contains("TOML") || text.trim_end().lines().count() == 1,
+            "one line: {text}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn the_environment_wins_over_the_file() -> Result<()> {
+    let variables = [
+        ("NATS_MATRIX__MATRIX__USER", "12345"),
+        ("NATS_MATRIX__NATS__SERVERS", "nats://a:1,nats://b:2"),
+    ];
+    let (code, text) = run(&["check", "--offline"], GOOD, &variables)?;
+    assert_eq!(code, 0, "{text}");
+    let (code, text) =
+        run(&["check", "--offline"], GOOD, &[("NATS_MATRIX__NATS__SERVERS", "nats://")])?;
+    assert_eq!(code, 64, "{text}");
+    let (code, text) = run(&["check", "--offline"], GOOD, &[("NATS_MATRIX__NATS__TOKN", "x")])?;
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("\"tokn\"; did you mean \"token\"?"), "{text}");
+    assert!(text.contains("NATS_MATRIX__NATS"), "the variable is named: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_missing_file_is_named() -> Result<()> {
+    let output =
+        Command::new(BINARY).args(["run", "--config", "/nonexistent/config.toml"]).output()?;
+    let text = String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(
+        text,
+        "nats-matrix: cannot read /nonexistent/config.toml: No such file or directory (os error 2)\n"
+    );
+
+    let nkey = GOOD.replace("[nats]", "[nats]\nnkey_seed_file = \"bridge.nk\"");
+    let (code, text) = run(&["run"], &nkey, &[])?;
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("nats.nkey_seed_file: cannot read DIR/bridge.nk"), "{text}");
+    let ca = GOOD.replace("[nats]", "[nats]\nca_file = \"ca.pem\"");
+    let (code, text) = run(&["run"], &ca, &[])?;
+    assert_eq!(code, 64, "{text}");
+    assert!(text.contains("nats.ca_file: cannot read DIR/ca.pem"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_wrong_command_line_is_64_and_help_is_0() -> Result<()> {
+    for (arguments, code) in
+        [(&["runn"][..], 64), (&[][..], 64), (&["--help"][..], 0), (&["--version"][..], 0)]
+    {
+        let output = Command::new(BINARY).args(arguments).output()?;
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_preview_shows_what_the_room_will_show() -> Result<()> {
+    use std::io::Write;
+    let mut child = Command::new(BINARY)
+        .args(["preview"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    child.stdin.take().unwrap().write_all(br#"{"host":"a&b","disk_percent":14.25}"#)?;
+    let output = child.wait_with_output()?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(
+        text.contains("--- plain ---\n📊 a&b Operational Report\n💻 Disk usage: 14.2%\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("📊 <strong>a&amp;b</strong> Operational Report<br>\n💻 Disk usage: 14.2%\n"),
+        "{text}"
+    );
+    assert!(text.contains("m.notice"), "{text}");
+    Ok(())
+}

@@ -1,1 +1,253 @@
-//! connections
+//! Every way to connect to NATS: TLS with a private CA, mutual TLS, nkey, credentials file, user and
+//! password, token; and what is said when it is refused.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use async_nats::ConnectOptions;
+use data_encoding::BASE64URL_NOPAD;
+use nats_matrix_testbed::{Homeserver, Nats};
+use nkeys::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
+use serde_json::{Value, json};
+
+use crate::scene::{Config, PATIENCE, Scene, read_all};
+
+/// A private CA and what it signed, as PEM.
+struct Pki {
+    ca: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+impl Pki {
+    /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs are like
+    /// that.
+    fn without_key_usage() -> Result<Self> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        assert!(params.key_usages.is_empty());
+        let ca = CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate()?)?;
+        let sign = |name: &str, usage| -> Result<(String, String)> {
+            let mut params = CertificateParams::new(vec![name.to_owned()])?;
+            params.extended_key_usages = vec![usage];
+            let key = rcgen::KeyPair::generate()?;
+            Ok((params.signed_by(&key, &ca)?.pem(), key.serialize_pem()))
+        };
+        Ok(Self {
+            server: sign("127.0.0.1", ExtendedKeyUsagePurpose::ServerAuth)?,
+            client: sign("bridge", ExtendedKeyUsagePurpose::ClientAuth)?,
+            ca: ca.pem(),
+        })
+    }
+
+    /// A NATS server with this certificate.
+    async fn nats(&self, tls: &str, more: &str) -> Result<Nats> {
+        let certificates = tempfile::tempdir()?.keep();
+        for (name, pem) in
+            [("ca.pem", &self.ca), ("client.pem", &self.client.0), ("client.key", &self.client.1)]
+        {
+            std::fs::write(certificates.join(name), pem)?;
+        }
+        Nats::builder()
+            .file("server.pem", self.server.0.clone())
+            .file("server.key", self.server.1.clone())
+            .file("ca.pem", self.ca.clone())
+            .config(&format!(
+                "tls {{ cert_file: \"server.pem\", key_file: \"server.key\", {tls} }}\n{more}"
+            ))
+            .client_options(move || {
+                ConnectOptions::new()
+                    .require_tls(true)
+                    .add_root_certificates(certificates.join("ca.pem"))
+                    .add_client_certificate(
+                        certificates.join("client.pem"),
+                        certificates.join("client.key"),
+                    )
+            })
+            .start()
+            .await
+    }
+}
+
+async fn scene(nats: Nats) -> Result<Scene> {
+    Scene::with(Homeserver::shared().await?, nats).await
+}
+
+fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
+    std::fs::write(directory.join(name), text).context("writing a file of the configuration")
+}
+
+/// Publishes a message and sees that the bridge, so configured, posts it.
+async fn arrives(scene: &Scene, config: &Config) -> Result<()> {
+    let bridge = scene.start(config)?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 1).await.with_context(|| bridge.logs())?;
+    assert_eq!(events[0].body(), "hello");
+    Ok(())
+}
+
+fn over_tls(scene: &Scene) -> Config {
+    let mut config = scene.config();
+    config.nats = config.nats.replace("nats://", "tls://");
+    config
+}
+
+#[tokio::test]
+async fn tls_with_a_private_ca_without_key_usage_and_an_nkey() -> Result<()> {
+    let pki = Pki::without_key_usage()?;
+    let user = KeyPair::new_user();
+    let admin = KeyPair::new_user();
+    let (seed, admin_seed) = (user.seed()?, admin.seed()?);
+    let users = format!(
+        "authorization {{ users: [ {{ nkey: {} }}, {{ nkey: {} }} ] }}",
+        user.public_key(),
+        admin.public_key()
+    );
+    let certificates = tempfile::tempdir()?;
+    write(certificates.path(), "ca.pem", &pki.ca)?;
+    let ca = certificates.path().join("ca.pem");
+    let nats = Nats::builder()
+        .file("server.pem", pki.server.0.clone())
+        .file("server.key", pki.server.1.clone())
+        .config(&format!("tls {{ cert_file: \"server.pem\", key_file: \"server.key\" }}\n{users}"))
+        .client_options(move || {
+            ConnectOptions::with_nkey(admin_seed.clone())
+                .require_tls(true)
+                .add_root_certificates(ca.clone())
+        })
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    // Relative names are looked for beside the configuration.
+    write(scene.dir.path(), "ca.pem", &pki.ca)?;
+    write(scene.dir.path(), "bridge.nk", &format!("{seed}\n"))?;
+    let config = over_tls(&scene).nats("ca_file = \"ca.pem\"\nnkey_seed_file = \"bridge.nk\"");
+    arrives(&scene, &config).await
+}
+
+#[tokio::test]
+async fn mutual_tls() -> Result<()> {
+    let pki = Pki::without_key_usage()?;
+    let scene = scene(pki.nats("ca_file: \"ca.pem\", verify: true", "").await?).await?;
+    write(scene.dir.path(), "ca.pem", &pki.ca)?;
+    write(scene.dir.path(), "bridge.pem", &pki.client.0)?;
+    write(scene.dir.path(), "bridge.key", &pki.client.1)?;
+    let config = over_tls(&scene)
+        .nats("ca_file = \"ca.pem\"\ncert_file = \"bridge.pem\"\nkey_file = \"bridge.key\"");
+    arrives(&scene, &config).await?;
+
+    let without = over_tls(&scene).nats("ca_file = \"ca.pem\"");
+    let output = scene.run(&without, &["check"])?;
+    assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stdout));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_certificate_of_an_unknown_ca_is_named() -> Result<()> {
+    let (pki, other) = (Pki::without_key_usage()?, Pki::without_key_usage()?);
+    let scene = scene(pki.nats("", "").await?).await?;
+    write(scene.dir.path(), "ca.pem", &other.ca)?;
+    let config = over_tls(&scene).nats("ca_file = \"ca.pem\"");
+    let output = scene.run(&config, &["check"])?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("signed by none of our CAs: set nats.ca_file"), "{text}");
+
+    // A certificate can be renewed on the server, so `run` waits.
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("signed by none of our CAs", PATIENCE).await?;
+    assert!(bridge.is_running()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn user_and_password_from_a_file_of_systemd() -> Result<()> {
+    let nats = Nats::builder()
+        .config("authorization { user: bridge, password: \"top secret\" }")
+        .client_options(|| {
+            ConnectOptions::with_user_and_password("bridge".into(), "top secret".into())
+        })
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    let credentials = tempfile::tempdir()?;
+    write(credentials.path(), "nats-password", "top secret\n")?;
+    let config = scene.config().nats("user = \"bridge\"\npassword_file = \"nats-password\"");
+    let path = scene.dir.path().join("bridge.toml");
+    std::fs::write(&path, config.toml())?;
+    let mut command = std::process::Command::new(crate::scene::BINARY);
+    command.args(["run", "--config"]).arg(&path).env("CREDENTIALS_DIRECTORY", credentials.path());
+    command.current_dir(scene.dir.path());
+    let _bridge = nats_matrix_testbed::BridgeProcess::spawn_command(&command, scene.dir.path())?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let mut reader = scene.reader().await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_and_a_wrong_one() -> Result<()> {
+    let nats = Nats::builder()
+        .config("authorization { token: \"open sesame\" }")
+        .client_options(|| ConnectOptions::with_token("open sesame".into()))
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    arrives(&scene, &scene.config().nats("token = \"open sesame\"")).await?;
+
+    let wrong = scene.config().nats("token = \"open barley\"");
+    let mut bridge = scene.start(&wrong)?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77);
+    let log = bridge.logs();
+    assert!(log.contains("refuses our credentials"), "{log}");
+    assert!(!log.contains("open barley"), "a secret is in the log: {log}");
+    Ok(())
+}
+
+/// A token as NATS signs them.
+fn jwt(issuer: &KeyPair, subject: &str, name: &str, nats: &Value) -> Result<String> {
+    let encode = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let claims = json!({ "jti": name, "iat": 1, "iss": issuer.public_key(), "sub": subject, "name": name, "nats": nats });
+    let text =
+        format!("{}.{}", encode(&json!({ "typ": "JWT", "alg": "ed25519-nkey" })), encode(&claims));
+    let signature = issuer.sign(text.as_bytes())?;
+    Ok(format!("{text}.{}", BASE64URL_NOPAD.encode(&signature)))
+}
+
+#[tokio::test]
+async fn a_credentials_file() -> Result<()> {
+    let (operator, account, user) =
+        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
+    let operator_jwt =
+        jwt(&operator, &operator.public_key(), "op", &json!({ "type": "operator", "version": 2 }))?;
+    let limits = json!({ "subs": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "data": -1, "payload": -1,
+                         "wildcards": true, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1 });
+    let account_claims = json!({ "limits": limits, "type": "account", "version": 2 });
+    let account_jwt = jwt(&operator, &account.public_key(), "team", &account_claims)?;
+    // JetStream does not start without a system account.
+    let system = KeyPair::new_account();
+    let system_claims = json!({ "type": "account", "version": 2 });
+    let system_jwt = jwt(&operator, &system.public_key(), "system", &system_claims)?;
+    let user_claims = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
+    let user_jwt = jwt(&account, &user.public_key(), "bridge", &user_claims)?;
+    let credentials = format!(
+        "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+        user.seed()?
+    );
+    let (team, system) = (account.public_key(), system.public_key());
+    let ours = credentials.clone();
+    let nats = Nats::builder()
+        .config(&format!(
+            "operator: {operator_jwt}\nsystem_account: {system}\nresolver: MEMORY\n\
+             resolver_preload: {{ {team}: {account_jwt}, {system}: {system_jwt} }}"
+        ))
+        .client_options(move || ConnectOptions::with_credentials(&ours).unwrap())
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    write(scene.dir.path(), "bridge.creds", &credentials)?;
+    arrives(&scene, &scene.config().nats("credentials_file = \"bridge.creds\"")).await
+}

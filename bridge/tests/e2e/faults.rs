@@ -1,1 +1,266 @@
-//! faults
+//! A homeserver that misbehaves, and one that says no.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, Homeserver};
+use serde_json::json;
+
+use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+
+/// A scene whose bridge speaks to the homeserver through a proxy.
+async fn through_proxy() -> Result<(Scene, FaultProxy, Config)> {
+    let scene = Scene::new().await?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot).route(
+        "reports",
+        "ops.>",
+        &scene.room,
+    );
+    Ok((scene, proxy, config))
+}
+
+#[tokio::test]
+async fn slow_answers_are_waited_for() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    proxy.inject(Fault::on("/send/", FaultKind::Delay(Duration::from_secs(3))).times(3));
+    scene.publish_numbered(1, 6).await?;
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 6).await?, 6);
+    assert_eq!(
+        proxy.requests_matching("/send/").len(),
+        6,
+        "nothing is sent twice because it is slow"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn too_many_requests_are_retried_when_the_homeserver_says() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    let asked = Duration::from_secs(3);
+    proxy.inject(Fault::on("/send/", FaultKind::rate_limited(asked)).times(2));
+    scene.publish_numbered(1, 5).await?;
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    bridge.wait_for_log("asks us to slow down", PATIENCE).await?;
+    let sends = proxy.requests_matching("/send/");
+    assert_eq!(sends.len(), 7);
+    for pair in sends[..3].windows(2) {
+        assert!(
+            pair[1].at - pair[0].at >= asked,
+            "sent again before the time it was asked to wait"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_real_rate_limit_is_respected() -> Result<()> {
+    let homeserver = Homeserver::builder().rate_limited().start().await?;
+    let scene = Scene::on(&homeserver).await?;
+    scene.publish_numbered(1, 12).await?;
+    let mut bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 12).await?, 12);
+    bridge.wait_for_log("429 M_LIMIT_EXCEEDED", PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn server_errors_and_pages_of_a_proxy_are_retried() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    proxy.inject(Fault::on("/send/", FaultKind::respond(502, json!("Bad Gateway"))).times(2));
+    proxy.inject(
+        Fault::on(
+            "/send/",
+            FaultKind::respond(500, json!({ "errcode": "M_UNKNOWN", "error": "oh" })),
+        )
+        .times(1),
+    );
+    // A firewall's challenge, not a homeserver's refusal.
+    proxy.inject(
+        Fault::on("/send/", FaultKind::respond(403, json!("<html>Just a moment...</html>")))
+            .times(1),
+    );
+    scene.publish_numbered(1, 5).await?;
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_posts_nothing_twice() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    proxy.inject(Fault::on("/send/", FaultKind::CutAfterRequest).times(3));
+    proxy.inject(Fault::on("/send/", FaultKind::CutBeforeRequest).times(2));
+    scene.publish_numbered(1, 10).await?;
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 10).await?, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_together_with_the_device_posts_nothing_twice() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    proxy.inject(Fault::on("/send/", FaultKind::CutAfterRequest).times(1));
+    // The bridge is killed before it can ask the room.
+    proxy.inject(Fault::on("/messages", FaultKind::HoldForever).after(1));
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&config)?;
+    proxy.wait_for_requests("/messages", 2, PATIENCE).await?;
+    bridge.kill();
+    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+    proxy.clear();
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_ack_wait_delivers_nothing_again() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    proxy.inject(Fault::on("/send/", FaultKind::respond(503, json!("down"))));
+    scene.publish_numbered(1, 20).await?;
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("HTTP 503", PATIENCE).await?;
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    let info = scene.consumer().await?;
+    assert_eq!(info.num_redelivered, 0, "kept by in-progress acknowledgements");
+    assert_eq!(info.num_ack_pending, 20);
+    proxy.clear();
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_renewed_on_the_same_device() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(1, 2).await?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(2, PATIENCE).await?;
+    let devices = async |bot: &nats_matrix_testbed::Account| bot.devices().await;
+    let before: Vec<String> = devices(&scene.bot).await?;
+    scene.bot.logout_others().await?;
+    scene.publish_numbered(3, 5).await?;
+    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    bridge.wait_for_log("logging in again", PATIENCE).await?;
+    let mut after = devices(&scene.bot).await?;
+    after.sort();
+    let mut before = before;
+    before.sort();
+    assert_eq!(after, before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_revoked_while_the_bridge_is_away_is_renewed_at_the_start() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    bridge.kill();
+    scene.bot.logout_others().await?;
+    scene.publish_numbered(1, 2).await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("logging in again", PATIENCE).await?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_kicked_waits_to_be_invited_again() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(1, 2).await?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(2, PATIENCE).await?;
+    scene.alice.kick(&scene.room, &scene.bot.user_id).await?;
+    scene.publish_numbered(3, 6).await?;
+    let line = bridge.wait_for_log("we are not in the room", PATIENCE).await?;
+    assert!(line.contains(&format!("invite {}", scene.bot.user_id)), "{line}");
+    scene.alice.invite(&scene.room, &scene.bot.user_id).await?;
+    assert_each_once_in_order(&read_all(&mut reader, 6).await?, 6);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    scene.alice.set_power_level(&scene.room, &scene.bot.user_id, -1).await?;
+    scene.publish_numbered(1, 2).await?;
+    bridge.wait_for_log("has power level -1, needs 0", PATIENCE).await?;
+    scene.alice.set_power_level(&scene.room, &scene.bot.user_id, 0).await?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    Ok(())
+}
+
+/// What is kept of a message that is refused for good, and that the room and the next message are not held up.
+async fn refused(status: u16, errcode: &str) -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    let answer = json!({ "errcode": errcode, "error": "no, never" });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(status, answer)).times(1));
+    scene.nats.publish("ops.text", "the refused one").await?;
+    scene.nats.publish("ops.text", "the next one").await?;
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    assert_eq!(events.len(), 2);
+    let note = events[0].body();
+    assert!(note.contains("Message 1 on ops.text cannot be shown"), "{note}");
+    assert!(note.contains(errcode) && note.contains("nats-matrix.dead-letter.reports"), "{note}");
+    assert_eq!(events[1].body(), "the next one");
+    bridge.wait_for_log("can never be posted", PATIENCE).await?;
+
+    let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
+    assert_eq!(&dead.payload[..], b"the refused one");
+    let header = |name: &str| dead.headers.get(name).map(ToString::to_string).unwrap_or_default();
+    assert!(header("Nats-Matrix-Reason").contains(errcode), "{:?}", dead.headers);
+    assert_eq!(header("Nats-Matrix-Stream"), "OPS");
+    assert_eq!(header("Nats-Matrix-Sequence"), "1");
+    assert_eq!(header("Nats-Matrix-Subject"), "ops.text");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_for_the_homeserver_becomes_a_dead_letter() -> Result<()> {
+    refused(413, "M_TOO_LARGE").await
+}
+
+#[tokio::test]
+async fn a_message_that_is_forbidden_in_a_room_that_is_open_becomes_a_dead_letter() -> Result<()> {
+    refused(403, "M_FORBIDDEN").await
+}
+
+#[tokio::test]
+async fn a_message_that_the_homeserver_calls_wrong_becomes_a_dead_letter() -> Result<()> {
+    refused(400, "M_BAD_JSON").await
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_for_the_homeserver_becomes_a_dead_letter() -> Result<()> {
+    let homeserver = Homeserver::builder().max_upload(100_000).start().await?;
+    let scene = Scene::on(&homeserver).await?;
+    scene.nats.publish("ops.text", "long ".repeat(60_000)).await?;
+    scene.nats.publish("ops.text", "the next one").await?;
+    let mut bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 3).await?;
+    assert_eq!(events.len(), 3);
+    assert!(events[0].body().starts_with("long long"));
+    assert!(events[1].body().contains("cannot be shown in full"), "{}", events[1].body());
+    assert_eq!(events[2].body(), "the next one");
+    bridge.wait_for_log("can never be posted", PATIENCE).await?;
+    Ok(())
+}

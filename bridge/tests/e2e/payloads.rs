@@ -1,1 +1,164 @@
-//! payloads
+//! What strangers publish, and what the room shows of it.
+
+use anyhow::Result;
+use nats_matrix_testbed::Event;
+use serde_json::json;
+
+use crate::scene::{PATIENCE, Scene, read_all};
+
+/// Publishes payloads to one bridge and returns the events that show them, and what the bridge printed.
+async fn shown(payloads: &[Vec<u8>], events: usize) -> Result<(Scene, Vec<Event>, String)> {
+    let scene = Scene::new().await?;
+    for payload in payloads {
+        scene.nats.publish("ops.x.node-1", payload.clone()).await?;
+    }
+    // The last message shows that nothing held the others up.
+    scene.nats.publish("ops.x.node-1", "the end").await?;
+    let bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    let shown = read_all(&mut reader, events + 1).await?;
+    assert_eq!(shown.len(), events + 1);
+    assert_eq!(shown.last().map(Event::body), Some("the end"));
+    Ok((scene, shown, bridge.logs()))
+}
+
+#[tokio::test]
+async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Result<()> {
+    let mut deep = "[".repeat(10_000);
+    deep.insert_str(0, "{\"deep\":");
+    let payloads: Vec<Vec<u8>> = vec![
+        b"".to_vec(),
+        b"not JSON, just text".to_vec(),
+        b"{\"host\": \"server-01\", \"completed\": [".to_vec(),
+        b"\xff\xfe\x00binary\x80".to_vec(),
+        json!({ "host": "server-01", "disk_percent": "a lot" }).to_string().into(),
+        json!({ "temperature": 21.5, "list": [1.25, { "x": 2e300 }] }).to_string().into(),
+        json!({ "severity": "critical" }).to_string().into(),
+        b"[1, 2.5, \"three\"]".to_vec(),
+        b"nul \x00 and bell \x07".to_vec(),
+        deep.into_bytes(),
+    ];
+    // Two of them come with a file: the binary one and the deep one.
+    let (scene, events, log) = shown(&payloads, 12).await?;
+    let bodies: Vec<&str> = events.iter().map(Event::body).collect();
+    assert_eq!(bodies[0], "(empty message on ops.x.node-1)");
+    assert_eq!(bodies[1], "not JSON, just text");
+    assert!(
+        bodies[2].starts_with(
+            "{\"host\": \"server-01\", \"completed\": [\n⚠️ begins like JSON but is not"
+        ),
+        "{}",
+        bodies[2]
+    );
+    assert!(bodies[3].contains("10 bytes of data that is not text"), "{}", bodies[3]);
+    assert_eq!(events[4].msgtype(), "m.file");
+    let file = scene.alice.download(events[4].content["url"].as_str().unwrap()).await?;
+    assert_eq!(file, payloads[3]);
+    assert!(
+        bodies[5].contains("disk_percent: a lot")
+            && bodies[5].contains("looks like a report but is not"),
+        "{}",
+        bodies[5]
+    );
+    assert!(bodies[6].contains("temperature: 21.5"), "{}", bodies[6]);
+    assert!(bodies[7].contains("severity: critical"), "{}", bodies[7]);
+    assert_eq!(bodies[8], "[1, 2.5, \"three\"]");
+    assert_eq!(bodies[9], "nul \u{fffd} and bell \u{fffd}");
+    assert!(bodies[10].chars().count() < 4_200);
+    assert_eq!(events[11].msgtype(), "m.file");
+    for flaw in [
+        "empty payload",
+        "begins like JSON but is not",
+        "not UTF-8 text at byte 0",
+        "looks like a report but is not",
+    ] {
+        let lines = log.lines().filter(|line| line.contains(flaw)).count();
+        let expected = if flaw.starts_with("begins") { 2 } else { 1 };
+        assert_eq!(lines, expected, "{flaw}\n{log}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_message_is_cut_and_attached_whole() -> Result<()> {
+    let line = "line <with> \"all\" sorts of 'signs' & umlauts äöü 😀\n";
+    let long = line.repeat(1_000_000 / line.len());
+    let (scene, events, _) = shown(&[long.clone().into_bytes()], 2).await?;
+    let text = &events[0];
+    assert!(
+        text.body().contains("the whole (976.5 KiB) is in the attached file"),
+        "{}",
+        text.body()
+    );
+    assert!(text.body().len() < 20_000);
+    let file = &events[1];
+    assert_eq!(file.msgtype(), "m.file");
+    assert_eq!(file.body(), "OPS-1.txt");
+    let whole = scene.alice.download(file.content["url"].as_str().unwrap()).await?;
+    assert!(whole == long.as_bytes(), "the file is what was published");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_in_a_payload_is_markup_or_mentions_anybody() -> Result<()> {
+    let scene = Scene::new().await?;
+    let alice = scene.alice.user_id.clone();
+    let evil =
+        format!("@room {alice} <a href=\"https://matrix.to/#/{alice}\">x</a><script>y</script>");
+    let payloads = [
+        evil.clone(),
+        json!({ "severity": "critical", "summary": evil, "source": evil, "labels": { "a": evil } })
+            .to_string(),
+        json!({ "host": evil, "completed": [evil], "note": evil }).to_string(),
+        json!({ "key <b>": evil }).to_string(),
+    ];
+    for payload in &payloads {
+        scene.nats.publish("ops.x", payload.clone()).await?;
+    }
+    let _bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    for event in read_all(&mut reader, payloads.len()).await? {
+        assert!(
+            !event.html().contains("<a") && !event.html().contains("<script"),
+            "{}",
+            event.html()
+        );
+        assert!(event.html().contains("&lt;script&gt;"), "{}", event.html());
+        assert_eq!(event.content["m.mentions"], json!({}));
+    }
+    // What counts is what the homeserver makes of it: no highlight for Alice.
+    let unread = scene.alice.unread(&scene.room).await?;
+    assert_eq!(unread.highlights, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_buzz_and_routine_does_not() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    let alert = |severity: &str, status: &str| {
+        json!({ "severity": severity, "summary": "Disk almost full", "source": "db-01", "status": status,
+                "description": "Only 2 GiB left.\nCleaning starts at 1 GiB.", "time": "2026-11-23T07:35:51+01:00",
+                "labels": { "mount": "/var", "device": "sda1" } })
+    };
+    for (severity, status) in [
+        ("critical", "firing"),
+        ("warning", "firing"),
+        ("info", "firing"),
+        ("critical", "resolved"),
+    ] {
+        scene.nats.publish("ops.alert.db-01", alert(severity, status).to_string()).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let types: Vec<&str> = events.iter().map(Event::msgtype).collect();
+    assert_eq!(types, ["m.text", "m.text", "m.notice", "m.notice"]);
+    assert_eq!(
+        events[0].body(),
+        "🔴 CRITICAL: Disk almost full\n📍 db-01\nOnly 2 GiB left.\nCleaning starts at 1 GiB.\n\
+         🏷️ device=sda1, mount=/var\n🕒 2026-11-23 06:35:51 UTC"
+    );
+    assert!(events[3].body().starts_with("✅ RESOLVED: Disk almost full"), "{}", events[3].body());
+    Ok(())
+}

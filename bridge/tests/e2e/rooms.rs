@@ -1,1 +1,109 @@
-//! rooms
+//! Getting into a room.
+
+use anyhow::Result;
+use nats_matrix_testbed::SERVER_NAME;
+use serde_json::json;
+
+use crate::scene::{Config, PATIENCE, Scene, read_all};
+
+fn config(scene: &Scene, room: &str) -> Config {
+    Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .route("reports", "ops.>", room)
+}
+
+#[tokio::test]
+async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
+    let scene = Scene::new().await?;
+    let name = format!("public-{}", scene.bot.localpart());
+    let room = scene
+        .alice
+        .create_room(json!({ "preset": "public_chat", "room_alias_name": name }))
+        .await?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let _bridge = scene.start(&config(&scene, &format!("#{name}:{SERVER_NAME}")))?;
+    let mut reader = scene.alice.reader(&room).await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_free_alias_becomes_a_room_with_those_who_are_to_be_invited() -> Result<()> {
+    let scene = Scene::new().await?;
+    let alias = format!("#free-{}:{SERVER_NAME}", scene.bot.localpart());
+    let mut config = config(&scene, &alias);
+    config.routes += &format!("invite = [\"{}\"]\n", scene.alice.user_id);
+    scene.nats.publish("ops.x", "hello").await?;
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    let room = scene.alice.join(&alias).await?;
+    let mut reader = scene.alice.reader(&room).await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+
+    // The second start finds the room.
+    bridge.kill();
+    scene.nats.publish("ops.x", "again").await?;
+    let _bridge = scene.start(&config)?;
+    assert_eq!(read_all(&mut reader, 2).await?[1].body(), "again");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bridge_that_is_not_invited_says_whom_to_invite_and_waits() -> Result<()> {
+    let scene = Scene::new().await?;
+    let room = scene.alice.create_room(json!({ "preset": "private_chat" })).await?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let mut bridge = scene.start(&config(&scene, &room))?;
+    let line = bridge.wait_for_log("we are not let in", PATIENCE).await?;
+    assert!(line.contains(&format!("invite {}", scene.bot.user_id)), "{line}");
+    scene.alice.invite(&room, &scene.bot.user_id).await?;
+    let mut reader = scene.alice.reader(&room).await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_encrypted_room_is_refused_in_words() -> Result<()> {
+    let scene = Scene::new().await?;
+    let encryption =
+        json!({ "type": "m.room.encryption", "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
+    let room = scene
+        .alice
+        .create_room(json!({ "preset": "private_chat", "invite": [scene.bot.user_id], "initial_state": [encryption] }))
+        .await?;
+    let mut bridge = scene.start(&config(&scene, &room))?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 64);
+    assert!(bridge.logs().contains("is encrypted"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(3, PATIENCE).await?;
+    bridge.kill();
+    for number in 0..150 {
+        let content = json!({ "msgtype": "m.text", "body": format!("chatter {number}") });
+        scene
+            .alice
+            .send(&scene.room, "m.room.message", &format!("chatter-{number}"), content)
+            .await?;
+    }
+    // Everything is delivered again, to a new device.
+    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    let _bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(4, 4).await?;
+    reader
+        .wait_until(|events| events.iter().any(|event| event.body() == "message 4"), PATIENCE)
+        .await?;
+    let ours: Vec<_> = read_all(&mut reader, 154)
+        .await?
+        .into_iter()
+        .filter(|event| event.sender == scene.bot.user_id)
+        .collect();
+    crate::scene::assert_each_once_in_order(&ours, 4);
+    Ok(())
+}

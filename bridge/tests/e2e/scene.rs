@@ -67,6 +67,12 @@ impl Scene {
         Ok(())
     }
 
+    /// What JetStream says of the route's consumer.
+    pub(crate) async fn consumer(&self) -> Result<async_nats::jetstream::consumer::Info> {
+        let stream = self.nats.jetstream().await?.get_stream("OPS").await?;
+        Ok(stream.consumer_info("reports").await?)
+    }
+
     /// Runs another subcommand to its end, with `input` on its standard input.
     pub(crate) fn run(&self, config: &Config, arguments: &[&str]) -> Result<Output> {
         let path = self.dir.path().join("check.toml");

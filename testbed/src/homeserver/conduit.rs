@@ -1,0 +1,34 @@
+//! Conduit's configuration.
+
+use serde_json::Value;
+
+use super::{HomeserverBuilder, REGISTRATION_TOKEN, SERVER_NAME};
+use crate::server::{Place, Setup};
+
+pub(super) fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
+    let Place { address, port, .. } = place;
+    let max_request_size = builder.max_upload_bytes();
+    let database = Value::from(format!("{}/database", place.data));
+    let config = format!(
+        r#"[global]
+server_name = "{SERVER_NAME}"
+address = "{address}"
+port = {port}
+database_backend = "rocksdb"
+database_path = {database}
+db_cache_capacity_mb = 16
+conduit_cache_capacity_modifier = 0.1
+max_request_size = {max_request_size}
+allow_registration = true
+registration_token = "{REGISTRATION_TOKEN}"
+allow_federation = false
+allow_check_for_updates = false
+enable_lightning_bolt = false
+trusted_servers = []
+log = "warn"
+"#
+    );
+    Setup::default()
+        .file("conduit.toml", config)
+        .environment("CONDUIT_CONFIG", &format!("{}/conduit.toml", place.files))
+}
