@@ -100,7 +100,7 @@ async fn serve_route(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Some(room) = relay::open_room(&route, &account, &stop).await? else { return Ok(()) };
-    Relay::new(route, nats, &config, room, stop).run().await
+    Box::pin(Relay::new(route, nats, &config, room, stop).run()).await
 }
 
 /// Why an attempt at the start did not succeed.

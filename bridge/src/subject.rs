@@ -56,8 +56,7 @@ impl Subject {
         let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
         loop {
             match (a.next(), b.next()) {
-                (None, None) => return true,
-                (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
+                (None, None) | (Some(">"), Some(_)) | (Some(_), Some(">")) => return true,
                 (Some(x), Some(y)) if x == y || x == "*" || y == "*" => {}
                 _ => return false,
             }

@@ -38,10 +38,10 @@ pub(super) fn main(options: &Options) -> ExitCode {
     };
     let count = config.routes.len();
     findings.ok("config", format!("{file}: {count} route{}", if count == 1 { "" } else { "s" }));
-    if !options.offline {
-        if let Err(failure) = block_on(online(config, &mut findings)) {
-            findings.fail("check", failure);
-        }
+    if !options.offline
+        && let Err(failure) = block_on(online(config, &mut findings))
+    {
+        findings.fail("check", failure);
     }
     findings.end()
 }
@@ -224,7 +224,7 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
         }
         Ok(Standing::MayPost) => match room.is_encrypted().await {
             Ok(false) => {
-                findings.ok("room", format!("route {name}: {user} may post into {target}"))
+                findings.ok("room", format!("route {name}: {user} may post into {target}"));
             }
             Ok(true) => {
                 let what = format!(
@@ -289,10 +289,12 @@ struct Findings {
 }
 
 impl Findings {
+    #[expect(clippy::unused_self, reason = "reads like its siblings")]
     fn ok(&mut self, step: &str, text: impl Display) {
         Self::line("ok", step, text);
     }
 
+    #[expect(clippy::unused_self, reason = "reads like its siblings")]
     fn note(&mut self, step: &str, text: impl Display) {
         Self::line("note", step, text);
     }

@@ -63,7 +63,10 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::main(&options),
         Command::Check(options) => return check::main(&options),
         Command::Preview(options) => preview::main(&options),
-        Command::Schema(options) => schema::main(&options),
+        Command::Schema(options) => {
+            schema::main(&options);
+            Ok(())
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

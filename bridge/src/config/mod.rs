@@ -11,7 +11,10 @@ mod nats;
 mod route;
 mod secret;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use ::config::{Environment, File, FileFormat};
 use serde::Deserialize;
@@ -55,14 +58,11 @@ impl Config {
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
     pub fn load(file: &Path) -> Result<Self, Failure> {
-        Self::load_with(file, std::env::vars().collect())
+        Self::load_with(file, &std::env::vars().collect())
     }
 
     /// [`Config::load`] with a given environment.
-    pub fn load_with(
-        file: &Path,
-        environment: std::collections::HashMap<String, String>,
-    ) -> Result<Self, Failure> {
+    pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
         let variables = Environment::with_prefix("NATS_MATRIX")

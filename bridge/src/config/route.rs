@@ -175,11 +175,11 @@ pub(super) fn check(written: Vec<Written>) -> Result<Vec<Route>, Wrong> {
 /// The first pair of different filters that can match the same subject. A list is never held
 /// against its own items.
 fn overlapping<'a>(
-    these: &'a [Subject],
-    those: &'a [Subject],
+    left: &'a [Subject],
+    right: &'a [Subject],
 ) -> Option<(&'a Subject, &'a Subject)> {
-    these.iter().enumerate().find_map(|(index, a)| {
-        let rest = if std::ptr::eq(these, those) { &those[index + 1..] } else { those };
+    left.iter().enumerate().find_map(|(index, a)| {
+        let rest = if std::ptr::eq(left, right) { &right[index + 1..] } else { right };
         rest.iter().find(|b| a.overlaps(b)).map(|b| (a, b))
     })
 }

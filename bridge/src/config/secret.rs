@@ -18,10 +18,12 @@ impl Files {
     /// First `$CREDENTIALS_DIRECTORY`, which systemd's `LoadCredential=` fills, then the directory
     /// of the configuration file.
     pub(super) fn beside(config: &Path) -> Self {
-        Self {
-            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-            beside: config.parent().map(Path::to_owned).unwrap_or_default(),
-        }
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::in_directories(credentials.as_deref(), config.parent().unwrap_or(Path::new("")))
+    }
+
+    pub(super) fn in_directories(credentials: Option<&Path>, beside: &Path) -> Self {
+        Self { credentials: credentials.map(Path::to_owned), beside: beside.to_owned() }
     }
 
     /// The path a name stands for. The file need not exist, as in an offline check at build time.

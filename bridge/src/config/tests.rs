@@ -1,1 +1,95 @@
+use std::collections::HashMap;
 
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const MINIMAL: &str = r##"
+[nats]
+servers = ["tls://nats.example.com:4222"]
+nkey_seed_file = "bridge.nk"
+
+[matrix]
+homeserver = "http://127.0.0.1:6167"
+user = "bridge"
+password_file = "matrix-password"
+state_dir = "/var/lib/nats-matrix"
+
+[[routes]]
+name = "reports"
+stream = "OPS"
+subjects = ["ops.report.>"]
+room = "#ops:chat.example.com"
+"##;
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Failure> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    let variables: HashMap<String, String> =
+        variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::load_with(&file, &variables)
+}
+
+#[test]
+fn the_minimal_configuration_means_what_the_readme_says() {
+    let config = load(MINIMAL, &[]).unwrap();
+    assert!(config.nats.servers[0].tls_required());
+    assert!(matches!(config.nats.auth, Auth::Nkey(Secret::File { .. })));
+    assert_eq!(config.nats.dead_letter_subject.as_str(), "nats-matrix.dead-letter");
+    assert!(matches!(&config.matrix.login, Login::Password { user, .. } if user == "bridge"));
+    let route = &config.routes[0];
+    assert_eq!((route.name.as_str(), route.start), ("reports", Start::All));
+    assert_eq!(route.room.as_str(), "#ops:chat.example.com");
+}
+
+#[test]
+fn a_number_in_a_variable_is_still_text() {
+    let config = load(MINIMAL, &[("NATS_MATRIX__MATRIX__USER", "12345")]).unwrap();
+    assert!(matches!(config.matrix.login, Login::Password { user, .. } if user == "12345"));
+}
+
+#[test]
+fn a_list_in_a_variable_is_split_at_commas() {
+    let config = load(MINIMAL, &[("NATS_MATRIX__NATS__SERVERS", "nats://a:1,nats://b:2")]).unwrap();
+    let hosts: Vec<&str> = config.nats.servers.iter().map(async_nats::ServerAddr::host).collect();
+    assert_eq!(hosts, ["a", "b"]);
+}
+
+#[test]
+fn variables_of_another_form_are_not_ours() {
+    load(MINIMAL, &[("NATS_MATRIX_LOG", "debug"), ("NATS_MATRIX_BIN", "x")]).unwrap();
+}
+
+#[test]
+fn a_secret_file_may_end_with_one_line_end() {
+    let directory = tempfile::tempdir().unwrap();
+    for (written, read) in [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), (" s \n\n", " s \n")] {
+        let path = directory.path().join("secret");
+        std::fs::write(&path, written).unwrap();
+        let secret = Secret::File { key: "k".to_owned(), path };
+        assert_eq!(secret.read().unwrap().expose_secret(), read, "{written:?}");
+    }
+    let path = directory.path().join("empty");
+    std::fs::write(&path, "\n").unwrap();
+    let failure = Secret::File { key: "x.y_file".to_owned(), path }.read().unwrap_err();
+    assert!(failure.to_string().contains("x.y_file") && failure.to_string().contains("is empty"));
+}
+
+#[test]
+fn a_secret_is_not_shown_by_debug() {
+    let text = MINIMAL.replace("password_file = \"matrix-password\"", "password = \"hunter2\"");
+    let config = load(&text, &[]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_file_of_systemd_comes_before_one_beside_the_configuration() {
+    let (credentials, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = Files::in_directories(Some(credentials.path()), beside.path());
+    let name = Path::new("bridge.nk");
+    assert_eq!(files.find(name), beside.path().join(name));
+    std::fs::write(credentials.path().join(name), "").unwrap();
+    assert_eq!(files.find(name), credentials.path().join(name));
+    assert_eq!(files.find(Path::new("/abs")), Path::new("/abs"));
+}

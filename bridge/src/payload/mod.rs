@@ -125,10 +125,9 @@ impl Shape {
         match object.get("kind").and_then(Value::as_str) {
             Some("report") => Self::Report,
             Some("alert") => Self::Alert,
-            Some(_) => Self::Other,
             None if has("severity") && has("summary") => Self::Alert,
             None if has("host") && report::FIELDS.iter().any(|key| has(key)) => Self::Report,
-            None => Self::Other,
+            _ => Self::Other,
         }
     }
 }

@@ -38,7 +38,11 @@ impl Renderer {
         templates.set_syntax(blocks_leave_no_lines.expect("no delimiter is changed"));
         // Everything that a payload can hold is escaped in HTML; plain text needs none.
         templates.set_auto_escape_callback(|name| {
-            if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None }
+            if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "html") {
+                AutoEscape::Html
+            } else {
+                AutoEscape::None
+            }
         });
         templates.add_filter("lines", text::html_lines);
         for (name, source) in [

@@ -1,1 +1,133 @@
+use proptest::prelude::*;
+use serde_json::json;
 
+use super::*;
+
+fn render(payload: &str) -> Rendered {
+    render_bytes(payload.as_bytes())
+}
+
+fn render_bytes(payload: &[u8]) -> Rendered {
+    Renderer::new().render("ops.x", &Decoded::from_bytes(payload), payload)
+}
+
+/// The bytes that Matrix allows in an event, less what the homeserver and the origin add.
+const EVENT_LIMIT: usize = 65_536 - 4_096;
+
+#[test]
+fn absent_fields_leave_no_line() {
+    let report = json!({ "host": "a", "memory_percent": 16.04 });
+    let rendered = render(&report.to_string());
+    assert_eq!(rendered.plain, "📊 a Operational Report\n💻 Memory usage: 16%");
+    assert_eq!(rendered.html, "📊 <strong>a</strong> Operational Report<br>💻 Memory usage: 16%");
+    let report = json!({ "host": "a", "completed": ["", " "], "satisfaction": 0 });
+    assert_eq!(
+        render(&report.to_string()).plain,
+        "📊 a Operational Report\n😊 Satisfaction rating: 0/5"
+    );
+    let alert = json!({ "severity": "info", "summary": "s" });
+    assert_eq!(render(&alert.to_string()).plain, "🔵 INFO: s");
+}
+
+#[test]
+fn a_list_item_with_lines_stays_in_its_line() {
+    let report = json!({ "host": "a\nb", "completed": ["one\ntwo", "three"] });
+    assert_eq!(
+        render(&report.to_string()).plain,
+        "📊 a b Operational Report\n✅ Completed: one two, three"
+    );
+}
+
+#[test]
+fn times_are_shown_in_utc_and_strange_ones_as_they_are() {
+    let at = |time: &str| {
+        render(&json!({ "severity": "info", "summary": "s", "time": time }).to_string()).plain
+    };
+    assert_eq!(at("2026-11-23T07:35:51.25+01:00"), "🔵 INFO: s\n🕒 2026-11-23 06:35:51 UTC");
+    assert_eq!(at("yesterday"), "🔵 INFO: s\n🕒 yesterday");
+}
+
+#[test]
+fn text_that_runs_backwards_is_shown_as_it_was_sent() {
+    let rendered = render("pay \u{202e}evil\u{202c} now\u{2066}x\u{2069}");
+    assert_eq!(rendered.plain, "pay \u{fffd}evil\u{fffd} now\u{fffd}x\u{fffd}");
+}
+
+#[test]
+fn objects_show_keys_and_values_in_their_order() {
+    let rendered =
+        render(r#"{"z":"last","a":{"nested":[1,2.5]},"text":"two\nlines","nothing":null}"#);
+    assert_eq!(
+        rendered.plain,
+        "📨 ops.x\nz: last\na: {\"nested\":[1,2.5]}\ntext: two\nlines\nnothing: null"
+    );
+    assert!(rendered.html.contains("<strong>text:</strong> two<br>lines"), "{}", rendered.html);
+}
+
+#[test]
+fn a_cut_is_made_between_words_and_never_within_a_character() {
+    let text = "wörter ".repeat(1_000);
+    let rendered = render(&text);
+    assert!(rendered.plain.starts_with("wörter wörter"));
+    assert!(
+        rendered.plain.contains("wörter\n… cut here; the whole (7.8 KiB) is in the attached file")
+    );
+    assert_eq!(rendered.attachment.unwrap().bytes, text.as_bytes());
+    let unbroken = "ö".repeat(10_000);
+    assert!(render(&unbroken).plain.starts_with(&"ö".repeat(MAX_TEXT_CHARS)));
+}
+
+/// True if `html` has no tag and no entity but ours.
+fn is_safe(html: &str) -> bool {
+    let mut rest = html.to_owned();
+    for ours in ["<br>", "<strong>", "</strong>", "<em>", "</em>", "<code>", "</code>"] {
+        rest = rest.replace(ours, "");
+    }
+    !rest.contains('<') && !rest.contains('>')
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_make_a_bounded_and_safe_event(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+        let rendered = render_bytes(&bytes);
+        prop_assert!(is_safe(&rendered.html), "{}", rendered.html);
+        prop_assert!(!rendered.plain.is_empty());
+        prop_assert!(rendered.content().to_string().len() < EVENT_LIMIT);
+    }
+
+    #[test]
+    fn any_text_in_any_field_is_escaped(text in "\\PC{0,60}", tag in "<[a-z]{1,8}>") {
+        let text = format!("{text}{tag}&amp;\"'");
+        let report = json!({ "host": text, "completed": [text], "in_progress": [text], "extra": text });
+        let alert = json!({ "severity": text, "summary": text, "source": text, "description": text,
+                            "time": text, "labels": { text.clone(): text }, "extra": { "x": text } });
+        for payload in [report, alert, json!({ text.clone(): text }), json!(text)] {
+            let rendered = render(&payload.to_string());
+            prop_assert!(is_safe(&rendered.html), "{}", rendered.html);
+            let tag = tag.trim_matches(['<', '>']);
+            let escaped = format!("&lt;{tag}&gt;");
+            prop_assert!(rendered.html.contains(&escaped), "{}", rendered.html);
+        }
+    }
+
+    #[test]
+    fn even_the_costliest_text_fits_into_an_event(c in prop_oneof![Just('\''), Just('"'), Just('<'), Just('\u{0}'), Just('😀'), Just('\\'), Just('\n')], count in 3_900usize..4_100) {
+        let rendered = render(&c.to_string().repeat(count));
+        prop_assert!(rendered.content().to_string().len() < EVENT_LIMIT, "{}", rendered.content().to_string().len());
+        prop_assert_eq!(rendered.attachment.is_some(), rendered.plain.contains("cut here"));
+    }
+
+    #[test]
+    fn no_event_holds_a_float(value in any::<f64>()) {
+        fn has_float(value: &serde_json::Value) -> bool {
+            match value {
+                serde_json::Value::Number(number) => number.is_f64(),
+                serde_json::Value::Array(items) => items.iter().any(has_float),
+                serde_json::Value::Object(entries) => entries.values().any(has_float),
+                _ => false,
+            }
+        }
+        let payload = json!({ "host": "a", "disk_percent": value, "other": value });
+        prop_assert!(!has_float(&render(&payload.to_string()).content()));
+    }
+}

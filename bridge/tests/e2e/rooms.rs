@@ -31,7 +31,8 @@ async fn a_free_alias_becomes_a_room_with_those_who_are_to_be_invited() -> Resul
     let scene = Scene::new().await?;
     let alias = format!("#free-{}:{SERVER_NAME}", scene.bot.localpart());
     let mut config = config(&scene, &alias);
-    config.routes += &format!("invite = [\"{}\"]\n", scene.alice.user_id);
+    let invite = format!("invite = [\"{}\"]\n", scene.alice.user_id);
+    config.routes.push_str(&invite);
     scene.nats.publish("ops.x", "hello").await?;
     let mut bridge = scene.start(&config)?;
     bridge.wait_for_log("posting into", PATIENCE).await?;
