@@ -251,3 +251,37 @@ async fn a_credentials_file() -> Result<()> {
     write(scene.dir.path(), "bridge.creds", &credentials)?;
     arrives(&scene, &scene.config().nats("credentials_file = \"bridge.creds\"")).await
 }
+
+/// The README's list of what the NATS user needs, without the dead letters.
+#[tokio::test]
+async fn the_permissions_of_the_readme_suffice() -> Result<()> {
+    let publish = [
+        "$JS.API.STREAM.INFO.OPS",
+        "$JS.API.CONSUMER.INFO.OPS.reports",
+        "$JS.API.CONSUMER.CREATE.OPS.reports.>",
+        "$JS.API.CONSUMER.MSG.NEXT.OPS.reports",
+        "$JS.ACK.OPS.reports.>",
+    ];
+    let bridge = json!({ "publish": publish, "subscribe": ["_INBOX.>"] });
+    let nats = Nats::builder()
+        .config(&format!(
+            "authorization {{ users: [\
+               {{ user: admin, password: a }}, {{ user: bridge, password: b, permissions: {bridge} }} ] }}"
+        ))
+        .client_options(|| ConnectOptions::with_user_and_password("admin".into(), "a".into()))
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    let config = scene.config().nats("user = \"bridge\"\npassword = \"b\"");
+    arrives(&scene, &config).await?;
+    // Also what was outstanding when it was killed is taken back.
+    scene.publish_numbered(1, 50).await?;
+    let mut reader = scene.reader().await?;
+    let bridge = scene.start(&config)?;
+    reader.wait_for(10, PATIENCE).await?;
+    bridge.kill();
+    let bridge = scene.start(&config)?;
+    reader.wait_for(51, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
+    Ok(())
+}
