@@ -244,7 +244,9 @@ impl Usage {
 /// there is nothing to do.
 pub fn bridge_binary() -> Result<PathBuf> {
     if let Some(path) = env::var_os("NATS_MATRIX_BIN").filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+        // It will be started in another directory.
+        return fs::canonicalize(&path)
+            .with_context(|| format!("NATS_MATRIX_BIN names {}", path.display()));
     }
     let own = env::current_exe().context("cannot tell which program is running")?;
     let profile = match own.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
@@ -252,8 +254,14 @@ pub fn bridge_binary() -> Result<PathBuf> {
         Some(profile) => profile,
     };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(&cargo)
-        .args(["build", "--package", "nats-matrix", "--bin", "nats-matrix"])
+    let mut command = Command::new(&cargo);
+    command.args(["build", "--package", "nats-matrix", "--bin", "nats-matrix"]);
+    if profile == "dev" {
+        // With the features that its dependencies have in a build of the whole workspace, so that
+        // `cargo test` need not compile them once more. A release is what users get: by itself.
+        command.args(["--package", "nats-matrix-testbed"]);
+    }
+    let output = command
         .args(["--profile", profile, "--message-format", "json-render-diagnostics"])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stderr(Stdio::inherit())

@@ -1,5 +1,10 @@
 //! Nothing outlives the process that started it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "there is no runtime here that sleeping would block"
+)]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},

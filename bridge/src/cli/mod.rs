@@ -8,7 +8,13 @@ mod schema;
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, fmt::time::UtcTime};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, Targets},
+    fmt::time::UtcTime,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::failure::Failure;
 
@@ -92,20 +98,27 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     Ok(runtime.block_on(work))
 }
 
-/// Our own records from `info` on, of the libraries only what is wrong; `NATS_MATRIX_LOG` says
-/// otherwise, in the syntax of tracing's `EnvFilter`.
+/// Our own records from `info` on. `NATS_MATRIX_LOG` says otherwise: a level, or a list like
+/// `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because what they
+/// report as an error is for us to handle, and said in our own words.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("NATS_MATRIX_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("error,nats_matrix=info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let wish = std::env::var("NATS_MATRIX_LOG").unwrap_or_default();
+    let ours = || Targets::new().with_target("nats_matrix", LevelFilter::INFO);
+    let filter = if wish.is_empty() { Ok(ours()) } else { wish.parse() };
+    let is_wrong = filter.is_err();
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // The journal stamps each line itself.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init();
+    let log = if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().boxed()
     } else {
-        log.with_timer(UtcTime::rfc_3339()).init();
+        log.with_timer(UtcTime::rfc_3339()).boxed()
+    };
+    let filter = filter.unwrap_or_else(|_| ours());
+    tracing_subscriber::registry().with(log.with_filter(filter)).init();
+    if is_wrong {
+        tracing::warn!("NATS_MATRIX_LOG: \"{wish}\" is neither a level nor a list of target=level");
     }
 }

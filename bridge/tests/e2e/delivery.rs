@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Homeserver, Nats, TcpProxy};
+use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, Homeserver, Nats, TcpProxy};
 use serde_json::json;
 
-use crate::scene::{PATIENCE, Scene, assert_each_once_in_order, read_all};
+use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
 
 #[tokio::test]
 async fn a_published_report_arrives_as_the_readme_shows_it() -> Result<()> {
@@ -91,6 +91,25 @@ async fn kill_9_of_the_bridge_with_the_session_lost_too() -> Result<()> {
         bridge = scene.start(&scene.config())?;
     }
     assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_is_acknowledged_only_when_the_homeserver_has_it() -> Result<()> {
+    let scene = Scene::new().await?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
+    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot);
+    let config = config.route("reports", "ops.>", &scene.room);
+    scene.publish_numbered(1, 2).await?;
+    let bridge = scene.start(&config)?;
+    proxy.wait_for_requests("/send/", 1, PATIENCE).await?;
+    bridge.kill();
+    assert_eq!(scene.consumer().await?.ack_floor.stream_sequence, 0);
+    proxy.clear();
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
     Ok(())
 }
 
@@ -218,7 +237,7 @@ async fn the_stream_is_made_anew_while_the_bridge_is_away() -> Result<()> {
 async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
     let scene = Scene::new().await?;
     let closed = scene.alice.create_room(json!({ "preset": "private_chat" })).await?;
-    let config = crate::scene::Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
         .route("closed", "ops.closed", &closed)
         .route("open", "ops.text", &scene.room);
     let mut bridge = scene.start(&config)?;

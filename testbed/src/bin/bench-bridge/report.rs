@@ -92,13 +92,14 @@ impl Report {
 }
 
 impl Column {
-    fn rate(&self) -> Spread {
-        Spread::of(self.drains.iter().map(|drain| drain.messages_per_second))
+    fn spread(&self, value: impl Fn(&Drain) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.drains.iter().filter_map(value))
     }
 
-    fn spread(&self, value: impl Fn(&Drain) -> Option<f64>) -> Option<Spread> {
-        let values: Vec<f64> = self.drains.iter().filter_map(value).collect();
-        (!values.is_empty()).then(|| Spread::of(values))
+    /// The rate relative to another contender's of the same round, since machines have their moods.
+    fn relative_to(&self, base: &Self) -> Option<Spread> {
+        let rounds = self.drains.iter().zip(&base.drains);
+        Spread::of(rounds.map(|(own, base)| own.messages_per_second / base.messages_per_second))
     }
 }
 
@@ -110,14 +111,14 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Self {
+    fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_unstable_by(f64::total_cmp);
-        Self {
-            least: values.first().copied().unwrap_or_default(),
+        Some(Self {
+            least: *values.first()?,
             median: percentile(&values, 50),
-            most: values.last().copied().unwrap_or_default(),
-        }
+            most: *values.last()?,
+        })
     }
 
     fn with_digits(&self, digits: usize) -> String {
@@ -133,11 +134,13 @@ impl fmt::Display for Report {
         writeln!(f, "| | {} |", titles.join(" | "))?;
         writeln!(f, "|{}", " --- |".repeat(titles.len() + 1))?;
 
-        let raw = self.columns.first().map_or(1.0, |raw| raw.rate().median);
-        self.row(f, "drain a backlog, msg/s", |column| Some(column.rate().with_digits(0)))?;
-        self.row(f, "the same, raw = 1", |column| {
-            Some(format!("{:.2}", column.rate().median / raw))
+        self.row(f, "drain a backlog, msg/s", |column| {
+            Some(column.spread(|drain| Some(drain.messages_per_second))?.with_digits(0))
         })?;
+        for base in self.columns.iter().filter(|column| column.name != "bridge") {
+            let title = format!("the same, {} = 1", base.name);
+            self.row(f, &title, |column| Some(column.relative_to(base)?.with_digits(2)))?;
+        }
         self.row(f, "CPU per 1,000 messages, s", |column| {
             let cpu = column.spread(|drain| drain.cpu_per_1000.map(|cpu| cpu.as_secs_f64()))?;
             Some(cpu.with_digits(2))
