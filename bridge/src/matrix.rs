@@ -69,7 +69,7 @@ pub(crate) enum MatrixError {
 impl From<HttpError> for MatrixError {
     fn from(error: HttpError) -> Self {
         let Some(answer) = error.as_client_api_error() else {
-            return Self::Unreachable(chain(&error));
+            return Self::Unreachable(unanswered(&chain(&error)));
         };
         let status = answer.status_code.as_u16();
         // Only a homeserver answers in this form; anything else was said by a proxy on the way.
@@ -105,6 +105,16 @@ impl From<HttpError> for MatrixError {
             _ => Self::Rejected(reason),
         }
     }
+}
+
+/// Why there was no answer, with what to do where we know it.
+fn unanswered(reason: &str) -> String {
+    if ["UnknownIssuer", "BadSignature"].iter().any(|kind| reason.contains(kind)) {
+        return "shows a certificate that is signed by none of our CAs: set matrix.ca_file to the CA that \
+                signed it"
+            .to_owned();
+    }
+    format!("cannot be reached: {reason}")
 }
 
 /// The account, logged in.

@@ -285,3 +285,49 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
     Ok(())
 }
+
+/// A homeserver behind TLS: what comes in is passed on to `upstream`.
+async fn tls_front(pki: &Pki, upstream: &str) -> Result<u16> {
+    use tokio_rustls::rustls::{
+        ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+    let (certificate, key) = &pki.server;
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+    let config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let upstream = upstream.trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (acceptor, upstream) = (acceptor.clone(), upstream.clone());
+            tokio::spawn(async move {
+                // A client that does not trust us ends its connection here.
+                let Ok(mut client) = acceptor.accept(client).await else { return };
+                let Ok(mut server) = tokio::net::TcpStream::connect(upstream).await else { return };
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    Ok(port)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_with_a_certificate_of_a_private_ca() -> Result<()> {
+    let pki = Pki::without_key_usage()?;
+    let scene = scene(Nats::start().await?).await?;
+    let port = tls_front(&pki, &scene.bot.homeserver).await?;
+    write(scene.dir.path(), "ca.pem", &pki.ca)?;
+    let url = format!("https://127.0.0.1:{port}");
+    let mut config = Config::new(&scene.nats.url(), &url, &scene.bot);
+    config = config.route("reports", "ops.>", &scene.room);
+    let output = tokio::task::block_in_place(|| scene.run(&config, &["check"]))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("set matrix.ca_file"), "{text}");
+    config.matrix.push_str("ca_file = \"ca.pem\"\n");
+    arrives(&scene, &config).await
+}

@@ -13,4 +13,5 @@ mod faults;
 mod payloads;
 mod rooms;
 mod scene;
+mod service;
 mod shutdown;

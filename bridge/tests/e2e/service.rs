@@ -1,0 +1,73 @@
+//! What the service manager is told.
+
+use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::BridgeProcess;
+
+use crate::scene::{BINARY, PATIENCE, Scene};
+
+/// A stand-in for systemd's end of the notification socket.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    /// Receives until a message has a line that begins with `start`, and returns the line.
+    fn wait_for(&self, start: &str) -> Result<String> {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.0.recv(&mut buffer).with_context(|| format!("no {start}"))?;
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if let Some(line) = text.lines().find(|line| line.starts_with(start)) {
+                return Ok(line.to_owned());
+            }
+        }
+    }
+}
+
+fn start(scene: &Scene) -> Result<(BridgeProcess, Manager)> {
+    let socket = scene.dir.path().join("notify");
+    let manager = Manager(UnixDatagram::bind(&socket)?);
+    manager.0.set_read_timeout(Some(PATIENCE))?;
+    let path = scene.dir.path().join("bridge.toml");
+    std::fs::write(&path, scene.config().toml())?;
+    let mut command = Command::new(BINARY);
+    command.args(["run", "--config"]).arg(&path).current_dir(scene.dir.path());
+    command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000");
+    Ok((BridgeProcess::spawn_command(&command, scene.dir.path())?, manager))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_when_all_works_and_keeps_the_watchdog_quiet() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (mut bridge, manager) = start(&scene)?;
+    manager.wait_for("READY=1")?;
+    manager.wait_for("WATCHDOG=1")?;
+    manager.wait_for("WATCHDOG=1")?;
+    bridge.terminate()?;
+    manager.wait_for("STOPPING=1")?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_too_when_it_has_to_wait_and_says_for_what() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.nats.kill().await;
+    let (_bridge, manager) = start(&scene)?;
+    let status = manager.wait_for("STATUS=waiting for NATS")?;
+    assert!(status.contains("cannot be reached"), "{status}");
+    scene.nats.restart().await?;
+    manager.wait_for("STATUS=relaying 1 route")?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_never_ready_with_a_wrong_password() -> Result<()> {
+    let mut scene = Scene::new().await?;
+    scene.bot.password = "wrong".to_owned();
+    let (mut bridge, manager) = start(&scene)?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77);
+    manager.0.set_read_timeout(Some(Duration::from_millis(100)))?;
+    assert!(manager.wait_for("READY=1").is_err(), "systemctl start must fail");
+    Ok(())
+}
