@@ -14,9 +14,10 @@ use tracing::{debug, info};
 use crate::{
     config::{Config, Route},
     failure::Failure,
+    join,
     matrix::{Account, LoginError},
     nats::Nats,
-    relay::{self, Relay},
+    relay::Relay,
     retry::Outage,
 };
 
@@ -99,7 +100,7 @@ async fn serve_route(
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(room) = relay::open_room(&route, &account, &stop).await? else { return Ok(()) };
+    let Some(room) = join::open_room(&route, &account, &stop).await? else { return Ok(()) };
     Box::pin(Relay::new(route, nats, &config, room, stop).run()).await
 }
 

@@ -13,29 +13,29 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
-/// Runs `"$@"` in the background, prints its pid, and exits with its exit code.
+/// Runs `"$@"` in the background, prints its pid and in the end its exit code.
 ///
 /// The reader has to take the pipe from descriptor 3, since a shell gives its background jobs
-/// `/dev/null` as standard input. The main shell is the one that waits, so that it can pass the exit
-/// code on and so that neither the server nor the reader is left behind as a zombie.
+/// `/dev/null` as standard input. The main shell is the one that waits, so that neither the server
+/// nor the reader is left behind as a zombie. Last it kills its process group, in which by then are
+/// only itself and what the server may have started.
 const WATCHDOG: &str = r#"
 exec 3<&0
 "$@" 3<&- </dev/null >&2 &
 server=$!
 echo "$server"
-exec >&2
-{ read -r _ <&3; kill -s KILL "$server"; } 2>/dev/null &
+{ read -r _ <&3; kill -s KILL "$server"; } >/dev/null 2>&1 &
 reader=$!
 wait "$server"
-code=$?
+echo "$?"
 { kill -s KILL "$reader"; wait "$reader"; } 2>/dev/null
-exit "$code"
+kill -s KILL 0
 "#;
 
 /// A running child process that dies with us.
@@ -43,7 +43,10 @@ exit "$code"
 pub struct Leash {
     name: String,
     watchdog: Child,
+    /// What the watchdog prints.
+    report: BufReader<ChildStdout>,
     pid: Pid,
+    exit_code: Option<i32>,
     log: PathBuf,
 }
 
@@ -83,16 +86,14 @@ impl Leash {
         }
 
         let mut watchdog = shell.spawn().context("cannot start sh")?;
-        let mut line = String::new();
         let stdout = watchdog.stdout.take().context("sh has no stdout")?;
-        BufReader::new(stdout).read_line(&mut line)?;
-        let pid = line.trim().parse().ok().and_then(Pid::from_raw);
-        let Some(pid) = pid else {
+        let mut report = BufReader::new(stdout);
+        let Some(pid) = next_number(&mut report)?.and_then(Pid::from_raw) else {
             let _ = watchdog.kill();
             let _ = watchdog.wait();
             bail!("cannot start {name}: {}", tail(log, 5));
         };
-        Ok(Self { name, watchdog, pid, log: log.to_owned() })
+        Ok(Self { name, watchdog, report, pid, exit_code: None, log: log.to_owned() })
     }
 
     /// The process id of the program itself, not of its watchdog.
@@ -102,8 +103,11 @@ impl Leash {
 
     /// The program's exit code once it has ended; 128 + n if signal n ended it, as shells count.
     pub fn exit_code(&mut self) -> Result<Option<i32>> {
-        let status = self.watchdog.try_wait()?;
-        Ok(status.map(|status| status.code().unwrap_or(-1)))
+        if self.exit_code.is_none() && self.watchdog.try_wait()?.is_some() {
+            // No code is there if somebody killed the watchdog.
+            self.exit_code = Some(next_number(&mut self.report)?.unwrap_or(-1));
+        }
+        Ok(self.exit_code)
     }
 
     /// Sends a signal to the program; an error if it has ended.
@@ -200,6 +204,13 @@ impl ScratchDir {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// The number on the next line, if there is one.
+fn next_number(report: &mut BufReader<ChildStdout>) -> Result<Option<i32>> {
+    let mut line = String::new();
+    report.read_line(&mut line)?;
+    Ok(line.trim().parse().ok())
 }
 
 /// The last lines of a log, or why there are none.

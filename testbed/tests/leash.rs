@@ -25,8 +25,10 @@ fn shell(script: &str) -> Command {
     command
 }
 
+/// Whether a process is there and not only waiting to be reaped, which an orphan's parent may be
+/// slow to do.
 fn alive(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Result<()> {
@@ -60,6 +62,18 @@ fn a_stopped_process_is_killed_too() -> Result<()> {
     drop(leash);
     assert!(!alive(pid));
     Ok(())
+}
+
+#[test]
+fn what_the_process_started_is_killed_too() -> Result<()> {
+    let dir = ScratchDir::new("leash-test")?;
+    let leash = Leash::start(&shell("sleep 600 & echo $!; wait"), &dir.path().join("log"))?;
+    let parse = || leash.log_tail(1).parse::<u32>().ok();
+    wait_until("the grandchild's pid", || parse().is_some())?;
+    let grandchild = parse().context("a pid")?;
+    assert!(alive(grandchild));
+    drop(leash);
+    wait_until("the grandchild's end", || !alive(grandchild))
 }
 
 #[test]
@@ -97,7 +111,7 @@ fn a_program_that_is_not_there_says_so() -> Result<()> {
     let mut leash = Leash::start(&Command::new("/nonexistent"), &dir.path().join("log"))?;
     wait_until("an exit", || matches!(leash.exit_code(), Ok(Some(_))))?;
     assert_eq!(leash.exit_code()?, Some(127));
-    assert!(leash.log_tail(1).contains("not found"), "{}", leash.log_tail(1));
+    assert!(leash.log_tail(1).contains("/nonexistent"), "{}", leash.log_tail(1));
     Ok(())
 }
 

@@ -42,6 +42,10 @@ use crate::{
 /// How many messages may be delivered and not yet acknowledged. Enough to keep a link of 50 ms
 /// busy, few enough to take back quickly.
 const MAX_ACK_PENDING: usize = 64;
+/// How many acknowledgements are sent together while more messages are waiting. Each costs a system
+/// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
+/// room.
+const ACK_BATCH: usize = 16;
 /// How many bytes one request asks for, at least: with few large messages, not their number bounds
 /// the memory.
 const MIN_PULL_BYTES: usize = 2 * 1024 * 1024;
@@ -64,6 +68,8 @@ pub(crate) struct Source {
     pull: Option<Pull>,
     /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
     held: VecDeque<Delivery>,
+    /// Done with and not yet acknowledged; at most [`ACK_BATCH`].
+    done: Vec<Delivery>,
 }
 
 /// An open flow of messages.
@@ -106,24 +112,6 @@ impl Delivery {
         self.message.headers.as_ref()
     }
 
-    /// Tells JetStream that the message is done with. It need not wait for an answer: an
-    /// acknowledgement that is lost brings the message back, and the relay knows that it has posted
-    /// it.
-    pub(crate) async fn ack(&self) {
-        self.answer(AckKind::Ack).await;
-    }
-
-    /// Tells JetStream, and its advisories, that the message can never be posted.
-    pub(crate) async fn terminate(&self, reason: &str) {
-        // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
-        // ignore it before.
-        let Some(reply) = self.message.reply.clone() else { return };
-        let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
-        if let Err(error) = self.message.context.client().publish(reply, text.into()).await {
-            debug!(sequence = self.sequence, "termination not sent: {error}");
-        }
-    }
-
     async fn answer(&self, kind: AckKind) {
         if let Err(error) = self.message.ack_with(kind).await {
             debug!(sequence = self.sequence, "answer not sent: {error}");
@@ -144,6 +132,7 @@ impl Source {
             stream: None,
             pull: None,
             held: VecDeque::new(),
+            done: Vec::new(),
         }
     }
 
@@ -176,6 +165,44 @@ impl Source {
         }
     }
 
+    /// Tells JetStream that a message is done with: at once when no other is waiting, else together
+    /// with the next ones.
+    ///
+    /// It need not wait for an answer: an acknowledgement that is lost brings the message back, and
+    /// the relay knows that it has posted it.
+    pub(crate) async fn ack(&mut self, delivery: Delivery) {
+        self.done.push(delivery);
+        self.take_arrived();
+        if self.held.is_empty() || self.done.len() >= ACK_BATCH {
+            self.flush_acks().await;
+        }
+    }
+
+    /// Tells JetStream, and its advisories, that the message can never be posted.
+    pub(crate) async fn terminate(&self, delivery: &Delivery, reason: &str) {
+        // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
+        // ignore it before.
+        let Some(reply) = delivery.message.reply.clone() else { return };
+        let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
+        if let Err(error) = self.nats.client.publish(reply, text.into()).await {
+            debug!(sequence = delivery.sequence, "termination not sent: {error}");
+        }
+    }
+
+    async fn flush_acks(&mut self) {
+        for delivery in self.done.drain(..) {
+            delivery.answer(AckKind::Ack).await;
+        }
+    }
+
+    /// Takes what has arrived in the client.
+    fn take_arrived(&mut self) {
+        while let Some(pull) = &mut self.pull {
+            let Some(item) = pull.messages.next().now_or_never() else { break };
+            self.take(item);
+        }
+    }
+
     /// Runs `work` and keeps JetStream from delivering again what is held meanwhile, `current`
     /// first of all.
     pub(crate) async fn keep_while<T>(
@@ -197,13 +224,11 @@ impl Source {
     }
 
     async fn keep(&mut self, current: &Delivery) {
-        // What has arrived meanwhile is waiting in the client, where it could not be kept.
-        while let Some(pull) = &mut self.pull {
-            let Some(item) = pull.messages.next().now_or_never() else { break };
-            self.take(item);
-        }
+        // What waits in the client could not be kept.
+        self.take_arrived();
         // Without a connection these would only fill the client's buffer.
         if self.nats.is_connected() {
+            self.flush_acks().await;
             current.answer(AckKind::Progress).await;
             for delivery in &self.held {
                 delivery.answer(AckKind::Progress).await;
@@ -218,6 +243,7 @@ impl Source {
         if !self.nats.is_connected() {
             return;
         }
+        self.flush_acks().await;
         for delivery in unfinished.iter().chain(&self.held) {
             delivery.answer(AckKind::Nak(None)).await;
         }

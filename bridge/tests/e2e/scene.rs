@@ -147,11 +147,12 @@ pub(crate) fn assert_each_once_in_order(events: &[Event], count: usize) {
     );
 }
 
-/// Waits for `count` messages, then a while longer for any that should not be there.
+/// Waits for `count` messages, as long as they keep coming, then a while longer for any that should
+/// not be there.
 pub(crate) async fn read_all(reader: &mut Reader, count: usize) -> Result<Vec<Event>> {
-    reader
-        .wait_for(count, PATIENCE)
-        .await
-        .with_context(|| format!("waiting for {count} messages"))?;
+    for some in (1..count).step_by(100).chain([count]) {
+        let wait = reader.wait_for(some, PATIENCE).await;
+        wait.with_context(|| format!("waiting for {count} messages"))?;
+    }
     Ok(reader.settle(Duration::from_secs(2)).await?.to_vec())
 }

@@ -1,0 +1,90 @@
+//! Getting into a room with patience.
+
+use std::sync::Arc;
+
+use matrix_sdk::ruma::RoomAliasId;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{
+    config::Route,
+    failure::Failure,
+    matrix::{Account, LoginError, MatrixError},
+    retry::Outage,
+    room::{Entry, Room},
+};
+
+/// Enters the room of a route, or makes it; waits as long as we are not let in. `None` if we were
+/// told to stop first.
+///
+/// # Errors
+///
+/// [`Failure::Config`] for an encrypted room, [`Failure::Refused`] when the homeserver no longer
+/// accepts our login.
+pub(crate) async fn open_room(
+    route: &Route,
+    account: &Arc<Account>,
+    stop: &CancellationToken,
+) -> Result<Option<Room>, Failure> {
+    let mut outage = Outage::of(format!("route {}: room {}", route.name, route.room));
+    loop {
+        let error = match try_open_room(route, account).await {
+            Ok(room) => {
+                outage.over();
+                info!("route {}: posting into {} as {}", route.name, route.room, account.user);
+                return Ok(Some(room));
+            }
+            Err(OpenError::Encrypted) => {
+                return Err(Failure::Config(format!(
+                    "route {}: room {} is encrypted, and the bridge posts without encryption: make a room without it",
+                    route.name, route.room
+                )));
+            }
+            Err(OpenError::Matrix(error)) => error,
+        };
+        let reason = match &error {
+            MatrixError::TokenRefused(_) => match account.renew().await {
+                Err(LoginError::Final(failure)) => return Err(failure),
+                _ => error.to_string(),
+            },
+            MatrixError::Forbidden(_) => {
+                format!("we are not let in: invite {} ({error})", account.user)
+            }
+            MatrixError::NotFound(_) => {
+                format!("there is no such room ({error}): correct `room` of the route")
+            }
+            _ => error.to_string(),
+        };
+        let pause = outage.failed(&reason, None);
+        if timeout(pause, stop.cancelled()).await.is_ok() {
+            return Ok(None);
+        }
+    }
+}
+
+enum OpenError {
+    Encrypted,
+    Matrix(MatrixError),
+}
+
+impl From<MatrixError> for OpenError {
+    fn from(error: MatrixError) -> Self {
+        Self::Matrix(error)
+    }
+}
+
+async fn try_open_room(route: &Route, account: &Arc<Account>) -> Result<Room, OpenError> {
+    let id = match Room::enter(account, &route.room).await? {
+        Entry::Joined(id) => id,
+        Entry::Free => {
+            let alias = <&RoomAliasId>::try_from(&*route.room).expect("only aliases are free");
+            Room::create(account, alias, &route.invite).await?
+        }
+    };
+    let room = Room::new(Arc::clone(account), id);
+    if room.is_encrypted().await? {
+        return Err(OpenError::Encrypted);
+    }
+    Ok(room)
+}
