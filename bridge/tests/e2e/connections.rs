@@ -207,49 +207,87 @@ async fn a_token_and_a_wrong_one() -> Result<()> {
 }
 
 /// A token as NATS signs them.
-fn jwt(issuer: &KeyPair, subject: &str, name: &str, nats: &Value) -> Result<String> {
+fn jwt(
+    issuer: &KeyPair,
+    subject: &str,
+    name: &str,
+    nats: &Value,
+    expires: Option<u64>,
+) -> Result<String> {
     let encode = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
-    let claims = json!({ "jti": name, "iat": 1, "iss": issuer.public_key(), "sub": subject, "name": name, "nats": nats });
-    let text =
-        format!("{}.{}", encode(&json!({ "typ": "JWT", "alg": "ed25519-nkey" })), encode(&claims));
+    let mut claims = json!({ "jti": name, "iat": 1, "iss": issuer.public_key(), "sub": subject });
+    claims["name"] = json!(name);
+    claims["nats"] = nats.clone();
+    if let Some(expires) = expires {
+        claims["exp"] = json!(expires);
+    }
+    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
+    let text = format!("{}.{}", encode(&header), encode(&claims));
     let signature = issuer.sign(text.as_bytes())?;
     Ok(format!("{text}.{}", BASE64URL_NOPAD.encode(&signature)))
 }
 
-#[tokio::test]
-async fn a_credentials_file() -> Result<()> {
-    let (operator, account, user) =
-        (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_user());
-    let operator_jwt =
-        jwt(&operator, &operator.public_key(), "op", &json!({ "type": "operator", "version": 2 }))?;
-    let limits = json!({ "subs": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "data": -1, "payload": -1,
-                         "wildcards": true, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1 });
-    let account_claims = json!({ "limits": limits, "type": "account", "version": 2 });
-    let account_jwt = jwt(&operator, &account.public_key(), "team", &account_claims)?;
-    // JetStream does not start without a system account.
-    let system = KeyPair::new_account();
-    let system_claims = json!({ "type": "account", "version": 2 });
-    let system_jwt = jwt(&operator, &system.public_key(), "system", &system_claims)?;
-    let user_claims = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1, "type": "user", "version": 2 });
-    let user_jwt = jwt(&account, &user.public_key(), "bridge", &user_claims)?;
-    let credentials = format!(
-        "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
+/// The text of a credentials file for a user of `account`, valid until `expires` (seconds since 1970).
+fn credentials(account: &KeyPair, expires: Option<u64>) -> Result<String> {
+    let user = KeyPair::new_user();
+    let mut claims = json!({ "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1 });
+    claims["type"] = json!("user");
+    claims["version"] = json!(2);
+    let token = jwt(account, &user.public_key(), "bridge", &claims, expires)?;
+    Ok(format!(
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
          -----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
         user.seed()?
-    );
+    ))
+}
+
+/// A NATS server that takes the users of one account, which it knows by an operator's signature.
+async fn nats_with_operator(account: &KeyPair) -> Result<Nats> {
+    let (operator, system) = (KeyPair::new_operator(), KeyPair::new_account());
+    let claims = json!({ "type": "operator", "version": 2 });
+    let operator_jwt = jwt(&operator, &operator.public_key(), "op", &claims, None)?;
+    let limits = json!({
+        "subs": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "data": -1, "payload": -1,
+        "wildcards": true, "mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1
+    });
+    let claims = json!({ "limits": limits, "type": "account", "version": 2 });
+    let account_jwt = jwt(&operator, &account.public_key(), "team", &claims, None)?;
+    // JetStream does not start without a system account.
+    let claims = json!({ "type": "account", "version": 2 });
+    let system_jwt = jwt(&operator, &system.public_key(), "system", &claims, None)?;
     let (team, system) = (account.public_key(), system.public_key());
-    let ours = credentials.clone();
-    let nats = Nats::builder()
+    let ours = credentials(account, None)?;
+    Nats::builder()
         .config(&format!(
             "operator: {operator_jwt}\nsystem_account: {system}\nresolver: MEMORY\n\
              resolver_preload: {{ {team}: {account_jwt}, {system}: {system_jwt} }}"
         ))
         .client_options(move || ConnectOptions::with_credentials(&ours).unwrap())
         .start()
-        .await?;
-    let scene = scene(nats).await?;
-    write(scene.dir.path(), "bridge.creds", &credentials)?;
+        .await
+}
+
+#[tokio::test]
+async fn a_credentials_file() -> Result<()> {
+    let account = KeyPair::new_account();
+    let scene = scene(nats_with_operator(&account).await?).await?;
+    write(scene.dir.path(), "bridge.creds", &credentials(&account, None)?)?;
     arrives(&scene, &scene.config().nats("credentials_file = \"bridge.creds\"")).await
+}
+
+#[tokio::test]
+async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
+    let account = KeyPair::new_account();
+    let scene = scene(nats_with_operator(&account).await?).await?;
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
+    write(scene.dir.path(), "bridge.creds", &credentials(&account, Some(now + 15))?)?;
+    let config = scene.config().nats("credentials_file = \"bridge.creds\"");
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77, "{}", bridge.logs());
+    let log = bridge.logs();
+    assert!(log.contains("NATS no longer accepts our credentials"), "{log}");
+    Ok(())
 }
 
 /// The README's list of what the NATS user needs, without the dead letters.
