@@ -11,7 +11,7 @@ use matrix_sdk::{
     Client, HttpError, SessionMeta, SessionTokens,
     authentication::matrix::MatrixSession,
     config::RequestConfig,
-    reqwest::Certificate,
+    reqwest::{self, Certificate},
     ruma::{
         OwnedDeviceId, OwnedUserId, UserId,
         api::{
@@ -235,16 +235,35 @@ impl Account {
 /// any `retry_after`.
 async fn client(config: &config::Matrix) -> Result<Client, Failure> {
     let requests = RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT);
-    let mut builder = Client::builder().homeserver_url(&config.homeserver).request_config(requests);
+    let wrong =
+        |error: &dyn std::error::Error| Failure::Config(format!("matrix: {}", chain(error)));
+    Client::builder()
+        .homeserver_url(&config.homeserver)
+        .request_config(requests)
+        .http_client(http_client(config)?)
+        .build()
+        .await
+        .map_err(|error| wrong(&error))
+}
+
+/// HTTP as a homeserver's API needs it. A redirect would carry our access token elsewhere, and to
+/// compress answers of fifty bytes only costs time on both sides.
+fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Failure> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("nats-matrix/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_gzip();
     if let Some(path) = &config.ca_file {
         let wrong =
             |what: String| Failure::Config(format!("matrix.ca_file: {}: {what}", path.display()));
         let pem = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let certificates =
             Certificate::from_pem_bundle(&pem).map_err(|error| wrong(chain(&error)))?;
-        builder = builder.add_root_certificates(certificates);
+        for certificate in certificates {
+            builder = builder.add_root_certificate(certificate);
+        }
     }
-    builder.build().await.map_err(|error| Failure::Config(format!("matrix: {}", chain(&error))))
+    builder.build().map_err(|error| Failure::Bug(format!("no HTTP client: {}", chain(&error))))
 }
 
 /// The homeserver's answer to the question whether anybody is there, which needs no account.
