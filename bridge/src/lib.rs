@@ -1,8 +1,8 @@
 //! Reports and alerts from NATS JetStream into Matrix rooms.
 //!
-//! A message goes one straight way: [`source`] pulls it from a durable consumer, [`payload`]
-//! decodes it, [`render`] makes text and HTML of it, [`room`] posts it until the homeserver has it,
-//! and only then it is acknowledged. [`relay`] is that way.
+//! A message goes one straight way: `source` pulls it from a durable consumer, [`payload`] decodes
+//! it, [`render`] makes text and HTML of it, `room` posts it until the homeserver has it, and only
+//! then it is acknowledged. `relay` is that way.
 
 #![cfg_attr(
     test,
