@@ -12,6 +12,7 @@ use async_nats::jetstream::{
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{Config as StreamConfig, Stream},
 };
+use time::OffsetDateTime;
 use tracing::{debug, info};
 
 use super::{ACK_WAIT, MAX_ACK_PENDING};
@@ -52,9 +53,13 @@ pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem
 }
 
 /// The consumer, made if there is none, brought in line with the configuration if there is.
+///
+/// `since` is set when there has been one before: whoever deleted it, what was published meanwhile
+/// is not lost.
 pub(super) async fn ensure(
     stream: &Stream,
     route: &Route,
+    since: Option<OffsetDateTime>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
     let name = route.name.as_str();
     let existing = match stream.consumer_info(name).await {
@@ -68,7 +73,13 @@ pub(super) async fn ensure(
         }
     };
     let Some(info) = existing else {
-        let consumer = stream.create_consumer(wanted(route, PullConfig::default())).await;
+        let deliver_policy = match (route.start, since) {
+            (Start::All, _) => DeliverPolicy::All,
+            (Start::New, None) => DeliverPolicy::New,
+            (Start::New, Some(start_time)) => DeliverPolicy::ByStartTime { start_time },
+        };
+        let new = PullConfig { deliver_policy, ..PullConfig::default() };
+        let consumer = stream.create_consumer(wanted(route, new)).await;
         let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
         info!("route {name}: made durable consumer {name} on stream {}", route.stream);
         let info = consumer.cached_info().clone();
@@ -114,21 +125,15 @@ pub(crate) fn usable(route: &Route, info: &ConsumerInfo) -> Result<PullConfig, F
     Ok(config)
 }
 
-/// What we want of a consumer, on top of what it may have that is none of our business.
+/// What we want of a consumer, on top of what it may have that is none of our business. Where it
+/// began is of the latter kind: it cannot be changed.
 pub(crate) fn wanted(route: &Route, base: PullConfig) -> PullConfig {
-    let is_new = base.durable_name.is_none();
     let mut filters: Vec<String> = route.subjects.iter().map(ToString::to_string).collect();
     // One filter goes where servers before 2.10 look for it.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     PullConfig {
         durable_name: Some(route.name.to_string()),
         name: Some(route.name.to_string()),
-        // Where a consumer began cannot be changed, and is no longer of interest.
-        deliver_policy: match route.start {
-            _ if !is_new => base.deliver_policy,
-            Start::All => DeliverPolicy::All,
-            Start::New => DeliverPolicy::New,
-        },
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         backoff: Vec::new(),

@@ -20,6 +20,7 @@ use async_nats::jetstream::{
         Info as ConsumerInfo, PullConsumer,
         pull::{self, MessagesError},
     },
+    message::Acker,
     stream::Info as StreamInfo,
 };
 use futures_util::{FutureExt, StreamExt};
@@ -65,11 +66,13 @@ pub(crate) struct Source {
     reconnected: watch::Receiver<u64>,
     outage: Outage,
     stream: Option<StreamId>,
+    /// When there was a consumer for the first time.
+    begun: Option<OffsetDateTime>,
     pull: Option<Pull>,
     /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
     held: VecDeque<Delivery>,
-    /// Done with and not yet acknowledged; at most [`ACK_BATCH`].
-    done: Vec<Delivery>,
+    /// Of what is done with and not yet acknowledged; at most [`ACK_BATCH`].
+    done: Vec<Acker>,
 }
 
 /// An open flow of messages.
@@ -130,6 +133,7 @@ impl Source {
             nats,
             route,
             stream: None,
+            begun: None,
             pull: None,
             held: VecDeque::new(),
             done: Vec::new(),
@@ -171,7 +175,8 @@ impl Source {
     /// It need not wait for an answer: an acknowledgement that is lost brings the message back, and
     /// the relay knows that it has posted it.
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
-        self.done.push(delivery);
+        let (_payload, acker) = delivery.message.split();
+        self.done.push(acker);
         self.take_arrived();
         if self.held.is_empty() || self.done.len() >= ACK_BATCH {
             self.flush_acks().await;
@@ -190,8 +195,10 @@ impl Source {
     }
 
     async fn flush_acks(&mut self) {
-        for delivery in self.done.drain(..) {
-            delivery.answer(AckKind::Ack).await;
+        for acker in self.done.drain(..) {
+            if let Err(error) = acker.ack().await {
+                debug!("acknowledgement not sent: {error}");
+            }
         }
     }
 
@@ -277,6 +284,7 @@ impl Source {
 
     /// Connects to the consumer, again and again until it works.
     async fn begin(&mut self) -> Result<(), Failure> {
+        self.flush_acks().await;
         loop {
             self.reconnected.mark_unchanged();
             match self.try_begin().await {
@@ -297,7 +305,8 @@ impl Source {
     async fn try_begin(&mut self) -> Result<(), Problem> {
         let stream = consumer::stream(&self.nats, &self.route).await?;
         self.note_stream(stream.cached_info());
-        let (consumer, info) = consumer::ensure(&stream, &self.route).await?;
+        let (consumer, info) = consumer::ensure(&stream, &self.route, self.begun).await?;
+        self.begun.get_or_insert_with(OffsetDateTime::now_utc);
         let info = self.recall(&consumer, info).await?;
         let messages = consumer
             .stream()

@@ -218,6 +218,24 @@ async fn the_stream_is_made_anew() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_stream_made_anew_is_read_whole_also_by_a_route_that_began_with_what_was_new()
+-> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes += "start = \"new\"\n";
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("made durable consumer", PATIENCE).await?;
+    scene.nats.delete_stream("OPS").await?;
+    bridge.wait_for_log("stream OPS does not exist", PATIENCE).await?;
+    scene.nats.create_stream("OPS", &["ops.>"]).await?;
+    // Published before the bridge has noticed.
+    scene.publish_numbered(1, 5).await?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_stream_is_made_anew_while_the_bridge_is_away() -> Result<()> {
     let scene = Scene::new().await?;
     scene.publish_numbered(1, 10).await?;
