@@ -6,12 +6,16 @@ use async_nats::{
     HeaderMap,
     jetstream::{
         self,
+        context::{PublishError, PublishErrorKind},
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use tracing::info;
 
-use crate::{config::RouteName, failure::chain, nats::Nats, source::Delivery, subject::Subject};
+use crate::{
+    config::RouteName, failure::chain, nats::Nats, origin::StreamId, source::Delivery,
+    subject::Subject,
+};
 
 /// The stream that is made when no other keeps dead letters.
 const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
@@ -19,6 +23,9 @@ const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 /// How long they are kept.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
+
+/// How much of the server's `max_payload` is left for headers.
+const HEADERS_AT_MOST: usize = 8 * 1024;
 
 /// Where a route's dead letters go.
 #[derive(Debug, Clone)]
@@ -43,20 +50,24 @@ impl DeadLetters {
     pub(crate) async fn keep(
         &self,
         delivery: &Delivery,
-        stream: &str,
+        stream: &StreamId,
         reason: &str,
     ) -> Result<(), String> {
-        if self.publish(delivery, stream, reason).await.is_ok() {
-            return Ok(());
+        match self.publish(delivery, stream, reason).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() != PublishErrorKind::StreamNotFound => {
+                return Err(chain(&error));
+            }
+            // Nobody has prepared for the first of them.
+            Err(_) => {}
         }
-        // Nobody may have prepared for the first of them.
         self.make_stream().await.map_err(|error| {
             format!(
                 "no stream keeps dead letters ({error}): let one take \"{}.>\", or set nats.dead_letter_subject to a subject that one takes",
                 self.prefix
             )
         })?;
-        self.publish(delivery, stream, reason).await
+        self.publish(delivery, stream, reason).await.map_err(|error| chain(&error))
     }
 
     /// The subject they are published on.
@@ -64,22 +75,37 @@ impl DeadLetters {
         &self.subject
     }
 
-    async fn publish(&self, delivery: &Delivery, stream: &str, reason: &str) -> Result<(), String> {
-        let mut headers = delivery.headers().cloned().unwrap_or_else(HeaderMap::new);
+    async fn publish(
+        &self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        reason: &str,
+    ) -> Result<(), PublishError> {
+        let mut headers = HeaderMap::new();
+        let original = delivery.headers().into_iter().flat_map(HeaderMap::iter);
+        // Those of NATS were instructions to the stream that has taken the message.
+        for (name, values) in original.filter(|(name, _)| !is_of_nats(name.as_ref())) {
+            for value in values {
+                headers.append(name.clone(), value.clone());
+            }
+        }
         headers.insert("Nats-Matrix-Reason", reason.replace(['\r', '\n'], " "));
-        headers.insert("Nats-Matrix-Stream", stream);
+        headers.insert("Nats-Matrix-Stream", stream.stream.as_str());
         headers.insert("Nats-Matrix-Sequence", delivery.sequence.to_string());
         headers.insert("Nats-Matrix-Subject", delivery.subject());
         // Published twice, as after a kill, it is kept once.
-        headers.insert(
-            async_nats::header::NATS_MESSAGE_ID,
-            format!("nats-matrix.{stream}.{}", delivery.sequence),
-        );
-        let payload = delivery.payload().to_vec().into();
-        let published =
-            self.nats.jetstream.publish_with_headers(self.subject.clone(), headers, payload).await;
-        let stored = published.map_err(|error| chain(&error))?.await;
-        stored.map(drop).map_err(|error| chain(&error))
+        let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        let mut payload = delivery.payload();
+        let room = self.nats.max_payload().saturating_sub(HEADERS_AT_MOST);
+        if payload.len() > room {
+            headers.insert("Nats-Matrix-Cut", format!("{} of {} bytes", room, payload.len()));
+            payload = &payload[..room];
+        }
+        let payload = payload.to_vec().into();
+        let subject = self.subject.clone();
+        let published = self.nats.jetstream.publish_with_headers(subject, headers, payload);
+        published.await?.await.map(drop)
     }
 
     async fn make_stream(&self) -> Result<(), String> {
@@ -101,4 +127,8 @@ impl DeadLetters {
         info!("dead letters are kept in stream {STREAM}");
         Ok(())
     }
+}
+
+fn is_of_nats(header: &str) -> bool {
+    header.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-"))
 }

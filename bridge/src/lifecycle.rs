@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, LocalSet},
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -20,6 +20,9 @@ use crate::{
     relay::Relay,
     retry::Outage,
 };
+
+/// How long stopping may take, with some time left of the ten seconds that we promise.
+const LONGEST_STOP: Duration = Duration::from_secs(9);
 
 /// Relays until a signal says stop.
 ///
@@ -37,6 +40,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let tasks = LocalSet::new();
     let mut service = Box::pin(tasks.run_until(serve(config, stop.clone())));
     let mut watchdog = Watchdog::new();
+    let mut stopped_at = None;
     let result = loop {
         tokio::select! {
             result = &mut service => break result,
@@ -44,7 +48,10 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
                 info!("{name}: finishing what is on its way");
                 notify(&[NotifyState::Stopping]);
                 stop.cancel();
+                stopped_at = Some(Instant::now());
             }
+            // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
+            () = deadline(stopped_at) => break Ok(()),
             () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
         }
     };
@@ -153,6 +160,13 @@ async fn patiently<T>(
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(None);
         }
+    }
+}
+
+async fn deadline(stopped_at: Option<Instant>) {
+    match stopped_at {
+        Some(at) => sleep_until(at + LONGEST_STOP).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -40,8 +40,8 @@ const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
 /// What an unsuccessful request means for us.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum MatrixError {
-    /// No answer, or one that says nothing about the request (5xx, a proxy's page): it may or may
-    /// not have been taken.
+    /// No answer, or one that says nothing about the request (5xx, a proxy's page, an account that
+    /// is suspended): it may or may not have been taken.
     #[error("{0}")]
     Unreachable(String),
     /// Not taken, because there were too many (429).
@@ -98,11 +98,12 @@ impl From<HttpError> for MatrixError {
             }
             // The API does not exist there: a wrong URL or a homeserver that is starting.
             (_, Some(ErrorKind::Unrecognized)) => Self::Unreachable(reason),
-            (413, _) => Self::Rejected(reason),
-            (403, Some(_)) => Self::Forbidden(reason),
+            (413, _) | (400, Some(_)) => Self::Rejected(reason),
+            (403, Some(ErrorKind::Forbidden)) => Self::Forbidden(reason),
             (404, Some(_)) => Self::NotFound(reason),
-            (408 | 500.., _) | (_, None) => Self::Unreachable(reason),
-            _ => Self::Rejected(reason),
+            // The rest does not speak of the request: the server is full, our account is locked or
+            // suspended. A backlog must not become dead letters for that.
+            _ => Self::Unreachable(reason),
         }
     }
 }

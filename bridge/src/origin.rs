@@ -6,6 +6,7 @@
 use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
 
 use crate::config::RouteName;
 
@@ -44,13 +45,28 @@ pub struct Origin {
     /// The message and part.
     #[serde(flatten)]
     pub position: Position,
+    /// When the stream stored the message, in the form of [`StreamId::created`]. It tells a message
+    /// from another that was given the same number after NATS had lost its last ones.
+    published: String,
 }
 
 impl Origin {
     /// Of one part of a message that came by `route`.
     #[must_use]
-    pub fn new(stream: StreamId, route: &RouteName, position: Position) -> Self {
-        Self { stream, route: route.as_str().to_owned(), position }
+    pub fn new(
+        stream: StreamId,
+        route: &RouteName,
+        position: Position,
+        published: OffsetDateTime,
+    ) -> Self {
+        let published = published.unix_timestamp_nanos().to_string();
+        Self { stream, route: route.as_str().to_owned(), position, published }
+    }
+
+    /// When the stream stored the message, in nanoseconds since 1970; 0 in a damaged event.
+    #[must_use]
+    pub fn published(&self) -> i128 {
+        self.published.parse().unwrap_or_default()
     }
 
     /// The transaction id of the event: the same for every attempt, in this process or the next,
@@ -61,15 +77,15 @@ impl Origin {
     #[must_use]
     pub fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
         let mut digest = Sha256::new();
-        for text in [&self.stream.stream, &self.stream.created, room.as_str()] {
+        for text in [&self.stream.stream, &self.stream.created, &self.published, room.as_str()] {
             digest.update(text.len().to_le_bytes());
             digest.update(text);
         }
         let digest = digest.finalize();
-        let stream_and_room =
+        let message_and_room =
             digest.iter().take(8).rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
         let Position { sequence, part } = self.position;
-        format!("nm-{stream_and_room:016x}-{sequence}-{part}").into()
+        format!("nm-{message_and_room:016x}-{sequence}-{part}").into()
     }
 }
 
@@ -84,7 +100,8 @@ mod tests {
 
     fn origin(stream: &str, created: &str, sequence: u64, part: u32) -> Origin {
         let stream = StreamId { stream: stream.to_owned(), created: created.to_owned() };
-        Origin::new(stream, &RouteName::parse("r").unwrap(), Position { sequence, part })
+        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
+        Origin::new(stream, &RouteName::parse("r").unwrap(), Position { sequence, part }, published)
     }
 
     #[test]
@@ -107,7 +124,7 @@ mod tests {
     #[test]
     fn the_transaction_id_does_not_change_from_version_to_version() {
         let id = origin("OPS", "1700000000000000000", 42, 1).transaction_id(room_id!("!a:x"));
-        assert_eq!(id.as_str(), "nm-183fe299bd8c4822-42-1");
+        assert_eq!(id.as_str(), "nm-612a58d1539178c2-42-1");
     }
 
     proptest! {

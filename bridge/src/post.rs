@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     config::Route,
@@ -42,7 +43,7 @@ pub(crate) struct Message<'a> {
 impl Message<'_> {
     fn origin(&self, part: u32) -> Origin {
         let position = Position { sequence: self.delivery.sequence, part };
-        Origin::new(self.stream.clone(), &self.route.name, position)
+        Origin::new(self.stream.clone(), &self.route.name, position, self.delivery.published)
     }
 
     fn file_name(&self, file: &Attachment) -> String {
@@ -57,33 +58,53 @@ struct Known {
     reached: Option<Position>,
     /// Messages up to this one are done with, in the room or as dead letters.
     done: Option<u64>,
+    /// When the latest of these was published, in nanoseconds since 1970. A later message with a
+    /// number that we know is another one: a NATS server that lost its last messages in a power
+    /// failure gives their numbers again.
+    newest: i128,
     /// False when an event may be in the room of which we had no word: at the start, and after a
     /// request without an answer.
     certain: bool,
 }
 
 impl Known {
-    /// Forgets everything when the stream is another than before.
-    fn of(&mut self, stream: &StreamId) {
-        if self.stream.as_ref() != Some(stream) {
+    /// Forgets everything when the stream is another than before, or its numbers begin anew.
+    fn of(&mut self, stream: &StreamId, sequence: u64, published: i128) {
+        let is_known = self.stream.as_ref() == Some(stream);
+        let highest = self.done.max(self.reached.map(|reached| reached.sequence));
+        let is_reused =
+            highest.is_some_and(|highest| sequence <= highest) && published > self.newest;
+        if is_known && is_reused {
+            warn!(
+                "stream {}: number {sequence} is used again, so the stream has lost messages",
+                stream.stream
+            );
+        }
+        if !is_known || is_reused {
             *self = Self { stream: Some(stream.clone()), ..Self::default() };
         }
     }
 
-    fn is_done(&self, sequence: u64) -> bool {
-        self.done.is_some_and(|done| sequence <= done)
+    fn is_done(&self, sequence: u64, published: i128) -> bool {
+        self.done.is_some_and(|done| sequence <= done) && published <= self.newest
     }
 
-    fn done(&mut self, sequence: u64) {
-        self.done = self.done.max(Some(sequence));
+    fn done(&mut self, sequence: u64, published: i128) {
+        let is_later = published > self.newest;
+        self.done = if is_later { Some(sequence) } else { self.done.max(Some(sequence)) };
+        self.newest = self.newest.max(published);
     }
 
-    fn reached(&mut self, position: Position) {
-        self.reached = self.reached.max(Some(position));
+    fn reached(&mut self, origin: &Origin) {
+        let is_later = origin.published() > self.newest;
+        let position = Some(origin.position);
+        self.reached = if is_later { position } else { self.reached.max(position) };
+        self.newest = self.newest.max(origin.published());
     }
 
-    fn has(&self, position: Position) -> bool {
-        self.reached.is_some_and(|reached| position <= reached)
+    fn has(&self, origin: &Origin) -> bool {
+        self.reached.is_some_and(|reached| origin.position <= reached)
+            && origin.published() <= self.newest
     }
 }
 
@@ -92,6 +113,8 @@ pub(crate) struct Post {
     room: Room,
     outage: Outage,
     known: Known,
+    /// The message was forbidden once, although the room is open to us.
+    is_doubted: bool,
     stop: CancellationToken,
 }
 
@@ -124,18 +147,19 @@ impl Post {
     /// Nothing is known of the room yet.
     pub(crate) fn new(route: &Route, room: Room, stop: CancellationToken) -> Self {
         let outage = Outage::of(format!("route {}: room {}", route.name, route.room));
-        Self { room, outage, known: Known::default(), stop }
+        Self { room, outage, known: Known::default(), is_doubted: false, stop }
     }
 
     /// Whether a message is done with, so that it need not be looked at again.
-    pub(crate) fn is_done(&mut self, stream: &StreamId, sequence: u64) -> bool {
-        self.known.of(stream);
-        self.known.is_done(sequence)
+    pub(crate) fn is_done(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
+        let published = delivery.published.unix_timestamp_nanos();
+        self.known.of(stream, delivery.sequence, published);
+        self.known.is_done(delivery.sequence, published)
     }
 
     /// Notes that a message is done with, in the room or as a dead letter.
-    pub(crate) fn done(&mut self, sequence: u64) {
-        self.known.done(sequence);
+    pub(crate) fn done(&mut self, delivery: &Delivery) {
+        self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
     }
 
     /// Posts all parts of a message that are not in the room yet.
@@ -176,14 +200,17 @@ impl Post {
         loop {
             // Asked again after every attempt without an answer: the homeserver's own memory of
             // transaction ids may be younger than the event, if it was killed in between.
-            if self.is_posted(message, part).await? {
-                return Ok(());
+            if !self.is_posted(message, part).await? {
+                let sent = self.attempt(async |room| room.send(&origin, content.clone()).await);
+                if sent.await?.is_none() {
+                    continue;
+                }
+                self.known.reached(&origin);
             }
-            if self.attempt(async |room| room.send(&origin, content.clone()).await).await?.is_some()
-            {
-                self.known.reached(origin.position);
-                return Ok(());
-            }
+            // Only now: a homeserver that can be read from may still not take anything.
+            self.outage.over();
+            self.is_doubted = false;
+            return Ok(());
         }
     }
 
@@ -191,18 +218,23 @@ impl Post {
         if !self.known.certain {
             let (stream, route) = (message.stream, message.route.name.as_str());
             let published = message.delivery.published;
-            // A homeserver that will not let us look says nothing against the message.
-            let look = async |room: &Room| match room.last_posted(stream, route, published).await {
-                Err(MatrixError::Rejected(reason)) => Err(MatrixError::Unreachable(reason)),
-                answer => answer,
+            let look = async |room: &Room| room.last_posted(stream, route, published).await;
+            let last = loop {
+                match self.insist(look).await {
+                    // A homeserver that will not let us look says nothing against the message.
+                    Err(Setback::Refused(reason)) => {
+                        let pause = self.outage.failed(&reason, None);
+                        self.wait(pause).await?;
+                    }
+                    looked => break looked?,
+                }
             };
-            let last = self.insist(look).await?;
             if let Some(last) = last {
-                self.known.reached(last);
+                self.known.reached(&last);
             }
             self.known.certain = true;
         }
-        Ok(self.known.has(message.origin(part).position))
+        Ok(self.known.has(&message.origin(part)))
     }
 
     /// Does a request until it succeeds or is refused for good.
@@ -229,17 +261,19 @@ impl Post {
             () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Setback::Stopped),
         };
         let error = match answer {
-            Ok(done) => {
-                self.outage.over();
-                return Ok(Some(done));
-            }
+            Ok(done) => return Ok(Some(done)),
             Err(error) => error,
         };
         let pause = self.mend(error).await?;
+        self.wait(pause).await?;
+        Ok(None)
+    }
+
+    async fn wait(&self, pause: Duration) -> Result<(), Setback> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(Setback::Stopped),
-            () = sleep(pause) => Ok(None),
+            () = sleep(pause) => Ok(()),
         }
     }
 
@@ -269,7 +303,14 @@ impl Post {
     async fn reenter(&mut self, error: &MatrixError) -> Result<String, Setback> {
         let user = &self.room.account().user;
         Ok(match self.room.standing().await {
-            Ok(Standing::MayPost) => return Err(Setback::Refused(error.to_string())),
+            // Somebody may have let us in again since; if not, it is the message.
+            Ok(Standing::MayPost) if self.is_doubted => {
+                return Err(Setback::Refused(error.to_string()));
+            }
+            Ok(Standing::MayPost) => {
+                self.is_doubted = true;
+                error.to_string()
+            }
             Ok(Standing::NoPower { have, need }) => {
                 format!(
                     "we may not post: {user} has power level {have}, needs {need}; raise it in the room's settings"
@@ -295,4 +336,76 @@ fn file_content(file: &Attachment, name: &str, url: &str) -> Value {
         "info": { "mimetype": file.media_type, "size": file.bytes.len() },
         "m.mentions": {},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::config::RouteName;
+
+    fn stream() -> StreamId {
+        StreamId { stream: "OPS".to_owned(), created: "1".to_owned() }
+    }
+
+    fn origin(sequence: u64, part: u32, published: i128) -> Origin {
+        let published = OffsetDateTime::from_unix_timestamp_nanos(published).unwrap();
+        let route = RouteName::parse("r").unwrap();
+        Origin::new(stream(), &route, Position { sequence, part }, published)
+    }
+
+    #[test]
+    fn what_was_reached_is_there_with_all_before_it() {
+        let mut known = Known::default();
+        known.of(&stream(), 7, 70);
+        known.reached(&origin(7, 0, 70));
+        assert!(known.has(&origin(6, 1, 60)) && known.has(&origin(7, 0, 70)));
+        assert!(!known.has(&origin(7, 1, 70)) && !known.has(&origin(8, 0, 80)));
+        known.reached(&origin(7, 1, 70));
+        assert!(known.has(&origin(7, 1, 70)));
+        known.done(7, 70);
+        assert!(known.is_done(7, 70) && known.is_done(6, 60) && !known.is_done(8, 80));
+    }
+
+    #[test]
+    fn another_incarnation_of_the_stream_begins_anew() {
+        let mut known = Known::default();
+        known.of(&stream(), 7, 70);
+        known.done(7, 70);
+        known.of(&StreamId { created: "2".to_owned(), ..stream() }, 1, 80);
+        assert!(!known.is_done(1, 80));
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_another_message() {
+        let mut known = Known::default();
+        known.of(&stream(), 100, 1_000);
+        known.reached(&origin(100, 0, 1_000));
+        known.done(100, 1_000);
+        // The server has lost its last messages and goes on with number 90.
+        known.of(&stream(), 90, 2_000);
+        assert!(!known.certain && !known.is_done(90, 2_000));
+        // The room still shows number 100 of before.
+        known.reached(&origin(100, 0, 1_000));
+        known.certain = true;
+        assert!(!known.has(&origin(90, 0, 2_000)));
+        known.reached(&origin(90, 0, 2_000));
+        known.done(90, 2_000);
+        known.of(&stream(), 91, 2_100);
+        assert!(known.certain, "noticed once");
+        assert!(!known.has(&origin(91, 0, 2_100)));
+        assert!(known.is_done(90, 2_000));
+    }
+
+    #[test]
+    fn a_clock_of_nats_that_is_set_back_makes_nothing_new() {
+        let mut known = Known::default();
+        known.of(&stream(), 5, 100);
+        known.done(5, 100);
+        known.of(&stream(), 6, 90);
+        known.done(6, 90);
+        known.of(&stream(), 5, 100);
+        assert!(known.is_done(5, 100) && known.is_done(6, 90));
+    }
 }

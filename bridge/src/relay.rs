@@ -13,6 +13,7 @@ use crate::{
     dead_letter::DeadLetters,
     failure::Failure,
     nats::Nats,
+    origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Post},
     render::{Rendered, Renderer},
@@ -104,7 +105,7 @@ impl Relay {
         let Some(stream) = self.source.stream().cloned() else {
             return Err(Failure::Bug("a message of no stream".to_owned()));
         };
-        if self.post.is_done(&stream, delivery.sequence) {
+        if self.post.is_done(&stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
@@ -122,7 +123,7 @@ impl Relay {
             Outcome::Stopped => Verdict::Unfinished,
         };
         if !matches!(verdict, Verdict::Unfinished) {
-            self.post.done(delivery.sequence);
+            self.post.done(delivery);
         }
         Ok(verdict)
     }
@@ -141,7 +142,7 @@ impl Relay {
     /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
     async fn bury(&mut self, message: &Message<'_>, reason: String) -> Result<Verdict, Failure> {
         let delivery = message.delivery;
-        if !self.keep_dead_letter(delivery, &reason).await {
+        if !self.keep_dead_letter(delivery, message.stream, &reason).await {
             return Ok(Verdict::Unfinished);
         }
         self.tally.dead += 1;
@@ -161,13 +162,16 @@ impl Relay {
     }
 
     /// Tries until a stream has it. False if we were told to stop first.
-    async fn keep_dead_letter(&mut self, delivery: &Delivery, reason: &str) -> bool {
+    async fn keep_dead_letter(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        reason: &str,
+    ) -> bool {
         let what = format!("route {}: dead letter {}", self.route.name, delivery.sequence);
         let mut outage = Outage::of(what);
         let kept = async {
-            while let Err(error) =
-                self.dead_letters.keep(delivery, &self.route.stream, reason).await
-            {
+            while let Err(error) = self.dead_letters.keep(delivery, stream, reason).await {
                 let pause = outage.failed(&error, None);
                 tokio::select! {
                     () = self.stop.cancelled() => return false,

@@ -28,7 +28,7 @@ use tracing::info;
 
 use crate::{
     matrix::{Account, MatrixError},
-    origin::{ORIGIN_KEY, Origin, Position, StreamId},
+    origin::{ORIGIN_KEY, Origin, StreamId},
     render::Attachment,
 };
 
@@ -155,7 +155,7 @@ impl Room {
         stream: &StreamId,
         route: &str,
         published: OffsetDateTime,
-    ) -> Result<Option<Position>, MatrixError> {
+    ) -> Result<Option<Origin>, MatrixError> {
         let oldest_of_interest = (published - CLOCK_SKEW).unix_timestamp() * 1000;
         let mut from = None;
         loop {
@@ -170,20 +170,21 @@ impl Room {
                 .iter()
                 .filter_map(|event| event.deserialize_as_unchecked().ok())
                 .collect();
-            let position = events
+            let last = events
                 .iter()
                 // Not every homeserver heeds the filter, and anybody can write an origin into an
                 // event.
                 .filter(|event| event.sender == self.account.user)
                 .filter_map(|event| event.content.origin.as_ref())
                 .filter(|origin| origin.stream == *stream && origin.route == route)
-                .map(|origin| origin.position)
-                .max();
+                // By time first: numbers are given again by a stream that lost messages.
+                .max_by_key(|origin| (origin.published(), origin.position))
+                .cloned();
             let all_older =
                 events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
             from = page.end;
-            if position.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
-                return Ok(position);
+            if last.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
+                return Ok(last);
             }
         }
     }

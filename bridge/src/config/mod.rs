@@ -68,9 +68,6 @@ impl Config {
         let variables = Environment::with_prefix("NATS_MATRIX")
             .prefix_separator("__")
             .separator("__")
-            .try_parsing(true)
-            .list_separator(",")
-            .with_list_parse_key("nats.servers")
             .source(Some(environment.clone()));
         let written: Written = ::config::Config::builder()
             .add_source(File::from_str(&text, FileFormat::Toml))

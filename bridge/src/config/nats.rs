@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_nats::ServerAddr;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Files, Secret, Wrong};
 use crate::subject::Subject;
@@ -58,6 +58,7 @@ pub enum Auth {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
+    #[serde(deserialize_with = "list")]
     servers: Vec<String>,
     ca_file: Option<PathBuf>,
     cert_file: Option<PathBuf>,
@@ -140,11 +141,27 @@ impl Written {
     }
 }
 
+/// A list, or, as in an environment variable, its items with commas between them.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum List {
+        Items(Vec<String>),
+        Text(String),
+    }
+    Ok(match List::deserialize(deserializer)? {
+        List::Items(items) => items,
+        List::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+    })
+}
+
 fn server(text: &str) -> Result<ServerAddr, String> {
+    // What comes before the last @ may be a password.
+    let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
     let address: ServerAddr =
-        text.parse().map_err(|error| format!("\"{text}\" is not an address: {error}"))?;
+        text.parse().map_err(|error| format!("\"{shown}\" is not an address: {error}"))?;
     if address.host().is_empty() {
-        return Err(format!("\"{text}\" is not an address: it names no host"));
+        return Err(format!("\"{shown}\" is not an address: it names no host"));
     }
     Ok(address)
 }

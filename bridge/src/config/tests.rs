@@ -45,8 +45,10 @@ fn the_minimal_configuration_means_what_the_readme_says() {
 
 #[test]
 fn a_number_in_a_variable_is_still_text() {
-    let config = load(MINIMAL, &[("NATS_MATRIX__MATRIX__USER", "12345")]).unwrap();
-    assert!(matches!(config.matrix.login, Login::Password { user, .. } if user == "12345"));
+    for text in ["00123", "1e5", "True"] {
+        let config = load(MINIMAL, &[("NATS_MATRIX__MATRIX__USER", text)]).unwrap();
+        assert!(matches!(config.matrix.login, Login::Password { user, .. } if user == text));
+    }
 }
 
 #[test]
@@ -81,6 +83,13 @@ fn a_secret_is_not_shown_by_debug() {
     let text = MINIMAL.replace("password_file = \"matrix-password\"", "password = \"hunter2\"");
     let config = load(&text, &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let text = MINIMAL.replace("tls://nats.example.com:4222", "nats://bridge:pa#ss@host:x");
+    let failure = load(&text, &[]).unwrap_err().to_string();
+    assert!(failure.contains("host:x") && !failure.contains("pa#ss"), "{failure}");
 }
 
 #[test]

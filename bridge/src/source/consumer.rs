@@ -143,6 +143,10 @@ pub(crate) fn wanted(route: &Route, base: PullConfig) -> PullConfig {
         filter_subjects: filters,
         max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
         headers_only: false,
+        // Limits below what we ask for would refuse every request.
+        max_batch: 0,
+        max_bytes: 0,
+        max_expires: Duration::ZERO,
         ..base
     }
 }

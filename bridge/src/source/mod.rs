@@ -27,7 +27,7 @@ use futures_util::{FutureExt, StreamExt};
 use time::OffsetDateTime;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, timeout},
+    time::{MissedTickBehavior, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -54,6 +54,8 @@ const MIN_PULL_BYTES: usize = 2 * 1024 * 1024;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// A connection that is silent for twice this long is taken for broken.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long to wait after a pull that ended with an error before it delivered anything.
+const BARREN_PAUSE: Duration = Duration::from_secs(1);
 /// After how long JetStream delivers again what was not acknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// The `ack_wait` while outstanding messages are taken back.
@@ -66,9 +68,11 @@ pub(crate) struct Source {
     reconnected: watch::Receiver<u64>,
     outage: Outage,
     stream: Option<StreamId>,
-    /// When there was a consumer for the first time.
+    /// When the first consumer that we saw was made, by the server's clock.
     begun: Option<OffsetDateTime>,
     pull: Option<Pull>,
+    /// The last pull ended with an error before it delivered anything.
+    is_barren: bool,
     /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
     held: VecDeque<Delivery>,
     /// Of what is done with and not yet acknowledged; at most [`ACK_BATCH`].
@@ -135,6 +139,7 @@ impl Source {
             stream: None,
             begun: None,
             pull: None,
+            is_barren: false,
             held: VecDeque::new(),
             done: Vec::new(),
         }
@@ -177,20 +182,22 @@ impl Source {
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
-        self.take_arrived();
-        if self.held.is_empty() || self.done.len() >= ACK_BATCH {
+        if self.done.len() >= ACK_BATCH || !self.has_next() {
             self.flush_acks().await;
         }
     }
 
     /// Tells JetStream, and its advisories, that the message can never be posted.
-    pub(crate) async fn terminate(&self, delivery: &Delivery, reason: &str) {
+    pub(crate) async fn terminate(&mut self, delivery: &Delivery, reason: &str) {
         // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
         // ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
         if let Err(error) = self.nats.client.publish(reply, text.into()).await {
             debug!(sequence = delivery.sequence, "termination not sent: {error}");
+        }
+        if !self.has_next() {
+            self.flush_acks().await;
         }
     }
 
@@ -202,12 +209,19 @@ impl Source {
         }
     }
 
-    /// Takes what has arrived in the client.
-    fn take_arrived(&mut self) {
-        while let Some(pull) = &mut self.pull {
-            let Some(item) = pull.messages.next().now_or_never() else { break };
-            self.take(item);
+    /// Whether another message is here.
+    fn has_next(&mut self) -> bool {
+        if self.held.is_empty() {
+            self.take_arrived();
         }
+        !self.held.is_empty()
+    }
+
+    /// Takes one item that has arrived in the client. False if there is none.
+    fn take_arrived(&mut self) -> bool {
+        let Some(pull) = &mut self.pull else { return false };
+        let item = pull.messages.next().now_or_never();
+        item.map(|item| self.take(item)).is_some()
     }
 
     /// Runs `work` and keeps JetStream from delivering again what is held meanwhile, `current`
@@ -231,8 +245,18 @@ impl Source {
     }
 
     async fn keep(&mut self, current: &Delivery) {
-        // What waits in the client could not be kept.
-        self.take_arrived();
+        if self.reconnected.has_changed().unwrap_or(true) {
+            // All that is outstanding will be taken back; until then nothing must be added to it.
+            self.pull = None;
+        }
+        // What waits in the client could not be kept. But each that is taken lets the client ask
+        // for more, so there has to be an end.
+        let full = self.pull_bytes();
+        while self.held.iter().map(|held| held.payload().len()).sum::<usize>() < full {
+            if !self.take_arrived() {
+                break;
+            }
+        }
         // Without a connection these would only fill the client's buffer.
         if self.nats.is_connected() {
             self.flush_acks().await;
@@ -265,6 +289,7 @@ impl Source {
             Some(Ok(message)) => match Delivery::new(message) {
                 Some((delivery, number)) if number == pull.next => {
                     pull.next += 1;
+                    self.is_barren = false;
                     self.held.push_back(delivery);
                 }
                 // Something before it was lost on the way. It comes again, and so does this.
@@ -277,6 +302,9 @@ impl Source {
             Some(Err(error)) => {
                 debug!(route = %self.route.name, "pull ended: {}", chain(&error));
                 self.pull = None;
+                if std::mem::replace(&mut self.is_barren, true) {
+                    self.outage.failed(&chain(&error), None);
+                }
             }
             None => self.pull = None,
         }
@@ -285,6 +313,10 @@ impl Source {
     /// Connects to the consumer, again and again until it works.
     async fn begin(&mut self) -> Result<(), Failure> {
         self.flush_acks().await;
+        if self.is_barren {
+            // The server may refuse every pull at once.
+            sleep(BARREN_PAUSE).await;
+        }
         loop {
             self.reconnected.mark_unchanged();
             match self.try_begin().await {
@@ -306,7 +338,7 @@ impl Source {
         let stream = consumer::stream(&self.nats, &self.route).await?;
         self.note_stream(stream.cached_info());
         let (consumer, info) = consumer::ensure(&stream, &self.route, self.begun).await?;
-        self.begun.get_or_insert_with(OffsetDateTime::now_utc);
+        self.begun.get_or_insert(info.created);
         let info = self.recall(&consumer, info).await?;
         let messages = consumer
             .stream()

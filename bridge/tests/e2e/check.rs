@@ -50,11 +50,7 @@ async fn all_is_well() -> Result<()> {
 #[tokio::test]
 async fn a_subject_that_the_stream_does_not_have_is_named_by_check_and_run() -> Result<()> {
     let scene = Scene::new().await?;
-    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot).route(
-        "reports",
-        "report.ops.>",
-        &scene.room,
-    );
+    let config = scene.config_for("report.ops.>", &scene.room);
     let (code, text) = check(&scene, &config)?;
     assert_eq!(code, 64, "{text}");
     let line =

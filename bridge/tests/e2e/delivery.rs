@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, Homeserver, Nats, TcpProxy};
+use nats_matrix_testbed::{Fault, FaultKind, Homeserver, Nats, TcpProxy};
 use serde_json::json;
 
 use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
@@ -97,10 +97,8 @@ async fn kill_9_of_the_bridge_with_the_session_lost_too() -> Result<()> {
 #[tokio::test]
 async fn a_message_is_acknowledged_only_when_the_homeserver_has_it() -> Result<()> {
     let scene = Scene::new().await?;
-    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let (proxy, config) = scene.through_proxy().await?;
     proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
-    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot);
-    let config = config.route("reports", "ops.>", &scene.room);
     scene.publish_numbered(1, 2).await?;
     let bridge = scene.start(&config)?;
     proxy.wait_for_requests("/send/", 1, PATIENCE).await?;

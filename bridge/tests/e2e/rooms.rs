@@ -4,12 +4,7 @@ use anyhow::Result;
 use nats_matrix_testbed::SERVER_NAME;
 use serde_json::json;
 
-use crate::scene::{Config, PATIENCE, Scene, read_all};
-
-fn config(scene: &Scene, room: &str) -> Config {
-    Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
-        .route("reports", "ops.>", room)
-}
+use crate::scene::{PATIENCE, Scene, read_all};
 
 #[tokio::test]
 async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
@@ -20,7 +15,7 @@ async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
         .create_room(json!({ "preset": "public_chat", "room_alias_name": name }))
         .await?;
     scene.nats.publish("ops.x", "hello").await?;
-    let _bridge = scene.start(&config(&scene, &format!("#{name}:{SERVER_NAME}")))?;
+    let _bridge = scene.start(&scene.config_for("ops.>", &format!("#{name}:{SERVER_NAME}")))?;
     let mut reader = scene.alice.reader(&room).await?;
     assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
     Ok(())
@@ -30,7 +25,7 @@ async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
 async fn a_free_alias_becomes_a_room_with_those_who_are_to_be_invited() -> Result<()> {
     let scene = Scene::new().await?;
     let alias = format!("#free-{}:{SERVER_NAME}", scene.bot.localpart());
-    let mut config = config(&scene, &alias);
+    let mut config = scene.config_for("ops.>", &alias);
     let invite = format!("invite = [\"{}\"]\n", scene.alice.user_id);
     config.routes.push_str(&invite);
     scene.nats.publish("ops.x", "hello").await?;
@@ -53,7 +48,7 @@ async fn a_bridge_that_is_not_invited_says_whom_to_invite_and_waits() -> Result<
     let scene = Scene::new().await?;
     let room = scene.alice.create_room(json!({ "preset": "private_chat" })).await?;
     scene.nats.publish("ops.x", "hello").await?;
-    let mut bridge = scene.start(&config(&scene, &room))?;
+    let mut bridge = scene.start(&scene.config_for("ops.>", &room))?;
     let line = bridge.wait_for_log("we are not let in", PATIENCE).await?;
     assert!(line.contains(&format!("invite {}", scene.bot.user_id)), "{line}");
     scene.alice.invite(&room, &scene.bot.user_id).await?;
@@ -71,7 +66,7 @@ async fn an_encrypted_room_is_refused_in_words() -> Result<()> {
         .alice
         .create_room(json!({ "preset": "private_chat", "invite": [scene.bot.user_id], "initial_state": [encryption] }))
         .await?;
-    let mut bridge = scene.start(&config(&scene, &room))?;
+    let mut bridge = scene.start(&scene.config_for("ops.>", &room))?;
     assert_eq!(bridge.wait(PATIENCE).await?, 64);
     assert!(bridge.logs().contains("is encrypted"), "{}", bridge.logs());
     Ok(())

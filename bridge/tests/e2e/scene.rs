@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{Account, BridgeProcess, Event, Homeserver, Nats, Reader, ScratchDir};
+use nats_matrix_testbed::{
+    Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, Reader, ScratchDir,
+};
 use serde_json::json;
 
 /// Long enough for a busy machine; a test that is right never waits for it.
@@ -48,8 +50,20 @@ impl Scene {
 
     /// A configuration with one route, `ops.>` to the room.
     pub(crate) fn config(&self) -> Config {
+        self.config_for("ops.>", &self.room)
+    }
+
+    /// A configuration with one route, from `subject` to `room`.
+    pub(crate) fn config_for(&self, subject: &str, room: &str) -> Config {
         Config::new(&self.nats.url(), &self.bot.homeserver, &self.bot)
-            .route("reports", "ops.>", &self.room)
+            .route("reports", subject, room)
+    }
+
+    /// [`Scene::config`] with a proxy between the bridge and the homeserver.
+    pub(crate) async fn through_proxy(&self) -> Result<(FaultProxy, Config)> {
+        let proxy = FaultProxy::start(&self.bot.homeserver).await?;
+        let config = Config::new(&self.nats.url(), &proxy.url(), &self.bot);
+        Ok((proxy, config.route("reports", "ops.>", &self.room)))
     }
 
     pub(crate) fn start(&self, config: &Config) -> Result<BridgeProcess> {

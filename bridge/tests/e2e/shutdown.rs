@@ -3,22 +3,17 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nats_matrix_testbed::{Fault, FaultKind, FaultProxy};
+use nats_matrix_testbed::{Fault, FaultKind};
 
-use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+use crate::scene::{PATIENCE, Scene, assert_each_once_in_order, read_all};
 
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn during_a_send_it_is_finished_and_acknowledged_and_the_rest_is_left() -> Result<()> {
     let scene = Scene::new().await?;
-    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let (proxy, config) = scene.through_proxy().await?;
     proxy.inject(Fault::on("/send/", FaultKind::Delay(Duration::from_secs(2))).times(1));
-    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot).route(
-        "reports",
-        "ops.>",
-        &scene.room,
-    );
     scene.publish_numbered(1, 5).await?;
     let mut bridge = scene.start(&config)?;
     proxy.wait_for_requests("/send/", 1, PATIENCE).await?;
@@ -42,13 +37,8 @@ async fn during_a_send_it_is_finished_and_acknowledged_and_the_rest_is_left() ->
 #[tokio::test]
 async fn while_the_homeserver_does_not_answer() -> Result<()> {
     let scene = Scene::new().await?;
-    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let (proxy, config) = scene.through_proxy().await?;
     proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
-    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot).route(
-        "reports",
-        "ops.>",
-        &scene.room,
-    );
     scene.publish_numbered(1, 3).await?;
     let mut bridge = scene.start(&config)?;
     proxy.wait_for_requests("/send/", 1, PATIENCE).await?;
@@ -60,6 +50,23 @@ async fn while_the_homeserver_does_not_answer() -> Result<()> {
     let _bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_the_homeserver_hangs_at_anything_else() -> Result<()> {
+    for path in ["/login", "/join/", "/messages"] {
+        let scene = Scene::new().await?;
+        let (proxy, config) = scene.through_proxy().await?;
+        proxy.inject(Fault::on(path, FaultKind::HoldForever));
+        scene.publish_numbered(1, 1).await?;
+        let mut bridge = scene.start(&config)?;
+        proxy.wait_for_requests(path, 1, PATIENCE).await?;
+        let asked = Instant::now();
+        bridge.terminate()?;
+        assert_eq!(bridge.wait(PATIENCE).await?, 0, "{path}: {}", bridge.logs());
+        assert!(asked.elapsed() < TEN_SECONDS, "{path}: {:?}", asked.elapsed());
+    }
     Ok(())
 }
 
