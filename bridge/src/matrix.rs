@@ -155,16 +155,13 @@ impl Account {
             Login::AccessToken(_) => None,
         };
         let client = match kept {
-            Some(kept) => {
-                let device = kept.device_id.clone();
-                match restore(&config, kept).await {
-                    Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
-                        info!("homeserver ended our session ({reason}); logging in again");
-                        log_in(&config, Some(device)).await?
-                    }
-                    restored => restored?,
+            Some(kept) => match restore(&config, &kept).await {
+                Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
+                    info!("homeserver ended our session ({reason}); logging in again");
+                    log_in(&config, Some(kept.device_id)).await?
                 }
-            }
+                restored => restored?,
+            },
             None => log_in(&config, None).await?,
         };
         Self::of(config, client)
@@ -274,18 +271,25 @@ pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, Log
     answer.map(|answer| answer.versions).map_err(|error| LoginError::Passing(error.into()))
 }
 
-async fn restore(config: &config::Matrix, kept: Kept) -> Result<Client, LoginError> {
+/// A client that speaks with an access token that we have; the homeserver is not asked.
+async fn with_session(config: &config::Matrix, kept: &Kept) -> Result<Client, LoginError> {
     let client = client(config).await.map_err(LoginError::Final)?;
     let session = MatrixSession {
-        meta: SessionMeta { user_id: kept.user_id, device_id: kept.device_id },
-        tokens: SessionTokens { access_token: kept.access_token, refresh_token: None },
+        meta: SessionMeta { user_id: kept.user_id.clone(), device_id: kept.device_id.clone() },
+        tokens: SessionTokens { access_token: kept.access_token.clone(), refresh_token: None },
     };
     let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
     restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
-    client
-        .send(whoami::v3::Request::new())
-        .await
-        .map_err(|error| LoginError::Passing(MatrixError::from(error)))?;
+    Ok(client)
+}
+
+async fn who_am_i(client: &Client) -> Result<whoami::v3::Response, MatrixError> {
+    client.send(whoami::v3::Request::new()).await.map_err(MatrixError::from)
+}
+
+async fn restore(config: &config::Matrix, kept: &Kept) -> Result<Client, LoginError> {
+    let client = with_session(config, kept).await?;
+    who_am_i(&client).await.map_err(LoginError::Passing)?;
     Ok(client)
 }
 
@@ -313,29 +317,21 @@ async fn log_in(
 }
 
 async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Client, LoginError> {
-    // Whose token it is, is for the homeserver to say; ours stands in until it did.
-    let nobody = UserId::parse("@unknown:localhost").expect("a valid user id");
-    let access_token = token.expose_secret().to_owned();
-    let homeserver = config.homeserver.to_string();
-    let kept = |user_id, device_id| Kept {
-        homeserver: homeserver.clone(),
-        user_id,
-        device_id,
-        access_token: access_token.clone(),
+    // Whose token it is, is for the homeserver to say; this stands in until it did.
+    let mut kept = Kept {
+        homeserver: config.homeserver.to_string(),
+        user_id: UserId::parse("@unknown:localhost").expect("a valid user id"),
+        device_id: "UNKNOWN".into(),
+        access_token: token.expose_secret().to_owned(),
     };
-    let client = client(config).await.map_err(LoginError::Final)?;
-    let session = MatrixSession {
-        meta: SessionMeta { user_id: nobody, device_id: "UNKNOWN".into() },
-        tokens: SessionTokens { access_token: access_token.clone(), refresh_token: None },
-    };
-    let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
-    restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
-    let me = client.send(whoami::v3::Request::new()).await.map_err(MatrixError::from);
-    let me = me.map_err(|error| match error {
+    let client = with_session(config, &kept).await?;
+    let me = who_am_i(&client).await.map_err(|error| match error {
         MatrixError::TokenRefused(reason) => refused(config, "matrix.access_token_file", &reason),
         other => LoginError::Passing(other),
     })?;
-    restore(config, kept(me.user_id, me.device_id.unwrap_or_else(|| "UNKNOWN".into()))).await
+    kept.user_id = me.user_id;
+    kept.device_id = me.device_id.unwrap_or(kept.device_id);
+    with_session(config, &kept).await
 }
 
 async fn password_login(
