@@ -164,6 +164,8 @@ impl Post {
 
     /// Posts all parts of a message that are not in the room yet.
     pub(crate) async fn message(&mut self, message: &Message<'_>) -> Result<Outcome, Failure> {
+        // A doubt is about one message; the last one may have been refused together with its note.
+        self.is_doubted = false;
         self.parts(message).await.into_outcome()
     }
 

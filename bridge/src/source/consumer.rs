@@ -169,6 +169,9 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         ("max_deliver", present.max_deliver.to_string(), wanted.max_deliver.to_string()),
         ("backoff", format!("{:?}", present.backoff), format!("{:?}", wanted.backoff)),
         ("headers_only", present.headers_only.to_string(), wanted.headers_only.to_string()),
+        ("max_batch", present.max_batch.to_string(), wanted.max_batch.to_string()),
+        ("max_bytes", present.max_bytes.to_string(), wanted.max_bytes.to_string()),
+        ("max_expires", format!("{:?}", present.max_expires), format!("{:?}", wanted.max_expires)),
     ];
     pairs
         .into_iter()

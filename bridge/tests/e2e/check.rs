@@ -104,6 +104,8 @@ async fn a_consumer_with_other_settings_is_changed_and_that_is_said() -> Result<
         durable_name: Some("reports".to_owned()),
         filter_subject: "ops.other".to_owned(),
         max_deliver: 3,
+        // Less than the bridge asks for at a time: every pull would be refused.
+        max_batch: 5,
         ..Default::default()
     };
     stream.create_consumer(other).await?;
@@ -113,6 +115,9 @@ async fn a_consumer_with_other_settings_is_changed_and_that_is_said() -> Result<
     let mut bridge = scene.start(&scene.config())?;
     bridge
         .wait_for_log("changing durable consumer reports: max_deliver from 3 to -1", PATIENCE)
+        .await?;
+    bridge
+        .wait_for_log("changing durable consumer reports: max_batch from 5 to 0", PATIENCE)
         .await?;
     scene.publish_numbered(1, 2).await?;
     let mut reader = scene.reader().await?;

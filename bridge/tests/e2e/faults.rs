@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, Homeserver};
+use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver};
 use serde_json::json;
 
 use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
@@ -167,6 +167,29 @@ async fn a_token_revoked_while_the_bridge_is_away_is_renewed_at_the_start() -> R
     bridge.wait_for_log("logging in again", PATIENCE).await?;
     let mut reader = scene.reader().await?;
     assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_access_token_is_used_as_it_is_and_ends_run_when_it_is_revoked() -> Result<()> {
+    let scene = Scene::new().await?;
+    let device = Account::login(&scene.bot.homeserver, scene.bot.localpart(), &scene.bot.password);
+    let device = device.await?;
+    let mut config = scene.config();
+    config.matrix = format!(
+        "homeserver = \"{}\"\naccess_token = \"{}\"\n",
+        device.homeserver, device.access_token
+    );
+    let mut bridge = scene.start(&config)?;
+    scene.publish_numbered(1, 2).await?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    scene.bot.logout_device(&device.device_id).await?;
+    scene.publish_numbered(3, 3).await?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77, "{}", bridge.logs());
+    let log = bridge.logs();
+    assert!(log.contains("check matrix.access_token_file"), "{log}");
+    assert!(!log.contains(&device.access_token), "a secret is in the log: {log}");
     Ok(())
 }
 
