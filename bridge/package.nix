@@ -1,0 +1,134 @@
+# The bridge as a package, and the checks of the workspace, built with crane.
+{ pkgs, craneLib }:
+let
+  inherit (pkgs) lib;
+
+  root = ../.;
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../clippy.toml
+      ../deny.toml
+      ../rustfmt.toml
+      ../LICENSE-APACHE
+      ../LICENSE-MIT
+      ./Cargo.toml
+      ./schema
+      ./src
+      ./tests
+      ../testbed/Cargo.toml
+      ../testbed/images
+      ../testbed/requirements
+      ../testbed/src
+      ../testbed/tests
+    ];
+  };
+
+  common = {
+    inherit src;
+    inherit (craneLib.crateNameFromCargoToml { cargoToml = ./Cargo.toml; }) pname;
+    version = (lib.importTOML ../Cargo.toml).workspace.package.version;
+    strictDeps = true;
+    # The checks below are derivations of their own: nobody waits for them to get the program.
+    doCheck = false;
+    meta = {
+      description = "Reports and alerts from NATS JetStream into Matrix rooms";
+      homepage = "https://github.com/nats-matrix/nats-matrix";
+      license = with lib.licenses; [
+        mit
+        asl20
+      ];
+      mainProgram = "nats-matrix";
+      platforms = lib.platforms.linux;
+    };
+  };
+
+  # The program alone, with just the features that it needs.
+  release = common // {
+    cargoExtraArgs = "--locked --package nats-matrix";
+  };
+  bridge = craneLib.buildPackage (release // { cargoArtifacts = craneLib.buildDepsOnly release; });
+
+  # Everything else shares one build of the dependencies, without the slow optimisation of a release.
+  workspace = common // {
+    pname = "nats-matrix-workspace";
+    CARGO_PROFILE = "dev";
+    cargoExtraArgs = "--locked --workspace";
+  };
+  checked = workspace // {
+    cargoArtifacts = craneLib.buildDepsOnly (workspace // { doCheck = true; });
+  };
+
+  servers = [
+    pkgs.nats-server
+    pkgs.matrix-conduit
+  ];
+  testsOfServers = "binary(e2e) + package(nats-matrix-testbed) & kind(test)";
+
+  testbed = craneLib.buildPackage (
+    checked
+    // {
+      pname = "nats-matrix-demo";
+      cargoExtraArgs = "--locked --package nats-matrix-testbed --bin demo";
+      meta = common.meta // {
+        mainProgram = "demo";
+      };
+    }
+  );
+in
+{
+  inherit bridge;
+
+  demo = pkgs.writeShellScriptBin "nats-matrix-demo" ''
+    export PATH=${lib.makeBinPath servers}:$PATH NATS_MATRIX_BIN=${lib.getExe bridge}
+    exec ${lib.getExe testbed} "$@"
+  '';
+
+  checks = {
+    inherit bridge;
+    clippy = craneLib.cargoClippy (checked // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; });
+    rustfmt = craneLib.cargoFmt common;
+    doc = craneLib.cargoDoc (
+      checked
+      // {
+        cargoDocExtraArgs = "--no-deps";
+        env.RUSTDOCFLAGS = "--deny warnings";
+      }
+    );
+    # Advisories need their database from the network; CI asks them.
+    cargo-deny = craneLib.cargoDeny common;
+    nextest = craneLib.cargoNextest (
+      checked
+      // {
+        doCheck = true;
+        cargoNextestExtraArgs = "-E 'not (${testsOfServers})'";
+      }
+    );
+    nextest-e2e = craneLib.cargoNextest (
+      checked
+      // {
+        doCheck = true;
+        pname = "nats-matrix-e2e";
+        nativeBuildInputs = servers;
+        cargoNextestExtraArgs = "-E '${testsOfServers}'";
+        NATS_MATRIX_HOMESERVER_KIND = "conduit";
+      }
+    );
+  };
+
+  devShell = craneLib.devShell {
+    packages = servers ++ [
+      pkgs.cargo-deny
+      pkgs.cargo-nextest
+      pkgs.cloudflared
+      pkgs.deadnix
+      pkgs.mypy
+      pkgs.natscli
+      pkgs.nixfmt
+      pkgs.python3
+      pkgs.python3Packages.ruff
+    ];
+  };
+}

@@ -1,0 +1,182 @@
+# The Matrix homeserver: Conduit, or one of its two living relatives, on loopback.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.natsMatrix;
+  inherit (import ./lib.nix { inherit lib; }) alwaysBack mebibytes sandbox;
+
+  format = pkgs.formats.toml { };
+  stateDirectory = "nats-matrix-conduit";
+
+  # What differs between the implementations: the names of the package, of the variable that names the
+  # configuration, and of a few keys.
+  implementations = {
+    conduit = {
+      package = "matrix-conduit";
+      program = package: lib.getExe' package "conduit";
+      variable = "CONDUIT_CONFIG";
+      settings = {
+        database_backend = "rocksdb";
+        conduit_cache_capacity_modifier = cacheModifier;
+        enable_lightning_bolt = false;
+        allow_check_for_updates = false;
+      };
+    };
+    tuwunel = {
+      package = "matrix-tuwunel";
+      program = lib.getExe;
+      variable = "TUWUNEL_CONFIG";
+      settings = {
+        cache_capacity_modifier = cacheModifier;
+        new_user_displayname_suffix = "";
+        allow_guest_registration = false;
+      };
+    };
+    continuwuity = {
+      package = "matrix-continuwuity";
+      program = lib.getExe;
+      variable = "CONTINUWUITY_CONFIG";
+      settings = {
+        cache_capacity_modifier = cacheModifier;
+        new_user_displayname_suffix = "";
+        allow_announcements_check = false;
+      };
+    };
+  };
+  chosen = implementations.${cfg.conduit.implementation};
+
+  # The caches that were measured with 150 MB (16 MB of database cache, a tenth of the other caches) for each budget.
+  budget = mebibytes cfg.memory.conduit.high;
+  databaseCache = budget / 150.0 * 16.0;
+  cacheModifier = budget / 150.0 * 0.1;
+in
+{
+  options.services.natsMatrix.conduit = {
+    enable = lib.mkEnableOption "a Matrix homeserver on this machine" // {
+      default = true;
+      example = false;
+    };
+
+    implementation = lib.mkOption {
+      type = lib.types.enum (lib.attrNames implementations);
+      default = "conduit";
+      description = ''
+        Which homeserver: Conduit, or one of the forks of its former fork conduwuit. Their databases differ; read the
+        documentation of the new one before you change this on a server in use.
+      '';
+    };
+
+    package = lib.mkOption {
+      type = lib.types.package;
+      default = pkgs.${chosen.package};
+      defaultText = lib.literalExpression "pkgs.matrix-conduit, pkgs.matrix-tuwunel or pkgs.matrix-continuwuity";
+      description = "The homeserver's package.";
+    };
+
+    port = lib.mkOption {
+      type = lib.types.port;
+      default = 6167;
+      description = "The port on 127.0.0.1 on which the homeserver listens.";
+    };
+
+    settings = lib.mkOption {
+      type = lib.types.submodule {
+        freeformType = format.type;
+        options.global = lib.mkOption {
+          type = lib.types.submodule { freeformType = format.type; };
+          default = { };
+          description = "The `[global]` table.";
+        };
+      };
+      default = { };
+      example = {
+        global.max_request_size = 50000000;
+      };
+      description = ''
+        The homeserver's configuration, as in its documentation
+        (<https://docs.conduit.rs/configuration.html>,
+        <https://matrix-construct.github.io/tuwunel/configuration.html>,
+        <https://continuwuity.org/reference/config>). It listens on loopback only, registration and federation are
+        off, and its caches fit into {option}`services.natsMatrix.memory.conduit`.
+        For secrets use {option}`services.natsMatrix.conduit.environmentFile`.
+      '';
+    };
+
+    environmentFile = lib.mkOption {
+      type = lib.types.nullOr lib.types.path;
+      default = null;
+      example = "/run/secrets/conduit.env";
+      description = ''
+        A file of variables for the homeserver's secrets, such as `CONDUIT_TURN_SECRET=...`; for the others
+        `TUWUNEL_...` and `CONTINUWUITY_...`.
+      '';
+    };
+  };
+
+  config = lib.mkIf (cfg.enable && cfg.conduit.enable) {
+    assertions = (import ./lib.nix { inherit lib; }).assertOutsideStore {
+      "services.natsMatrix.conduit.environmentFile" = cfg.conduit.environmentFile;
+    };
+
+    services.natsMatrix = {
+      matrix.homeserver = lib.mkDefault "http://127.0.0.1:${toString cfg.conduit.port}";
+
+      conduit.settings.global = lib.mapAttrs (_: lib.mkDefault) (
+        {
+          server_name = cfg.serverName;
+          address = "127.0.0.1";
+          port = cfg.conduit.port;
+          database_path = "/var/lib/${stateDirectory}/";
+          db_cache_capacity_mb = databaseCache;
+          allow_registration = false;
+          allow_federation = false;
+          # The keys of other servers are of no use without federation.
+          trusted_servers = [ ];
+        }
+        // lib.optionalAttrs cfg.tunnel.enable {
+          # Where Element finds the client API when somebody types the server's name.
+          well_known.client = "https://${cfg.tunnel.hostname}";
+        }
+        // chosen.settings
+      );
+    };
+
+    environment.etc."nats-matrix/conduit.toml".source = format.generate "conduit.toml" cfg.conduit.settings;
+
+    systemd.services.nats-matrix-conduit = lib.mkMerge [
+      alwaysBack
+      {
+        description = "Matrix homeserver of nats-matrix";
+        documentation = [ "https://docs.conduit.rs/" ];
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ];
+        path = lib.mkForce [ ]; # it runs no programs
+        restartTriggers = [ config.environment.etc."nats-matrix/conduit.toml".source ];
+        environment = {
+          ${chosen.variable} = "/etc/nats-matrix/conduit.toml";
+          # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
+          MALLOC_ARENA_MAX = "2";
+        };
+        serviceConfig = sandbox // {
+          Type = "notify";
+          User = "nats-matrix-conduit";
+          ExecStart = chosen.program cfg.conduit.package;
+          StateDirectory = stateDirectory;
+          StateDirectoryMode = "0700";
+          LimitNOFILE = 65536; # RocksDB keeps its files open
+          # A new version may migrate the database before it is ready, and flushes it before it ends.
+          TimeoutStartSec = "10min";
+          TimeoutStopSec = "2min";
+        }
+        // lib.optionalAttrs (cfg.conduit.environmentFile != null) {
+          EnvironmentFile = cfg.conduit.environmentFile;
+        };
+      }
+    ];
+  };
+}

@@ -1,0 +1,68 @@
+# The module's units for a Debian system without Nix: what NixOS would install, with Debian's paths.
+{
+  lib,
+  nixosSystem,
+  module,
+}:
+let
+  # Where the programs are when a .deb installed them.
+  program = path: {
+    type = "derivation";
+    name = baseNameOf path;
+    outPath = dirOf (dirOf path);
+    meta.mainProgram = baseNameOf path;
+  };
+
+  debian = {
+    services.natsMatrix = {
+      package = lib.mkForce (program "/usr/bin/nats-matrix");
+      conduit.package = lib.mkForce (program "/usr/bin/conduit");
+      tunnel.package = lib.mkForce (program "/usr/bin/cloudflared");
+    };
+    # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
+    systemd.globalEnvironment = lib.mkForce { };
+    # Whether a changed file restarts a service is dpkg's business.
+    systemd.services = lib.genAttrs [ "nats-matrix" "nats-matrix-conduit" "nats-matrix-tunnel" ] (_: {
+      restartTriggers = lib.mkForce [ ];
+    });
+    nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+    system.stateVersion = lib.mkDefault "26.05";
+  };
+
+  ours = lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice");
+in
+rec {
+  # `host` is a module, for example { services.natsMatrix = { ... }; }.
+  render =
+    host:
+    let
+      inherit
+        (nixosSystem {
+          system = null;
+          modules = [
+            module
+            debian
+            host
+          ];
+        })
+        config
+        ;
+      failed = map (assertion: assertion.message) (lib.filter (assertion: !assertion.assertion) config.assertions);
+    in
+    lib.throwIf (lib.any (lib.hasInfix "natsMatrix") failed) (lib.concatStringsSep "\n" failed) {
+      units = lib.mapAttrs (_: unit: unit.text) (ours config.systemd.units);
+      etc = lib.mapAttrs (_: file: file.source) (
+        lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix/" name) config.environment.etc
+      );
+    };
+
+  package =
+    pkgs: host:
+    let
+      rendered = render host;
+    in
+    pkgs.runCommand "nats-matrix-debian-units" { } (
+      "mkdir $out\n"
+      + lib.concatStrings (lib.mapAttrsToList (name: text: "cp ${pkgs.writeText name text} $out/${name}\n") rendered.units)
+    );
+}

@@ -1,0 +1,42 @@
+# services.natsMatrix: the bridge, its homeserver, the tunnel to it, and their memory.
+#
+# The same module serves NixOS and system-manager (Debian), and renders the units of the Debian package. It therefore
+# sets only what all of them know: systemd.{services,slices,timers}, environment.{etc,systemPackages}, assertions and
+# warnings; and it has units of its own for Conduit and cloudflared, so that they are the same everywhere.
+{ config, lib, ... }:
+let
+  cfg = config.services.natsMatrix;
+in
+{
+  imports = [
+    ./bridge.nix
+    ./conduit.nix
+    ./tunnel.nix
+    ./memory.nix
+  ];
+
+  options.services.natsMatrix = {
+    enable = lib.mkEnableOption "nats-matrix, which brings reports and alerts from NATS into Matrix rooms";
+
+    serverName = lib.mkOption {
+      type = lib.types.strMatching "[a-zA-Z0-9.-]+(:[0-9]+)?";
+      example = "chat.example.com";
+      description = ''
+        The name of the Matrix homeserver, the part of a user id after the colon: `@alice:chat.example.com`.
+        It cannot be changed once the homeserver has started.
+      '';
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    assertions = [
+      {
+        assertion = cfg.conduit.enable || cfg.settings.matrix ? homeserver;
+        message = ''
+          services.natsMatrix: the homeserver is not to run here (conduit.enable = false), so say where it is:
+          services.natsMatrix.matrix.homeserver = "https://matrix.example.com";
+        '';
+      }
+    ];
+  };
+}

@@ -1,0 +1,96 @@
+# What the files of this module share.
+{ lib }:
+rec {
+  # A secret is never written to the Nix store, which everybody can read: options take a path outside it, and systemd
+  # hands the file over as a credential.
+  mkSecretFile =
+    { what, example }:
+    lib.mkOption {
+      type = lib.types.nullOr lib.types.path;
+      default = null;
+      inherit example;
+      description = ''
+        A file that holds ${what}. Read by systemd as root and handed to the service alone, so the file may be
+        readable by root only. A string, not a Nix path: what is in the store can be read by everybody.
+      '';
+    };
+
+  # secrets: { "services.natsMatrix.x.yFile" = path or null; }
+  assertOutsideStore = lib.mapAttrsToList (
+    option: path: {
+      assertion = path == null || !lib.hasPrefix builtins.storeDir (toString path);
+      message = ''
+        ${option} is ${toString path}, in the Nix store, where everybody can read it. Keep the file elsewhere,
+        readable by root only, and give its name as a string: ${option} = "/run/secrets/...";
+      '';
+    }
+  );
+
+  # systemd's LoadCredential= of { name = path or null; }
+  loadCredentials = files: lib.mapAttrsToList (name: path: "${name}:${path}") (lib.filterAttrs (_: p: p != null) files);
+
+  # A memory size as systemd writes it. Whole MiB are enough here, and can be added up.
+  size = lib.types.strMatching "[0-9]+[MG]" // {
+    description = "size such as 150M or 1G (binary units, as in systemd)";
+  };
+  mebibytes =
+    text:
+    let
+      number = lib.toInt (lib.substring 0 (lib.stringLength text - 1) text);
+    in
+    if lib.hasSuffix "G" text then number * 1024 else number;
+
+  # A service that must come back whatever happens: at three in the morning nobody resets a start limit.
+  alwaysBack = {
+    unitConfig.StartLimitIntervalSec = 0;
+    serviceConfig = {
+      Restart = "always";
+      RestartSec = 5;
+    };
+  };
+
+  # What no service of ours needs. `systemd-analyze security` rates what is left; the holes are named where a service
+  # makes them. Nothing here is newer than systemd 252, which Debian 12 has: it would ignore what it does not know.
+  sandbox = {
+    DynamicUser = true;
+    UMask = "0077";
+    CapabilityBoundingSet = "";
+    AmbientCapabilities = "";
+    DevicePolicy = "closed";
+    KeyringMode = "private";
+    LockPersonality = true;
+    MemoryDenyWriteExecute = true;
+    NoNewPrivileges = true;
+    PrivateDevices = true;
+    PrivateIPC = true;
+    PrivateMounts = true;
+    PrivateTmp = true;
+    PrivateUsers = true;
+    ProcSubset = "pid";
+    ProtectClock = true;
+    ProtectControlGroups = true;
+    ProtectHome = true;
+    ProtectHostname = true;
+    ProtectKernelLogs = true;
+    ProtectKernelModules = true;
+    ProtectKernelTunables = true;
+    ProtectProc = "invisible";
+    ProtectSystem = "strict";
+    RemoveIPC = true;
+    # AF_UNIX for sd_notify and the journal; the network is what these services are for.
+    RestrictAddressFamilies = [
+      "AF_UNIX"
+      "AF_INET"
+      "AF_INET6"
+    ];
+    RestrictNamespaces = true;
+    RestrictRealtime = true;
+    RestrictSUIDSGID = true;
+    SystemCallArchitectures = "native";
+    SystemCallErrorNumber = "EPERM";
+    SystemCallFilter = [
+      "@system-service"
+      "~@privileged @resources"
+    ];
+  };
+}

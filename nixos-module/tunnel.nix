@@ -1,0 +1,177 @@
+# The Cloudflare Tunnel: the only way in, opened from the inside.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.natsMatrix;
+  inherit (import ./lib.nix { inherit lib; })
+    alwaysBack
+    assertOutsideStore
+    loadCredentials
+    mebibytes
+    mkSecretFile
+    sandbox
+    ;
+
+  format = pkgs.formats.yaml { };
+  local = cfg.tunnel.credentialsFile != null;
+  homeserver = "http://127.0.0.1:${toString cfg.conduit.port}";
+  wellKnown = "^/\\.well-known/matrix/client$";
+
+  ingress = [
+    # Registration is off in the homeserver, too; this one answers even when somebody switches it on.
+    {
+      hostname = cfg.tunnel.hostname;
+      path = "^/_matrix/client/[^/]+/register";
+      service = "http_status:403";
+    }
+    {
+      hostname = cfg.tunnel.hostname;
+      path = "^/_matrix/(client|media)/";
+      service = homeserver;
+    }
+    {
+      hostname = cfg.tunnel.hostname;
+      path = wellKnown;
+      service = homeserver;
+    }
+  ]
+  ++ lib.optional (cfg.tunnel.hostname != cfg.serverName) {
+    hostname = cfg.serverName;
+    path = wellKnown;
+    service = homeserver;
+  }
+  ++ [ { service = "http_status:404"; } ];
+
+  configFile = format.generate "tunnel.yml" { inherit ingress; };
+  checkedConfigFile = pkgs.runCommand "tunnel.yml" { } ''
+    ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+      ${lib.getExe cfg.tunnel.package} tunnel --config ${configFile} ingress validate
+    ''}
+    cp ${configFile} $out
+  '';
+in
+{
+  options.services.natsMatrix.tunnel = {
+    enable = lib.mkOption {
+      type = lib.types.bool;
+      default = cfg.tunnel.credentialsFile != null || cfg.tunnel.tokenFile != null;
+      defaultText = lib.literalExpression "credentialsFile != null || tokenFile != null";
+      example = false;
+      description = "Whether to run cloudflared. By default it runs when it has credentials.";
+    };
+
+    package = lib.mkPackageOption pkgs "cloudflared" { };
+
+    hostname = lib.mkOption {
+      type = lib.types.str;
+      default = cfg.serverName;
+      defaultText = lib.literalExpression "config.services.natsMatrix.serverName";
+      example = "matrix.example.com";
+      description = ''
+        The name under which Cloudflare passes requests on. If it is not the server's name, let
+        `https://<serverName>/.well-known/matrix/client` reach the tunnel as well.
+      '';
+    };
+
+    credentialsFile = mkSecretFile {
+      what = "the credentials that `cloudflared tunnel create` wrote (JSON). The ingress rules are then ours: only the client API of Matrix gets in, everything else is answered with 404";
+      example = "/run/secrets/tunnel.json";
+    };
+
+    tokenFile = mkSecretFile {
+      what = "the token of a tunnel made in Cloudflare's dashboard. The ingress rules are then in the dashboard, too: let only `^/_matrix/(client|media)/` and `^/\\.well-known/matrix/client$` reach the homeserver";
+      example = "/run/secrets/tunnel-token";
+    };
+
+    protocol = lib.mkOption {
+      type = lib.types.enum [
+        "auto"
+        "http2"
+        "quic"
+      ];
+      default = "auto";
+      example = "http2";
+      description = "How to reach Cloudflare: QUIC needs outgoing UDP on port 7844, HTTP/2 needs TCP on the same port.";
+    };
+
+    metricsPort = lib.mkOption {
+      type = lib.types.port;
+      default = 20241;
+      description = "The port on 127.0.0.1 of cloudflared's `/ready` and `/metrics`.";
+    };
+  };
+
+  config = lib.mkIf (cfg.enable && cfg.tunnel.enable) {
+    assertions =
+      assertOutsideStore {
+        "services.natsMatrix.tunnel.credentialsFile" = cfg.tunnel.credentialsFile;
+        "services.natsMatrix.tunnel.tokenFile" = cfg.tunnel.tokenFile;
+      }
+      ++ [
+        {
+          assertion = (cfg.tunnel.credentialsFile != null) != (cfg.tunnel.tokenFile != null);
+          message = ''
+            services.natsMatrix.tunnel: give exactly one of credentialsFile (a tunnel made by `cloudflared tunnel create`) and
+            tokenFile (a tunnel made in the dashboard).
+          '';
+        }
+        {
+          assertion = cfg.conduit.enable;
+          message = ''
+            services.natsMatrix.tunnel leads to the homeserver on this machine, but conduit.enable is false.
+            Set services.natsMatrix.tunnel.enable = false.
+          '';
+        }
+      ];
+
+    environment.etc."nats-matrix/tunnel.yml" = lib.mkIf local { source = checkedConfigFile; };
+
+    systemd.services.nats-matrix-tunnel = lib.mkMerge [
+      alwaysBack
+      {
+        description = "Cloudflare Tunnel to the Matrix homeserver";
+        documentation = [ "https://developers.cloudflare.com/tunnel/" ];
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        # After the homeserver: a phone that comes through too early would be told of a server in trouble.
+        after = [
+          "network-online.target"
+          "nats-matrix-conduit.service"
+        ];
+        path = lib.mkForce [ ]; # it runs no programs
+        restartTriggers = lib.optional local checkedConfigFile;
+        environment = {
+          # Go collects harder before the kernel has to.
+          GOMEMLIMIT = "${toString (mebibytes cfg.memory.tunnel.high * 85 / 100)}MiB";
+          TUNNEL_METRICS = "127.0.0.1:${toString cfg.tunnel.metricsPort}";
+          TUNNEL_TRANSPORT_PROTOCOL = cfg.tunnel.protocol;
+        };
+        serviceConfig = sandbox // {
+          # cloudflared is ready once it is connected to Cloudflare's edge.
+          Type = "notify";
+          TimeoutStartSec = "1min";
+          User = "nats-matrix-tunnel";
+          ExecStart =
+            "${lib.getExe cfg.tunnel.package} tunnel --no-autoupdate "
+            + (
+              if local then
+                # The name is of no account: the credentials have the tunnel's id.
+                "--config /etc/nats-matrix/tunnel.yml run --credentials-file %d/tunnel.json 00000000-0000-0000-0000-000000000000"
+              else
+                "run --token-file %d/tunnel-token"
+            );
+          LoadCredential = loadCredentials {
+            "tunnel.json" = cfg.tunnel.credentialsFile;
+            tunnel-token = cfg.tunnel.tokenFile;
+          };
+          # It looks at its network interfaces.
+          RestrictAddressFamilies = sandbox.RestrictAddressFamilies ++ [ "AF_NETLINK" ];
+        };
+      }
+    ];
+  };
+}

@@ -1,0 +1,56 @@
+# The checks of the module: scenarios in virtual machines, its units against golden copies, and mistakes that it refuses.
+{
+  pkgs,
+  nixpkgs,
+  module,
+  bridge,
+  debianUnits,
+}:
+let
+  inherit (pkgs) lib;
+  nodes = import ./nodes.nix { inherit module; };
+
+  # A scenario is a script that also runs on Debian (`NAME.py`), and the machines that it needs on NixOS (`NAME.nix`).
+  runTest =
+    name:
+    let
+      scenario = import (./. + "/${name}.nix") { inherit lib nodes pkgs; };
+      script = lib.replaceStrings [ "-" ] [ "_" ] name;
+    in
+    pkgs.testers.runNixOSTest {
+      name = "nats-matrix-${name}";
+      globalTimeout = 30 * 60;
+      inherit (scenario) nodes;
+      testScript = lib.concatStringsSep "\n" [
+        (lib.readFile ./lib.py)
+        (lib.concatLines (lib.mapAttrsToList (constant: value: "${constant} = ${builtins.toJSON value}") scenario.constants))
+        (lib.readFile (./. + "/${script}.py"))
+      ];
+    };
+in
+lib.genAttrs [
+  "report-arrives"
+  "nothing-lost"
+  "memory-limits"
+  "closed-doors"
+  "secrets-stay-secret"
+  "tls-nkey"
+] runTest
+// {
+  units = import ./units.nix {
+    inherit
+      pkgs
+      nixpkgs
+      module
+      debianUnits
+      ;
+  };
+  refusals = import ./refusals.nix {
+    inherit
+      pkgs
+      nixpkgs
+      module
+      bridge
+      ;
+  };
+}

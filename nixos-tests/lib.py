@@ -1,0 +1,356 @@
+# What the scenarios share. The text of a test is this file, then the constants in which it differs, then the
+# scenario. The test driver gives `server`, which has the bridge and the homeserver, `hub`, which has NATS (both may
+# be the same machine), `start_all` and `subtest`.
+#
+# Nothing here asserts how long something takes: the machines may be emulated and twenty times slower than real ones.
+import json
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+Json = dict[str, Any]
+
+SERVER_NAME = "chat.example.com"
+HOMESERVER = "http://127.0.0.1:6167"
+NATS_OPTS = "--server nats://hub:4222"
+"""How the hub's `nats` gets in."""
+PATIENCE = 900
+"""Seconds without any progress after which a test gives up."""
+SEEDS: dict[str, str] = {}
+"""Of the test with nkeys: the seed that NATS knows as "right", and a "foreign" one."""
+
+SECRETS = "/root/secrets"
+ACCOUNTS = "/run/systemd/system/nats-matrix-conduit.service.d/accounts.conf"
+
+
+class NoAnswer(Exception):
+    """The homeserver did not answer, or not with 200."""
+
+
+def wait_until(what: str, done: Callable[[], bool]) -> None:
+    """Polls `done` every second.
+
+    Raises AssertionError when that was in vain for PATIENCE seconds.
+    """
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end, f"expected within {PATIENCE} s: {what}"
+        time.sleep(1)
+
+
+def write_secret(name: str, text: str) -> None:
+    """Puts a file that only root can read where the services' LoadCredential= looks for it."""
+    server.succeed(
+        f"install -d -m 700 {SECRETS}",
+        f"umask 077; printf %s {shlex.quote(text)} > {SECRETS}/{name}",
+    )
+
+
+# -- NATS --------------------------------------------------------------------------------------------------------
+
+
+def nats(arguments: str) -> str:
+    """Runs the NATS command line tool on the hub; what it prints."""
+    return hub.succeed(f"nats {NATS_OPTS} {arguments} 2>&1")
+
+
+def make_stream() -> None:
+    """Makes the stream OPS, as soon as NATS is there."""
+    hub.wait_for_unit("nats.service")
+    hub.wait_until_succeeds(f"nats {NATS_OPTS} stream ls", timeout=PATIENCE)
+    nats("stream add OPS --subjects 'ops.>' --defaults")
+
+
+def publish(subject: str, payload: str, count: int = 1) -> None:
+    """Publishes `count` messages; "{{Count}}" in the payload becomes 1, 2, ...
+
+    Returns when the stream has acknowledged them all: what is lost after that, was lost on the way to the room.
+    """
+    nats(f"pub --jetstream --quiet --count {count} {subject} {shlex.quote(payload)} >/dev/null")
+
+
+# -- the homeserver ----------------------------------------------------------------------------------------------
+
+
+def call(method: str, path: str, body: Json | None = None, token: str = "", patience: int = 120) -> tuple[int, Json]:
+    """One request to the homeserver, on the server's loopback: the status and the JSON of the answer.
+
+    The status is 0 if there is none within `patience` seconds; the JSON is empty if the answer is none.
+    """
+    command = ["curl", "--silent", "--max-time", str(patience), "--write-out", "\n%{http_code}"]
+    command += ["--request", method, "--path-as-is", HOMESERVER + path]
+    if body is not None:
+        command += ["--header", "Content-Type: application/json", "--data", json.dumps(body)]
+    if token:
+        command += ["--header", f"Authorization: Bearer {token}"]
+    _, output = server.execute(shlex.join(command), timeout=patience + 60)
+    text, _, status = output.rpartition("\n")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {}
+    return int(status or 0), answer if isinstance(answer, dict) else {}
+
+
+def wait_for_homeserver() -> None:
+    """Waits until the homeserver answers."""
+    server.wait_for_unit("nats-matrix-conduit.service")
+    wait_until("an answer of the homeserver", lambda: call("GET", "/_matrix/client/versions")[0] == 200)
+
+
+def registration(user: str, password: str) -> Json:
+    """The body of a request for an account. The first one to log in so would be an administrator: nobody does."""
+    return {
+        "auth": {"type": "m.login.dummy"},
+        "username": user,
+        "password": password,
+        "inhibit_login": True,
+    }
+
+
+def make_accounts(passwords: dict[str, str]) -> None:
+    """Makes Matrix accounts with these names and passwords.
+
+    The homeserver takes no registrations and Conduit has no other way to make accounts, so it is restarted with a
+    drop-in that opens registration, and again without. The drop-in is in /run: not even a crash leaves it behind.
+    """
+    server.succeed(
+        f"mkdir -p {ACCOUNTS.rpartition('/')[0]}",
+        f"printf '[Service]\\nEnvironment=CONDUIT_ALLOW_REGISTRATION=true\\n' > {ACCOUNTS}",
+        "systemctl daemon-reload && systemctl restart nats-matrix-conduit",
+    )
+    wait_for_homeserver()
+    for user, password in passwords.items():
+        status, answer = call("POST", "/_matrix/client/v3/register", registration(user, password))
+        assert status == 200, f"expected an account {user}, seen: {status} {answer}"
+    server.succeed(f"rm {ACCOUNTS}", "systemctl daemon-reload && systemctl restart nats-matrix-conduit")
+    wait_for_homeserver()
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message in a room."""
+
+    id: str
+    sender: str
+    msgtype: str
+    body: str
+
+
+def messages(events: list[Json]) -> list[Message]:
+    """The messages among a room's events."""
+    return [
+        Message(event["event_id"], event["sender"], event["content"]["msgtype"], event["content"]["body"])
+        for event in events
+        if event["type"] == "m.room.message"
+    ]
+
+
+class Phone:
+    """Somebody's phone: logs in, accepts the first invitation and keeps what arrives in that room, in order."""
+
+    def __init__(self, user: str, password: str) -> None:
+        """Raises AssertionError if the homeserver refuses the login."""
+        self.messages: list[Message] = []
+        self.room = ""
+        self.token = ""
+        self._since = ""
+        login = {
+            "type": "m.login.password",
+            "identifier": {"type": "m.id.user", "user": user},
+            "password": password,
+        }
+        status, answer = call("POST", "/_matrix/client/v3/login", login)
+        assert status == 200, f"expected a login of {user}, seen: {status} {answer}"
+        self.token = answer["access_token"]
+
+    def accept_invitation(self) -> None:
+        """Waits for an invitation and joins the room."""
+
+        def joined() -> bool:
+            rooms = self._sync(hold=5).get("rooms", {}).get("invite", {})
+            for room in rooms:
+                status, _ = call("POST", f"/_matrix/client/v3/join/{quote(room)}", {}, self.token)
+                self.room = room if status == 200 else ""
+            return self.room != ""
+
+        wait_until("an invitation into a room", joined)
+
+    def read(self, hold: int = 5) -> bool:
+        """Fetches what is new; the homeserver may wait up to `hold` seconds for it. Whether there was any."""
+        before = len(self.messages)
+        self._sync(hold)
+        return len(self.messages) > before
+
+    def wait_for(self, count: int) -> None:
+        """Reads until there are `count` messages in all.
+
+        Raises AssertionError when no other arrives for PATIENCE seconds.
+        """
+        end = time.monotonic() + PATIENCE
+        while len(self.messages) < count:
+            if self.read():
+                end = time.monotonic() + PATIENCE
+            last = [message.body for message in self.messages[-3:]]
+            assert time.monotonic() < end, f"expected {count} messages, seen: {len(self.messages)}, at last {last}"
+
+    def settle(self, quiet: int = 20) -> None:
+        """Reads until nothing has come for `quiet` seconds: time for those that should not come."""
+        last = time.monotonic()
+        while time.monotonic() < last + quiet:
+            if self.read():
+                last = time.monotonic()
+
+    def history(self) -> list[Message]:
+        """All messages of the room as the homeserver has them, oldest first.
+
+        Raises NoAnswer.
+        """
+        return self._before("", set())
+
+    def _sync(self, hold: int) -> Json:
+        """One /sync. While the homeserver is away nothing is new; the next one brings it."""
+        query = {"timeout": str(hold * 1000), "filter": '{"room":{"timeline":{"limit":100}}}'}
+        if self._since:
+            query["since"] = self._since
+        known = {message.id for message in self.messages}
+        try:
+            answer = self._get("sync", query)
+            timeline = answer.get("rooms", {}).get("join", {}).get(self.room, {}).get("timeline", {})
+            new = messages(timeline.get("events", []))
+            if timeline.get("limited"):
+                new = self._before(timeline["prev_batch"], known) + new
+        except NoAnswer:
+            time.sleep(1)
+            return {}
+        self._since = answer["next_batch"]
+        for message in new:
+            if message.id not in known:
+                known.add(message.id)
+                self.messages.append(message)
+        return answer
+
+    def _before(self, position: str, known: set[str]) -> list[Message]:
+        """The messages before a position ("": all), oldest first, back to one that is known or the beginning."""
+        found: list[Message] = []
+        while True:
+            query = {"dir": "b", "limit": "100"} | ({"from": position} if position else {})
+            answer = self._get(f"rooms/{quote(self.room)}/messages", query)
+            page = messages(answer["chunk"])
+            new = [message for message in page if message.id not in known]
+            found += new
+            end = answer.get("end") or position
+            if len(new) < len(page) or not answer["chunk"] or end == position:
+                return found[::-1]
+            position = end
+
+    def _get(self, path: str, query: dict[str, str]) -> Json:
+        status, answer = call("GET", f"/_matrix/client/v3/{path}?{urlencode(query)}", token=self.token)
+        if status != 200:
+            raise NoAnswer(f"{path}: {status} {answer}")
+        return answer
+
+
+def prepare(files: dict[str, str] | None = None) -> Phone:
+    """Starts the machines and everything on them; the phone of alice, in the room that the bridge has made.
+
+    The bridge has no password yet when its machine starts: it must have come up anyhow, once it has one. `files` are
+    further secrets, by name.
+    """
+    server.start(allow_reboot=True)
+    start_all()
+    make_stream()
+    passwords = {user: secrets.token_urlsafe(24) for user in ("bridge", "alice")}
+    make_accounts(passwords)
+    for name, text in {"matrix-password": passwords["bridge"], **(files or {})}.items():
+        write_secret(name, text)
+    server.succeed("systemctl restart nats-matrix")
+    server.wait_for_unit("nats-matrix.service")
+    phone = Phone("alice", passwords["alice"])
+    phone.accept_invitation()
+    return phone
+
+
+def finish() -> None:
+    """Ends the machines."""
+    server.shutdown()
+    hub.shutdown()
+
+
+# -- services ----------------------------------------------------------------------------------------------------
+
+
+def main_pid(unit: str) -> int:
+    """The process id of a unit's main process, 0 if there is none."""
+    machine = hub if unit == "nats.service" else server
+    return int(machine.get_unit_property(unit, "MainPID"))
+
+
+def kill_main(unit: str, signal: str = "SIGKILL") -> None:
+    """Kills the main process of a unit and waits until the unit has come back by itself."""
+    machine = hub if unit == "nats.service" else server
+    killed = main_pid(unit)
+    assert killed, f"expected {unit} to run, seen: no process"
+    machine.succeed(f"systemctl kill --kill-whom=main --signal={signal} {unit}")
+    wait_until(f"another process of {unit}", lambda: main_pid(unit) not in (0, killed))
+    machine.wait_until_succeeds(f"systemctl is-active {unit}", timeout=PATIENCE)
+
+
+def cursor() -> str:
+    """Where the server's journal ends now."""
+    server.succeed("journalctl --sync")
+    return server.succeed("journalctl -n 0 --show-cursor").strip().removeprefix("-- cursor: ")
+
+
+def journal(unit: str, after: str) -> list[str]:
+    """The lines that the bridge's program wrote in a unit since a cursor."""
+    server.succeed("journalctl --sync")
+    arguments = f"--no-pager -o cat -u {unit} -t nats-matrix --after-cursor {shlex.quote(after)}"
+    return server.succeed(f"journalctl {arguments}").splitlines()
+
+
+def check() -> tuple[bool, list[str]]:
+    """Runs `nats-matrix check` as a service with the bridge's credentials: whether all is well, and what it says."""
+    start = cursor()
+    code, _ = server.execute("systemctl start nats-matrix-check", timeout=PATIENCE)
+    return code == 0, journal("nats-matrix-check", start)
+
+
+def cgroup(unit: str, file: str) -> str:
+    """A file of a unit's control group. From there, as it is what the kernel enforces."""
+    group = server.get_unit_property(unit, "ControlGroup")
+    return server.succeed(f"cat /sys/fs/cgroup{group}/{file}").strip()
+
+
+# -- assertions --------------------------------------------------------------------------------------------------
+
+
+def assert_equal(what: str, seen: object, expected: object) -> None:
+    """Raises AssertionError, with both, unless they are equal."""
+    assert seen == expected, f"{what}: expected {expected!r}, seen {seen!r}"
+
+
+def assert_each_once_in_order(where: str, seen: list[str], expected: list[str]) -> None:
+    """Prints how many texts are lost, there twice, out of order and not expected at all.
+
+    Raises AssertionError, with the first few of each, unless that is none.
+    """
+    place = {text: index for index, text in enumerate(expected)}
+    lost = [text for text in expected if text not in set(seen)]
+    twice = sorted({text for text in seen if seen.count(text) > 1})
+    foreign = [text for text in seen if text not in place]
+    misordered: list[str] = []
+    newest = -1
+    for text in (text for text in seen if text in place):
+        if place[text] < newest:
+            misordered.append(text)
+        newest = max(newest, place[text])
+    counts = f"lost {len(lost)}, twice {len(twice)}, misordered {len(misordered)}, foreign {len(foreign)}"
+    print(f"{where}: {len(seen)} of {len(expected)} messages: {counts}")
+    details = f"lost {lost[:5]}, twice {twice[:5]}, misordered {misordered[:5]}, foreign {foreign[:5]}"
+    assert seen == expected, f"{where}: expected {len(expected)} texts, each once, in order, seen: {details}"

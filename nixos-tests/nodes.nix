@@ -1,0 +1,38 @@
+# The machines of the scenarios: `hub` has NATS and publishes, `server` has what nats-matrix declares.
+{ module }:
+{
+  hub =
+    { pkgs, ... }:
+    {
+      services.nats = {
+        enable = true;
+        jetstream = true;
+        serverName = "hub";
+      };
+      networking.firewall.allowedTCPPorts = [ 4222 ];
+      environment.systemPackages = [ pkgs.natscli ];
+    };
+
+  server = {
+    imports = [ module ];
+
+    # The size of the server that people have.
+    virtualisation.cores = 2;
+    virtualisation.memorySize = 2048;
+    # The test driver would have the kernel panic when a limit kills a process, and that is what we look at.
+    boot.kernel.sysctl."vm.panic_on_oom" = 0;
+
+    services.natsMatrix = {
+      enable = true;
+      serverName = "chat.example.com";
+      nats.servers = [ "nats://hub:4222" ];
+      matrix.passwordFile = "/root/secrets/matrix-password";
+      routes.reports = {
+        stream = "OPS";
+        subjects = [ "ops.report.>" ];
+        room = "ops";
+        invite = [ "@alice:chat.example.com" ];
+      };
+    };
+  };
+}

@@ -1,0 +1,88 @@
+# Mistakes that the module refuses before anything is installed: by assertions when it is evaluated, and by the bridge's
+# own check of the configuration when it is built.
+{
+  pkgs,
+  nixpkgs,
+  module,
+  bridge,
+}:
+let
+  inherit (pkgs) lib;
+  good = import ./example-host.nix { inherit lib; };
+  configOf =
+    mistake:
+    (nixpkgs.lib.nixosSystem {
+      modules = [
+        module
+        good
+        { services.natsMatrix = mistake; }
+        { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; }
+      ];
+    }).config;
+
+  # { what is wrong, the option that the message must name }
+  asserted = [
+    {
+      mistake.matrix.passwordFile = lib.mkForce "${builtins.storeDir}/00000000000000000000000000000000-password";
+      says = "services.natsMatrix.matrix.passwordFile is ${builtins.storeDir}/";
+    }
+    {
+      mistake.tunnel.tokenFile = "/run/secrets/token";
+      says = "exactly one of credentialsFile";
+    }
+    {
+      mistake.memory.max = "200M";
+      says = "the parts (bridge 100M + conduit 200M + tunnel 100M = 400M) exceed the whole (max = 200M)";
+    }
+    {
+      mistake.memory.conduit.high = "250M";
+      says = "memory.conduit: high (250M) exceeds max (200M)";
+    }
+    {
+      mistake.nats.servers = lib.mkForce [ ];
+      says = "nats.servers is empty";
+    }
+    {
+      mistake.routes = lib.mkForce { };
+      says = "routes is empty";
+    }
+    {
+      mistake.conduit.enable = false;
+      says = "conduit.enable = false";
+    }
+  ];
+  unsaid = lib.filter (
+    { mistake, says }:
+    !lib.any (assertion: !assertion.assertion && lib.hasInfix says assertion.message) (configOf mistake).assertions
+  ) asserted;
+
+  warned = (configOf { memory.max = "1500M"; }).warnings;
+
+  # { a wrong key of the bridge, what its check must say }
+  built = [
+    {
+      mistake.settings.nats.server = "nats://nats.example.com";
+      says = "servers";
+    }
+    {
+      mistake.routes.reports.subjects = lib.mkForce [ "ops..report" ];
+      says = "ops..report";
+    }
+  ];
+  tomlOf = mistake: (pkgs.formats.toml { }).generate "wrong.toml" (configOf mistake).services.natsMatrix.settings;
+in
+assert lib.assertMsg (unsaid == [ ]) "not refused: ${lib.concatMapStringsSep ", " (case: case.says) unsaid}";
+assert lib.assertMsg (lib.any (lib.hasInfix "1500M") warned) "no warning about memory.max = 1500M";
+pkgs.runCommand "refusals" { } (
+  lib.concatMapStrings (
+    { mistake, says }:
+    ''
+      status=0
+      ${lib.getExe bridge} check --offline --config ${tomlOf mistake} >said 2>&1 || status=$?
+      cat said
+      [ "$status" = 64 ]
+      grep -F ${lib.escapeShellArg says} said
+    ''
+  ) built
+  + "touch $out"
+)

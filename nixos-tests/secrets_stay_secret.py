@@ -1,0 +1,78 @@
+# The bridge's password, its access token and the tunnel's secret are where they have to be and nowhere else: in no file
+# that others can read, no command line, no environment, not in the journal. That each of these searches can find
+# something is shown with a decoy.
+TUNNEL_SECRET = "dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSB0dW5uZWw="
+TUNNEL = {
+    "AccountTag": "0" * 32,
+    "TunnelID": "00000000-0000-0000-0000-000000000000",
+    "TunnelSecret": TUNNEL_SECRET,
+}
+UNITS = ["nats-matrix", "nats-matrix-check", "nats-matrix-conduit", "nats-matrix-tunnel"]
+STATE = "/var/lib/nats-matrix"
+CREDENTIALS = "/run/credentials/nats-matrix.service"
+
+
+def named_files() -> str:
+    """The unit files and all files in the Nix store or /etc that they name."""
+    text = server.execute(f"systemctl cat {' '.join(UNITS)} 2>/dev/null")[1]
+    return " ".join(sorted(set(re.findall(r"/(?:nix/store|etc|lib|usr)/[^\s\"'=:;]+", text))))
+
+
+def finds(needles: str) -> dict[str, str]:
+    """Where one of the texts in the file `needles` is found; by the kind of place.
+
+    From a file, so that the search's own command line does not have them.
+    """
+    searches = {
+        "files that everybody can read": (
+            f"find -L /etc /run/systemd /run/nats-matrix* /var/lib/nats-matrix* /tmp {named_files()}"
+            f" -xdev -type f -perm -004 -print0 | xargs -0 -r grep -s -l -F -f {needles}"
+        ),
+        "command lines": f"grep -s -l -F -f {needles} /proc/[0-9]*/cmdline",
+        "environments": f"grep -s -l -F -f {needles} /proc/[0-9]*/environ",
+        "the journal": f"journalctl --sync; journalctl -b --no-pager -o export | grep -a -o -F -f {needles} | sort -u",
+    }
+    # The exit code of a search says only that some process or file went away meanwhile.
+    places = {where: server.execute(f"{{ {search} ; }} 2>/dev/null || true")[1] for where, search in searches.items()}
+    return {where: place.strip() for where, place in places.items() if place.strip()}
+
+
+phone = prepare({"tunnel.json": json.dumps(TUNNEL)})
+publish("ops.report.server-01", json.dumps({"host": "server-01"}))
+phone.wait_for(1)
+check()
+
+with subtest("the session of the bridge is for the bridge alone"):
+    assert_equal("mode of session.json", server.succeed(f"stat -L -c %a {STATE}/session.json").strip(), "600")
+    session = json.loads(server.succeed(f"cat {STATE}/session.json"))
+
+with subtest("the searches find a decoy in each kind of place"):
+    decoy = secrets.token_hex(16)
+    write_secret("decoy", decoy)
+    server.succeed(
+        f"cp {SECRETS}/decoy /tmp/decoy && chmod 644 /tmp/decoy",
+        f"systemd-cat cat {SECRETS}/decoy",
+        f"systemd-run --unit=decoy --setenv=DECOY={decoy} sh -c 'sleep 100000; : {decoy}' 2>&1",
+    )
+    found = finds(f"{SECRETS}/decoy")
+    print(found)
+    expected = {"files that everybody can read", "command lines", "environments", "the journal"}
+    assert_equal("places with the decoy", set(found), expected)
+    server.succeed("systemctl stop decoy.service", "rm /tmp/decoy")
+
+with subtest("the secrets are in none of these places"):
+    password = server.succeed(f"cat {SECRETS}/matrix-password")
+    needles = [password, session["access_token"], TUNNEL_SECRET]
+    assert all(len(needle) > 16 for needle in needles), "expected three secrets to search for"
+    write_secret("needles", "\n".join(needles))
+    assert_equal("places with a secret", finds(f"{SECRETS}/needles"), {})
+
+with subtest("the credentials of the running service can be read by it alone"):
+    read = f"cat {CREDENTIALS}/matrix-password"
+    assert_equal("the credential", server.succeed(read), password)
+    as_user = "systemd-run --quiet --wait --pipe --uid"
+    assert_equal("the credential as root", server.succeed(f"{as_user}=root {read}"), password)
+    server.fail(f"{as_user}=nobody {read}")
+    server.fail(f"{as_user}=nobody cat {STATE}/session.json")
+
+finish()

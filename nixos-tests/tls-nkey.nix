@@ -1,0 +1,5 @@
+{ nodes, ... }:
+{
+  inherit nodes;
+  constants = { };
+}

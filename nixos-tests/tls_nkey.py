@@ -1,0 +1,52 @@
+# NATS with TLS from a private CA, which lets in whoever has the seed of an nkey: the bridge relays, and the check says
+# that all is well. With a foreign seed the bridge stops and its journal says what was refused and where to look; with
+# the right one back, everything that was published meanwhile arrives.
+#
+# Its constants are NATS_OPTS, with --tlsca and --nkey, and SEEDS.
+REFUSED = "refuses our credentials"
+ADVICE = "check those under [nats]"
+
+phone = prepare({"bridge.nk": SEEDS["right"]})
+
+with subtest("NATS lets nobody in without TLS or without a key"):
+    assert "--nkey" in NATS_OPTS, f"expected an nkey in NATS_OPTS, seen: {NATS_OPTS}"
+    nats("rtt")
+    hub.fail(f"nats {re.sub(r'--nkey[ =][^ ]+', '', NATS_OPTS)} rtt")
+    hub.fail(f"nats {re.sub(r'--tlsca[ =][^ ]+', '', NATS_OPTS)} rtt")
+
+with subtest("a report arrives by TLS"):
+    server.succeed("grep -F 'tls://hub:4222' /etc/nats-matrix/config.toml")
+    publish("ops.report.server-01", "report 0")
+    phone.wait_for(1)
+
+with subtest("the check finds nothing to complain about"):
+    well, findings = check()
+    assert well, f"expected nats-matrix-check to succeed, seen: {findings}"
+    assert any(line.startswith("ok    nats ") for line in findings), f"expected NATS to be ok, seen: {findings}"
+
+with subtest("with a foreign seed the bridge stops and says why"):
+    write_secret("bridge.nk", SEEDS["foreign"])
+    start = cursor()
+    code, _ = server.execute("systemctl restart nats-matrix")
+    assert code != 0, "expected the start with a foreign seed to fail"
+    assert_equal("the exit code", server.get_unit_property("nats-matrix.service", "ExecMainStatus"), "77")
+    lines = journal("nats-matrix", start)
+    said = [line for line in lines if REFUSED in line and ADVICE in line]
+    assert said, f"expected a line with '{REFUSED}' and '{ADVICE}', seen: {lines}"
+    print(said[-1])
+
+with subtest("and so does the check"):
+    well, findings = check()
+    said = [line for line in findings if line.startswith("FAIL  nats ") and REFUSED in line]
+    assert not well and said, f"expected the check to fail at nats, seen: {findings}"
+
+with subtest("with the right seed back, everything that was published meanwhile arrives"):
+    publish("ops.report.server-01", "report {{Count}}", 20)
+    write_secret("bridge.nk", SEEDS["right"])
+    server.succeed("systemctl restart nats-matrix")
+    phone.wait_for(21)
+    phone.settle()
+    expected = [f"report {number}" for number in range(21)]
+    assert_each_once_in_order("the history", [message.body for message in phone.history()], expected)
+
+finish()
