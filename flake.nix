@@ -92,7 +92,7 @@
               }
               ''
                 cd ${lib.sources.sourceFilesBySuffices ./. [ ".nix" ]}
-                find . -name '*.nix' -exec nixfmt --check --width=120 {} +
+                find . -name '*.nix' -exec nixfmt --check {} +
                 deadnix --fail .
                 touch $out
               '';
@@ -119,7 +119,8 @@
       formatter = forEachSystem (
         { pkgs, ... }:
         pkgs.writeShellScriptBin "format" ''
-          exec ${lib.getExe pkgs.nixfmt} --width=120 "$@"
+          [ "$#" -gt 0 ] || mapfile -t files < <(git ls-files '*.nix')
+          exec ${lib.getExe pkgs.nixfmt} "$@" "''${files[@]}"
         ''
       );
 
@@ -135,12 +136,18 @@
       # Module arguments to { units = { "nats-matrix.service" = text; ... }; etc = { "nats-matrix/config.toml" = file; ... }; }
       lib.debianUnits = debian.render;
 
-      # The host whose units nixos-tests/units.nix compares, also for looking at: nix eval .#nixosConfigurations.example...
+      # To look at what the module makes of a host.
       nixosConfigurations.example = lib.nixosSystem {
         system = "x86_64-linux";
         modules = [
           self.nixosModules.default
           ./nixos-tests/example-host.nix
+          {
+            # The rest of a machine, as little as evaluates.
+            fileSystems."/".device = "/dev/sda1";
+            boot.loader.grub.device = "nodev";
+            system.stateVersion = "26.05";
+          }
         ];
       };
     };

@@ -49,7 +49,15 @@ let
   release = common // {
     cargoExtraArgs = "--locked --package nats-matrix";
   };
-  bridge = craneLib.buildPackage (release // { cargoArtifacts = craneLib.buildDepsOnly release; });
+  bridge = craneLib.buildPackage (
+    release
+    // {
+      cargoArtifacts = craneLib.buildDepsOnly (
+        # Nothing is linted with this profile, so no `cargo check`.
+        release // { cargoCheckCommand = ":"; }
+      );
+    }
+  );
 
   # Everything else shares one build of the dependencies, without the slow optimisation of a release.
   workspace = common // {
@@ -88,7 +96,9 @@ in
 
   checks = {
     inherit bridge;
-    clippy = craneLib.cargoClippy (checked // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; });
+    clippy = craneLib.cargoClippy (
+      checked // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
+    );
     rustfmt = craneLib.cargoFmt common;
     doc = craneLib.cargoDoc (
       checked

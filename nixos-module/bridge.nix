@@ -105,7 +105,9 @@ let
   dropNull = lib.filterAttrs (_: value: value != null);
 
   # `ops` is short for `#ops:<serverName>`.
-  fullRoom = room: if lib.hasPrefix "#" room || lib.hasPrefix "!" room then room else "#${room}:${cfg.serverName}";
+  fullRoom =
+    room:
+    if lib.hasPrefix "#" room || lib.hasPrefix "!" room then room else "#${room}:${cfg.serverName}";
 
   configFile = format.generate "nats-matrix.toml" cfg.settings;
   # The bridge's own check, so that a mistake fails the build of the system and not the service at night.
@@ -166,7 +168,10 @@ let
   service = {
     documentation = [ "https://github.com/nats-matrix/nats-matrix" ];
     wants = [ "network-online.target" ];
-    after = [ "network-online.target" ] ++ lib.optional cfg.conduit.enable "nats-matrix-conduit.service";
+    after = [
+      "network-online.target"
+    ]
+    ++ lib.optional cfg.conduit.enable "nats-matrix-conduit.service";
     path = lib.mkForce [ ]; # they run no programs
     serviceConfig = sandbox // {
       User = "nats-matrix";
@@ -303,19 +308,16 @@ in
           matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
             inherit (cfg.matrix) homeserver user;
           });
-          routes = lib.mapAttrsToList (
-            name: route:
-            {
-              inherit name;
-              inherit (route)
-                stream
-                subjects
-                start
-                invite
-                ;
-              room = fullRoom route.room;
-            }
-          ) cfg.routes;
+          routes = lib.mapAttrsToList (name: route: {
+            inherit name;
+            inherit (route)
+              stream
+              subjects
+              start
+              invite
+              ;
+            room = fullRoom route.room;
+          }) cfg.routes;
         }
       ]
       ++ lib.mapAttrsToList (name: file: lib.setAttrByPath file.key (lib.mkDefault name)) given

@@ -125,7 +125,7 @@ in
     services.natsMatrix = {
       matrix.homeserver = lib.mkDefault "http://127.0.0.1:${toString cfg.conduit.port}";
 
-      conduit.settings.global = lib.mapAttrs (_: lib.mkDefault) (
+      conduit.settings.global = lib.mapAttrsRecursive (_: lib.mkDefault) (
         {
           server_name = cfg.serverName;
           address = "127.0.0.1";
@@ -145,7 +145,8 @@ in
       );
     };
 
-    environment.etc."nats-matrix/conduit.toml".source = format.generate "conduit.toml" cfg.conduit.settings;
+    environment.etc."nats-matrix/conduit.toml".source =
+      format.generate "conduit.toml" cfg.conduit.settings;
 
     systemd.services.nats-matrix-conduit = lib.mkMerge [
       alwaysBack
@@ -162,20 +163,22 @@ in
           # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
           MALLOC_ARENA_MAX = "2";
         };
-        serviceConfig = sandbox // {
-          Type = "notify";
-          User = "nats-matrix-conduit";
-          ExecStart = chosen.program cfg.conduit.package;
-          StateDirectory = stateDirectory;
-          StateDirectoryMode = "0700";
-          LimitNOFILE = 65536; # RocksDB keeps its files open
-          # A new version may migrate the database before it is ready, and flushes it before it ends.
-          TimeoutStartSec = "10min";
-          TimeoutStopSec = "2min";
-        }
-        // lib.optionalAttrs (cfg.conduit.environmentFile != null) {
-          EnvironmentFile = cfg.conduit.environmentFile;
-        };
+        serviceConfig =
+          sandbox
+          // {
+            Type = "notify";
+            User = "nats-matrix-conduit";
+            ExecStart = chosen.program cfg.conduit.package;
+            StateDirectory = stateDirectory;
+            StateDirectoryMode = "0700";
+            LimitNOFILE = 65536; # RocksDB keeps its files open
+            # A new version may migrate the database before it is ready, and flushes it before it ends.
+            TimeoutStartSec = "10min";
+            TimeoutStopSec = "2min";
+          }
+          // lib.optionalAttrs (cfg.conduit.environmentFile != null) {
+            EnvironmentFile = cfg.conduit.environmentFile;
+          };
       }
     ];
   };

@@ -13,21 +13,31 @@ let
     meta.mainProgram = baseNameOf path;
   };
 
-  debian = {
-    services.natsMatrix = {
-      package = lib.mkForce (program "/usr/bin/nats-matrix");
-      conduit.package = lib.mkForce (program "/usr/bin/conduit");
-      tunnel.package = lib.mkForce (program "/usr/bin/cloudflared");
+  debian =
+    { config, ... }:
+    let
+      cfg = config.services.natsMatrix;
+      services = [
+        "nats-matrix"
+      ]
+      ++ lib.optional cfg.conduit.enable "nats-matrix-conduit"
+      ++ lib.optional cfg.tunnel.enable "nats-matrix-tunnel";
+    in
+    {
+      services.natsMatrix = {
+        package = lib.mkForce (program "/usr/bin/nats-matrix");
+        conduit.package = lib.mkForce (program "/usr/bin/conduit");
+        tunnel.package = lib.mkForce (program "/usr/bin/cloudflared");
+      };
+      # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
+      systemd.globalEnvironment = lib.mkForce { };
+      # Whether a changed file restarts a service is dpkg's business.
+      systemd.services = lib.genAttrs services (_: {
+        restartTriggers = lib.mkForce [ ];
+      });
+      nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
+      system.stateVersion = lib.mkDefault "26.05";
     };
-    # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
-    systemd.globalEnvironment = lib.mkForce { };
-    # Whether a changed file restarts a service is dpkg's business.
-    systemd.services = lib.genAttrs [ "nats-matrix" "nats-matrix-conduit" "nats-matrix-tunnel" ] (_: {
-      restartTriggers = lib.mkForce [ ];
-    });
-    nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
-    system.stateVersion = lib.mkDefault "26.05";
-  };
 
   ours = lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice");
 in
@@ -47,7 +57,9 @@ rec {
         })
         config
         ;
-      failed = map (assertion: assertion.message) (lib.filter (assertion: !assertion.assertion) config.assertions);
+      failed = map (assertion: assertion.message) (
+        lib.filter (assertion: !assertion.assertion) config.assertions
+      );
     in
     lib.throwIf (lib.any (lib.hasInfix "natsMatrix") failed) (lib.concatStringsSep "\n" failed) {
       units = lib.mapAttrs (_: unit: unit.text) (ours config.systemd.units);
@@ -63,6 +75,8 @@ rec {
     in
     pkgs.runCommand "nats-matrix-debian-units" { } (
       "mkdir $out\n"
-      + lib.concatStrings (lib.mapAttrsToList (name: text: "cp ${pkgs.writeText name text} $out/${name}\n") rendered.units)
+      + lib.concatStrings (
+        lib.mapAttrsToList (name: text: "cp ${pkgs.writeText name text} $out/${name}\n") rendered.units
+      )
     );
 }

@@ -27,7 +27,8 @@ rec {
   );
 
   # systemd's LoadCredential= of { name = path or null; }
-  loadCredentials = files: lib.mapAttrsToList (name: path: "${name}:${path}") (lib.filterAttrs (_: p: p != null) files);
+  loadCredentials =
+    files: lib.mapAttrsToList (name: path: "${name}:${path}") (lib.filterAttrs (_: p: p != null) files);
 
   # A memory size as systemd writes it. Whole MiB are enough here, and can be added up.
   size = lib.types.strMatching "[0-9]+[MG]" // {

@@ -12,7 +12,10 @@ let
     inherit (cfg.memory) bridge conduit tunnel;
   };
   total = mebibytes cfg.memory.max;
-  sum = lib.foldlAttrs (acc: _: part: acc + mebibytes part.max) 0 parts;
+  sum = lib.foldlAttrs (
+    acc: _: part:
+    acc + mebibytes part.max
+  ) 0 parts;
   listed = lib.concatStringsSep " + " (lib.mapAttrsToList (name: part: "${name} ${part.max}") parts);
 
   limits = what: high: max: {

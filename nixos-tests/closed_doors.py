@@ -1,6 +1,8 @@
 # What is closed: registration, the homeserver's port for other machines, federation, and in the tunnel everything
 # but the client API. The tunnel's rules are asked with cloudflared itself; there is no Cloudflare in a test, so that
 # the tunnel is never ready and has to say so.
+import re
+
 TUNNEL = "00000000-0000-0000-0000-000000000000"
 CREDENTIALS = {"AccountTag": "0" * 32, "TunnelID": TUNNEL, "TunnelSecret": "c2VjcmV0IG9mIHRoZSB0dW5uZWwsIDMyIGJ5dGU="}
 
@@ -41,7 +43,7 @@ with subtest("the homeserver listens on loopback only"):
     assert_equal("the addresses of port 6167", addresses, ["127.0.0.1:6167"])
 
 with subtest("another machine cannot reach the homeserver"):
-    if main_pid("nats-matrix.service") and hub is not server:
+    if hub is not server:
         hub.succeed("ping -c 1 server")
         hub.fail("curl --silent --max-time 20 http://server:6167/_matrix/client/versions")
     else:
@@ -63,7 +65,13 @@ with subtest("the tunnel lets the client API through and nothing else"):
         assert_equal(f"the rule for {url}", verdict.split("service:")[-1].strip(), expected)
 
 with subtest("a tunnel without an edge does not say that it is ready"):
-    server.succeed("systemctl restart --no-block nats-matrix-tunnel")
+    # The address of an edge where nobody is: while cloudflared cannot even look for one, it ends again and again.
+    server.succeed(
+        "mkdir -p /run/systemd/system/nats-matrix-tunnel.service.d",
+        "printf '[Service]\\nEnvironment=TUNNEL_EDGE=127.0.0.1:1\\n'"
+        " > /run/systemd/system/nats-matrix-tunnel.service.d/edge.conf",
+        "systemctl daemon-reload && systemctl restart --no-block nats-matrix-tunnel",
+    )
     ready = "curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' http://127.0.0.1:20241/ready"
     wait_until("503 of the tunnel's /ready", lambda: server.execute(ready)[1] == "503")
     listening = [line.split()[3] for line in server.succeed("ss -Htln").splitlines()]

@@ -23,7 +23,9 @@ let
       inherit (scenario) nodes;
       testScript = lib.concatStringsSep "\n" [
         (lib.readFile ./lib.py)
-        (lib.concatLines (lib.mapAttrsToList (constant: value: "${constant} = ${builtins.toJSON value}") scenario.constants))
+        (lib.concatLines (
+          lib.mapAttrsToList (constant: value: "${constant} = ${builtins.toJSON value}") scenario.constants
+        ))
         (lib.readFile (./. + "/${script}.py"))
       ];
     };
@@ -45,6 +47,7 @@ lib.genAttrs [
       debianUnits
       ;
   };
+  configuration = import ./configuration.nix { inherit pkgs nixpkgs module; };
   refusals = import ./refusals.nix {
     inherit
       pkgs

@@ -1,5 +1,4 @@
-# The host of the README, a bit more talkative: what it becomes is compared with golden/ by units.nix.
-{ lib, ... }:
+# The host of the README, a bit more talkative: units.nix compares what it becomes with golden/.
 {
   services.natsMatrix = {
     enable = true;
@@ -26,9 +25,4 @@
       };
     };
   };
-
-  # The rest of a machine, as little as evaluates.
-  fileSystems."/".device = lib.mkDefault "/dev/sda1";
-  boot.loader.grub.device = lib.mkDefault "nodev";
-  system.stateVersion = "26.05";
 }

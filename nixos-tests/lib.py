@@ -4,7 +4,6 @@
 #
 # Nothing here asserts how long something takes: the machines may be emulated and twenty times slower than real ones.
 import json
-import re
 import secrets
 import shlex
 import time
@@ -301,24 +300,20 @@ def kill_main(unit: str, signal: str = "SIGKILL") -> None:
     machine.wait_until_succeeds(f"systemctl is-active {unit}", timeout=PATIENCE)
 
 
-def cursor() -> str:
-    """Where the server's journal ends now."""
-    server.succeed("journalctl --sync")
-    return server.succeed("journalctl -n 0 --show-cursor").strip().removeprefix("-- cursor: ")
+def journal(unit: str) -> list[str]:
+    """The lines that the bridge's program wrote in a unit since the machine started.
 
-
-def journal(unit: str, after: str) -> list[str]:
-    """The lines that the bridge's program wrote in a unit since a cursor."""
+    All of them, for the caller to tell what is new: `journalctl --after-cursor` of Debian 12 skips the first line.
+    """
     server.succeed("journalctl --sync")
-    arguments = f"--no-pager -o cat -u {unit} -t nats-matrix --after-cursor {shlex.quote(after)}"
-    return server.succeed(f"journalctl {arguments}").splitlines()
+    return server.succeed(f"journalctl -b --no-pager -o cat -u {unit} -t nats-matrix || true").splitlines()
 
 
 def check() -> tuple[bool, list[str]]:
     """Runs `nats-matrix check` as a service with the bridge's credentials: whether all is well, and what it says."""
-    start = cursor()
+    before = len(journal("nats-matrix-check"))
     code, _ = server.execute("systemctl start nats-matrix-check", timeout=PATIENCE)
-    return code == 0, journal("nats-matrix-check", start)
+    return code == 0, journal("nats-matrix-check")[before:]
 
 
 def cgroup(unit: str, file: str) -> str:

@@ -8,7 +8,7 @@
 }:
 let
   inherit (pkgs) lib;
-  good = import ./example-host.nix { inherit lib; };
+  good = ./example-host.nix;
   configOf =
     mistake:
     (nixpkgs.lib.nixosSystem {
@@ -53,7 +53,8 @@ let
   ];
   unsaid = lib.filter (
     { mistake, says }:
-    !lib.any (assertion: !assertion.assertion && lib.hasInfix says assertion.message) (configOf mistake).assertions
+    !lib.any (assertion: !assertion.assertion && lib.hasInfix says assertion.message)
+      (configOf mistake).assertions
   ) asserted;
 
   warned = (configOf { memory.max = "1500M"; }).warnings;
@@ -69,9 +70,12 @@ let
       says = "ops..report";
     }
   ];
-  tomlOf = mistake: (pkgs.formats.toml { }).generate "wrong.toml" (configOf mistake).services.natsMatrix.settings;
+  tomlOf =
+    mistake:
+    (pkgs.formats.toml { }).generate "wrong.toml" (configOf mistake).services.natsMatrix.settings;
 in
-assert lib.assertMsg (unsaid == [ ]) "not refused: ${lib.concatMapStringsSep ", " (case: case.says) unsaid}";
+assert lib.assertMsg (unsaid == [ ])
+  "not refused: ${lib.concatMapStringsSep ", " (case: case.says) unsaid}";
 assert lib.assertMsg (lib.any (lib.hasInfix "1500M") warned) "no warning about memory.max = 1500M";
 pkgs.runCommand "refusals" { } (
   lib.concatMapStrings (

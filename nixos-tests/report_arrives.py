@@ -19,6 +19,9 @@ ALERT = {"severity": "critical", "source": "db-01", "summary": "Disk almost full
 ALERT_TEXT = """\
 🔴 CRITICAL: Disk almost full
 📍 db-01"""
+NEXT_TEXT = """\
+📊 server-02 Operational Report
+💻 Disk usage: 14%"""
 BRIDGE = f"@bridge:{SERVER_NAME}"
 
 phone = prepare()
@@ -50,16 +53,16 @@ with subtest("the check finds nothing to complain about"):
 
 with subtest("after a reboot of the server the next report arrives with nobody's help"):
     server.reboot()
-    publish("ops.report.server-02", json.dumps({"host": "server-02"}))
+    publish("ops.report.server-02", json.dumps({"host": "server-02", "disk_percent": 14}))
     phone.wait_for(3)
-    assert_equal("the report", phone.messages[2].body, "📊 server-02 Operational Report")
+    assert_equal("the report", phone.messages[2].body, NEXT_TEXT)
 
 with subtest("that was all"):
     phone.settle()
     assert_each_once_in_order(
         "the room",
         [message.body for message in phone.history()],
-        [REPORT_TEXT, ALERT_TEXT, "📊 server-02 Operational Report"],
+        [REPORT_TEXT, ALERT_TEXT, NEXT_TEXT],
     )
 
 finish()

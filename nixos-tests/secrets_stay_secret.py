@@ -1,6 +1,8 @@
 # The bridge's password, its access token and the tunnel's secret are where they have to be and nowhere else: in no file
 # that others can read, no command line, no environment, not in the journal. That each of these searches can find
 # something is shown with a decoy.
+import re
+
 TUNNEL_SECRET = "dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSB0dW5uZWw="
 TUNNEL = {
     "AccountTag": "0" * 32,
@@ -38,7 +40,7 @@ def finds(needles: str) -> dict[str, str]:
 
 
 phone = prepare({"tunnel.json": json.dumps(TUNNEL)})
-publish("ops.report.server-01", json.dumps({"host": "server-01"}))
+publish("ops.report.server-01", json.dumps({"host": "server-01", "disk_percent": 14}))
 phone.wait_for(1)
 check()
 

@@ -3,6 +3,8 @@
 # the right one back, everything that was published meanwhile arrives.
 #
 # Its constants are NATS_OPTS, with --tlsca and --nkey, and SEEDS.
+import re
+
 REFUSED = "refuses our credentials"
 ADVICE = "check those under [nats]"
 
@@ -10,9 +12,9 @@ phone = prepare({"bridge.nk": SEEDS["right"]})
 
 with subtest("NATS lets nobody in without TLS or without a key"):
     assert "--nkey" in NATS_OPTS, f"expected an nkey in NATS_OPTS, seen: {NATS_OPTS}"
-    nats("rtt")
-    hub.fail(f"nats {re.sub(r'--nkey[ =][^ ]+', '', NATS_OPTS)} rtt")
-    hub.fail(f"nats {re.sub(r'--tlsca[ =][^ ]+', '', NATS_OPTS)} rtt")
+    nats("stream ls")
+    hub.fail(f"nats {re.sub(r'--nkey[ =][^ ]+', '', NATS_OPTS)} stream ls")
+    hub.fail(f"nats {re.sub(r'--tlsca[ =][^ ]+', '', NATS_OPTS)} stream ls")
 
 with subtest("a report arrives by TLS"):
     server.succeed("grep -F 'tls://hub:4222' /etc/nats-matrix/config.toml")
@@ -26,14 +28,21 @@ with subtest("the check finds nothing to complain about"):
 
 with subtest("with a foreign seed the bridge stops and says why"):
     write_secret("bridge.nk", SEEDS["foreign"])
-    start = cursor()
+    before = len(journal("nats-matrix"))
     code, _ = server.execute("systemctl restart nats-matrix")
     assert code != 0, "expected the start with a foreign seed to fail"
     assert_equal("the exit code", server.get_unit_property("nats-matrix.service", "ExecMainStatus"), "77")
-    lines = journal("nats-matrix", start)
+    lines = journal("nats-matrix")[before:]
     said = [line for line in lines if REFUSED in line and ADVICE in line]
     assert said, f"expected a line with '{REFUSED}' and '{ADVICE}', seen: {lines}"
     print(said[-1])
+
+with subtest("the unit shows as failed, and will be tried again at leisure"):
+    assert_equal("the bridge", server.get_unit_property("nats-matrix.service", "ActiveState"), "failed")
+    wait_until(
+        "a timer for the next attempt",
+        lambda: server.get_unit_property("nats-matrix-retry.timer", "ActiveState") == "active",
+    )
 
 with subtest("and so does the check"):
     well, findings = check()

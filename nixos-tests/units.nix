@@ -11,7 +11,7 @@ let
   golden = ./golden;
   packaged = ../nixos-module/debian;
 
-  host = import ./example-host.nix { inherit lib; };
+  host = ./example-host.nix;
   isOurs = name: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice";
   nixos =
     (nixpkgs.lib.nixosSystem {
@@ -37,9 +37,11 @@ let
     text:
     let
       usual = lib.concatMapStrings (part: if lib.isList part then "/usr" else part) (
-        builtins.split "/nix/store/[^/ ]+" text
+        builtins.split "/nix/store/[^/ \n]+" text
       );
-      kept = lib.filter (line: !lib.any (prefix: lib.hasPrefix prefix line) onlyNixos) (lib.splitString "\n" usual);
+      kept = lib.filter (line: !lib.any (prefix: lib.hasPrefix prefix line) onlyNixos) (
+        lib.splitString "\n" usual
+      );
     in
     lib.concatStringsSep "\n" kept;
 

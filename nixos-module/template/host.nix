@@ -7,11 +7,11 @@
 
     # Your NATS, and who the bridge is there.
     nats.servers = [ "tls://nats.example.com:4222" ];
-    nats.nkeySeedFile = "/run/secrets/bridge.nk";
+    nats.nkeySeedFile = "/var/lib/secrets/bridge.nk";
 
     # The password of the bridge's account, and the tunnel that phones come in by.
-    matrix.passwordFile = "/run/secrets/matrix-password";
-    tunnel.credentialsFile = "/run/secrets/tunnel.json";
+    matrix.passwordFile = "/var/lib/secrets/matrix-password";
+    tunnel.credentialsFile = "/var/lib/secrets/tunnel.json";
 
     # What goes where.
     routes.reports = {
