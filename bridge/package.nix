@@ -121,9 +121,13 @@ in
       // {
         doCheck = true;
         pname = "nats-matrix-e2e";
-        nativeBuildInputs = servers;
+        nativeBuildInputs = servers ++ [ pkgs.writableTmpDirAsHomeHook ];
         cargoNextestExtraArgs = "-E '${testsOfServers}'";
-        NATS_MATRIX_HOMESERVER_KIND = "conduit";
+        env = {
+          NATS_MATRIX_HOMESERVER_KIND = "conduit";
+          # An HTTP client without any CA does not start.
+          SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
+        };
       }
     );
   };

@@ -1,12 +1,13 @@
 # NATS with TLS from a private CA, which lets in whoever has the seed of an nkey: the bridge relays, and the check says
-# that all is well. With a foreign seed the bridge stops and its journal says what was refused and where to look; with
-# the right one back, everything that was published meanwhile arrives.
+# that all is well. With a foreign seed the bridge stops and its journal says what was refused and where to look, and it
+# is tried again at leisure; with the right one back, everything that was published meanwhile arrives.
 #
 # Its constants are NATS_OPTS, with --tlsca and --nkey, and SEEDS.
 import re
 
 REFUSED = "refuses our credentials"
 ADVICE = "check those under [nats]"
+SOON = "/run/systemd/system/nats-matrix-retry.timer.d/soon.conf"
 
 phone = prepare({"bridge.nk": SEEDS["right"]})
 
@@ -37,17 +38,35 @@ with subtest("with a foreign seed the bridge stops and says why"):
     assert said, f"expected a line with '{REFUSED}' and '{ADVICE}', seen: {lines}"
     print(said[-1])
 
-with subtest("the unit shows as failed, and will be tried again at leisure"):
+with subtest("the unit shows as failed, and each attempt is followed by another"):
     assert_equal("the bridge", server.get_unit_property("nats-matrix.service", "ActiveState"), "failed")
-    wait_until(
-        "a timer for the next attempt",
-        lambda: server.get_unit_property("nats-matrix-retry.timer", "ActiveState") == "active",
+    server.succeed(
+        f"mkdir -p {SOON.rpartition('/')[0]}",
+        f"printf '[Timer]\\nOnActiveSec=\\nOnActiveSec=5s\\n' > {SOON}",
+        "systemctl daemon-reload",
     )
+    server.execute("systemctl restart nats-matrix")
+    attempts: set[str] = set()
+
+    def often_enough() -> bool:
+        """Whether the unit was started three times."""
+        attempts.add(server.get_unit_property("nats-matrix.service", "InvocationID"))
+        return len(attempts) >= 3
+
+    wait_until("three attempts", often_enough)
 
 with subtest("and so does the check"):
     well, findings = check()
     said = [line for line in findings if line.startswith("FAIL  nats ") and REFUSED in line]
     assert not well and said, f"expected the check to fail at nats, seen: {findings}"
+
+with subtest("who stops the bridge stops the attempts"):
+    wait_until(
+        "a timer for the next attempt",
+        lambda: server.get_unit_property("nats-matrix-retry.timer", "ActiveState") == "active",
+    )
+    server.succeed("systemctl stop nats-matrix")
+    assert_equal("the timer", server.get_unit_property("nats-matrix-retry.timer", "ActiveState"), "inactive")
 
 with subtest("with the right seed back, everything that was published meanwhile arrives"):
     publish("ops.report.server-01", "report {{Count}}", 20)

@@ -261,7 +261,17 @@ fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Failure> {
             builder = builder.add_root_certificate(certificate);
         }
     }
-    builder.build().map_err(|error| Failure::Bug(format!("no HTTP client: {}", chain(&error))))
+    if config.homeserver.scheme() == "http" {
+        // Not even the system's CAs: a small machine may have none, and they take time to load.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        Failure::Config(format!(
+            "matrix: no HTTPS client: {}. Install the system's CA certificates (on Debian the package \
+             ca-certificates), or set matrix.ca_file",
+            chain(&error)
+        ))
+    })
 }
 
 /// The homeserver's answer to the question whether anybody is there, which needs no account.

@@ -369,3 +369,24 @@ async fn a_homeserver_with_a_certificate_of_a_private_ca() -> Result<()> {
     config.matrix.push_str("ca_file = \"ca.pem\"\n");
     arrives(&scene, &config).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_without_ca_certificates_needs_them_for_https_only() -> Result<()> {
+    let scene = scene(Nats::start().await?).await?;
+    let findings = |homeserver: &str| -> Result<(bool, String)> {
+        let config = Config::new(&scene.nats.url(), homeserver, &scene.bot);
+        let path = scene.dir.path().join("bridge.toml");
+        std::fs::write(&path, config.route("reports", "ops.>", &scene.room).toml())?;
+        let output = std::process::Command::new(crate::scene::BINARY)
+            .args(["check", "--config"])
+            .arg(&path)
+            .envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
+            .output()?;
+        Ok((output.status.success(), String::from_utf8(output.stdout)?))
+    };
+    let (well, text) = findings(&scene.bot.homeserver)?;
+    assert!(well, "{text}");
+    let (well, text) = findings("https://127.0.0.1:9")?;
+    assert!(!well && text.contains("Install the system's CA certificates"), "{text}");
+    Ok(())
+}
