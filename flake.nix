@@ -144,7 +144,10 @@
           ./nixos-tests/example-host.nix
           {
             # The rest of a machine, as little as evaluates.
-            fileSystems."/".device = "/dev/sda1";
+            fileSystems."/" = {
+              device = "/dev/sda1";
+              fsType = "ext4";
+            };
             boot.loader.grub.device = "nodev";
             system.stateVersion = "26.05";
           }

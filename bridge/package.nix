@@ -121,13 +121,17 @@ in
       // {
         doCheck = true;
         pname = "nats-matrix-e2e";
-        nativeBuildInputs = servers ++ [ pkgs.writableTmpDirAsHomeHook ];
+        nativeBuildInputs = servers;
+        preCheck = "export HOME=$(mktemp -d)";
         # The one that needs Synapse (for its rate limit) runs without Nix, as Synapse is fetched from PyPI.
         cargoNextestExtraArgs = "-E '(${testsOfServers}) - test(a_real_rate_limit)'";
         env = {
           NATS_MATRIX_HOMESERVER_KIND = "conduit";
           # An HTTP client without any CA does not start.
           SSL_CERT_FILE = "${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt";
+          # Nor does Conduit without a resolv.conf, which a build does not have.
+          LD_PRELOAD = "${pkgs.libredirect}/lib/libredirect.so";
+          NIX_REDIRECTS = "/etc/resolv.conf=${pkgs.writeText "resolv.conf" "nameserver 127.0.0.1\n"}";
         };
       }
     );

@@ -9,6 +9,7 @@ let
   cfg = config.services.natsMatrix;
   inherit (import ./lib.nix { inherit lib; })
     alwaysBack
+    assertNoSecret
     assertOutsideStore
     loadCredentials
     mkSecretFile
@@ -260,6 +261,7 @@ in
       };
       description = ''
         What goes where. The name is also that of the durable consumer, so a route that is renamed begins anew.
+        `settings.routes` adds to these.
       '';
     };
 
@@ -283,6 +285,16 @@ in
           lib.filterAttrs (_: file: file.secret or false) files
         )
       )
+      ++ assertNoSecret "services.natsMatrix.settings.nats" [
+        "credentials"
+        "nkey_seed"
+        "password"
+        "token"
+      ] (cfg.settings.nats or { }) "the options services.natsMatrix.nats.*File"
+      ++ assertNoSecret "services.natsMatrix.settings.matrix" [
+        "access_token"
+        "password"
+      ] (cfg.settings.matrix or { }) "the options services.natsMatrix.matrix.*File"
       ++ [
         {
           assertion = cfg.settings.nats.servers or [ ] != [ ];
@@ -369,6 +381,7 @@ in
           Type = "oneshot";
           ExecStart = "${lib.getExe cfg.package} check";
           Slice = "natsmatrix.slice";
+          MemoryMax = cfg.memory.bridge.max;
         };
       }
     ];

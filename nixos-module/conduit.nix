@@ -7,7 +7,13 @@
 }:
 let
   cfg = config.services.natsMatrix;
-  inherit (import ./lib.nix { inherit lib; }) alwaysBack mebibytes sandbox;
+  inherit (import ./lib.nix { inherit lib; })
+    alwaysBack
+    assertNoSecret
+    assertOutsideStore
+    mebibytes
+    sandbox
+    ;
 
   format = pkgs.formats.toml { };
   stateDirectory = "nats-matrix-conduit";
@@ -118,9 +124,17 @@ in
   };
 
   config = lib.mkIf (cfg.enable && cfg.conduit.enable) {
-    assertions = (import ./lib.nix { inherit lib; }).assertOutsideStore {
-      "services.natsMatrix.conduit.environmentFile" = cfg.conduit.environmentFile;
-    };
+    assertions =
+      assertOutsideStore {
+        "services.natsMatrix.conduit.environmentFile" = cfg.conduit.environmentFile;
+      }
+      ++ assertNoSecret "services.natsMatrix.conduit.settings.global" [
+        "emergency_password"
+        "jwt_secret"
+        "registration_token"
+        "turn_password"
+        "turn_secret"
+      ] cfg.conduit.settings.global "services.natsMatrix.conduit.environmentFile";
 
     services.natsMatrix = {
       matrix.homeserver = lib.mkDefault "http://127.0.0.1:${toString cfg.conduit.port}";

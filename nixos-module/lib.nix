@@ -18,13 +18,22 @@ rec {
   # secrets: { "services.natsMatrix.x.yFile" = path or null; }
   assertOutsideStore = lib.mapAttrsToList (
     option: path: {
-      assertion = path == null || !lib.hasPrefix builtins.storeDir (toString path);
+      # A path of the Nix language is copied to the store as soon as it becomes part of a unit.
+      assertion = path == null || !builtins.isPath path && !lib.hasPrefix builtins.storeDir path;
       message = ''
-        ${option} is ${toString path}, in the Nix store, where everybody can read it. Keep the file elsewhere,
-        readable by root only, and give its name as a string: ${option} = "/run/secrets/...";
+        ${option} is ${toString path}, which is or would be copied to the Nix store, where everybody can read it. Keep
+        the file elsewhere, readable by root only, and give its name as a string: ${option} = "/run/secrets/...";
       '';
     }
   );
+
+  # Keys of freeform settings that hold a secret: whatever is there is written to the store.
+  assertNoSecret =
+    option: secrets: settings: instead:
+    map (key: {
+      assertion = !settings ? ${key};
+      message = "${option}.${key} would be written to the Nix store, where everybody can read it: use ${instead}.";
+    }) secrets;
 
   # systemd's LoadCredential= of { name = path or null; }
   loadCredentials =

@@ -19,13 +19,14 @@ let
   format = pkgs.formats.yaml { };
   local = cfg.tunnel.credentialsFile != null;
   homeserver = "http://127.0.0.1:${toString cfg.conduit.port}";
+  hostOfServer = lib.head (lib.splitString ":" cfg.serverName);
   wellKnown = "^/\\.well-known/matrix/client$";
 
   ingress = [
     # Registration is off in the homeserver, too; this one answers even when somebody switches it on.
     {
       hostname = cfg.tunnel.hostname;
-      path = "^/_matrix/client/[^/]+/register";
+      path = "^/_matrix/client/.*register";
       service = "http_status:403";
     }
     {
@@ -39,8 +40,8 @@ let
       service = homeserver;
     }
   ]
-  ++ lib.optional (cfg.tunnel.hostname != cfg.serverName) {
-    hostname = cfg.serverName;
+  ++ lib.optional (cfg.tunnel.hostname != hostOfServer) {
+    hostname = hostOfServer;
     path = wellKnown;
     service = homeserver;
   }
@@ -68,8 +69,8 @@ in
 
     hostname = lib.mkOption {
       type = lib.types.str;
-      default = cfg.serverName;
-      defaultText = lib.literalExpression "config.services.natsMatrix.serverName";
+      default = hostOfServer;
+      defaultText = lib.literalMD "the server's name, without a port";
       example = "matrix.example.com";
       description = ''
         The name under which Cloudflare passes requests on. If it is not the server's name, let
@@ -83,7 +84,7 @@ in
     };
 
     tokenFile = mkSecretFile {
-      what = "the token of a tunnel made in Cloudflare's dashboard. The ingress rules are then in the dashboard, too: let only `^/_matrix/(client|media)/` and `^/\\.well-known/matrix/client$` reach the homeserver";
+      what = "the token of a tunnel made in Cloudflare's dashboard. The ingress rules are then in the dashboard, too: first answer `^/_matrix/client/.*register` with 403, then let only `^/_matrix/(client|media)/` and `^/\\.well-known/matrix/client$` reach the homeserver";
       example = "/run/secrets/tunnel-token";
     };
 
@@ -159,8 +160,8 @@ in
             "${lib.getExe cfg.tunnel.package} tunnel --no-autoupdate "
             + (
               if local then
-                # The name is of no account: the credentials have the tunnel's id.
-                "--config /etc/nats-matrix/tunnel.yml run --credentials-file %d/tunnel.json 00000000-0000-0000-0000-000000000000"
+                # Any name that is no id: cloudflared then takes the id that the credentials have.
+                "--config /etc/nats-matrix/tunnel.yml run --credentials-file %d/tunnel.json nats-matrix"
               else
                 "run --token-file %d/tunnel-token"
             );

@@ -3,7 +3,7 @@
 # the tunnel is never ready and has to say so.
 import re
 
-TUNNEL = "00000000-0000-0000-0000-000000000000"
+TUNNEL = "6f6e2d1c-1111-4222-8333-444455556666"
 CREDENTIALS = {"AccountTag": "0" * 32, "TunnelID": TUNNEL, "TunnelSecret": "c2VjcmV0IG9mIHRoZSB0dW5uZWwsIDMyIGJ5dGU="}
 
 HOMESERVER_RULE = "http://127.0.0.1:6167"
@@ -18,6 +18,8 @@ RULES = {
     f"https://{SERVER_NAME}/_matrix/client/r0/register": "http_status:403",
     f"https://{SERVER_NAME}/_matrix/client/r0/register/available": "http_status:403",
     f"https://{SERVER_NAME}/_matrix/client/v3/%72egister": "http_status:403",
+    f"https://{SERVER_NAME}/_matrix/client//v3/register": "http_status:403",
+    f"https://{SERVER_NAME}/_matrix/client/v3/login/../register": "http_status:403",
     f"https://{SERVER_NAME}/": "http_status:404",
     f"https://{SERVER_NAME}/metrics": "http_status:404",
     f"https://{SERVER_NAME}/_synapse/admin/v1/register": "http_status:404",
@@ -74,6 +76,7 @@ with subtest("a tunnel without an edge does not say that it is ready"):
     )
     ready = "curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' http://127.0.0.1:20241/ready"
     wait_until("503 of the tunnel's /ready", lambda: server.execute(ready)[1] == "503")
+    server.succeed(f"journalctl -u nats-matrix-tunnel | grep -F 'Starting tunnel tunnelID={TUNNEL}'")
     listening = [line.split()[3] for line in server.succeed("ss -Htln").splitlines()]
     others = [line for line in listening if line.endswith(":20241") and not line.startswith("127.0.0.1:")]
     assert_equal("further addresses of the metrics port", others, [])

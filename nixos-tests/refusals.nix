@@ -27,6 +27,18 @@ let
       says = "services.natsMatrix.matrix.passwordFile is ${builtins.storeDir}/";
     }
     {
+      mistake.nats.nkeySeedFile = lib.mkForce ./example-host.nix;
+      says = "services.natsMatrix.nats.nkeySeedFile is";
+    }
+    {
+      mistake.settings.nats.password = "hunter2";
+      says = "settings.nats.password would be written to the Nix store";
+    }
+    {
+      mistake.conduit.settings.global.registration_token = "hunter2";
+      says = "settings.global.registration_token would be written to the Nix store";
+    }
+    {
       mistake.tunnel.tokenFile = "/run/secrets/token";
       says = "exactly one of credentialsFile";
     }

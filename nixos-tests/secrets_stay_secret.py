@@ -6,7 +6,7 @@ import re
 TUNNEL_SECRET = "dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSB0dW5uZWw="
 TUNNEL = {
     "AccountTag": "0" * 32,
-    "TunnelID": "00000000-0000-0000-0000-000000000000",
+    "TunnelID": "6f6e2d1c-1111-4222-8333-444455556666",
     "TunnelSecret": TUNNEL_SECRET,
 }
 UNITS = ["nats-matrix", "nats-matrix-check", "nats-matrix-conduit", "nats-matrix-tunnel"]

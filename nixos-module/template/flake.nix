@@ -14,8 +14,9 @@
         modules = [
           nats-matrix.nixosModules.default
           ./host.nix
-          # Made by nixos-generate-config: disks, boot loader, network.
-          ./hardware-configuration.nix
+          # Of your server, from /etc/nixos: with its boot loader, its users and its way in. It imports
+          # hardware-configuration.nix.
+          ./configuration.nix
         ];
       };
     };

@@ -21,6 +21,4 @@
       invite = [ "@alice:chat.example.com" ];
     };
   };
-
-  system.stateVersion = "26.05";
 }
