@@ -85,17 +85,16 @@ let
       };
     }
   );
-in
-{
-  inherit bridge;
-
   demo = pkgs.writeShellScriptBin "nats-matrix-demo" ''
     export PATH=${lib.makeBinPath servers}:$PATH NATS_MATRIX_BIN=${lib.getExe bridge}
     exec ${lib.getExe testbed} "$@"
   '';
+in
+{
+  inherit bridge demo;
 
   checks = {
-    inherit bridge;
+    inherit bridge demo;
     clippy = craneLib.cargoClippy (
       checked // { cargoClippyExtraArgs = "--all-targets -- --deny warnings"; }
     );
