@@ -19,85 +19,29 @@ let
   format = pkgs.formats.toml { };
 
   # The files that the bridge reads by the name of a systemd credential: where the option is, and the key that names
-  # it in the configuration.
+  # the credential in the configuration.
+  file = section: option: key: {
+    option = "${section}.${option}";
+    key = [
+      section
+      key
+    ];
+    secret = false;
+  };
+  secret =
+    section: option: key:
+    file section option key // { secret = true; };
   files = {
-    nats-ca = {
-      option = "nats.caFile";
-      key = [
-        "nats"
-        "ca_file"
-      ];
-    };
-    nats-cert = {
-      option = "nats.certFile";
-      key = [
-        "nats"
-        "cert_file"
-      ];
-    };
-    nats-key = {
-      option = "nats.keyFile";
-      key = [
-        "nats"
-        "key_file"
-      ];
-      secret = true;
-    };
-    nats-nkey-seed = {
-      option = "nats.nkeySeedFile";
-      key = [
-        "nats"
-        "nkey_seed_file"
-      ];
-      secret = true;
-    };
-    nats-credentials = {
-      option = "nats.credentialsFile";
-      key = [
-        "nats"
-        "credentials_file"
-      ];
-      secret = true;
-    };
-    nats-password = {
-      option = "nats.passwordFile";
-      key = [
-        "nats"
-        "password_file"
-      ];
-      secret = true;
-    };
-    nats-token = {
-      option = "nats.tokenFile";
-      key = [
-        "nats"
-        "token_file"
-      ];
-      secret = true;
-    };
-    matrix-ca = {
-      option = "matrix.caFile";
-      key = [
-        "matrix"
-        "ca_file"
-      ];
-    };
-    matrix-password = {
-      option = "matrix.passwordFile";
-      key = [
-        "matrix"
-        "password_file"
-      ];
-      secret = true;
-    };
-    matrix-access-token = {
-      option = "matrix.accessTokenFile";
-      key = [
-        "matrix"
-        "access_token_file"
-      ];
-      secret = true;
-    };
+    nats-ca = file "nats" "caFile" "ca_file";
+    nats-cert = file "nats" "certFile" "cert_file";
+    nats-key = secret "nats" "keyFile" "key_file";
+    nats-nkey-seed = secret "nats" "nkeySeedFile" "nkey_seed_file";
+    nats-credentials = secret "nats" "credentialsFile" "credentials_file";
+    nats-password = secret "nats" "passwordFile" "password_file";
+    nats-token = secret "nats" "tokenFile" "token_file";
+    matrix-ca = file "matrix" "caFile" "ca_file";
+    matrix-password = secret "matrix" "passwordFile" "password_file";
+    matrix-access-token = secret "matrix" "accessTokenFile" "access_token_file";
   };
   pathOf = file: lib.getAttrFromPath (lib.splitString "." file.option) cfg;
   given = lib.filterAttrs (_: file: pathOf file != null) files;
@@ -282,7 +226,7 @@ in
     assertions =
       assertOutsideStore (
         lib.mapAttrs' (_: file: lib.nameValuePair "services.natsMatrix.${file.option}" (pathOf file)) (
-          lib.filterAttrs (_: file: file.secret or false) files
+          lib.filterAttrs (_: file: file.secret) files
         )
       )
       ++ assertNoSecret "services.natsMatrix.settings.nats" [

@@ -1,6 +1,6 @@
 # The machines of the scenarios: `hub` has NATS and publishes, `server` has what nats-matrix declares.
 { module }:
-{
+rec {
   hub =
     { pkgs, ... }:
     {
@@ -35,4 +35,13 @@
       };
     };
   };
+
+  serverWithTunnel =
+    { config, ... }:
+    {
+      imports = [ server ];
+      services.natsMatrix.tunnel.credentialsFile = "/root/secrets/tunnel.json";
+      # For `cloudflared tunnel ingress rule`.
+      environment.systemPackages = [ config.services.natsMatrix.tunnel.package ];
+    };
 }

@@ -1,5 +1,5 @@
 { nodes, ... }:
 {
-  inherit nodes;
   constants = { };
+  nodes = { inherit (nodes) hub server; };
 }
