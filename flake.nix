@@ -50,7 +50,7 @@
             inherit pkgs nixpkgs;
             module = ./nixos-module;
           };
-          debian-units = debian.package pkgs (import ./nixos-module/debian-host.nix);
+          debian-units = debian.package pkgs ./nixos-module/debian-host.nix;
         }
       );
 
@@ -77,8 +77,8 @@
         // import ./nixos-tests {
           inherit pkgs nixpkgs;
           inherit (rust) bridge;
+          inherit debian;
           module = self.nixosModules.default;
-          debianUnits = self.packages.${pkgs.stdenv.hostPlatform.system}.debian-units;
         }
         // {
           options-doc = self.packages.${pkgs.stdenv.hostPlatform.system}.options-doc;

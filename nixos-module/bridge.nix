@@ -8,6 +8,7 @@
 let
   cfg = config.services.natsMatrix;
   inherit (import ./lib.nix { inherit lib; })
+    acceptedBy
     alwaysBack
     assertNoSecret
     assertOutsideStore
@@ -54,14 +55,9 @@ let
     room:
     if lib.hasPrefix "#" room || lib.hasPrefix "!" room then room else "#${room}:${cfg.serverName}";
 
-  configFile = format.generate "nats-matrix.toml" cfg.settings;
-  # The bridge's own check, so that a mistake fails the build of the system and not the service at night.
-  checkedConfigFile = pkgs.runCommand "nats-matrix-checked.toml" { } ''
-    ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
-      ${lib.getExe cfg.package} check --offline --config ${configFile}
-    ''}
-    cp ${configFile} $out
-  '';
+  checkedConfigFile = acceptedBy pkgs "nats-matrix-checked.toml" (
+    file: "${lib.getExe cfg.package} check --offline --config ${file}"
+  ) (format.generate "nats-matrix.toml" cfg.settings);
 
   fileOption =
     what: example:
@@ -98,6 +94,7 @@ let
           "new"
         ];
         default = "all";
+        example = "new";
         description = "Where to begin the first time: with all that the stream has, or with what comes from now on.";
       };
       invite = lib.mkOption {

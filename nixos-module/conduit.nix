@@ -70,6 +70,7 @@ in
     implementation = lib.mkOption {
       type = lib.types.enum (lib.attrNames implementations);
       default = "conduit";
+      example = "tuwunel";
       description = ''
         Which homeserver: Conduit, or one of the forks of its former fork conduwuit. Their databases differ; read the
         documentation of the new one before you change this on a server in use.
@@ -80,12 +81,14 @@ in
       type = lib.types.package;
       default = pkgs.${chosen.package};
       defaultText = lib.literalExpression "pkgs.matrix-conduit, pkgs.matrix-tuwunel or pkgs.matrix-continuwuity";
+      example = lib.literalExpression "inputs.conduit.packages.x86_64-linux.default";
       description = "The homeserver's package.";
     };
 
     port = lib.mkOption {
       type = lib.types.port;
       default = 6167;
+      example = 8008;
       description = "The port on 127.0.0.1 on which the homeserver listens.";
     };
 

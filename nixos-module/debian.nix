@@ -39,9 +39,11 @@ let
       system.stateVersion = lib.mkDefault "26.05";
     };
 
-  ours = lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice");
 in
 rec {
+  # The units of the module among all of a system.
+  ours = lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice");
+
   # `host` is a module, for example { services.natsMatrix = { ... }; }.
   render =
     host:

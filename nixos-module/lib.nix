@@ -39,6 +39,15 @@ rec {
   loadCredentials =
     files: lib.mapAttrsToList (name: path: "${name}:${path}") (lib.filterAttrs (_: p: p != null) files);
 
+  # The file, once a command has accepted it, so that a mistake fails the build of the system and not the service at
+  # night. A machine that only builds for another one cannot ask.
+  acceptedBy =
+    pkgs: name: command: file:
+    pkgs.runCommand name { } ''
+      ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) (command file)}
+      cp ${file} $out
+    '';
+
   # A memory size as systemd writes it. Whole MiB are enough here, and can be added up.
   size = lib.types.strMatching "[0-9]+[MG]" // {
     description = "size such as 150M or 1G (binary units, as in systemd)";
@@ -59,8 +68,9 @@ rec {
     };
   };
 
-  # What no service of ours needs. `systemd-analyze security` rates what is left; the holes are named where a service
-  # makes them. Nothing here is newer than systemd 252, which Debian 12 has: it would ignore what it does not know.
+  # What no service of ours needs. What `systemd-analyze security` still finds: the network, which these services are
+  # for (the homeserver also calls the push gateways of the phones, so addresses cannot be listed), AF_UNIX, the root
+  # directory of the host (the programs are there) and char-rtc, which ProtectClock= itself allows. Nothing here is newer than systemd 252, which Debian 12 has: it would ignore what it does not know.
   sandbox = {
     DynamicUser = true;
     UMask = "0077";

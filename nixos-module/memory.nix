@@ -22,6 +22,7 @@ let
     high = lib.mkOption {
       type = size;
       default = high;
+      example = "120M";
       description = ''
         Above this the kernel takes memory back from ${what} and slows it down (`MemoryHigh=`). Without swap a
         service that stays above it nearly stands still, so leave room over what it usually takes.
@@ -30,6 +31,7 @@ let
     max = lib.mkOption {
       type = size;
       default = max;
+      example = "160M";
       description = "At this ${what} is killed and started again (`MemoryMax=`).";
     };
   };
@@ -39,6 +41,7 @@ in
     max = lib.mkOption {
       type = size;
       default = "400M";
+      example = "1G";
       description = "What all services of nats-matrix may take together (`MemoryMax=` of `natsmatrix.slice`).";
     };
     swapMax = lib.mkOption {
@@ -49,6 +52,7 @@ in
         ]
       );
       default = "0";
+      example = "100M";
       description = ''
         How much of the swap space the services may use together. None by default: what waits for the disk of a
         server in trouble tells nobody about the trouble.

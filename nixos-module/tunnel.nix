@@ -8,6 +8,7 @@
 let
   cfg = config.services.natsMatrix;
   inherit (import ./lib.nix { inherit lib; })
+    acceptedBy
     alwaysBack
     assertOutsideStore
     loadCredentials
@@ -47,13 +48,9 @@ let
   }
   ++ [ { service = "http_status:404"; } ];
 
-  configFile = format.generate "tunnel.yml" { inherit ingress; };
-  checkedConfigFile = pkgs.runCommand "tunnel.yml" { } ''
-    ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
-      ${lib.getExe cfg.tunnel.package} tunnel --config ${configFile} ingress validate
-    ''}
-    cp ${configFile} $out
-  '';
+  checkedConfigFile = acceptedBy pkgs "tunnel-checked.yml" (
+    file: "${lib.getExe cfg.tunnel.package} tunnel --config ${file} ingress validate"
+  ) (format.generate "tunnel.yml" { inherit ingress; });
 in
 {
   options.services.natsMatrix.tunnel = {
@@ -102,6 +99,7 @@ in
     metricsPort = lib.mkOption {
       type = lib.types.port;
       default = 20241;
+      example = 9092;
       description = "The port on 127.0.0.1 of cloudflared's `/ready` and `/metrics`.";
     };
   };

@@ -4,11 +4,23 @@
   nixpkgs,
   module,
   bridge,
-  debianUnits,
+  debian,
 }:
 let
   inherit (pkgs) lib;
   nodes = import ./nodes.nix { inherit module; };
+
+  # The configuration that example-host.nix becomes, with one more module.
+  exampleHost =
+    more:
+    (nixpkgs.lib.nixosSystem {
+      modules = [
+        module
+        ./example-host.nix
+        more
+        { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; }
+      ];
+    }).config;
 
   # A scenario is a script that also runs on Debian (`NAME.py`), and the machines that it needs on NixOS (`NAME.nix`).
   runTest =
@@ -39,21 +51,7 @@ lib.genAttrs [
   "tls-nkey"
 ] runTest
 // {
-  units = import ./units.nix {
-    inherit
-      pkgs
-      nixpkgs
-      module
-      debianUnits
-      ;
-  };
-  configuration = import ./configuration.nix { inherit pkgs nixpkgs module; };
-  refusals = import ./refusals.nix {
-    inherit
-      pkgs
-      nixpkgs
-      module
-      bridge
-      ;
-  };
+  units = import ./units.nix { inherit pkgs exampleHost debian; };
+  configuration = import ./configuration.nix { inherit pkgs exampleHost; };
+  refusals = import ./refusals.nix { inherit pkgs exampleHost bridge; };
 }

@@ -2,23 +2,12 @@
 # own check of the configuration when it is built.
 {
   pkgs,
-  nixpkgs,
-  module,
+  exampleHost,
   bridge,
 }:
 let
   inherit (pkgs) lib;
-  good = ./example-host.nix;
-  configOf =
-    mistake:
-    (nixpkgs.lib.nixosSystem {
-      modules = [
-        module
-        good
-        { services.natsMatrix = mistake; }
-        { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; }
-      ];
-    }).config;
+  configOf = mistake: exampleHost { services.natsMatrix = mistake; };
 
   # { what is wrong, the option that the message must name }
   asserted = [

@@ -2,30 +2,13 @@
 # the same but for the paths of the programs.
 {
   pkgs,
-  nixpkgs,
-  module,
-  debianUnits,
+  exampleHost,
+  debian,
 }:
 let
   inherit (pkgs) lib;
   golden = ./golden;
   packaged = ../nixos-module/debian;
-
-  host = ./example-host.nix;
-  isOurs = name: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice";
-  nixos =
-    (nixpkgs.lib.nixosSystem {
-      modules = [
-        module
-        host
-        { nixpkgs.hostPlatform = pkgs.stdenv.hostPlatform.system; }
-      ];
-    }).config.systemd.units;
-  debian = import ../nixos-module/debian.nix {
-    inherit lib;
-    inherit (nixpkgs.lib) nixosSystem;
-    module = ../nixos-module;
-  };
 
   # Store paths become /usr, and what only NixOS writes into a unit goes.
   onlyNixos = [
@@ -54,15 +37,15 @@ let
       }) units
     );
   onNixos = folder "units-nixos" (
-    lib.mapAttrs (_: unit: portable unit.text) (lib.filterAttrs (name: _: isOurs name) nixos)
+    lib.mapAttrs (_: unit: portable unit.text) (debian.ours (exampleHost { }).systemd.units)
   );
-  onDebian = folder "units-debian" (debian.render host).units;
+  onDebian = folder "units-debian" (debian.render ./example-host.nix).units;
 in
 pkgs.runCommand "units" { } ''
   tail -n +1 ${onNixos}/*
   compare() { diff -ru "$2" "$1" || { echo "$2 is stale: see nixos-tests/README.md"; exit 1; }; }
   compare ${onNixos} ${golden}
   compare ${onDebian} ${golden}
-  compare ${debianUnits} ${packaged}
+  compare ${debian.package pkgs ../nixos-module/debian-host.nix} ${packaged}
   touch $out
 ''
