@@ -15,6 +15,7 @@ let
       ../LICENSE-APACHE
       ../LICENSE-MIT
       ./Cargo.toml
+      ./manual
       ./schema
       ./src
       ./tests
@@ -56,6 +57,12 @@ let
         # Nothing is linted with this profile, so no `cargo check`.
         release // { cargoCheckCommand = ":"; }
       );
+      postInstall = ''
+        install -Dm644 -t $out/share/man/man1 bridge/manual/*.1
+        install -Dm644 bridge/manual/nats-matrix.bash $out/share/bash-completion/completions/nats-matrix
+        install -Dm644 -t $out/share/fish/vendor_completions.d bridge/manual/nats-matrix.fish
+        install -Dm644 -t $out/share/zsh/site-functions bridge/manual/_nats-matrix
+      '';
     }
   );
 

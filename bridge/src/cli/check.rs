@@ -7,7 +7,7 @@ use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
 
-use super::{ConfigFile, block_on};
+use super::{ConfigFile, block_on, waiting::waiting};
 use crate::{
     config::{Config, Route},
     failure::{Failure, chain},
@@ -16,6 +16,10 @@ use crate::{
     room::{Room, Standing, is_ours},
     source::consumer::{self, Problem},
 };
+
+/// The units beside the bridge's, if this machine has them.
+const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
+const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -50,6 +54,11 @@ async fn online(config: Config, findings: &mut Findings) {
     if let Some(nats) = nats(&config, findings).await {
         for route in &config.routes {
             stream(&nats, route, findings).await;
+        }
+    }
+    for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
+        if let Some(waiting) = waiting(unit) {
+            findings.note(step, waiting);
         }
     }
     let Some(account) = account(&config, findings).await else { return };

@@ -1,9 +1,12 @@
 //! The command line: one file per subcommand.
 
 mod check;
+#[cfg(test)]
+mod manual;
 mod preview;
 mod run;
 mod schema;
+mod waiting;
 
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 

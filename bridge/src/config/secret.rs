@@ -1,6 +1,9 @@
 //! Secrets and other small files that the configuration names.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use secrecy::SecretString;
 
@@ -33,10 +36,16 @@ impl Files {
         }
         self.credentials
             .iter()
-            .map(|directory| directory.join(name))
+            .map(|directory| directory.join(credential(name)))
             .find(|path| path.exists())
             .unwrap_or_else(|| self.beside.join(name))
     }
+}
+
+/// The credential that a file becomes: of a directory `secrets`, `LoadCredential=secrets:/...` makes
+/// one `secrets_x` of each file `x` (systemd.exec(5)).
+fn credential(name: &Path) -> String {
+    name.to_string_lossy().replace('/', "_")
 }
 
 /// A secret: written in the configuration, or in a file that it names.
@@ -96,8 +105,17 @@ impl Secret {
 
 /// Reads a small text file that the configuration names under `key`.
 fn read(key: &str, path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Failure::Config(format!("{key}: cannot read {}: {error}", path.display())))
+    std::fs::read_to_string(path).map_err(|error| {
+        // What is only root's is handed to the service when it starts, and to nobody else.
+        let advice = match error.kind() {
+            ErrorKind::PermissionDenied if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {
+                ": it is not among the credentials that systemd handed over; if the file is there, restart the service"
+            }
+            ErrorKind::PermissionDenied => ": run this with sudo",
+            _ => "",
+        };
+        Failure::Config(format!("{key}: cannot read {}: {error}{advice}", path.display()))
+    })
 }
 
 /// That a file which a library will open itself can be read, so that the message is ours.

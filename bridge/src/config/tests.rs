@@ -102,3 +102,14 @@ fn a_file_of_systemd_comes_before_one_beside_the_configuration() {
     assert_eq!(files.find(name), credentials.path().join(name));
     assert_eq!(files.find(Path::new("/abs")), Path::new("/abs"));
 }
+
+#[test]
+fn a_file_in_a_directory_is_found_under_the_name_that_systemd_gives_it() {
+    let (credentials, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = Files::in_directories(Some(credentials.path()), beside.path());
+    let name = Path::new("secrets/matrix-password");
+    assert_eq!(files.find(name), beside.path().join(name));
+    let handed_over = credentials.path().join("secrets_matrix-password");
+    std::fs::write(&handed_over, "").unwrap();
+    assert_eq!(files.find(name), handed_over);
+}
