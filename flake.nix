@@ -29,7 +29,7 @@
             };
           }
         );
-      debian = import ./nixos-module/debian.nix {
+      debian = import ./nixos-module/debian {
         inherit lib;
         inherit (lib) nixosSystem;
         module = ./nixos-module;
@@ -50,7 +50,7 @@
             inherit pkgs nixpkgs;
             module = ./nixos-module;
           };
-          debian-units = debian.package pkgs ./nixos-module/debian-host.nix;
+          debian-units = debian.package pkgs ./nixos-module/debian/host.nix;
         }
       );
 
@@ -124,14 +124,25 @@
         ''
       );
 
-      templates.default = {
-        path = ./nixos-module/template;
-        description = "A NixOS host with nats-matrix";
-        welcomeText = ''
-          Say in `host.nix` what your server's name is, where your NATS is and what goes where. The README of nats-matrix has the
-          few steps around it.
-        '';
-      };
+      templates =
+        let
+          welcomeText = ''
+            Say in `host.nix` what your server's name is, where your NATS is and what goes where. The README of nats-matrix has
+            the few steps around it.
+          '';
+        in
+        {
+          default = {
+            path = ./nixos-module/template/nixos;
+            description = "A NixOS host with nats-matrix";
+            inherit welcomeText;
+          };
+          debian = {
+            path = ./nixos-module/template/debian;
+            description = "A Debian host with nats-matrix, by system-manager";
+            inherit welcomeText;
+          };
+        };
 
       # Module arguments to { units = { "nats-matrix.service" = text; ... }; etc = { "nats-matrix/config.toml" = file; ... }; }
       lib.debianUnits = debian.render;

@@ -318,6 +318,8 @@ in
       service
       {
         description = "Check of everything that the bridge needs";
+        # For whoever asks. system-manager would also start it when it changes.
+        restartIfChanged = false;
         serviceConfig = {
           Type = "oneshot";
           ExecStart = "${lib.getExe cfg.package} check";

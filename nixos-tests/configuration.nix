@@ -1,5 +1,10 @@
 # The files that example-host.nix becomes, as they are checked when a system is built: by the bridge, and by cloudflared.
-{ pkgs, exampleHost }:
+# And those of the Debian package, which are written by hand.
+{
+  pkgs,
+  exampleHost,
+  bridge,
+}:
 let
   inherit (pkgs) lib;
   ours =
@@ -8,4 +13,6 @@ let
 in
 pkgs.runCommand "configuration" { } ''
   tail -n +1 ${lib.concatMapStringsSep " " (file: file.source) (lib.attrValues ours)} | tee $out
+  ${lib.getExe bridge} check --offline --config ${../nixos-module/debian/etc/config.toml}
+  ${lib.getExe pkgs.cloudflared} tunnel --config ${../nixos-module/debian/etc/tunnel.yml} ingress validate
 ''

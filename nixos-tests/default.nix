@@ -52,6 +52,6 @@ lib.genAttrs [
 ] runTest
 // {
   units = import ./units.nix { inherit pkgs exampleHost debian; };
-  configuration = import ./configuration.nix { inherit pkgs exampleHost; };
+  configuration = import ./configuration.nix { inherit pkgs exampleHost bridge; };
   refusals = import ./refusals.nix { inherit pkgs exampleHost bridge; };
 }

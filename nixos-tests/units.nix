@@ -9,10 +9,14 @@ let
   inherit (pkgs) lib;
   golden = ./golden;
   packaged = ../nixos-module/debian;
+  host = packaged + "/host.nix";
+  # Written by hand, for its comments.
+  conduit = lib.importTOML (packaged + "/etc/conduit.toml");
 
   # Store paths become /usr, and what only NixOS writes into a unit goes.
   onlyNixos = [
     "X-Restart-Triggers="
+    "X-RestartIfChanged="
     "Environment=\"LOCALE_ARCHIVE="
     "Environment=\"TZDIR="
   ];
@@ -41,11 +45,14 @@ let
   );
   onDebian = folder "units-debian" (debian.render ./example-host.nix).units;
 in
+assert lib.assertMsg (
+  conduit == (debian.render host).conduit
+) "nixos-module/debian/etc/conduit.toml says something else than the module";
 pkgs.runCommand "units" { } ''
   tail -n +1 ${onNixos}/*
   compare() { diff -ru "$2" "$1" || { echo "$2 is stale: see nixos-tests/README.md"; exit 1; }; }
   compare ${onNixos} ${golden}
   compare ${onDebian} ${golden}
-  compare ${debian.package pkgs ../nixos-module/debian-host.nix} ${packaged}
+  compare ${debian.package pkgs host} ${packaged + "/units"}
   touch $out
 ''

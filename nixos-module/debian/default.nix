@@ -32,9 +32,13 @@ let
       # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
       systemd.globalEnvironment = lib.mkForce { };
       # Whether a changed file restarts a service is dpkg's business.
-      systemd.services = lib.genAttrs services (_: {
-        restartTriggers = lib.mkForce [ ];
-      });
+      systemd.services =
+        lib.genAttrs services (_: {
+          restartTriggers = lib.mkForce [ ];
+        })
+        // {
+          nats-matrix-check.restartIfChanged = lib.mkForce true;
+        };
       nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
       system.stateVersion = lib.mkDefault "26.05";
     };
@@ -65,6 +69,7 @@ rec {
     in
     lib.throwIf (lib.any (lib.hasInfix "natsMatrix") failed) (lib.concatStringsSep "\n" failed) {
       units = lib.mapAttrs (_: unit: unit.text) (ours config.systemd.units);
+      conduit = config.services.natsMatrix.conduit.settings;
       etc = lib.mapAttrs (_: file: file.source) (
         lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix/" name) config.environment.etc
       );
