@@ -32,7 +32,7 @@ RULES = {
     "https://other.example.com/.well-known/matrix/client": "http_status:404",
 }
 
-prepare({"tunnel.json": json.dumps(CREDENTIALS)})
+prepare({TUNNEL_CREDENTIALS: json.dumps(CREDENTIALS)})
 
 with subtest("nobody can register, by any version of the API, not even as a guest"):
     for path in ("v3/register", "r0/register", "v3/register?kind=guest"):

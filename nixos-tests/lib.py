@@ -24,6 +24,8 @@ SEEDS: dict[str, str] = {}
 """Of the test with nkeys: the seed that NATS knows as "right", and a "foreign" one."""
 
 SECRETS = "/root/secrets"
+"""Where the bridge's secrets are, for root alone."""
+TUNNEL_CREDENTIALS = f"{SECRETS}/tunnel.json"
 ACCOUNTS = "/run/systemd/system/nats-matrix-conduit.service.d/accounts.conf"
 
 
@@ -42,12 +44,9 @@ def wait_until(what: str, done: Callable[[], bool]) -> None:
         time.sleep(1)
 
 
-def write_secret(name: str, text: str) -> None:
-    """Puts a file that only root can read where the services' LoadCredential= looks for it."""
-    server.succeed(
-        f"install -d -m 700 {SECRETS}",
-        f"umask 077; printf %s {shlex.quote(text)} > {SECRETS}/{name}",
-    )
+def write_secret(path: str, text: str) -> None:
+    """Writes a file that only root can read."""
+    server.succeed(f"umask 077; mkdir -p {SECRETS}; printf %s {shlex.quote(text)} > {path}")
 
 
 # -- NATS --------------------------------------------------------------------------------------------------------
@@ -259,15 +258,15 @@ def prepare(files: dict[str, str] | None = None) -> Phone:
     """Starts the machines and everything on them; the phone of alice, in the room that the bridge has made.
 
     The bridge has no password yet when its machine starts: it must have come up anyhow, once it has one. `files` are
-    further secrets, by name.
+    further secrets, by path.
     """
     server.start(allow_reboot=True)
     start_all()
     make_stream()
     passwords = {user: secrets.token_urlsafe(24) for user in ("bridge", "alice")}
     make_accounts(passwords)
-    for name, text in {"matrix-password": passwords["bridge"], **(files or {})}.items():
-        write_secret(name, text)
+    for path, text in {f"{SECRETS}/matrix-password": passwords["bridge"], **(files or {})}.items():
+        write_secret(path, text)
     server.succeed("systemctl restart nats-matrix")
     server.wait_for_unit("nats-matrix.service")
     phone = Phone("alice", passwords["alice"])

@@ -12,6 +12,8 @@ TUNNEL = {
 UNITS = ["nats-matrix", "nats-matrix-check", "nats-matrix-conduit", "nats-matrix-tunnel"]
 STATE = "/var/lib/nats-matrix"
 CREDENTIALS = "/run/credentials/nats-matrix.service"
+DECOY = "/root/decoy"
+NEEDLES = "/root/needles"
 
 
 def named_files() -> str:
@@ -39,7 +41,8 @@ def finds(needles: str) -> dict[str, str]:
     return {where: place.strip() for where, place in places.items() if place.strip()}
 
 
-phone = prepare({"tunnel.json": json.dumps(TUNNEL)})
+phone = prepare({TUNNEL_CREDENTIALS: json.dumps(TUNNEL)})
+server.succeed("systemctl restart --no-block nats-matrix-tunnel")
 publish("ops.report.server-01", json.dumps({"host": "server-01", "disk_percent": 14}))
 phone.wait_for(1)
 check()
@@ -50,13 +53,13 @@ with subtest("the session of the bridge is for the bridge alone"):
 
 with subtest("the searches find a decoy in each kind of place"):
     decoy = secrets.token_hex(16)
-    write_secret("decoy", decoy)
+    write_secret(DECOY, decoy)
     server.succeed(
-        f"cp {SECRETS}/decoy /tmp/decoy && chmod 644 /tmp/decoy",
-        f"systemd-cat cat {SECRETS}/decoy",
+        f"cp {DECOY} /tmp/decoy && chmod 644 /tmp/decoy",
+        f"systemd-cat cat {DECOY}",
         f"systemd-run --unit=decoy --setenv=DECOY={decoy} sh -c 'sleep 100000; : {decoy}' 2>&1",
     )
-    found = finds(f"{SECRETS}/decoy")
+    found = finds(DECOY)
     print(found)
     expected = {"files that everybody can read", "command lines", "environments", "the journal"}
     assert_equal("places with the decoy", set(found), expected)
@@ -66,11 +69,12 @@ with subtest("the secrets are in none of these places"):
     password = server.succeed(f"cat {SECRETS}/matrix-password")
     needles = [password, session["access_token"], TUNNEL_SECRET]
     assert all(len(needle) > 16 for needle in needles), "expected three secrets to search for"
-    write_secret("needles", "\n".join(needles))
-    assert_equal("places with a secret", finds(f"{SECRETS}/needles"), {})
+    write_secret(NEEDLES, "\n".join(needles))
+    assert_equal("places with a secret", finds(NEEDLES), {})
 
 with subtest("the credentials of the running service can be read by it alone"):
-    read = f"cat {CREDENTIALS}/matrix-password"
+    # NixOS and Debian name it differently.
+    read = f"cat {CREDENTIALS}/*matrix-password"
     assert_equal("the credential", server.succeed(read), password)
     as_user = "systemd-run --quiet --wait --pipe --uid"
     assert_equal("the credential as root", server.succeed(f"{as_user}=root {read}"), password)

@@ -4,6 +4,8 @@
 //! already has: it checks every file against the hashes in `requirements/`. They are kept outside the
 //! build directory, so that `cargo clean` does not fetch them again.
 
+pub mod tools;
+
 use std::{
     env,
     ffi::OsStr,
@@ -102,26 +104,38 @@ struct Package {
 /// The package's virtual environment, made now if this is the first time.
 fn install(package: &Package) -> Result<PathBuf> {
     let python = python()?;
+    // A virtual environment belongs to one minor version of Python, and to the requirements.
+    let key = [&python.version, package.requirements];
+    once(package.name, package.about, &key, |dir| make_environment(python, dir, package))
+}
+
+/// A directory of the cache, made now if this is the first time with this `key`.
+fn once(
+    name: &str,
+    about: &str,
+    key: &[&str],
+    make: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     let cache = dir()?;
     fs::create_dir_all(&cache)
         .with_context(|| format!("cannot make the directory {}", cache.display()))?;
 
-    // A virtual environment belongs to one minor version of Python, and to the requirements.
-    let mut key = Sha256::new();
-    key.update(&python.version);
-    key.update(package.requirements);
-    let [a, b, c, d, ..] = <[u8; 32]>::from(key.finalize());
-    let name = format!("{}-{:08x}", package.name, u32::from_be_bytes([a, b, c, d]));
-    let target = cache.join(&name);
+    let mut hash = Sha256::new();
+    for part in key {
+        hash.update(part);
+    }
+    let [a, b, c, d, ..] = <[u8; 32]>::from(hash.finalize());
+    let directory = format!("{name}-{:08x}", u32::from_be_bytes([a, b, c, d]));
+    let target = cache.join(&directory);
     if target.is_dir() {
         return Ok(target);
     }
 
-    let lock = File::create(cache.join(format!("{name}.lock")))?;
+    let lock = File::create(cache.join(format!("{directory}.lock")))?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            progress(&format!("waiting for another process that fetches {}", package.about));
+            progress(&format!("waiting for another process that fetches {about}"));
             lock.lock()?;
         }
         Err(TryLockError::Error(error)) => return Err(error.into()),
@@ -130,23 +144,22 @@ fn install(package: &Package) -> Result<PathBuf> {
         return Ok(target);
     }
 
-    progress(&format!("fetching {} ...", package.about));
+    progress(&format!("fetching {about} ..."));
     let started = Instant::now();
     // A sibling, renamed when complete: a directory of the final name is always whole. What an
     // interrupted run left is ours to remove, since we hold the lock.
-    let partial = cache.join(format!("{name}.partial"));
+    let partial = cache.join(format!("{directory}.partial"));
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
-    make_environment(python, &partial, package)
+    make(&partial)
         .and_then(|()| Ok(fs::rename(&partial, &target)?))
         .inspect_err(|_| {
             let _ = fs::remove_dir_all(&partial);
         })
-        .with_context(|| format!("cannot fetch {}", package.about))?;
+        .with_context(|| format!("cannot fetch {about}"))?;
     progress(&format!(
-        "fetched {} in {:.0} s, kept in {}",
-        package.name,
+        "fetched {name} in {:.0} s, kept in {}",
         started.elapsed().as_secs_f64(),
         cache.display()
     ));
@@ -163,9 +176,14 @@ fn make_environment(python: &Python, dir: &Path, package: &Package) -> Result<()
         )
     })?;
 
+    run(&mut pip_install(&dir.join("bin/python"), dir, package)?).map(drop)
+}
+
+/// pip as it is in an environment, told to install a package. What else it should know may be added.
+fn pip_install(python: &Path, dir: &Path, package: &Package) -> Result<Command> {
     let requirements = dir.join("requirements.txt");
     fs::write(&requirements, package.requirements)?;
-    let mut pip = Command::new(dir.join("bin/python"));
+    let mut pip = Command::new(python);
     pip.args(["-I", "-m", "pip", "install", "--quiet"])
         .args(["--disable-pip-version-check", "--no-input"])
         .args(["--require-hashes", "--only-binary", ":all:", "-r"])
@@ -174,17 +192,20 @@ fn make_environment(python: &Python, dir: &Path, package: &Package) -> Result<()
         .env("PIP_USER", "0")
         .env_remove("PIP_TARGET")
         .env_remove("PIP_PREFIX");
-    run(&mut pip)
+    Ok(pip)
 }
 
-struct Python {
-    program: &'static str,
+/// A Python interpreter of this machine.
+#[derive(Debug)]
+pub struct Python {
+    /// Its name on `PATH`.
+    pub program: &'static str,
     /// Major and minor, such as "3.11".
     version: String,
 }
 
 /// The first Python of this machine that is new enough.
-fn python() -> Result<&'static Python> {
+pub fn python() -> Result<&'static Python> {
     static FOUND: OnceLock<Python> = OnceLock::new();
     if let Some(python) = FOUND.get() {
         return Ok(python);
@@ -222,15 +243,15 @@ fn python_version(program: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Runs a command to its end; an error has the end of what it printed.
-fn run(command: &mut Command) -> Result<()> {
+/// Runs a command to its end: its standard output. An error has the end of what it printed.
+fn run(command: &mut Command) -> Result<String> {
     let program = command.get_program().to_owned();
     let output = command
         .stdin(process::Stdio::null())
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8(output.stdout)?);
     }
     let mut printed = output.stdout;
     printed.extend(output.stderr);

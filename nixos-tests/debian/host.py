@@ -1,0 +1,87 @@
+# What the administrator of a Debian server does, as the README says it, and the NATS server that the tests have on the
+# same machine. After lib.py; the constants are those of the run.
+PAYLOAD = "/payload"
+HAS_CONDUIT = True
+"""Else Synapse is in its place."""
+HAS_CLOUDFLARED = True
+
+ETC = "/etc/nats-matrix"
+SECRETS = f"{ETC}/secrets"
+TUNNEL_CREDENTIALS = f"{ETC}/tunnel.json"
+SERVICES = ["nats-matrix-conduit", "nats-matrix-tunnel", "nats-matrix"]
+"""What the package brings, in the order of the README."""
+
+
+def install_hub(tls: bool = False) -> None:
+    """NATS and its command line tool."""
+    server.start(allow_reboot=True)
+    server.succeed(
+        f"mkdir -p {PAYLOAD} && tar -xf /dev/vdb -C {PAYLOAD}",
+        # As every server with a network has one. Conduit does not start without.
+        "echo nameserver 127.0.0.1 > /etc/resolv.conf",
+        f"install -m 755 {PAYLOAD}/nats-server {PAYLOAD}/nats /usr/local/bin",
+        f"install -D -m 644 {PAYLOAD}/hub/nats{'-tls' if tls else ''}.conf /etc/nats/nats.conf",
+        f"install -m 644 {PAYLOAD}/hub/nats.service /etc/systemd/system",
+    )
+    if tls:
+        make_certificates()
+    server.succeed("systemctl enable --now nats")
+
+
+def make_certificates() -> None:
+    """A private CA as people make it, without a keyUsage extension, and the hub's certificate and seed."""
+    ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+    server.succeed(
+        f"cd /etc/nats && openssl req -x509 {ec} -days 36500 -subj '/CN=Private CA'"
+        " -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem 2>&1",
+        f"cd /etc/nats && openssl req {ec} -subj /CN=hub -keyout hub.key -out hub.csr 2>&1",
+        "cd /etc/nats && printf 'subjectAltName=DNS:hub\\n' > extensions"
+        " && openssl x509 -req -in hub.csr -CA ca.pem -CAkey ca.key -days 36500 -extfile extensions -out hub.pem 2>&1",
+        f"printf %s {SEEDS['right']} > /etc/nats/right.nk",
+    )
+
+
+def install_package(file: str = "nats-matrix.deb") -> None:
+    """Installs or upgrades the package with apt, without a network."""
+    print(server.succeed(f"apt-get install -qqy -o Dpkg::Use-Pty=0 {PAYLOAD}/{file} 2>&1 | grep -v ^debconf:"))
+
+
+def install_homeserver() -> None:
+    """Conduit's binary where its documentation puts it, or what stands in for it."""
+    if HAS_CONDUIT:
+        server.succeed(f"install -m 755 {PAYLOAD}/conduit /usr/local/bin/matrix-conduit")
+        return
+    server.succeed(
+        f"cp -r {PAYLOAD}/synapse-packages /opt/synapse",
+        f"install -m 755 {PAYLOAD}/synapse/matrix-conduit /usr/local/bin",
+        f"install -D -m 644 -t {ETC}/synapse {PAYLOAD}/synapse/*.yaml",
+        f"install -D -m 644 -t /etc/systemd/system/nats-matrix-conduit.service.d {PAYLOAD}/synapse/memory.conf",
+        "systemctl daemon-reload",
+    )
+
+
+def install_tunnel() -> None:
+    """The tunnel's program, where its package puts it."""
+    server.succeed(f"install -m 755 {PAYLOAD}/cloudflared /usr/bin")
+
+
+def configure(tls: bool = False) -> None:
+    """Says in the bridge's configuration where NATS is. All other names in there are those of the tests."""
+    address = f"{'tls' if tls else 'nats'}://hub:4222"
+    server.succeed(f"sed -i 's|nats://nats.example.com:4222|{address}|' {ETC}/config.toml")
+    if tls:
+        server.succeed(
+            f"""sed -i 's|^#ca_file = .*|ca_file = "/etc/nats/ca.pem"|' {ETC}/config.toml""",
+            f"""sed -i 's|^#nkey_seed_file = .*|nkey_seed_file = "secrets/bridge.nk"|' {ETC}/config.toml""",
+        )
+
+
+def set_up(tls: bool = False, tunnel: bool = False) -> None:
+    """A machine as the scenarios expect it: everything is there and runs, but for accounts and secrets."""
+    install_hub(tls)
+    install_package()
+    install_homeserver()
+    if tunnel:
+        install_tunnel()
+    configure(tls)
+    server.succeed(f"systemctl enable --now --no-block {' '.join(SERVICES)} 2>&1")

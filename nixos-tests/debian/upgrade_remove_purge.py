@@ -1,0 +1,85 @@
+# The life of the package: an upgrade keeps configuration, state and what the administrator disabled, and posts nothing
+# twice; removed, it leaves configuration and state behind; installed again, it goes on where it was; purged, nothing is
+# left.
+STATE = "/var/lib/nats-matrix"
+
+
+def version() -> str:
+    """The package's version, and dpkg's word for its state."""
+    return server.succeed("dpkg-query -W -f '${Version} ${db:Status-Status}' nats-matrix || true")
+
+
+def report(name: str, count: int) -> None:
+    """Publishes numbered reports, which are expected in the room."""
+    publish("ops.report.server-01", f"{name} {{{{Count}}}}", count)
+    expected.extend(f"{name} {number}" for number in range(1, count + 1))
+
+
+expected: list[str] = []
+
+with subtest("the previous package is installed, configured and at work"):
+    install_hub()
+    install_package("nats-matrix-previous.deb")
+    install_homeserver()
+    configure()
+    server.succeed("systemctl enable --now --no-block nats-matrix-conduit nats-matrix 2>&1")
+    phone = prepare()
+    report("before the upgrade", 20)
+    phone.wait_for(len(expected))
+    previous = version()
+
+with subtest("an upgrade while reports are on their way keeps configuration and state"):
+    session = json.loads(server.succeed(f"cat {STATE}/session.json"))
+    configuration = server.succeed(f"sha256sum {ETC}/*.toml {ETC}/*.yml {SECRETS}/*")
+    process = main_pid("nats-matrix.service")
+    report("during the upgrade", 200)
+    phone.wait_for(21)
+    install_package()
+    assert_equal("the package", version().split()[1], "installed")
+    assert version() != previous, f"expected another version than {previous}"
+    assert main_pid("nats-matrix.service") not in (0, process), "expected the new program to run"
+    assert_equal("the configuration", server.succeed(f"sha256sum {ETC}/*.toml {ETC}/*.yml {SECRETS}/*"), configuration)
+    assert_equal("the session", json.loads(server.succeed(f"cat {STATE}/session.json")), session)
+    tunnel = server.execute("systemctl is-enabled nats-matrix-tunnel")[1].strip()
+    assert_equal("the tunnel, which nobody enabled", tunnel, "disabled")
+
+with subtest("nothing is lost by it, and nothing is there twice"):
+    report("after the upgrade", 20)
+    phone.wait_for(len(expected))
+    phone.settle()
+    assert_each_once_in_order("the room", [message.body for message in phone.history()], expected)
+
+with subtest("removed, it leaves configuration and state"):
+    print(server.succeed("apt-get remove -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
+    assert_equal("the package", version().split()[1], "config-files")
+    server.succeed(f"test -s {ETC}/config.toml", f"test -s {SECRETS}/matrix-password", f"test -s {STATE}/session.json")
+    server.fail("command -v nats-matrix", "systemctl is-active nats-matrix", "systemctl is-active nats-matrix-conduit")
+    publish("ops.report.server-01", "while it was removed")
+    expected.append("while it was removed")
+
+with subtest("installed again, it goes on where it was"):
+    install_package()
+    server.succeed("systemctl start nats-matrix-conduit nats-matrix")
+    phone.wait_for(len(expected))
+    phone.settle()
+    assert_each_once_in_order("the room", [message.body for message in phone.history()], expected)
+    for service in ("nats-matrix", "nats-matrix-conduit"):
+        assert_equal(
+            f"whether {service} is enabled", server.succeed(f"systemctl is-enabled {service}").strip(), "enabled"
+        )
+
+with subtest("purged, nothing is left"):
+    print(server.succeed("apt-get purge -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
+    # What the test itself has put there, and what dpkg and systemd remember.
+    server.succeed("rm -rf /etc/systemd/system/nats-matrix-conduit.service.d /run/systemd/system/nats-matrix*")
+    left = server.succeed(
+        "find / -xdev '(' -path /proc -o -path /sys -o -path /payload ')' -prune"
+        " -o '(' -name '*nats-matrix*' -o -name '*natsmatrix*' ')' -print"
+    )
+    assert_equal("files that are left", left.split(), [])
+    assert_equal("dpkg's record", version().strip(), "")
+    server.succeed("systemctl daemon-reload")
+    units = server.succeed("systemctl list-unit-files --no-legend 'nats-matrix*' 'natsmatrix*' || true")
+    assert_equal("unit files that are left", units, "")
+
+finish()
