@@ -40,9 +40,11 @@ with subtest("the check says what is missing and where to get it"):
     code, said = server.execute("nats-matrix check")
     print(said)
     assert code != 0, "expected the check to fail while nothing is configured"
-    assert "matrix-conduit (https://docs.conduit.rs/" in said, "expected the place to get Conduit"
-    assert "/usr/bin/cloudflared, and for " in said or "/usr/bin/cloudflared and " in said, "expected cloudflared"
-    assert "https://pkg.cloudflare.com/" in said, "expected the place to get cloudflared"
+    for wanted in (
+        "/usr/sbin/matrix-conduit (https://docs.conduit.rs/",
+        "/usr/bin/cloudflared (https://pkg.cloudflare.com/) and /etc/nats-matrix/tunnel.json",
+    ):
+        assert wanted in said, f"expected '{wanted}'"
 
 with subtest("a service whose program is missing is skipped, not failed"):
     server.succeed(f"systemctl enable --now {' '.join(SERVICES[:2])} 2>&1")

@@ -21,12 +21,12 @@ const UNIT_PATH: [&str; 5] = [
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     unit: String,
+    /// Any of these would do; none of them is there.
+    programs: Vec<PathBuf>,
+    /// Where the unit's documentation is, which says where to get the program.
+    documentation: String,
     /// Each of these is missing.
-    all_of: Vec<PathBuf>,
-    /// One of these would do.
-    one_of: Vec<PathBuf>,
-    /// Where the unit says that it is documented.
-    documentation: Option<String>,
+    files: Vec<PathBuf>,
 }
 
 /// What `unit` of this machine waits for: `None` if it waits for nothing, or if there is no such unit.
@@ -36,33 +36,23 @@ pub(super) fn waiting(unit: &str) -> Option<Waiting> {
     of(unit, &text)
 }
 
-/// The conditions of a unit that do not hold. Those on files are enough: the package writes no others.
+/// The conditions of a unit that do not hold, of the two kinds that the package's units have.
 fn of(unit: &str, text: &str) -> Option<Waiting> {
-    let mut waiting =
-        Waiting { unit: unit.to_owned(), all_of: vec![], one_of: vec![], documentation: None };
-    let mut one_is_there = false;
-    for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        let holds: fn(&Path) -> bool = match key {
-            "ConditionFileIsExecutable" => is_executable,
-            "ConditionPathExists" => Path::exists,
-            "Documentation" => {
-                waiting.documentation = Some(value.to_owned());
-                continue;
-            }
-            _ => continue,
-        };
-        if let Some(path) = value.strip_prefix('|') {
-            one_is_there |= holds(Path::new(path));
-            waiting.one_of.push(PathBuf::from(path));
-        } else if !holds(Path::new(value)) {
-            waiting.all_of.push(PathBuf::from(value));
-        }
+    let values = |key: &'static str| {
+        text.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))
+    };
+    // With "|", one of them is enough. A unit has only one program.
+    let mut programs: Vec<PathBuf> = values("ConditionFileIsExecutable")
+        .map(|path| PathBuf::from(path.trim_start_matches('|')))
+        .collect();
+    if programs.iter().any(|path| is_executable(path)) {
+        programs.clear();
     }
-    if one_is_there {
-        waiting.one_of.clear();
-    }
-    let waits = !waiting.all_of.is_empty() || !waiting.one_of.is_empty();
-    waits.then_some(waiting)
+    let files: Vec<PathBuf> =
+        values("ConditionPathExists").map(PathBuf::from).filter(|path| !path.exists()).collect();
+    let waits = !programs.is_empty() || !files.is_empty();
+    let documentation = values("Documentation").next().unwrap_or_default().to_owned();
+    waits.then(|| Waiting { unit: unit.to_owned(), programs, documentation, files })
 }
 
 fn is_executable(path: &Path) -> bool {
@@ -71,17 +61,19 @@ fn is_executable(path: &Path) -> bool {
 
 impl Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |paths: &[PathBuf], between: &str| -> String {
-            let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-            paths.join(between)
+        let names = |paths: &[PathBuf], between: &str| -> String {
+            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            names.join(between)
         };
-        let mut missing = vec![list(&self.one_of, " or "), list(&self.all_of, " and ")];
-        missing.retain(|paths| !paths.is_empty());
-        write!(f, "{} waits for {}", self.unit, missing.join(", and for "))?;
-        if let Some(documentation) = &self.documentation {
-            write!(f, " ({documentation})")?;
+        let mut missing = Vec::new();
+        if !self.programs.is_empty() {
+            missing.push(format!("{} ({})", names(&self.programs, " or "), self.documentation));
         }
-        write!(f, "; then: systemctl enable --now {}", self.unit)
+        if !self.files.is_empty() {
+            missing.push(names(&self.files, " and "));
+        }
+        let unit = &self.unit;
+        write!(f, "{unit} waits for {}; then: systemctl enable --now {unit}", missing.join(" and "))
     }
 }
 
@@ -112,14 +104,17 @@ mod tests {
         assert_eq!(
             said,
             format!(
-                "a.service waits for {d}/local or {d}/packaged, and for {d}/tunnel.json (https://example.com/get); \
+                "a.service waits for {d}/local or {d}/packaged (https://example.com/get) and {d}/tunnel.json; \
                  then: systemctl enable --now a.service"
             )
         );
 
         put(&dir.join("packaged"), 0o755);
-        let waiting = of("a.service", &text).unwrap();
-        assert_eq!((waiting.one_of.len(), waiting.all_of.len()), (0, 1));
+        let said = of("a.service", &text).unwrap().to_string();
+        assert_eq!(
+            said,
+            format!("a.service waits for {d}/tunnel.json; then: systemctl enable --now a.service")
+        );
 
         put(&dir.join("tunnel.json"), 0o600);
         assert_eq!(of("a.service", &text), None);
@@ -130,7 +125,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("packaged"), 0o644);
         put(&dir.path().join("tunnel.json"), 0o600);
-        assert_eq!(of("a.service", &unit(dir.path())).unwrap().one_of.len(), 2);
+        assert_eq!(of("a.service", &unit(dir.path())).unwrap().programs.len(), 2);
     }
 
     #[test]
