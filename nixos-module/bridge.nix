@@ -318,7 +318,7 @@ in
       service
       {
         description = "Check of everything that the bridge needs";
-        # For whoever asks. system-manager would also start it when it changes.
+        # Only the administrator starts it; system-manager would, too, whenever it changes.
         restartIfChanged = false;
         serviceConfig = {
           Type = "oneshot";

@@ -46,7 +46,7 @@ def wait_until(what: str, done: Callable[[], bool]) -> None:
 
 def write_secret(path: str, text: str) -> None:
     """Writes a file that only root can read."""
-    server.succeed(f"umask 077; mkdir -p {SECRETS}; printf %s {shlex.quote(text)} > {path}")
+    server.succeed(f"umask 077; mkdir -p $(dirname {path}); printf %s {shlex.quote(text)} > {path}")
 
 
 # -- NATS --------------------------------------------------------------------------------------------------------

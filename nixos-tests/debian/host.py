@@ -5,6 +5,7 @@ HAS_CONDUIT = True
 """Else Synapse is in its place."""
 HAS_CLOUDFLARED = True
 
+SERVER_NAME = "chat.your.domain"
 ETC = "/etc/nats-matrix"
 SECRETS = f"{ETC}/secrets"
 TUNNEL_CREDENTIALS = f"{ETC}/tunnel.json"
@@ -55,7 +56,8 @@ def install_homeserver() -> None:
         f"cp -r {PAYLOAD}/synapse-packages /opt/synapse",
         f"install -m 755 {PAYLOAD}/synapse/matrix-conduit /usr/local/bin",
         f"install -D -m 644 -t {ETC}/synapse {PAYLOAD}/synapse/*.yaml",
-        f"install -D -m 644 -t /etc/systemd/system/nats-matrix-conduit.service.d {PAYLOAD}/synapse/memory.conf",
+        f"sed -i 's/chat.example.com/{SERVER_NAME}/' {ETC}/synapse/homeserver.yaml",
+        f"install -D -m 644 -t /etc/systemd/system/nats-matrix-conduit.service.d {PAYLOAD}/synapse/synapse.conf",
         "systemctl daemon-reload",
     )
 
@@ -66,7 +68,8 @@ def install_tunnel() -> None:
 
 
 def configure(tls: bool = False) -> None:
-    """Says in the bridge's configuration where NATS is. All other names in there are those of the tests."""
+    """Names the server, as the README does, and NATS. All else that the package says is what the tests expect."""
+    server.succeed(f"cd {ETC} && sed -i 's/chat\\.example\\.com/{SERVER_NAME}/' config.toml conduit.toml tunnel.yml")
     address = f"{'tls' if tls else 'nats'}://hub:4222"
     server.succeed(f"sed -i 's|nats://nats.example.com:4222|{address}|' {ETC}/config.toml")
     if tls:

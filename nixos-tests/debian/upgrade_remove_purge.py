@@ -15,6 +15,14 @@ def report(name: str, count: int) -> None:
     expected.extend(f"{name} {number}" for number in range(1, count + 1))
 
 
+def publish_slowly(name: str, count: int) -> None:
+    """The same, in the background, over a minute or more."""
+    one = f"nats {NATS_OPTS} pub --jetstream ops.report.server-01 '{name} '$n"
+    script = f"for n in $(seq {count}); do {one}; sleep 0.5; done"
+    server.succeed(f"systemd-run --unit=publisher bash -c {shlex.quote(script)} 2>&1")
+    expected.extend(f"{name} {number}" for number in range(1, count + 1))
+
+
 expected: list[str] = []
 
 with subtest("the previous package is installed, configured and at work"):
@@ -32,9 +40,13 @@ with subtest("an upgrade while reports are on their way keeps configuration and 
     session = json.loads(server.succeed(f"cat {STATE}/session.json"))
     configuration = server.succeed(f"sha256sum {ETC}/*.toml {ETC}/*.yml {SECRETS}/*")
     process = main_pid("nats-matrix.service")
-    report("during the upgrade", 200)
-    phone.wait_for(21)
+    publish_slowly("during the upgrade", 100)
+    phone.wait_for(len(expected) - 95)
     install_package()
+    phone.read()
+    arrived = len(phone.messages)
+    print(f"{arrived - 20} of 100 have arrived when the upgrade is done")
+    assert arrived < len(expected), "expected some reports to come after the upgrade"
     assert_equal("the package", version().split()[1], "installed")
     assert version() != previous, f"expected another version than {previous}"
     assert main_pid("nats-matrix.service") not in (0, process), "expected the new program to run"
@@ -44,6 +56,7 @@ with subtest("an upgrade while reports are on their way keeps configuration and 
     assert_equal("the tunnel, which nobody enabled", tunnel, "disabled")
 
 with subtest("nothing is lost by it, and nothing is there twice"):
+    phone.wait_for(len(expected))
     report("after the upgrade", 20)
     phone.wait_for(len(expected))
     phone.settle()

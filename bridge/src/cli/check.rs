@@ -6,10 +6,11 @@ use std::{fmt::Display, process::ExitCode};
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+use url::Host;
 
-use super::{ConfigFile, block_on, waiting::waiting};
+use super::{ConfigFile, block_on, waiting};
 use crate::{
-    config::{Config, Route},
+    config::{self, Config, Login, Route},
     failure::{Failure, chain},
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
@@ -56,9 +57,11 @@ async fn online(config: Config, findings: &mut Findings) {
             stream(&nats, route, findings).await;
         }
     }
-    for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
-        if let Some(waiting) = waiting(unit) {
-            findings.note(step, waiting);
+    if is_here(&config.matrix) {
+        for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
+            if let Some(waiting) = waiting::waiting(unit) {
+                findings.note(step, waiting);
+            }
         }
     }
     let Some(account) = account(&config, findings).await else { return };
@@ -173,9 +176,28 @@ async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
     findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
 }
 
+/// Whether the homeserver is on this machine.
+fn is_here(config: &config::Matrix) -> bool {
+    match config.homeserver.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
     let homeserver = &config.matrix.homeserver;
-    let of = |error: MatrixError| Failure::Unavailable(format!("{homeserver}: {error}"));
+    let advice = if is_here(&config.matrix) && waiting::exists(CONDUIT_UNIT) {
+        format!(": look at systemctl status {CONDUIT_UNIT}")
+    } else {
+        String::new()
+    };
+    let of = |error: MatrixError| Failure::Unavailable(format!("{homeserver}: {error}{advice}"));
+    // It need not wait for the homeserver to be there.
+    let (Login::Password { password: secret, .. } | Login::AccessToken(secret)) =
+        &config.matrix.login;
+    let secret = secret.read().map_err(|failure| findings.fail("login", failure));
     match matrix::versions(&config.matrix).await {
         Ok(versions) => {
             let newest = versions.last().map_or("no version", String::as_str);
@@ -186,6 +208,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
             return None;
         }
     }
+    secret.ok()?;
     match Account::open_briefly(config.matrix.clone()).await {
         Ok(account) => {
             findings.ok("login", format!("as {}", account.user));

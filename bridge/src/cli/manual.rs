@@ -63,7 +63,7 @@ fn page(command: &Command, is_main: bool) -> (String, String) {
     // clap takes the name for good, unless all of its names were strings.
     let name: &'static str =
         command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned().leak();
-    let man = Man::new(command.clone().name(name));
+    let man = Man::new(command.clone().name(name).version(env!("CARGO_PKG_VERSION")));
     let mut text = Vec::new();
     man.render(&mut text).unwrap();
     if is_main {

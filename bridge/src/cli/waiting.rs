@@ -31,9 +31,16 @@ pub(super) struct Waiting {
 
 /// What `unit` of this machine waits for: `None` if it waits for nothing, or if there is no such unit.
 pub(super) fn waiting(unit: &str) -> Option<Waiting> {
-    let text =
-        UNIT_PATH.iter().find_map(|dir| fs::read_to_string(Path::new(dir).join(unit)).ok())?;
-    of(unit, &text)
+    of(unit, &text(unit)?)
+}
+
+/// Whether this machine has the unit.
+pub(super) fn exists(unit: &str) -> bool {
+    text(unit).is_some()
+}
+
+fn text(unit: &str) -> Option<String> {
+    UNIT_PATH.iter().find_map(|dir| fs::read_to_string(Path::new(dir).join(unit)).ok())
 }
 
 /// The conditions of a unit that do not hold, of the two kinds that the package's units have.
@@ -72,8 +79,7 @@ impl Display for Waiting {
         if !self.files.is_empty() {
             missing.push(names(&self.files, " and "));
         }
-        let unit = &self.unit;
-        write!(f, "{unit} waits for {}; then: systemctl enable --now {unit}", missing.join(" and "))
+        write!(f, "{} waits for {}", self.unit, missing.join(" and "))
     }
 }
 
@@ -104,17 +110,13 @@ mod tests {
         assert_eq!(
             said,
             format!(
-                "a.service waits for {d}/local or {d}/packaged (https://example.com/get) and {d}/tunnel.json; \
-                 then: systemctl enable --now a.service"
+                "a.service waits for {d}/local or {d}/packaged (https://example.com/get) and {d}/tunnel.json"
             )
         );
 
         put(&dir.join("packaged"), 0o755);
         let said = of("a.service", &text).unwrap().to_string();
-        assert_eq!(
-            said,
-            format!("a.service waits for {d}/tunnel.json; then: systemctl enable --now a.service")
-        );
+        assert_eq!(said, format!("a.service waits for {d}/tunnel.json"));
 
         put(&dir.join("tunnel.json"), 0o600);
         assert_eq!(of("a.service", &text), None);

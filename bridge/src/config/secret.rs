@@ -31,6 +31,8 @@ impl Files {
 
     /// The path a name stands for. The file need not exist, as in an offline check at build time.
     pub(super) fn find(&self, name: &Path) -> PathBuf {
+        // The same file, written out.
+        let name = name.strip_prefix(&self.beside).unwrap_or(name);
         if name.is_absolute() {
             return name.to_owned();
         }
@@ -109,7 +111,8 @@ fn read(key: &str, path: &Path) -> Result<String, Failure> {
         // What is only root's is handed to the service when it starts, and to nobody else.
         let advice = match error.kind() {
             ErrorKind::PermissionDenied if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {
-                ": it is not among the credentials that systemd handed over; if the file is there, restart the service"
+                ": it is not among the credentials that systemd handed over. If it is there, and no link, restart \
+                 the service"
             }
             ErrorKind::PermissionDenied => ": run this with sudo",
             _ => "",

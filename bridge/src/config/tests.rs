@@ -112,4 +112,5 @@ fn a_file_in_a_directory_is_found_under_the_name_that_systemd_gives_it() {
     let handed_over = credentials.path().join("secrets_matrix-password");
     std::fs::write(&handed_over, "").unwrap();
     assert_eq!(files.find(name), handed_over);
+    assert_eq!(files.find(&beside.path().join(name)), handed_over, "the same, written out");
 }

@@ -51,6 +51,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the image and its QEMU are for x86_64");
     }
+    refuse_newer_libc()?;
     let work = cache::dir()?.join("vm-test");
     let scratch = ScratchDir::new("vm-test")?;
     let payload = scratch.path();
@@ -76,6 +77,24 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// A program that is built with a newer C library than Debian 12's 2.36 does not start there, and that would only show
+/// after everything is built.
+fn refuse_newer_libc() -> Result<()> {
+    let said =
+        Command::new("getconf").arg("GNU_LIBC_VERSION").output().context("cannot run getconf")?;
+    let said = String::from_utf8(said.stdout)?;
+    let minor = said.trim().strip_prefix("glibc 2.").and_then(|minor| minor.parse::<u32>().ok());
+    match minor {
+        Some(minor) if minor <= 36 => Ok(()),
+        Some(_) => bail!(
+            "what is built here, with {}, may not run on Debian 12, which has glibc 2.36: run this on Debian 12, or in \
+             a container of it",
+            said.trim()
+        ),
+        None => bail!("what is built here does not run on Debian 12: this machine has no glibc"),
+    }
+}
+
 /// The Conduit to test with, unless the environment asks for Synapse.
 fn conduit() -> Result<Option<PathBuf>> {
     let kind = env::var("NATS_MATRIX_HOMESERVER_KIND").unwrap_or_default();
@@ -94,6 +113,9 @@ fn conduit() -> Result<Option<PathBuf>> {
 
 /// Has the image built, or found. Only root can make the files of a system, so this asks for sudo.
 fn image(directory: &Path, with_python: bool) -> Result<PathBuf> {
+    // Not by root, whose the rest of the cache would be.
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let build = Path::new(TESTS).join("build-image");
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new(build)

