@@ -79,12 +79,12 @@ def configure(tls: bool = False) -> None:
         )
 
 
-def set_up(tls: bool = False, tunnel: bool = False) -> None:
+def set_up(tls: bool = False) -> None:
     """A machine as the scenarios expect it: everything is there and runs, but for accounts and secrets."""
     install_hub(tls)
     install_package()
     install_homeserver()
-    if tunnel:
+    if HAS_CLOUDFLARED:
         install_tunnel()
     configure(tls)
     server.succeed(f"systemctl enable --now --no-block {' '.join(SERVICES)} 2>&1")
