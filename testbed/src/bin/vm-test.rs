@@ -62,8 +62,9 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     programs(payload, conduit.as_deref())?;
 
     let logs = work.join("logs");
-    let status = Command::new(cache::python()?.program)
-        .arg("-u")
+    // It ends QEMU when it is told to stop, and so it has to be when this is killed.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "TERM", cache::python()?.program, "-u"])
         .arg(Path::new(TESTS).join("run"))
         .arg("--image")
         .arg(image)
