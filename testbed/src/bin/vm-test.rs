@@ -52,6 +52,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("the image and its QEMU are for x86_64");
     }
     refuse_newer_libc()?;
+    arguments.scenarios.iter().try_for_each(|name| refuse_unknown(name))?;
     let work = cache::dir()?.join("vm-test");
     let scratch = ScratchDir::new("vm-test")?;
     let payload = scratch.path();
@@ -94,6 +95,16 @@ fn refuse_newer_libc() -> Result<()> {
         ),
         None => bail!("what is built here does not run on Debian 12: this machine has no glibc"),
     }
+}
+
+/// A slip in a name had better show before everything is built.
+fn refuse_unknown(scenario: &str) -> Result<()> {
+    let script = format!("{}.py", scenario.replace('-', "_"));
+    let tests = Path::new(TESTS);
+    if tests.join(&script).is_file() || tests.join("..").join(&script).is_file() {
+        return Ok(());
+    }
+    bail!("there is no scenario {scenario}; nixos-tests/README.md lists them");
 }
 
 /// The Conduit to test with, unless the environment asks for Synapse.
