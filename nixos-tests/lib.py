@@ -299,6 +299,25 @@ def kill_main(unit: str, signal: str = "SIGKILL") -> None:
     machine.wait_until_succeeds(f"systemctl is-active {unit}", timeout=PATIENCE)
 
 
+def survive_hog(services: list[str]) -> dict[str, int]:
+    """Has a program in the slice eat all memory: the kernel kills it and spares these, whose processes it returns.
+
+    Raises AssertionError if one of them did not run, or is another process afterwards.
+    """
+    # The test framework of NixOS makes a kernel panic of every OOM kill.
+    server.succeed("echo 0 > /proc/sys/vm/panic_on_oom")
+    before = {unit: main_pid(unit) for unit in services}
+    assert 0 not in before.values(), f"expected all services to run, seen: {before}"
+    server.succeed("systemd-run --unit=hog --slice=natsmatrix.slice --property=MemoryMax=infinity tail /dev/zero 2>&1")
+    wait_until(
+        "the hog to be killed for its memory",
+        lambda: server.get_unit_property("hog.service", "Result") == "oom-kill",
+    )
+    assert_equal("the main processes", {unit: main_pid(unit) for unit in services}, before)
+    server.succeed("systemctl reset-failed hog.service")
+    return before
+
+
 def journal(unit: str) -> list[str]:
     """The lines that the bridge's program wrote in a unit since the machine started.
 
