@@ -26,6 +26,9 @@ SEEDS: dict[str, str] = {}
 SECRETS = "/root/secrets"
 """Where the bridge's secrets are, for root alone."""
 TUNNEL_CREDENTIALS = f"{SECRETS}/tunnel.json"
+NO_EDGE = "TUNNEL_EDGE=127.0.0.1:1 TUNNEL_TRANSPORT_PROTOCOL=quic"
+"""The environment of a cloudflared without Cloudflare: an edge where nobody is, as it ends when it cannot even look for
+one, and QUIC, as it tries a TCP port that refuses it again and again without a pause."""
 ACCOUNTS = "/run/systemd/system/nats-matrix-conduit.service.d/accounts.conf"
 
 

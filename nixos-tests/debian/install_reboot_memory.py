@@ -8,7 +8,7 @@ BRIDGE_BUDGET = 16
 """MB for the bridge."""
 BUDGET = 120
 """MB for the bridge and Conduit together: what the Python bot and the shell script took that nats-matrix replaces."""
-NO_EDGE = "/etc/systemd/system/nats-matrix-tunnel.service.d/no-edge.conf"
+DROP_IN = "/etc/systemd/system/nats-matrix-tunnel.service.d/no-edge.conf"
 
 with subtest("the package is installed without a network; nothing starts by itself"):
     install_hub()
@@ -64,10 +64,9 @@ with subtest("configured and started, with accounts: a report arrives"):
             "TunnelSecret": "c2VjcmV0",
         }
         write_secret(TUNNEL_CREDENTIALS, json.dumps(tunnel))
-        # There is no Cloudflare here. While cloudflared cannot even look for an edge, it ends again and again.
         server.succeed(
-            f"mkdir -p {NO_EDGE.rpartition('/')[0]}",
-            f"printf '[Service]\\nTimeoutStartSec=infinity\\nEnvironment=TUNNEL_EDGE=127.0.0.1:1\\n' > {NO_EDGE}",
+            f"mkdir -p {DROP_IN.rpartition('/')[0]}",
+            f"printf '[Service]\\nTimeoutStartSec=infinity\\nEnvironment={NO_EDGE}\\n' > {DROP_IN}",
             "systemctl daemon-reload",
         )
     server.succeed(f"systemctl enable --now --no-block {' '.join(SERVICES)} 2>&1")
