@@ -19,11 +19,17 @@ _nats__matrix() {
             nats__matrix,check)
                 cmd="nats__matrix__subcmd__check"
                 ;;
+            nats__matrix,connect)
+                cmd="nats__matrix__subcmd__connect"
+                ;;
             nats__matrix,help)
                 cmd="nats__matrix__subcmd__help"
                 ;;
             nats__matrix,preview)
                 cmd="nats__matrix__subcmd__preview"
+                ;;
+            nats__matrix,provision)
+                cmd="nats__matrix__subcmd__provision"
                 ;;
             nats__matrix,run)
                 cmd="nats__matrix__subcmd__run"
@@ -34,11 +40,17 @@ _nats__matrix() {
             nats__matrix__subcmd__help,check)
                 cmd="nats__matrix__subcmd__help__subcmd__check"
                 ;;
+            nats__matrix__subcmd__help,connect)
+                cmd="nats__matrix__subcmd__help__subcmd__connect"
+                ;;
             nats__matrix__subcmd__help,help)
                 cmd="nats__matrix__subcmd__help__subcmd__help"
                 ;;
             nats__matrix__subcmd__help,preview)
                 cmd="nats__matrix__subcmd__help__subcmd__preview"
+                ;;
+            nats__matrix__subcmd__help,provision)
+                cmd="nats__matrix__subcmd__help__subcmd__provision"
                 ;;
             nats__matrix__subcmd__help,run)
                 cmd="nats__matrix__subcmd__help__subcmd__run"
@@ -53,7 +65,7 @@ _nats__matrix() {
 
     case "${cmd}" in
         nats__matrix)
-            opts="-h -V --help --version run check preview schema help"
+            opts="-h -V --help --version run check provision connect preview schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -88,8 +100,30 @@ _nats__matrix() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nats__subcmd__matrix__subcmd__connect)
+            opts="-c -h --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nats__subcmd__matrix__subcmd__help)
-            opts="run check preview schema help"
+            opts="run check provision connect preview schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -103,6 +137,20 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -131,6 +179,20 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__help__subcmd__preview)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__provision)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -185,6 +247,32 @@ _nats__matrix() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__provision)
+            opts="-c -h --config --dry-run --rotate --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rotate)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)

@@ -20,6 +20,7 @@ mod nats;
 pub mod origin;
 pub mod payload;
 mod post;
+mod provision;
 mod relay;
 pub mod render;
 mod retry;

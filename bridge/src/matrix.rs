@@ -127,6 +127,8 @@ pub(crate) struct Account {
     // A client can log in only once, so a new login means a new client.
     client: Mutex<Client>,
     renewing: tokio::sync::Mutex<()>,
+    /// Whether we logged in; a token that we were given is not ours to end.
+    has_logged_in: bool,
 }
 
 /// What is kept in the state directory.
@@ -164,22 +166,39 @@ impl Account {
             },
             None => log_in(&config, None).await?,
         };
-        Self::of(config, client)
+        let has_logged_in = matches!(config.login, Login::Password { .. });
+        Self::of(config, client, has_logged_in)
     }
 
     /// A session of its own that is not kept, for a check beside a running bridge; end it with
     /// [`Account::log_out`].
     pub(crate) async fn open_briefly(config: config::Matrix) -> Result<Self, LoginError> {
-        let client = match &config.login {
-            Login::AccessToken(_) => log_in(&config, None).await?,
+        let (client, has_logged_in) = match &config.login {
+            Login::AccessToken(_) => (log_in(&config, None).await?, false),
             Login::Password { user, password } => {
-                password_login(&config, user, password, None).await?
+                (password_login(&config, user, password, None).await?, true)
             }
         };
-        Self::of(config, client)
+        Self::of(config, client, has_logged_in)
     }
 
-    fn of(config: config::Matrix, client: Client) -> Result<Self, LoginError> {
+    /// The same for whoever a login token (`m.login.token`) stands for.
+    pub(crate) async fn open_by_login_token(
+        config: config::Matrix,
+        token: &SecretString,
+    ) -> Result<Self, LoginError> {
+        let client = client(&config).await.map_err(LoginError::Final)?;
+        let login = client.matrix_auth().login_token(token.expose_secret());
+        if let Err(error) = login.send().await {
+            return Err(LoginError::Passing(match error {
+                matrix_sdk::Error::Http(error) => MatrixError::from(*error),
+                other => MatrixError::Unreachable(chain(&other)),
+            }));
+        }
+        Self::of(config, client, true)
+    }
+
+    fn of(config: config::Matrix, client: Client, has_logged_in: bool) -> Result<Self, LoginError> {
         let user = client.user_id().map(ToOwned::to_owned);
         let user =
             user.ok_or_else(|| LoginError::Final(Failure::Bug("logged in as nobody".to_owned())))?;
@@ -188,12 +207,13 @@ impl Account {
             user,
             client: Mutex::new(client),
             renewing: tokio::sync::Mutex::default(),
+            has_logged_in,
         })
     }
 
-    /// Ends a session of [`Account::open_briefly`]. A token that we were given stays valid.
+    /// Ends a session that was opened for a moment. A token that we were given stays valid.
     pub(crate) async fn log_out(self) {
-        if matches!(self.config.login, Login::Password { .. }) {
+        if self.has_logged_in {
             // Best effort: the token is forgotten either way.
             let _ = self.request(|client| client.send(logout::v3::Request::new())).await;
         }
@@ -224,14 +244,15 @@ impl Account {
         Ok(())
     }
 
-    fn client(&self) -> Client {
+    /// The client that speaks for us, for what [`Account::request`] cannot say.
+    pub(crate) fn client(&self) -> Client {
         self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// A client that leaves retrying to us: its own would not keep messages alive at NATS, and trusts
 /// any `retry_after`.
-async fn client(config: &config::Matrix) -> Result<Client, Failure> {
+pub(crate) async fn client(config: &config::Matrix) -> Result<Client, Failure> {
     let requests = RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT);
     let wrong =
         |error: &dyn std::error::Error| Failure::Config(format!("matrix: {}", chain(error)));
@@ -246,7 +267,7 @@ async fn client(config: &config::Matrix) -> Result<Client, Failure> {
 
 /// HTTP as a homeserver's API needs it. A redirect would carry our access token elsewhere, and to
 /// compress answers of fifty bytes only costs time on both sides.
-fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Failure> {
+pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("nats-matrix/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())

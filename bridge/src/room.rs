@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{
-    OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, UInt,
+    OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, UInt,
+    UserId,
     api::{
         Direction,
         client::{
@@ -15,7 +16,7 @@ use matrix_sdk::ruma::{
             membership::{join_room_by_id_or_alias, joined_rooms},
             message::{get_message_events, send_message_event},
             room::{Visibility, create_room},
-            state::get_state_event_for_key,
+            state::{get_state_event_for_key, get_state_events},
         },
     },
     events::{MessageLikeEventType, StateEventType, TimelineEventType},
@@ -203,6 +204,10 @@ impl Room {
         if !rooms.joined_rooms.contains(&self.id) {
             return Ok(Standing::NotJoined);
         }
+        let created = self.created().await?;
+        if created.is_some_and(|event| event.gives_all_power_to(&self.account.user)) {
+            return Ok(Standing::MayPost);
+        }
         let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
         let level = |value: &Value| value.as_i64();
         let need = level(&levels["events"]["m.room.message"])
@@ -212,6 +217,16 @@ impl Room {
             .or_else(|| level(&levels["users_default"]))
             .unwrap_or(0);
         Ok(if have < need { Standing::NoPower { have, need } } else { Standing::MayPost })
+    }
+
+    /// How the room was made. Its maker is not in the content, so that all of the room's state is asked for.
+    async fn created(&self) -> Result<Option<Created>, MatrixError> {
+        let request = get_state_events::v3::Request::new(self.id.clone());
+        let state = self.account.request(|client| client.send(request)).await?.room_state;
+        let kind = StateEventType::RoomCreate.to_string();
+        let is_it =
+            |event: &&Raw<_>| event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind));
+        Ok(state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok()))
     }
 
     /// Whether the room is encrypted, so that plain messages do not belong there.
@@ -227,6 +242,33 @@ impl Room {
             Err(MatrixError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What of a room's `m.room.create` tells who may do anything there.
+#[derive(Deserialize)]
+struct Created {
+    sender: OwnedUserId,
+    content: CreatedContent,
+}
+
+#[derive(Deserialize)]
+struct CreatedContent {
+    #[serde(default)]
+    room_version: Option<RoomVersionId>,
+    #[serde(default)]
+    additional_creators: Vec<OwnedUserId>,
+}
+
+impl Created {
+    /// From room version 12 on its creators have more power than any level, and no level of their own
+    /// (<https://spec.matrix.org/v1.16/rooms/v12/>).
+    fn gives_all_power_to(&self, user: &UserId) -> bool {
+        let rules = self.content.room_version.as_ref().and_then(RoomVersionId::rules);
+        let is_creator = self.sender == user
+            || self.content.additional_creators.iter().any(|creator| creator == user);
+        is_creator
+            && rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
     }
 }
 

@@ -35,6 +35,18 @@ impl BridgeConfig {
         Self { toml }
     }
 
+    /// The connections of a bridge whose account is made as these sections declare, `[provision]` among them.
+    pub fn declared(nats_url: &str, homeserver: &str, state_dir: &Path, sections: &str) -> Self {
+        let toml = format!(
+            "[nats]\nservers = [{}]\n\n\
+             [matrix]\nhomeserver = {}\nuser = \"bridge\"\nstate_dir = {}\n\n{sections}",
+            quoted(nats_url),
+            quoted(homeserver),
+            quoted(&state_dir.to_string_lossy()),
+        );
+        Self { toml }
+    }
+
     /// Adds a route.
     pub fn route(mut self, name: &str, stream: &str, subjects: &[&str], room: &str) -> Self {
         let subjects: Vec<String> = subjects.iter().map(|subject| quoted(subject)).collect();

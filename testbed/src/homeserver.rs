@@ -1,13 +1,13 @@
 //! A Matrix homeserver without federation: Conduit if this machine has it, else Synapse.
 
 use std::{
-    env,
-    path::PathBuf,
-    process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
 };
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
@@ -19,13 +19,25 @@ use crate::{
 };
 
 mod conduit;
+mod people;
 mod synapse;
+
+use people::People;
 
 /// The name behind the colon of every user and room of a testbed homeserver.
 pub const SERVER_NAME: &str = "testbed.localhost";
 
-/// Guards registration where the homeserver wants it guarded. It listens on loopback only.
+/// Guards registration at a Conduit in a container. It listens on loopback only.
 const REGISTRATION_TOKEN: &str = "testbed";
+/// Synapse's `registration_shared_secret`.
+const REGISTRATION_SECRET: &str = "shared by the testbed";
+/// The file that has it.
+const REGISTRATION_SECRET_FILE: &str = "registration-secret";
+
+/// How many bridges and readers a homeserver has by itself, of a test's own.
+const PEOPLE: usize = 2;
+/// The same for the homeserver that all tests of a process share.
+const PEOPLE_OF_ALL_TESTS: usize = 100;
 
 /// The homeserver's implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +75,9 @@ pub struct Homeserver {
     server: Server,
     kind: HomeserverKind,
     version: String,
+    /// Its program, if it is not in a container.
+    program: Option<PathBuf>,
+    people: People,
 }
 
 /// A homeserver with other than the usual settings.
@@ -70,9 +85,17 @@ pub struct Homeserver {
 pub struct HomeserverBuilder {
     rate_limited: bool,
     max_upload: Option<u32>,
+    people: Option<usize>,
+    in_container: bool,
 }
 
 impl HomeserverBuilder {
+    /// How many bridges and readers it has; otherwise two of each.
+    pub fn people(mut self, count: usize) -> Self {
+        self.people = Some(count);
+        self
+    }
+
     /// Limits how fast an account may send messages: 5 at once, then one a second.
     ///
     /// Conduit has no such limit, so this homeserver is a Synapse in any case.
@@ -87,10 +110,12 @@ impl HomeserverBuilder {
         self
     }
 
-    /// Starts the homeserver and waits until it is ready.
-    pub async fn start(self) -> Result<Homeserver> {
+    /// Starts the homeserver and waits until it is ready. `nats_matrix` is the bridge's program, which makes its
+    /// people.
+    pub async fn start(mut self, nats_matrix: impl AsRef<Path>) -> Result<Homeserver> {
         let rate_limited = self.rate_limited;
         let chosen = spawn_blocking(move || Chosen::find(rate_limited)).await??;
+        self.in_container = matches!(chosen.software, Software::Image(_));
         let name = chosen.kind.name();
         let server =
             Server::launch(name, &chosen.software, Probe::MatrixVersions, |place| {
@@ -105,10 +130,19 @@ impl HomeserverBuilder {
                 }
             })
             .await?;
-        let homeserver = Homeserver { server, kind: chosen.kind, version: chosen.version };
-        // Conduit makes the first account its administrator, which puts it into a room of its own.
-        // That would surprise a test, so it happens to nobody.
-        homeserver.register("first").await?;
+        let program = match chosen.software {
+            Software::Program(program) => Some(program.path),
+            Software::Image(_) => None,
+        };
+        let mut homeserver = Homeserver {
+            server,
+            kind: chosen.kind,
+            version: chosen.version,
+            program,
+            people: People::default(),
+        };
+        let count = self.people.unwrap_or(PEOPLE);
+        homeserver.people = People::make(&homeserver, nats_matrix.as_ref(), count).await?;
         Ok(homeserver)
     }
 
@@ -186,9 +220,10 @@ fn printed_by(command: &mut Command) -> Result<String> {
 }
 
 impl Homeserver {
-    /// Starts a homeserver of one's own, for a test that breaks it.
-    pub async fn start() -> Result<Self> {
-        Self::builder().start().await
+    /// Starts a homeserver of one's own, for a test that breaks it; its people are made by `nats_matrix`, the
+    /// bridge's program.
+    pub async fn start(nats_matrix: impl AsRef<Path>) -> Result<Self> {
+        Self::builder().start(nats_matrix).await
     }
 
     /// For a homeserver with other settings.
@@ -197,9 +232,12 @@ impl Homeserver {
     }
 
     /// The homeserver that all tests of this process share. It is not to be killed or paused.
-    pub async fn shared() -> Result<&'static Self> {
+    pub async fn shared(nats_matrix: impl AsRef<Path>) -> Result<&'static Self> {
         static SHARED: OnceCell<Homeserver> = OnceCell::const_new();
-        SHARED.get_or_try_init(Self::start).await
+        // nextest runs each test in a process of its own.
+        let alone = env::var_os("NEXTEST").is_some();
+        let count = if alone { PEOPLE } else { PEOPLE_OF_ALL_TESTS };
+        SHARED.get_or_try_init(|| Self::builder().people(count).start(nats_matrix)).await
     }
 
     /// Which implementation it is.
@@ -257,18 +295,52 @@ impl Homeserver {
         self.server.resume().await
     }
 
-    /// Makes an account with exactly this name.
-    pub async fn register(&self, localpart: &str) -> Result<Account> {
-        let password = format!("{localpart}-password");
-        Account::register(&self.url(), localpart, &password, REGISTRATION_TOKEN)
-            .await
-            .with_context(|| format!("cannot register {localpart}"))
+    /// The `[provision]` of a configuration for this homeserver, whose passwords are made in `state_dir`.
+    ///
+    /// # Errors
+    ///
+    /// If it is a Conduit in a container, where no other Conduit can take its place.
+    pub fn provisioning(&self, state_dir: &Path) -> Result<String> {
+        let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
+        let means = match (self.kind, self.server.files(), &self.program) {
+            (HomeserverKind::Conduit, Some(files), Some(program)) => format!(
+                "conduit = {}\nconduit_program = {}",
+                quoted(&files.join(conduit::CONFIG)),
+                quoted(program)
+            ),
+            (HomeserverKind::Conduit, _, _) => {
+                bail!("Conduit is in a container, and cannot be provisioned there")
+            }
+            (HomeserverKind::Synapse, _, _) => {
+                let file = state_dir.join(REGISTRATION_SECRET_FILE);
+                fs::create_dir_all(state_dir).context("cannot make the directory of passwords")?;
+                fs::write(&file, REGISTRATION_SECRET)
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+                format!("registration_secret_file = {}", quoted(&file))
+            }
+        };
+        Ok(format!("[provision]\n{means}\nstate_dir = {}\n", quoted(state_dir)))
     }
 
-    /// Makes an account whose name begins with `prefix` and is unique on this homeserver.
-    pub async fn account(&self, prefix: &str) -> Result<Account> {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        self.register(&format!("{prefix}{number}")).await
+    /// Runs `nats-matrix provision` to its end as it is run for this kind of homeserver: a Conduit does not run
+    /// meanwhile.
+    pub async fn provision(&self, nats_matrix: &Path, config: &Path) -> Result<Output> {
+        let is_conduit = self.kind == HomeserverKind::Conduit;
+        if is_conduit {
+            self.kill().await;
+        }
+        let mut command = tokio::process::Command::new(nats_matrix);
+        command.arg("provision").arg("--config").arg(config).kill_on_drop(true);
+        let output = command.output().await.context("cannot run nats-matrix")?;
+        if is_conduit {
+            self.restart().await?;
+        }
+        Ok(output)
+    }
+
+    /// A person whom nobody has used yet: "bridge" or "alice" and a number, logged in.
+    pub async fn account(&self, role: &str) -> Result<Account> {
+        let (user, password) = self.people.next(role)?;
+        Account::login(&self.url(), &user, &password).await
     }
 }

@@ -118,6 +118,18 @@ impl Account {
         Self::from_answer(homeserver, password, answer)
     }
 
+    /// What a stranger's attempt to register is answered with; `None` if nobody answers.
+    pub async fn try_to_register(homeserver: &str, user: &str) -> Option<u16> {
+        let body = json!({
+            "username": user,
+            "password": "a stranger's",
+            "auth": { "type": "m.login.dummy" },
+        });
+        let api = Api::anonymous(homeserver);
+        let answer = api.request(Method::POST, &["register"], &[], Some(&body)).await;
+        answer.ok().map(|answer| answer.status)
+    }
+
     /// Registers an account, in whichever way the homeserver lets people in.
     pub(crate) async fn register(
         homeserver: &str,
@@ -255,6 +267,27 @@ impl Account {
     pub async fn joined_rooms(&self) -> Result<Vec<String>> {
         let answer = self.api().get(&["joined_rooms"], &[]).await?;
         Ok(serde_json::from_value(answer["joined_rooms"].clone())?)
+    }
+
+    /// Whether Synapse takes this user for an administrator: only they may ask it for accounts.
+    pub async fn is_synapse_admin(&self) -> Result<bool> {
+        let url = format!("{}/_synapse/admin/v2/users/{}", self.homeserver, self.user_id);
+        let response = http().get(url).bearer_auth(&self.access_token).send().await?;
+        Ok(response.status().is_success())
+    }
+
+    /// The name that others see.
+    pub async fn display_name(&self) -> Result<String> {
+        let path = ["profile", &self.user_id, "displayname"];
+        string(&self.api().get(&path, &[]).await?, "displayname")
+    }
+
+    /// Changes the name that others see.
+    pub async fn set_display_name(&self, name: &str) -> Result<()> {
+        let path = ["profile", &self.user_id, "displayname"];
+        let body = json!({ "displayname": name });
+        self.api().request(Method::PUT, &path, &[], Some(&body)).await?.ok()?;
+        Ok(())
     }
 
     /// The ids of this user's devices.

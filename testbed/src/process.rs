@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Process {
     log: PathBuf,
     // Dropped in this order: what runs, then its directory.
     running: Mutex<Option<Leash>>,
-    _dir: ScratchDir,
+    dir: ScratchDir,
 }
 
 impl Process {
@@ -62,7 +62,12 @@ impl Process {
             .envs(setup.environment)
             .current_dir(files);
         let log = files.join("log");
-        Ok(Self { name, command, log, running: Mutex::new(None), _dir: dir })
+        Ok(Self { name, command, log, running: Mutex::new(None), dir })
+    }
+
+    /// The directory with its files.
+    pub(crate) fn files(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn start(&self) -> Result<()> {

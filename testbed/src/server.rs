@@ -1,6 +1,6 @@
 //! What the two servers have in common: a port, some files, and a life that tests end.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Result, bail};
 use tokio::{
@@ -148,6 +148,14 @@ impl Server {
     pub(crate) fn pid(&self) -> Option<u32> {
         match &self.host {
             Host::Process(process) => process.pid(),
+            Host::Container(_) => None,
+        }
+    }
+
+    /// The directory with its files while it runs as a process.
+    pub(crate) fn files(&self) -> Option<&Path> {
+        match &self.host {
+            Host::Process(process) => Some(process.files()),
             Host::Container(_) => None,
         }
     }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, TcpProxy};
+use nats_matrix_testbed::{
+    Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, TcpProxy, bridge_binary,
+};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -20,7 +22,7 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Result<Self> {
-        let homeserver = Homeserver::shared().await?;
+        let homeserver = Homeserver::shared(bridge_binary()?).await?;
         let proxy = FaultProxy::start(&homeserver.url()).await?;
         let direct = homeserver.account("alice").await?;
         let alice = direct.through(&proxy.url());

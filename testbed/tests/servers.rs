@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Account, Event, Homeserver, Nats};
+use nats_matrix_testbed::{Account, Event, Homeserver, Nats, bridge_binary};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -39,9 +39,9 @@ async fn nats_with_users_is_reached_with_the_given_options() -> Result<()> {
 
 #[tokio::test]
 async fn a_reader_sees_everything_in_order() -> Result<()> {
-    let homeserver = Homeserver::shared().await?;
+    let homeserver = Homeserver::shared(bridge_binary()?).await?;
     let alice = homeserver.account("alice").await?;
-    let bob = homeserver.account("bob").await?;
+    let bob = homeserver.account("bridge").await?;
     let room = alice.create_room(json!({ "invite": [bob.user_id] })).await?;
     assert_eq!(bob.join(&room).await?, room);
 
@@ -74,7 +74,7 @@ async fn a_reader_sees_everything_in_order() -> Result<()> {
 
 #[tokio::test]
 async fn a_reader_waits_for_a_homeserver_that_comes_back() -> Result<()> {
-    let homeserver = Homeserver::start().await?;
+    let homeserver = Homeserver::start(bridge_binary()?).await?;
     let alice = homeserver.account("alice").await?;
     let room = alice.create_room(json!({})).await?;
     let mut reader = alice.reader(&room).await?;
@@ -94,7 +94,7 @@ async fn a_reader_waits_for_a_homeserver_that_comes_back() -> Result<()> {
 
 #[tokio::test]
 async fn a_frozen_homeserver_answers_when_it_is_resumed() -> Result<()> {
-    let homeserver = Homeserver::start().await?;
+    let homeserver = Homeserver::start(bridge_binary()?).await?;
     let alice = homeserver.account("alice").await?;
     homeserver.pause().await?;
     let frozen = tokio::time::timeout(Duration::from_millis(500), alice.joined_rooms()).await;
@@ -106,9 +106,9 @@ async fn a_frozen_homeserver_answers_when_it_is_resumed() -> Result<()> {
 
 #[tokio::test]
 async fn members_come_and_go() -> Result<()> {
-    let homeserver = Homeserver::shared().await?;
+    let homeserver = Homeserver::shared(bridge_binary()?).await?;
     let alice = homeserver.account("alice").await?;
-    let bob = homeserver.account("bob").await?;
+    let bob = homeserver.account("bridge").await?;
     let alias = format!("ops-{}", alice.localpart());
     let room = alice.create_room(json!({ "room_alias_name": alias })).await?;
     let alias = format!("#{alias}:{}", homeserver.server_name());
@@ -130,7 +130,7 @@ async fn members_come_and_go() -> Result<()> {
 
 #[tokio::test]
 async fn tokens_can_be_revoked() -> Result<()> {
-    let homeserver = Homeserver::shared().await?;
+    let homeserver = Homeserver::shared(bridge_binary()?).await?;
     let mut alice = homeserver.account("alice").await?;
     let phone = Account::login(&homeserver.url(), &alice.user_id, &alice.password).await?;
     assert_eq!(alice.devices().await?.len(), 2);

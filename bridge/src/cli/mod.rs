@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand.
 
 mod check;
+mod connect;
 #[cfg(test)]
 mod manual;
 mod preview;
+mod provision;
 mod run;
 mod schema;
 mod waiting;
@@ -35,6 +37,10 @@ enum Command {
     Run(ConfigFile),
     /// Check configuration, servers, subjects, login and rooms; say what is wrong and what to do.
     Check(check::Options),
+    /// Make the declared accounts and rooms that are missing, and bring the others to what is declared.
+    Provision(provision::Options),
+    /// Say how a person gets to the room with a phone, with a QR code.
+    Connect(connect::Options),
     /// Show what a room would show for the payload on standard input.
     Preview(preview::Options),
     /// Print the JSON Schema of a report or an alert.
@@ -71,6 +77,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(options) => run::main(&options),
         Command::Check(options) => return check::main(&options),
+        Command::Provision(options) => provision::main(&options),
+        Command::Connect(options) => connect::main(&options),
         Command::Preview(options) => preview::main(&options),
         Command::Schema(options) => {
             schema::main(&options);

@@ -22,6 +22,20 @@ pub struct Matrix {
     pub state_dir: PathBuf,
 }
 
+impl Login {
+    /// The part before the colon of the bridge's own user id, as far as it is known without the homeserver.
+    #[must_use]
+    pub fn localpart(&self) -> Option<&str> {
+        match self {
+            Self::Password { user, .. } => Some(match <&UserId>::try_from(user.as_str()) {
+                Ok(id) => id.localpart(),
+                Err(_) => user,
+            }),
+            Self::AccessToken(_) => None,
+        }
+    }
+}
+
 /// The bridge's account.
 #[derive(Debug, Clone)]
 pub enum Login {
@@ -50,16 +64,17 @@ pub(super) struct Written {
 }
 
 impl Written {
-    pub(super) fn check(self, files: &Files) -> Result<Matrix, Wrong> {
+    /// `made` is the password that `nats-matrix provision` makes for the bridge's account, if it makes it.
+    pub(super) fn check(self, files: &Files, made: Option<Secret>) -> Result<Matrix, Wrong> {
         Ok(Matrix {
             homeserver: homeserver(&self.homeserver)?,
             ca_file: self.ca_file.as_deref().map(|name| files.find(name)),
             state_dir: self.state_dir.clone().unwrap_or_else(default_state_dir),
-            login: self.login(files)?,
+            login: self.login(files, made)?,
         })
     }
 
-    fn login(self, files: &Files) -> Result<Login, Wrong> {
+    fn login(self, files: &Files, made: Option<Secret>) -> Result<Login, Wrong> {
         let password = Secret::of("matrix.password", self.password, self.password_file, files)?;
         let token =
             Secret::of("matrix.access_token", self.access_token, self.access_token_file, files)?;
@@ -68,7 +83,8 @@ impl Written {
                 Wrong::new("matrix.user", format!("\"{user}\" is not a user id: {error}"))
             })?;
         }
-        match (self.user, password, token) {
+        let made = made.filter(|_| self.user.is_some() && token.is_none());
+        match (self.user, password.or(made), token) {
             (Some(user), Some(password), None) => Ok(Login::Password { user, password }),
             (None, None, Some(token)) => Ok(Login::AccessToken(token)),
             (_, Some(_), Some(_)) => Err(Wrong::new(

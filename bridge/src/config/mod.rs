@@ -8,11 +8,12 @@
 mod explain;
 mod matrix;
 mod nats;
+mod provision;
 mod route;
 mod secret;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -23,6 +24,7 @@ pub(crate) use self::secret::readable;
 pub use self::{
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
+    provision::{DeclaredRoom, Means, Person, Post, Provision, User},
     route::{RoomTarget, Route, RouteName, Start},
     secret::{Files, Secret},
 };
@@ -37,6 +39,8 @@ pub struct Config {
     pub matrix: Matrix,
     /// What goes where; at least one.
     pub routes: Vec<Route>,
+    /// The accounts and rooms that there are to be.
+    pub provision: Provision,
 }
 
 /// The configuration as it is written, before it is checked.
@@ -47,6 +51,12 @@ struct Written {
     matrix: matrix::Written,
     #[serde(default)]
     routes: Vec<route::Written>,
+    #[serde(default)]
+    provision: provision::Written,
+    #[serde(default)]
+    users: BTreeMap<String, provision::WrittenUser>,
+    #[serde(default)]
+    rooms: BTreeMap<String, provision::WrittenRoom>,
 }
 
 impl Config {
@@ -85,12 +95,17 @@ impl Config {
     fn check(written: Written, file: &Path) -> Result<Self, Failure> {
         let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
         let files = Files::beside(file);
-        let config = Self {
+        let provision =
+            written.provision.check(written.users, written.rooms, &files).map_err(within)?;
+        let made = provision.bridge_password(&files);
+        let matrix = written.matrix.check(&files, made).map_err(within)?;
+        provision.check_bridge(&matrix.login).map_err(within)?;
+        Ok(Self {
             nats: written.nats.check(&files).map_err(within)?,
-            matrix: written.matrix.check(&files).map_err(within)?,
+            matrix,
             routes: route::check(written.routes).map_err(within)?,
-        };
-        Ok(config)
+            provision,
+        })
     }
 }
 

@@ -42,6 +42,16 @@ impl Files {
             .find(|path| path.exists())
             .unwrap_or_else(|| self.beside.join(name))
     }
+
+    /// A file that `nats-matrix provision` makes: the credential of this name, unless that is missing or
+    /// blank, as it is for a unit that was started before there was the file.
+    pub(super) fn made(&self, name: &str, path: PathBuf) -> PathBuf {
+        let is_there = |file: &PathBuf| {
+            std::fs::read_to_string(file).is_ok_and(|text| !text.trim().is_empty())
+        };
+        let credential = self.credentials.as_ref().map(|directory| directory.join(name));
+        credential.filter(is_there).unwrap_or(path)
+    }
 }
 
 /// The credential that a file becomes: of a directory `secrets`, `LoadCredential=secrets:/...` makes

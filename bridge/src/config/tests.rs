@@ -114,3 +114,85 @@ fn a_file_in_a_directory_is_found_under_the_name_that_systemd_gives_it() {
     assert_eq!(files.find(name), handed_over);
     assert_eq!(files.find(&beside.path().join(name)), handed_over, "the same, written out");
 }
+
+const DECLARED: &str = r#"
+[provision]
+conduit = "conduit.toml"
+[users.alice]
+admin = true
+[users."b.c_d"]
+password_file = "secrets/b"
+[rooms.ops]
+invite = ["alice", "@zoe:elsewhere.example"]
+post = "bridge"
+"#;
+
+#[test]
+fn what_is_declared_means_what_the_readme_says() {
+    let text = MINIMAL.replace("password_file = \"matrix-password\"\n", "") + DECLARED;
+    let config = load(&text, &[]).unwrap();
+    let declared = &config.provision;
+    let Some(Means::Conduit { program, .. }) = &declared.means else { panic!("{declared:?}") };
+    assert_eq!(program, Path::new("conduit"));
+    let state = Path::new("/var/lib/nats-matrix-provision");
+    assert_eq!(declared.users[0].password_file, state.join("passwords/alice"));
+    assert!(declared.users[0].admin && !declared.users[1].admin);
+    assert!(declared.users[1].password_file.ends_with("secrets/b"));
+    let room = &declared.rooms[0];
+    assert_eq!((room.name.as_str(), room.post), ("ops", Post::Bridge));
+    assert_eq!(room.invite[0], Person::Declared("alice".to_owned()));
+    assert!(
+        matches!(&room.invite[1], Person::Other(id) if id.as_str() == "@zoe:elsewhere.example")
+    );
+    let Login::Password { password: Secret::File { path, .. }, .. } = &config.matrix.login else {
+        panic!("{:?}", config.matrix.login)
+    };
+    assert_eq!(*path, state.join("bridge-password"), "made, as none is given");
+    let given = load(&(MINIMAL.to_owned() + DECLARED), &[]).unwrap().matrix.login;
+    assert!(
+        matches!(given, Login::Password { password: Secret::File { path, .. }, .. } if path.ends_with("matrix-password"))
+    );
+}
+
+#[test]
+fn what_cannot_be_declared_is_refused_by_name() {
+    for (change, to, said) in [
+        ("[users.alice]", "[users.Alice]", "users.\"Alice\": cannot be the name of an account"),
+        ("[users.alice]", "[users.\"../x\"]", "users.\"../x\": cannot be the name of an account"),
+        ("[users.alice]", "[users.\"a/b\"]", "users.\"a/b\": cannot be the name of an account"),
+        ("[users.alice]", "[users.\"-x\"]", "users.\"-x\": cannot be the name of an account"),
+        ("[users.alice]", "[users.bridge]\n[users.alice]", "users.bridge: is matrix.user"),
+        ("\"alice\", ", "\"bob\", ", "rooms.ops.invite: \"bob\" is neither one of [users]"),
+        ("[rooms.ops]", "[rooms.\"#ops:x\"]", "rooms.\"#ops:x\": is the alias of a room without #"),
+        ("post = \"bridge\"", "post = \"nobody\"", "nobody"),
+        ("admin = true", "admn = true", "admn"),
+        ("conduit = \"conduit.toml\"", "", "users.alice: nothing says how accounts are made"),
+        (
+            "conduit = \"conduit.toml\"",
+            "conduit_program = \"x\"",
+            "provision.conduit_program: needs conduit",
+        ),
+        (
+            "conduit = \"conduit.toml\"",
+            "conduit = \"conduit.toml\"\nregistration_secret_file = \"x\"",
+            "provision: give either conduit or registration_secret_file",
+        ),
+    ] {
+        let text = MINIMAL.to_owned() + DECLARED.replace(change, to).as_str();
+        let failure = load(&text, &[]).unwrap_err().to_string();
+        assert!(failure.contains(said), "{to}: {failure}");
+    }
+}
+
+#[test]
+fn a_made_password_that_is_not_there_yet_is_the_one_that_will_be() {
+    let (credentials, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let files = Files::in_directories(Some(credentials.path()), beside.path());
+    let made = PathBuf::from("/var/lib/x");
+    assert_eq!(files.made("bridge-password", made.clone()), made);
+    let credential = credentials.path().join("bridge-password");
+    std::fs::write(&credential, "\n").unwrap();
+    assert_eq!(files.made("bridge-password", made.clone()), made);
+    std::fs::write(&credential, "s\n").unwrap();
+    assert_eq!(files.made("bridge-password", made), credential);
+}

@@ -11,7 +11,7 @@ use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
 
-use crate::scene::{Config, PATIENCE, Scene, read_all};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all};
 
 /// A private CA and what it signed, as PEM.
 struct Pki {
@@ -71,7 +71,7 @@ impl Pki {
 }
 
 async fn scene(nats: Nats) -> Result<Scene> {
-    Scene::with(Homeserver::shared().await?, nats).await
+    Scene::with(Homeserver::shared(BINARY).await?, nats).await
 }
 
 fn write(directory: &Path, name: &str, text: &str) -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nats_matrix_testbed::{Fault, FaultKind, Homeserver, Nats, TcpProxy};
 use serde_json::json;
 
-use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
 
 #[tokio::test]
 async fn a_published_report_arrives_as_the_readme_shows_it() -> Result<()> {
@@ -114,7 +114,7 @@ async fn a_message_is_acknowledged_only_when_the_homeserver_has_it() -> Result<(
 #[tokio::test]
 async fn kill_9_of_the_homeserver_in_a_burst() -> Result<()> {
     const MESSAGES: usize = 300;
-    let homeserver = Homeserver::start().await?;
+    let homeserver = Homeserver::start(BINARY).await?;
     let scene = Scene::on(&homeserver).await?;
     scene.publish_numbered(1, MESSAGES).await?;
     let mut reader = scene.reader().await?;
@@ -130,7 +130,7 @@ async fn kill_9_of_the_homeserver_in_a_burst() -> Result<()> {
 
 #[tokio::test]
 async fn the_homeserver_is_down_for_a_while() -> Result<()> {
-    let homeserver = Homeserver::start().await?;
+    let homeserver = Homeserver::start(BINARY).await?;
     let scene = Scene::on(&homeserver).await?;
     let mut bridge = scene.start(&scene.config())?;
     bridge.wait_for_log("posting into", PATIENCE).await?;
@@ -146,7 +146,7 @@ async fn the_homeserver_is_down_for_a_while() -> Result<()> {
 
 #[tokio::test]
 async fn both_servers_are_away_when_the_bridge_starts() -> Result<()> {
-    let homeserver = Homeserver::start().await?;
+    let homeserver = Homeserver::start(BINARY).await?;
     let scene = Scene::on(&homeserver).await?;
     scene.publish_numbered(1, 5).await?;
     scene.nats.kill().await;
@@ -270,7 +270,7 @@ async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
 
 #[tokio::test]
 async fn a_new_consumer_can_begin_with_what_is_published_from_then_on() -> Result<()> {
-    let scene = Scene::with(Homeserver::shared().await?, Nats::start().await?).await?;
+    let scene = Scene::with(Homeserver::shared(BINARY).await?, Nats::start().await?).await?;
     scene.nats.publish("ops.text", "old").await?;
     let mut config = scene.config();
     config.routes += "start = \"new\"\n";

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver};
 use serde_json::json;
 
-use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
 
 /// A scene whose bridge speaks to the homeserver through a proxy.
 async fn through_proxy() -> Result<(Scene, FaultProxy, Config)> {
@@ -54,7 +54,7 @@ async fn too_many_requests_are_retried_when_the_homeserver_says() -> Result<()> 
 
 #[tokio::test]
 async fn a_real_rate_limit_is_respected() -> Result<()> {
-    let homeserver = Homeserver::builder().rate_limited().start().await?;
+    let homeserver = Homeserver::builder().rate_limited().start(BINARY).await?;
     let scene = Scene::on(&homeserver).await?;
     scene.publish_numbered(1, 12).await?;
     let mut bridge = scene.start(&scene.config())?;
@@ -334,7 +334,7 @@ async fn a_message_that_the_homeserver_calls_wrong_becomes_a_dead_letter() -> Re
 
 #[tokio::test]
 async fn a_file_that_is_too_large_for_the_homeserver_becomes_a_dead_letter() -> Result<()> {
-    let homeserver = Homeserver::builder().max_upload(100_000).start().await?;
+    let homeserver = Homeserver::builder().max_upload(100_000).start(BINARY).await?;
     let scene = Scene::on(&homeserver).await?;
     scene.nats.publish("ops.text", "long ".repeat(60_000)).await?;
     scene.nats.publish("ops.text", "the next one").await?;

@@ -11,6 +11,7 @@ mod connections;
 mod delivery;
 mod faults;
 mod payloads;
+mod provision;
 mod rooms;
 mod scene;
 mod service;

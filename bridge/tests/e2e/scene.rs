@@ -30,7 +30,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// On a homeserver that is shared with other tests.
     pub(crate) async fn new() -> Result<Self> {
-        Self::on(Homeserver::shared().await?).await
+        Self::on(Homeserver::shared(BINARY).await?).await
     }
 
     /// On a homeserver of the test's own.

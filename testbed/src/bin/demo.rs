@@ -3,18 +3,32 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it shows things to a person")]
 
 use std::{
-    process::ExitCode,
+    fs,
+    path::Path,
+    process::{Command as Program, ExitCode},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use nats_matrix_testbed::{
-    BridgeConfig, BridgeProcess, Event, Homeserver, Nats, Reader, ScratchDir, bridge_binary,
+    Account, BridgeConfig, BridgeProcess, Event, Homeserver, Nats, Reader, ScratchDir,
+    bridge_binary,
 };
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Who reads, and where.
+const DECLARED: &str = r#"
+[users.alice]
+admin = true
+
+[rooms.ops]
+name = "Operations"
+topic = "What the machines report"
+invite = ["alice"]
+"#;
 
 /// How long the messages may take to arrive. On an idle machine they take well under a second.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -75,29 +89,36 @@ async fn interruptible(demo: impl Future<Output = Result<()>>) -> Result<()> {
 async fn demo(once: bool) -> Result<()> {
     let binary = bridge_binary()?;
 
-    let (nats, homeserver) = tokio::try_join!(Nats::start(), Homeserver::start())?;
+    let homeserver = Homeserver::builder().people(0);
+    let (nats, homeserver) = tokio::try_join!(Nats::start(), homeserver.start(&binary))?;
     println!("NATS       nats-server {} at {}", nats.version().await?, nats.url());
     let kind = homeserver.kind().name();
     println!("Matrix     {kind} {} at {}", homeserver.version(), homeserver.url());
 
     nats.create_stream("OPS", &["ops.>"]).await?;
-    let bridge = homeserver.register("bridge").await?;
-    let alice = homeserver.register("alice").await?;
-    let room = alice
-        .create_room(json!({
-            "name": "Operations",
-            "room_alias_name": "ops",
-            "preset": "private_chat",
-            "invite": [bridge.user_id],
-        }))
-        .await?;
-    let alias = format!("#ops:{}", homeserver.server_name());
-    println!("Room       {alias}, made by {}, who invited {}", alice.user_id, bridge.user_id);
-
     let dir = ScratchDir::new("demo")?;
-    let config = BridgeConfig::new(&nats.url(), &bridge, &dir.path().join("state"))
+    let made = dir.path().join("made");
+    let declared = format!("{}{DECLARED}", homeserver.provisioning(&made)?);
+    let alias = format!("#ops:{}", homeserver.server_name());
+    let state = dir.path().join("state");
+    let config = BridgeConfig::declared(&nats.url(), &homeserver.url(), &state, &declared)
         .route("reports", "OPS", &["ops.report.>"], &alias)
         .route("alerts", "OPS", &["ops.alert.>"], &alias);
+    let file = dir.path().join("nats-matrix.toml");
+    fs::write(&file, config.toml()).context("cannot write the configuration")?;
+
+    println!("Provision  nats-matrix provision:");
+    let provisioned = homeserver.provision(&binary, &file).await?;
+    let said = String::from_utf8_lossy(&provisioned.stdout);
+    for line in said.lines() {
+        println!("  │ {line}");
+    }
+    if !provisioned.status.success() {
+        bail!("it failed:\n{}", String::from_utf8_lossy(&provisioned.stderr));
+    }
+    let password = fs::read_to_string(made.join("passwords/alice")).context("no password")?;
+    let alice = Account::login(&homeserver.url(), "alice", password.trim_end()).await?;
+    let room = alice.join(&alias).await?;
     let mut process = BridgeProcess::spawn(&binary, config.toml(), dir.path())?;
     println!("Bridge     {}", binary.display());
 
@@ -120,7 +141,8 @@ async fn demo(once: bool) -> Result<()> {
     let mut shown = show(&reader, 0);
 
     if !once {
-        println!("\n{}", what_now(&nats.url(), &homeserver.url(), &alice.user_id, &alice.password));
+        println!("\n{}\n{}", how_to_publish(&nats.url()), connect(&binary, &file)?);
+        println!("Ctrl-C stops everything.");
         loop {
             let patience = Duration::from_hours(1);
             tokio::select! {
@@ -200,17 +222,24 @@ fn show(reader: &Reader, shown: usize) -> usize {
     reader.events().len()
 }
 
-fn what_now(nats: &str, homeserver: &str, user: &str, password: &str) -> String {
+fn how_to_publish(nats: &str) -> String {
     let report = r#"{"host":"server-03","completed":["Hello"],"disk_percent":42}"#;
     format!(
         "To publish another report, from another terminal, with the NATS command line tool:\n\
          \n    nats --server {nats} pub ops.report.server-03 '{report}'\n\
          \nor without it:\n\
-         \n    cargo demo publish {nats} ops.report.server-03 '{report}'\n\
-         \nTo read along in Element or another Matrix client on this machine, log in with\n\
-         homeserver {homeserver}, user {user}, password {password}\n\
-         \nCtrl-C stops everything."
+         \n    cargo demo publish {nats} ops.report.server-03 '{report}'\n"
     )
+}
+
+/// What `nats-matrix connect` says. The addresses are of this machine, so a phone does not get there.
+fn connect(binary: &Path, config: &Path) -> Result<String> {
+    let output = Program::new(binary).arg("connect").arg("--config").arg(config).output()?;
+    if !output.status.success() {
+        bail!("`nats-matrix connect` failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(format!("To read along in Element on this machine, `nats-matrix connect` says:\n\n{said}"))
 }
 
 async fn publish(url: &str, subject: String, payload: String) -> Result<()> {

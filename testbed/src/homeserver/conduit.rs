@@ -5,10 +5,15 @@ use serde_json::Value;
 use super::{HomeserverBuilder, REGISTRATION_TOKEN, SERVER_NAME};
 use crate::server::{Place, Setup};
 
+/// The name of its configuration file.
+pub(super) const CONFIG: &str = "conduit.toml";
+
 pub(super) fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
     let Place { address, port, .. } = place;
     let max_request_size = builder.max_upload_bytes();
     let database = Value::from(format!("{}/database", place.data));
+    // In a container it cannot be provisioned as its users do it, by a Conduit in its place.
+    let allow_registration = builder.in_container;
     let config = format!(
         r#"[global]
 server_name = "{SERVER_NAME}"
@@ -19,16 +24,19 @@ database_path = {database}
 db_cache_capacity_mb = 16
 conduit_cache_capacity_modifier = 0.1
 max_request_size = {max_request_size}
-allow_registration = true
+allow_registration = {allow_registration}
 registration_token = "{REGISTRATION_TOKEN}"
 allow_federation = false
 allow_check_for_updates = false
 enable_lightning_bolt = false
 trusted_servers = []
 log = "warn"
+
+[global.well_known]
+client = "http://127.0.0.1:{port}"
 "#
     );
     Setup::default()
-        .file("conduit.toml", config)
-        .environment("CONDUIT_CONFIG", &format!("{}/conduit.toml", place.files))
+        .file(CONFIG, config)
+        .environment("CONDUIT_CONFIG", &format!("{}/{CONFIG}", place.files))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HomeserverBuilder, SERVER_NAME};
+use super::{HomeserverBuilder, REGISTRATION_SECRET, SERVER_NAME};
 use crate::server::{Place, Setup};
 
 /// What every use of its Python begins with. `-I` keeps the user's own packages out.
@@ -56,8 +56,9 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         "macaroon_secret_key": "testbed",
         "form_secret": "testbed",
         "report_stats": false,
-        "enable_registration": true,
-        "enable_registration_without_verification": true,
+        "enable_registration": false,
+        "registration_shared_secret": REGISTRATION_SECRET,
+        "public_baseurl": format!("http://127.0.0.1:{port}/"),
         "bcrypt_rounds": 4,
         // Else a second initial sync within two minutes is given the first one's answer.
         "caches": { "sync_response_cache_duration": "0s" },

@@ -41,7 +41,7 @@ impl Bench {
         let subject = format!("bench.{number}.report");
         self.nats.create_stream(&stream, &[&subject]).await?;
 
-        let bot = self.homeserver.account("bot").await?;
+        let bot = self.homeserver.account("bridge").await?;
         let room = json!({ "preset": "private_chat", "invite": [bot.user_id] });
         let room = self.alice.create_room(room).await?;
         bot.join(&room).await?;

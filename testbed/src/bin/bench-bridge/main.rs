@@ -61,6 +61,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The homeserver's own speed, the baseline and the bridge.
+const MOST_CONTENDERS: usize = 3;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match Box::pin(run(Arguments::parse())).await {
@@ -78,7 +81,9 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Report> {
     let binary = bridge_binary()?;
     let baseline = baseline(arguments.baseline)?;
-    let (nats, homeserver) = tokio::try_join!(Nats::start(), Homeserver::start())?;
+    // Each contender posts with an account of its own in each round, and once at a steady pace.
+    let homeserver = Homeserver::builder().people(MOST_CONTENDERS * (arguments.rounds + 1));
+    let (nats, homeserver) = tokio::try_join!(Nats::start(), homeserver.start(&binary))?;
     let messages = arguments.messages.unwrap_or(match homeserver.kind() {
         HomeserverKind::Conduit => 2000,
         HomeserverKind::Synapse => 300,

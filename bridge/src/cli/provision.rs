@@ -1,0 +1,76 @@
+//! `nats-matrix provision`
+
+use super::{ConfigFile, block_on};
+use crate::{
+    config::Config,
+    failure::Failure,
+    provision::{self, Item, Mark},
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Say what would be done, and do nothing.
+    #[arg(long, conflicts_with = "rotate")]
+    dry_run: bool,
+    /// Give an account a new password, in the file that held the old one, and end its sessions. Nothing
+    /// else is done. The homeserver must run.
+    #[arg(long, value_name = "USER")]
+    rotate: Vec<String>,
+}
+
+pub(super) fn main(options: &Options) -> Result<(), Failure> {
+    let config = Config::load(&options.config.config)?;
+    let declared = &config.provision;
+    if declared.means.is_none() && declared.rooms.is_empty() && options.rotate.is_empty() {
+        print("nothing is declared: neither [provision] with [users], nor [rooms]");
+        return Ok(());
+    }
+    if options.dry_run {
+        return block_on(provision::plan(&config, &mut |item| print(&planned(&item))))?;
+    }
+    if options.rotate.is_empty() {
+        return block_on(provision::provision(&config, &mut |item| print(&done(&item))))?;
+    }
+    for user in &options.rotate {
+        block_on(provision::rotate(&config, user))??;
+        let advice = match config.matrix.login.localpart() {
+            Some(own) if own == user => {
+                "; for the bridge to have it: systemctl restart nats-matrix"
+            }
+            _ => "",
+        };
+        print(&line("changed", "user", &format!("{user}: a new password{advice}")));
+    }
+    Ok(())
+}
+
+fn done(item: &Item) -> String {
+    let mark = match item.mark {
+        Mark::Made => "made",
+        Mark::Found => "found",
+        Mark::Changed => "changed",
+        Mark::Failed => "FAIL",
+    };
+    line(mark, item.kind, &item.text)
+}
+
+fn planned(item: &Item) -> String {
+    let mark = match item.mark {
+        Mark::Made => "make",
+        Mark::Found => "found",
+        Mark::Changed => "change",
+        Mark::Failed => "FAIL",
+    };
+    line(mark, item.kind, &item.text)
+}
+
+fn line(mark: &str, kind: &str, text: &str) -> String {
+    format!("{mark:<8} {kind:<5} {text}")
+}
+
+#[expect(clippy::print_stdout, reason = "what was done is what was asked for")]
+fn print(line: &str) {
+    println!("{line}");
+}

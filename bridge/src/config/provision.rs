@@ -1,0 +1,253 @@
+//! `[provision]`, `[users]` and `[rooms]`: the accounts and rooms that `nats-matrix provision` makes.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use matrix_sdk::ruma::{OwnedUserId, ServerName, UserId};
+use serde::Deserialize;
+
+use super::{Files, Login, Secret, Wrong};
+
+/// Where passwords are kept that were made up, if the configuration does not say.
+const STATE_DIR: &str = "/var/lib/nats-matrix-provision";
+/// The bridge's password there, and the credential that its unit gets of it.
+const BRIDGE_PASSWORD: &str = "bridge-password";
+
+/// What is declared besides routes. Nothing of it concerns `run`, but for the bridge's password.
+#[derive(Debug, Clone)]
+pub struct Provision {
+    /// How accounts are made; without it there are only those that somebody else made.
+    pub means: Option<Means>,
+    /// The directory of passwords that were made up.
+    pub state_dir: PathBuf,
+    /// The accounts, besides the bridge's.
+    pub users: Vec<User>,
+    /// The rooms.
+    pub rooms: Vec<DeclaredRoom>,
+}
+
+/// How accounts are made on a homeserver that takes no registrations.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// A Conduit that is not running: one is run in its place, where nobody else gets at it.
+    Conduit {
+        /// Its program.
+        program: PathBuf,
+        /// Its configuration.
+        config: PathBuf,
+    },
+    /// Synapse's `registration_shared_secret`.
+    Synapse(Secret),
+}
+
+/// An account of a person.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// The part of the user id before the colon.
+    pub localpart: String,
+    /// Whether it may administrate the homeserver and the rooms.
+    pub admin: bool,
+    /// What others see at first; it is the person's to change.
+    pub display_name: Option<String>,
+    /// The file of its first password.
+    pub password_file: PathBuf,
+}
+
+/// A room.
+#[derive(Debug, Clone)]
+pub struct DeclaredRoom {
+    /// The part of the alias before the colon.
+    pub alias: String,
+    /// Its name.
+    pub name: String,
+    /// Its topic.
+    pub topic: Option<String>,
+    /// A picture: PNG, JPEG, GIF or WebP.
+    pub avatar_file: Option<PathBuf>,
+    /// Who is invited.
+    pub invite: Vec<Person>,
+    /// Who may write.
+    pub post: Post,
+}
+
+/// Somebody of this homeserver, or of any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Person {
+    /// Of `[users]`.
+    Declared(String),
+    /// Anybody.
+    Other(OwnedUserId),
+}
+
+/// Who may write in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Post {
+    /// Everybody in it.
+    #[default]
+    Everyone,
+    /// The bridge and admins; others read.
+    Bridge,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    conduit: Option<PathBuf>,
+    conduit_program: Option<PathBuf>,
+    registration_secret_file: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenUser {
+    #[serde(default)]
+    admin: bool,
+    display_name: Option<String>,
+    password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenRoom {
+    name: Option<String>,
+    topic: Option<String>,
+    avatar_file: Option<PathBuf>,
+    #[serde(default)]
+    invite: Vec<String>,
+    #[serde(default)]
+    post: Post,
+}
+
+impl Written {
+    pub(super) fn check(
+        self,
+        users: BTreeMap<String, WrittenUser>,
+        rooms: BTreeMap<String, WrittenRoom>,
+        files: &Files,
+    ) -> Result<Provision, Wrong> {
+        let state_dir = self.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
+        let means = self.means(files)?;
+        if means.is_none()
+            && let Some(name) = users.keys().next()
+        {
+            return Err(Wrong::new(
+                format!("users.{name}"),
+                "nothing says how accounts are made: give provision.conduit or \
+                 provision.registration_secret_file, or leave [users] out and invite by user id",
+            ));
+        }
+        let passwords = state_dir.join("passwords");
+        let users = users
+            .into_iter()
+            .map(|(name, user)| user.check(name, &passwords, files))
+            .collect::<Result<Vec<_>, _>>()?;
+        let rooms = rooms
+            .into_iter()
+            .map(|(alias, room)| room.check(alias, &users, files))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Provision { means, state_dir, users, rooms })
+    }
+
+    fn means(self, files: &Files) -> Result<Option<Means>, Wrong> {
+        let secret = Secret::of(
+            "provision.registration_secret",
+            None,
+            self.registration_secret_file,
+            files,
+        )?;
+        match (self.conduit, self.conduit_program, secret) {
+            (Some(_), _, Some(_)) => Err(Wrong::new(
+                "provision",
+                "give either conduit or registration_secret_file, not both",
+            )),
+            (Some(config), program, None) => Ok(Some(Means::Conduit {
+                program: program.unwrap_or_else(|| "conduit".into()),
+                config: files.find(&config),
+            })),
+            (None, Some(_), _) => Err(Wrong::new("provision.conduit_program", "needs conduit too")),
+            (None, None, secret) => Ok(secret.map(Means::Synapse)),
+        }
+    }
+}
+
+impl Provision {
+    /// The password that is made up for the bridge's account, if accounts are made here at all.
+    pub(super) fn bridge_password(&self, files: &Files) -> Option<Secret> {
+        self.means.as_ref().map(|_| Secret::File {
+            key: "the bridge's password, which `nats-matrix provision` makes".to_owned(),
+            path: files.made(BRIDGE_PASSWORD, self.state_dir.join(BRIDGE_PASSWORD)),
+        })
+    }
+
+    /// That no person has the bridge's account.
+    pub(super) fn check_bridge(&self, login: &Login) -> Result<(), Wrong> {
+        let own = login.localpart();
+        match self.users.iter().find(|user| Some(user.localpart.as_str()) == own) {
+            Some(user) => Err(Wrong::new(
+                format!("users.{}", user.localpart),
+                "is matrix.user, the bridge's own account, which is made anyway",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl WrittenUser {
+    fn check(self, localpart: String, passwords: &Path, files: &Files) -> Result<User, Wrong> {
+        let any = ServerName::parse("localhost").expect("a valid server name");
+        let is_valid = UserId::parse_with_server_name(localpart.as_str(), &any)
+            .is_ok_and(|id| id.validate_strict().is_ok());
+        // The name is also that of a file. Matrix would take a slash.
+        if !is_valid || localpart.starts_with(['@', '.', '-']) || localpart.contains('/') {
+            return Err(Wrong::new(
+                format!("users.\"{localpart}\""),
+                "cannot be the name of an account: use a to z, 0 to 9, and _ = . - but not at the beginning",
+            ));
+        }
+        let password_file = match self.password_file {
+            Some(name) => files.find(&name),
+            None => passwords.join(&localpart),
+        };
+        Ok(User { admin: self.admin, display_name: self.display_name, password_file, localpart })
+    }
+}
+
+impl WrittenRoom {
+    fn check(self, alias: String, users: &[User], files: &Files) -> Result<DeclaredRoom, Wrong> {
+        if alias.is_empty()
+            || alias.contains(['#', ':', '\0'])
+            || alias.contains(char::is_whitespace)
+        {
+            return Err(Wrong::new(
+                format!("rooms.\"{alias}\""),
+                "is the alias of a room without # and the server's name, such as [rooms.ops]",
+            ));
+        }
+        let person = |text: &String| {
+            if let Ok(id) = UserId::parse(text.as_str()) {
+                return Ok(Person::Other(id));
+            }
+            if users.iter().any(|user| user.localpart == *text) {
+                return Ok(Person::Declared(text.clone()));
+            }
+            Err(Wrong::new(
+                format!("rooms.{alias}.invite"),
+                format!(
+                    "\"{text}\" is neither one of [users] nor a user id like @alice:chat.example.com"
+                ),
+            ))
+        };
+        Ok(DeclaredRoom {
+            invite: self.invite.iter().map(person).collect::<Result<_, _>>()?,
+            name: self.name.unwrap_or_else(|| alias.clone()),
+            topic: self.topic,
+            avatar_file: self.avatar_file.map(|name| files.find(&name)),
+            post: self.post,
+            alias,
+        })
+    }
+}

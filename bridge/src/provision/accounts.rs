@@ -1,0 +1,172 @@
+//! Accounts, on a homeserver that takes registrations from nobody else.
+
+use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
+use matrix_sdk::{
+    reqwest::{RequestBuilder, header::CONTENT_TYPE},
+    ruma::{
+        api::{
+            client::{
+                account::register,
+                profile::set_profile_field,
+                uiaa::{AuthData, RegistrationToken},
+            },
+            error::ErrorKind,
+        },
+        profile::ProfileFieldValue,
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::conduit::Private;
+use crate::{
+    config,
+    failure::{Failure, chain},
+    matrix::{self, MatrixError},
+};
+
+/// Who makes accounts.
+pub(super) enum Registrar<'a> {
+    /// A Conduit that takes registrations from us.
+    Conduit(&'a Private),
+    /// A Synapse whose `registration_shared_secret` we have.
+    Synapse(SecretString),
+    /// Somebody else.
+    Nobody,
+}
+
+/// An account that there is to be.
+pub(super) struct Wanted<'a> {
+    pub(super) localpart: &'a str,
+    pub(super) password: &'a SecretString,
+    pub(super) display_name: Option<&'a str>,
+    pub(super) admin: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Registered {
+    Made,
+    /// There is such an account, whoever made it. Nothing was changed.
+    Taken,
+}
+
+impl Registrar<'_> {
+    /// Makes the account unless there is one of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Refused`] when we may not; [`Failure::Unavailable`].
+    pub(super) async fn register(
+        &self,
+        there: &config::Matrix,
+        wanted: &Wanted<'_>,
+    ) -> Result<Registered, Failure> {
+        match self {
+            Self::Conduit(private) => by_token(private, wanted).await,
+            Self::Synapse(secret) => by_shared_secret(there, secret, wanted).await,
+            // The login will tell.
+            Self::Nobody => Ok(Registered::Taken),
+        }
+    }
+}
+
+async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, Failure> {
+    let there = &private.there;
+    let token = RegistrationToken::new(private.token.expose_secret().to_owned());
+    let mut request = register::v3::Request::new();
+    request.username = Some(wanted.localpart.to_owned());
+    request.password = Some(wanted.password.expose_secret().to_owned());
+    request.auth = Some(AuthData::RegistrationToken(token));
+    // Conduit makes the first account that logs in so its administrator, declared or not.
+    request.inhibit_login = true;
+    match matrix::client(there).await?.send(request).await {
+        Ok(_) => {}
+        Err(error) if matches!(error.client_api_error_kind(), Some(ErrorKind::UserInUse)) => {
+            return Ok(Registered::Taken);
+        }
+        Err(error) => return Err(unavailable(there, &error.into())),
+    }
+    if let Some(name) = wanted.display_name {
+        let named = set_display_name(private, wanted.localpart, name).await;
+        named.map_err(|error| unavailable(there, &error))?;
+    }
+    Ok(Registered::Made)
+}
+
+async fn set_display_name(
+    private: &Private,
+    localpart: &str,
+    name: &str,
+) -> Result<(), MatrixError> {
+    let account = private.log_in_as(localpart).await?;
+    let value = ProfileFieldValue::DisplayName(name.to_owned());
+    let request = set_profile_field::v3::Request::new(account.user.clone(), value);
+    let named = account.request(|client| client.send(request)).await;
+    account.log_out().await;
+    named.map(drop)
+}
+
+/// Synapse's `/_synapse/admin/v1/register`, as its documentation describes it
+/// (<https://element-hq.github.io/synapse/latest/admin_api/register_api.html>).
+async fn by_shared_secret(
+    there: &config::Matrix,
+    secret: &SecretString,
+    wanted: &Wanted<'_>,
+) -> Result<Registered, Failure> {
+    let url = there.homeserver.join("/_synapse/admin/v1/register").expect("a valid path");
+    let http = matrix::http_client(there)?;
+    let wrong = |what: String| Failure::Unavailable(format!("{}: {what}", there.homeserver));
+    let (_, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
+    let Some(nonce) = said["nonce"].as_str() else {
+        return Err(Failure::Config(format!(
+            "provision.registration_secret_file: {url} gives no nonce for a registration. Is it a Synapse, is \
+             registration_shared_secret set there, and is matrix.homeserver its own address and not that of a proxy?"
+        )));
+    };
+    let body = json!({
+        "nonce": nonce,
+        "username": wanted.localpart,
+        "displayname": wanted.display_name,
+        "password": wanted.password.expose_secret(),
+        "admin": wanted.admin,
+        "inhibit_login": true,
+        "mac": signature(secret, nonce, wanted),
+    });
+    let request = http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string());
+    match ask(request).await.map_err(wrong)? {
+        (200, _) => Ok(Registered::Made),
+        (400, said) if said["errcode"] == "M_USER_IN_USE" => Ok(Registered::Taken),
+        (403, _) => Err(Failure::Refused(format!(
+            "provision.registration_secret_file: {} has another registration_shared_secret",
+            there.homeserver
+        ))),
+        (status, said) => Err(wrong(format!(
+            "refuses the account {}: {status} {}",
+            wanted.localpart,
+            said["error"].as_str().unwrap_or_default()
+        ))),
+    }
+}
+
+/// Synapse's protocol asks for HMAC-SHA1.
+fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String {
+    let admin = if wanted.admin { "admin" } else { "notadmin" };
+    let signed = [nonce, wanted.localpart, wanted.password.expose_secret(), admin].join("\0");
+    let key = secret.expose_secret().as_bytes();
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
+    HEXLOWER.encode(hmac::sign(&key, signed.as_bytes()).as_ref())
+}
+
+/// The status and JSON of an answer, or what was wrong.
+async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
+    let answer = request.send().await.map_err(|error| chain(&error))?;
+    let status = answer.status().as_u16();
+    let text = answer.text().await.map_err(|error| chain(&error))?;
+    Ok((status, serde_json::from_str(&text).unwrap_or_default()))
+}
+
+pub(super) fn unavailable(there: &config::Matrix, error: &MatrixError) -> Failure {
+    Failure::Unavailable(format!("{}: {error}", there.homeserver))
+}

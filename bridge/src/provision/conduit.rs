@@ -1,0 +1,225 @@
+//! A Conduit of our own for a moment, on the database of the one that people use, which does not run
+//! meanwhile. It is on a port of loopback that nothing else knows; only we have the token to register and
+//! the key to log in as anybody. The Conduit that people use takes neither.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::MetadataExt,
+    path::Path,
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use ::config::{Config, File, FileFormat};
+use aws_lc_rs::hmac;
+use data_encoding::BASE64URL_NOPAD;
+use matrix_sdk::ruma::{
+    RoomAliasId, UserId,
+    api::client::{
+        alias::get_alias,
+        membership::{invite_user, join_room_by_id, joined_members},
+    },
+};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tokio::{
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+use url::Url;
+
+use super::password;
+use crate::{
+    config,
+    failure::Failure,
+    matrix::{self, Account, LoginError, MatrixError},
+};
+
+/// A first start makes the database, and a new version may migrate it.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// What its unit has, too, for the database to be flushed.
+const STOP_PATIENCE: Duration = Duration::from_mins(2);
+/// How long a login token is good for.
+const LOGIN_TOKEN_VALID: Duration = Duration::from_mins(1);
+/// The user that Conduit itself is. Whoever is in the room `#admins` with it is an administrator.
+const SERVER_USER: &str = "conduit";
+const ADMINS: &str = "admins";
+
+/// A running Conduit, killed when dropped.
+pub(super) struct Private {
+    child: Child,
+    /// How to reach it.
+    pub(super) there: config::Matrix,
+    /// What it takes registrations with.
+    pub(super) token: SecretString,
+    login_key: SecretString,
+}
+
+impl Private {
+    /// Starts it and waits until it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] when it does not start.
+    pub(super) async fn start(
+        program: &Path,
+        config: &Path,
+        matrix: &config::Matrix,
+    ) -> Result<Self, Failure> {
+        let wrong = |what: String| Failure::Config(format!("{}: {what}", program.display()));
+        may_use_database_of(config)?;
+        let port = free_port().map_err(|error| wrong(format!("no free port: {error}")))?;
+        let (token, login_key) = (password::random()?, password::random()?);
+        let child = Command::new(program)
+            .env("CONDUIT_CONFIG", config)
+            .env("CONDUIT_ADDRESS", Ipv4Addr::LOCALHOST.to_string())
+            .env("CONDUIT_PORT", port.to_string())
+            .env("CONDUIT_ALLOW_REGISTRATION", "true")
+            .env("CONDUIT_REGISTRATION_TOKEN", token.expose_secret())
+            .env("CONDUIT_JWT_SECRET", login_key.expose_secret())
+            // Its warnings are about its being stopped.
+            .env("CONDUIT_LOG", "error")
+            // It would tell systemd that our unit is ready.
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            // Its log belongs to ours; standard output is for what we did.
+            .stdout(std::io::stderr())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
+            })?;
+        let homeserver = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a valid URL");
+        let there = config::Matrix { homeserver, ca_file: None, ..matrix.clone() };
+        let mut private = Self { child, there, token, login_key };
+        match timeout(PATIENCE, private.answers()).await {
+            Ok(Ok(())) => Ok(private),
+            Ok(Err(status)) => Err(wrong(format!(
+                "ended while it started ({status}); what it printed says why. Does another one run on this \
+                 database? Stop it, or let systemd do all of it: systemctl restart nats-matrix-provision"
+            ))),
+            Err(_) => Err(wrong(format!("did not answer within {PATIENCE:?}"))),
+        }
+    }
+
+    /// Waits until it answers, or says how it ended.
+    async fn answers(&mut self) -> Result<(), String> {
+        loop {
+            let answered = matrix::versions(&self.there).await.is_ok();
+            // Asked afterwards: whoever else answers on a port that Conduit did not get is not to be trusted.
+            match self.child.try_wait() {
+                Ok(None) if answered => return Ok(()),
+                Ok(None) => sleep(Duration::from_millis(50)).await,
+                Ok(Some(status)) => return Err(status.to_string()),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Stops it, so that another one can open the database.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Unavailable`] when it had to be killed.
+    pub(super) async fn stop(mut self) -> Result<(), Failure> {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            // If it has ended by itself, so much the better.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        match timeout(STOP_PATIENCE, self.child.wait()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::Unavailable(format!(
+                "the homeserver that was started for provisioning did not stop within {STOP_PATIENCE:?}, \
+                 and was killed"
+            ))),
+        }
+    }
+
+    /// A session of any account, whatever its password is by now.
+    pub(super) async fn log_in_as(&self, localpart: &str) -> Result<Account, MatrixError> {
+        let token = login_token(&self.login_key, localpart);
+        Account::open_by_login_token(self.there.clone(), &token).await.map_err(
+            |error| match error {
+                LoginError::Passing(error) => error,
+                LoginError::Final(failure) => MatrixError::Rejected(failure.to_string()),
+            },
+        )
+    }
+
+    /// Makes administrators of those who are not yet: lets them into the room `#admins`. Those who were let in.
+    pub(super) async fn make_admins(&self, users: &[&str]) -> Result<Vec<String>, MatrixError> {
+        let server = self.log_in_as(SERVER_USER).await?;
+        let made = self.let_in(&server, users).await;
+        server.log_out().await;
+        made
+    }
+
+    async fn let_in(&self, server: &Account, users: &[&str]) -> Result<Vec<String>, MatrixError> {
+        let name = server.user.server_name();
+        let alias = RoomAliasId::parse(format!("#{ADMINS}:{name}")).expect("a valid alias");
+        let found = server.request(|client| client.send(get_alias::v3::Request::new(alias)));
+        let room = found.await?.room_id;
+        let members = joined_members::v3::Request::new(room.clone());
+        let joined = server.request(|client| client.send(members)).await?.joined;
+        let mut made = Vec::new();
+        for localpart in users {
+            let user = UserId::parse_with_server_name(*localpart, name)
+                .map_err(|error| MatrixError::Rejected(error.to_string()))?;
+            if joined.contains_key(&user) {
+                continue;
+            }
+            let recipient = invite_user::v3::InviteUserId::new(user).into();
+            let invitation = invite_user::v3::Request::new(room.clone(), recipient);
+            server.request(|client| client.send(invitation)).await?;
+            let account = self.log_in_as(localpart).await?;
+            let join = join_room_by_id::v3::Request::new(room.clone());
+            let joined = account.request(|client| client.send(join)).await;
+            account.log_out().await;
+            joined?;
+            made.push((*localpart).to_owned());
+        }
+        Ok(made)
+    }
+}
+
+/// That what is written into the database will belong to whom it belongs now: files of root's would keep the
+/// Conduit that people use from starting.
+fn may_use_database_of(config: &Path) -> Result<(), Failure> {
+    let wrong =
+        |what: String| Failure::Config(format!("provision.conduit: {}: {what}", config.display()));
+    let text = std::fs::read_to_string(config)
+        .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let settings = Config::builder()
+        .add_source(File::from_str(&text, FileFormat::Toml))
+        .build()
+        .map_err(|error| wrong(error.to_string()))?;
+    let Ok(database) = settings.get_string("global.database_path") else {
+        return Err(wrong("has no database_path".to_owned()));
+    };
+    match std::fs::metadata(&database) {
+        Ok(found) if found.uid() != geteuid().as_raw() => Err(wrong(format!(
+            "the database {database} belongs to another user than the one that runs this. Let systemd run it: \
+             systemctl restart nats-matrix-provision"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A JSON Web Token (RFC 7519) that Conduit takes for the login of `localpart`: `HS256` with its
+/// `jwt_secret`.
+fn login_token(key: &SecretString, localpart: &str) -> SecretString {
+    let until = SystemTime::now() + LOGIN_TOKEN_VALID;
+    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let part = |value: serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let header = part(json!({ "alg": "HS256", "typ": "JWT" }));
+    let claims = part(json!({ "sub": localpart, "exp": until }));
+    let signed = format!("{header}.{claims}");
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose_secret().as_bytes());
+    let signature = BASE64URL_NOPAD.encode(hmac::sign(&key, signed.as_bytes()).as_ref());
+    SecretString::from(format!("{signed}.{signature}"))
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,316 @@
+//! `nats-matrix provision`: the accounts and rooms that are declared, made where they are missing. Doing it again
+//! changes nothing, and what people made by hand stays.
+
+mod accounts;
+mod conduit;
+mod password;
+mod rooms;
+mod rotate;
+
+use std::fs;
+
+use matrix_sdk::ruma::{OwnedUserId, UserId, api::client::profile::get_profile};
+
+pub(crate) use self::rotate::rotate;
+use self::{
+    accounts::{Registered, Registrar, Wanted, unavailable},
+    conduit::Private,
+};
+use crate::{
+    config::{self, Config, DeclaredRoom, Login, Means, Person, Secret, User},
+    failure::Failure,
+    matrix::{Account, LoginError, MatrixError},
+};
+
+/// Whether anything is to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Yes.
+    Apply,
+    /// No: tell what would be.
+    DryRun,
+}
+
+/// One line of what was done: about what, and what came of it.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) mark: Mark,
+    /// "user" or "room".
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+}
+
+/// What came of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Made,
+    Found,
+    Changed,
+    Failed,
+}
+
+/// What is told about each item, and the first failure.
+struct Report<'a> {
+    say: &'a mut dyn FnMut(Item),
+    result: Result<(), Failure>,
+}
+
+impl Report<'_> {
+    fn item(&mut self, mark: Mark, kind: &'static str, text: impl Into<String>) {
+        (self.say)(Item { mark, kind, text: text.into() });
+    }
+
+    fn fail(&mut self, kind: &'static str, failure: Failure) {
+        self.item(Mark::Failed, kind, failure.to_string());
+        if self.result.is_ok() {
+            self.result = Err(failure);
+        }
+    }
+}
+
+/// Makes what is missing and tells `say` about each item. A failure does not keep the other items from being
+/// tried; the first one is returned.
+///
+/// # Errors
+///
+/// As the homeserver and the files of the passwords say.
+pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
+    let report = Report { say, result: Ok(()) };
+    match &config.provision.means {
+        Some(Means::Conduit { program, config: file }) => {
+            let private = Private::start(program, file, &config.matrix).await?;
+            let done = make(config, &private.there, &Registrar::Conduit(&private), report).await;
+            // Also after a failure: the homeserver that people use has to come up.
+            let stopped = private.stop().await;
+            done.and(stopped)
+        }
+        Some(Means::Synapse(secret)) => {
+            let registrar = Registrar::Synapse(secret.read()?);
+            make(config, &config.matrix, &registrar, report).await
+        }
+        // Not even a login.
+        None if config.provision.rooms.is_empty() => Ok(()),
+        None => make(config, &config.matrix, &Registrar::Nobody, report).await,
+    }
+}
+
+async fn make(
+    config: &Config,
+    there: &config::Matrix,
+    registrar: &Registrar<'_>,
+    mut report: Report<'_>,
+) -> Result<(), Failure> {
+    for user in &config.provision.users {
+        if let Err(failure) = person(there, registrar, user, &mut report).await {
+            report.fail("user", failure);
+        }
+    }
+    if let Registrar::Conduit(private) = registrar {
+        admins(config, private, &mut report).await;
+    }
+    match bridge(there, registrar, &mut report).await {
+        Ok(account) => {
+            rooms(config, &account, Mode::Apply, &mut report).await;
+            account.log_out().await;
+        }
+        Err(failure) => report.fail("user", failure),
+    }
+    report.result
+}
+
+/// The account of a person, with a password that is made up if there is none yet.
+async fn person(
+    there: &config::Matrix,
+    registrar: &Registrar<'_>,
+    user: &User,
+    report: &mut Report<'_>,
+) -> Result<(), Failure> {
+    let password = password::first(&user.password_file)?;
+    let wanted = Wanted {
+        localpart: &user.localpart,
+        password: &password.text,
+        display_name: user.display_name.as_deref(),
+        admin: user.admin,
+    };
+    match registrar.register(there, &wanted).await? {
+        Registered::Made => {
+            let file = user.password_file.display();
+            report.item(
+                Mark::Made,
+                "user",
+                format!("{}, with the password in {file}", user.localpart),
+            );
+        }
+        Registered::Taken => {
+            // Nobody's password.
+            if password.is_new {
+                let _ = fs::remove_file(&user.password_file);
+            }
+            report.item(Mark::Found, "user", &user.localpart);
+        }
+    }
+    Ok(())
+}
+
+async fn admins(config: &Config, private: &Private, report: &mut Report<'_>) {
+    let admins = config.provision.users.iter().filter(|user| user.admin);
+    let admins: Vec<&str> = admins.map(|user| user.localpart.as_str()).collect();
+    if admins.is_empty() {
+        return;
+    }
+    match private.make_admins(&admins).await {
+        Ok(made) => {
+            for user in made {
+                report.item(Mark::Changed, "user", format!("{user}: now an administrator"));
+            }
+        }
+        Err(error) => {
+            let who = admins.join(", ");
+            let what = format!("cannot make administrators of {who}: the homeserver {error}");
+            report.fail("user", Failure::Unavailable(what));
+        }
+    }
+}
+
+/// The bridge's account, made if it can be, and logged in for a moment.
+async fn bridge(
+    there: &config::Matrix,
+    registrar: &Registrar<'_>,
+    report: &mut Report<'_>,
+) -> Result<Account, Failure> {
+    let account = match &there.login {
+        Login::Password { password, .. } if !matches!(registrar, Registrar::Nobody) => {
+            registered_bridge(there, registrar, password, report).await?
+        }
+        _ => {
+            let account = log_in(there).await?;
+            report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
+            account
+        }
+    };
+    Ok(account)
+}
+
+async fn registered_bridge(
+    there: &config::Matrix,
+    registrar: &Registrar<'_>,
+    password: &Secret,
+    report: &mut Report<'_>,
+) -> Result<Account, Failure> {
+    let (text, new_file) = match password {
+        Secret::Inline(text) => (text.clone(), None),
+        Secret::File { path, .. } => {
+            let first = password::first(path)?;
+            (first.text, first.is_new.then_some(path))
+        }
+    };
+    let localpart = there.login.localpart().unwrap_or_default();
+    let wanted = Wanted { localpart, password: &text, display_name: None, admin: false };
+    let registered = registrar.register(there, &wanted).await?;
+    if let (Registered::Taken, Some(path)) = (registered, new_file) {
+        let _ = fs::remove_file(path);
+        return Err(Failure::Refused(format!(
+            "{localpart}, the bridge's account, is there already, and its password is not: write it into {}",
+            path.display()
+        )));
+    }
+    let account = log_in(there).await?;
+    let mark = if registered == Registered::Made { Mark::Made } else { Mark::Found };
+    report.item(mark, "user", format!("{localpart}, the bridge"));
+    Ok(account)
+}
+
+async fn log_in(there: &config::Matrix) -> Result<Account, Failure> {
+    Account::open_briefly(there.clone()).await.map_err(|error| match error {
+        LoginError::Final(failure) => failure,
+        LoginError::Passing(error) => unavailable(there, &error),
+    })
+}
+
+async fn rooms(config: &Config, account: &Account, mode: Mode, report: &mut Report<'_>) {
+    for room in &config.provision.rooms {
+        let people = people(config, account, room);
+        match rooms::ensure(account, room, &people, mode).await {
+            Ok(done) => {
+                let alias = done.alias;
+                match (done.is_new, done.changed.join(", ")) {
+                    (true, _) => report.item(Mark::Made, "room", alias.as_str()),
+                    (false, changed) if changed.is_empty() => {
+                        report.item(Mark::Found, "room", alias.as_str());
+                    }
+                    (false, changed) => {
+                        report.item(Mark::Changed, "room", format!("{alias}: {changed}"));
+                    }
+                }
+            }
+            Err(failure) => report.fail("room", failure),
+        }
+    }
+}
+
+fn people(config: &Config, account: &Account, room: &DeclaredRoom) -> rooms::People {
+    let invite = room.invite.iter().map(|person| match person {
+        Person::Declared(name) => here(account, name),
+        Person::Other(id) => id.clone(),
+    });
+    let admins = config.provision.users.iter().filter(|user| user.admin);
+    rooms::People {
+        // Who is there anyway.
+        invite: invite.filter(|user| *user != account.user).collect(),
+        admins: admins.map(|user| here(account, &user.localpart)).collect(),
+    }
+}
+
+/// Tells `say` what [`provision`] would do, as far as the running homeserver says. It changes nothing.
+///
+/// # Errors
+///
+/// [`Failure::Unavailable`] when the homeserver does not run, unless that is a Conduit which is yet to start for
+/// the first time.
+pub(crate) async fn plan(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
+    let mut report = Report { say, result: Ok(()) };
+    let there = &config.matrix;
+    let account = match log_in(there).await {
+        Ok(account) => Some(account),
+        // There is nothing yet, or what there is is hidden from us.
+        Err(Failure::Refused(_) | Failure::Config(_)) if config.provision.means.is_some() => None,
+        Err(failure) => return Err(failure),
+    };
+    let Some(account) = account else {
+        for user in &config.provision.users {
+            report.item(Mark::Made, "user", &user.localpart);
+        }
+        let own = there.login.localpart().unwrap_or_default();
+        report.item(Mark::Made, "user", format!("{own}, the bridge"));
+        for room in &config.provision.rooms {
+            report.item(Mark::Made, "room", format!("#{}", room.alias));
+        }
+        return Ok(());
+    };
+    for user in &config.provision.users {
+        match is_there(&account, &user.localpart).await {
+            Ok(true) => report.item(Mark::Found, "user", &user.localpart),
+            Ok(false) => report.item(Mark::Made, "user", &user.localpart),
+            Err(error) => report.fail("user", unavailable(there, &error)),
+        }
+    }
+    report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
+    rooms(config, &account, Mode::DryRun, &mut report).await;
+    account.log_out().await;
+    report.result
+}
+
+async fn is_there(account: &Account, localpart: &str) -> Result<bool, MatrixError> {
+    let request = get_profile::v3::Request::new(here(account, localpart));
+    match account.request(|client| client.send(request)).await {
+        Ok(_) => Ok(true),
+        Err(MatrixError::NotFound(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The id of somebody of the bridge's own homeserver.
+fn here(account: &Account, localpart: &str) -> OwnedUserId {
+    UserId::parse_with_server_name(localpart, account.user.server_name())
+        .expect("the configuration takes only names that are valid")
+}

@@ -1,0 +1,120 @@
+//! A new password for an account that is declared.
+
+use std::{fs, io, path::Path};
+
+use matrix_sdk::ruma::api::client::{
+    account::change_password,
+    uiaa::{AuthData, MatrixUserIdentifier, Password, UserIdentifier},
+};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::password;
+use crate::{
+    config::{self, Config, Login, Secret},
+    failure::Failure,
+    matrix::{Account, LoginError, MatrixError},
+};
+
+/// Changes the password of an account and the file that holds it, and ends all its sessions. The file always
+/// holds a password that is valid, or another one beside it does, which the next attempt finds.
+///
+/// # Errors
+///
+/// [`Failure::Refused`] when the file's password is not, or no longer, that of the account; nothing is changed
+/// then. [`Failure::Config`] when there is no such account or its file cannot be written.
+pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failure> {
+    let path = password_file(config, localpart)?;
+    let waiting = password::waiting(path);
+    if waiting.exists() && log_in(config, localpart, &password::read(&waiting)?).await.is_ok() {
+        // An attempt was cut short after the homeserver had taken the new one: that was that.
+        return replace(&waiting, path);
+    }
+    let old = password::read(path)?;
+    let account = log_in(config, localpart, &old).await.map_err(|error| match error {
+        LoginError::Final(Failure::Refused(_)) => Failure::Refused(format!(
+            "{localpart} has another password than {} holds, so only {localpart} or an administrator can change \
+             it. With Conduit an administrator writes in the room #admins: \
+             @conduit:SERVER: reset-password {localpart}",
+            path.display()
+        )),
+        LoginError::Final(failure) => failure,
+        LoginError::Passing(error) => unavailable(config, &error),
+    })?;
+    let new = password::random()?;
+    let written =
+        write(&waiting, &new, path).map_err(|error| password::unwritten(&waiting, &error));
+    let changed = match written {
+        Ok(()) => change(&account, &old, &new).await.map_err(|error| unavailable(config, &error)),
+        Err(failure) => Err(failure),
+    };
+    account.log_out().await;
+    changed.and_then(|()| replace(&waiting, path))
+}
+
+fn password_file<'a>(config: &'a Config, localpart: &str) -> Result<&'a Path, Failure> {
+    if config.matrix.login.localpart() == Some(localpart) {
+        return match &config.matrix.login {
+            Login::Password { password: Secret::File { path, .. }, .. } => Ok(path),
+            _ => Err(Failure::Config(format!(
+                "the password of {localpart} is written in the configuration: keep it in a file instead"
+            ))),
+        };
+    }
+    let user = config.provision.users.iter().find(|user| user.localpart == localpart);
+    user.map(|user| user.password_file.as_path()).ok_or_else(|| {
+        Failure::Config(format!("{localpart} is neither one of [users] nor the bridge's account"))
+    })
+}
+
+async fn log_in(
+    config: &Config,
+    localpart: &str,
+    password: &SecretString,
+) -> Result<Account, LoginError> {
+    let login =
+        Login::Password { user: localpart.to_owned(), password: Secret::Inline(password.clone()) };
+    Account::open_briefly(config::Matrix { login, ..config.matrix.clone() }).await
+}
+
+fn write(waiting: &Path, new: &SecretString, path: &Path) -> io::Result<()> {
+    if waiting.exists() {
+        // Of an attempt that the homeserver did not take.
+        fs::remove_file(waiting)?;
+    }
+    password::write_new(waiting, new)?;
+    password::same_owner(waiting, path)
+}
+
+fn replace(waiting: &Path, path: &Path) -> Result<(), Failure> {
+    fs::rename(waiting, path).map_err(|error| {
+        Failure::Config(format!(
+            "the new password is in {} and cannot replace {}: {error}",
+            waiting.display(),
+            path.display()
+        ))
+    })
+}
+
+/// The homeserver asks for the old password once more.
+async fn change(
+    account: &Account,
+    old: &SecretString,
+    new: &SecretString,
+) -> Result<(), MatrixError> {
+    let request = || change_password::v3::Request::new(new.expose_secret().to_owned());
+    let Err(error) = account.client().send(request()).await else { return Ok(()) };
+    let session = match error.as_uiaa_response() {
+        Some(asked) => asked.session.clone(),
+        None => return Err(error.into()),
+    };
+    let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(account.user.to_string()));
+    let mut proof = Password::new(user, old.expose_secret().to_owned());
+    proof.session = session;
+    let mut request = request();
+    request.auth = Some(AuthData::Password(proof));
+    account.request(|client| client.send(request)).await.map(drop)
+}
+
+fn unavailable(config: &Config, error: &MatrixError) -> Failure {
+    Failure::Unavailable(format!("{}: {error}", config.matrix.homeserver))
+}

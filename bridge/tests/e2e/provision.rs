@@ -1,0 +1,663 @@
+//! `nats-matrix provision` and `connect`: from nothing to a room.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::{
+    Account, BridgeConfig, BridgeProcess, FaultProxy, Homeserver, HomeserverKind, Nats, ScratchDir,
+};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::scene::{BINARY, PATIENCE, read_all};
+
+const ALIAS: &str = "#ops:testbed.localhost";
+
+/// A homeserver on which nobody is yet, and a declaration.
+struct Site {
+    homeserver: Homeserver,
+    dir: ScratchDir,
+}
+
+impl Site {
+    async fn new() -> Result<Self> {
+        let homeserver = Homeserver::builder().people(0).start(BINARY).await?;
+        Ok(Self { homeserver, dir: ScratchDir::new("provision")? })
+    }
+
+    fn made(&self) -> PathBuf {
+        self.dir.path().join("made")
+    }
+
+    fn password_file(&self, user: &str) -> PathBuf {
+        self.made().join("passwords").join(user)
+    }
+
+    fn password(&self, user: &str) -> Result<String> {
+        let file = self.password_file(user);
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    async fn log_in(&self, user: &str) -> Result<Account> {
+        Account::login(&self.homeserver.url(), user, &self.password(user)?).await
+    }
+
+    /// Writes the configuration: what is declared, and a route to the room.
+    fn declare(&self, users_and_rooms: &str) -> Result<PathBuf> {
+        self.declare_for("nats://127.0.0.1:1", users_and_rooms)
+    }
+
+    fn declare_for(&self, nats: &str, users_and_rooms: &str) -> Result<PathBuf> {
+        let sections = format!("{}{users_and_rooms}", self.homeserver.provisioning(&self.made())?);
+        let state = self.dir.path().join("state");
+        let config = BridgeConfig::declared(nats, &self.homeserver.url(), &state, &sections).route(
+            "reports",
+            "OPS",
+            &["ops.>"],
+            ALIAS,
+        );
+        self.write(config.toml())
+    }
+
+    fn write(&self, config: &str) -> Result<PathBuf> {
+        let file = self.dir.path().join("nats-matrix.toml");
+        fs::write(&file, config)?;
+        Ok(file)
+    }
+
+    /// Runs `nats-matrix provision` as it is run for this homeserver.
+    async fn provision(&self, config: &Path) -> Result<(i32, String)> {
+        said(&self.homeserver.provision(BINARY.as_ref(), config).await?)
+    }
+}
+
+/// The exit code and all that was printed.
+fn said(output: &Output) -> Result<(i32, String)> {
+    let text = [output.stdout.as_slice(), &output.stderr].concat();
+    Ok((output.status.code().context("killed")?, String::from_utf8(text)?))
+}
+
+/// Runs another command while the homeserver runs.
+fn run(config: &Path, arguments: &[&str]) -> Result<(i32, String)> {
+    said(&Command::new(BINARY).args(arguments).arg("--config").arg(config).output()?)
+}
+
+#[track_caller]
+fn assert_item(text: &str, mark: &str, kind: &str, what: &str) {
+    let found = text.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some(mark) && words.next() == Some(kind) && line.contains(what)
+    });
+    assert!(found, "no line \"{mark} {kind} ... {what}\" in:\n{text}");
+}
+
+const DECLARED: &str = r#"
+[users.alice]
+admin = true
+display_name = "Alice A."
+[users.bob]
+[rooms.ops]
+name = "Operations"
+topic = "What the machines report"
+invite = ["alice", "bob"]
+"#;
+
+#[tokio::test]
+async fn what_is_declared_is_made_once_and_found_from_then_on() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 0, "{text}");
+    assert_item(&text, "made", "user", "alice, with the password in ");
+    assert_item(&text, "made", "user", "bob, with the password in ");
+    assert_item(&text, "made", "user", "bridge, the bridge");
+    assert_item(&text, "made", "room", ALIAS);
+    let bridge = fs::read_to_string(site.made().join("bridge-password"))?;
+    for (password, file) in [
+        (site.password("alice")?, site.password_file("alice")),
+        (bridge.trim_end().to_owned(), site.made().join("bridge-password")),
+    ] {
+        assert!(password.len() >= 20, "a password of {} characters", password.len());
+        assert!(!text.contains(&password), "a password is printed:\n{text}");
+        assert_eq!(fs::metadata(&file)?.permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(fs::metadata(site.made().join("passwords"))?.permissions().mode() & 0o777, 0o700);
+
+    let alice = site.log_in("alice").await?;
+    assert_eq!(alice.display_name().await?, "Alice A.");
+    assert_eq!(alice.devices().await?.len(), 1, "no session is left of provisioning");
+    let room = alice.join(ALIAS).await?;
+    let state = async |kind| alice.state(&room, kind, "").await.map(Option::unwrap_or_default);
+    assert_eq!(state("m.room.name").await?["name"], "Operations");
+    assert_eq!(state("m.room.topic").await?["topic"], "What the machines report");
+    let levels = state("m.room.power_levels").await?;
+    assert_eq!(levels["users"][&alice.user_id], 100);
+    assert_eq!(levels["users_default"], 0);
+    assert_eq!(levels["state_default"], 50);
+    assert_eq!(levels["invite"], 50);
+    assert_eq!(levels["events_default"], 0);
+
+    let before = alice.timeline(&room).await?.len();
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 0, "{text}");
+    assert!(text.lines().all(|line| line.starts_with("found ")), "{text}");
+    assert_eq!(text.lines().count(), 4, "{text}");
+    assert_eq!(alice.timeline(&room).await?.len(), before, "nothing happened in the room");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_declaration_is_applied_and_what_people_did_stays() -> Result<()> {
+    let site = Site::new().await?;
+    assert_eq!(site.provision(&site.declare(DECLARED)?).await?.0, 0);
+    let mut alice = site.log_in("alice").await?;
+    let room = alice.join(ALIAS).await?;
+    alice.set_display_name("Ally").await?;
+    alice.change_password("her own").await?;
+    let own_room = alice.create_room(json!({ "name": "Lunch" })).await?;
+    alice.set_power_level(&room, "@bob:testbed.localhost", 50).await?;
+    let bob = site.log_in("bob").await?;
+    bob.join(ALIAS).await?;
+    bob.leave(&room).await?;
+
+    let changed =
+        DECLARED.replace("What the machines report", "Reports") + "[users.carol]\nadmin = true\n";
+    let changed = changed.replace("\"bob\"]", "\"bob\", \"carol\"]\npost = \"bridge\"");
+    let (code, text) = site.provision(&site.declare(&changed)?).await?;
+    assert_eq!(code, 0, "{text}");
+    assert_item(&text, "made", "user", "carol, with the password in ");
+    assert_item(&text, "found", "user", "alice");
+    assert_item(
+        &text,
+        "changed",
+        "room",
+        "topic, power levels, invitation of @carol:testbed.localhost",
+    );
+    assert!(!text.contains("bob:"), "who left is not invited again:\n{text}");
+
+    site.log_in("carol").await?.join(ALIAS).await?;
+    let topic = alice.state(&room, "m.room.topic", "").await?.unwrap_or_default();
+    assert_eq!(topic["topic"], "Reports");
+    let levels = alice.state(&room, "m.room.power_levels", "").await?.unwrap_or_default();
+    assert_eq!(levels["events_default"], 50);
+    assert_eq!(levels["users"]["@bob:testbed.localhost"], 50, "a level that alice gave");
+    assert_eq!(alice.display_name().await?, "Ally");
+    assert!(alice.joined_rooms().await?.contains(&own_room));
+    Account::login(&site.homeserver.url(), "alice", "her own").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn admins_are_administrators_of_the_homeserver_whenever_they_are_declared() -> Result<()> {
+    let site = Site::new().await?;
+    let without = "[users.bob]\n[users.alice]\n";
+    assert_eq!(site.provision(&site.declare(without)?).await?.0, 0);
+    let bob = site.log_in("bob").await?;
+    assert!(!is_server_admin(&site, &bob).await?, "the first account is nobody special");
+    let mut alice = site.log_in("alice").await?;
+    // Nobody has her password any more.
+    alice.change_password("her own").await?;
+
+    let with = "[users.bob]\n[users.alice]\nadmin = true\n[users.zoe]\nadmin = true\n";
+    let (code, text) = site.provision(&site.declare(with)?).await?;
+    assert_eq!(code, 0, "{text}");
+    let zoe = site.log_in("zoe").await?;
+    assert!(is_server_admin(&site, &zoe).await?, "{text}");
+    assert!(!is_server_admin(&site, &bob).await?, "{text}");
+    // Synapse lets only an administrator make another one of an account that is there.
+    if site.homeserver.kind() == HomeserverKind::Conduit {
+        assert_item(&text, "changed", "user", "alice: now an administrator");
+        assert!(is_server_admin(&site, &alice).await?, "{text}");
+    }
+    Ok(())
+}
+
+/// Whether an account administrates the homeserver: by Conduit's definition, or Synapse's.
+async fn is_server_admin(site: &Site, account: &Account) -> Result<bool> {
+    match site.homeserver.kind() {
+        HomeserverKind::Conduit => {
+            let admins =
+                account.resolve_alias("#admins:testbed.localhost").await?.context("no room")?;
+            Ok(account.joined_rooms().await?.contains(&admins))
+        }
+        HomeserverKind::Synapse => account.is_synapse_admin().await,
+    }
+}
+
+#[tokio::test]
+async fn people_only_read_where_the_bridge_posts() -> Result<()> {
+    let site = Site::new().await?;
+    let nats = Nats::start().await?;
+    nats.create_stream("OPS", &["ops.>"]).await?;
+    let declared = DECLARED.replace("invite", "post = \"bridge\"\ninvite");
+    let config = site.declare_for(&nats.url(), &declared)?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let bob = site.log_in("bob").await?;
+    let room = bob.join(ALIAS).await?;
+    let message = json!({ "msgtype": "m.text", "body": "hello?" });
+    let sent = bob.send(&room, "m.room.message", "1", message.clone()).await;
+    assert!(format!("{:#}", sent.unwrap_err()).contains("403"), "bob is to read only");
+    let renamed = bob.set_state(&room, "m.room.name", "", json!({ "name": "Bob's" })).await;
+    assert!(format!("{:#}", renamed.unwrap_err()).contains("403"), "bob changes no settings");
+    let alice = site.log_in("alice").await?;
+    alice.join(ALIAS).await?;
+    alice.send(&room, "m.room.message", "1", message).await?;
+
+    let (code, text) = run(&config, &["check"])?;
+    assert_eq!(code, 0, "{text}");
+    nats.publish("ops.report", "the report").await?;
+    let mut bridge = BridgeProcess::spawn(BINARY, &fs::read_to_string(&config)?, site.dir.path())?;
+    let mut reader = bob.reader(&room).await?;
+    reader
+        .wait_until(|seen| seen.iter().any(|event| event.body() == "the report"), PATIENCE)
+        .await?;
+    bridge.terminate()?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 0);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registration_is_closed_to_strangers_at_every_moment() -> Result<()> {
+    let site = Site::new().await?;
+    let url = site.homeserver.url();
+    let done = Arc::new(AtomicBool::new(false));
+    let stranger = tokio::spawn({
+        let (url, done) = (url.clone(), Arc::clone(&done));
+        async move {
+            let mut answers = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                answers.push(Account::try_to_register(&url, "stranger").await);
+                sleep(Duration::from_millis(2)).await;
+            }
+            answers
+        }
+    });
+    assert_eq!(site.provision(&site.declare(DECLARED)?).await?.0, 0);
+    assert_eq!(
+        site.provision(&site.declare(&(DECLARED.to_owned() + "[users.carol]\n"))?).await?.0,
+        0
+    );
+    sleep(Duration::from_millis(100)).await;
+    done.store(true, Ordering::Relaxed);
+    let answers = stranger.await?;
+    let refused = answers.iter().filter(|answer| **answer == Some(403)).count();
+    // A Conduit is not there while another one is in its place.
+    let others: Vec<_> = answers.iter().flatten().filter(|status| **status != 403).collect();
+    assert!(refused > 0 && others.is_empty(), "{refused} times 403, besides {others:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_process_list_shows_no_secret() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let watcher = std::thread::spawn({
+        let done = Arc::clone(&done);
+        move || {
+            let mut seen = std::collections::HashSet::new();
+            while !done.load(Ordering::Relaxed) {
+                let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+                seen.extend(
+                    processes.filter_map(|each| fs::read(each.path().join("cmdline")).ok()),
+                );
+            }
+            seen
+        }
+    });
+    assert_eq!(site.provision(&config).await?.0, 0);
+    done.store(true, Ordering::Relaxed);
+    let lines: Vec<String> = watcher
+        .join()
+        .expect("the watcher does not panic")
+        .iter()
+        .map(|line| String::from_utf8_lossy(line).into_owned())
+        .collect();
+    let config = config.display().to_string();
+    assert!(lines.iter().any(|line| line.contains(&config)), "provision was not seen: {lines:?}");
+    let secrets =
+        [site.password("alice")?, site.password("bob")?, "shared by the testbed".to_owned()];
+    for line in lines {
+        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_bridge_enters_no_room_that_a_stranger_invites_it_to() -> Result<()> {
+    let site = Site::new().await?;
+    let nats = Nats::start().await?;
+    nats.create_stream("OPS", &["ops.>"]).await?;
+    let config = site.declare_for(&nats.url(), DECLARED)?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let bob = site.log_in("bob").await?;
+    let room = bob.join(ALIAS).await?;
+    let text = fs::read_to_string(&config)?;
+    let bridge = BridgeProcess::spawn(BINARY, &text, site.dir.path())?;
+    let bot = "@bridge:testbed.localhost";
+    let trap = bob.create_room(json!({ "preset": "private_chat", "invite": [bot] })).await?;
+    let direct = bob
+        .create_room(
+            json!({ "preset": "trusted_private_chat", "is_direct": true, "invite": [bot] }),
+        )
+        .await?;
+    nats.publish("ops.report", "while invited").await?;
+    let mut reader = bob.reader(&room).await?;
+    read_all(&mut reader, 1).await?;
+    bridge.kill();
+    nats.publish("ops.report", "after a restart").await?;
+    let _bridge = BridgeProcess::spawn(BINARY, &text, site.dir.path())?;
+    read_all(&mut reader, 2).await?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    for room in [&trap, &direct] {
+        let member = bob.state(room, "m.room.member", bot).await?.unwrap_or_default();
+        assert_eq!(member["membership"], "invite");
+        assert!(bob.messages(room).await?.is_empty());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_the_plan_and_changes_nothing() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    let (code, text) = run(&config, &["provision", "--dry-run"])?;
+    assert_eq!(code, 0, "{text}");
+    assert_item(&text, "make", "user", "alice");
+    assert_item(&text, "make", "user", "bridge, the bridge");
+    assert_item(&text, "make", "room", "#ops");
+    assert!(!site.made().join("passwords").exists(), "no password is made");
+
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let changed = DECLARED.replace("Operations", "Ops") + "[users.carol]\n[rooms.lunch]\n";
+    let config = site.declare(&changed)?;
+    for _ in 0..2 {
+        let (code, text) = run(&config, &["provision", "--dry-run"])?;
+        assert_eq!(code, 0, "{text}");
+        assert_item(&text, "found", "user", "alice");
+        assert_item(&text, "make", "user", "carol");
+        assert_item(&text, "change", "room", &format!("{ALIAS}: name"));
+        assert_item(&text, "make", "room", "#lunch:");
+    }
+    let alice = site.log_in("alice").await?;
+    assert_eq!(alice.resolve_alias("#lunch:testbed.localhost").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_password_is_rotated_in_its_file_and_ends_the_old_sessions() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let before = site.log_in("alice").await?;
+    let old = site.password("alice")?;
+    let (code, text) = run(&config, &["provision", "--rotate", "alice", "--rotate", "bridge"])?;
+    assert_eq!(code, 0, "{text}");
+    assert_item(&text, "changed", "user", "alice: a new password");
+    assert_item(&text, "changed", "user", "bridge: a new password; for the bridge to have it");
+    let new = site.password("alice")?;
+    assert_ne!(new, old);
+    assert!(!text.contains(&new) && !text.contains(&old), "{text}");
+    assert_eq!(fs::metadata(site.password_file("alice"))?.permissions().mode() & 0o777, 0o600);
+    assert!(Account::login(&site.homeserver.url(), "alice", &old).await.is_err());
+    assert!(before.joined_rooms().await.is_err(), "the old session is ended");
+    let alice = site.log_in("alice").await?;
+    assert_eq!(alice.devices().await?.len(), 1);
+    assert_eq!(site.provision(&config).await?.0, 0, "the bridge's file is up to date");
+
+    // Cut short after the homeserver took it, and before it was in its place.
+    let file = site.password_file("alice");
+    fs::rename(&file, file.with_extension("new"))?;
+    fs::write(&file, &old)?;
+    assert_eq!(run(&config, &["provision", "--rotate", "alice"])?.0, 0);
+    assert_eq!(site.password("alice")?, new);
+
+    let mut alice = site.log_in("alice").await?;
+    alice.change_password("her own").await?;
+    let (code, text) = run(&config, &["provision", "--rotate", "alice"])?;
+    assert_eq!(code, 77, "{text}");
+    assert!(text.contains("reset-password alice"), "{text}");
+    assert_eq!(site.password("alice")?, new, "nothing is changed then");
+    let (code, text) = run(&config, &["provision", "--rotate", "zoe"])?;
+    assert_eq!((code, text.contains("zoe is neither one of [users]")), (64, true), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn on_somebody_elses_homeserver_a_token_makes_the_rooms_and_stays_valid() -> Result<()> {
+    let homeserver = Homeserver::shared(BINARY).await?;
+    let (bot, alice) = (homeserver.account("bridge").await?, homeserver.account("alice").await?);
+    let dir = ScratchDir::new("provision")?;
+    let name = format!("ops-{}", bot.localpart());
+    let config = dir.path().join("nats-matrix.toml");
+    let text = format!(
+        "[nats]\nservers = [\"nats://127.0.0.1:1\"]\n\
+         [matrix]\nhomeserver = \"{}\"\naccess_token = \"{}\"\n\
+         [[routes]]\nname = \"reports\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"!x:y\"\n\
+         [rooms.{name}]\nname = \"Operations\"\ninvite = [\"{}\"]\n",
+        homeserver.url(),
+        bot.access_token,
+        alice.user_id
+    );
+    fs::write(&config, &text)?;
+    let (code, said) = run(&config, &["provision"])?;
+    assert_eq!(code, 0, "{said}");
+    assert_item(&said, "found", "user", &format!("{}, the bridge", bot.user_id));
+    assert_item(&said, "made", "room", &name);
+    alice.join(&format!("#{name}:{}", homeserver.server_name())).await?;
+    assert_eq!(bot.joined_rooms().await?.len(), 1, "the token is still valid");
+
+    fs::write(&config, text + "[users.carol]\n")?;
+    let (code, said) = run(&config, &["provision"])?;
+    assert_eq!(code, 64, "{said}");
+    assert!(said.contains("users.carol: nothing says how accounts are made"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_tried_once() -> Result<()> {
+    let homeserver = Homeserver::shared(BINARY).await?;
+    let bot = homeserver.account("bridge").await?;
+    let proxy = FaultProxy::start(&homeserver.url()).await?;
+    let dir = ScratchDir::new("provision")?;
+    let config = dir.path().join("nats-matrix.toml");
+    fs::write(
+        &config,
+        format!(
+            "[nats]\nservers = [\"nats://127.0.0.1:1\"]\n\
+             [matrix]\nhomeserver = \"{}\"\nuser = \"{}\"\npassword = \"not the password\"\n\
+             [[routes]]\nname = \"reports\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"!x:y\"\n\
+             [rooms.ops]\n",
+            proxy.url(),
+            bot.localpart()
+        ),
+    )?;
+    for arguments in [&["provision"][..], &["connect"], &["provision", "--dry-run"]] {
+        let before = proxy.requests_matching("/login").len();
+        let config = config.clone();
+        let arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let (code, text) = tokio::task::spawn_blocking(move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            run(&config, &arguments)
+        })
+        .await??;
+        assert_eq!(code, 77, "{text}");
+        assert!(text.contains("refuses our login"), "{text}");
+        assert!(!text.contains("not the password"), "a secret is printed: {text}");
+        let logins = proxy.requests_matching("/login");
+        let posted = logins[before..].iter().filter(|request| request.method == "POST").count();
+        assert_eq!(posted, 1, "{logins:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_room_has_the_declared_picture_and_a_file_that_is_none_is_refused() -> Result<()> {
+    let site = Site::new().await?;
+    let picture = site.dir.path().join("ops.png");
+    let png = b"\x89PNG\r\n\x1a\n and the rest";
+    fs::write(&picture, png)?;
+    let declared = |file: &str| format!("{DECLARED}avatar_file = \"{file}\"\n[rooms.lunch]\n");
+    let config = site.declare(&declared("ops.png"))?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let alice = site.log_in("alice").await?;
+    let room = alice.join(ALIAS).await?;
+    let avatar =
+        async || alice.state(&room, "m.room.avatar", "").await.map(Option::unwrap_or_default);
+    let first = avatar().await?;
+    let url = first["url"].as_str().context("no avatar")?;
+    assert_eq!(alice.download(url).await?, png);
+
+    let (_, text) = site.provision(&config).await?;
+    assert_item(&text, "found", "room", ALIAS);
+    assert_eq!(avatar().await?, first, "the same picture is not uploaded again");
+    fs::write(&picture, b"GIF89a another")?;
+    let (_, text) = site.provision(&config).await?;
+    assert_item(&text, "changed", "room", &format!("{ALIAS}: avatar"));
+
+    fs::write(&picture, "no picture")?;
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 64, "{text}");
+    assert_item(&text, "FAIL", "room", "is no picture that phones show");
+    assert_item(&text, "found", "room", "#lunch:");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_that_is_there_with_another_password_is_said() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let file = site.made().join("bridge-password");
+    fs::remove_file(&file)?;
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 77, "{text}");
+    let what =
+        "bridge, the bridge's account, is there already, and its password is not: write it into ";
+    assert_item(&text, "FAIL", "user", what);
+    assert!(!file.exists(), "no password that is nobody's");
+    fs::remove_file(site.password_file("alice"))?;
+    let (_, text) = site.provision(&config).await?;
+    assert_item(&text, "found", "user", "alice");
+    assert!(!site.password_file("alice").exists(), "no password that is nobody's");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_room_in_which_the_bridge_has_no_say_is_named() -> Result<()> {
+    let site = Site::new().await?;
+    assert_eq!(site.provision(&site.declare("[users.alice]\n")?).await?.0, 0);
+    let alice = site.log_in("alice").await?;
+    let bot = "@bridge:testbed.localhost";
+    let room = json!({ "preset": "private_chat", "room_alias_name": "ops" });
+    let room = alice.create_room(room).await?;
+    let config = site.declare("[users.alice]\n[rooms.ops]\nname = \"Operations\"\n")?;
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 77, "{text}");
+    assert_item(&text, "FAIL", "room", &format!("{bot} may not change it"));
+    alice.invite(&room, bot).await?;
+    alice.set_power_level(&room, bot, 100).await?;
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 0, "{text}");
+    assert_item(&text, "changed", "room", "name");
+    Ok(())
+}
+
+#[tokio::test]
+async fn connect_says_what_to_type_and_its_code_leads_to_the_room() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare(DECLARED)?;
+    assert_eq!(site.provision(&config).await?.0, 0);
+    let (code, text) = run(&config, &["connect"])?;
+    assert_eq!(code, 0, "{text}");
+    for wanted in [
+        &format!("homeserver  {}\n", site.homeserver.url()),
+        "user        alice (@alice:testbed.localhost)\n",
+        &format!("password    sudo cat {}\n", site.password_file("alice").display()),
+        "\nhttps://matrix.to/#/%23ops:testbed.localhost\n",
+    ] {
+        assert!(text.contains(wanted), "no {wanted:?} in:\n{text}");
+    }
+    assert!(!text.contains(&site.password("alice")?), "{text}");
+    assert_eq!(scan(&text)?, "https://matrix.to/#/%23ops:testbed.localhost");
+    Ok(())
+}
+
+/// Reads the QR code among lines of text, of which each has two rows, as a camera would.
+fn scan(text: &str) -> Result<String> {
+    let is_code = |line: &&str| line.chars().all(|each| " █▀▄".contains(each)) && line.len() > 20;
+    let rows: Vec<Vec<char>> =
+        text.lines().filter(is_code).map(|line| line.chars().collect()).collect();
+    let width = rows.first().context("no code")?.len();
+    let is_dark = |x: usize, y: usize| match (rows[y / 2][x], y % 2) {
+        ('█', _) | ('▀', 0) | ('▄', 1) => 0,
+        _ => 255,
+    };
+    let mut image =
+        rqrr::PreparedImage::prepare_from_greyscale(width * 4, rows.len() * 2 * 4, |x, y| {
+            is_dark(x / 4, y / 4)
+        });
+    let grids = image.detect_grids();
+    Ok(grids.first().context("no code is seen")?.decode()?.1)
+}
+
+#[tokio::test]
+async fn what_conduit_cannot_do_is_said() -> Result<()> {
+    let dir = ScratchDir::new("provision")?;
+    let config = dir.path().join("nats-matrix.toml");
+    let write = |provision: &str| {
+        let text = format!(
+            "[nats]\nservers = [\"nats://127.0.0.1:1\"]\n\
+             [matrix]\nhomeserver = \"http://127.0.0.1:1\"\nuser = \"bridge\"\n\
+             [[routes]]\nname = \"reports\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"!x:y\"\n\
+             [provision]\nstate_dir = \"{}\"\n{provision}\n",
+            dir.path().display()
+        );
+        fs::write(&config, text)
+    };
+    fs::write(dir.path().join("empty"), "")?;
+    fs::write(dir.path().join("conduit.toml"), "[global]\ndatabase_path = \"none\"\n")?;
+    // As root we can make a directory that is not ours; else the root directory is one.
+    let foreign = dir.path().join("foreign");
+    fs::create_dir(&foreign)?;
+    let foreign = match std::os::unix::fs::chown(&foreign, Some(65534), None) {
+        Ok(()) => foreign,
+        Err(_) => PathBuf::from("/"),
+    };
+    let foreign = format!("[global]\ndatabase_path = \"{}\"\n", foreign.display());
+    fs::write(dir.path().join("foreign.toml"), foreign)?;
+    for (provision, code, said) in [
+        ("conduit = \"none.toml\"", 64, "none.toml: cannot be read: "),
+        ("conduit = \"conduit.toml\"\nconduit_program = \"/no/conduit\"", 64, "cannot be started"),
+        (
+            "conduit = \"conduit.toml\"\nconduit_program = \"/bin/false\"",
+            64,
+            "ended while it started",
+        ),
+        ("conduit = \"foreign.toml\"", 64, "belongs to another user than the one that runs this"),
+        ("conduit = \"empty\"", 64, "has no database_path"),
+        (
+            "registration_secret_file = \"none\"",
+            64,
+            "provision.registration_secret_file: cannot read",
+        ),
+        ("registration_secret_file = \"empty\"", 64, "empty is empty"),
+    ] {
+        write(provision)?;
+        let (seen, text) = run(&config, &["provision"])?;
+        assert_eq!(seen, code, "{provision}: {text}");
+        assert!(text.contains(said), "{provision}: {text}");
+    }
+    Ok(())
+}
