@@ -101,7 +101,9 @@ let
         type = lib.types.listOf lib.types.str;
         default = [ ];
         example = [ "@alice:chat.example.com" ];
-        description = "Whom to invite when the bridge makes the room.";
+        description = ''
+          Whom to invite when the bridge makes the room. A room among {option}`services.natsMatrix.rooms` has its own list.
+        '';
       };
     };
   };
@@ -176,12 +178,12 @@ in
       user = lib.mkOption {
         type = lib.types.nullOr lib.types.str;
         default = if cfg.matrix.passwordFile != null then "bridge" else null;
-        defaultText = lib.literalMD "`bridge`, if there is a `passwordFile`";
+        defaultText = lib.literalMD "`bridge`, if it has a password";
         example = "bridge";
-        description = "The account of the bridge, with {option}`services.natsMatrix.matrix.passwordFile`.";
+        description = "The account of the bridge.";
       };
       passwordFile = mkSecretFile {
-        what = "the password of the bridge's account";
+        what = "the password of the bridge's account. Where accounts are made by {option}`services.natsMatrix.provision`, it needs none: one is generated";
         example = "/run/secrets/matrix-password";
       };
       accessTokenFile = mkSecretFile {

@@ -16,6 +16,7 @@ let
     ;
 
   format = pkgs.formats.toml { };
+  configFile = "/etc/nats-matrix/conduit.toml";
   stateDirectory = "nats-matrix-conduit";
 
   # What differs between the implementations: the names of the package, of the variable that names the
@@ -54,6 +55,23 @@ let
     };
   };
   chosen = implementations.${cfg.conduit.implementation};
+  program = chosen.program cfg.conduit.package;
+
+  # What whoever opens the database needs: the homeserver, and provisioning, which runs one of its own.
+  database = {
+    # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
+    environment.MALLOC_ARENA_MAX = "2";
+    serviceConfig = {
+      User = "nats-matrix-conduit";
+      StateDirectory = [ stateDirectory ];
+      StateDirectoryMode = "0700";
+      LimitNOFILE = 65536; # RocksDB keeps its files open
+      TimeoutStopSec = "2min"; # it flushes the database
+    }
+    // lib.optionalAttrs (cfg.conduit.environmentFile != null) {
+      EnvironmentFile = cfg.conduit.environmentFile;
+    };
+  };
 
   # The caches that were measured with 150 MB (16 MB of database cache, a tenth of the other caches) for each budget.
   budget = mebibytes cfg.memory.conduit.high;
@@ -142,6 +160,11 @@ in
     services.natsMatrix = {
       matrix.homeserver = lib.mkDefault "http://127.0.0.1:${toString cfg.conduit.port}";
 
+      settings.provision = lib.mkIf cfg.provision.enable {
+        conduit = lib.mkDefault configFile;
+        conduit_program = lib.mkDefault program;
+      };
+
       conduit.settings.global = lib.mapAttrsRecursive (_: lib.mkDefault) (
         {
           server_name = cfg.serverName;
@@ -167,6 +190,7 @@ in
 
     systemd.services.nats-matrix-conduit = lib.mkMerge [
       alwaysBack
+      database
       {
         description = "Matrix homeserver of nats-matrix";
         documentation = [ "https://docs.conduit.rs/" ];
@@ -175,28 +199,16 @@ in
         after = [ "network-online.target" ];
         path = lib.mkForce [ ]; # it runs no programs
         restartTriggers = [ config.environment.etc."nats-matrix/conduit.toml".source ];
-        environment = {
-          ${chosen.variable} = "/etc/nats-matrix/conduit.toml";
-          # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
-          MALLOC_ARENA_MAX = "2";
+        environment.${chosen.variable} = configFile;
+        serviceConfig = sandbox // {
+          Type = "notify";
+          ExecStart = program;
+          # A new version may migrate the database before it is ready.
+          TimeoutStartSec = "10min";
         };
-        serviceConfig =
-          sandbox
-          // {
-            Type = "notify";
-            User = "nats-matrix-conduit";
-            ExecStart = chosen.program cfg.conduit.package;
-            StateDirectory = stateDirectory;
-            StateDirectoryMode = "0700";
-            LimitNOFILE = 65536; # RocksDB keeps its files open
-            # A new version may migrate the database before it is ready, and flushes it before it ends.
-            TimeoutStartSec = "10min";
-            TimeoutStopSec = "2min";
-          }
-          // lib.optionalAttrs (cfg.conduit.environmentFile != null) {
-            EnvironmentFile = cfg.conduit.environmentFile;
-          };
       }
     ];
+
+    systemd.services.nats-matrix-provision = lib.mkIf cfg.provision.enable database;
   };
 }

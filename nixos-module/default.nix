@@ -1,4 +1,4 @@
-# services.natsMatrix: the bridge, its homeserver, the tunnel to it, and their memory.
+# services.natsMatrix: the bridge, its homeserver with accounts and rooms, the tunnel to it, and their memory.
 #
 # The same module serves NixOS and system-manager (Debian), and renders the units of the Debian package. It therefore
 # sets only what all of them know: systemd.{services,slices,timers}, environment.{etc,systemPackages}, assertions and
@@ -11,6 +11,7 @@ in
   imports = [
     ./bridge.nix
     ./conduit.nix
+    ./provision.nix
     ./tunnel.nix
     ./memory.nix
   ];

@@ -59,6 +59,18 @@ rec {
     in
     if lib.hasSuffix "G" text then number * 1024 else number;
 
+  # What a service may take of the memory that memory.nix gives it.
+  memoryLimits = part: {
+    Slice = "natsmatrix.slice";
+    MemoryHigh = part.high;
+    MemoryMax = part.max;
+    # All of the service or nothing: half of it would neither work nor be restarted.
+    OOMPolicy = "kill";
+    # When the whole server runs out of memory, others go first: somebody has to bring the alert about it. What
+    # these services can take is limited.
+    OOMScoreAdjust = -500;
+  };
+
   # A service that must come back whatever happens: at three in the morning nobody resets a start limit.
   alwaysBack = {
     unitConfig.StartLimitIntervalSec = 0;

@@ -2,12 +2,13 @@
 { config, lib, ... }:
 let
   cfg = config.services.natsMatrix;
-  inherit (import ./lib.nix { inherit lib; }) mebibytes size;
+  inherit (import ./lib.nix { inherit lib; }) mebibytes memoryLimits size;
 
   # A server of 2 GB: its kernel and system services take some 160 MB, the page cache wants some, and the services that
   # such a server runs besides (Uptime Kuma, a Forgejo runner, Node Exporter) 640 MB.
   hostCanGive = 2048 - 640 - 256;
 
+  # What runs at the same time: provisioning has the memory of the homeserver, which does not run then.
   parts = lib.filterAttrs (name: _: name == "bridge" || cfg.${name}.enable) {
     inherit (cfg.memory) bridge conduit tunnel;
   };
@@ -96,16 +97,7 @@ in
     systemd.services = lib.mapAttrs' (
       name: part:
       lib.nameValuePair (if name == "bridge" then "nats-matrix" else "nats-matrix-${name}") {
-        serviceConfig = {
-          Slice = "natsmatrix.slice";
-          MemoryHigh = part.high;
-          MemoryMax = part.max;
-          # All of the service or nothing: half of it would neither work nor be restarted.
-          OOMPolicy = "kill";
-          # When the whole server runs out of memory, others go first: somebody has to bring the alert about it. What
-          # these services can take is limited above.
-          OOMScoreAdjust = -500;
-        };
+        serviceConfig = memoryLimits part;
       }
     ) parts;
   };

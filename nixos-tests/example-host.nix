@@ -8,14 +8,31 @@
       caFile = "/etc/ssl/nats-ca.pem";
       nkeySeedFile = "/run/secrets/bridge.nk";
     };
-    matrix.passwordFile = "/run/secrets/matrix-password";
     tunnel.credentialsFile = "/run/secrets/tunnel.json";
+    users = {
+      alice.admin = true;
+      bob = {
+        displayName = "Bob";
+        passwordFile = "/run/secrets/bob";
+      };
+    };
+    rooms = {
+      ops = {
+        name = "Operations";
+        topic = "What the servers say";
+        invite = [
+          "alice"
+          "bob"
+        ];
+        post = "bridge";
+      };
+      alerts.invite = [ "alice" ];
+    };
     routes = {
       reports = {
         stream = "OPS";
         subjects = [ "ops.report.>" ];
         room = "ops";
-        invite = [ "@alice:chat.example.com" ];
       };
       alerts = {
         stream = "OPS";

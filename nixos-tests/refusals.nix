@@ -20,6 +20,26 @@ let
       says = "services.natsMatrix.nats.nkeySeedFile is";
     }
     {
+      mistake.users.bob.passwordFile = lib.mkForce "${builtins.storeDir}/00000000000000000000000000000000-bob";
+      says = "services.natsMatrix.users.bob.passwordFile is ${builtins.storeDir}/";
+    }
+    {
+      mistake.settings.users.bob.password = "hunter2";
+      says = "settings.users.bob.password would be written to the Nix store";
+    }
+    {
+      mistake.users."../bob" = { };
+      says = "services.natsMatrix.users.\"../bob\"";
+    }
+    {
+      mistake.provision.registrationSecretFile = "/run/secrets/registration";
+      says = "for a Synapse elsewhere";
+    }
+    {
+      mistake.conduit.enable = false;
+      says = "services.natsMatrix.users: the homeserver is not to run here";
+    }
+    {
       mistake.settings.nats.password = "hunter2";
       says = "settings.nats.password would be written to the Nix store";
     }

@@ -17,6 +17,7 @@ let
   onlyNixos = [
     "X-Restart-Triggers="
     "X-RestartIfChanged="
+    "X-StopIfChanged="
     "Environment=\"LOCALE_ARCHIVE="
     "Environment=\"TZDIR="
   ];

@@ -38,6 +38,12 @@ let
         })
         // {
           nats-matrix-check.restartIfChanged = lib.mkForce true;
+        }
+        // lib.optionalAttrs cfg.provision.enable {
+          nats-matrix-provision = {
+            restartTriggers = lib.mkForce [ ];
+            stopIfChanged = lib.mkForce true;
+          };
         };
       nixpkgs.hostPlatform = lib.mkDefault "x86_64-linux";
       system.stateVersion = lib.mkDefault "26.05";
