@@ -4,14 +4,22 @@
 let
   # One entry for all secrets of the bridge, whichever the configuration names: a file x in there is the credential
   # secrets_x. The bridge finds it as "secrets/x", and so does `nats-matrix check` in root's terminal.
-  secrets = lib.mkForce [ "secrets:/etc/nats-matrix/secrets" ];
+  secrets.serviceConfig.LoadCredential = [ "secrets:/etc/nats-matrix/secrets" ];
+
+  waitsForConduit = {
+    documentation = lib.mkForce [ "https://docs.conduit.rs/deploying/generic.html" ];
+    # Where Conduit's documentation and its package put it. systemd looks in both for a program without a path.
+    unitConfig.ConditionFileIsExecutable = [
+      "|/usr/local/bin/matrix-conduit"
+      "|/usr/sbin/matrix-conduit"
+    ];
+  };
 in
 {
   services.natsMatrix = {
     enable = true;
     serverName = "chat.example.com";
     nats.servers = [ "nats://nats.example.com:4222" ];
-    matrix.passwordFile = "/etc/nats-matrix/secrets/matrix-password";
     tunnel.credentialsFile = "/etc/nats-matrix/tunnel.json";
     routes.reports = {
       stream = "OPS";
@@ -21,17 +29,16 @@ in
   };
 
   systemd.services = {
-    nats-matrix.serviceConfig.LoadCredential = secrets;
-    nats-matrix-check.serviceConfig.LoadCredential = secrets;
-    nats-matrix-conduit = {
-      documentation = lib.mkForce [ "https://docs.conduit.rs/deploying/generic.html" ];
-      # Where Conduit's documentation and its package put it. systemd looks in both for a program without a path.
-      unitConfig.ConditionFileIsExecutable = [
-        "|/usr/local/bin/matrix-conduit"
-        "|/usr/sbin/matrix-conduit"
-      ];
-      serviceConfig.ExecStart = lib.mkForce "matrix-conduit";
-    };
+    nats-matrix = secrets;
+    nats-matrix-check = secrets;
+    nats-matrix-provision = lib.mkMerge [
+      secrets
+      waitsForConduit
+    ];
+    nats-matrix-conduit = lib.mkMerge [
+      waitsForConduit
+      { serviceConfig.ExecStart = lib.mkForce "matrix-conduit"; }
+    ];
     nats-matrix-tunnel = {
       documentation = lib.mkForce [ "https://pkg.cloudflare.com/" ];
       unitConfig = {

@@ -9,16 +9,21 @@
     nats.servers = [ "tls://nats.example.com:4222" ];
     nats.nkeySeedFile = "/var/lib/secrets/bridge.nk";
 
-    # The password of the bridge's account, and the tunnel that phones come in by.
-    matrix.passwordFile = "/var/lib/secrets/matrix-password";
+    # The tunnel that phones come in by.
     tunnel.credentialsFile = "/var/lib/secrets/tunnel.json";
+
+    # Who has an account, and the rooms: `sudo nats-matrix connect` shows what to type into Element.
+    users.alice.admin = true;
+    rooms.ops = {
+      name = "Operations";
+      invite = [ "alice" ];
+    };
 
     # What goes where.
     routes.reports = {
       stream = "OPS";
       subjects = [ "ops.report.>" ];
       room = "ops";
-      invite = [ "@alice:chat.example.com" ];
     };
   };
 }
