@@ -32,17 +32,27 @@ RULES = {
     "https://other.example.com/.well-known/matrix/client": "http_status:404",
 }
 
+
+def registration(user: str) -> Json:
+    """The body of a request for an account that comes with nothing."""
+    return {"auth": {"type": "m.login.dummy"}, "username": user, "password": "let me in", "inhibit_login": True}
+
+
+def listening() -> set[str]:
+    """The addresses on which the server listens."""
+    return {line.split()[3] for line in server.succeed("ss -Htln").splitlines()}
+
+
 prepare({TUNNEL_CREDENTIALS: json.dumps(CREDENTIALS)})
 
 with subtest("nobody can register, by any version of the API, not even as a guest"):
     for path in ("v3/register", "r0/register", "v3/register?kind=guest"):
-        status, answer = call("POST", f"/_matrix/client/{path}", registration("mallory", "let me in"))
+        status, answer = call("POST", f"/_matrix/client/{path}", registration("mallory"))
         assert_equal(f"the answer to {path}", (status, answer.get("errcode")), (403, "M_FORBIDDEN"))
 
 with subtest("the homeserver listens on loopback only"):
-    listening = [line.split()[3] for line in server.succeed("ss -Htln").splitlines()]
-    addresses = [address for address in listening if address.endswith(":6167")]
-    assert_equal("the addresses of port 6167", addresses, ["127.0.0.1:6167"])
+    addresses = {address for address in listening() if address.endswith(":6167")}
+    assert_equal("the addresses of port 6167", addresses, {"127.0.0.1:6167"})
 
 with subtest("another machine cannot reach the homeserver"):
     if hub is not server:
@@ -75,8 +85,31 @@ with subtest("a tunnel without an edge does not say that it is ready"):
     ready = "curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' http://127.0.0.1:20241/ready"
     wait_until("503 of the tunnel's /ready", lambda: server.execute(ready)[1] == "503")
     server.succeed(f"journalctl -u nats-matrix-tunnel | grep -F 'Starting tunnel tunnelID={TUNNEL}'")
-    listening = [line.split()[3] for line in server.succeed("ss -Htln").splitlines()]
-    others = [line for line in listening if line.endswith(":20241") and not line.startswith("127.0.0.1:")]
-    assert_equal("further addresses of the metrics port", others, [])
+    others = {address for address in listening() if address.endswith(":20241")} - {"127.0.0.1:20241"}
+    assert_equal("further addresses of the metrics port", others, set())
+
+with subtest("nobody can register while accounts are made: at the first start, at a restart, and thereafter"):
+    server.succeed(
+        "systemctl stop nats-matrix nats-matrix-tunnel nats-matrix-conduit nats-matrix-provision",
+        "rm -rf /var/lib/private/nats-matrix*",
+    )
+    others = listening()
+    body = shlex.quote(json.dumps(registration("mallory")))
+    ask = f"curl --silent --max-time 10 --output /dev/null --write-out '%{{http_code}}' --data {body}"
+    with repeated(
+        f'echo "status $({ask} {HOMESERVER}/_matrix/client/v3/register)"\n'
+        'ss -Htln | while read -r _ _ _ address _; do echo "address $address"; done'
+    ) as polled:
+        server.succeed("systemctl start nats-matrix-conduit", timeout=PATIENCE)
+        wait_for_homeserver()
+        alice = generated_password("alice")
+        provision()
+        Phone("alice", alice)
+    print(dict(polled))
+    statuses = {line.split()[1] for line in polled if line.startswith("status ")}
+    assert_equal("the answers, 000 for none", statuses, {"000", "403"})
+    # The Conduit that takes registrations is in a network of its own.
+    addresses = {line.split()[1] for line in polled if line.startswith("address ")}
+    assert_equal("further addresses on which the server listened", addresses - others, {"127.0.0.1:6167"})
 
 finish()

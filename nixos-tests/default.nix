@@ -44,6 +44,7 @@ let
 in
 lib.genAttrs [
   "report-arrives"
+  "provision"
   "nothing-lost"
   "memory-limits"
   "closed-doors"

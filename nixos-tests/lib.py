@@ -4,10 +4,11 @@
 #
 # Nothing here asserts how long something takes: the machines may be emulated and twenty times slower than real ones.
 import json
-import secrets
 import shlex
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -22,14 +23,21 @@ PATIENCE = 900
 """Seconds without any progress after which a test gives up."""
 SEEDS: dict[str, str] = {}
 """Of the test with nkeys: the seed that NATS knows as "right", and a "foreign" one."""
+CHANGE = ""
+"""Of the test of provisioning: the command that changes what is declared."""
+CHANGE_IS_SWITCH = False
+"""Whether that command also applies it, as a switch to another generation does."""
 
 SECRETS = "/root/secrets"
-"""Where the bridge's secrets are, for root alone."""
+"""Where the secrets are that the administrator brings, for root alone."""
 TUNNEL_CREDENTIALS = f"{SECRETS}/tunnel.json"
 NO_EDGE = "TUNNEL_EDGE=127.0.0.1:1 TUNNEL_TRANSPORT_PROTOCOL=quic"
 """The environment of a cloudflared without Cloudflare: an edge where nobody is, as it ends when it cannot even look for
 one, and QUIC, as it tries a TCP port that refuses it again and again without a pause."""
-ACCOUNTS = "/run/systemd/system/nats-matrix-conduit.service.d/accounts.conf"
+HAS_CONDUIT = True
+"""Else Synapse is in its place, where accounts are made while it runs, and by hand."""
+PASSWORDS = "/var/lib/nats-matrix-provision"
+"""Where the generated passwords are, for root alone."""
 
 
 class NoAnswer(Exception):
@@ -50,6 +58,28 @@ def wait_until(what: str, done: Callable[[], bool]) -> None:
 def write_secret(path: str, text: str) -> None:
     """Writes a file that only root can read."""
     server.succeed(f"umask 077; mkdir -p $(dirname {path}); printf %s {shlex.quote(text)} > {path}")
+
+
+@contextmanager
+def repeated(command: str) -> Iterator[Counter[str]]:
+    """Repeats a command on the server, again and again while the body runs.
+
+    After the body, the counter has how often each line was printed.
+    """
+    folder = "/root/repeated"
+    write_secret(f"{folder}/command", command)
+    loop = f"while [ -e {folder}/go ]; do bash {folder}/command; done | sort | uniq -c > {folder}/lines"
+    server.succeed(
+        f"rm -f {folder}/done && touch {folder}/go",
+        f"setsid bash -c '{loop}; touch {folder}/done' </dev/null >/dev/null 2>&1 &",
+    )
+    lines: Counter[str] = Counter()
+    yield lines
+    server.succeed(f"rm {folder}/go")
+    server.wait_until_succeeds(f"test -e {folder}/done", timeout=PATIENCE)
+    for line in server.succeed(f"cat {folder}/lines").splitlines():
+        count, _, text = line.strip().partition(" ")
+        lines[text] = int(count)
 
 
 # -- NATS --------------------------------------------------------------------------------------------------------
@@ -104,33 +134,31 @@ def wait_for_homeserver() -> None:
     wait_until("an answer of the homeserver", lambda: call("GET", "/_matrix/client/versions")[0] == 200)
 
 
-def registration(user: str, password: str) -> Json:
-    """The body of a request for an account. The first one to log in so would be an administrator: nobody does."""
-    return {
-        "auth": {"type": "m.login.dummy"},
-        "username": user,
-        "password": password,
-        "inhibit_login": True,
-    }
+def provision() -> None:
+    """Has the accounts and rooms made that are declared, as the administrator does after a change."""
+    if HAS_CONDUIT:
+        server.succeed("systemctl restart nats-matrix-provision", timeout=PATIENCE)
+        wait_for_homeserver()
+    else:
+        print(server.succeed("nats-matrix provision", timeout=PATIENCE))
 
 
-def make_accounts(passwords: dict[str, str]) -> None:
-    """Makes Matrix accounts with these names and passwords.
+def generated_password(user: str) -> str:
+    """The password that was made for somebody, or for the bridge."""
+    file = "bridge-password" if user == "bridge" else f"passwords/{user}"
+    return server.succeed(f"cat {PASSWORDS}/{file}").strip()
 
-    The homeserver takes no registrations and Conduit has no other way to make accounts, so it is restarted with a
-    drop-in that opens registration, and again without. The drop-in is in /run: not even a crash leaves it behind.
+
+def room_id(alias: str) -> str:
+    """The room of an alias on this server.
+
+    Raises NoAnswer when there is none.
     """
-    server.succeed(
-        f"mkdir -p {ACCOUNTS.rpartition('/')[0]}",
-        f"printf '[Service]\\nEnvironment=CONDUIT_ALLOW_REGISTRATION=true\\n' > {ACCOUNTS}",
-        "systemctl daemon-reload && systemctl restart nats-matrix-conduit",
-    )
-    wait_for_homeserver()
-    for user, password in passwords.items():
-        status, answer = call("POST", "/_matrix/client/v3/register", registration(user, password))
-        assert status == 200, f"expected an account {user}, seen: {status} {answer}"
-    server.succeed(f"rm {ACCOUNTS}", "systemctl daemon-reload && systemctl restart nats-matrix-conduit")
-    wait_for_homeserver()
+    path = f"/_matrix/client/v3/directory/room/{quote(f'#{alias}:{SERVER_NAME}')}"
+    status, answer = call("GET", path)
+    if status != 200:
+        raise NoAnswer(f"{path}: {status} {answer}")
+    return str(answer["room_id"])
 
 
 @dataclass(frozen=True)
@@ -153,7 +181,7 @@ def messages(events: list[Json]) -> list[Message]:
 
 
 class Phone:
-    """Somebody's phone: logs in, accepts the first invitation and keeps what arrives in that room, in order."""
+    """Somebody's phone: logs in, accepts the invitation into the room and keeps what arrives there, in order."""
 
     def __init__(self, user: str, password: str) -> None:
         """Raises AssertionError if the homeserver refuses the login."""
@@ -171,16 +199,20 @@ class Phone:
         self.token = answer["access_token"]
 
     def accept_invitation(self) -> None:
-        """Waits for an invitation and joins the room."""
+        """Waits for an invitation into #ops and joins."""
+        room = room_id("ops")
 
         def joined() -> bool:
-            rooms = self._sync(hold=5).get("rooms", {}).get("invite", {})
-            for room in rooms:
-                status, _ = call("POST", f"/_matrix/client/v3/join/{quote(room)}", {}, self.token)
+            if room in self._sync(hold=5).get("rooms", {}).get("invite", {}):
+                status, _ = self.request("POST", f"join/{quote(room)}", {})
                 self.room = room if status == 200 else ""
             return self.room != ""
 
-        wait_until("an invitation into a room", joined)
+        wait_until("an invitation into the room", joined)
+
+    def request(self, method: str, path: str, body: Json | None = None) -> tuple[int, Json]:
+        """One request to the client API as this person; see call()."""
+        return call(method, f"/_matrix/client/v3/{path}", body, self.token)
 
     def read(self, hold: int = 5) -> bool:
         """Fetches what is new; the homeserver may wait up to `hold` seconds for it. Whether there was any."""
@@ -251,28 +283,31 @@ class Phone:
             position = end
 
     def _get(self, path: str, query: dict[str, str]) -> Json:
-        status, answer = call("GET", f"/_matrix/client/v3/{path}?{urlencode(query)}", token=self.token)
+        status, answer = self.request("GET", f"{path}?{urlencode(query)}")
         if status != 200:
             raise NoAnswer(f"{path}: {status} {answer}")
         return answer
 
 
 def prepare(files: dict[str, str] | None = None) -> Phone:
-    """Starts the machines and everything on them; the phone of alice, in the room that the bridge has made.
+    """Starts the machines and everything on them; the phone of alice, in the room that is declared.
 
-    The bridge has no password yet when its machine starts: it must have come up anyhow, once it has one. `files` are
-    further secrets, by path.
+    `files` are secrets that the administrator brings, by path. Else all comes up by itself.
     """
     server.start(allow_reboot=True)
     start_all()
     make_stream()
-    passwords = {user: secrets.token_urlsafe(24) for user in ("bridge", "alice")}
-    make_accounts(passwords)
-    for path, text in {f"{SECRETS}/matrix-password": passwords["bridge"], **(files or {})}.items():
+    wait_for_homeserver()
+    if HAS_CONDUIT:
+        server.wait_for_unit("nats-matrix-provision.service")
+    else:
+        provision()
+    for path, text in (files or {}).items():
         write_secret(path, text)
-    server.succeed("systemctl restart nats-matrix")
+    if files or not HAS_CONDUIT:
+        server.succeed("systemctl restart nats-matrix")
     server.wait_for_unit("nats-matrix.service")
-    phone = Phone("alice", passwords["alice"])
+    phone = Phone("alice", generated_password("alice"))
     phone.accept_invitation()
     return phone
 

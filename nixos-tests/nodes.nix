@@ -26,12 +26,15 @@ rec {
       enable = true;
       serverName = "chat.example.com";
       nats.servers = [ "nats://hub:4222" ];
-      matrix.passwordFile = "/root/secrets/matrix-password";
+      users.alice.admin = true;
+      rooms.ops = {
+        name = "Operations";
+        invite = [ "alice" ];
+      };
       routes.reports = {
         stream = "OPS";
         subjects = [ "ops.report.>" ];
         room = "ops";
-        invite = [ "@alice:chat.example.com" ];
       };
     };
   };

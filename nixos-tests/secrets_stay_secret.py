@@ -1,7 +1,8 @@
-# The bridge's password, its access token and the tunnel's secret are where they have to be and nowhere else: in no file
-# that others can read, no command line, no environment, not in the journal. That each of these searches can find
-# something is shown with a decoy.
+# The passwords that are generated, the bridge's access token and the tunnel's secret are where they have to be and
+# nowhere else: in no file that others can read, no command line, no environment, not in the journal. That each of these
+# searches can find something is shown with a decoy.
 import re
+import secrets
 
 TUNNEL_SECRET = "dGhpcyBpcyB0aGUgc2VjcmV0IG9mIHRoZSB0dW5uZWw="
 TUNNEL = {
@@ -9,7 +10,7 @@ TUNNEL = {
     "TunnelID": "6f6e2d1c-1111-4222-8333-444455556666",
     "TunnelSecret": TUNNEL_SECRET,
 }
-UNITS = ["nats-matrix", "nats-matrix-check", "nats-matrix-conduit", "nats-matrix-tunnel"]
+UNITS = ["nats-matrix", "nats-matrix-check", "nats-matrix-conduit", "nats-matrix-provision", "nats-matrix-tunnel"]
 STATE = "/var/lib/nats-matrix"
 CREDENTIALS = "/run/credentials/nats-matrix.service"
 DECOY = "/root/decoy"
@@ -51,6 +52,13 @@ with subtest("the session of the bridge is for the bridge alone"):
     assert_equal("mode of session.json", server.succeed(f"stat -L -c %a {STATE}/session.json").strip(), "600")
     session = json.loads(server.succeed(f"cat {STATE}/session.json"))
 
+with subtest("and so are the passwords for root"):
+    for file in ("bridge-password", "passwords/alice"):
+        assert_equal(f"the mode of {file}", server.succeed(f"stat -L -c %a {PASSWORDS}/{file}").strip(), "600")
+    passwords = [generated_password(user) for user in ("bridge", "alice")]
+    needles = [*passwords, session["access_token"], TUNNEL_SECRET]
+    assert all(len(needle) > 16 for needle in needles), "expected secrets that are worth searching for"
+
 with subtest("the searches find a decoy in each kind of place"):
     decoy = secrets.token_hex(16)
     write_secret(DECOY, decoy)
@@ -65,20 +73,23 @@ with subtest("the searches find a decoy in each kind of place"):
     assert_equal("places with the decoy", set(found), expected)
     server.succeed("systemctl stop decoy.service", "rm /tmp/decoy")
 
-with subtest("the secrets are in none of these places"):
-    password = server.succeed(f"cat {SECRETS}/matrix-password")
-    needles = [password, session["access_token"], TUNNEL_SECRET]
-    assert all(len(needle) > 16 for needle in needles), "expected three secrets to search for"
+with subtest("the secrets are in none of these places, not even while accounts are made"):
     write_secret(NEEDLES, "\n".join(needles))
+    processes = f"grep -s -l -F -f {NEEDLES} /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    with repeated(f"{processes}; echo searched") as polled:
+        provision()
+    assert_equal("processes with a secret", set(polled), {"searched"})
+    server.wait_for_unit("nats-matrix.service")
+    assert_equal("the passwords", [generated_password(user) for user in ("bridge", "alice")], passwords)
     assert_equal("places with a secret", finds(NEEDLES), {})
 
 with subtest("the credentials of the running service can be read by it alone"):
-    # NixOS and Debian name it differently.
-    read = f"cat {CREDENTIALS}/*matrix-password"
-    assert_equal("the credential", server.succeed(read), password)
+    read = f"cat {CREDENTIALS}/bridge-password"
+    assert_equal("the credential", server.succeed(read).strip(), passwords[0])
     as_user = "systemd-run --quiet --wait --pipe --uid"
-    assert_equal("the credential as root", server.succeed(f"{as_user}=root {read}"), password)
+    assert_equal("the credential as root", server.succeed(f"{as_user}=root {read}").strip(), passwords[0])
     server.fail(f"{as_user}=nobody {read}")
     server.fail(f"{as_user}=nobody cat {STATE}/session.json")
+    server.fail(f"{as_user}=nobody cat {PASSWORDS}/passwords/alice")
 
 finish()

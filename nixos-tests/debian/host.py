@@ -1,8 +1,8 @@
 # What the administrator of a Debian server does, as the README says it, and the NATS server that the tests have on the
 # same machine. After lib.py; the constants are those of the run.
+import secrets
+
 PAYLOAD = "/payload"
-HAS_CONDUIT = True
-"""Else Synapse is in its place."""
 HAS_CLOUDFLARED = True
 
 SERVER_NAME = "chat.your.domain"
@@ -58,8 +58,12 @@ def install_homeserver() -> None:
         f"install -D -m 644 -t {ETC}/synapse {PAYLOAD}/synapse/*.yaml",
         f"sed -i 's/chat.example.com/{SERVER_NAME}/' {ETC}/synapse/homeserver.yaml",
         f"install -D -m 644 -t /etc/systemd/system/nats-matrix-conduit.service.d {PAYLOAD}/synapse/synapse.conf",
-        "systemctl daemon-reload",
+        # Accounts are made in it while it runs: by hand, as for a homeserver elsewhere.
+        "systemctl mask nats-matrix-provision 2>&1",
     )
+    shared_secret = secrets.token_urlsafe(24)
+    write_secret(f"{SECRETS}/registration", shared_secret)
+    server.succeed(f"echo 'registration_shared_secret: {shared_secret}' >> {ETC}/synapse/homeserver.yaml")
 
 
 def install_tunnel() -> None:
@@ -77,10 +81,15 @@ def configure(tls: bool = False) -> None:
             f"""sed -i 's|^#ca_file = .*|ca_file = "/etc/nats/ca.pem"|' {ETC}/config.toml""",
             f"""sed -i 's|^#nkey_seed_file = .*|nkey_seed_file = "secrets/bridge.nk"|' {ETC}/config.toml""",
         )
+    if not HAS_CONDUIT:
+        server.succeed(
+            f"""sed -i 's|^conduit = .*|registration_secret_file = "secrets/registration"|' {ETC}/config.toml""",
+            f"sed -i '/^conduit_program = /d' {ETC}/config.toml",
+        )
 
 
 def set_up(tls: bool = False) -> None:
-    """A machine as the scenarios expect it: everything is there and runs, but for accounts and secrets."""
+    """A machine as the scenarios expect it: everything is there and runs, but for what needs further secrets."""
     install_hub(tls)
     install_package()
     install_homeserver()

@@ -9,6 +9,11 @@ def version() -> str:
     return server.succeed("dpkg-query -W -f '${Version} ${db:Status-Status}' nats-matrix || true")
 
 
+def kept() -> str:
+    """The sums of all files that are the administrator's, and of the passwords."""
+    return server.succeed(f"find {ETC} {PASSWORDS}/ -type f | sort | xargs sha256sum")
+
+
 def report(name: str, count: int) -> None:
     """Publishes numbered reports, which are expected in the room."""
     publish("ops.report.server-01", f"{name} {{{{Count}}}}", count)
@@ -38,7 +43,7 @@ with subtest("the previous package is installed, configured and at work"):
 
 with subtest("an upgrade while reports are on their way keeps configuration and state"):
     session = json.loads(server.succeed(f"cat {STATE}/session.json"))
-    configuration = server.succeed(f"sha256sum {ETC}/*.toml {ETC}/*.yml {SECRETS}/*")
+    configuration = kept()
     process = main_pid("nats-matrix.service")
     publish_slowly("during the upgrade", 100)
     phone.wait_for(len(expected) - 95)
@@ -50,7 +55,7 @@ with subtest("an upgrade while reports are on their way keeps configuration and 
     assert_equal("the package", version().split()[1], "installed")
     assert version() != previous, f"expected another version than {previous}"
     assert main_pid("nats-matrix.service") not in (0, process), "expected the new program to run"
-    assert_equal("the configuration", server.succeed(f"sha256sum {ETC}/*.toml {ETC}/*.yml {SECRETS}/*"), configuration)
+    assert_equal("the configuration", kept(), configuration)
     assert_equal("the session", json.loads(server.succeed(f"cat {STATE}/session.json")), session)
     tunnel = server.execute("systemctl is-enabled nats-matrix-tunnel")[1].strip()
     assert_equal("the tunnel, which nobody enabled", tunnel, "disabled")
@@ -65,8 +70,12 @@ with subtest("nothing is lost by it, and nothing is there twice"):
 with subtest("removed, it leaves configuration and state"):
     print(server.succeed("apt-get remove -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
     assert_equal("the package", version().split()[1], "config-files")
-    server.succeed(f"test -s {ETC}/config.toml", f"test -s {SECRETS}/matrix-password", f"test -s {STATE}/session.json")
-    server.fail("command -v nats-matrix", "systemctl is-active nats-matrix", "systemctl is-active nats-matrix-conduit")
+    server.succeed(
+        f"test -s {ETC}/config.toml", f"test -s {STATE}/session.json", f"test -s {PASSWORDS}/bridge-password"
+    )
+    server.fail("command -v nats-matrix")
+    for service in ("nats-matrix", "nats-matrix-conduit", "nats-matrix-provision"):
+        server.fail(f"systemctl is-active {service}")
     publish("ops.report.server-01", "while it was removed")
     expected.append("while it was removed")
 
@@ -84,7 +93,7 @@ with subtest("installed again, it goes on where it was"):
 with subtest("purged, nothing is left"):
     print(server.succeed("apt-get purge -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
     # What the test itself has put there, and what dpkg and systemd remember.
-    server.succeed("rm -rf /etc/systemd/system/nats-matrix-conduit.service.d /run/systemd/system/nats-matrix*")
+    server.succeed("rm -rf /etc/systemd/system/nats-matrix-* /run/systemd/system/nats-matrix*")
     left = server.succeed(
         "find / -xdev '(' -path /proc -o -path /sys -o -path /payload ')' -prune"
         " -o '(' -name '*nats-matrix*' -o -name '*natsmatrix*' ')' -print"
