@@ -48,8 +48,8 @@ let
     ) cfg.settings
   );
 
-  # The bridge and its check, which run after `provision`. The file is not there before that has succeeded once: the
-  # empty line in its place lets the service start, and say so.
+  # The bridge and its check, which run after `provision`. The file is not there before that has succeeded once: a
+  # newline in its place lets the service start, and say so. systemd 252 ignores an empty default.
   withGeneratedPassword = {
     serviceConfig = {
       LoadCredential = [ "bridge-password:${stateDirectory}/bridge-password" ];

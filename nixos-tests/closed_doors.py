@@ -95,7 +95,7 @@ with subtest("nobody can register while accounts are made: at the first start, a
     )
     others = listening()
     body = shlex.quote(json.dumps(registration("mallory")))
-    ask = f"curl --silent --max-time 10 --output /dev/null --write-out '%{{http_code}}' --data {body}"
+    ask = f"curl --silent --max-time 10 --output /dev/null --write-out '%{{http_code}}' --json {body}"
     with repeated(
         f'echo "status $({ask} {HOMESERVER}/_matrix/client/v3/register)"\n'
         'ss -Htln | while read -r _ _ _ address _; do echo "address $address"; done'
