@@ -72,7 +72,7 @@ let
         description = "The name that others see at first. Whoever changes it in Element keeps the new one.";
       };
       passwordFile = mkSecretFile {
-        what = "the first password; without it one is generated, which `nats-matrix connect` shows";
+        what = "the first password; without it one is generated, which `nats-matrix connect` names";
         example = "/run/secrets/alice";
       };
     };
