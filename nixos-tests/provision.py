@@ -49,7 +49,11 @@ with subtest("the people and the room are as they are declared"):
 with subtest("root is told what to type into Element"):
     said = server.succeed("nats-matrix connect")
     print(said)
-    for expected in (f"@alice:{SERVER_NAME}", f"{PASSWORDS}/alice", f"https://matrix.to/#/%23ops:{SERVER_NAME}"):
+    for expected in (
+        f"@alice:{SERVER_NAME}",
+        f"{PASSWORDS}/passwords/alice",
+        f"https://matrix.to/#/%23ops:{SERVER_NAME}",
+    ):
         assert expected in said, f"expected '{expected}' in what connect prints"
     assert generated_password("alice") not in said, "expected no password in what connect prints"
 

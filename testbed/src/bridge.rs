@@ -261,7 +261,9 @@ pub fn bridge_binary() -> Result<PathBuf> {
             .with_context(|| format!("NATS_MATRIX_BIN names {}", path.display()));
     }
     let own = env::current_exe().context("cannot tell which program is running")?;
-    let profile = match own.parent().and_then(Path::file_name).and_then(|name| name.to_str()) {
+    // A test is one directory further down.
+    let mut directories = own.ancestors().skip(1).filter_map(|dir| dir.file_name()?.to_str());
+    let profile = match directories.find(|name| *name != "deps") {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };

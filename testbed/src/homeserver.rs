@@ -36,8 +36,6 @@ const REGISTRATION_SECRET_FILE: &str = "registration-secret";
 
 /// How many bridges and readers a homeserver has by itself, of a test's own.
 const PEOPLE: usize = 2;
-/// The same for the homeserver that all tests of a process share.
-const PEOPLE_OF_ALL_TESTS: usize = 100;
 
 /// The homeserver's implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,13 +229,13 @@ impl Homeserver {
         HomeserverBuilder::default()
     }
 
-    /// The homeserver that all tests of this process share. It is not to be killed or paused.
-    pub async fn shared(nats_matrix: impl AsRef<Path>) -> Result<&'static Self> {
+    /// The homeserver that all tests of this process share, with `people` of each role. It is not to be killed or
+    /// paused.
+    pub async fn shared(nats_matrix: impl AsRef<Path>, people: usize) -> Result<&'static Self> {
         static SHARED: OnceCell<Homeserver> = OnceCell::const_new();
         // nextest runs each test in a process of its own.
-        let alone = env::var_os("NEXTEST").is_some();
-        let count = if alone { PEOPLE } else { PEOPLE_OF_ALL_TESTS };
-        SHARED.get_or_try_init(|| Self::builder().people(count).start(nats_matrix)).await
+        let people = env::var_os("NEXTEST").map_or(people, |_| PEOPLE);
+        SHARED.get_or_try_init(|| Self::builder().people(people).start(nats_matrix)).await
     }
 
     /// Which implementation it is.

@@ -22,7 +22,7 @@ struct Setup {
 
 impl Setup {
     async fn new() -> Result<Self> {
-        let homeserver = Homeserver::shared(bridge_binary()?).await?;
+        let homeserver = Homeserver::shared(bridge_binary()?, 8).await?;
         let proxy = FaultProxy::start(&homeserver.url()).await?;
         let direct = homeserver.account("alice").await?;
         let alice = direct.through(&proxy.url());

@@ -39,7 +39,7 @@ async fn nats_with_users_is_reached_with_the_given_options() -> Result<()> {
 
 #[tokio::test]
 async fn a_reader_sees_everything_in_order() -> Result<()> {
-    let homeserver = Homeserver::shared(bridge_binary()?).await?;
+    let homeserver = Homeserver::shared(bridge_binary()?, 8).await?;
     let alice = homeserver.account("alice").await?;
     let bob = homeserver.account("bridge").await?;
     let room = alice.create_room(json!({ "invite": [bob.user_id] })).await?;
@@ -106,7 +106,7 @@ async fn a_frozen_homeserver_answers_when_it_is_resumed() -> Result<()> {
 
 #[tokio::test]
 async fn members_come_and_go() -> Result<()> {
-    let homeserver = Homeserver::shared(bridge_binary()?).await?;
+    let homeserver = Homeserver::shared(bridge_binary()?, 8).await?;
     let alice = homeserver.account("alice").await?;
     let bob = homeserver.account("bridge").await?;
     let alias = format!("ops-{}", alice.localpart());
@@ -130,7 +130,7 @@ async fn members_come_and_go() -> Result<()> {
 
 #[tokio::test]
 async fn tokens_can_be_revoked() -> Result<()> {
-    let homeserver = Homeserver::shared(bridge_binary()?).await?;
+    let homeserver = Homeserver::shared(bridge_binary()?, 8).await?;
     let mut alice = homeserver.account("alice").await?;
     let phone = Account::login(&homeserver.url(), &alice.user_id, &alice.password).await?;
     assert_eq!(alice.devices().await?.len(), 2);

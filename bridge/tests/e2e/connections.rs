@@ -6,12 +6,12 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
 use data_encoding::BASE64URL_NOPAD;
-use nats_matrix_testbed::{Homeserver, Nats};
+use nats_matrix_testbed::Nats;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all};
+use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
 
 /// A private CA and what it signed, as PEM.
 struct Pki {
@@ -71,7 +71,7 @@ impl Pki {
 }
 
 async fn scene(nats: Nats) -> Result<Scene> {
-    Scene::with(Homeserver::shared(BINARY).await?, nats).await
+    Scene::with(shared_homeserver().await?, nats).await
 }
 
 fn write(directory: &Path, name: &str, text: &str) -> Result<()> {

@@ -6,7 +6,9 @@ use anyhow::Result;
 use nats_matrix_testbed::{Fault, FaultKind, Homeserver, Nats, TcpProxy};
 use serde_json::json;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+use crate::scene::{
+    BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
+};
 
 #[tokio::test]
 async fn a_published_report_arrives_as_the_readme_shows_it() -> Result<()> {
@@ -270,7 +272,7 @@ async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
 
 #[tokio::test]
 async fn a_new_consumer_can_begin_with_what_is_published_from_then_on() -> Result<()> {
-    let scene = Scene::with(Homeserver::shared(BINARY).await?, Nats::start().await?).await?;
+    let scene = Scene::with(shared_homeserver().await?, Nats::start().await?).await?;
     scene.nats.publish("ops.text", "old").await?;
     let mut config = scene.config();
     config.routes += "start = \"new\"\n";

@@ -19,7 +19,7 @@ use nats_matrix_testbed::{
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::scene::{BINARY, PATIENCE, read_all};
+use crate::scene::{BINARY, PATIENCE, read_all, shared_homeserver};
 
 const ALIAS: &str = "#ops:testbed.localhost";
 
@@ -436,7 +436,7 @@ async fn a_password_is_rotated_in_its_file_and_ends_the_old_sessions() -> Result
 
 #[tokio::test]
 async fn on_somebody_elses_homeserver_a_token_makes_the_rooms_and_stays_valid() -> Result<()> {
-    let homeserver = Homeserver::shared(BINARY).await?;
+    let homeserver = shared_homeserver().await?;
     let (bot, alice) = (homeserver.account("bridge").await?, homeserver.account("alice").await?);
     let dir = ScratchDir::new("provision")?;
     let name = format!("ops-{}", bot.localpart());
@@ -467,7 +467,7 @@ async fn on_somebody_elses_homeserver_a_token_makes_the_rooms_and_stays_valid() 
 
 #[tokio::test]
 async fn a_wrong_password_is_tried_once() -> Result<()> {
-    let homeserver = Homeserver::shared(BINARY).await?;
+    let homeserver = shared_homeserver().await?;
     let bot = homeserver.account("bridge").await?;
     let proxy = FaultProxy::start(&homeserver.url()).await?;
     let dir = ScratchDir::new("provision")?;

@@ -19,6 +19,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
 
+/// The homeserver of all tests that do it no harm.
+pub(crate) async fn shared_homeserver() -> Result<&'static Homeserver> {
+    // More than there are tests.
+    Homeserver::shared(BINARY, 100).await
+}
+
 pub(crate) struct Scene {
     pub(crate) nats: Nats,
     pub(crate) bot: Account,
@@ -30,7 +36,7 @@ pub(crate) struct Scene {
 impl Scene {
     /// On a homeserver that is shared with other tests.
     pub(crate) async fn new() -> Result<Self> {
-        Self::on(Homeserver::shared(BINARY).await?).await
+        Self::on(shared_homeserver().await?).await
     }
 
     /// On a homeserver of the test's own.
