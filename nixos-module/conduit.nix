@@ -163,6 +163,9 @@ in
       settings.provision = lib.mkIf cfg.provision.enable {
         conduit = lib.mkDefault configFile;
         conduit_program = lib.mkDefault program;
+        implementation = lib.mkIf (cfg.conduit.implementation != "conduit") (
+          lib.mkDefault cfg.conduit.implementation
+        );
       };
 
       conduit.settings.global = lib.mapAttrsRecursive (_: lib.mkDefault) (

@@ -108,13 +108,26 @@ let
         description = "Whom to invite: names of {option}`services.natsMatrix.users`, or whole Matrix ids.";
       };
       post = lib.mkOption {
-        type = lib.types.enum [
-          "everyone"
-          "bridge"
-        ];
-        default = "everyone";
+        type = lib.types.nullOr (
+          lib.types.enum [
+            "everyone"
+            "bridge"
+          ]
+        );
+        default = null;
         example = "bridge";
-        description = "Who may write in the room. With `bridge`, people only read.";
+        description = ''
+          Who may write in the room. With `bridge`, people only read. Everybody may in a room that is made without this.
+        '';
+      };
+      adopt = lib.mkOption {
+        type = lib.types.bool;
+        default = false;
+        example = true;
+        description = ''
+          Whether this may be a room that somebody has made who is neither the bridge nor an administrator, and who
+          therefore can do anything there.
+        '';
       };
     };
   };
@@ -241,6 +254,7 @@ in
                 topic
                 invite
                 post
+                adopt
                 ;
               avatar_file = room.avatar;
             })
@@ -305,7 +319,8 @@ in
             TimeoutStartSec = "2min";
             # The homeserver may come later. What it refuses (77), and what is declared wrong (64), stays so.
             Restart = "on-failure";
-            RestartSec = 30;
+            # With less, it would use up the logins that a Synapse allows, one in five minutes, for everybody.
+            RestartSec = "5min";
             RestartPreventExitStatus = "64 77";
           };
         };

@@ -171,13 +171,14 @@ async fn deadline(stopped_at: Option<Instant>) {
 }
 
 /// The signals that mean stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn install() -> Result<Self, Failure> {
+    /// From now on they no longer end the process by themselves.
+    pub(crate) fn install() -> Result<Self, Failure> {
         let install = |kind| {
             signal(kind).map_err(|error| Failure::Bug(format!("no signal handler: {error}")))
         };
@@ -187,7 +188,8 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for one, and names it.
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -15,7 +15,14 @@ use matrix_sdk::{
     ruma::{
         OwnedDeviceId, OwnedUserId, UserId,
         api::{
-            client::{account::whoami, session::logout},
+            client::{
+                account::whoami,
+                session::{
+                    login::{self, v3::LoginInfo},
+                    logout,
+                },
+                uiaa::{MatrixUserIdentifier, UserIdentifier},
+            },
             error::{ErrorBody, ErrorKind, RetryAfter},
         },
     },
@@ -33,7 +40,7 @@ use crate::{
 
 /// How long a request may take. Long, because a homeserver that is busy with the request must not
 /// get it a second time.
-const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// We never wait longer for a homeserver that asks for patience; then it may ask again.
 const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
 
@@ -182,19 +189,16 @@ impl Account {
         Self::of(config, client, has_logged_in)
     }
 
-    /// The same for whoever a login token (`m.login.token`) stands for.
-    pub(crate) async fn open_by_login_token(
+    /// The same for whoever a token stands for, in a login of the type `kind`.
+    pub(crate) async fn open_by_token_login(
         config: config::Matrix,
+        kind: &str,
         token: &SecretString,
     ) -> Result<Self, LoginError> {
-        let client = client(&config).await.map_err(LoginError::Final)?;
-        let login = client.matrix_auth().login_token(token.expose_secret());
-        if let Err(error) = login.send().await {
-            return Err(LoginError::Passing(match error {
-                matrix_sdk::Error::Http(error) => MatrixError::from(*error),
-                other => MatrixError::Unreachable(chain(&other)),
-            }));
-        }
+        let data = [("token".to_owned(), token.expose_secret().into())].into_iter().collect();
+        let info = LoginInfo::new(kind, data);
+        let info = info.map_err(|error| LoginError::Final(Failure::Bug(error.to_string())))?;
+        let client = new_session(&config, info, None).await?;
         Self::of(config, client, true)
     }
 
@@ -372,29 +376,40 @@ async fn password_login(
     device: Option<OwnedDeviceId>,
 ) -> Result<Client, LoginError> {
     let password = password.read().map_err(LoginError::Final)?;
-    let client = client(config).await.map_err(LoginError::Final)?;
-    let mut login = client
-        .matrix_auth()
-        .login_username(user, password.expose_secret())
-        .initial_device_display_name("nats-matrix");
-    if let Some(device) = &device {
-        login = login.device_id(device.as_str());
-    }
-    if let Err(error) = login.send().await {
-        let error = match error {
-            matrix_sdk::Error::Http(error) => MatrixError::from(*error),
-            other => MatrixError::Unreachable(chain(&other)),
-        };
-        return Err(match error {
+    let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_owned()));
+    let info = LoginInfo::Password(login::v3::Password::new(
+        identifier,
+        password.expose_secret().to_owned(),
+    ));
+    new_session(config, info, device).await.map_err(|error| match error {
+        LoginError::Passing(
             MatrixError::Forbidden(reason)
             | MatrixError::TokenRefused(reason)
-            | MatrixError::Rejected(reason) => {
-                refused(config, "matrix.user and its password", &reason)
-            }
-            other => LoginError::Passing(other),
-        });
-    }
-    Ok(client)
+            | MatrixError::Rejected(reason),
+        ) => refused(config, "matrix.user and its password", &reason),
+        other => other,
+    })
+}
+
+/// One attempt at a login. matrix-sdk's own would wait, without a word, for as long as a homeserver asks that limits
+/// logins, and move on to the address that the answer may name, which is for people outside.
+async fn new_session(
+    config: &config::Matrix,
+    info: LoginInfo,
+    device: Option<OwnedDeviceId>,
+) -> Result<Client, LoginError> {
+    let client = client(config).await.map_err(LoginError::Final)?;
+    let mut request = login::v3::Request::new(info);
+    request.device_id = device;
+    request.initial_device_display_name = Some("nats-matrix".to_owned());
+    let answer = client.send(request).await.map_err(|error| LoginError::Passing(error.into()))?;
+    let session = Kept {
+        homeserver: config.homeserver.to_string(),
+        user_id: answer.user_id,
+        device_id: answer.device_id,
+        access_token: answer.access_token,
+    };
+    with_session(config, &session).await
 }
 
 fn refused(config: &config::Matrix, keys: &str, reason: &str) -> LoginError {

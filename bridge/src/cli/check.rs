@@ -21,6 +21,7 @@ use crate::{
 /// The units beside the bridge's, if this machine has them.
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
+const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -63,6 +64,9 @@ async fn online(config: Config, findings: &mut Findings) {
                 findings.note(step, waiting);
             }
         }
+    }
+    if waiting::has_failed(PROVISION_UNIT) {
+        findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
     }
     let Some(account) = account(&config, findings).await else { return };
     let account = std::sync::Arc::new(account);

@@ -8,7 +8,7 @@ use matrix_sdk::ruma::{
 };
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
-use super::{ConfigFile, block_on};
+use super::{ConfigFile, block_on, print};
 use crate::{
     config::Config,
     failure::Failure,
@@ -25,17 +25,16 @@ pub(super) struct Options {
     config: ConfigFile,
 }
 
-#[expect(clippy::print_stdout, reason = "this is what was asked for")]
 pub(super) fn main(options: &Options) -> Result<(), Failure> {
     let config = Config::load(&options.config.config)?;
     let (server, homeserver) = block_on(address(&config))??;
-    print!("{}", accounts(&config, &server, &homeserver));
+    print(&accounts(&config, &server, &homeserver));
     for room in rooms(&config, &server) {
         let link = room.matrix_to_uri().to_string();
         let code = qr_code(&link, std::io::stdout().is_terminal())?;
-        print!(
-            "\nThe room {room}: accept its invitation, or scan this with the phone\n\n{code}\n{link}\n"
-        );
+        print(&format!(
+            "The room {room}: accept its invitation, or scan this with the phone\n\n{code}\n{link}\n"
+        ));
     }
     Ok(())
 }

@@ -10,7 +10,11 @@ mod run;
 mod schema;
 mod waiting;
 
-use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{
@@ -98,6 +102,11 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is the program's last word, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {failure}");
+}
+
+/// A line of what was asked for. Whoever closes the pipe has read enough.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// One thread for everything: the work is waiting, and more threads only cost memory.

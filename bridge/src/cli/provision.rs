@@ -1,6 +1,6 @@
 //! `nats-matrix provision`
 
-use super::{ConfigFile, block_on};
+use super::{ConfigFile, block_on, print};
 use crate::{
     config::Config,
     failure::Failure,
@@ -68,9 +68,4 @@ fn planned(item: &Item) -> String {
 
 fn line(mark: &str, kind: &str, text: &str) -> String {
     format!("{mark:<8} {kind:<5} {text}")
-}
-
-#[expect(clippy::print_stdout, reason = "what was done is what was asked for")]
-fn print(line: &str) {
-    println!("{line}");
 }

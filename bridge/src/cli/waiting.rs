@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// Where systemd looks for units, first to last (systemd.unit(5)).
@@ -37,6 +38,12 @@ pub(super) fn waiting(unit: &str) -> Option<Waiting> {
 /// Whether this machine has the unit.
 pub(super) fn exists(unit: &str) -> bool {
     text(unit).is_some()
+}
+
+/// Whether this machine has the unit and it has failed, as far as systemd tells us.
+pub(super) fn has_failed(unit: &str) -> bool {
+    let ask = || Command::new("systemctl").args(["is-failed", "--quiet", unit]).status();
+    exists(unit) && ask().is_ok_and(|status| status.success())
 }
 
 fn text(unit: &str) -> Option<String> {

@@ -24,7 +24,7 @@ pub(crate) use self::secret::readable;
 pub use self::{
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
-    provision::{DeclaredRoom, Means, Person, Post, Provision, User},
+    provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
     route::{RoomTarget, Route, RouteName, Start},
     secret::{Files, Secret},
 };

@@ -33,6 +33,8 @@ pub struct Provision {
 pub enum Means {
     /// A Conduit that is not running: one is run in its place, where nobody else gets at it.
     Conduit {
+        /// Which of its relatives it is.
+        implementation: Implementation,
         /// Its program.
         program: PathBuf,
         /// Its configuration.
@@ -40,6 +42,19 @@ pub enum Means {
     },
     /// Synapse's `registration_shared_secret`.
     Synapse(Secret),
+}
+
+/// Conduit, or a successor of its former fork conduwuit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Implementation {
+    /// <https://conduit.rs>
+    #[default]
+    Conduit,
+    /// <https://github.com/matrix-construct/tuwunel>
+    Tuwunel,
+    /// <https://continuwuity.org>
+    Continuwuity,
 }
 
 /// An account of a person.
@@ -60,16 +75,18 @@ pub struct User {
 pub struct DeclaredRoom {
     /// The part of the alias before the colon.
     pub alias: String,
-    /// Its name.
-    pub name: String,
+    /// Its name; without one it is the alias at first.
+    pub name: Option<String>,
     /// Its topic.
     pub topic: Option<String>,
     /// A picture: PNG, JPEG, GIF or WebP.
     pub avatar_file: Option<PathBuf>,
     /// Who is invited.
     pub invite: Vec<Person>,
-    /// Who may write.
-    pub post: Post,
+    /// Who may write; if that is not declared, everybody at first.
+    pub post: Option<Post>,
+    /// Whether it may be a room that somebody else has made.
+    pub adopt: bool,
 }
 
 /// Somebody of this homeserver, or of any.
@@ -82,11 +99,10 @@ pub enum Person {
 }
 
 /// Who may write in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Post {
     /// Everybody in it.
-    #[default]
     Everyone,
     /// The bridge and admins; others read.
     Bridge,
@@ -97,6 +113,8 @@ pub enum Post {
 pub(super) struct Written {
     conduit: Option<PathBuf>,
     conduit_program: Option<PathBuf>,
+    #[serde(default)]
+    implementation: Implementation,
     registration_secret_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
 }
@@ -118,8 +136,21 @@ pub(super) struct WrittenRoom {
     avatar_file: Option<PathBuf>,
     #[serde(default)]
     invite: Vec<String>,
+    post: Option<Post>,
     #[serde(default)]
-    post: Post,
+    adopt: bool,
+}
+
+impl Implementation {
+    /// Its name, which is that of its program, too.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Conduit => "conduit",
+            Self::Tuwunel => "tuwunel",
+            Self::Continuwuity => "continuwuity",
+        }
+    }
 }
 
 impl Written {
@@ -129,7 +160,8 @@ impl Written {
         rooms: BTreeMap<String, WrittenRoom>,
         files: &Files,
     ) -> Result<Provision, Wrong> {
-        let state_dir = self.state_dir.clone().unwrap_or_else(|| STATE_DIR.into());
+        let state_dir =
+            self.state_dir.as_deref().map_or_else(|| STATE_DIR.into(), |dir| files.find(dir));
         let means = self.means(files)?;
         if means.is_none()
             && let Some(name) = users.keys().next()
@@ -165,7 +197,8 @@ impl Written {
                 "give either conduit or registration_secret_file, not both",
             )),
             (Some(config), program, None) => Ok(Some(Means::Conduit {
-                program: program.unwrap_or_else(|| "conduit".into()),
+                implementation: self.implementation,
+                program: program.unwrap_or_else(|| self.implementation.name().into()),
                 config: files.find(&config),
             })),
             (None, Some(_), _) => Err(Wrong::new("provision.conduit_program", "needs conduit too")),
@@ -201,6 +234,9 @@ impl WrittenUser {
         let any = ServerName::parse("localhost").expect("a valid server name");
         let is_valid = UserId::parse_with_server_name(localpart.as_str(), &any)
             .is_ok_and(|id| id.validate_strict().is_ok());
+        if localpart == "conduit" {
+            return Err(Wrong::new("users.conduit", "is the account of Conduit itself"));
+        }
         // The name is also that of a file. Matrix would take a slash.
         if !is_valid || localpart.starts_with(['@', '.', '-']) || localpart.contains('/') {
             return Err(Wrong::new(
@@ -243,10 +279,11 @@ impl WrittenRoom {
         };
         Ok(DeclaredRoom {
             invite: self.invite.iter().map(person).collect::<Result<_, _>>()?,
-            name: self.name.unwrap_or_else(|| alias.clone()),
+            name: self.name,
             topic: self.topic,
             avatar_file: self.avatar_file.map(|name| files.find(&name)),
             post: self.post,
+            adopt: self.adopt,
             alias,
         })
     }

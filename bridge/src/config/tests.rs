@@ -139,7 +139,7 @@ fn what_is_declared_means_what_the_readme_says() {
     assert!(declared.users[0].admin && !declared.users[1].admin);
     assert!(declared.users[1].password_file.ends_with("secrets/b"));
     let room = &declared.rooms[0];
-    assert_eq!((room.name.as_str(), room.post), ("ops", Post::Bridge));
+    assert_eq!((&room.name, room.post, room.adopt), (&None, Some(Post::Bridge), false));
     assert_eq!(room.invite[0], Person::Declared("alice".to_owned()));
     assert!(
         matches!(&room.invite[1], Person::Other(id) if id.as_str() == "@zoe:elsewhere.example")
@@ -161,6 +161,7 @@ fn what_cannot_be_declared_is_refused_by_name() {
         ("[users.alice]", "[users.\"../x\"]", "users.\"../x\": cannot be the name of an account"),
         ("[users.alice]", "[users.\"a/b\"]", "users.\"a/b\": cannot be the name of an account"),
         ("[users.alice]", "[users.\"-x\"]", "users.\"-x\": cannot be the name of an account"),
+        ("[users.alice]", "[users.conduit]", "users.conduit: is the account of Conduit itself"),
         ("[users.alice]", "[users.bridge]\n[users.alice]", "users.bridge: is matrix.user"),
         ("\"alice\", ", "\"bob\", ", "rooms.ops.invite: \"bob\" is neither one of [users]"),
         ("[rooms.ops]", "[rooms.\"#ops:x\"]", "rooms.\"#ops:x\": is the alias of a room without #"),

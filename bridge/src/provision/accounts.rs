@@ -21,9 +21,9 @@ use serde_json::{Value, json};
 
 use super::conduit::Private;
 use crate::{
-    config,
+    config::{self, Login, Secret},
     failure::{Failure, chain},
-    matrix::{self, MatrixError},
+    matrix::{self, Account, LoginError, MatrixError, REQUEST_TIMEOUT},
 };
 
 /// Who makes accounts.
@@ -86,26 +86,30 @@ async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, 
         Err(error) if matches!(error.client_api_error_kind(), Some(ErrorKind::UserInUse)) => {
             return Ok(Registered::Taken);
         }
-        Err(error) => return Err(unavailable(there, &error.into())),
+        Err(error) => return Err(failure(there, &error.into())),
     }
     if let Some(name) = wanted.display_name {
-        let named = set_display_name(private, wanted.localpart, name).await;
-        named.map_err(|error| unavailable(there, &error))?;
+        let named = set_display_name(there, wanted, name).await;
+        named.map_err(|error| login_failure(there, error))?;
     }
     Ok(Registered::Made)
 }
 
 async fn set_display_name(
-    private: &Private,
-    localpart: &str,
+    there: &config::Matrix,
+    of: &Wanted<'_>,
     name: &str,
-) -> Result<(), MatrixError> {
-    let account = private.log_in_as(localpart).await?;
+) -> Result<(), LoginError> {
+    let login = Login::Password {
+        user: of.localpart.to_owned(),
+        password: Secret::Inline(of.password.clone()),
+    };
+    let account = Account::open_briefly(config::Matrix { login, ..there.clone() }).await?;
     let value = ProfileFieldValue::DisplayName(name.to_owned());
     let request = set_profile_field::v3::Request::new(account.user.clone(), value);
     let named = account.request(|client| client.send(request)).await;
     account.log_out().await;
-    named.map(drop)
+    named.map(drop).map_err(LoginError::Passing)
 }
 
 /// Synapse's `/_synapse/admin/v1/register`, as its documentation describes it
@@ -118,12 +122,17 @@ async fn by_shared_secret(
     let url = there.homeserver.join("/_synapse/admin/v1/register").expect("a valid path");
     let http = matrix::http_client(there)?;
     let wrong = |what: String| Failure::Unavailable(format!("{}: {what}", there.homeserver));
-    let (_, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
-    let Some(nonce) = said["nonce"].as_str() else {
-        return Err(Failure::Config(format!(
-            "provision.registration_secret_file: {url} gives no nonce for a registration. Is it a Synapse, is \
-             registration_shared_secret set there, and is matrix.homeserver its own address and not that of a proxy?"
-        )));
+    let (status, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
+    let nonce = match (status, said["nonce"].as_str()) {
+        (200, Some(nonce)) => nonce,
+        // In Matrix's own form: whoever answered is a homeserver, and cannot do it.
+        (400 | 404, None) if said["errcode"].is_string() => {
+            return Err(Failure::Config(format!(
+                "provision.registration_secret_file: {url} takes no registrations. Is it a Synapse, is \
+                 registration_shared_secret set there, and is matrix.homeserver its own address and not a proxy's?"
+            )));
+        }
+        _ => return Err(wrong(format!("answers {status} when asked for a registration"))),
     };
     let body = json!({
         "nonce": nonce,
@@ -142,11 +151,18 @@ async fn by_shared_secret(
             "provision.registration_secret_file: {} has another registration_shared_secret",
             there.homeserver
         ))),
-        (status, said) => Err(wrong(format!(
-            "refuses the account {}: {status} {}",
-            wanted.localpart,
-            said["error"].as_str().unwrap_or_default()
-        ))),
+        (status, said) => {
+            let what = format!(
+                "refuses the account {}: {status} {}",
+                wanted.localpart,
+                said["error"].as_str().unwrap_or_default()
+            );
+            Err(if status == 400 {
+                Failure::Refused(format!("{}: {what}", there.homeserver))
+            } else {
+                wrong(what)
+            })
+        }
     }
 }
 
@@ -161,12 +177,28 @@ fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String 
 
 /// The status and JSON of an answer, or what was wrong.
 async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
-    let answer = request.send().await.map_err(|error| chain(&error))?;
+    let answer = request.timeout(REQUEST_TIMEOUT).send().await.map_err(|error| chain(&error))?;
     let status = answer.status().as_u16();
     let text = answer.text().await.map_err(|error| chain(&error))?;
     Ok((status, serde_json::from_str(&text).unwrap_or_default()))
 }
 
-pub(super) fn unavailable(there: &config::Matrix, error: &MatrixError) -> Failure {
-    Failure::Unavailable(format!("{}: {error}", there.homeserver))
+/// What an unsuccessful request means for whoever started us: whether the next attempt may succeed.
+pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
+    let what = format!("{}: {error}", there.homeserver);
+    match error {
+        MatrixError::Unreachable(_) | MatrixError::Limited { .. } => Failure::Unavailable(what),
+        MatrixError::TokenRefused(_)
+        | MatrixError::Forbidden(_)
+        | MatrixError::NotFound(_)
+        | MatrixError::Rejected(_) => Failure::Refused(what),
+    }
+}
+
+/// The same of a login.
+pub(super) fn login_failure(there: &config::Matrix, error: LoginError) -> Failure {
+    match error {
+        LoginError::Final(failure) => failure,
+        LoginError::Passing(error) => failure(there, &error),
+    }
 }

@@ -31,7 +31,7 @@ use url::Url;
 
 use super::password;
 use crate::{
-    config,
+    config::{self, Implementation},
     failure::Failure,
     matrix::{self, Account, LoginError, MatrixError},
 };
@@ -49,6 +49,8 @@ const ADMINS: &str = "admins";
 /// A running Conduit, killed when dropped.
 pub(super) struct Private {
     child: Child,
+    /// Which of the relatives it is.
+    pub(super) implementation: Implementation,
     /// How to reach it.
     pub(super) there: config::Matrix,
     /// What it takes registrations with.
@@ -63,36 +65,33 @@ impl Private {
     ///
     /// [`Failure::Config`] when it does not start.
     pub(super) async fn start(
+        implementation: Implementation,
         program: &Path,
         config: &Path,
         matrix: &config::Matrix,
     ) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::Config(format!("{}: {what}", program.display()));
-        may_use_database_of(config)?;
+        may_use(config)?;
         let port = free_port().map_err(|error| wrong(format!("no free port: {error}")))?;
         let (token, login_key) = (password::random()?, password::random()?);
-        let child = Command::new(program)
-            .env("CONDUIT_CONFIG", config)
-            .env("CONDUIT_ADDRESS", Ipv4Addr::LOCALHOST.to_string())
-            .env("CONDUIT_PORT", port.to_string())
-            .env("CONDUIT_ALLOW_REGISTRATION", "true")
-            .env("CONDUIT_REGISTRATION_TOKEN", token.expose_secret())
-            .env("CONDUIT_JWT_SECRET", login_key.expose_secret())
-            // Its warnings are about its being stopped.
-            .env("CONDUIT_LOG", "error")
-            // It would tell systemd that our unit is ready.
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            // Its log belongs to ours; standard output is for what we did.
-            .stdout(std::io::stderr())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| {
-                wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
-            })?;
+        let mut command = command(implementation, program, config);
+        for (variable, value) in [
+            ("ADDRESS", Ipv4Addr::LOCALHOST.to_string().as_str()),
+            ("PORT", &port.to_string()),
+            ("ALLOW_REGISTRATION", "true"),
+            ("REGISTRATION_TOKEN", token.expose_secret()),
+        ]
+        .into_iter()
+        .chain(special(implementation, &login_key))
+        {
+            command.env(prefix(implementation).to_owned() + variable, value);
+        }
+        let child = command.spawn().map_err(|error| {
+            wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
+        })?;
         let homeserver = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a valid URL");
         let there = config::Matrix { homeserver, ca_file: None, ..matrix.clone() };
-        let mut private = Self { child, there, token, login_key };
+        let mut private = Self { child, implementation, there, token, login_key };
         match timeout(PATIENCE, private.answers()).await {
             Ok(Ok(())) => Ok(private),
             Ok(Err(status)) => Err(wrong(format!(
@@ -106,8 +105,9 @@ impl Private {
     /// Waits until it answers, or says how it ended.
     async fn answers(&mut self) -> Result<(), String> {
         loop {
-            let answered = matrix::versions(&self.there).await.is_ok();
-            // Asked afterwards: whoever else answers on a port that Conduit did not get is not to be trusted.
+            // Another user of this machine may have been faster, and would be told passwords.
+            let answered = self.there.homeserver.port().is_some_and(is_ours)
+                && matrix::versions(&self.there).await.is_ok();
             match self.child.try_wait() {
                 Ok(None) if answered => return Ok(()),
                 Ok(None) => sleep(Duration::from_millis(50)).await,
@@ -127,24 +127,27 @@ impl Private {
             // If it has ended by itself, so much the better.
             let _ = kill_process(pid, Signal::TERM);
         }
-        match timeout(STOP_PATIENCE, self.child.wait()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Failure::Unavailable(format!(
-                "the homeserver that was started for provisioning did not stop within {STOP_PATIENCE:?}, \
-                 and was killed"
-            ))),
-        }
+        let how = match timeout(STOP_PATIENCE, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => return Ok(()),
+            Ok(Ok(status)) => format!("ended with {status}"),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("did not stop within {STOP_PATIENCE:?}, and was killed"),
+        };
+        Err(Failure::Unavailable(format!("the homeserver that was started for provisioning {how}")))
     }
 
     /// A session of any account, whatever its password is by now.
     pub(super) async fn log_in_as(&self, localpart: &str) -> Result<Account, MatrixError> {
+        let kind = match self.implementation {
+            Implementation::Conduit => "m.login.token",
+            Implementation::Tuwunel | Implementation::Continuwuity => "org.matrix.login.jwt",
+        };
         let token = login_token(&self.login_key, localpart);
-        Account::open_by_login_token(self.there.clone(), &token).await.map_err(
-            |error| match error {
-                LoginError::Passing(error) => error,
-                LoginError::Final(failure) => MatrixError::Rejected(failure.to_string()),
-            },
-        )
+        let there = self.there.clone();
+        Account::open_by_token_login(there, kind, &token).await.map_err(|error| match error {
+            LoginError::Passing(error) => error,
+            LoginError::Final(failure) => MatrixError::Rejected(failure.to_string()),
+        })
     }
 
     /// Makes administrators of those who are not yet: lets them into the room `#admins`. Those who were let in.
@@ -183,9 +186,97 @@ impl Private {
     }
 }
 
-/// That what is written into the database will belong to whom it belongs now: files of root's would keep the
-/// Conduit that people use from starting.
-fn may_use_database_of(config: &Path) -> Result<(), Failure> {
+/// Makes administrators on a continuwuity, which has no logins by token: it is started once more, for two commands
+/// of its own and no network. It refuses the first for whoever is one already.
+///
+/// # Errors
+///
+/// [`Failure::Unavailable`] when it does not start or does not end.
+pub(super) async fn make_admins_by_command(
+    program: &Path,
+    config: &Path,
+    users: &[&str],
+) -> Result<(), Failure> {
+    let implementation = Implementation::Continuwuity;
+    let wrong = |what: String| Failure::Unavailable(format!("{}: {what}", program.display()));
+    let mut command = command(implementation, program, config);
+    command.arg("--maintenance");
+    for user in users {
+        command.args(["--execute", &format!("users make-user-admin {user}")]);
+    }
+    command.args(["--execute", "server shutdown"]);
+    command.env(prefix(implementation).to_owned() + "ADMIN_EXECUTE_ERRORS_IGNORE", "true");
+    let ended = timeout(PATIENCE, command.status()).await;
+    match ended.map_err(|_| wrong(format!("did not end within {PATIENCE:?}")))? {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(wrong(format!("cannot make administrators of {}: {status}", users.join(", "))))
+        }
+        Err(error) => Err(wrong(format!("cannot be started: {error}"))),
+    }
+}
+
+/// What the names of its variables begin with.
+fn prefix(implementation: Implementation) -> &'static str {
+    match implementation {
+        Implementation::Conduit => "CONDUIT_",
+        Implementation::Tuwunel => "TUWUNEL_",
+        Implementation::Continuwuity => "CONTINUWUITY_",
+    }
+}
+
+/// What has a name of its own in each: logins by JWT, and how the first account is kept from being made an
+/// administrator, declared or not.
+fn special(implementation: Implementation, login_key: &SecretString) -> Vec<(&'static str, &str)> {
+    let key = login_key.expose_secret();
+    match implementation {
+        Implementation::Conduit => vec![("JWT_SECRET", key)],
+        Implementation::Tuwunel => vec![
+            ("JWT__ENABLE", "true"),
+            ("JWT__KEY", key),
+            ("JWT__REGISTER_USER", "false"),
+            ("GRANT_ADMIN_TO_FIRST_USER", "false"),
+        ],
+        Implementation::Continuwuity => vec![("FORCE_DISABLE_FIRST_RUN_MODE", "true")],
+    }
+}
+
+fn command(implementation: Implementation, program: &Path, config: &Path) -> Command {
+    let prefix = prefix(implementation);
+    let mut command = Command::new(program);
+    command
+        .env(prefix.to_owned() + "CONFIG", config)
+        // Whose it is was looked up in the configuration.
+        .env_remove(prefix.to_owned() + "DATABASE_PATH")
+        // Its warnings are about its being stopped.
+        .env(prefix.to_owned() + "LOG", "error")
+        // It would tell systemd that our unit is ready.
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        // Its log belongs to ours; standard output is for what we did.
+        .stdout(std::io::stderr())
+        .kill_on_drop(true);
+    command
+}
+
+/// The state of a socket that listens, in /proc/self/net/tcp.
+const LISTENS: &str = "0A";
+
+/// Whether a process of this user listens on a port of loopback.
+fn is_ours(port: u16) -> bool {
+    // proc_pid_net(5): "sl local_address rem_address st tx:rx tr:tm retrnsmt uid ...", in hexadecimal.
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()));
+    let own = geteuid().as_raw().to_string();
+    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+    sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|fields| {
+        let is = |at: usize, what: &str| fields.get(at).is_some_and(|field| *field == what);
+        is(1, &local) && is(3, LISTENS) && is(7, &own)
+    })
+}
+
+/// That the configuration is one that we can work with: what is written into the database has to belong to whom it
+/// belongs now, as files of root's would keep the Conduit that people use from starting.
+fn may_use(config: &Path) -> Result<(), Failure> {
     let wrong =
         |what: String| Failure::Config(format!("provision.conduit: {}: {what}", config.display()));
     let text = std::fs::read_to_string(config)
@@ -194,6 +285,11 @@ fn may_use_database_of(config: &Path) -> Result<(), Failure> {
         .add_source(File::from_str(&text, FileFormat::Toml))
         .build()
         .map_err(|error| wrong(error.to_string()))?;
+    if settings.get_table("global.tls").is_ok() {
+        return Err(wrong(
+            "has [global.tls], and is to be reached without TLS, on loopback".to_owned(),
+        ));
+    }
     let Ok(database) = settings.get_string("global.database_path") else {
         return Err(wrong("has no database_path".to_owned()));
     };

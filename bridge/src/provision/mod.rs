@@ -13,13 +13,14 @@ use matrix_sdk::ruma::{OwnedUserId, UserId, api::client::profile::get_profile};
 
 pub(crate) use self::rotate::rotate;
 use self::{
-    accounts::{Registered, Registrar, Wanted, unavailable},
+    accounts::{Registered, Registrar, Wanted, failure, login_failure},
     conduit::Private,
 };
 use crate::{
-    config::{self, Config, DeclaredRoom, Login, Means, Person, Secret, User},
+    config::{self, Config, DeclaredRoom, Implementation, Login, Means, Person, Secret, User},
     failure::Failure,
-    matrix::{Account, LoginError, MatrixError},
+    lifecycle::Signals,
+    matrix::{Account, MatrixError},
 };
 
 /// Whether anything is to be changed.
@@ -77,12 +78,24 @@ impl Report<'_> {
 pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
     let report = Report { say, result: Ok(()) };
     match &config.provision.means {
-        Some(Means::Conduit { program, config: file }) => {
-            let private = Private::start(program, file, &config.matrix).await?;
-            let done = make(config, &private.there, &Registrar::Conduit(&private), report).await;
-            // Also after a failure: the homeserver that people use has to come up.
-            let stopped = private.stop().await;
-            done.and(stopped)
+        Some(Means::Conduit { implementation, program, config: file }) => {
+            let mut signals = Signals::install()?;
+            let private = Private::start(*implementation, program, file, &config.matrix).await?;
+            let registrar = Registrar::Conduit(&private);
+            let done = tokio::select! {
+                done = make(config, &private.there, &registrar, report) => done,
+                name = signals.next() => {
+                    Err(Failure::Unavailable(format!("{name}: stopped before all was done; do it again")))
+                }
+            };
+            // In any case: the homeserver that people use has to come up.
+            let done = done.and(private.stop().await);
+            let admins = admins(config);
+            if *implementation == Implementation::Continuwuity && !admins.is_empty() {
+                done?;
+                return conduit::make_admins_by_command(program, file, &admins).await;
+            }
+            done
         }
         Some(Means::Synapse(secret)) => {
             let registrar = Registrar::Synapse(secret.read()?);
@@ -105,8 +118,10 @@ async fn make(
             report.fail("user", failure);
         }
     }
-    if let Registrar::Conduit(private) = registrar {
-        admins(config, private, &mut report).await;
+    if let Registrar::Conduit(private) = registrar
+        && private.implementation != Implementation::Continuwuity
+    {
+        make_admins(private, &admins(config), &mut report).await;
     }
     match bridge(there, registrar, &mut report).await {
         Ok(account) => {
@@ -152,13 +167,17 @@ async fn person(
     Ok(())
 }
 
-async fn admins(config: &Config, private: &Private, report: &mut Report<'_>) {
+/// Who is to administrate the homeserver.
+fn admins(config: &Config) -> Vec<&str> {
     let admins = config.provision.users.iter().filter(|user| user.admin);
-    let admins: Vec<&str> = admins.map(|user| user.localpart.as_str()).collect();
+    admins.map(|user| user.localpart.as_str()).collect()
+}
+
+async fn make_admins(private: &Private, admins: &[&str], report: &mut Report<'_>) {
     if admins.is_empty() {
         return;
     }
-    match private.make_admins(&admins).await {
+    match private.make_admins(admins).await {
         Ok(made) => {
             for user in made {
                 report.item(Mark::Changed, "user", format!("{user}: now an administrator"));
@@ -210,21 +229,36 @@ async fn registered_bridge(
     if let (Registered::Taken, Some(path)) = (registered, new_file) {
         let _ = fs::remove_file(path);
         return Err(Failure::Refused(format!(
-            "{localpart}, the bridge's account, is there already, and its password is not: write it into {}",
-            path.display()
+            "{localpart}, the bridge's account, is there already, and its password is not: write it into {}. {}",
+            path.display(),
+            how_to_reset(localpart)
         )));
     }
-    let account = log_in(there).await?;
+    let account = log_in(there).await.map_err(|failure| match (failure, password) {
+        (Failure::Refused(_), Secret::File { path, .. }) if password::waiting(path).exists() => {
+            Failure::Refused(format!(
+                "a new password of {localpart} was not put into its place: nats-matrix provision --rotate {localpart}"
+            ))
+        }
+        (Failure::Refused(what), _) => {
+            Failure::Refused(format!("{what}. {}", how_to_reset(localpart)))
+        }
+        (failure, _) => failure,
+    })?;
     let mark = if registered == Registered::Made { Mark::Made } else { Mark::Found };
     report.item(mark, "user", format!("{localpart}, the bridge"));
     Ok(account)
 }
 
+/// For whoever has lost a password.
+fn how_to_reset(localpart: &str) -> String {
+    format!(
+        "With Conduit, an administrator gives it a new one in the room #admins: @conduit:SERVER: reset-password {localpart}"
+    )
+}
+
 async fn log_in(there: &config::Matrix) -> Result<Account, Failure> {
-    Account::open_briefly(there.clone()).await.map_err(|error| match error {
-        LoginError::Final(failure) => failure,
-        LoginError::Passing(error) => unavailable(there, &error),
-    })
+    Account::open_briefly(there.clone()).await.map_err(|error| login_failure(there, error))
 }
 
 async fn rooms(config: &Config, account: &Account, mode: Mode, report: &mut Report<'_>) {
@@ -233,6 +267,9 @@ async fn rooms(config: &Config, account: &Account, mode: Mode, report: &mut Repo
         match rooms::ensure(account, room, &people, mode).await {
             Ok(done) => {
                 let alias = done.alias;
+                for failure in done.failures {
+                    report.fail("room", failure);
+                }
                 match (done.is_new, done.changed.join(", ")) {
                     (true, _) => report.item(Mark::Made, "room", alias.as_str()),
                     (false, changed) if changed.is_empty() => {
@@ -253,11 +290,10 @@ fn people(config: &Config, account: &Account, room: &DeclaredRoom) -> rooms::Peo
         Person::Declared(name) => here(account, name),
         Person::Other(id) => id.clone(),
     });
-    let admins = config.provision.users.iter().filter(|user| user.admin);
     rooms::People {
         // Who is there anyway.
         invite: invite.filter(|user| *user != account.user).collect(),
-        admins: admins.map(|user| here(account, &user.localpart)).collect(),
+        admins: admins(config).into_iter().map(|user| here(account, user)).collect(),
     }
 }
 
@@ -265,15 +301,14 @@ fn people(config: &Config, account: &Account, room: &DeclaredRoom) -> rooms::Peo
 ///
 /// # Errors
 ///
-/// [`Failure::Unavailable`] when the homeserver does not run, unless that is a Conduit which is yet to start for
-/// the first time.
+/// As the homeserver says, which has to run, unless nothing was ever made there.
 pub(crate) async fn plan(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
     let mut report = Report { say, result: Ok(()) };
     let there = &config.matrix;
     let account = match log_in(there).await {
         Ok(account) => Some(account),
-        // There is nothing yet, or what there is is hidden from us.
-        Err(Failure::Refused(_) | Failure::Config(_)) if config.provision.means.is_some() => None,
+        // It is yet to be run for the first time.
+        Err(_) if config.provision.means.is_some() && has_no_password(there) => None,
         Err(failure) => return Err(failure),
     };
     let Some(account) = account else {
@@ -291,13 +326,18 @@ pub(crate) async fn plan(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(
         match is_there(&account, &user.localpart).await {
             Ok(true) => report.item(Mark::Found, "user", &user.localpart),
             Ok(false) => report.item(Mark::Made, "user", &user.localpart),
-            Err(error) => report.fail("user", unavailable(there, &error)),
+            Err(error) => report.fail("user", failure(there, &error)),
         }
     }
     report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
     rooms(config, &account, Mode::DryRun, &mut report).await;
     account.log_out().await;
     report.result
+}
+
+/// Whether the bridge's password is yet to be made.
+fn has_no_password(there: &config::Matrix) -> bool {
+    matches!(&there.login, Login::Password { password: Secret::File { path, .. }, .. } if !path.exists())
 }
 
 async fn is_there(account: &Account, localpart: &str) -> Result<bool, MatrixError> {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    os::unix::fs::{DirBuilderExt, MetadataExt, fchown},
     path::{Path, PathBuf},
 };
 
@@ -55,15 +55,17 @@ pub(super) fn waiting(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Writes a file that only its owner can read; one that is there already is an error, so that no password
-/// is lost.
+/// Writes a file that only its owner can read, whole or not at all; one that is there already is an error, so
+/// that no password is lost.
 pub(super) fn write_new(path: &Path, password: &SecretString) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    // With mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
     writeln!(file, "{}", password.expose_secret())?;
-    file.sync_all()
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    fs::File::open(directory)?.sync_all()
 }
 
 /// Gives a file to the owner of another one: root rotates passwords that belong to a service.

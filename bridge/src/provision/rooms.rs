@@ -5,11 +5,11 @@ use std::{collections::HashMap, path::Path};
 
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId,
     api::client::{
         alias::get_alias,
         media::create_content,
-        membership::{invite_user, join_room_by_id},
+        membership::{invite_user, join_room_by_id, leave_room},
         room::{Visibility, create_room},
         state::{get_state_events, send_state_event},
     },
@@ -50,6 +50,8 @@ pub(super) struct Done {
     pub(super) is_new: bool,
     /// Such as "topic".
     pub(super) changed: Vec<String>,
+    /// Who could not be invited.
+    pub(super) failures: Vec<Failure>,
 }
 
 /// A picture for a room.
@@ -74,17 +76,30 @@ pub(super) async fn ensure(
         .map_err(|error| Failure::Config(format!("rooms.{}: {error}", room.alias)))?;
     let picture = room.avatar_file.as_deref().map(Picture::read).transpose()?;
     let wrong = |error: MatrixError| explain(account, &alias, &error);
-    let Some(id) = find(account, &alias).await.map_err(wrong)? else {
-        if mode == Mode::Apply {
-            let id = create(account, room, &alias, people).await.map_err(wrong)?;
-            let there = There::of(account, id, mode).await.map_err(wrong)?;
-            there.bring_to(room, people, picture.as_ref()).await.map_err(wrong)?;
+    let found = find(account, &alias).await.map_err(wrong)?;
+    let is_new = found.is_none();
+    let id = match found {
+        Some(id) => id,
+        None if mode == Mode::DryRun => {
+            return Ok(Done { alias, is_new, changed: Vec::new(), failures: Vec::new() });
         }
-        return Ok(Done { alias, is_new: true, changed: Vec::new() });
+        None => create(account, room, &alias).await.map_err(wrong)?,
     };
     let there = There::of(account, id, mode).await.map_err(wrong)?;
-    let changed = there.bring_to(room, people, picture.as_ref()).await.map_err(wrong)?;
-    Ok(Done { alias, is_new: false, changed })
+    if !room.adopt
+        && let Some(stranger) = there.stranger(&people.admins)
+    {
+        there.leave_again().await;
+        return Err(Failure::Refused(format!(
+            "room {alias}: was made by {stranger}, who can do anything there and is neither the bridge nor one of \
+             [users] with admin. Have the alias removed, choose another one, or set adopt = true in [rooms.{}]",
+            room.alias
+        )));
+    }
+    let mut changed = there.bring_to(room, people, picture.as_ref()).await.map_err(wrong)?;
+    let (invited, failures) = there.invite(&alias, &people.invite).await;
+    changed.extend(invited);
+    Ok(Done { alias, is_new, changed, failures })
 }
 
 fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failure {
@@ -93,7 +108,10 @@ fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failu
             "room {alias}: {} may not change it ({reason}): invite it there and give it the power level {ADMIN}",
             account.user
         )),
-        other => Failure::Unavailable(format!("room {alias}: {other}")),
+        MatrixError::Unreachable(_) | MatrixError::Limited { .. } => {
+            Failure::Unavailable(format!("room {alias}: the homeserver {error}"))
+        }
+        _ => Failure::Refused(format!("room {alias}: the homeserver {error}")),
     }
 }
 
@@ -110,15 +128,13 @@ async fn create(
     account: &Account,
     room: &DeclaredRoom,
     alias: &RoomAliasId,
-    people: &People,
 ) -> Result<OwnedRoomId, MatrixError> {
     let mut request = create_room::v3::Request::new();
     request.room_alias_name = Some(alias.alias().to_owned());
-    request.name = Some(room.name.clone());
+    request.name = room.name.clone().or_else(|| Some(room.alias.clone()));
     request.topic.clone_from(&room.topic);
     request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
     request.visibility = Visibility::Private;
-    request.invite.clone_from(&people.invite);
     Ok(account.request(|client| client.send(request)).await?.room_id)
 }
 
@@ -127,6 +143,10 @@ struct There<'a> {
     account: &'a Account,
     id: OwnedRoomId,
     state: HashMap<(String, String), Value>,
+    /// Who can do anything there.
+    creators: Vec<OwnedUserId>,
+    /// Whether we were not in it before.
+    is_joined_now: bool,
     mode: Mode,
 }
 
@@ -135,27 +155,73 @@ struct StateEvent {
     #[serde(rename = "type")]
     kind: String,
     state_key: String,
+    sender: OwnedUserId,
     content: Value,
 }
 
 impl<'a> There<'a> {
     async fn of(account: &'a Account, id: OwnedRoomId, mode: Mode) -> Result<Self, MatrixError> {
-        let request = || get_state_events::v3::Request::new(id.clone());
-        let answer = match account.request(|client| client.send(request())).await {
+        let there = Self {
+            account,
+            id,
+            state: HashMap::new(),
+            creators: Vec::new(),
+            is_joined_now: false,
+            mode,
+        };
+        match there.read().await {
+            Ok(there) if there.is_in() || mode == Mode::DryRun => Ok(there),
             // Somebody else's room, into which we may be invited.
-            Err(MatrixError::Forbidden(_)) if mode == Mode::Apply => {
-                let join = join_room_by_id::v3::Request::new(id.clone());
-                account.request(|client| client.send(join)).await?;
-                account.request(|client| client.send(request())).await?
-            }
-            answer => answer?,
+            Ok(there) => there.join().await,
+            Err((MatrixError::Forbidden(_), there)) if mode == Mode::Apply => there.join().await,
+            Err((error, _)) => Err(error),
+        }
+    }
+
+    async fn join(mut self) -> Result<Self, MatrixError> {
+        let join = join_room_by_id::v3::Request::new(self.id.clone());
+        self.account.request(|client| client.send(join)).await?;
+        self.is_joined_now = true;
+        self.read().await.map_err(|(error, _)| error)
+    }
+
+    async fn read(mut self) -> Result<Self, (MatrixError, Self)> {
+        let request = get_state_events::v3::Request::new(self.id.clone());
+        let answer = match self.account.request(|client| client.send(request)).await {
+            Ok(answer) => answer,
+            Err(error) => return Err((error, self)),
         };
         let events = answer.room_state.iter();
-        let state = events
-            .filter_map(|event| event.deserialize_as_unchecked::<StateEvent>().ok())
-            .map(|event| ((event.kind, event.state_key), event.content))
-            .collect();
-        Ok(Self { account, id, state, mode })
+        let events = events.filter_map(|event| event.deserialize_as_unchecked::<StateEvent>().ok());
+        for event in events {
+            if event.kind == StateEventType::RoomCreate.to_string() {
+                let more = event.content["additional_creators"].as_array().into_iter().flatten();
+                let more = more.filter_map(|user| UserId::parse(user.as_str()?).ok());
+                self.creators = std::iter::once(event.sender.clone()).chain(more).collect();
+            }
+            self.state.insert((event.kind, event.state_key), event.content);
+        }
+        Ok(self)
+    }
+
+    fn is_in(&self) -> bool {
+        let own = self.content(&StateEventType::RoomMember, self.account.user.as_str());
+        own["membership"] == "join"
+    }
+
+    /// Somebody who has made the room and is neither us nor one of `trusted`.
+    fn stranger(&self, trusted: &[OwnedUserId]) -> Option<&UserId> {
+        let is_known = |user: &&OwnedUserId| **user == self.account.user || trusted.contains(user);
+        self.creators.iter().find(|user| !is_known(user)).map(AsRef::as_ref)
+    }
+
+    /// Out of a room that is not to be ours.
+    async fn leave_again(&self) {
+        if self.is_joined_now {
+            let leave = leave_room::v3::Request::new(self.id.clone());
+            // Best effort: what matters is said anyway.
+            let _ = self.account.request(|client| client.send(leave)).await;
+        }
     }
 
     /// What had to be changed.
@@ -166,8 +232,10 @@ impl<'a> There<'a> {
         picture: Option<&Picture>,
     ) -> Result<Vec<String>, MatrixError> {
         let mut changed = Vec::new();
-        changed.extend(self.text(StateEventType::RoomName, "name", &room.name).await?);
         // What is not declared is whoever's it is.
+        if let Some(name) = &room.name {
+            changed.extend(self.text(StateEventType::RoomName, "name", name).await?);
+        }
         if let Some(topic) = &room.topic {
             changed.extend(self.text(StateEventType::RoomTopic, "topic", topic).await?);
         }
@@ -175,7 +243,6 @@ impl<'a> There<'a> {
             changed.extend(self.picture(picture).await?);
         }
         changed.extend(self.levels(room.post, &people.admins).await?);
-        changed.extend(self.invite(&people.invite).await?);
         Ok(changed)
     }
 
@@ -195,7 +262,7 @@ impl<'a> There<'a> {
     /// Only the bridge and admins change settings and invite; and write, if others are to read.
     async fn levels(
         &self,
-        post: Post,
+        post: Option<Post>,
         admins: &[OwnedUserId],
     ) -> Result<Option<String>, MatrixError> {
         let present = self.content(&StateEventType::RoomPowerLevels, "");
@@ -204,11 +271,13 @@ impl<'a> There<'a> {
             wanted[key] = json!(MODERATOR);
         }
         wanted["users_default"] = json!(EVERYONE);
-        wanted["events_default"] = json!(match post {
-            Post::Everyone => EVERYONE,
-            Post::Bridge => MODERATOR,
-        });
-        for admin in admins {
+        match post {
+            Some(Post::Everyone) => wanted["events_default"] = json!(EVERYONE),
+            Some(Post::Bridge) => wanted["events_default"] = json!(MODERATOR),
+            None => {}
+        }
+        // Creators have more than any level, and must not be given one from room version 12 on.
+        for admin in admins.iter().filter(|admin| !self.creators.contains(admin)) {
             let level = present["users"][admin.as_str()].as_i64().unwrap_or_default();
             wanted["users"][admin.as_str()] = json!(level.max(ADMIN));
         }
@@ -219,9 +288,13 @@ impl<'a> There<'a> {
         Ok(Some("power levels".to_owned()))
     }
 
-    /// Invites who never was; who left or was sent away stays so.
-    async fn invite(&self, people: &[OwnedUserId]) -> Result<Vec<String>, MatrixError> {
-        let mut invited = Vec::new();
+    /// Invites who never was; who left or was sent away stays so. What was done, and what could not be.
+    async fn invite(
+        &self,
+        alias: &RoomAliasId,
+        people: &[OwnedUserId],
+    ) -> (Vec<String>, Vec<Failure>) {
+        let (mut invited, mut failures) = (Vec::new(), Vec::new());
         for user in people {
             if !self.content(&StateEventType::RoomMember, user.as_str()).is_null() {
                 continue;
@@ -229,11 +302,16 @@ impl<'a> There<'a> {
             if self.mode == Mode::Apply {
                 let recipient = invite_user::v3::InviteUserId::new(user.clone()).into();
                 let request = invite_user::v3::Request::new(self.id.clone(), recipient);
-                self.account.request(|client| client.send(request)).await?;
+                if let Err(error) = self.account.request(|client| client.send(request)).await {
+                    let what =
+                        format!("room {alias}: cannot invite {user}: the homeserver {error}");
+                    failures.push(Failure::Refused(what));
+                    continue;
+                }
             }
             invited.push(format!("invitation of {user}"));
         }
-        Ok(invited)
+        (invited, failures)
     }
 
     /// Uploads the picture if it is another one than the room shows.

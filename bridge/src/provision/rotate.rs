@@ -8,7 +8,10 @@ use matrix_sdk::ruma::api::client::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::password;
+use super::{
+    accounts::{failure, login_failure},
+    how_to_reset, password,
+};
 use crate::{
     config::{self, Config, Login, Secret},
     failure::Failure,
@@ -25,26 +28,40 @@ use crate::{
 pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failure> {
     let path = password_file(config, localpart)?;
     let waiting = password::waiting(path);
-    if waiting.exists() && log_in(config, localpart, &password::read(&waiting)?).await.is_ok() {
-        // An attempt was cut short after the homeserver had taken the new one: that was that.
-        return replace(&waiting, path);
+    if path.is_symlink() {
+        return Err(Failure::Config(format!(
+            "{} is a link, to a file that somebody else keeps: change the password in Element, and the file there",
+            path.display()
+        )));
+    }
+    if waiting.exists() {
+        match log_in(config, localpart, &password::read(&waiting)?).await {
+            // An attempt was cut short after the homeserver had taken the new one: that was that.
+            Ok(account) => {
+                account.log_out().await;
+                return replace(&waiting, path);
+            }
+            Err(LoginError::Final(Failure::Refused(_))) => {}
+            Err(error) => return Err(login_failure(&config.matrix, error)),
+        }
     }
     let old = password::read(path)?;
     let account = log_in(config, localpart, &old).await.map_err(|error| match error {
         LoginError::Final(Failure::Refused(_)) => Failure::Refused(format!(
             "{localpart} has another password than {} holds, so only {localpart} or an administrator can change \
-             it. With Conduit an administrator writes in the room #admins: \
-             @conduit:SERVER: reset-password {localpart}",
-            path.display()
+             it. {}",
+            path.display(),
+            how_to_reset(localpart)
         )),
-        LoginError::Final(failure) => failure,
-        LoginError::Passing(error) => unavailable(config, &error),
+        other => login_failure(&config.matrix, other),
     })?;
     let new = password::random()?;
     let written =
         write(&waiting, &new, path).map_err(|error| password::unwritten(&waiting, &error));
     let changed = match written {
-        Ok(()) => change(&account, &old, &new).await.map_err(|error| unavailable(config, &error)),
+        Ok(()) => {
+            change(&account, &old, &new).await.map_err(|error| failure(&config.matrix, &error))
+        }
         Err(failure) => Err(failure),
     };
     account.log_out().await;
@@ -113,8 +130,4 @@ async fn change(
     let mut request = request();
     request.auth = Some(AuthData::Password(proof));
     account.request(|client| client.send(request)).await.map(drop)
-}
-
-fn unavailable(config: &Config, error: &MatrixError) -> Failure {
-    Failure::Unavailable(format!("{}: {error}", config.matrix.homeserver))
 }
