@@ -10,6 +10,9 @@ use crate::payload::Payload;
 /// HTML (six bytes) and in JSON.
 pub const MAX_TEXT_CHARS: usize = 4_000;
 
+/// The longest HTML: text that is escaped throughout stays below it, only links can exceed it.
+const MAX_HTML_BYTES: usize = 40_000;
+
 /// Whether a message may make a phone buzz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
@@ -80,6 +83,7 @@ impl Rendered {
         original: impl FnOnce() -> Attachment,
     ) -> Self {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
+            let html = if html.len() > MAX_HTML_BYTES { text::html(&plain) } else { html };
             return Self::new(plain, html, urgency);
         }
         let original = original();

@@ -2,6 +2,7 @@
 //! HTML for the others, and a file for what is too long to read on a phone.
 
 mod content;
+mod link;
 mod text;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
@@ -45,6 +46,7 @@ impl Renderer {
             }
         });
         templates.add_filter("lines", text::html_lines);
+        templates.add_filter("value", link::html_value);
         for (name, source) in [
             ("report.txt", include_str!("report.txt.jinja")),
             ("report.html", include_str!("report.html.jinja")),

@@ -77,13 +77,43 @@ fn a_cut_is_made_between_words_and_never_within_a_character() {
     assert!(render(&unbroken).plain.starts_with(&"ö".repeat(MAX_TEXT_CHARS)));
 }
 
-/// True if `html` has no tag and no entity but ours.
+/// True if `html` has no tag and no entity but ours, and no link but to a web page.
 fn is_safe(html: &str) -> bool {
     let mut rest = html.to_owned();
-    for ours in ["<br>", "<strong>", "</strong>", "<em>", "</em>", "<code>", "</code>"] {
+    for ours in ["<br>", "<strong>", "</strong>", "<em>", "</em>", "<code>", "</code>", "</a>"] {
         rest = rest.replace(ours, "");
     }
+    while let Some(start) = rest.find("<a href=\"http") {
+        let Some(length) = rest[start + 9..].find("\">") else { return false };
+        let address = &rest[start + 9..start + 9 + length];
+        if address.contains(['<', '>', '"']) || address.contains("//matrix.to") {
+            return false;
+        }
+        rest.replace_range(start..start + 9 + length + 2, "");
+    }
     !rest.contains('<') && !rest.contains('>')
+}
+
+#[test]
+fn a_link_in_a_value_is_one_if_it_is_all_of_it() {
+    let html = |value: &str| render(&json!({ "a": value }).to_string()).html;
+    let page = html("https://a.example/?b=1&c=2");
+    assert!(page.contains("<a href=\"https:&#x2f;&#x2f;a.example&#x2f;?b=1&amp;c=2\">"), "{page}");
+    for text in ["see https://a.example/", "https://matrix.to/#/@a:b", "mxc://a/b"] {
+        assert!(!html(text).contains("<a"), "{text}");
+    }
+}
+
+#[test]
+fn even_the_costliest_links_fit_into_an_event() {
+    for c in ['😀', '\'', '/', 'ö', '&', '%', '"'] {
+        let links: serde_json::Map<String, serde_json::Value> = (0..20)
+            .map(|row| (row.to_string(), json!(format!("https://a/{}", c.to_string().repeat(180)))))
+            .collect();
+        let rendered = render(&serde_json::Value::Object(links).to_string());
+        assert!(rendered.attachment.is_none());
+        assert!(rendered.content().to_string().len() < EVENT_LIMIT, "{c}");
+    }
 }
 
 proptest! {
