@@ -34,6 +34,18 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub time: Option<String>,
+    /// When it was over, in the same form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub ended: Option<String>,
+    /// Where to look: a dashboard, a runbook, the failed job. Made a link if it is http or https.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "uri"))]
+    pub url: Option<String>,
+    /// Alerts with the same fingerprint are one conversation: the same trouble, still firing, worse
+    /// or resolved. Without one, `source` and `labels` tell which alerts those are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// Names and values that tell alerts apart. Numbers and booleans are taken for their text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
@@ -111,6 +123,7 @@ pub enum Status {
     Resolved,
 }
 
+/// Labels, whose values need not be text; null is none.
 fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -121,13 +134,14 @@ fn labels<'de, D: Deserializer<'de>>(
         Number(serde_json::Number),
         Flag(bool),
     }
-    let labels: BTreeMap<String, Scalar> = BTreeMap::deserialize(deserializer).map_err(|_| {
-        serde::de::Error::custom("labels must be an object of text, numbers and booleans")
-    })?;
+    let labels: Option<BTreeMap<String, Scalar>> =
+        Option::deserialize(deserializer).map_err(|_| {
+            serde::de::Error::custom("labels must be an object of text, numbers and booleans")
+        })?;
     let text = |scalar| match scalar {
         Scalar::Text(text) => text,
         Scalar::Number(number) => number.to_string(),
         Scalar::Flag(flag) => flag.to_string(),
     };
-    Ok(labels.into_iter().map(|(name, value)| (name, text(value))).collect())
+    Ok(labels.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect())
 }

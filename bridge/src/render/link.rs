@@ -31,6 +31,14 @@ pub(super) fn html_value(value: &str) -> Value {
     page(value).map_or_else(|| text::html_lines(value), |page| anchor(&page, value.trim()))
 }
 
+/// The template filter `link`: a link that shows whose page it is, as addresses can be long.
+pub(super) fn html_link(address: &str) -> Value {
+    let Some(page) = page(address) else { return text::html_lines(address) };
+    let host = page.host_str().unwrap_or_default();
+    let label = page.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    anchor(&page, &label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,9 +75,18 @@ mod tests {
 
     #[test]
     fn a_link_cannot_be_left() {
-        let html = html_value("https://a.example/\"><script>'").to_string();
+        let html = html_link("https://a.example/\"><script>'").to_string();
         assert!(html.starts_with("<a href=\"https:"), "{html}");
         assert_eq!(html.matches(['<', '>']).count(), 4, "{html}");
         assert_eq!(html.matches('"').count(), 2, "{html}");
+    }
+
+    #[test]
+    fn a_link_shows_whose_page_it_is() {
+        let html = html_link("http://prometheus.example:9090/graph?g0.expr=up").to_string();
+        assert!(html.ends_with(">prometheus.example:9090</a>"), "{html}");
+        // A name with letters that look like others is shown by its true one.
+        let html = html_link("https://ex\u{430}mple.com/").to_string();
+        assert!(html.ends_with(">xn--exmple-4nf.com</a>"), "{html}");
     }
 }

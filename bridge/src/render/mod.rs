@@ -1,16 +1,17 @@
 //! From a decoded payload to what a room shows: plain text for notifications and simple clients,
 //! HTML for the others, and a file for what is too long to read on a phone.
 
+mod alert;
 mod content;
 mod link;
+mod moment;
 mod text;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use serde_json::{Map, Value as Json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
-use crate::payload::{Alert, Decoded, Flaw, Payload, Report, Severity, Status};
+use crate::payload::{Decoded, Flaw, Payload, Report};
 
 /// Renders payloads; made once, because templates are parsed once.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl Renderer {
         });
         templates.add_filter("lines", text::html_lines);
         templates.add_filter("value", link::html_value);
+        templates.add_filter("link", link::html_link);
         for (name, source) in [
             ("report.txt", include_str!("report.txt.jinja")),
             ("report.html", include_str!("report.html.jinja")),
@@ -73,8 +75,8 @@ impl Renderer {
                 (plain, html, Urgency::Routine)
             }
             Payload::Alert(alert) => {
-                let (plain, html) = self.both("alert", &alert_view(alert));
-                (plain, html, alert_urgency(alert))
+                let (plain, html) = self.both("alert", &alert::view(alert));
+                (plain, html, alert::urgency(alert))
             }
             Payload::Object(object) => {
                 let view = context! { title => text::clean(subject), rows => rows(object), flaw => flaw.map(flaw_line) };
@@ -137,37 +139,6 @@ fn report_view(report: &Report) -> Value {
     }
 }
 
-fn alert_view(alert: &Alert) -> Value {
-    let labels: Vec<String> =
-        alert.labels.iter().map(|(name, value)| text::line(&format!("{name}={value}"))).collect();
-    let resolved = alert.status == Status::Resolved;
-    let (mark, word) = match &alert.severity {
-        _ if resolved => ("✅", "RESOLVED".to_owned()),
-        Severity::Critical => ("🔴", "CRITICAL".to_owned()),
-        Severity::Warning => ("🟠", "WARNING".to_owned()),
-        Severity::Info => ("🔵", "INFO".to_owned()),
-        Severity::Other(word) => ("🟠", text::line(&word.to_uppercase())),
-    };
-    context! {
-        mark,
-        word,
-        summary => text::line(&alert.summary),
-        source => alert.source.as_deref().map(text::line),
-        description => alert.description.as_deref().map(|text| text::clean(text.trim_end())),
-        labels => labels.join(", "),
-        time => alert.time.as_deref().map(moment),
-        rows => rows(&alert.extra),
-    }
-}
-
-/// What is over, or merely good to know, need not wake anybody.
-fn alert_urgency(alert: &Alert) -> Urgency {
-    match (alert.status, &alert.severity) {
-        (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
-        (Status::Firing, _) => Urgency::Notable,
-    }
-}
-
 fn list(items: &[String]) -> String {
     let items: Vec<String> =
         items.iter().map(|item| text::line(item)).filter(|item| !item.is_empty()).collect();
@@ -192,13 +163,6 @@ fn rows(object: &Map<String, Json>) -> Vec<(String, String)> {
 fn number(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").unwrap_or(&text).to_owned()
-}
-
-/// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
-fn moment(text: &str) -> String {
-    let Ok(time) = OffsetDateTime::parse(text.trim(), &Rfc3339) else { return text::line(text) };
-    let time = time.to_offset(time::UtcOffset::UTC);
-    format!("{} {:02}:{:02}:{:02} UTC", time.date(), time.hour(), time.minute(), time.second())
 }
 
 fn flaw_line(flaw: &Flaw) -> String {

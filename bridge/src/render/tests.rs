@@ -48,6 +48,23 @@ fn times_are_shown_in_utc_and_strange_ones_as_they_are() {
 }
 
 #[test]
+fn an_alert_that_is_over_says_how_long_it_went_on_and_labels_are_not_said_twice() {
+    let alert = json!({
+        "severity": "warning", "summary": "Disk full", "source": "db-01", "status": "resolved",
+        "time": "2026-11-23T06:35:51Z", "ended": "2026-11-23T06:47:10Z",
+        "url": "https://grafana.example/d/abc", "fingerprint": "1a30ba71",
+        "labels": { "instance": "db-01", "severity": "warn", "mount": "/var", "public": "" },
+    });
+    let rendered = render(&alert.to_string());
+    assert_eq!(
+        rendered.plain,
+        "✅ RESOLVED: Disk full\n📍 db-01\n🏷️ mount=/var, public\n\
+         🕒 2026-11-23 06:35:51 – 06:47:10 UTC (11 min 19 s)\n🔗 https://grafana.example/d/abc"
+    );
+    assert!(rendered.html.ends_with(">grafana.example</a>"), "{}", rendered.html);
+}
+
+#[test]
 fn text_that_runs_backwards_is_shown_as_it_was_sent() {
     let rendered = render("pay \u{202e}evil\u{202c} now\u{2066}x\u{2069}");
     assert_eq!(rendered.plain, "pay \u{fffd}evil\u{fffd} now\u{fffd}x\u{fffd}");
