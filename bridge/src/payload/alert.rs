@@ -123,8 +123,43 @@ pub enum Status {
     Resolved,
 }
 
+impl Alert {
+    /// An alert that fires, with nothing but what every alert has.
+    pub(super) fn new(severity: Severity, summary: String) -> Self {
+        Self {
+            kind: None,
+            severity,
+            summary,
+            source: None,
+            description: None,
+            status: Status::Firing,
+            time: None,
+            ended: None,
+            url: None,
+            fingerprint: None,
+            labels: BTreeMap::new(),
+            extra: Map::new(),
+        }
+    }
+}
+
+/// Alerts that came in one message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Group {
+    /// What they have in common, in a few words; may be empty.
+    pub title: String,
+    /// Labels that all of them have; each has them besides.
+    pub labels: BTreeMap<String, String>,
+    /// Where to see them all.
+    pub url: Option<String>,
+    /// How many more there are, of which the sender left everything out.
+    pub truncated: u64,
+    /// The alerts, as they were sent.
+    pub alerts: Vec<Alert>,
+}
+
 /// Labels, whose values need not be text; null is none.
-fn labels<'de, D: Deserializer<'de>>(
+pub(super) fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     #[derive(Deserialize)]

@@ -5,14 +5,20 @@
 //! flaw.
 
 mod alert;
+mod foreign;
+mod note;
 mod report;
 
 use std::fmt;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::foreign::{alertmanager, cloudevents, forgejo, uptime_kuma};
 pub use self::{
-    alert::{Alert, Severity, Status},
+    alert::{Alert, Group, Severity, Status},
+    foreign::cloudevents::Event,
+    note::{Line, Note},
     report::Report,
 };
 
@@ -23,6 +29,12 @@ pub enum Payload {
     Report(Report),
     /// Something that wants a person's attention.
     Alert(Alert),
+    /// Several alerts in one message.
+    Alerts(Group),
+    /// Something that happened and that nobody has to act on.
+    Note(Note),
+    /// A `CloudEvent` with data of no shape that we know.
+    Event(Event),
     /// Some other JSON object.
     Object(Map<String, Value>),
     /// Any other UTF-8 text, also other JSON.
@@ -85,12 +97,15 @@ impl Decoded {
     fn from_object(object: Map<String, Value>) -> Self {
         let shape = Shape::of(&object);
         let parsed = match shape {
-            Shape::Report => {
-                serde_json::from_value(Value::Object(object.clone())).map(Payload::Report)
-            }
-            Shape::Alert => {
-                serde_json::from_value(Value::Object(object.clone())).map(Payload::Alert)
-            }
+            Shape::Report => Report::deserialize(&object).map(Payload::Report),
+            Shape::Alert => Alert::deserialize(&object).map(Payload::Alert),
+            Shape::Alertmanager => alertmanager::decode(&object),
+            Shape::UptimeKuma => uptime_kuma::decode(&object),
+            Shape::Forgejo => forgejo::decode(&object),
+            Shape::CloudEvent => match cloudevents::decode(&object) {
+                Ok(decoded) => return decoded,
+                Err(error) => Err(error),
+            },
             Shape::Other => return Self::sound(Payload::Object(object)),
         };
         match parsed {
@@ -116,15 +131,26 @@ impl Decoded {
 enum Shape {
     Report,
     Alert,
+    Alertmanager,
+    UptimeKuma,
+    Forgejo,
+    CloudEvent,
     Other,
 }
 
 impl Shape {
+    /// The keys of others come before ours, because they are the more peculiar ones; what the
+    /// publisher says outright comes before all.
     fn of(object: &Map<String, Value>) -> Self {
         let has = |key: &str| object.contains_key(key);
-        match object.get("kind").and_then(Value::as_str) {
+        let kind = object.get("kind").and_then(Value::as_str);
+        match kind {
             Some("report") => Self::Report,
             Some("alert") => Self::Alert,
+            _ if cloudevents::is(object) => Self::CloudEvent,
+            _ if alertmanager::is(object) => Self::Alertmanager,
+            _ if uptime_kuma::is(object) => Self::UptimeKuma,
+            _ if forgejo::is(object) => Self::Forgejo,
             None if has("severity") && has("summary") => Self::Alert,
             None if has("host") && report::FIELDS.iter().any(|key| has(key)) => Self::Report,
             _ => Self::Other,
@@ -137,6 +163,10 @@ impl fmt::Display for Shape {
         f.write_str(match self {
             Self::Report => "a report",
             Self::Alert => "an alert",
+            Self::Alertmanager => "a webhook of Alertmanager or Grafana",
+            Self::UptimeKuma => "a notification of Uptime Kuma",
+            Self::Forgejo => "a webhook of Forgejo or Gitea",
+            Self::CloudEvent => "a CloudEvent",
             Self::Other => "an object",
         })
     }

@@ -49,9 +49,12 @@ pub struct Attachment {
 impl Attachment {
     pub(super) fn of(payload: &Payload, original: &[u8]) -> Self {
         let (extension, media_type) = match payload {
-            Payload::Report(_) | Payload::Alert(_) | Payload::Object(_) => {
-                ("json", "application/json")
-            }
+            Payload::Report(_)
+            | Payload::Alert(_)
+            | Payload::Alerts(_)
+            | Payload::Note(_)
+            | Payload::Event(_)
+            | Payload::Object(_) => ("json", "application/json"),
             Payload::Text(_) => ("txt", "text/plain"),
             Payload::Binary(_) => ("bin", "application/octet-stream"),
         };

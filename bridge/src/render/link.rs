@@ -39,6 +39,15 @@ pub(super) fn html_link(address: &str) -> Value {
     anchor(&page, &label)
 }
 
+/// The template filter `leading_to`: a text that is a link if there is a page that it leads to.
+#[expect(clippy::needless_pass_by_value, reason = "the template engine calls it so")]
+pub(super) fn html_leading_to(label: &str, address: Option<String>) -> Value {
+    match address.as_deref().and_then(page) {
+        Some(page) => anchor(&page, label),
+        None => text::html_lines(label),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

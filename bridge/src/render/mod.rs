@@ -11,7 +11,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, synt
 use serde_json::{Map, Value as Json};
 
 pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
-use crate::payload::{Decoded, Flaw, Payload, Report};
+use crate::payload::{Decoded, Event, Flaw, Line, Note, Payload, Report};
 
 /// Renders payloads; made once, because templates are parsed once.
 #[derive(Debug)]
@@ -49,11 +49,18 @@ impl Renderer {
         templates.add_filter("lines", text::html_lines);
         templates.add_filter("value", link::html_value);
         templates.add_filter("link", link::html_link);
+        templates.add_filter("leading_to", link::html_leading_to);
         for (name, source) in [
             ("report.txt", include_str!("report.txt.jinja")),
             ("report.html", include_str!("report.html.jinja")),
             ("alert.txt", include_str!("alert.txt.jinja")),
             ("alert.html", include_str!("alert.html.jinja")),
+            ("alerts.txt", include_str!("alerts.txt.jinja")),
+            ("alerts.html", include_str!("alerts.html.jinja")),
+            ("note.txt", include_str!("note.txt.jinja")),
+            ("note.html", include_str!("note.html.jinja")),
+            ("event.txt", include_str!("event.txt.jinja")),
+            ("event.html", include_str!("event.html.jinja")),
             ("object.txt", include_str!("object.txt.jinja")),
             ("object.html", include_str!("object.html.jinja")),
         ] {
@@ -68,42 +75,40 @@ impl Renderer {
     /// attached when something had to be left out or cannot be shown as text.
     #[must_use]
     pub fn render(&self, subject: &str, decoded: &Decoded, original: &[u8]) -> Rendered {
-        let flaw = decoded.flaw.as_ref();
-        let (plain, html, urgency) = match &decoded.payload {
-            Payload::Report(report) => {
-                let (plain, html) = self.both("report", &report_view(report));
-                (plain, html, Urgency::Routine)
-            }
-            Payload::Alert(alert) => {
-                let (plain, html) = self.both("alert", &alert::view(alert));
-                (plain, html, alert::urgency(alert))
-            }
+        let payload = &decoded.payload;
+        let (plain, html) = self.texts(subject, decoded);
+        let urgency = urgency(payload);
+        let rendered =
+            Rendered::bounded(plain, html, urgency, || Attachment::of(payload, original));
+        if leaves_something_out(payload) && rendered.attachment.is_none() {
+            return rendered.with_original(Attachment::of(payload, original));
+        }
+        rendered
+    }
+
+    fn texts(&self, subject: &str, decoded: &Decoded) -> (String, String) {
+        let flaw = decoded.flaw.as_ref().map(flaw_line);
+        let plain = match &decoded.payload {
+            Payload::Report(report) => return self.both("report", &report_view(report)),
+            Payload::Alert(alert) => return self.both("alert", &alert::view(alert)),
+            Payload::Alerts(group) => return self.both("alerts", &alert::group_view(group)),
+            Payload::Note(note) => return self.both("note", &note_view(note)),
+            Payload::Event(event) => return self.both("event", &event_view(event, flaw)),
             Payload::Object(object) => {
-                let view = context! { title => text::clean(subject), rows => rows(object), flaw => flaw.map(flaw_line) };
-                let (plain, html) = self.both("object", &view);
-                (plain, html, Urgency::Notable)
+                let title = text::clean(subject);
+                return self.both("object", &context! { title, rows => rows(object), flaw });
             }
             Payload::Text(body) if body.trim().is_empty() => {
-                let plain = format!("(empty message on {})", text::clean(subject));
-                let html = text::html(&plain);
-                (plain, html, Urgency::Notable)
+                format!("(empty message on {})", text::clean(subject))
             }
             Payload::Text(body) => {
-                let mut plain = text::clean(body.trim_end());
-                if let Some(flaw) = flaw {
-                    plain = format!("{plain}\n{}", flaw_line(flaw));
-                }
-                let html = text::html(&plain);
-                (plain, html, Urgency::Notable)
+                let lines = [text::clean(body.trim_end())];
+                lines.into_iter().chain(flaw).collect::<Vec<_>>().join("\n")
             }
-            Payload::Binary(bytes) => {
-                let plain = text::binary(&text::clean(subject), bytes);
-                let html = text::html(&plain);
-                return Rendered::new(plain, html, Urgency::Notable)
-                    .with_original(Attachment::of(&decoded.payload, original));
-            }
+            Payload::Binary(bytes) => text::binary(&text::clean(subject), bytes),
         };
-        Rendered::bounded(plain, html, urgency, || Attachment::of(&decoded.payload, original))
+        let html = text::html(&plain);
+        (plain, html)
     }
 
     fn both(&self, template: &str, view: &Value) -> (String, String) {
@@ -136,6 +141,58 @@ fn report_view(report: &Report) -> Value {
         usage => usage.join(" | "),
         satisfaction => report.satisfaction.map(number),
         rows => rows(&report.extra),
+    }
+}
+
+fn note_view(note: &Note) -> Value {
+    let line = |line: &Line| {
+        context! { text => text::line(&line.text), url => line.url.as_deref().map(text::line) }
+    };
+    context! {
+        mark => note.mark,
+        headline => line(&note.headline),
+        lines => note.lines.iter().map(line).collect::<Vec<_>>(),
+    }
+}
+
+fn event_view(event: &Event, flaw: Option<String>) -> Value {
+    let (rows, text) = match event.data.as_deref() {
+        Some(Payload::Object(object)) => (rows(object), None),
+        Some(Payload::Text(body)) => (Vec::new(), Some(text::clean(body.trim_end()))),
+        Some(Payload::Binary(bytes)) => (Vec::new(), Some(text::bytes(bytes))),
+        // Any other is shown as if it had come without an envelope.
+        _ => (Vec::new(), None),
+    };
+    let source = [Some(&event.source), event.subject.as_ref()];
+    let source: Vec<String> = source.into_iter().flatten().map(|part| text::line(part)).collect();
+    context! {
+        kind => text::line(&event.kind),
+        source => source.join(" "),
+        time => event.time.as_deref().map(moment::moment),
+        text,
+        rows,
+        flaw,
+    }
+}
+
+fn urgency(payload: &Payload) -> Urgency {
+    match payload {
+        Payload::Report(_) | Payload::Note(_) => Urgency::Routine,
+        Payload::Alert(alert) => alert::urgency(alert),
+        Payload::Alerts(group) => alert::group_urgency(group),
+        Payload::Event(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
+            Urgency::Notable
+        }
+    }
+}
+
+/// Whether what is shown cannot be all of it, however short it is.
+fn leaves_something_out(payload: &Payload) -> bool {
+    match payload {
+        Payload::Alerts(group) => group.alerts.len() > alert::MOST_ALERTS,
+        Payload::Event(event) => event.data.as_deref().is_some_and(leaves_something_out),
+        Payload::Binary(_) => true,
+        _ => false,
     }
 }
 

@@ -111,6 +111,117 @@ fn is_safe(html: &str) -> bool {
     !rest.contains('<') && !rest.contains('>')
 }
 
+/// What others send, from `tests/payloads`.
+fn fixture(name: &str) -> String {
+    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_group_of_alerts_begins_with_the_worst_and_the_newest() {
+    let rendered = render(&fixture("alertmanager-group"));
+    assert_eq!(rendered.urgency, Urgency::Notable);
+    assert_eq!(
+        rendered.plain,
+        "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown)\n\
+         🏷️ cluster=eu-1, job=node\n\
+         🔴 CRITICAL: Only 2 GiB left on /var of db-01\n\
+         At this rate /var is full in 20 minutes.\n\
+         📍 db-01:9100 · 🏷️ mountpoint=/var · 🕒 2026-11-23 06:35:51 UTC\n\
+         🟠 WARNING: Only 8 GiB left on / of web-02\n\
+         📍 web-02:9100 · 🏷️ mountpoint=/ · 🕒 2026-11-23 06:39:40 UTC\n\
+         🟠 WARNING: Only 9 GiB left on / of web-01\n\
+         📍 web-01:9100 · 🏷️ mountpoint=/ · 🕒 2026-11-23 06:39:10 UTC\n\
+         ✅ RESOLVED: Only 2 GiB left on /var of db-02\n\
+         📍 db-02:9100 · 🏷️ mountpoint=/var · 🕒 2026-11-23 05:12:00 – 06:40:30 UTC (1 h 28 min)\n\
+         … and 2 more that were not sent\n\
+         🔗 http://alertmanager.example.com:9093"
+    );
+    assert!(
+        rendered.html.contains(
+            "<strong>WARNING:</strong> <a href=\"http:&#x2f;&#x2f;prometheus.example.com:9090"
+        ),
+        "{}",
+        rendered.html
+    );
+}
+
+/// A message of Alertmanager with so many alerts.
+fn alerts(count: usize, status: &str) -> serde_json::Value {
+    let alert = json!({ "status": status, "labels": { "alertname": "x", "severity": "critical" } });
+    json!({ "groupKey": "{}", "alerts": vec![alert; count] })
+}
+
+#[test]
+fn a_flood_of_alerts_is_counted_and_attached() {
+    let flood = alerts(500, "firing").to_string();
+    let rendered = render(&flood);
+    assert!(rendered.plain.starts_with("🔴 500 alerts (500 critical)\n"));
+    assert!(rendered.plain.ends_with("\n… and 490 more, in the attached file"));
+    assert_eq!(rendered.attachment.unwrap().bytes, flood.as_bytes());
+    assert_eq!(render(&alerts(10, "firing").to_string()).attachment, None);
+}
+
+#[test]
+fn a_group_is_as_urgent_as_its_worst_alert() {
+    let urgency = |message: serde_json::Value| render(&message.to_string()).urgency;
+    assert_eq!(urgency(alerts(3, "resolved")), Urgency::Routine);
+    let mut mixed = alerts(3, "resolved");
+    mixed["alerts"][1]["status"] = json!("firing");
+    assert_eq!(urgency(mixed), Urgency::Notable);
+    // Nobody knows what those are that were left out.
+    let mut truncated = alerts(3, "resolved");
+    truncated["truncatedAlerts"] = json!(1);
+    assert_eq!(urgency(truncated), Urgency::Notable);
+}
+
+#[test]
+fn what_others_send_is_shown_as_text_for_people() {
+    for (name, urgency, text) in [
+        (
+            "uptime-kuma-down",
+            Urgency::Notable,
+            "🔴 CRITICAL: Services / Forgejo is down\nconnect ECONNREFUSED 192.0.2.7:443\n\
+             🏷️ public, zone=eu-1\n🕒 2026-11-23 06:35:51 UTC\n🔗 https://git.example.com",
+        ),
+        (
+            "forgejo-push",
+            Urgency::Routine,
+            "🔨 alice pushed 3 commits to ops/infra main\nbffeb74 Backups go to the new host\n\
+             5d1c0a8 Raise the limit of the bridge (bob)\n28e1879 Update flake.lock\n\
+             🔗 https://git.example.com/ops/infra/compare/0f1e2d3c4b5a69788796a5b4c3d2e1f000112233...\
+             bffeb74224043ba2feb48d137756c8a9331c449a",
+        ),
+        (
+            "forgejo-run-recover",
+            Urgency::Routine,
+            "✅ RESOLVED: Workflow check.yml succeeds again\n📍 ops/infra\n\
+             Backups go to the new host (by alice)\n🏷️ event=push, ref=main\n\
+             🕒 2026-11-23 07:03:35 – 07:42:40 UTC (39 min 5 s)\n\
+             🔗 https://git.example.com/ops/infra/actions/runs/13",
+        ),
+        (
+            "cloudevent",
+            Urgency::Notable,
+            "📨 com.example.backup.finished\n📍 /backup/db-01 nightly\n🕒 2026-11-23 03:10:00 UTC\n\
+             bytes: 81604378624\ntook: PT12M\nlog: https://backup.example.com/runs/412",
+        ),
+    ] {
+        let rendered = render(&fixture(name));
+        assert_eq!(rendered.plain, text);
+        assert_eq!(rendered.urgency, urgency, "{name}");
+        assert!(is_safe(&rendered.html), "{}", rendered.html);
+    }
+}
+
+#[test]
+fn bytes_in_an_envelope_are_attached() {
+    let event = json!({ "specversion": "1.0", "type": "t", "source": "s", "data_base64": "/wA=" });
+    let rendered = render(&event.to_string());
+    assert!(rendered.plain.contains("2 bytes of data that is not text"), "{}", rendered.plain);
+    assert_eq!(rendered.attachment.unwrap().extension, "json");
+}
+
 #[test]
 fn a_link_in_a_value_is_one_if_it_is_all_of_it() {
     let html = |value: &str| render(&json!({ "a": value }).to_string()).html;
@@ -130,6 +241,65 @@ fn even_the_costliest_links_fit_into_an_event() {
         let rendered = render(&serde_json::Value::Object(links).to_string());
         assert!(rendered.attachment.is_none());
         assert!(rendered.content().to_string().len() < EVENT_LIMIT, "{c}");
+    }
+}
+
+/// Puts a text in the place of every text in a message, but of those that make it what it is.
+fn replace_texts(value: &mut serde_json::Value, text: &str) {
+    use serde_json::Value;
+    match value {
+        Value::String(old) if ["firing", "resolved"].contains(&old.as_str()) => {}
+        Value::String(old) => text.clone_into(old),
+        Value::Array(items) => {
+            for item in items {
+                replace_texts(item, text);
+            }
+        }
+        Value::Object(entries) => {
+            for entry in entries.values_mut() {
+                replace_texts(entry, text);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[test]
+fn nothing_that_others_send_is_markup() {
+    let names = [
+        "alertmanager-one",
+        "alertmanager-group",
+        "grafana",
+        "uptime-kuma-down",
+        "uptime-kuma-text",
+        "cloudevent",
+        "cloudevent-alert",
+        "forgejo-push",
+        "forgejo-issue",
+        "forgejo-comment",
+        "forgejo-pull-request",
+        "forgejo-release",
+        "forgejo-run-failure",
+        "gitea-workflow-run",
+    ];
+    for name in names {
+        for evil in [
+            "<script>x</script>&amp;\"'",
+            "https://a.example/\"><script>x</script>",
+            "https://matrix.to/#/<script>",
+            "javascript:alert('<script>')",
+            "\u{202e}<script>\u{0}\n\r\u{2028}",
+        ] {
+            let mut message: serde_json::Value = serde_json::from_str(&fixture(name)).unwrap();
+            replace_texts(&mut message, evil);
+            let decoded = Decoded::from_bytes(message.to_string().as_bytes());
+            assert_eq!(decoded.flaw, None, "{name}");
+            let rendered = render(&message.to_string());
+            assert!(is_safe(&rendered.html), "{name}: {}", rendered.html);
+            assert!(rendered.html.contains("&lt;script&gt;"), "{name}: {}", rendered.html);
+            assert!(!rendered.plain.contains(['\u{202e}', '\u{0}']), "{name}");
+            assert!(rendered.content().to_string().len() < EVENT_LIMIT);
+        }
     }
 }
 

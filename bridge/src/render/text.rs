@@ -50,10 +50,15 @@ pub(super) fn head(text: &str, max_chars: usize) -> &str {
     near.map_or(head, |(at, _)| &head[..at]).trim_end()
 }
 
+/// What can be said of a message that is no text.
+pub(super) fn binary(subject: &str, data: &[u8]) -> String {
+    format!("📦 {subject}\n{}", bytes(data))
+}
+
 /// What can be said of bytes that are no text: how many, and the first of them.
-pub(super) fn binary(subject: &str, bytes: &[u8]) -> String {
+pub(super) fn bytes(bytes: &[u8]) -> String {
     let mut text = format!(
-        "📦 {subject}\n{} of data that is not text; the whole is in the attached file\n",
+        "{} of data that is not text; the whole is in the attached file\n",
         size(bytes.len())
     );
     for byte in bytes.iter().take(32) {

@@ -1,0 +1,179 @@
+//! Runs of workflows, as Forgejo and as Gitea tell of them.
+
+use serde::Deserialize;
+
+use super::{Repository, User};
+use crate::payload::{
+    Line, Note, Payload,
+    alert::{Alert, Severity, Status},
+    foreign::{filled, known, or_default},
+};
+
+/// A run in Forgejo, which tells only of those that ended.
+#[derive(Deserialize)]
+pub(super) struct Run {
+    #[serde(default, deserialize_with = "or_default")]
+    title: String,
+    workflow_id: String,
+    repository: Option<Repository>,
+    #[serde(rename = "prettyref", default, deserialize_with = "or_default")]
+    reference: String,
+    event: Option<String>,
+    trigger_user: Option<User>,
+    stopped: Option<String>,
+    html_url: Option<String>,
+}
+
+impl Run {
+    /// `before` is the run of the same workflow before this one: of a recovery, what had failed.
+    pub(super) fn payload(self, action: &str, before: Option<Self>) -> Payload {
+        let outcome = match action {
+            "failure" => Outcome::Failed,
+            "recover" => {
+                Outcome::Recovered { failed: before.and_then(|before| known(before.stopped)) }
+            }
+            "success" => Outcome::Succeeded,
+            other => Outcome::Other(other.replace('_', " ")),
+        };
+        Facts {
+            workflow: self.workflow_id,
+            repository: self.repository.map(|repository| repository.full_name).unwrap_or_default(),
+            reference: self.reference,
+            title: self.title,
+            event: self.event,
+            actor: self.trigger_user,
+            time: known(self.stopped),
+            url: filled(self.html_url),
+        }
+        .payload(outcome)
+    }
+}
+
+/// A run in Gitea, which tells of every step of it.
+#[derive(Deserialize)]
+pub(super) struct WorkflowRun {
+    #[serde(default, deserialize_with = "or_default")]
+    display_title: String,
+    name: Option<String>,
+    path: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    head_branch: String,
+    event: Option<String>,
+    conclusion: Option<String>,
+    actor: Option<User>,
+    completed_at: Option<String>,
+    html_url: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct Workflow {
+    name: Option<String>,
+}
+
+impl WorkflowRun {
+    pub(super) fn payload(self, action: &str, workflow: Workflow, repository: String) -> Payload {
+        let outcome = match self.conclusion.as_deref() {
+            Some("failure" | "timed_out" | "startup_failure") => Outcome::Failed,
+            Some("success") => Outcome::Succeeded,
+            Some(word) if !word.is_empty() => Outcome::Other(word.replace('_', " ")),
+            _ => Outcome::Other(action.replace('_', " ")),
+        };
+        let workflow = filled(workflow.name).or_else(|| filled(self.name)).or(self.path);
+        Facts {
+            workflow: workflow.unwrap_or_default(),
+            repository,
+            reference: self.head_branch,
+            title: self.display_title,
+            event: self.event,
+            actor: self.actor,
+            time: known(self.completed_at),
+            url: filled(self.html_url),
+        }
+        .payload(outcome)
+    }
+}
+
+/// A part of a run in Gitea. That it failed is said by the run.
+#[derive(Deserialize)]
+pub(super) struct WorkflowJob {
+    #[serde(default, deserialize_with = "or_default")]
+    name: String,
+    #[serde(default, deserialize_with = "or_default")]
+    head_branch: String,
+    conclusion: Option<String>,
+    html_url: Option<String>,
+}
+
+impl WorkflowJob {
+    pub(super) fn note(&self, action: &str, repository: &str) -> Note {
+        let outcome = filled(self.conclusion.clone()).unwrap_or_else(|| action.to_owned());
+        let (name, branch) = (&self.name, &self.head_branch);
+        let text = format!("Job {name} of {repository} ({branch}): {}", outcome.replace('_', " "));
+        let url = filled(self.html_url.clone());
+        Note { mark: "⚙️", headline: Line { text, url }, lines: Vec::new() }
+    }
+}
+
+enum Outcome {
+    Failed,
+    Recovered { failed: Option<String> },
+    Succeeded,
+    Other(String),
+}
+
+/// What either of them tells.
+struct Facts {
+    workflow: String,
+    repository: String,
+    reference: String,
+    title: String,
+    event: Option<String>,
+    actor: Option<User>,
+    time: Option<String>,
+    url: Option<String>,
+}
+
+impl Facts {
+    fn payload(self, outcome: Outcome) -> Payload {
+        match outcome {
+            Outcome::Failed => {
+                let time = self.time.clone();
+                Payload::Alert(Alert { time, ..self.alert("failed") })
+            }
+            Outcome::Recovered { failed } => Payload::Alert(Alert {
+                status: Status::Resolved,
+                time: failed,
+                ended: self.time.clone(),
+                ..self.alert("succeeds again")
+            }),
+            Outcome::Succeeded => Payload::Note(self.note("✔️", "succeeded")),
+            Outcome::Other(word) => Payload::Note(self.note("⚙️", &word)),
+        }
+    }
+
+    /// Runs of the same workflow for the same branch or tag are one conversation.
+    fn alert(self, what: &str) -> Alert {
+        let Self { workflow, repository, reference, .. } = self;
+        let mut alert = Alert::new(Severity::Warning, format!("Workflow {workflow} {what}"));
+        alert.fingerprint = Some(format!("forgejo:{repository}:{workflow}:{reference}"));
+        alert.source = filled(Some(repository));
+        let by = self.actor.as_ref().and_then(User::name).map(|name| format!("(by {name})"));
+        let title = filled(Some(self.title));
+        let description: Vec<String> = title.into_iter().chain(by).collect();
+        alert.description = filled(Some(description.join(" ")));
+        alert.url = self.url;
+        alert.labels = [("ref", filled(Some(reference))), ("event", filled(self.event))]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect();
+        alert
+    }
+
+    fn note(self, mark: &'static str, what: &str) -> Note {
+        let Self { workflow, repository, reference, title, .. } = self;
+        let on = filled(Some(reference)).map(|name| format!(" ({name})")).unwrap_or_default();
+        let text = format!("Workflow {workflow} of {repository} {what}{on}");
+        let lines = filled(Some(title)).map(|text| Line { text, url: None });
+        Note { mark, headline: Line { text, url: self.url }, lines: lines.into_iter().collect() }
+    }
+}
