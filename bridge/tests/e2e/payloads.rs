@@ -162,3 +162,90 @@ async fn alerts_buzz_and_routine_does_not() -> Result<()> {
     assert!(events[3].body().starts_with("✅ RESOLVED: Disk almost full"), "{}", events[3].body());
     Ok(())
 }
+
+/// A message of another service, as it documents it.
+fn fixture(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(path).expect(name)
+}
+
+#[tokio::test]
+async fn what_others_send_is_shown_in_the_same_way() -> Result<()> {
+    let names = [
+        "alertmanager-one",
+        "alertmanager-group",
+        "grafana",
+        "uptime-kuma-down",
+        "uptime-kuma-up",
+        "cloudevent",
+        "forgejo-push",
+        "forgejo-run-failure",
+        "forgejo-run-recover",
+    ];
+    let payloads: Vec<Vec<u8>> = names.iter().map(|name| fixture(name)).collect();
+    let (_scene, events, log) = shown(&payloads, names.len()).await?;
+    for (event, (msgtype, begin)) in events.iter().zip([
+        ("m.text", "🔴 CRITICAL: Only 2 GiB left on /var of db-01\n📍 db-01:9100\n"),
+        ("m.text", "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown)\n"),
+        ("m.text", "🟠 2 alerts: team=blue (2 warning)\n"),
+        ("m.text", "🔴 CRITICAL: Services / Forgejo is down\n"),
+        ("m.notice", "✅ RESOLVED: Services / Forgejo is up\n"),
+        ("m.text", "📨 com.example.backup.finished\n📍 /backup/db-01 nightly\n"),
+        ("m.notice", "🔨 alice pushed 3 commits to ops/infra main\n"),
+        ("m.text", "🟠 WARNING: Workflow check.yml failed\n📍 ops/infra\n"),
+        ("m.notice", "✅ RESOLVED: Workflow check.yml succeeds again\n"),
+    ]) {
+        assert_eq!(event.msgtype(), msgtype, "{}", event.body());
+        assert!(event.body().starts_with(begin), "{}", event.body());
+        assert!(event.html().contains("<a href=\"http"), "{}", event.html());
+    }
+    assert!(!log.contains("WARN"), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_flood_and_broken_messages_of_others_lose_nothing() -> Result<()> {
+    let mut flood: serde_json::Value = serde_json::from_slice(&fixture("alertmanager-one"))?;
+    flood["alerts"] = json!(vec![flood["alerts"][0].clone(); 300]);
+    let mut broken: serde_json::Value = serde_json::from_slice(&fixture("uptime-kuma-down"))?;
+    broken["heartbeat"]["status"] = json!("down");
+    let payloads = [flood.to_string().into_bytes(), broken.to_string().into_bytes()];
+    let (scene, events, log) = shown(&payloads, 3).await?;
+    assert!(events[0].body().starts_with("🔴 300 alerts: DiskFull"), "{}", events[0].body());
+    assert_eq!(events[1].msgtype(), "m.file");
+    let file = scene.alice.download(events[1].content["url"].as_str().unwrap()).await?;
+    // Conduit sorts the keys of every body that is JSON, files among them.
+    assert!(serde_json::from_slice::<serde_json::Value>(&file)? == flood, "the file is all of it");
+    let flaw = "looks like a notification of Uptime Kuma but is not";
+    assert!(events[2].body().contains("ECONNREFUSED"), "{}", events[2].body());
+    assert!(events[2].body().contains(flaw), "{}", events[2].body());
+    assert_eq!(log.lines().filter(|line| line.contains(flaw)).count(), 1, "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_that_others_send_mentions_anybody() -> Result<()> {
+    let scene = Scene::new().await?;
+    let alice = scene.alice.user_id.clone();
+    let pill = format!("https://matrix.to/#/{alice}");
+    let evil = format!("@room {alice} <a href=\"{pill}\">x</a><script>y</script>");
+    let mut push: serde_json::Value = serde_json::from_slice(&fixture("forgejo-push"))?;
+    push["commits"][0]["message"] = json!(evil);
+    push["commits"][0]["url"] = json!(pill);
+    push["compare_url"] = json!(pill);
+    let mut kuma: serde_json::Value = serde_json::from_slice(&fixture("uptime-kuma-down"))?;
+    kuma["monitor"]["pathName"] = json!(evil);
+    kuma["monitor"]["url"] = json!(pill);
+    for payload in [&push, &kuma] {
+        scene.nats.publish("ops.x", payload.to_string()).await?;
+    }
+    let _bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    for event in read_all(&mut reader, 2).await? {
+        assert!(!event.html().contains("href=\"https:&#x2f;&#x2f;matrix.to"), "{}", event.html());
+        assert!(event.html().contains("&lt;script&gt;"), "{}", event.html());
+        assert_eq!(event.content["m.mentions"], json!({}));
+    }
+    assert_eq!(scene.alice.unread(&scene.room).await?.highlights, 0);
+    Ok(())
+}
