@@ -84,10 +84,17 @@ pub struct HomeserverBuilder {
     rate_limited: bool,
     max_upload: Option<u32>,
     people: Option<usize>,
+    as_process: bool,
     in_container: bool,
 }
 
 impl HomeserverBuilder {
+    /// Not in a container, whatever is asked for: in one, no other Conduit can take the place of a Conduit.
+    pub fn as_process(mut self) -> Self {
+        self.as_process = true;
+        self
+    }
+
     /// How many bridges and readers it has; otherwise two of each.
     pub fn people(mut self, count: usize) -> Self {
         self.people = Some(count);
@@ -111,8 +118,8 @@ impl HomeserverBuilder {
     /// Starts the homeserver and waits until it is ready. `nats_matrix` is the bridge's program, which makes its
     /// people.
     pub async fn start(mut self, nats_matrix: impl AsRef<Path>) -> Result<Homeserver> {
-        let rate_limited = self.rate_limited;
-        let chosen = spawn_blocking(move || Chosen::find(rate_limited)).await??;
+        let (rate_limited, as_process) = (self.rate_limited, self.as_process);
+        let chosen = spawn_blocking(move || Chosen::find(rate_limited, as_process)).await??;
         self.in_container = matches!(chosen.software, Software::Image(_));
         let name = chosen.kind.name();
         let server =
@@ -158,9 +165,13 @@ struct Chosen {
 
 impl Chosen {
     /// `$NATS_MATRIX_HOMESERVER_KIND` chooses; left open, it is Conduit where there is Conduit.
-    fn find(rate_limited: bool) -> Result<Self> {
-        let wanted = HomeserverKind::from_env()?;
+    fn find(rate_limited: bool, as_process: bool) -> Result<Self> {
+        let mut wanted = HomeserverKind::from_env()?;
         if containers::wanted()? {
+            // The kind is that of the image, which may not be here as a program.
+            wanted = wanted.filter(|_| !as_process);
+        }
+        if containers::wanted()? && !as_process {
             let kind = wanted.unwrap_or(HomeserverKind::Conduit);
             // There is one image, so a test that needs the other implementation runs a process.
             if kind == HomeserverKind::Synapse || !rate_limited {

@@ -32,7 +32,7 @@ struct Site {
 
 impl Site {
     async fn new() -> Result<Self> {
-        let homeserver = Homeserver::builder().people(0).start(BINARY).await?;
+        let homeserver = Homeserver::builder().as_process().people(0).start(BINARY).await?;
         Ok(Self { homeserver, dir: ScratchDir::new("provision")? })
     }
 

@@ -94,9 +94,11 @@ async fn register(homeserver: &Homeserver, names: &[(&str, String)]) -> Result<V
     let mut passwords = Vec::new();
     for name in std::iter::once("first").chain(names.iter().map(|(_, name)| name.as_str())) {
         let password = format!("{name}-password");
-        Account::register(&homeserver.url(), name, &password, REGISTRATION_TOKEN)
+        let account = Account::register(&homeserver.url(), name, &password, REGISTRATION_TOKEN)
             .await
             .with_context(|| format!("cannot register {name}"))?;
+        // As the others, who have never been logged in.
+        account.logout_all().await?;
         passwords.push(password);
     }
     passwords.remove(0);
