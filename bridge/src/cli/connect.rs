@@ -84,18 +84,19 @@ fn accounts(config: &Config, server: &ServerName, homeserver: &str) -> String {
     for user in &config.provision.users {
         let id = UserId::parse_with_server_name(user.localpart.as_str(), server)
             .expect("the configuration takes only names that are valid");
-        let file = user.password_file.display();
+        // A declared one may be a credential, which is the service's alone; and who was there before has another.
+        let password = match user.password_file.try_exists() {
+            Ok(false) => "the one that was declared, or that was chosen since".to_owned(),
+            _ => format!("sudo cat {}", user.password_file.display()),
+        };
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "\n  user        {} ({id})\n  password    sudo cat {file}\n",
-            user.localpart
-        );
+        let _ =
+            write!(text, "\n  user        {} ({id})\n  password    {password}\n", user.localpart);
     }
     text
 }
 
-/// The declared rooms; without any, those of the routes that are on this server.
+/// The declared rooms; without any, those of the routes that have an alias.
 fn rooms(config: &Config, server: &ServerName) -> Vec<OwnedRoomAliasId> {
     let declared: Vec<_> = config
         .provision
