@@ -28,10 +28,10 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
         return Ok(());
     }
     if options.dry_run {
-        return block_on(provision::plan(&config, &mut |item| print(&planned(&item))))?;
+        return block_on(provision::plan(&config, &mut |item| print(&told(&item, true))))?;
     }
     if options.rotate.is_empty() {
-        return block_on(provision::provision(&config, &mut |item| print(&done(&item))))?;
+        return block_on(provision::provision(&config, &mut |item| print(&told(&item, false))))?;
     }
     for user in &options.rotate {
         block_on(provision::rotate(&config, user))??;
@@ -46,22 +46,15 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn done(item: &Item) -> String {
-    let mark = match item.mark {
-        Mark::Made => "made",
-        Mark::Found => "found",
-        Mark::Changed => "changed",
-        Mark::Failed => "FAIL",
-    };
-    line(mark, item.kind, &item.text)
-}
-
-fn planned(item: &Item) -> String {
-    let mark = match item.mark {
-        Mark::Made => "make",
-        Mark::Found => "found",
-        Mark::Changed => "change",
-        Mark::Failed => "FAIL",
+/// What was done, or would be.
+fn told(item: &Item, is_plan: bool) -> String {
+    let mark = match (item.mark, is_plan) {
+        (Mark::Made, false) => "made",
+        (Mark::Made, true) => "make",
+        (Mark::Changed, false) => "changed",
+        (Mark::Changed, true) => "change",
+        (Mark::Found, _) => "found",
+        (Mark::Failed, _) => "FAIL",
     };
     line(mark, item.kind, &item.text)
 }

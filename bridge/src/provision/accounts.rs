@@ -95,16 +95,23 @@ async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, 
     Ok(Registered::Made)
 }
 
+/// A session for a moment of somebody whose password we have.
+pub(super) async fn log_in(
+    there: &config::Matrix,
+    localpart: &str,
+    password: &SecretString,
+) -> Result<Account, LoginError> {
+    let login =
+        Login::Password { user: localpart.to_owned(), password: Secret::Inline(password.clone()) };
+    Account::open_briefly(config::Matrix { login, ..there.clone() }).await
+}
+
 async fn set_display_name(
     there: &config::Matrix,
     of: &Wanted<'_>,
     name: &str,
 ) -> Result<(), LoginError> {
-    let login = Login::Password {
-        user: of.localpart.to_owned(),
-        password: Secret::Inline(of.password.clone()),
-    };
-    let account = Account::open_briefly(config::Matrix { login, ..there.clone() }).await?;
+    let account = log_in(there, of.localpart, of.password).await?;
     let value = ProfileFieldValue::DisplayName(name.to_owned());
     let request = set_profile_field::v3::Request::new(account.user.clone(), value);
     let named = account.request(|client| client.send(request)).await;

@@ -121,7 +121,7 @@ impl Private {
     ///
     /// # Errors
     ///
-    /// [`Failure::Unavailable`] when it had to be killed.
+    /// [`Failure::Unavailable`] when it had to be killed, or ended otherwise than well.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
             // If it has ended by itself, so much the better.

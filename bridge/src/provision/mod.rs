@@ -197,17 +197,16 @@ async fn bridge(
     registrar: &Registrar<'_>,
     report: &mut Report<'_>,
 ) -> Result<Account, Failure> {
-    let account = match &there.login {
+    match &there.login {
         Login::Password { password, .. } if !matches!(registrar, Registrar::Nobody) => {
-            registered_bridge(there, registrar, password, report).await?
+            registered_bridge(there, registrar, password, report).await
         }
         _ => {
             let account = log_in(there).await?;
             report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
-            account
+            Ok(account)
         }
-    };
-    Ok(account)
+    }
 }
 
 async fn registered_bridge(

@@ -9,11 +9,11 @@ use matrix_sdk::ruma::api::client::{
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    accounts::{failure, login_failure},
+    accounts::{failure, log_in, login_failure},
     how_to_reset, password,
 };
 use crate::{
-    config::{self, Config, Login, Secret},
+    config::{Config, Login, Secret},
     failure::Failure,
     matrix::{Account, LoginError, MatrixError},
 };
@@ -35,7 +35,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
         )));
     }
     if waiting.exists() {
-        match log_in(config, localpart, &password::read(&waiting)?).await {
+        match log_in(&config.matrix, localpart, &password::read(&waiting)?).await {
             // An attempt was cut short after the homeserver had taken the new one: that was that.
             Ok(account) => {
                 account.log_out().await;
@@ -46,7 +46,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
         }
     }
     let old = password::read(path)?;
-    let account = log_in(config, localpart, &old).await.map_err(|error| match error {
+    let account = log_in(&config.matrix, localpart, &old).await.map_err(|error| match error {
         LoginError::Final(Failure::Refused(_)) => Failure::Refused(format!(
             "{localpart} has another password than {} holds, so only {localpart} or an administrator can change \
              it. {}",
@@ -81,16 +81,6 @@ fn password_file<'a>(config: &'a Config, localpart: &str) -> Result<&'a Path, Fa
     user.map(|user| user.password_file.as_path()).ok_or_else(|| {
         Failure::Config(format!("{localpart} is neither one of [users] nor the bridge's account"))
     })
-}
-
-async fn log_in(
-    config: &Config,
-    localpart: &str,
-    password: &SecretString,
-) -> Result<Account, LoginError> {
-    let login =
-        Login::Password { user: localpart.to_owned(), password: Secret::Inline(password.clone()) };
-    Account::open_briefly(config::Matrix { login, ..config.matrix.clone() }).await
 }
 
 fn write(waiting: &Path, new: &SecretString, path: &Path) -> io::Result<()> {
