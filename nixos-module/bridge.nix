@@ -105,6 +105,12 @@ let
           Whom to invite when the bridge makes the room. A room among {option}`services.natsMatrix.rooms` has its own list.
         '';
       };
+      mention = lib.mkOption {
+        type = lib.types.listOf lib.types.str;
+        default = [ ];
+        example = [ "@alice:chat.example.com" ];
+        description = "Whom a critical alert mentions, so that their phones buzz even where only mentions do.";
+      };
     };
   };
 
@@ -270,6 +276,7 @@ in
               subjects
               start
               invite
+              mention
               ;
             room = fullRoom route.room;
           }) cfg.routes;

@@ -180,7 +180,7 @@ impl Post {
     }
 
     async fn parts(&mut self, message: &Message<'_>) -> Result<(), Setback> {
-        self.part(message, 0, message.rendered.content()).await?;
+        self.part(message, 0, message.rendered.content(&message.route.mention)).await?;
         if let Some(file) = &message.rendered.attachment {
             if self.is_posted(message, 1).await? {
                 return Ok(());

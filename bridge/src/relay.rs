@@ -192,5 +192,5 @@ fn refusal_note(delivery: &Delivery, reason: &str, subject: &str) -> Value {
         delivery.sequence,
         delivery.subject()
     );
-    Rendered::words(&plain).content()
+    Rendered::words(&plain).content(&[])
 }

@@ -34,6 +34,7 @@ mod nats;
 pub mod ports;
 mod process;
 mod proxy;
+mod push;
 mod server;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};
@@ -42,3 +43,4 @@ pub use leash::ScratchDir;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder};
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
+pub use push::{Push, PushGateway};

@@ -290,6 +290,21 @@ impl Account {
         Ok(())
     }
 
+    /// Has the homeserver tell an HTTP push gateway what this user's phone would be woken for.
+    pub async fn set_pusher(&self, gateway: &str) -> Result<()> {
+        let body = json!({
+            "kind": "http",
+            "app_id": "org.example.phone",
+            "pushkey": "phone",
+            "app_display_name": "Phone",
+            "device_display_name": "phone",
+            "lang": "en",
+            "data": { "url": gateway },
+        });
+        self.api().post(&["pushers", "set"], body).await?;
+        Ok(())
+    }
+
     /// The ids of this user's devices.
     pub async fn devices(&self) -> Result<Vec<String>> {
         let answer = self.api().get(&["devices"], &[]).await?;

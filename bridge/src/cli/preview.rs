@@ -36,7 +36,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     let rendered = Renderer::new().render(&options.subject, &decoded, &payload);
     match options.format {
         Format::Text => println!("{}", text(&decoded, &rendered)),
-        Format::Json => println!("{:#}", rendered.content()),
+        Format::Json => println!("{:#}", rendered.content(&[])),
     }
     Ok(())
 }
@@ -45,6 +45,7 @@ fn text(decoded: &Decoded, rendered: &Rendered) -> String {
     let urgency = match rendered.urgency {
         Urgency::Routine => "m.notice (does not make a phone buzz)",
         Urgency::Notable => "m.text (makes a phone buzz)",
+        Urgency::Critical => "m.text (makes a phone buzz, and mentions whom the route names)",
     };
     let mut lines = vec![format!("Sent as: {urgency}")];
     lines.extend(decoded.flaw.iter().map(|flaw| format!("Flaw:    {flaw}")));

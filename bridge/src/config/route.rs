@@ -23,6 +23,8 @@ pub struct Route {
     pub start: Start,
     /// Who is invited when the bridge has to make the room.
     pub invite: Vec<OwnedUserId>,
+    /// Whom a critical alert mentions.
+    pub mention: Vec<OwnedUserId>,
 }
 
 /// A room by id or by alias.
@@ -81,6 +83,8 @@ pub(super) struct Written {
     start: Start,
     #[serde(default)]
     invite: Vec<String>,
+    #[serde(default)]
+    mention: Vec<String>,
 }
 
 impl Written {
@@ -113,22 +117,22 @@ impl Written {
             let room = &self.room;
             Wrong::new(key("room"), format!("\"{room}\" is neither #alias:server nor !id: {error}"))
         })?;
-        let invite = self
-            .invite
-            .iter()
-            .map(|user| {
+        let users = |name: &str, users: &[String]| {
+            let parse = |user: &String| {
                 UserId::parse(user).map_err(|error| {
-                    Wrong::new(key("invite"), format!("\"{user}\" is not @user:server: {error}"))
+                    Wrong::new(key(name), format!("\"{user}\" is not @user:server: {error}"))
                 })
-            })
-            .collect::<Result<_, _>>()?;
+            };
+            users.iter().map(parse).collect::<Result<Vec<_>, _>>()
+        };
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
             stream,
             subjects,
             room,
             start: self.start,
-            invite,
+            invite: users("invite", &self.invite)?,
+            mention: users("mention", &self.mention)?,
         })
     }
 }

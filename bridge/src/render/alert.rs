@@ -34,6 +34,7 @@ pub(super) fn view(alert: &Alert) -> Value {
 pub(super) fn urgency(alert: &Alert) -> Urgency {
     match (alert.status, &alert.severity) {
         (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
+        (Status::Firing, Severity::Critical) => Urgency::Critical,
         (Status::Firing, _) => Urgency::Notable,
     }
 }
@@ -70,12 +71,8 @@ pub(super) fn group_view(group: &Group) -> Value {
 
 /// As urgent as the most urgent of them; one of which nothing is known may be that.
 pub(super) fn group_urgency(group: &Group) -> Urgency {
-    let is_notable = |alert: &Alert| urgency(alert) == Urgency::Notable;
-    if group.truncated > 0 || group.alerts.iter().any(is_notable) {
-        Urgency::Notable
-    } else {
-        Urgency::Routine
-    }
+    let unknown = if group.truncated > 0 { Urgency::Notable } else { Urgency::Routine };
+    group.alerts.iter().map(urgency).fold(unknown, Urgency::max)
 }
 
 fn member_view(alert: &Alert, group: &Group) -> Value {

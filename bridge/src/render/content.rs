@@ -1,5 +1,7 @@
 //! What is sent: the content of an `m.room.message`, bounded in size, and an attachment if need be.
 
+use matrix_sdk::ruma::{OwnedUserId, UserId};
+use minijinja::HtmlEscape;
 use serde_json::{Value, json};
 
 use super::text;
@@ -14,12 +16,14 @@ pub const MAX_TEXT_CHARS: usize = 4_000;
 const MAX_HTML_BYTES: usize = 40_000;
 
 /// Whether a message may make a phone buzz.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Sent as `m.notice`, for which no client pushes by default.
     Routine,
     /// Sent as `m.text`.
     Notable,
+    /// Sent as `m.text` that mentions those whom the route names, so that it pushes even where only mentions do.
+    Critical,
 }
 
 /// A message, ready to be sent.
@@ -98,20 +102,34 @@ impl Rendered {
         Self::new(plain, html, urgency).with_original(original)
     }
 
-    /// The content of the event. `m.mentions` is empty, so neither `@room` nor a name in the text
-    /// notifies anybody (Matrix 1.7, intentional mentions).
+    /// The content of the event. What is critical mentions `people`; else `m.mentions` is empty, so that neither
+    /// `@room` nor a name in the text notifies anybody (Matrix 1.7, intentional mentions).
     #[must_use]
-    pub fn content(&self) -> Value {
+    pub fn content(&self, people: &[OwnedUserId]) -> Value {
         let msgtype = match self.urgency {
             Urgency::Routine => "m.notice",
-            Urgency::Notable => "m.text",
+            Urgency::Notable | Urgency::Critical => "m.text",
         };
-        json!({
+        let mut content = json!({
             "msgtype": msgtype,
             "body": self.plain,
             "format": "org.matrix.custom.html",
             "formatted_body": self.html,
             "m.mentions": {},
-        })
+        });
+        if self.urgency == Urgency::Critical && !people.is_empty() {
+            let names: Vec<&str> = people.iter().map(|user| user.localpart()).collect();
+            let pills: Vec<String> = people.iter().map(|user| pill(user)).collect();
+            content["body"] = json!(format!("{}\n👤 {}", self.plain, names.join(", ")));
+            content["formatted_body"] = json!(format!("{}<br>👤 {}", self.html, pills.join(", ")));
+            content["m.mentions"] = json!({ "user_ids": people });
+        }
+        content
     }
+}
+
+/// A link that clients show as a person.
+fn pill(user: &UserId) -> String {
+    let link = user.matrix_to_uri().to_string();
+    format!("<a href=\"{}\">{}</a>", HtmlEscape(&link), HtmlEscape(user.localpart()))
 }

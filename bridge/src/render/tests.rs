@@ -240,7 +240,7 @@ fn even_the_costliest_links_fit_into_an_event() {
             .collect();
         let rendered = render(&serde_json::Value::Object(links).to_string());
         assert!(rendered.attachment.is_none());
-        assert!(rendered.content().to_string().len() < EVENT_LIMIT, "{c}");
+        assert!(rendered.content(&[]).to_string().len() < EVENT_LIMIT, "{c}");
     }
 }
 
@@ -298,7 +298,7 @@ fn nothing_that_others_send_is_markup() {
             assert!(is_safe(&rendered.html), "{name}: {}", rendered.html);
             assert!(rendered.html.contains("&lt;script&gt;"), "{name}: {}", rendered.html);
             assert!(!rendered.plain.contains(['\u{202e}', '\u{0}']), "{name}");
-            assert!(rendered.content().to_string().len() < EVENT_LIMIT);
+            assert!(rendered.content(&[]).to_string().len() < EVENT_LIMIT);
         }
     }
 }
@@ -309,7 +309,7 @@ proptest! {
         let rendered = render_bytes(&bytes);
         prop_assert!(is_safe(&rendered.html), "{}", rendered.html);
         prop_assert!(!rendered.plain.is_empty());
-        prop_assert!(rendered.content().to_string().len() < EVENT_LIMIT);
+        prop_assert!(rendered.content(&[]).to_string().len() < EVENT_LIMIT);
     }
 
     #[test]
@@ -330,7 +330,7 @@ proptest! {
     #[test]
     fn even_the_costliest_text_fits_into_an_event(c in prop_oneof![Just('\''), Just('"'), Just('<'), Just('\u{0}'), Just('😀'), Just('\\'), Just('\n')], count in 3_900usize..4_100) {
         let rendered = render(&c.to_string().repeat(count));
-        prop_assert!(rendered.content().to_string().len() < EVENT_LIMIT, "{}", rendered.content().to_string().len());
+        prop_assert!(rendered.content(&[]).to_string().len() < EVENT_LIMIT, "{}", rendered.content(&[]).to_string().len());
         prop_assert_eq!(rendered.attachment.is_some(), rendered.plain.contains("cut here"));
     }
 
@@ -345,6 +345,6 @@ proptest! {
             }
         }
         let payload = json!({ "host": "a", "disk_percent": value, "other": value });
-        prop_assert!(!has_float(&render(&payload.to_string()).content()));
+        prop_assert!(!has_float(&render(&payload.to_string()).content(&[])));
     }
 }

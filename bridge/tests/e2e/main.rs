@@ -10,6 +10,7 @@ mod config;
 mod connections;
 mod delivery;
 mod faults;
+mod noise;
 mod payloads;
 mod provision;
 mod rooms;
