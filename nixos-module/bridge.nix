@@ -105,6 +105,38 @@ let
           Whom to invite when the bridge makes the room. A room among {option}`services.natsMatrix.rooms` has its own list.
         '';
       };
+      match = lib.mkOption {
+        type = lib.types.attrsOf (
+          lib.types.coercedTo lib.types.str lib.singleton (lib.types.listOf lib.types.str)
+        );
+        default = { };
+        example = {
+          severity = [
+            "critical"
+            "warning"
+          ];
+          "subject.3" = "db-*";
+        };
+        description = ''
+          What a message has to be besides: `kind`, `severity`, `status`, `source`, `header.NAME`, `payload.KEY.KEY` or
+          `subject.NUMBER`, and the values that will do, in which `*` is any text.
+        '';
+      };
+      continue = lib.mkOption {
+        type = lib.types.bool;
+        default = false;
+        example = true;
+        description = ''
+          Whether later routes may take what this one takes. Routes are tried by their names' order; the first that fits
+          takes a message.
+        '';
+      };
+      default = lib.mkOption {
+        type = lib.types.bool;
+        default = false;
+        example = true;
+        description = "Whether this route takes what no other one does.";
+      };
       mention = lib.mkOption {
         type = lib.types.listOf lib.types.str;
         default = [ ];
@@ -277,6 +309,9 @@ in
               start
               invite
               mention
+              match
+              continue
+              default
               ;
             room = fullRoom route.room;
           }) cfg.routes;

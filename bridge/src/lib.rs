@@ -25,5 +25,6 @@ mod relay;
 pub mod render;
 mod retry;
 mod room;
+mod routing;
 mod source;
 pub mod subject;

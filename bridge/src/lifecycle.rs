@@ -19,6 +19,7 @@ use crate::{
     nats::Nats,
     relay::Relay,
     retry::Outage,
+    routing::Routing,
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
@@ -75,10 +76,13 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
 
     let count = config.routes.len();
     let mut routes = JoinSet::new();
-    for route in config.routes {
+    let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
+    for route in &all {
+        let routing = Routing::of(route, &all);
         let (nats, account) = (nats.clone(), Arc::clone(&account));
-        let route = serve_route(Arc::new(route), nats, account, config.nats.clone(), stop.clone());
-        routes.spawn_local(route);
+        let route = Arc::clone(route);
+        let config = config.nats.clone();
+        routes.spawn_local(serve_route(route, routing, nats, account, config, stop.clone()));
     }
     ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
 
@@ -102,13 +106,14 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
 
 async fn serve_route(
     route: Arc<Route>,
+    routing: Routing,
     nats: Nats,
     account: Arc<Account>,
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Some(room) = join::open_room(&route, &account, &stop).await? else { return Ok(()) };
-    Box::pin(Relay::new(route, nats, &config, room, stop).run()).await
+    Box::pin(Relay::new(route, routing, nats, &config, room, stop).run()).await
 }
 
 /// Why an attempt at the start did not succeed.

@@ -19,6 +19,7 @@ use crate::{
     render::{Rendered, Renderer},
     retry::Outage,
     room::Room,
+    routing::{Facts, Routing},
     source::{Delivery, Source},
 };
 
@@ -29,6 +30,7 @@ pub(crate) struct Relay {
     post: Post,
     stop: CancellationToken,
     dead_letters: DeadLetters,
+    routing: Routing,
     renderer: Renderer,
     tally: Tally,
 }
@@ -55,6 +57,7 @@ impl Relay {
     /// The relay of one route, in `room`.
     pub(crate) fn new(
         route: Arc<Route>,
+        routing: Routing,
         nats: Nats,
         config: &config::Nats,
         room: Room,
@@ -66,6 +69,7 @@ impl Relay {
             post: Post::new(&route, room, stop.clone()),
             stop,
             dead_letters,
+            routing,
             renderer: Renderer::new(),
             tally: Tally::default(),
             route,
@@ -110,6 +114,16 @@ impl Relay {
             return Ok(Verdict::Done);
         }
         let decoded = Decoded::from_bytes(delivery.payload());
+        let facts = Facts {
+            subject: delivery.subject(),
+            headers: delivery.headers(),
+            decoded: &decoded,
+            original: delivery.payload(),
+        };
+        if !self.routing.takes(&facts) {
+            self.post.done(delivery);
+            return Ok(Verdict::Done);
+        }
         let rendered = self.renderer.render(delivery.subject(), &decoded, delivery.payload());
         let route = Arc::clone(&self.route);
         let message = Message { delivery, stream: &stream, route: &route, rendered: &rendered };

@@ -50,6 +50,41 @@ impl Subject {
         &self.0
     }
 
+    /// Whether this filter matches the subject of a message.
+    #[must_use]
+    pub fn matches(&self, subject: &str) -> bool {
+        let mut tokens = subject.split('.');
+        for filter in self.0.split('.') {
+            match (filter, tokens.next()) {
+                (">", Some(_)) => return true,
+                (filter, Some(token)) if filter == "*" || filter == token => {}
+                _ => return false,
+            }
+        }
+        tokens.next().is_none()
+    }
+
+    /// Whether this filter matches everything that another one does.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut theirs = other.0.split('.');
+        for own in self.0.split('.') {
+            match (own, theirs.next()) {
+                (">", Some(_)) => return true,
+                ("*", Some(token)) if token != ">" => {}
+                (own, Some(token)) if own == token => {}
+                _ => return false,
+            }
+        }
+        theirs.next().is_none()
+    }
+
+    /// Whether it matches subjects with this many tokens, or more.
+    #[must_use]
+    pub fn may_have_token(&self, number: usize) -> bool {
+        self.0.ends_with('>') || self.0.split('.').count() >= number
+    }
+
     /// True if some subject exists that both match.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

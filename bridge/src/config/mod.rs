@@ -6,6 +6,7 @@
 //! can only be given in the file.
 
 mod explain;
+mod matcher;
 mod matrix;
 mod nats;
 mod provision;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 
 pub(crate) use self::secret::readable;
 pub use self::{
+    matcher::{Field, Matcher, Pattern},
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},

@@ -1,11 +1,17 @@
 //! `[[routes]]`: which messages go into which room.
 
-use std::{collections::HashSet, fmt};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+};
 
 use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomOrAliasId, UserId};
 use serde::Deserialize;
 
-use super::Wrong;
+use super::{
+    Wrong,
+    matcher::{self, Matcher},
+};
 use crate::subject::Subject;
 
 /// What goes where.
@@ -23,6 +29,12 @@ pub struct Route {
     pub start: Start,
     /// Who is invited when the bridge has to make the room.
     pub invite: Vec<OwnedUserId>,
+    /// What a message has to be besides.
+    pub matchers: Vec<Matcher>,
+    /// Whether routes after it may take what it takes.
+    pub continues: bool,
+    /// Whether it takes what no other route does.
+    pub is_default: bool,
     /// Whom a critical alert mentions.
     pub mention: Vec<OwnedUserId>,
 }
@@ -85,6 +97,12 @@ pub(super) struct Written {
     invite: Vec<String>,
     #[serde(default)]
     mention: Vec<String>,
+    #[serde(default, rename = "match")]
+    matchers: BTreeMap<String, matcher::Written>,
+    #[serde(default, rename = "continue")]
+    continues: bool,
+    #[serde(default, rename = "default")]
+    is_default: bool,
 }
 
 impl Written {
@@ -128,11 +146,14 @@ impl Written {
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
             stream,
-            subjects,
             room,
             start: self.start,
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,
+            matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
+            continues: self.continues,
+            is_default: self.is_default,
+            subjects,
         })
     }
 }
@@ -158,7 +179,8 @@ pub(super) fn check(written: Vec<Written>) -> Result<Vec<Route>, Wrong> {
                 format!("\"{}\" is taken by another route of stream {}", route.name, route.stream),
             ));
         }
-        for other in &routes[..index] {
+        check_place(&routes, index)?;
+        for other in routes[..index].iter().filter(|other| other.continues) {
             let same_way = other.stream == route.stream && other.room == route.room;
             if let Some((a, b)) =
                 same_way.then(|| overlapping(&other.subjects, &route.subjects)).flatten()
@@ -174,6 +196,41 @@ pub(super) fn check(written: Vec<Written>) -> Result<Vec<Route>, Wrong> {
         }
     }
     Ok(routes)
+}
+
+/// That a route can take anything where it stands.
+fn check_place(routes: &[Route], index: usize) -> Result<(), Wrong> {
+    let route = &routes[index];
+    let wrong = |key: &str, what: String| Err(Wrong::new(format!("routes[{index}].{key}"), what));
+    if route.is_default {
+        if !route.matchers.is_empty() {
+            return wrong("match", "a default route takes whatever no other one does".to_owned());
+        }
+        if let Some(other) =
+            routes[..index].iter().find(|other| other.is_default && other.stream == route.stream)
+        {
+            return wrong("default", format!("route {} is that already", other.name));
+        }
+        return Ok(());
+    }
+    let takes_all = |other: &&Route| {
+        let covers = |subject: &Subject| other.subjects.iter().any(|own| own.covers(subject));
+        other.stream == route.stream
+            && !other.continues
+            && !other.is_default
+            && other.matchers.is_empty()
+            && route.subjects.iter().all(covers)
+    };
+    match routes[..index].iter().find(takes_all) {
+        Some(other) => wrong(
+            "subjects",
+            format!(
+                "route {0} comes first and takes all of it: put this one before, or set continue = true in {0}",
+                other.name
+            ),
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The first pair of different filters that can match the same subject. A list is never held

@@ -96,7 +96,18 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         ("name = \"reports\"", "name = ", "not valid TOML"),
         (
             "[[routes]]",
-            "[[routes]]\nname = \"b\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"#ops:example.com\"\n[[routes]]",
+            "[[routes]]\nname = \"b\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"#x:example.com\"\n[[routes]]",
+            "routes[1].subjects: route b comes first and takes all of it",
+        ),
+        (
+            "room = ",
+            "default = true\nmatch.kind = \"alert\"\nroom = ",
+            "routes[0].match: a default route takes whatever no other one does",
+        ),
+        ("room = ", "match.severity = \"crit\"\nroom = ", "in an alert becomes \"critical\""),
+        (
+            "[[routes]]",
+            "[[routes]]\nname = \"b\"\ncontinue = true\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"#ops:example.com\"\n[[routes]]",
             "overlaps \"ops.>\" of route b into the same room",
         ),
     ];

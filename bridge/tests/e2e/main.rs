@@ -14,6 +14,7 @@ mod noise;
 mod payloads;
 mod provision;
 mod rooms;
+mod routing;
 mod scene;
 mod service;
 mod shutdown;

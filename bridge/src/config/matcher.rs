@@ -1,0 +1,219 @@
+//! `match` of a route: what a message has to be, besides its subject, for the route to take it.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Deserialize;
+
+use super::Wrong;
+use crate::{payload::Severity, subject::Subject};
+
+/// One condition: something about a message, and what it may be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Matcher {
+    /// What is looked at.
+    pub field: Field,
+    /// One of these has to fit.
+    pub any_of: Vec<Pattern>,
+}
+
+/// Something about a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// What it was recognised as, such as "alert".
+    Kind,
+    /// Of an alert: "critical", "warning", "info", or a word of its own.
+    Severity,
+    /// Of an alert: "firing" or "resolved".
+    Status,
+    /// Of an alert or report: the machine or service.
+    Source,
+    /// A header of the NATS message.
+    Header(String),
+    /// A value in a JSON payload, by the keys that lead there.
+    Payload(Vec<String>),
+    /// A token of the subject, counted from 1.
+    Subject(usize),
+}
+
+/// Text in which `*` stands for any text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+/// What [`Field::Kind`] can be.
+const KINDS: [&str; 7] = ["report", "alert", "note", "event", "object", "text", "binary"];
+const STATUSES: [&str; 2] = ["firing", "resolved"];
+
+/// One text or several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Written {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Pattern {
+    /// Whether all of a text fits.
+    #[must_use]
+    pub fn fits(&self, text: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        let Some(last) = parts.next_back() else { return rest.is_empty() };
+        for part in parts {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
+
+    fn is_literal(&self) -> bool {
+        !self.0.contains('*')
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Checks the conditions of a route under `key`.
+pub(super) fn check(
+    key: &str,
+    written: BTreeMap<String, Written>,
+    subjects: &[Subject],
+) -> Result<Vec<Matcher>, Wrong> {
+    written
+        .into_iter()
+        .map(|(name, patterns)| {
+            let wrong = |what: String| Wrong::new(format!("{key}.\"{name}\""), what);
+            let any_of: Vec<Pattern> = match patterns {
+                Written::One(text) => vec![Pattern(text)],
+                Written::Several(texts) => texts.into_iter().map(Pattern).collect(),
+            };
+            if any_of.is_empty() {
+                return Err(wrong("an empty list, which nothing can fit".to_owned()));
+            }
+            let field = field(&name).map_err(wrong)?;
+            let matcher = Matcher { field, any_of };
+            matcher.check(subjects).map_err(wrong)?;
+            Ok(matcher)
+        })
+        .collect()
+}
+
+fn field(name: &str) -> Result<Field, String> {
+    match name.split_once('.') {
+        None => match name {
+            "kind" => Ok(Field::Kind),
+            "severity" => Ok(Field::Severity),
+            "status" => Ok(Field::Status),
+            "source" => Ok(Field::Source),
+            _ => Err("nothing that can be matched: kind, severity, status, source, header.NAME, \
+                      payload.KEY.KEY or subject.NUMBER"
+                .to_owned()),
+        },
+        Some(("header", header)) if !header.is_empty() => Ok(Field::Header(header.to_owned())),
+        Some(("payload", path)) if !path.split('.').any(str::is_empty) => {
+            Ok(Field::Payload(path.split('.').map(str::to_owned).collect()))
+        }
+        Some(("subject", number)) => match number.parse() {
+            Ok(number @ 1..) => Ok(Field::Subject(number)),
+            _ => Err("is not the number of a token, counted from 1, as in subject.3".to_owned()),
+        },
+        _ => Err("is neither header.NAME, payload.KEY.KEY nor subject.NUMBER".to_owned()),
+    }
+}
+
+impl Matcher {
+    /// That some message can fit at all.
+    fn check(&self, subjects: &[Subject]) -> Result<(), String> {
+        let one_of = |words: &[&str]| match self
+            .any_of
+            .iter()
+            .find(|pattern| !words.iter().any(|word| pattern.fits(word)))
+        {
+            Some(pattern) => {
+                Err(format!("\"{pattern}\" is none of {}, so nothing can fit", words.join(", ")))
+            }
+            None => Ok(()),
+        };
+        match &self.field {
+            Field::Kind => one_of(&KINDS),
+            Field::Status => one_of(&STATUSES),
+            Field::Severity => self.check_severity(),
+            Field::Subject(number) => {
+                if subjects.iter().any(|subject| subject.may_have_token(*number)) {
+                    return Ok(());
+                }
+                Err(format!("no subject of the route has {number} tokens"))
+            }
+            Field::Source | Field::Header(_) | Field::Payload(_) => Ok(()),
+        }
+    }
+
+    /// "crit" is understood in an alert, and would never fit here, where it is "critical".
+    fn check_severity(&self) -> Result<(), String> {
+        for pattern in self.any_of.iter().filter(|pattern| pattern.is_literal()) {
+            let meant = String::from(Severity::from(pattern.0.clone()));
+            if meant != pattern.0 {
+                return Err(format!("\"{pattern}\" in an alert becomes \"{meant}\": match that"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_text() {
+        for (pattern, text, fits) in [
+            ("db", "db", true),
+            ("db", "db-1", false),
+            ("db*", "db-1", true),
+            ("*-1", "db-1", true),
+            ("*b*-*", "db-1", true),
+            ("*", "", true),
+            ("a*a", "a", false),
+            ("a*b*c", "a-c-b", false),
+            ("", "", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(Pattern(pattern.to_owned()).fits(text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_nothing_can_fit_is_refused() {
+        let subjects = [Subject::filter("ops.report.*").unwrap()];
+        for (name, value, said) in [
+            ("severety", "critical", "nothing that can be matched"),
+            ("severity", "crit", "in an alert becomes \"critical\""),
+            ("kind", "alarm", "\"alarm\" is none of report, alert"),
+            ("status", "over", "none of firing, resolved"),
+            ("subject.4", "x", "no subject of the route has 4 tokens"),
+            ("subject.0", "x", "is not the number of a token"),
+            ("subject.x", "x", "is not the number of a token"),
+            ("header.", "x", "is neither header.NAME"),
+            ("payload.a..b", "x", "is neither header.NAME"),
+            ("body.x", "x", "is neither header.NAME"),
+        ] {
+            let written = [(name.to_owned(), Written::One(value.to_owned()))].into();
+            let wrong = check("routes[0].match", written, &subjects).unwrap_err().to_string();
+            assert!(wrong.contains(said) && wrong.contains(name), "{name}: {wrong}");
+        }
+        let empty = [("kind".to_owned(), Written::Several(Vec::new()))].into();
+        assert!(check("k", empty, &subjects).unwrap_err().to_string().contains("an empty list"));
+        for (name, value) in
+            [("severity", "*"), ("severity", "P1"), ("subject.3", "db-*"), ("kind", "*")]
+        {
+            let written = [(name.to_owned(), Written::One(value.to_owned()))].into();
+            assert_eq!(check("k", written, &subjects).unwrap().len(), 1, "{name}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which routes take a message. Each route decides for itself and from the message alone, so that all of them agree
+//! without a word between them, whenever each comes to it.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use serde_json::Value;
+
+use crate::{
+    config::{Field, Matcher, Route},
+    payload::{Alert, Decoded, Payload, Status},
+};
+
+/// What of a message routes look at.
+pub(crate) struct Facts<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) headers: Option<&'a HeaderMap>,
+    pub(crate) decoded: &'a Decoded,
+    pub(crate) original: &'a [u8],
+}
+
+/// The decision of one route.
+pub(crate) struct Routing {
+    route: Arc<Route>,
+    /// Those that come first: what they take and do not pass on, is not ours.
+    rivals: Vec<Arc<Route>>,
+}
+
+impl Routing {
+    /// Of one among all routes.
+    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
+        let same_stream = all.iter().filter(|other| other.stream == route.stream);
+        let rivals = if route.is_default {
+            same_stream.filter(|other| !other.is_default).cloned().collect()
+        } else {
+            let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
+            before.filter(|other| !other.is_default && !other.continues).cloned().collect()
+        };
+        Self { route: Arc::clone(route), rivals }
+    }
+
+    /// Whether the route is to post a message that its consumer was given.
+    pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
+        takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+    }
+}
+
+fn takes(route: &Route, message: &Facts<'_>) -> bool {
+    route.subjects.iter().any(|filter| filter.matches(message.subject))
+        && route.matchers.iter().all(|matcher| fits(matcher, message))
+}
+
+fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
+    let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
+    match &matcher.field {
+        Field::Kind => fits(kind(&message.decoded.payload)),
+        Field::Severity => alerts(&message.decoded.payload)
+            .iter()
+            .any(|alert| fits(&String::from(alert.severity.clone()))),
+        Field::Status => alerts(&message.decoded.payload).iter().any(|alert| {
+            fits(match alert.status {
+                Status::Firing => "firing",
+                Status::Resolved => "resolved",
+            })
+        }),
+        Field::Source => sources(&message.decoded.payload).into_iter().any(fits),
+        Field::Header(name) => message.headers.is_some_and(|headers| {
+            headers.get_all(name.as_str()).any(|value| fits(value.as_str()))
+        }),
+        Field::Payload(path) => value(message.original, path).is_some_and(|text| fits(&text)),
+        Field::Subject(number) => message.subject.split('.').nth(number - 1).is_some_and(fits),
+    }
+}
+
+fn kind(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::Report(_) => "report",
+        Payload::Alert(_) | Payload::Alerts(_) => "alert",
+        Payload::Note(_) => "note",
+        Payload::Event(_) => "event",
+        Payload::Object(_) => "object",
+        Payload::Text(_) => "text",
+        Payload::Binary(_) => "binary",
+    }
+}
+
+/// All alerts of a message; a group fits if one of them does.
+fn alerts(payload: &Payload) -> Vec<&Alert> {
+    match payload {
+        Payload::Alert(alert) => vec![alert],
+        Payload::Alerts(group) => group.alerts.iter().collect(),
+        Payload::Event(event) => event.data.as_deref().map(alerts).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+fn sources(payload: &Payload) -> Vec<&str> {
+    match payload {
+        Payload::Report(report) => vec![report.host.as_str()],
+        other => alerts(other).into_iter().filter_map(|alert| alert.source.as_deref()).collect(),
+    }
+}
+
+/// A value of the JSON that was published, as text.
+fn value(original: &[u8], path: &[String]) -> Option<String> {
+    let root: Value = serde_json::from_slice(original).ok()?;
+    let found = path.iter().try_fold(&root, |value, key| match value {
+        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+        other => other.get(key),
+    })?;
+    match found {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}

@@ -1,0 +1,92 @@
+//! Which route takes what.
+
+use anyhow::Result;
+use nats_matrix_testbed::{Event, Reader};
+use serde_json::json;
+
+use crate::scene::{Config, PATIENCE, Scene, read_all};
+
+/// Two more rooms, with the bridge in them.
+async fn more_rooms(scene: &Scene) -> Result<[(String, Reader); 2]> {
+    let mut rooms = Vec::new();
+    for _ in 0..2 {
+        let room = json!({ "preset": "private_chat", "invite": [scene.bot.user_id] });
+        let room = scene.alice.create_room(room).await?;
+        let reader = scene.alice.reader(&room).await?;
+        rooms.push((room, reader));
+    }
+    Ok(rooms.try_into().map_err(|_| anyhow::anyhow!("two rooms")).unwrap())
+}
+
+fn bodies(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.body().lines().next().unwrap_or_default()).collect()
+}
+
+#[tokio::test]
+async fn the_first_route_that_fits_takes_a_message_unless_it_passes_it_on() -> Result<()> {
+    let scene = Scene::new().await?;
+    let [(second, mut in_second), (third, mut in_third)] = more_rooms(&scene).await?;
+    let mut config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot).route(
+        "page",
+        "ops.>",
+        &scene.room,
+    );
+    config.routes += "match.severity = \"critical\"\ncontinue = true\n";
+    config = config.route("databases", "ops.>", &second);
+    config.routes += "match = { \"subject.3\" = [\"db-*\", \"pg\"], \"header.Env\" = \"prod\" }\n";
+    config = config.route("rest", "ops.>", &third);
+    config.routes += "default = true\n";
+    let alert =
+        |severity: &str, text: &str| json!({ "severity": severity, "summary": text }).to_string();
+    let client = scene.nats.jetstream().await?;
+    let publish = async |subject: &str, env: &str, payload: String| -> Result<()> {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Env", env);
+        client.publish_with_headers(subject.to_owned(), headers, payload.into()).await?.await?;
+        Ok(())
+    };
+    publish("ops.alert.db-1", "prod", alert("critical", "one")).await?;
+    publish("ops.alert.db-1", "test", alert("critical", "two")).await?;
+    publish("ops.alert.pg", "prod", alert("info", "three")).await?;
+    publish("ops.alert.web", "prod", alert("warning", "four")).await?;
+    publish("ops.text", "prod", "five".to_owned()).await?;
+    let mut bridge = scene.start(&config)?;
+    let mut in_first = scene.reader().await?;
+    let first = read_all(&mut in_first, 2).await?;
+    assert_eq!(bodies(&first), ["🔴 CRITICAL: one", "🔴 CRITICAL: two"]);
+    let taken = read_all(&mut in_second, 2).await?;
+    assert_eq!(bodies(&taken), ["🔴 CRITICAL: one", "🔵 INFO: three"]);
+    let rest = read_all(&mut in_third, 2).await?;
+    assert_eq!(bodies(&rest), ["🟠 WARNING: four", "five"]);
+
+    bridge.terminate()?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 0);
+    for name in ["page", "databases", "rest"] {
+        let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+        let info = stream.consumer_info(name).await?;
+        assert_eq!((info.num_pending, info.num_ack_pending), (0, 0), "{name} is done with all");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_of_the_payload_decides() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes += "match = { \"payload.tags.0\" = \"prod\", \"payload.load\" = \"9*\" }\n";
+    for payload in [
+        r#"{"tags":["prod"],"load":99,"text":"in"}"#,
+        r#"{"tags":["test"],"load":99,"text":"out"}"#,
+        r#"{"tags":["prod"],"load":1,"text":"out"}"#,
+        r#"{"tags":{},"text":"out"}"#,
+        "no JSON",
+        r#"{"tags":["prod"],"load":"9","text":"in"}"#,
+    ] {
+        scene.nats.publish("ops.x", payload).await?;
+    }
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    assert!(events.iter().all(|event| event.body().contains("text: in")), "{events:?}");
+    Ok(())
+}
