@@ -5,6 +5,7 @@
 //! `NATS_MATRIX__MATRIX__USER=bridge`, and win over the file. A list is written with commas. Routes
 //! can only be given in the file.
 
+mod display;
 mod explain;
 mod matcher;
 mod matrix;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 pub(crate) use self::secret::readable;
 pub use self::{
+    display::{Display, Language},
     matcher::{Field, Matcher, Pattern},
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
@@ -41,6 +43,8 @@ pub struct Config {
     pub matrix: Matrix,
     /// What goes where; at least one.
     pub routes: Vec<Route>,
+    /// How messages are worded where a route does not say otherwise.
+    pub display: Display,
     /// The accounts and rooms that there are to be.
     pub provision: Provision,
 }
@@ -53,6 +57,8 @@ struct Written {
     matrix: matrix::Written,
     #[serde(default)]
     routes: Vec<route::Written>,
+    #[serde(default)]
+    display: display::Written,
     #[serde(default)]
     provision: provision::Written,
     #[serde(default)]
@@ -102,10 +108,12 @@ impl Config {
         let made = provision.bridge_password(&files);
         let matrix = written.matrix.check(&files, made).map_err(within)?;
         provision.check_bridge(&matrix.login).map_err(within)?;
+        let display = written.display.check("display", &Display::default()).map_err(within)?;
         Ok(Self {
             nats: written.nats.check(&files).map_err(within)?,
             matrix,
-            routes: route::check(written.routes).map_err(within)?,
+            routes: route::check(written.routes, &display).map_err(within)?,
+            display,
             provision,
         })
     }

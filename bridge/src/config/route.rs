@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::{
     Wrong,
+    display::{self, Display, Language},
     matcher::{self, Matcher},
 };
 use crate::subject::Subject;
@@ -37,6 +38,8 @@ pub struct Route {
     pub is_default: bool,
     /// Whom a critical alert mentions.
     pub mention: Vec<OwnedUserId>,
+    /// How its messages are worded.
+    pub display: Display,
 }
 
 /// A room by id or by alias.
@@ -103,10 +106,12 @@ pub(super) struct Written {
     continues: bool,
     #[serde(default, rename = "default")]
     is_default: bool,
+    language: Option<Language>,
+    time_zone: Option<String>,
 }
 
 impl Written {
-    fn check(self, index: usize) -> Result<Route, Wrong> {
+    fn check(self, index: usize, display: &Display) -> Result<Route, Wrong> {
         let key = |key: &str| format!("routes[{index}].{key}");
         let subjects = self
             .subjects
@@ -150,6 +155,8 @@ impl Written {
             start: self.start,
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,
+            display: display::Written::new(self.language, self.time_zone)
+                .check(&format!("routes[{index}]"), display)?,
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             is_default: self.is_default,
@@ -159,11 +166,11 @@ impl Written {
 }
 
 /// Checks each route by itself, then all of them together.
-pub(super) fn check(written: Vec<Written>) -> Result<Vec<Route>, Wrong> {
+pub(super) fn check(written: Vec<Written>, display: &Display) -> Result<Vec<Route>, Wrong> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index))
+        .map(|(index, route)| route.check(index, display))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(Wrong::new(

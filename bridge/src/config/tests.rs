@@ -32,6 +32,21 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Failure> {
 }
 
 #[test]
+fn a_route_may_be_read_in_another_language_and_time_zone() {
+    let text = MINIMAL.replace(
+        "[[routes]]",
+        "[display]\ntime_zone = \"Europe/Berlin\"\n\n[[routes]]\nlanguage = \"zh\"",
+    );
+    let display = load(&text, &[]).unwrap().routes.remove(0).display;
+    assert_eq!(display.language, Language::Chinese);
+    assert_eq!(display.time_zone.iana_name(), Some("Europe/Berlin"));
+    let wrong = load(&text.replace("Europe/Berlin", "Europe/Bern"), &[]).unwrap_err().to_string();
+    assert!(wrong.contains("display.time_zone: \"Europe/Bern\" is no time zone"), "{wrong}");
+    let wrong = load(&text.replace("zh", "klingon"), &[]).unwrap_err().to_string();
+    assert!(wrong.contains("klingon"), "{wrong}");
+}
+
+#[test]
 fn the_minimal_configuration_means_what_the_readme_says() {
     let config = load(MINIMAL, &[]).unwrap();
     assert!(config.nats.servers[0].tls_required());

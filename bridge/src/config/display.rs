@@ -1,0 +1,58 @@
+//! `[display]`, and the same keys of a route: in which language and time zone people read.
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::Wrong;
+
+/// How messages are worded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Display {
+    /// Of the built-in texts.
+    pub language: Language,
+    /// In which times are shown and schedules are kept.
+    pub time_zone: TimeZone,
+}
+
+/// A language of the built-in texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// Chinese, in simplified characters.
+    #[serde(rename = "zh")]
+    Chinese,
+}
+
+impl Default for Display {
+    fn default() -> Self {
+        Self { language: Language::default(), time_zone: TimeZone::UTC }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    language: Option<Language>,
+    time_zone: Option<String>,
+}
+
+impl Written {
+    pub(super) fn new(language: Option<Language>, time_zone: Option<String>) -> Self {
+        Self { language, time_zone }
+    }
+
+    /// What is not said here is as in `default`; `section` begins the names of keys in errors.
+    pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, Wrong> {
+        let time_zone = match self.time_zone {
+            None => default.time_zone.clone(),
+            Some(name) => TimeZone::get(&name).map_err(|_| {
+                let what = format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\"");
+                Wrong::new(format!("{section}.time_zone"), what)
+            })?,
+        };
+        Ok(Display { language: self.language.unwrap_or(default.language), time_zone })
+    }
+}
