@@ -3,6 +3,8 @@
 
 mod alert;
 mod content;
+pub(crate) mod conversation;
+pub(crate) mod digest;
 mod link;
 mod moment;
 mod text;
@@ -10,7 +12,11 @@ mod text;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
 use serde_json::{Map, Value as Json};
 
-pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
+pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread};
+pub(crate) use self::{
+    alert::{group_urgency, urgency as alert_urgency},
+    moment::seconds,
+};
 use crate::payload::{Decoded, Event, Flaw, Line, Note, Payload, Report};
 
 /// Renders payloads; made once, because templates are parsed once.
@@ -61,6 +67,8 @@ impl Renderer {
             ("note.html", include_str!("note.html.jinja")),
             ("event.txt", include_str!("event.txt.jinja")),
             ("event.html", include_str!("event.html.jinja")),
+            ("digest.txt", include_str!("digest.txt.jinja")),
+            ("digest.html", include_str!("digest.html.jinja")),
             ("object.txt", include_str!("object.txt.jinja")),
             ("object.html", include_str!("object.html.jinja")),
         ] {

@@ -11,12 +11,28 @@ pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
     time.checked_to_offset(UtcOffset::UTC)
 }
 
+/// The time that a text says in RFC 3339, in seconds since 1970.
+pub(crate) fn seconds(text: &str) -> Option<i64> {
+    parse(text).map(OffsetDateTime::unix_timestamp)
+}
+
+/// A time in RFC 3339, as publishers would write it.
+pub(super) fn written(seconds: i64) -> Option<String> {
+    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
+}
+
 /// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
 pub(super) fn moment(text: &str) -> String {
     match parse(text) {
-        Some(time) => format!("{} {} UTC", time.date(), clock(time)),
+        Some(time) => stamp(time),
         None => text::line(text),
     }
+}
+
+/// A time as [`moment`] shows it.
+pub(super) fn stamp(time: OffsetDateTime) -> String {
+    let time = time.checked_to_offset(UtcOffset::UTC).unwrap_or(time);
+    format!("{} {} UTC", time.date(), clock(time))
 }
 
 /// From when to when something went on, as far as it is known, and how long that was.
@@ -41,7 +57,7 @@ fn clock(time: OffsetDateTime) -> String {
 }
 
 /// The two largest units: nobody wants the seconds of three days.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     let seconds = duration.whole_seconds();
     let units = [
         (seconds / 86_400, "d"),

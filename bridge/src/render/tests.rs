@@ -120,7 +120,7 @@ fn fixture(name: &str) -> String {
 #[test]
 fn a_group_of_alerts_begins_with_the_worst_and_the_newest() {
     let rendered = render(&fixture("alertmanager-group"));
-    assert_eq!(rendered.urgency, Urgency::Notable);
+    assert_eq!(rendered.urgency, Urgency::Critical);
     assert_eq!(
         rendered.plain,
         "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown)\n\
@@ -168,7 +168,7 @@ fn a_group_is_as_urgent_as_its_worst_alert() {
     assert_eq!(urgency(alerts(3, "resolved")), Urgency::Routine);
     let mut mixed = alerts(3, "resolved");
     mixed["alerts"][1]["status"] = json!("firing");
-    assert_eq!(urgency(mixed), Urgency::Notable);
+    assert_eq!(urgency(mixed), Urgency::Critical);
     // Nobody knows what those are that were left out.
     let mut truncated = alerts(3, "resolved");
     truncated["truncatedAlerts"] = json!(1);
@@ -180,7 +180,7 @@ fn what_others_send_is_shown_as_text_for_people() {
     for (name, urgency, text) in [
         (
             "uptime-kuma-down",
-            Urgency::Notable,
+            Urgency::Critical,
             "🔴 CRITICAL: Services / Forgejo is down\nconnect ECONNREFUSED 192.0.2.7:443\n\
              🏷️ public, zone=eu-1\n🕒 2026-11-23 06:35:51 UTC\n🔗 https://git.example.com",
         ),

@@ -33,6 +33,7 @@ pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Res
     Ok(match <[Alert; 1]>::try_from(group.alerts) {
         Ok([mut alert]) if group.truncated == 0 => {
             alert.url = alert.url.or(group.url);
+            alert.group = group.fingerprint;
             Payload::Alert(alert)
         }
         Ok(one) => Payload::Alerts(Group { alerts: one.into(), ..group }),
@@ -43,6 +44,7 @@ pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Res
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Webhook {
+    group_key: Option<String>,
     receiver: Option<String>,
     #[serde(default)]
     status: Option<Status>,
@@ -64,6 +66,7 @@ impl Webhook {
         Group {
             title,
             labels: own(self.common_labels),
+            fingerprint: filled(self.group_key),
             url: filled(self.external_url),
             truncated: self.truncated_alerts,
             alerts: self.alerts.into_iter().map(|entry| entry.alert(status)).collect(),

@@ -1,22 +1,26 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
+mod storm;
+
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::storm::Storm;
 use crate::{
     config::{self, Route},
+    conversation::{self, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
     nats::Nats,
     origin::StreamId,
     payload::Decoded,
-    post::{Message, Outcome, Post},
-    render::{Rendered, Renderer},
+    post::{Message, Outcome, Part, Post},
+    render::{self, Rendered, Renderer},
     retry::Outage,
     room::Room,
     routing::{Facts, Routing},
@@ -32,13 +36,20 @@ pub(crate) struct Relay {
     dead_letters: DeadLetters,
     routing: Routing,
     renderer: Renderer,
+    conversations: conversation::Store,
     tally: Tally,
+    storm: Option<Storm>,
+    /// Up to this message too few are waiting for a digest.
+    too_few_until: u64,
+    /// Until then there is none, as what waits could not be read.
+    no_digest_until: Option<Instant>,
 }
 
 /// What happened since the start.
 #[derive(Debug, Default, Clone, Copy)]
 struct Tally {
     posted: u64,
+    digests: u64,
     flawed: u64,
     dead: u64,
 }
@@ -65,6 +76,7 @@ impl Relay {
     ) -> Self {
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
+            conversations: conversation::Store::new(nats.clone()),
             source: Source::new(nats, Arc::clone(&route)),
             post: Post::new(&route, room, stop.clone()),
             stop,
@@ -72,6 +84,9 @@ impl Relay {
             routing,
             renderer: Renderer::new(),
             tally: Tally::default(),
+            storm: None,
+            too_few_until: 0,
+            no_digest_until: None,
             route,
         }
     }
@@ -89,16 +104,16 @@ impl Relay {
                 () = stop.cancelled() => break None,
                 delivery = self.source.next() => delivery?,
             };
-            match self.relay(&delivery).await? {
+            match Box::pin(self.relay(&delivery)).await? {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
                 Verdict::Unfinished => break Some(delivery),
             }
         };
         self.source.close(unfinished).await;
-        let Tally { posted, flawed, dead } = self.tally;
+        let Tally { posted, digests, flawed, dead } = self.tally;
         info!(
-            "route {}: stopped; posted {posted}, of them {flawed} flawed, and {dead} dead letters",
+            "route {}: stopped; posted {posted}, of them {flawed} flawed, in {digests} digests and one by one, and {dead} dead letters",
             self.route.name
         );
         Ok(())
@@ -113,6 +128,9 @@ impl Relay {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
+        if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
+            return Ok(verdict);
+        }
         let decoded = Decoded::from_bytes(delivery.payload());
         let facts = Facts {
             subject: delivery.subject(),
@@ -124,22 +142,76 @@ impl Relay {
             self.post.done(delivery);
             return Ok(Verdict::Done);
         }
-        let rendered = self.renderer.render(delivery.subject(), &decoded, delivery.payload());
-        let route = Arc::clone(&self.route);
-        let message = Message { delivery, stream: &stream, route: &route, rendered: &rendered };
-        let verdict = match self.source.keep_while(delivery, self.post.message(&message)).await? {
-            Outcome::Posted => {
-                self.tally.posted += 1;
-                self.note_flaw(delivery, &decoded);
-                Verdict::Done
-            }
-            Outcome::Refused(reason) => self.bury(&message, reason).await?,
-            Outcome::Stopped => Verdict::Unfinished,
-        };
+        let verdict = self.show(delivery, &stream, &decoded).await?;
+        if matches!(verdict, Verdict::Done) {
+            self.note_flaw(delivery, &decoded);
+        }
         if !matches!(verdict, Verdict::Unfinished) {
             self.post.done(delivery);
         }
         Ok(verdict)
+    }
+
+    /// Posts a message, in the conversation that it is part of.
+    async fn show(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        decoded: &Decoded,
+    ) -> Result<Verdict, Failure> {
+        let route = Arc::clone(&self.route);
+        let mut message = Message { delivery, stream, route: &route, parts: Vec::new() };
+        let mut talk = self.talk(&message, decoded).await;
+        if talk.as_ref().is_some_and(|talk| talk.is_said(&message.origin(0))) {
+            return Ok(Verdict::Done);
+        }
+        loop {
+            message.parts = self.parts(&message, decoded, talk.as_ref());
+            let posted = self.source.keep_while(delivery, self.post.message(&message)).await?;
+            match (posted, talk.take()) {
+                (Outcome::Posted(root), after) => {
+                    self.tally.posted += 1;
+                    let after = after.and_then(|talk| talk.after(root, message.origin(0)));
+                    if let Some((key, conversation)) = after {
+                        self.conversations.put(&key, conversation).await;
+                    }
+                    return Ok(Verdict::Done);
+                }
+                // Its first message may be gone, with the room that it was in.
+                (Outcome::Refused(reason), Some(before)) if before.before.is_some() => {
+                    warn!("route {}: a conversation begins anew: {reason}", route.name);
+                    talk = Some(before.anew(route.patience));
+                }
+                (Outcome::Refused(reason), _) => return self.bury(&message, reason).await,
+                (Outcome::Stopped, _) => return Ok(Verdict::Unfinished),
+            }
+        }
+    }
+
+    /// The conversation that a message is part of, if it is of that kind.
+    async fn talk(&mut self, message: &Message<'_>, decoded: &Decoded) -> Option<Talk> {
+        let saying = Saying::of(&decoded.payload)?;
+        self.conversations.replicate(self.source.replicas());
+        let key = saying.key(&self.route.name, self.post.room());
+        let known = self.conversations.get(&key);
+        let before = self.source.keep_while(message.delivery, known).await;
+        let published = message.delivery.published;
+        Some(Talk::new(key, saying, before, published, self.route.patience))
+    }
+
+    /// The events that show a message.
+    fn parts(&self, message: &Message<'_>, decoded: &Decoded, talk: Option<&Talk>) -> Vec<Part> {
+        let delivery = message.delivery;
+        let render =
+            |decoded| self.renderer.render(delivery.subject(), decoded, delivery.payload());
+        let Some(talk) = talk else { return Part::of(&render(decoded), message.route) };
+        let (begun, ended) = (talk.begun(), talk.ended());
+        let decoded = match talk.before {
+            Some(_) => render::conversation::with_times(decoded, begun, ended),
+            None => std::borrow::Cow::Borrowed(decoded),
+        };
+        let notice = render::conversation::resolution(&decoded, begun, ended);
+        talk.parts(&render(&decoded), &notice, message.route)
     }
 
     fn note_flaw(&mut self, delivery: &Delivery, decoded: &Decoded) {
@@ -171,7 +243,7 @@ impl Relay {
         let note = refusal_note(delivery, &reason, subject);
         match self.source.keep_while(delivery, self.post.note(message, note)).await? {
             Outcome::Stopped => Ok(Verdict::Unfinished),
-            Outcome::Posted | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
+            Outcome::Posted(_) | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
         }
     }
 
