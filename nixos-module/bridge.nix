@@ -85,7 +85,8 @@ let
         example = "ops";
         description = ''
           The room to post in: an alias (`#ops:chat.example.com`), an id (`!...`), or just `ops` for the alias on
-          {option}`services.natsMatrix.serverName`. If the alias is free the bridge makes a private room.
+          {option}`services.natsMatrix.serverName`. If the alias is free the bridge makes a private room. In an alias
+          `{subject.3}` is the third token of a message's subject, so that each machine can have its room.
         '';
       };
       start = lib.mkOption {
@@ -150,6 +151,29 @@ let
         description = ''
           When more messages than these wait, as after an outage, they are shown as one, with all of them in its thread.
           0 for never.
+        '';
+      };
+      quiet = lib.mkOption {
+        type = lib.types.nullOr (
+          lib.types.submodule {
+            options = {
+              from = lib.mkOption {
+                type = lib.types.str;
+                example = "22:00";
+                description = "When it begins.";
+              };
+              to = lib.mkOption {
+                type = lib.types.str;
+                example = "07:00";
+                description = "When it ends.";
+              };
+            };
+          }
+        );
+        default = null;
+        description = ''
+          The hours of each day in which only critical alerts are shown at once. All else is held back, and shown as one
+          message when they are over.
         '';
       };
       flapping = lib.mkOption {
@@ -320,23 +344,29 @@ in
           matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
             inherit (cfg.matrix) homeserver user;
           });
-          routes = lib.mapAttrsToList (name: route: {
-            inherit name;
-            inherit (route)
-              stream
-              subjects
-              start
-              invite
-              mention
-              flapping
-              remind
-              match
-              continue
-              default
-              ;
-            room = fullRoom route.room;
-            digest_above = route.digestAbove;
-          }) cfg.routes;
+          routes = lib.mapAttrsToList (
+            name: route:
+            {
+              inherit name;
+              inherit (route)
+                stream
+                subjects
+                start
+                invite
+                mention
+                flapping
+                remind
+                match
+                continue
+                default
+                ;
+              room = fullRoom route.room;
+              digest_above = route.digestAbove;
+            }
+            // lib.optionalAttrs (route.quiet != null) {
+              inherit (route) quiet;
+            }
+          ) cfg.routes;
         }
       ]
       ++ lib.mapAttrsToList (name: file: lib.setAttrByPath file.key (lib.mkDefault name)) given

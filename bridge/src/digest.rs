@@ -31,6 +31,8 @@ const PIECE_BYTES: usize = 16 * 1024;
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) published: OffsetDateTime,
+    /// When it was said, as people understand it.
+    pub(crate) said: OffsetDateTime,
     /// When it came, and on which subject.
     pub(crate) head: String,
     pub(crate) rendered: Rendered,
@@ -137,6 +139,7 @@ mod tests {
         Entry {
             sequence,
             published: OffsetDateTime::UNIX_EPOCH,
+            said: OffsetDateTime::UNIX_EPOCH,
             head: "then · ops.x".to_owned(),
             rendered: Renderer::new().render("ops.x", &decoded, &bytes),
             kind: Kind::of(&decoded.payload),

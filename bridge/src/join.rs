@@ -8,14 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    config::Route,
+    config::{RoomTarget, Route},
     failure::Failure,
     matrix::{Account, LoginError, MatrixError},
     retry::Outage,
     room::{Entry, Room},
 };
 
-/// Enters the room of a route, or makes it; waits as long as we are not let in. `None` if we were
+/// Enters a room of a route, or makes it; waits as long as we are not let in. `None` if we were
 /// told to stop first.
 ///
 /// # Errors
@@ -24,21 +24,22 @@ use crate::{
 /// accepts our login.
 pub(crate) async fn open_room(
     route: &Route,
+    target: &RoomTarget,
     account: &Arc<Account>,
     stop: &CancellationToken,
 ) -> Result<Option<Room>, Failure> {
-    let mut outage = Outage::of(format!("route {}: room {}", route.name, route.room));
+    let mut outage = Outage::of(format!("route {}: room {target}", route.name));
     loop {
-        let error = match try_open_room(route, account).await {
+        let error = match try_open_room(route, target, account).await {
             Ok(room) => {
                 outage.over();
-                info!("route {}: posting into {} as {}", route.name, route.room, account.user);
+                info!("route {}: posting into {target} as {}", route.name, account.user);
                 return Ok(Some(room));
             }
             Err(OpenError::Encrypted) => {
                 return Err(Failure::Config(format!(
-                    "route {}: room {} is encrypted, and the bridge posts without encryption: make a room without it",
-                    route.name, route.room
+                    "route {}: room {target} is encrypted, and the bridge posts without encryption: make a room without it",
+                    route.name
                 )));
             }
             Err(OpenError::Matrix(error)) => error,
@@ -74,11 +75,15 @@ impl From<MatrixError> for OpenError {
     }
 }
 
-async fn try_open_room(route: &Route, account: &Arc<Account>) -> Result<Room, OpenError> {
-    let id = match Room::enter(account, &route.room).await? {
+async fn try_open_room(
+    route: &Route,
+    target: &RoomTarget,
+    account: &Arc<Account>,
+) -> Result<Room, OpenError> {
+    let id = match Room::enter(account, target).await? {
         Entry::Joined(id) => id,
         Entry::Free => {
-            let alias = <&RoomAliasId>::try_from(&*route.room).expect("only aliases are free");
+            let alias = <&RoomAliasId>::try_from(&**target).expect("only aliases are free");
             Room::create(account, alias, &route.invite).await?
         }
     };

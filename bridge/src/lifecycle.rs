@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use crate::{
     config::{Config, Route},
     failure::Failure,
-    join,
+    held,
     matrix::{Account, LoginError},
     nats::Nats,
     relay::Relay,
@@ -62,6 +62,9 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     result
 }
 
+/// How long to wait before asking again for the stream of quiet hours.
+const NO_STREAM: Duration = Duration::from_mins(1);
+
 async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let nats =
         patiently("NATS", &stop, async || Nats::connect(&config.nats).await.map_err(Trouble::from))
@@ -82,6 +85,13 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
         let (nats, account) = (nats.clone(), Arc::clone(&account));
         let route = Arc::clone(route);
         let config = config.nats.clone();
+        if route.quiet.is_some() {
+            let morning = held::morning(&route);
+            let routing = Routing::all_of(&morning);
+            let (nats, account) = (nats.clone(), Arc::clone(&account));
+            let (config, stop) = (config.clone(), stop.clone());
+            routes.spawn_local(serve_held(morning, routing, nats, account, config, stop));
+        }
         routes.spawn_local(serve_route(route, routing, nats, account, config, stop.clone()));
     }
     ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
@@ -112,8 +122,25 @@ async fn serve_route(
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(room) = join::open_room(&route, &account, &stop).await? else { return Ok(()) };
-    Box::pin(Relay::new(route, routing, nats, &config, room, stop).run()).await
+    Box::pin(Relay::new(route, routing, nats, &config, account, stop).run()).await
+}
+
+/// Shows what a route has held back. Where nothing can be held the route says so when it tries.
+async fn serve_held(
+    route: Arc<Route>,
+    routing: Routing,
+    nats: Nats,
+    account: Arc<Account>,
+    config: crate::config::Nats,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    while let Err(reason) = held::make_stream(&nats).await {
+        debug!("route {}: no stream for quiet hours: {reason}", route.name);
+        if timeout(NO_STREAM, stop.cancelled()).await.is_ok() {
+            return Ok(());
+        }
+    }
+    serve_route(route, routing, nats, account, config, stop).await
 }
 
 /// Why an attempt at the start did not succeed.

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    config::Route,
+    config::{RoomTarget, Route},
     digest,
     failure::Failure,
     matrix::{LoginError, MatrixError},
@@ -189,8 +189,13 @@ impl IntoOutcome for Result<Option<OwnedEventId>, Setback> {
 
 impl Post {
     /// Nothing is known of the room yet.
-    pub(crate) fn new(route: &Route, room: Room, stop: CancellationToken) -> Self {
-        let outage = Outage::of(format!("route {}: room {}", route.name, route.room));
+    pub(crate) fn new(
+        route: &Route,
+        target: &RoomTarget,
+        room: Room,
+        stop: CancellationToken,
+    ) -> Self {
+        let outage = Outage::of(format!("route {}: room {target}", route.name));
         Self { room, outage, known: Known::default(), is_doubted: false, stop }
     }
 
@@ -260,10 +265,8 @@ impl Post {
         route: &Route,
         published: OffsetDateTime,
     ) -> Result<Option<Span>, Failure> {
-        match self.look(stream, route.name.as_str(), published).await {
-            Ok(()) => {}
-            Err(Setback::Fatal(failure)) => return Err(failure),
-            Err(Setback::Stopped | Setback::Refused(_)) => return Ok(None),
+        if !self.has_looked(stream, route, published).await? {
+            return Ok(None);
         }
         let Some(position) = self.known.reached else { return Ok(None) };
         let unfinished = self
@@ -280,6 +283,31 @@ impl Post {
     /// How far the route has come in the room, as far as it is known.
     pub(crate) fn position(&self) -> Option<Position> {
         self.known.reached
+    }
+
+    /// Whether one of the events that show a message is in the room.
+    pub(crate) async fn has_begun(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        delivery: &Delivery,
+    ) -> Result<bool, Failure> {
+        self.has_looked(stream, route, delivery.published).await?;
+        Ok(self.has_any_of(delivery))
+    }
+
+    /// Looks into the room if need be. False if we were told to stop first.
+    async fn has_looked(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        published: OffsetDateTime,
+    ) -> Result<bool, Failure> {
+        match self.look(stream, route.name.as_str(), published).await {
+            Ok(()) => Ok(true),
+            Err(Setback::Fatal(failure)) => Err(failure),
+            Err(Setback::Stopped | Setback::Refused(_)) => Ok(false),
+        }
     }
 
     /// Whether one of the events that show a message is in the room, as far as it is known.

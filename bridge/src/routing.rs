@@ -24,6 +24,8 @@ pub(crate) struct Routing {
     route: Arc<Route>,
     /// Those that come first: what they take and do not pass on, is not ours.
     rivals: Vec<Arc<Route>>,
+    /// It was decided before that all is ours.
+    takes_all: bool,
 }
 
 impl Routing {
@@ -36,12 +38,18 @@ impl Routing {
             let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
             before.filter(|other| !other.is_default && !other.continues).cloned().collect()
         };
-        Self { route: Arc::clone(route), rivals }
+        Self { route: Arc::clone(route), rivals, takes_all: false }
+    }
+
+    /// Of a route whose messages have been decided on.
+    pub(crate) fn all_of(route: &Arc<Route>) -> Self {
+        Self { route: Arc::clone(route), rivals: Vec::new(), takes_all: true }
     }
 
     /// Whether the route is to post a message that its consumer was given.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
-        takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+        self.takes_all
+            || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
     }
 }
 

@@ -10,7 +10,7 @@ use url::Host;
 
 use super::{ConfigFile, block_on, waiting};
 use crate::{
-    config::{self, Config, Login, Route},
+    config::{self, Config, Login, RoomTarget, Route},
     failure::{Failure, chain},
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
@@ -226,10 +226,15 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
 }
 
 async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut Findings) {
-    let (name, target, user) = (&route.name, &route.room, &account.user);
+    let (name, user) = (&route.name, &account.user);
+    let Some(target) = route.rooms.one() else {
+        let rooms = &route.rooms;
+        let what = format!("route {name}: {rooms} is known with the first message for each");
+        return findings.note("room", what);
+    };
     let unavailable =
         |error: MatrixError| Failure::Unavailable(format!("room {target}: {error}")).of(route);
-    let id = match resolve(account, route).await {
+    let id = match resolve(account, target).await {
         Ok(Some(id)) => id,
         Ok(None) if is_ours(account, target) => {
             return findings.ok(
@@ -274,11 +279,14 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
     }
 }
 
-async fn resolve(account: &Account, route: &Route) -> Result<Option<OwnedRoomId>, MatrixError> {
-    if let Ok(id) = <&RoomId>::try_from(&*route.room) {
+async fn resolve(
+    account: &Account,
+    target: &RoomTarget,
+) -> Result<Option<OwnedRoomId>, MatrixError> {
+    if let Ok(id) = <&RoomId>::try_from(&**target) {
         return Ok(Some(id.to_owned()));
     }
-    let alias = <&RoomAliasId>::try_from(&*route.room).expect("either an id or an alias");
+    let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
     let request = get_alias::v3::Request::new(alias.to_owned());
     match account.request(|client| client.send(request)).await {
         Ok(room) => Ok(Some(room.room_id)),

@@ -10,7 +10,7 @@ use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
 use super::{ConfigFile, block_on, print};
 use crate::{
-    config::Config,
+    config::{Config, Route},
     failure::Failure,
     matrix::{self, Account, LoginError},
 };
@@ -67,11 +67,11 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
 
 /// The server of the routes' rooms, if it is one.
 fn named_by_routes(config: &Config) -> Option<OwnedServerName> {
-    let mut names: Vec<_> =
-        config.routes.iter().filter_map(|route| route.room.server_name()).collect();
+    let server = |route: &Route| route.rooms.of("").server_name().map(ToOwned::to_owned);
+    let mut names: Vec<_> = config.routes.iter().filter_map(server).collect();
     names.dedup();
-    match names[..] {
-        [name] => Some(name.to_owned()),
+    match &names[..] {
+        [name] => Some(name.clone()),
         _ => None,
     }
 }
@@ -110,7 +110,7 @@ fn rooms(config: &Config, server: &ServerName) -> Vec<OwnedRoomAliasId> {
     let mut rooms: Vec<_> = config
         .routes
         .iter()
-        .filter_map(|route| RoomAliasId::parse(route.room.as_str()).ok())
+        .filter_map(|route| RoomAliasId::parse(route.rooms.one()?.as_str()).ok())
         .collect();
     rooms.sort();
     rooms.dedup();

@@ -12,6 +12,8 @@ mod matcher;
 mod matrix;
 mod nats;
 mod provision;
+mod quiet;
+mod room;
 mod route;
 mod secret;
 
@@ -30,7 +32,9 @@ pub use self::{
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
-    route::{Patience, RoomTarget, Route, RouteName, Start},
+    quiet::Quiet,
+    room::{RoomTarget, Rooms},
+    route::{Patience, Route, RouteName, Start},
     secret::{Files, Secret},
 };
 use crate::failure::Failure;

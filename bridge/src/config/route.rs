@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomOrAliasId, UserId};
+use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::{
@@ -15,6 +15,8 @@ use super::{
     display::{self, Display, Language},
     duration,
     matcher::{self, Matcher},
+    quiet::{self, Quiet},
+    room::Rooms,
 };
 use crate::subject::Subject;
 
@@ -28,7 +30,7 @@ pub struct Route {
     /// The consumer's filters; at least one, none overlaps another.
     pub subjects: Vec<Subject>,
     /// Where its messages are posted.
-    pub room: RoomTarget,
+    pub rooms: Rooms,
     /// Where a new consumer begins.
     pub start: Start,
     /// Who is invited when the bridge has to make the room.
@@ -45,6 +47,8 @@ pub struct Route {
     pub digest_above: Option<NonZeroU64>,
     /// With alerts that go on, or come and go.
     pub patience: Patience,
+    /// When only what is critical is shown at once.
+    pub quiet: Option<Quiet>,
     /// How its messages are worded.
     pub display: Display,
 }
@@ -65,9 +69,6 @@ pub struct Patience {
     /// What goes on, or flaps, pushes again when it is said again this long after its last push.
     pub remind: Duration,
 }
-
-/// A room by id or by alias.
-pub type RoomTarget = OwnedRoomOrAliasId;
 
 /// Where a consumer begins that does not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -131,6 +132,7 @@ pub(super) struct Written {
     #[serde(default, rename = "default")]
     is_default: bool,
     digest_above: Option<u64>,
+    quiet: Option<quiet::Written>,
     flapping: Option<String>,
     remind: Option<String>,
     language: Option<Language>,
@@ -163,10 +165,8 @@ impl Written {
                 format!("\"{stream}\" cannot be the name of a stream"),
             ));
         }
-        let room = RoomOrAliasId::parse(&self.room).map_err(|error| {
-            let room = &self.room;
-            Wrong::new(key("room"), format!("\"{room}\" is neither #alias:server nor !id: {error}"))
-        })?;
+        let rooms = Rooms::parse(&self.room, &subjects);
+        let rooms = rooms.map_err(|what| Wrong::new(key("room"), what))?;
         let users = |name: &str, users: &[String]| {
             let parse = |user: &String| {
                 UserId::parse(user).map_err(|error| {
@@ -179,10 +179,13 @@ impl Written {
             let Some(text) = text else { return Ok(default) };
             duration::parse(text).map_err(|what| Wrong::new(key(name), what))
         };
+        let display = display::Written::new(self.language, self.time_zone)
+            .check(&format!("routes[{index}]"), display)?;
+        let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
             stream,
-            room,
+            rooms,
             start: self.start,
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,
@@ -191,8 +194,8 @@ impl Written {
                 flapping: span("flapping", self.flapping.as_deref(), FLAPPING)?,
                 remind: span("remind", self.remind.as_deref(), REMIND)?,
             },
-            display: display::Written::new(self.language, self.time_zone)
-                .check(&format!("routes[{index}]"), display)?,
+            quiet: quiet.transpose()?,
+            display,
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             is_default: self.is_default,
@@ -222,9 +225,17 @@ pub(super) fn check(written: Vec<Written>, display: &Display) -> Result<Vec<Rout
                 format!("\"{}\" is taken by another route of stream {}", route.name, route.stream),
             ));
         }
+        let same_name = |other: &&Route| other.name == route.name;
+        if route.quiet.is_some() && routes.iter().filter(same_name).count() > 1 {
+            let what = format!(
+                "route {} has quiet hours, for which its name has to be the only one",
+                route.name
+            );
+            return Err(Wrong::new(format!("routes[{index}].name"), what));
+        }
         check_place(&routes, index)?;
         for other in routes[..index].iter().filter(|other| other.continues) {
-            let same_way = other.stream == route.stream && other.room == route.room;
+            let same_way = other.stream == route.stream && other.rooms == route.rooms;
             if let Some((a, b)) =
                 same_way.then(|| overlapping(&other.subjects, &route.subjects)).flatten()
             {

@@ -55,7 +55,7 @@ fn the_minimal_configuration_means_what_the_readme_says() {
     assert!(matches!(&config.matrix.login, Login::Password { user, .. } if user == "bridge"));
     let route = &config.routes[0];
     assert_eq!((route.name.as_str(), route.start), ("reports", Start::All));
-    assert_eq!(route.room.as_str(), "#ops:chat.example.com");
+    assert_eq!(route.rooms.to_string(), "#ops:chat.example.com");
 }
 
 #[test]

@@ -210,6 +210,11 @@ impl Talk {
         self.saying.ended.unwrap_or(self.at.unix_timestamp())
     }
 
+    /// Whether it is about what goes on and was shown.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.before.as_ref().is_some_and(|before| before.status == Status::Firing)
+    }
+
     /// Whether its first message no longer tells how things are.
     pub(crate) fn outdates_root(&self) -> bool {
         let may_edit = self.before.as_ref().is_some_and(|before| !before.is_shared);

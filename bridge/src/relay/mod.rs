@@ -1,46 +1,50 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
+mod rooms;
 mod storm;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::storm::Storm;
+use self::rooms::Rooms;
 use crate::{
     config::{self, Route},
     conversation::{self, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
+    held::{self, Fate, Held},
+    matrix::Account,
     nats::Nats,
     origin::StreamId,
     payload::Decoded,
-    post::{Message, Outcome, Part, Post},
+    post::{Message, Outcome, Part},
     render::{self, Rendered, Renderer},
     retry::Outage,
-    room::Room,
     routing::{Facts, Routing},
     source::{Delivery, Source},
 };
+
+/// How often it is looked whether quiet hours are over.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
 /// Everything that one route needs.
 pub(crate) struct Relay {
     route: Arc<Route>,
     source: Source,
-    post: Post,
+    rooms: Rooms,
     stop: CancellationToken,
     dead_letters: DeadLetters,
     routing: Routing,
     renderer: Renderer,
     conversations: conversation::Store,
+    held: Option<Held>,
     tally: Tally,
-    storm: Option<Storm>,
-    /// Up to this message too few are waiting for a digest.
-    too_few_until: u64,
     /// Until then there is none, as what waits could not be read.
     no_digest_until: Option<Instant>,
 }
@@ -65,27 +69,26 @@ enum Verdict {
 }
 
 impl Relay {
-    /// The relay of one route, in `room`.
+    /// The relay of one route.
     pub(crate) fn new(
         route: Arc<Route>,
         routing: Routing,
         nats: Nats,
         config: &config::Nats,
-        room: Room,
+        account: Arc<Account>,
         stop: CancellationToken,
     ) -> Self {
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
             conversations: conversation::Store::new(nats.clone()),
+            held: Held::of(&route, nats.clone()).filter(|_| route.stream != held::STREAM),
             source: Source::new(nats, Arc::clone(&route)),
-            post: Post::new(&route, room, stop.clone()),
+            rooms: Rooms::new(Arc::clone(&route), account, stop.clone()),
             stop,
             dead_letters,
             routing,
             renderer: Renderer::new(),
             tally: Tally::default(),
-            storm: None,
-            too_few_until: 0,
             no_digest_until: None,
             route,
         }
@@ -98,12 +101,21 @@ impl Relay {
     /// What only a person can mend: a consumer that cannot be used, credentials that are refused.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let stop = self.stop.clone();
+        // Who has to invite us should hear of it before the first message.
+        if let Some(room) = self.route.rooms.one()
+            && !self.rooms.enter(room).await?
+        {
+            return Ok(());
+        }
         let unfinished = loop {
             let delivery = tokio::select! {
                 biased;
                 () = stop.cancelled() => break None,
                 delivery = self.source.next() => delivery?,
             };
+            if !self.wait_for_morning(&delivery).await {
+                break Some(delivery);
+            }
             match Box::pin(self.relay(&delivery)).await? {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
@@ -124,13 +136,6 @@ impl Relay {
         let Some(stream) = self.source.stream().cloned() else {
             return Err(Failure::Bug("a message of no stream".to_owned()));
         };
-        if self.post.is_done(&stream, delivery) {
-            debug!(sequence = delivery.sequence, "delivered again, is done");
-            return Ok(Verdict::Done);
-        }
-        if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
-            return Ok(verdict);
-        }
         let decoded = Decoded::from_bytes(delivery.payload());
         let facts = Facts {
             subject: delivery.subject(),
@@ -139,17 +144,83 @@ impl Relay {
             original: delivery.payload(),
         };
         if !self.routing.takes(&facts) {
-            self.post.done(delivery);
             return Ok(Verdict::Done);
+        }
+        let room = self.route.rooms.of(delivery.subject());
+        if !self.source.keep_while(delivery, self.rooms.enter(&room)).await? {
+            return Ok(Verdict::Unfinished);
+        }
+        if self.rooms.post().is_done(&stream, delivery) {
+            debug!(sequence = delivery.sequence, "delivered again, is done");
+            return Ok(Verdict::Done);
+        }
+        if self.is_held(delivery, &stream, &decoded).await? {
+            self.rooms.post().done(delivery);
+            return Ok(Verdict::Done);
+        }
+        if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
+            return Ok(verdict);
         }
         let verdict = self.show(delivery, &stream, &decoded).await?;
         if matches!(verdict, Verdict::Done) {
             self.note_flaw(delivery, &decoded);
         }
         if !matches!(verdict, Verdict::Unfinished) {
-            self.post.done(delivery);
+            self.rooms.post().done(delivery);
         }
         Ok(verdict)
+    }
+
+    /// What was held back waits for the end of the quiet hours. False if we were told to stop first.
+    async fn wait_for_morning(&mut self, delivery: &Delivery) -> bool {
+        let route = Arc::clone(&self.route);
+        let Some(quiet) = route.quiet.as_ref().filter(|_| route.stream == held::STREAM) else {
+            return true;
+        };
+        let stop = self.stop.clone();
+        let morning = async {
+            // In short steps: the clock may be set, and a machine that slept has not counted.
+            while quiet.end(Timestamp::now()).is_some() {
+                tokio::select! {
+                    () = stop.cancelled() => return false,
+                    () = sleep(LOOK_AT_CLOCK) => {}
+                }
+            }
+            true
+        };
+        self.source.keep_while(delivery, morning).await
+    }
+
+    /// Whether a message is held back until the morning, now or since before.
+    async fn is_held(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        decoded: &Decoded,
+    ) -> Result<bool, Failure> {
+        let Some(held) = &mut self.held else { return Ok(false) };
+        let route = Arc::clone(&self.route);
+        let message = Message { delivery, stream, route: &route, parts: Vec::new() };
+        let origin = message.origin(0);
+        let urgency = render::urgency(&decoded.payload);
+        let fate = held.fate(urgency, &origin, delivery.published);
+        match self.source.keep_while(delivery, fate).await {
+            Fate::Show => return Ok(false),
+            Fate::WasHeld => return Ok(true),
+            Fate::Hold => {}
+        }
+        // It may come again after it was shown, as a part of what went on.
+        let begun = self.rooms.post().has_begun(stream, &route, delivery);
+        if self.source.keep_while(delivery, begun).await? {
+            return Ok(false);
+        }
+        // Whoever looks at an alert in the night should see what has become of it.
+        let talk = self.talk(&message, decoded).await;
+        if talk.is_some_and(|talk| talk.goes_on()) {
+            return Ok(false);
+        }
+        let Some(held) = &mut self.held else { return Ok(false) };
+        Ok(self.source.keep_while(delivery, held.hold(delivery, &origin)).await)
     }
 
     /// Posts a message, in the conversation that it is part of.
@@ -167,7 +238,8 @@ impl Relay {
         }
         loop {
             message.parts = self.parts(&message, decoded, talk.as_ref());
-            let posted = self.source.keep_while(delivery, self.post.message(&message)).await?;
+            let posted =
+                self.source.keep_while(delivery, self.rooms.post().message(&message)).await?;
             match (posted, talk.take()) {
                 (Outcome::Posted(root), after) => {
                     self.tally.posted += 1;
@@ -192,11 +264,11 @@ impl Relay {
     async fn talk(&mut self, message: &Message<'_>, decoded: &Decoded) -> Option<Talk> {
         let saying = Saying::of(&decoded.payload)?;
         self.conversations.replicate(self.source.replicas());
-        let key = saying.key(&self.route.name, self.post.room());
+        let key = saying.key(&self.route.name, self.rooms.post().room());
         let known = self.conversations.get(&key);
         let before = self.source.keep_while(message.delivery, known).await;
-        let published = message.delivery.published;
-        Some(Talk::new(key, saying, before, published, self.route.patience))
+        let said = message.delivery.said;
+        Some(Talk::new(key, saying, before, said, self.route.patience))
     }
 
     /// The events that show a message.
@@ -241,7 +313,7 @@ impl Relay {
         );
         // After the dead letter: a kill in between brings the message back, and with it the note.
         let note = refusal_note(delivery, &reason, subject);
-        match self.source.keep_while(delivery, self.post.note(message, note)).await? {
+        match self.source.keep_while(delivery, self.rooms.post().note(message, note)).await? {
             Outcome::Stopped => Ok(Verdict::Unfinished),
             Outcome::Posted(_) | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
         }

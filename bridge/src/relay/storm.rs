@@ -12,6 +12,7 @@ use crate::{
     conversation::{Conversation, Saying, Talk},
     digest::{self, Entry, Kind, Piece},
     failure::Failure,
+    held::Fate,
     origin::{Origin, Position, Span, StreamId},
     payload::Decoded,
     post::{Outcome, Part},
@@ -23,20 +24,9 @@ use crate::{
 
 /// While a storm goes on there is a digest this often at most.
 const BETWEEN: Duration = Duration::from_secs(10);
-/// A digest this long after the last one is of another storm.
-const CALM: Duration = Duration::from_mins(10);
 
 /// What waits and could not be read, as without the permission, is tried again after this time.
 const UNREADABLE: Duration = Duration::from_mins(10);
-
-/// Of the storm that goes on, or was the last.
-#[derive(Debug)]
-pub(super) struct Storm {
-    /// When its last digest was posted.
-    last: Instant,
-    /// The loudest of its digests.
-    urgency: Urgency,
-}
 
 /// A digest in the making.
 struct Work<'a> {
@@ -68,13 +58,13 @@ impl Relay {
     ) -> Result<Option<Verdict>, Failure> {
         let Some(limit) = self.route.digest_above else { return Ok(None) };
         let route = Arc::clone(&self.route);
-        let unfinished = self.post.unfinished_digest(stream, &route, delivery.published);
+        let unfinished = self.rooms.post().unfinished_digest(stream, &route, delivery.published);
         if let Some(span) = self.source.keep_while(delivery, unfinished).await? {
             return self.finish(delivery, stream, span).await;
         }
-        let may_be = delivery.sequence > self.too_few_until
+        let may_be = delivery.sequence > self.rooms.here().too_few_until
             && self.no_digest_until.is_none_or(|until| Instant::now() >= until)
-            && !self.post.has_any_of(delivery);
+            && !self.rooms.post().has_any_of(delivery);
         if !may_be || self.source.waiting(delivery).await <= limit.get() {
             return Ok(None);
         }
@@ -93,10 +83,10 @@ impl Relay {
         };
         let Some(last) = originals.last() else { return Ok(None) };
         let (last, published) = (last.sequence, last.published);
-        let (entries, originals) = self.entries(originals);
-        // What other routes take has been counted, too.
+        let (entries, originals) = self.entries(delivery, stream, originals).await;
+        // What other routes take and what is for other rooms has been counted, too.
         if entries.len() as u64 <= limit.get() {
-            self.too_few_until = last;
+            self.rooms.here().too_few_until = last;
             return Ok(None);
         }
         let span = Span { first: delivery.sequence, last, root: None };
@@ -129,7 +119,7 @@ impl Relay {
             }
         };
         let published = originals.last().map_or(delivery.published, |last| last.published);
-        let (entries, originals) = self.entries(originals);
+        let (entries, originals) = self.entries(delivery, stream, originals).await;
         let is_in_it = delivery.sequence <= span.last;
         let work = Work { delivery, stream, span, published, entries, originals };
         let verdict = self.show_digest(work).await?;
@@ -139,8 +129,8 @@ impl Relay {
 
     /// Lets a storm that goes on add to the next digest. False if we were told to stop.
     async fn wait_for_more(&mut self, delivery: &Delivery) -> bool {
-        let Some(storm) = &self.storm else { return true };
-        let (until, stop) = (storm.last + BETWEEN, self.stop.clone());
+        let Some(last) = self.rooms.here().last_digest() else { return true };
+        let (until, stop) = (last + BETWEEN, self.stop.clone());
         let waited = async {
             tokio::select! {
                 () = stop.cancelled() => false,
@@ -150,22 +140,38 @@ impl Relay {
         self.source.keep_while(delivery, waited).await
     }
 
-    /// What of the messages the route takes, ready to be shown.
-    fn entries(&self, read: Vec<Delivery>) -> (Vec<Entry>, Vec<Delivery>) {
+    /// What of the messages is for the room, ready to be shown. What is held back is held back here.
+    async fn entries(
+        &mut self,
+        current: &Delivery,
+        stream: &StreamId,
+        read: Vec<Delivery>,
+    ) -> (Vec<Entry>, Vec<Delivery>) {
+        let (target, room) = {
+            let here = self.rooms.here();
+            (here.target.clone(), here.post.room().to_owned())
+        };
         let mut taken = (Vec::new(), Vec::new());
         for delivery in read {
+            if self.route.rooms.of(delivery.subject()) != target {
+                continue;
+            }
             let decoded = Decoded::from_bytes(delivery.payload());
             let (subject, original) = (delivery.subject(), delivery.payload());
             let headers = delivery.headers();
             if !self.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
                 continue;
             }
+            if self.holds(current, stream, &delivery, &decoded).await {
+                continue;
+            }
             let saying = Saying::of(&decoded.payload);
-            let key = |saying: Saying| (saying.key(&self.route.name, self.post.room()), saying);
+            let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
             taken.0.push(Entry {
                 sequence: delivery.sequence,
                 published: delivery.published,
-                head: render::digest::head(delivery.published, subject),
+                said: delivery.said,
+                head: render::digest::head(delivery.said, subject),
                 rendered: self.renderer.render(subject, &decoded, original),
                 kind: Kind::of(&decoded.payload),
                 sources: routing::sources(&decoded.payload)
@@ -179,6 +185,26 @@ impl Relay {
         taken
     }
 
+    async fn holds(
+        &mut self,
+        current: &Delivery,
+        stream: &StreamId,
+        delivery: &Delivery,
+        decoded: &Decoded,
+    ) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        let position = Position { sequence: delivery.sequence, part: 0 };
+        let origin = Origin::new(stream.clone(), &self.route.name, position, delivery.published);
+        let held = async {
+            match held.fate(render::urgency(&decoded.payload), &origin, delivery.published).await {
+                Fate::Show => false,
+                Fate::WasHeld => true,
+                Fate::Hold => held.hold(delivery, &origin).await,
+            }
+        };
+        self.source.keep_while(current, held).await
+    }
+
     /// `None`: the homeserver does not take the digest.
     async fn show_digest(&mut self, mut work: Work<'_>) -> Result<Option<Verdict>, Failure> {
         let name = self.route.name.clone();
@@ -186,7 +212,7 @@ impl Relay {
             Step::Done(root) => root,
             Step::Refused(reason) => {
                 warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
-                self.too_few_until = work.span.last;
+                self.rooms.here().too_few_until = work.span.last;
                 return Ok(None);
             }
             Step::Stopped => return Ok(Some(Verdict::Unfinished)),
@@ -204,7 +230,7 @@ impl Relay {
         info!("route {name}: {shown} messages up to {} shown as a digest", work.span.last);
         self.tally.posted += shown as u64;
         self.tally.digests += 1;
-        self.post.done_up_to(work.span.last, work.published);
+        self.rooms.post().done_up_to(work.span.last, work.published);
         Ok(Some(Verdict::Done))
     }
 
@@ -214,8 +240,7 @@ impl Relay {
             return Ok(Step::Done(Some(root.clone())));
         }
         let mut rendered = self.renderer.digest(&work.entries);
-        let before = self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM);
-        let before = before.map_or(Urgency::Routine, |storm| storm.urgency);
+        let before = self.rooms.here().loudness();
         let urgency = rendered.urgency.max(before);
         if rendered.urgency <= before {
             rendered = rendered.at_most(Urgency::Routine);
@@ -225,7 +250,7 @@ impl Relay {
         let origin = self.digest_origin(work, work.span.first, digest::SUM, published);
         let posted = self.digest_event(work, &origin, Part::Text(content), "").await?;
         if let Step::Done(_) = posted {
-            self.storm = Some(Storm { last: Instant::now(), urgency });
+            self.rooms.here().note_digest(urgency);
         }
         Ok(posted)
     }
@@ -248,7 +273,7 @@ impl Relay {
             let patience = self.route.patience;
             let before = known.remove(key);
             let saying = saying.clone();
-            let talk = Talk::new(key.to_owned(), saying, before, entry.published, patience);
+            let talk = Talk::new(key.to_owned(), saying, before, entry.said, patience);
             if talk.is_said(&origin) {
                 continue;
             }
@@ -283,7 +308,7 @@ impl Relay {
         let rendered = self.renderer.render(original.subject(), &decoded, original.payload());
         let content = in_place_of(&before.root, &rendered.content(&self.route.mention));
         let transaction: OwnedTransactionId = format!("nm-{key}-{}", entry.sequence).into();
-        let edit = self.post.aside(transaction, content);
+        let edit = self.rooms.post().aside(transaction, content);
         match self.source.keep_while(work.delivery, edit).await? {
             Outcome::Stopped => Ok(false),
             Outcome::Posted(_) => Ok(true),
@@ -300,7 +325,7 @@ impl Relay {
     /// All messages, in the thread. False if we were told to stop.
     async fn thread(&mut self, work: &Work<'_>) -> Result<bool, Failure> {
         let begin = Position { sequence: work.span.first, part: digest::SUM };
-        let reached = self.post.position().map_or(begin, |reached| reached.max(begin));
+        let reached = self.rooms.post().position().map_or(begin, |reached| reached.max(begin));
         let pieces = digest::pieces(&work.entries, reached);
         let count = pieces.len();
         let mut shown = reached;
@@ -383,7 +408,7 @@ impl Relay {
         file: &str,
     ) -> Result<Step<Option<OwnedEventId>>, Failure> {
         let since = work.delivery.published;
-        let posted = self.post.digest_part(origin, since, part, file);
+        let posted = self.rooms.post().digest_part(origin, since, part, file);
         Ok(match self.source.keep_while(work.delivery, posted).await? {
             Outcome::Posted(event) => Step::Done(event),
             Outcome::Refused(reason) => Step::Refused(reason),

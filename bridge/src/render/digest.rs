@@ -115,7 +115,7 @@ fn named(sources: &[(&str, usize)]) -> String {
 }
 
 fn span(entries: &[Entry]) -> Option<String> {
-    let at = |entry: Option<&Entry>| moment::written(entry?.published.unix_timestamp());
+    let at = |entry: Option<&Entry>| moment::written(entry?.said.unix_timestamp());
     moment::span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 

@@ -183,7 +183,7 @@ fn event_view(event: &Event, flaw: Option<String>) -> Value {
     }
 }
 
-fn urgency(payload: &Payload) -> Urgency {
+pub(crate) fn urgency(payload: &Payload) -> Urgency {
     match payload {
         Payload::Report(_) | Payload::Note(_) => Urgency::Routine,
         Payload::Alert(alert) => alert::urgency(alert),

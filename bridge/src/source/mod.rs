@@ -37,6 +37,7 @@ use self::consumer::Problem;
 use crate::{
     config::Route,
     failure::{Failure, chain},
+    held,
     nats::Nats,
     origin::StreamId,
     retry::Outage,
@@ -98,6 +99,10 @@ struct Pull {
 #[derive(Debug)]
 pub(crate) struct Delivery {
     message: jetstream::Message,
+    /// The subject that it was published on at first.
+    subject: String,
+    /// When it was said, as people understand it.
+    pub(crate) said: OffsetDateTime,
     /// The stream's own number for it.
     pub(crate) sequence: u64,
     /// When the stream stored it.
@@ -112,12 +117,23 @@ impl Delivery {
         let info = message.info().ok()?;
         let (sequence, published, pending, delivery) =
             (info.stream_sequence, info.published, info.pending, info.consumer_sequence);
-        Some((Self { message, sequence, published, pending, received: Instant::now() }, delivery))
+        let is_held = info.stream == held::STREAM;
+        let header = |name: &str| {
+            let headers = message.headers.as_ref().filter(|_| is_held)?;
+            headers.get(name).map(|value| value.as_str().to_owned())
+        };
+        let subject = header(held::SUBJECT).unwrap_or_else(|| message.subject.to_string());
+        let said = header(held::PUBLISHED)
+            .and_then(|said| OffsetDateTime::from_unix_timestamp_nanos(said.parse().ok()?).ok())
+            .unwrap_or(published);
+        let received = Instant::now();
+        let delivery_of = Self { subject, said, sequence, published, pending, received, message };
+        Some((delivery_of, delivery))
     }
 
     /// The subject it was published on.
     pub(crate) fn subject(&self) -> &str {
-        &self.message.subject
+        &self.subject
     }
 
     /// What was published.

@@ -15,6 +15,7 @@ mod faults;
 mod noise;
 mod payloads;
 mod provision;
+mod quiet;
 mod rooms;
 mod routing;
 mod scene;

@@ -70,6 +70,54 @@ async fn the_first_route_that_fits_takes_a_message_unless_it_passes_it_on() -> R
 }
 
 #[tokio::test]
+async fn each_machine_has_a_room_of_its_own() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_, server) = scene.bot.user_id.split_once(':').unwrap();
+    let name = scene.bot.localpart();
+    let room = format!("#{name}-{{subject.3}}:{server}");
+    let mut config = scene.config_for("ops.report.*", &room).digests(20);
+    config.routes += "invite = [\"";
+    config.routes += &scene.alice.user_id;
+    config.routes += "\"]\n";
+    let publish = async |host: &str, count: usize| {
+        let texts = (1..=count).map(|number| format!("message {number}"));
+        scene.nats.publish_many(&format!("ops.report.{host}"), texts).await
+    };
+    publish("db-01", 3).await?;
+    publish("web_1", 2).await?;
+    let bridge = scene.start(&config)?;
+    let room_of = async |host: &str| -> Result<Reader> {
+        let alias = format!("#{name}-{host}:{server}");
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while scene.alice.resolve_alias(&alias).await?.is_none() {
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "no room {alias}");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let room = scene.alice.join(&alias).await?;
+        scene.alice.reader(&room).await
+    };
+    let mut db = room_of("db-01").await?;
+    let mut web = room_of("web_1").await?;
+    assert_eq!(bodies(&read_all(&mut db, 3).await?), ["message 1", "message 2", "message 3"]);
+    assert_eq!(bodies(&read_all(&mut web, 2).await?), ["message 1", "message 2"]);
+    bridge.kill();
+
+    // After an outage the room with much to show has a digest, the other one not.
+    publish("db-01", 50).await?;
+    publish("web_1", 5).await?;
+    let bridge = scene.start(&config)?;
+    assert_eq!(read_all(&mut web, 7).await?.len(), 7);
+    let shown = read_all(&mut db, 5).await?;
+    assert!(shown[3].body().starts_with("📚 50 messages"), "{}", shown[3].body());
+    bridge.kill();
+    let _bridge = scene.start(&config)?;
+    publish("db-01", 1).await?;
+    assert_eq!(read_all(&mut db, 6).await?.len(), 6, "nothing is shown twice");
+    assert_eq!(read_all(&mut web, 7).await?.len(), 7);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_value_of_the_payload_decides() -> Result<()> {
     let scene = Scene::new().await?;
     let mut config = scene.config();

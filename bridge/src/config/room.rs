@@ -1,0 +1,182 @@
+//! `room` of a route: one room, or one for each value of some tokens of the subject.
+
+use std::fmt;
+
+use matrix_sdk::ruma::{OwnedRoomOrAliasId, RoomOrAliasId};
+
+use crate::subject::Subject;
+
+/// A room by id or by alias.
+pub type RoomTarget = OwnedRoomOrAliasId;
+
+/// More of a token than this does not get into an alias.
+const TOKEN_CHARS: usize = 60;
+/// What stands for a token that a subject does not have.
+const NO_TOKEN: &str = "none";
+
+/// Where the messages of a route go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rooms {
+    /// All into this one.
+    One(RoomTarget),
+    /// Each into the room whose alias its subject makes, as with `#ops-{subject.3}:chat.example.com`.
+    BySubject(Pattern),
+}
+
+/// An alias with tokens of a subject in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    written: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    /// Counted from 1.
+    Token(usize),
+}
+
+impl Rooms {
+    /// Parses the room of a route with these subjects.
+    pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, String> {
+        let parse = |room: &str| {
+            RoomOrAliasId::parse(room)
+                .map_err(|error| format!("\"{written}\" is neither #alias:server nor !id: {error}"))
+        };
+        if !written.contains(['{', '}']) {
+            return parse(written).map(Self::One);
+        }
+        let pattern = Pattern { written: written.to_owned(), parts: parts(written)? };
+        for part in &pattern.parts {
+            let Part::Token(number) = part else { continue };
+            if !subjects.iter().any(|subject| subject.may_have_token(*number)) {
+                return Err(format!("\"{written}\": no subject of the route has {number} tokens"));
+            }
+        }
+        let example = parse(&pattern.alias(""))?;
+        if !example.is_room_alias_id()
+            || written.rsplit_once(':').is_some_and(|it| it.1.contains('{'))
+        {
+            return Err(format!(
+                "\"{written}\": tokens can only be in an alias, before its server"
+            ));
+        }
+        Ok(Self::BySubject(pattern))
+    }
+
+    /// The room of a message on `subject`.
+    #[must_use]
+    pub fn of(&self, subject: &str) -> RoomTarget {
+        match self {
+            Self::One(room) => room.clone(),
+            Self::BySubject(pattern) => RoomOrAliasId::parse(pattern.alias(subject))
+                .expect("tokens become characters of which any make an alias"),
+        }
+    }
+
+    /// The room, if there is but one.
+    #[must_use]
+    pub fn one(&self) -> Option<&RoomTarget> {
+        match self {
+            Self::One(room) => Some(room),
+            Self::BySubject(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(room) => room.fmt(f),
+            Self::BySubject(pattern) => f.write_str(&pattern.written),
+        }
+    }
+}
+
+impl Pattern {
+    fn alias(&self, subject: &str) -> String {
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Token(number) => {
+                let token = tokens.get(number - 1).filter(|token| !token.is_empty());
+                localpart(token.unwrap_or(&NO_TOKEN))
+            }
+        };
+        self.parts.iter().map(part).collect()
+    }
+}
+
+/// A token in the characters that everybody can type and no server refuses.
+fn localpart(token: &str) -> String {
+    let plain = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '-' | '_') => c,
+        _ => '-',
+    };
+    token.chars().take(TOKEN_CHARS).map(plain).collect()
+}
+
+fn parts(written: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut rest = written;
+    while let Some((text, after)) = rest.split_once('{') {
+        let token = after.split_once('}').and_then(|(name, after)| {
+            let number =
+                name.strip_prefix("subject.")?.parse().ok().filter(|number| *number > 0)?;
+            Some((number, after))
+        });
+        let Some((number, after)) = token else {
+            return Err(format!(
+                "\"{written}\": write a token of the subject as {{subject.3}}, counted from 1"
+            ));
+        };
+        parts.push(Part::Text(text.to_owned()));
+        parts.push(Part::Token(number));
+        rest = after;
+    }
+    if rest.contains('}') {
+        return Err(format!("\"{written}\": a }} without its {{"));
+    }
+    parts.push(Part::Text(rest.to_owned()));
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rooms(written: &str) -> Result<Rooms, String> {
+        Rooms::parse(written, &[Subject::filter("ops.report.*").unwrap()])
+    }
+
+    #[test]
+    fn a_token_of_the_subject_is_part_of_an_alias() {
+        let by_host = rooms("#ops-{subject.3}:chat.example.com").unwrap();
+        assert_eq!(by_host.of("ops.report.db-01").as_str(), "#ops-db-01:chat.example.com");
+        assert_eq!(by_host.of("ops.report.DB/01:x ü").as_str(), "#ops-db-01-x--:chat.example.com");
+        assert_eq!(by_host.of("ops.report").as_str(), "#ops-none:chat.example.com");
+        let long = by_host.of(&format!("ops.report.{}", "x".repeat(1000)));
+        assert!(long.as_str().len() < 255);
+        assert_eq!(by_host.one(), None);
+        let one = rooms("#ops:chat.example.com").unwrap();
+        assert_eq!(one.of("ops.report.db-01").as_str(), "#ops:chat.example.com");
+    }
+
+    #[test]
+    fn what_makes_no_alias_is_refused() {
+        for (written, said) in [
+            ("#ops-{subject.4}:x", "no subject of the route has 4 tokens"),
+            ("#ops-{subject.0}:x", "counted from 1"),
+            ("#ops-{host}:x", "write a token of the subject as {subject.3}"),
+            ("#ops-{subject.3:x", "write a token"),
+            ("#ops-subject.3}:x", "a } without its {"),
+            ("!{subject.3}:x", "only be in an alias"),
+            ("#ops:{subject.3}", "only be in an alias"),
+            ("ops-{subject.3}", "neither #alias:server"),
+        ] {
+            let wrong = rooms(written).unwrap_err();
+            assert!(wrong.contains(said), "{written}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Hours in which only what is critical is shown at once.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nats_matrix_testbed::{Event, Nats};
+use serde_json::json;
+use time::{OffsetDateTime, Time};
+
+use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+
+/// Quiet hours that began an hour ago and end with a minute, between 20 and 80 seconds from now.
+fn quiet() -> (String, Duration) {
+    let now = OffsetDateTime::now_utc();
+    let end = now + Duration::from_secs(80);
+    let end = end.replace_time(Time::from_hms(end.hour(), end.minute(), 0).unwrap());
+    let begin = now - Duration::from_hours(1);
+    let line = format!(
+        "quiet = {{ from = \"{:02}:{:02}\", to = \"{:02}:{:02}\" }}\n",
+        begin.hour(),
+        begin.minute(),
+        end.hour(),
+        end.minute()
+    );
+    (line, (end - now).unsigned_abs())
+}
+
+fn alert(severity: &str, summary: &str, status: &str) -> String {
+    json!({ "severity": severity, "summary": summary, "status": status }).to_string()
+}
+
+#[tokio::test]
+async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (line, rest) = quiet();
+    let mut config = scene.config();
+    config.routes.push_str(&line);
+    scene.nats.publish("ops.report", r#"{"host":"db-01","disk_percent":14}"#).await?;
+    scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
+    scene.nats.publish("ops.alert", alert("critical", "second", "firing")).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = reader.wait_for(1, PATIENCE).await?;
+    assert_eq!(events[0].body(), "🔴 CRITICAL: second");
+    bridge.kill();
+    let bridge = scene.start(&config)?;
+    scene.nats.publish("ops.alert", alert("critical", "second", "resolved")).await?;
+    scene.nats.publish("ops.alert", alert("info", "third", "firing")).await?;
+    // What was critical and is over is told at once, and pushes nowhere.
+    let events = reader.wait_for(3, rest).await?;
+    assert!(events.len() == 3, "the night is over too early for this test: {events:#?}");
+    bridge.kill();
+
+    tokio::time::sleep(rest.saturating_sub(Duration::from_secs(20))).await;
+    let _bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 5).await?;
+    let [_, _, _, sum, thread] = events.as_slice() else { panic!("{events:#?}") };
+    assert!(sum.body().starts_with("📚 3 messages, 20"), "{}", sum.body());
+    assert_eq!(sum.msgtype(), "m.text");
+    for text in
+        ["db-01 Operational Report", "🟠 WARNING: first", "🔵 INFO: third", "· ops.report\n"]
+    {
+        assert_eq!(thread.body().matches(text).count(), 1, "{}", thread.body());
+    }
+    // By day all is as ever, and the conversations go on.
+    scene.nats.publish("ops.alert", alert("warning", "first", "resolved")).await?;
+    let events = read_all(&mut reader, 6).await?;
+    assert_eq!(events[5].content["m.relates_to"]["event_id"], sum_id(&events).as_str());
+    Ok(())
+}
+
+fn sum_id(events: &[Event]) -> String {
+    events[3].event_id.clone()
+}
+
+#[tokio::test]
+async fn what_cannot_be_held_back_is_shown() -> Result<()> {
+    let users = "authorization { users = [\n\
+        { user: all, password: all },\n\
+        { user: few, password: few, permissions: { publish: { deny: [\"nats-matrix.>\", \"$JS.API.STREAM.*.NATS_MATRIX_HELD\"] } } },\n\
+    ] }\n";
+    let options =
+        || async_nats::ConnectOptions::new().user_and_password("all".to_owned(), "all".to_owned());
+    let nats = Nats::builder().config(users).client_options(options).start().await?;
+    let scene = Scene::with(shared_homeserver().await?, nats).await?;
+    let mut config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .nats("user = \"few\"\npassword = \"few\"")
+        .route("reports", "ops.>", &scene.room);
+    config.routes.push_str(&quiet().0);
+    let mut bridge = scene.start(&config)?;
+    scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
+    let mut reader = scene.reader().await?;
+    let events = reader.wait_for(1, PATIENCE).await?;
+    assert_eq!(events[0].body(), "🟠 WARNING: first");
+    bridge.wait_for_log("nothing can be held back in quiet hours", PATIENCE).await?;
+    Ok(())
+}
