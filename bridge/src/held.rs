@@ -43,10 +43,17 @@ pub(crate) struct Held {
     nats: Nats,
     quiet: Quiet,
     subject: String,
-    /// The last message that was held; `None` until it was looked for.
-    last: Option<Option<Origin>>,
+    last: Last,
     /// That nothing can be held was said.
     is_said: bool,
+}
+
+/// The last message that was held.
+enum Last {
+    /// Nobody has looked for it yet.
+    Unknown,
+    None,
+    Is(Origin),
 }
 
 /// What is to become of a message.
@@ -65,7 +72,7 @@ impl Held {
     pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
         let subject = format!("{PREFIX}.{}", route.name);
         let quiet = route.quiet.clone()?;
-        Some(Self { nats, quiet, subject, last: None, is_said: false })
+        Some(Self { nats, quiet, subject, last: Last::Unknown, is_said: false })
     }
 
     /// What is to become of a message that is this urgent. What is critical is never held.
@@ -91,7 +98,7 @@ impl Held {
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
         match self.copy(delivery, origin).await {
             Ok(()) => {
-                self.last = Some(Some(origin.clone()));
+                self.last = Last::Is(origin.clone());
                 true
             }
             Err(reason) => {
@@ -136,15 +143,18 @@ impl Held {
     }
 
     async fn last(&mut self) -> Option<&Origin> {
-        if self.last.is_none() {
+        if matches!(self.last, Last::Unknown) {
             let stream = self.nats.jetstream.get_stream_no_info(STREAM).await.ok()?;
             let found = stream.get_last_raw_message_by_subject(&self.subject).await.ok();
             let origin = found.and_then(|message| {
                 serde_json::from_str(message.headers.get(ORIGIN)?.as_str()).ok()
             });
-            self.last = Some(origin);
+            self.last = origin.map_or(Last::None, Last::Is);
         }
-        self.last.as_ref()?.as_ref()
+        match &self.last {
+            Last::Is(origin) => Some(origin),
+            Last::Unknown | Last::None => None,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub type RoomTarget = OwnedRoomOrAliasId;
 
 /// More of a token than this does not get into an alias.
 const TOKEN_CHARS: usize = 60;
+/// Subjects with more tokens than these are not used.
+const MOST_TOKENS: usize = 64;
 /// What stands for a token that a subject does not have.
 const NO_TOKEN: &str = "none";
 
@@ -54,7 +56,9 @@ impl Rooms {
                 return Err(format!("\"{written}\": no subject of the route has {number} tokens"));
             }
         }
-        let example = parse(&pattern.alias(""))?;
+        // Longer ones are cut.
+        let longest = vec!["x".repeat(TOKEN_CHARS); MOST_TOKENS].join(".");
+        let example = parse(&pattern.alias(&longest))?;
         if !example.is_room_alias_id()
             || written.rsplit_once(':').is_some_and(|it| it.1.contains('{'))
         {
@@ -66,12 +70,16 @@ impl Rooms {
     }
 
     /// The room of a message on `subject`.
+    ///
+    /// # Panics
+    ///
+    /// Never: that the longest tokens make an alias was tried with the configuration.
     #[must_use]
     pub fn of(&self, subject: &str) -> RoomTarget {
         match self {
             Self::One(room) => room.clone(),
             Self::BySubject(pattern) => RoomOrAliasId::parse(pattern.alias(subject))
-                .expect("tokens become characters of which any make an alias"),
+                .expect("the longest tokens make an alias, and so do others"),
         }
     }
 
@@ -100,7 +108,7 @@ impl Pattern {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Token(number) => {
-                let token = tokens.get(number - 1).filter(|token| !token.is_empty());
+                let token = tokens.get(number.saturating_sub(1)).filter(|token| !token.is_empty());
                 localpart(token.unwrap_or(&NO_TOKEN))
             }
         };
@@ -122,8 +130,11 @@ fn parts(written: &str) -> Result<Vec<Part>, String> {
     let mut rest = written;
     while let Some((text, after)) = rest.split_once('{') {
         let token = after.split_once('}').and_then(|(name, after)| {
-            let number =
-                name.strip_prefix("subject.")?.parse().ok().filter(|number| *number > 0)?;
+            let number = name
+                .strip_prefix("subject.")?
+                .parse()
+                .ok()
+                .filter(|number| (1..=MOST_TOKENS).contains(number))?;
             Some((number, after))
         });
         let Some((number, after)) = token else {
@@ -174,6 +185,7 @@ mod tests {
             ("!{subject.3}:x", "only be in an alias"),
             ("#ops:{subject.3}", "only be in an alias"),
             ("ops-{subject.3}", "neither #alias:server"),
+            ("#{subject.1}{subject.2}{subject.3}{subject.1}{subject.2}:x", "neither"),
         ] {
             let wrong = rooms(written).unwrap_err();
             assert!(wrong.contains(said), "{written}: {wrong}");

@@ -127,7 +127,7 @@ impl Delivery {
             .and_then(|said| OffsetDateTime::from_unix_timestamp_nanos(said.parse().ok()?).ok())
             .unwrap_or(published);
         let received = Instant::now();
-        let delivery_of = Self { subject, said, sequence, published, pending, received, message };
+        let delivery_of = Self { message, subject, said, sequence, published, pending, received };
         Some((delivery_of, delivery))
     }
 
