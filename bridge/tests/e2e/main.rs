@@ -13,6 +13,7 @@ mod faults;
 mod noise;
 mod payloads;
 mod provision;
+mod publish;
 mod rooms;
 mod routing;
 mod scene;
