@@ -12,43 +12,26 @@ let
     alwaysBack
     assertNoSecret
     assertOutsideStore
+    credential
+    credentialNames
+    credentialPaths
+    dropNull
+    fileOption
     loadCredentials
     mkSecretFile
+    natsFiles
     sandbox
+    secretCredential
+    secretPaths
     ;
 
   format = pkgs.formats.toml { };
 
-  # The files that the bridge reads by the name of a systemd credential: where the option is, and the key that names
-  # the credential in the configuration.
-  file = section: option: key: {
-    option = "${section}.${option}";
-    key = [
-      section
-      key
-    ];
-    secret = false;
+  matrixFiles = {
+    matrix-ca = credential "matrix" "caFile" "ca_file";
+    matrix-password = secretCredential "matrix" "passwordFile" "password_file";
+    matrix-access-token = secretCredential "matrix" "accessTokenFile" "access_token_file";
   };
-  secret =
-    section: option: key:
-    file section option key // { secret = true; };
-  files = {
-    nats-ca = file "nats" "caFile" "ca_file";
-    nats-cert = file "nats" "certFile" "cert_file";
-    nats-key = secret "nats" "keyFile" "key_file";
-    nats-nkey-seed = secret "nats" "nkeySeedFile" "nkey_seed_file";
-    nats-credentials = secret "nats" "credentialsFile" "credentials_file";
-    nats-password = secret "nats" "passwordFile" "password_file";
-    nats-token = secret "nats" "tokenFile" "token_file";
-    matrix-ca = file "matrix" "caFile" "ca_file";
-    matrix-password = secret "matrix" "passwordFile" "password_file";
-    matrix-access-token = secret "matrix" "accessTokenFile" "access_token_file";
-  };
-  pathOf = file: lib.getAttrFromPath (lib.splitString "." file.option) cfg;
-  given = lib.filterAttrs (_: file: pathOf file != null) files;
-  credentials = lib.mapAttrs (_: pathOf) given;
-
-  dropNull = lib.filterAttrs (_: value: value != null);
 
   # `ops` is short for `#ops:<serverName>`.
   fullRoom =
@@ -58,15 +41,6 @@ let
   checkedConfigFile = acceptedBy pkgs "nats-matrix-checked.toml" (
     file: "${lib.getExe cfg.package} check --offline --config ${file}"
   ) (format.generate "nats-matrix.toml" cfg.settings);
-
-  fileOption =
-    what: example:
-    lib.mkOption {
-      type = lib.types.nullOr lib.types.path;
-      default = null;
-      inherit example;
-      description = what;
-    };
 
   route = lib.types.submodule {
     options = {
@@ -202,50 +176,13 @@ let
       User = "nats-matrix";
       StateDirectory = "nats-matrix";
       StateDirectoryMode = "0700";
-      LoadCredential = loadCredentials credentials;
+      LoadCredential = loadCredentials (credentialPaths cfg (natsFiles // matrixFiles));
     };
   };
 in
 {
   options.services.natsMatrix = {
     package = lib.mkPackageOption pkgs "nats-matrix" { };
-
-    nats = {
-      servers = lib.mkOption {
-        type = lib.types.listOf lib.types.str;
-        default = [ ];
-        example = [ "tls://nats.example.com:4222" ];
-        description = "The NATS servers, as `nats://host:4222` or `tls://host:4222`. One of a cluster is enough.";
-      };
-      caFile = fileOption "A private CA (PEM) to trust instead of the system's." "/etc/ssl/nats-ca.pem";
-      certFile = fileOption "The client's certificate (PEM), for mutual TLS." "/etc/ssl/bridge.pem";
-      keyFile = mkSecretFile {
-        what = "the key of the client's certificate (PEM)";
-        example = "/run/secrets/bridge.key";
-      };
-      nkeySeedFile = mkSecretFile {
-        what = "an nkey seed (`SU...`)";
-        example = "/run/secrets/bridge.nk";
-      };
-      credentialsFile = mkSecretFile {
-        what = "NATS credentials (`.creds`, a JWT and its seed)";
-        example = "/run/secrets/bridge.creds";
-      };
-      user = lib.mkOption {
-        type = lib.types.nullOr lib.types.str;
-        default = null;
-        example = "bridge";
-        description = "The NATS user, with {option}`services.natsMatrix.nats.passwordFile`.";
-      };
-      passwordFile = mkSecretFile {
-        what = "the password of the NATS user";
-        example = "/run/secrets/nats-password";
-      };
-      tokenFile = mkSecretFile {
-        what = "a NATS token";
-        example = "/run/secrets/nats-token";
-      };
-    };
 
     matrix = {
       homeserver = lib.mkOption {
@@ -304,28 +241,12 @@ in
 
   config = lib.mkIf cfg.enable {
     assertions =
-      assertOutsideStore (
-        lib.mapAttrs' (_: file: lib.nameValuePair "services.natsMatrix.${file.option}" (pathOf file)) (
-          lib.filterAttrs (_: file: file.secret) files
-        )
-      )
-      ++ assertNoSecret "services.natsMatrix.settings.nats" [
-        "credentials"
-        "nkey_seed"
-        "password"
-        "token"
-      ] (cfg.settings.nats or { }) "the options services.natsMatrix.nats.*File"
+      assertOutsideStore (secretPaths cfg matrixFiles)
       ++ assertNoSecret "services.natsMatrix.settings.matrix" [
         "access_token"
         "password"
       ] (cfg.settings.matrix or { }) "the options services.natsMatrix.matrix.*File"
       ++ [
-        {
-          assertion = cfg.settings.nats.servers or [ ] != [ ];
-          message = ''
-            services.natsMatrix.nats.servers is empty: say where NATS is, for example [ "nats://127.0.0.1:4222" ].
-          '';
-        }
         {
           assertion = cfg.settings.routes or [ ] != [ ];
           message = ''
@@ -335,42 +256,37 @@ in
         }
       ];
 
-    services.natsMatrix.settings = lib.mkMerge (
-      [
-        {
-          nats = lib.mapAttrs (_: lib.mkDefault) (dropNull {
-            inherit (cfg.nats) servers user;
-          });
-          matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
-            inherit (cfg.matrix) homeserver user;
-          });
-          routes = lib.mapAttrsToList (
-            name: route:
-            {
-              inherit name;
-              inherit (route)
-                stream
-                subjects
-                start
-                invite
-                mention
-                flapping
-                remind
-                match
-                continue
-                default
-                ;
-              room = fullRoom route.room;
-              digest_above = route.digestAbove;
-            }
-            // lib.optionalAttrs (route.quiet != null) {
-              inherit (route) quiet;
-            }
-          ) cfg.routes;
-        }
-      ]
-      ++ lib.mapAttrsToList (name: file: lib.setAttrByPath file.key (lib.mkDefault name)) given
-    );
+    services.natsMatrix.settings = lib.mkMerge [
+      {
+        matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
+          inherit (cfg.matrix) homeserver user;
+        });
+        routes = lib.mapAttrsToList (
+          name: route:
+          {
+            inherit name;
+            inherit (route)
+              stream
+              subjects
+              start
+              invite
+              mention
+              flapping
+              remind
+              match
+              continue
+              default
+              ;
+            room = fullRoom route.room;
+            digest_above = route.digestAbove;
+          }
+          // lib.optionalAttrs (route.quiet != null) {
+            inherit (route) quiet;
+          }
+        ) cfg.routes;
+      }
+      (credentialNames cfg matrixFiles)
+    ];
 
     # `nats-matrix preview` and the others, for the administrator.
     environment.systemPackages = [ cfg.package ];

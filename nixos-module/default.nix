@@ -1,4 +1,5 @@
-# services.natsMatrix: the bridge, its homeserver with accounts and rooms, the tunnel to it, and their memory.
+# services.natsMatrix: the bridge, its homeserver with accounts and rooms, the tunnel to it, and their memory; and what
+# any machine publishes of itself.
 #
 # The same module serves NixOS and system-manager (Debian), and renders the units of the Debian package. It therefore
 # sets only what all of them know: systemd.{services,slices,timers}, environment.{etc,systemPackages}, assertions and
@@ -11,7 +12,9 @@ in
   imports = [
     ./bridge.nix
     ./conduit.nix
+    ./nats.nix
     ./provision.nix
+    ./reporter.nix
     ./tunnel.nix
     ./memory.nix
   ];

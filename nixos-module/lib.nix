@@ -15,6 +15,58 @@ rec {
       '';
     };
 
+  fileOption =
+    what: example:
+    lib.mkOption {
+      type = lib.types.nullOr lib.types.path;
+      default = null;
+      inherit example;
+      description = what;
+    };
+
+  # A file that the program reads by the name of a systemd credential: where the option is, and the key that names the
+  # credential in the configuration.
+  credential = section: option: key: {
+    option = "${section}.${option}";
+    key = [
+      section
+      key
+    ];
+    secret = false;
+  };
+  secretCredential =
+    section: option: key:
+    credential section option key // { secret = true; };
+
+  # What the bridge and the publishers need for NATS.
+  natsFiles = {
+    nats-ca = credential "nats" "caFile" "ca_file";
+    nats-cert = credential "nats" "certFile" "cert_file";
+    nats-key = secretCredential "nats" "keyFile" "key_file";
+    nats-nkey-seed = secretCredential "nats" "nkeySeedFile" "nkey_seed_file";
+    nats-credentials = secretCredential "nats" "credentialsFile" "credentials_file";
+    nats-password = secretCredential "nats" "passwordFile" "password_file";
+    nats-token = secretCredential "nats" "tokenFile" "token_file";
+  };
+
+  # Of such files, in `cfg`: { name = path or null; }, the keys of the configuration, and what must not be in the store.
+  credentialPaths =
+    cfg: lib.mapAttrs (_: file: lib.getAttrFromPath (lib.splitString "." file.option) cfg);
+  credentialNames =
+    cfg: files:
+    lib.mkMerge (
+      lib.mapAttrsToList (name: _: lib.setAttrByPath files.${name}.key (lib.mkDefault name)) (
+        dropNull (credentialPaths cfg files)
+      )
+    );
+  secretPaths =
+    cfg: files:
+    lib.mapAttrs' (name: path: lib.nameValuePair "services.natsMatrix.${files.${name}.option}" path) (
+      credentialPaths cfg (lib.filterAttrs (_: file: file.secret) files)
+    );
+
+  dropNull = lib.filterAttrs (_: value: value != null);
+
   # secrets: { "services.natsMatrix.x.yFile" = path or null; }
   assertOutsideStore = lib.mapAttrsToList (
     option: path: {

@@ -45,6 +45,7 @@ in
 lib.genAttrs [
   "report-arrives"
   "provision"
+  "publishers"
   "nothing-lost"
   "memory-limits"
   "closed-doors"

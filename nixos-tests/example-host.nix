@@ -8,6 +8,14 @@
       caFile = "/etc/ssl/nats-ca.pem";
       nkeySeedFile = "/run/secrets/bridge.nk";
     };
+    reporter = {
+      enable = true;
+      interval = "*:0/15";
+      disks = [
+        "/"
+        "/var"
+      ];
+    };
     tunnel.credentialsFile = "/run/secrets/tunnel.json";
     users = {
       alice.admin = true;

@@ -30,6 +30,8 @@ complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "run" -d 'Re
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "provision" -d 'Make the declared accounts and rooms that are missing, and bring the others to what is declared'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
+complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
+complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "alert" -d 'Publish that something wants a person\'s attention'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "preview" -d 'Show what a room would show for the payload on standard input'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -44,15 +46,48 @@ complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand provision" -l dr
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand provision" -s h -l help -d 'Print help'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand connect" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand connect" -s h -l help -d 'Print help'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l server -d 'A NATS server, as `nats://host:4222`, instead of a configuration' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l subject -d 'The subject to publish on. By default it ends with the host\'s name' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l timeout -d 'How long to try, like `10s` or `1h`' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l spool -d 'Where messages wait until NATS has them' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l completed -d 'A task that was finished; may be given several times' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l in-progress -d 'A task that is going on; may be given several times' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l satisfaction -d 'How content you are, from 0 to 5' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l host -d 'What this machine is called, instead of its host name' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l disk -d 'Where a file system is mounted of which to say how full it is; may be given several times. The fullest one counts. The root file system by default' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l failed-units -d 'What `systemctl list-units --state=failed --plain --no-legend` has printed, for a service that may not ask itself' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l no-spool -d 'Do not keep the message if it cannot be sent'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l dry-run -d 'Show what would be published'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -s h -l help -d 'Print help'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l server -d 'A NATS server, as `nats://host:4222`, instead of a configuration' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l subject -d 'The subject to publish on. By default it ends with the host\'s name' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l timeout -d 'How long to try, like `10s` or `1h`' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l spool -d 'Where messages wait until NATS has them' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l severity -d 'How bad it is: `critical`, `warning` or `info`' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l summary -d 'What happened, in one line' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l source -d 'What it happened to, instead of this machine' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l description -d 'More words; `-` reads them from standard input' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l label -d 'What tells alerts apart; may be given several times' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l url -d 'Where to look' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l fingerprint -d 'Alerts with the same fingerprint are about the same trouble' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l unit -d 'A unit of systemd that has failed: why, and its last lines in the journal. It is critical unless said otherwise' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l no-spool -d 'Do not keep the message if it cannot be sent'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l dry-run -d 'Show what would be published'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l resolved -d 'It is over'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -s h -l help -d 'Print help'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l subject -d 'The subject that the message would be published on' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l format -d 'Everything for a person, or the content of the Matrix event' -r -f -a "text\t''
 json\t''"
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -s h -l help -d 'Print help'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand schema" -s h -l help -d 'Print help'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "run" -d 'Relay messages until told to stop'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "provision" -d 'Make the declared accounts and rooms that are missing, and bring the others to what is declared'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect preview schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "run" -d 'Relay messages until told to stop'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "provision" -d 'Make the declared accounts and rooms that are missing, and bring the others to what is declared'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "alert" -d 'Publish that something wants a person\'s attention'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

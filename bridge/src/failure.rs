@@ -25,6 +25,14 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The same, with more to say.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        let (Self::Config(text) | Self::Unavailable(text) | Self::Refused(text) | Self::Bug(text)) =
+            &mut self;
+        text.push_str(more);
+        self
+    }
+
     /// The process exit code, as in `sysexits.h`.
     #[must_use]
     pub fn code(&self) -> u8 {

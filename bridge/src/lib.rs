@@ -24,6 +24,7 @@ pub mod origin;
 pub mod payload;
 mod post;
 mod provision;
+mod publish;
 mod relay;
 pub mod render;
 mod retry;

@@ -31,6 +31,8 @@ struct Link {
     connections: watch::Sender<u64>,
     /// Set when the server no longer accepts our credentials.
     refused: watch::Sender<Option<String>>,
+    /// The last thing that the server does not let us do.
+    denied: watch::Sender<String>,
 }
 
 impl Nats {
@@ -76,6 +78,18 @@ impl Nats {
         ))
     }
 
+    /// Waits until the server does not let us publish on a subject, and says so.
+    pub(crate) async fn denied(&self, subject: &str) -> Failure {
+        // The client hands on what the server says in small letters.
+        let words = format!("permissions violation for publish to \"{subject}\"").to_lowercase();
+        let mut denied = self.link.denied.subscribe();
+        // The sender is as long there as we are.
+        let _ = denied.wait_for(|reason| reason.to_lowercase().contains(&words)).await;
+        Failure::Refused(format!(
+            "NATS does not let us publish on {subject}: have the user under [nats] permitted to"
+        ))
+    }
+
     /// The largest message that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.client.server_info().max_payload
@@ -104,7 +118,10 @@ impl Link {
                 self.refused.send_replace(Some(reason));
             }
             // A permission we lack: the request that needed it reports a time-out, this says why.
-            Event::ServerError(ServerError::Other(reason)) => warn!("NATS: {reason}"),
+            Event::ServerError(ServerError::Other(reason)) => {
+                warn!("NATS: {reason}");
+                self.denied.send_replace(reason);
+            }
             other => debug!("NATS: {other}"),
         }
     }

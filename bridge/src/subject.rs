@@ -44,6 +44,18 @@ impl Subject {
         Ok(subject)
     }
 
+    /// A subject of one more token, made of a name: what a token cannot hold, or would be several of,
+    /// becomes `-`.
+    #[must_use]
+    pub fn of(&self, name: &str) -> Self {
+        let token: String = name
+            .trim()
+            .chars()
+            .map(|c| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .collect();
+        Self(format!("{self}.{}", if token.is_empty() { "-" } else { &token }))
+    }
+
     /// The subject as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -124,6 +136,20 @@ mod tests {
         assert!(!overlap("ops.report.>", "ops.report"));
         assert!(!overlap("ops.report.*", "ops.report.a.b"));
         assert!(!overlap("ops.reports.>", "ops.report.>"));
+    }
+
+    #[test]
+    fn any_name_becomes_one_token() {
+        let reports = Subject::literal("ops.report").unwrap();
+        for (name, token) in [
+            ("server-01", "server-01"),
+            ("db_1.example.com", "db_1-example-com"),
+            ("a b>*", "a-b--"),
+            ("", "-"),
+        ] {
+            assert_eq!(reports.of(name).as_str(), format!("ops.report.{token}"));
+            assert!(Subject::literal(reports.of(name).as_str()).is_ok());
+        }
     }
 
     #[test]

@@ -39,6 +39,10 @@ let
         // {
           nats-matrix-check.restartIfChanged = lib.mkForce true;
         }
+        // lib.optionalAttrs cfg.reporter.enable {
+          nats-matrix-report.restartIfChanged = lib.mkForce true;
+          "nats-matrix-alert@".restartIfChanged = lib.mkForce true;
+        }
         // lib.optionalAttrs cfg.provision.enable {
           nats-matrix-provision = {
             restartTriggers = lib.mkForce [ ];

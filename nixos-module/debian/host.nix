@@ -20,6 +20,7 @@ in
     enable = true;
     serverName = "chat.example.com";
     nats.servers = [ "nats://nats.example.com:4222" ];
+    reporter.enable = true;
     tunnel.credentialsFile = "/etc/nats-matrix/tunnel.json";
     routes.reports = {
       stream = "OPS";
@@ -31,6 +32,8 @@ in
   systemd.services = {
     nats-matrix = secrets;
     nats-matrix-check = secrets;
+    nats-matrix-report = secrets;
+    "nats-matrix-alert@" = secrets;
     nats-matrix-provision = lib.mkMerge [
       secrets
       waitsForConduit

@@ -16,7 +16,11 @@ use super::Cli;
 const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "All is well, or the bridge was told to stop."),
     ("64", "The configuration or the command line is wrong."),
-    ("69", "A server is unavailable. Of check only: run keeps trying."),
+    (
+        "69",
+        "A server is unavailable. run keeps trying; a report or an alert that is kept until NATS is back ends with 0, \
+         unless no stream takes it.",
+    ),
     ("70", "A bug of this program."),
     ("77", "Credentials are refused."),
 ];
@@ -37,7 +41,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ),
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (
         "/etc/nats-matrix/config.toml",
         "The configuration. Its keys are explained in it, and in the README.",
@@ -47,6 +51,7 @@ const FILES: [(&str, &str); 3] = [
         "With the Debian package: the secrets that the configuration names.",
     ),
     ("/var/lib/nats-matrix", "The session with the homeserver."),
+    ("/var/lib/nats-matrix-publish/spool", "Reports and alerts that wait for NATS."),
 ];
 
 /// What is in `bridge/manual`: names and texts.

@@ -1,11 +1,14 @@
 //! The command line: one file per subcommand.
 
+mod alert;
 mod check;
 mod connect;
 #[cfg(test)]
 mod manual;
 mod preview;
 mod provision;
+mod publisher;
+mod report;
 mod run;
 mod schema;
 mod waiting;
@@ -45,6 +48,10 @@ enum Command {
     Provision(provision::Options),
     /// Say how a person gets to the room with a phone, with a QR code.
     Connect(connect::Options),
+    /// Publish how this machine is: disk, memory, load and failed units, and what was done.
+    Report(report::Options),
+    /// Publish that something wants a person's attention.
+    Alert(alert::Options),
     /// Show what a room would show for the payload on standard input.
     Preview(preview::Options),
     /// Print the JSON Schema of a report or an alert.
@@ -83,6 +90,8 @@ pub fn main() -> ExitCode {
         Command::Check(options) => return check::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
+        Command::Report(options) => report::main(options),
+        Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),
         Command::Schema(options) => {
             schema::main(&options);

@@ -12,6 +12,7 @@ mod matcher;
 mod matrix;
 mod nats;
 mod provision;
+mod publish;
 mod quiet;
 mod room;
 mod route;
@@ -23,7 +24,7 @@ use std::{
 };
 
 use ::config::{Environment, File, FileFormat};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 pub(crate) use self::secret::readable;
 pub use self::{
@@ -32,6 +33,7 @@ pub use self::{
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
+    publish::{Publish, Publisher},
     quiet::Quiet,
     room::{RoomTarget, Rooms},
     route::{Patience, Route, RouteName, Start},
@@ -65,6 +67,8 @@ struct Written {
     #[serde(default)]
     display: display::Written,
     #[serde(default)]
+    publish: publish::Written,
+    #[serde(default)]
     provision: provision::Written,
     #[serde(default)]
     users: BTreeMap<String, provision::WrittenUser>,
@@ -88,26 +92,14 @@ impl Config {
     pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
-        let variables = Environment::with_prefix("NATS_MATRIX")
-            .prefix_separator("__")
-            .separator("__")
-            .source(Some(environment.clone()));
-        let written: Written = ::config::Config::builder()
-            .add_source(File::from_str(&text, FileFormat::Toml))
-            .add_source(variables)
-            .build()
-            .and_then(::config::Config::try_deserialize)
-            .map_err(|error| {
-                Failure::Config(explain::explain(&error, file, |name| {
-                    environment.contains_key(name)
-                }))
-            })?;
-        Self::check(written, file)
+        Self::check(read(&text, file, environment)?, file)
     }
 
     fn check(written: Written, file: &Path) -> Result<Self, Failure> {
         let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
         let files = Files::beside(file);
+        // Not the bridge's, but a mistake in it had better show now.
+        written.publish.check().map_err(within)?;
         let provision =
             written.provision.check(written.users, written.rooms, &files).map_err(within)?;
         let made = provision.bridge_password(&files);
@@ -122,6 +114,26 @@ impl Config {
             provision,
         })
     }
+}
+
+/// The text of `file` with the environment over it.
+fn read<T: DeserializeOwned>(
+    text: &str,
+    file: &Path,
+    environment: &HashMap<String, String>,
+) -> Result<T, Failure> {
+    let variables = Environment::with_prefix("NATS_MATRIX")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(environment.clone()));
+    ::config::Config::builder()
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(variables)
+        .build()
+        .and_then(::config::Config::try_deserialize)
+        .map_err(|error| {
+            Failure::Config(explain::explain(&error, file, |name| environment.contains_key(name)))
+        })
 }
 
 /// A wrong value: the key it is under, and what is wrong with it.

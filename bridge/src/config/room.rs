@@ -13,6 +13,8 @@ pub type RoomTarget = OwnedRoomOrAliasId;
 const TOKEN_CHARS: usize = 60;
 /// Subjects with more tokens than these are not used.
 const MOST_TOKENS: usize = 64;
+/// The longest alias that Matrix allows.
+const MOST_BYTES: usize = 255;
 /// What stands for a token that a subject does not have.
 const NO_TOKEN: &str = "none";
 
@@ -59,6 +61,9 @@ impl Rooms {
         // Longer ones are cut.
         let longest = vec!["x".repeat(TOKEN_CHARS); MOST_TOKENS].join(".");
         let example = parse(&pattern.alias(&longest))?;
+        if example.as_str().len() > MOST_BYTES {
+            return Err(format!("\"{written}\" makes aliases of more than {MOST_BYTES} bytes"));
+        }
         if !example.is_room_alias_id()
             || written.rsplit_once(':').is_some_and(|it| it.1.contains('{'))
         {
@@ -185,7 +190,7 @@ mod tests {
             ("!{subject.3}:x", "only be in an alias"),
             ("#ops:{subject.3}", "only be in an alias"),
             ("ops-{subject.3}", "neither #alias:server"),
-            ("#{subject.1}{subject.2}{subject.3}{subject.1}{subject.2}:x", "neither"),
+            ("#{subject.1}{subject.2}{subject.3}{subject.1}{subject.2}:x", "more than 255 bytes"),
         ] {
             let wrong = rooms(written).unwrap_err();
             assert!(wrong.contains(said), "{written}: {wrong}");

@@ -130,7 +130,7 @@ pub enum Status {
 
 impl Alert {
     /// An alert that fires, with nothing but what every alert has.
-    pub(super) fn new(severity: Severity, summary: String) -> Self {
+    pub(crate) fn new(severity: Severity, summary: String) -> Self {
         Self {
             kind: None,
             severity,

@@ -15,6 +15,7 @@ mod faults;
 mod noise;
 mod payloads;
 mod provision;
+mod publish;
 mod quiet;
 mod rooms;
 mod routing;

@@ -1,0 +1,114 @@
+//! What `nats-matrix report` and `nats-matrix alert` have in common: where NATS is, and what becomes of a
+//! message.
+
+use std::{path::PathBuf, time::Duration};
+
+use jiff::SignedDuration;
+use tracing::warn;
+
+use super::{ConfigFile, block_on, print};
+use crate::{
+    config::Publisher,
+    failure::Failure,
+    publish::{self, Message, Receipt, Unsent, spool::Spool},
+    subject::Subject,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Publishing {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// A NATS server, as `nats://host:4222`, instead of a configuration.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The subject to publish on. By default it ends with the host's name.
+    #[arg(long, value_parser = Subject::literal)]
+    subject: Option<Subject>,
+    /// How long to try, like `10s` or `1h`.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    timeout: Duration,
+    /// Where messages wait until NATS has them.
+    #[arg(long, value_name = "DIR")]
+    spool: Option<PathBuf>,
+    /// Do not keep the message if it cannot be sent.
+    #[arg(long, conflicts_with = "spool")]
+    no_spool: bool,
+    /// Show what would be published.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Publishing {
+    pub(super) fn load(&self) -> Result<Publisher, Failure> {
+        Publisher::load(&self.config.config, self.server.as_deref())
+    }
+
+    /// Publishes, by default on the subject of this host.
+    pub(super) fn publish(
+        &self,
+        publisher: Publisher,
+        subject: Subject,
+        payload: &impl serde::Serialize,
+    ) -> Result<(), Failure> {
+        let subject = self.subject.clone().unwrap_or(subject);
+        let message = Message::new(&subject, payload)?;
+        if self.dry_run {
+            print(&format!("{subject}\n{}", message.pretty()));
+            return Ok(());
+        }
+        let dir = self.spool.clone().unwrap_or(publisher.publish.spool_dir);
+        let spool = (!self.no_spool).then(|| Spool::new(dir));
+        let sending = publish::publish(&publisher.nats, spool.as_ref(), &message, self.timeout);
+        match block_on(sending)? {
+            Ok(receipt) => {
+                print(&format!("{subject}: {}", told(&receipt)));
+                Ok(())
+            }
+            Err(unsent) => result(unsent),
+        }
+    }
+}
+
+fn told(receipt: &Receipt) -> String {
+    match receipt {
+        Receipt::Stored { stream, sequence } => format!("stored in {stream} as {sequence}"),
+        Receipt::Known => "stored".to_owned(),
+    }
+}
+
+/// To be out of reach is no failure of the sender's, who is told: nothing is lost. Everything else is for
+/// somebody to mend.
+fn result(unsent: Unsent) -> Result<(), Failure> {
+    let Unsent { failure, is_away, kept } = unsent;
+    match kept {
+        Ok(file) if is_away => {
+            warn!("{failure}; kept as {}, and sent with the next message", file.display());
+            Ok(())
+        }
+        Ok(file) => Err(failure.and(&format!(
+            "; the message is kept as {}, and sent with the next one",
+            file.display()
+        ))),
+        Err(reason) => Err(failure.and(&format!("; the message is lost, as {reason}"))),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration: SignedDuration =
+        text.parse().map_err(|_| "must be a time like 10s, 5min or 1h".to_owned())?;
+    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_people_do() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("5min"), Ok(Duration::from_mins(5)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
+        assert!(duration("-1s").is_err());
+        assert!(duration("10").is_err());
+    }
+}

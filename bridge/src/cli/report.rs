@@ -1,0 +1,55 @@
+//! `nats-matrix report`
+
+use std::path::PathBuf;
+
+use super::{block_on, publisher::Publishing};
+use crate::{failure::Failure, payload::Report, publish::collect};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    publisher: Publishing,
+    /// A task that was finished; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    completed: Vec<String>,
+    /// A task that is going on; may be given several times.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    in_progress: Vec<String>,
+    /// How content you are, from 0 to 5.
+    #[arg(long, value_name = "NUMBER", value_parser = satisfaction)]
+    satisfaction: Option<f64>,
+    /// What this machine is called, instead of its host name.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Where a file system is mounted of which to say how full it is; may be given several times. The fullest
+    /// one counts. The root file system by default.
+    #[arg(long = "disk", value_name = "PATH")]
+    disks: Vec<PathBuf>,
+    /// What `systemctl list-units --state=failed --plain --no-legend` has printed, for a service that may not ask
+    /// itself.
+    #[arg(long, value_name = "FILE")]
+    failed_units: Option<PathBuf>,
+}
+
+pub(super) fn main(options: Options) -> Result<(), Failure> {
+    let publisher = options.publisher.load()?;
+    let host = options.host.unwrap_or_else(|| publisher.publish.host.clone());
+    let subject = publisher.publish.report_subject.of(&host);
+    let mut report = Report {
+        host,
+        completed: options.completed,
+        in_progress: options.in_progress,
+        satisfaction: options.satisfaction,
+        ..Report::default()
+    };
+    let disks = if options.disks.is_empty() { &publisher.publish.disks } else { &options.disks };
+    block_on(collect::fill(&mut report, disks, options.failed_units.as_deref()))?;
+    options.publisher.publish(publisher, subject, &report)
+}
+
+fn satisfaction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=5.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0 to 5".to_owned()),
+    }
+}

@@ -1,0 +1,189 @@
+//! `[publish]`: what `nats-matrix report` and `nats-matrix alert` say of this machine, and where it waits
+//! while NATS is away.
+
+use std::{
+    collections::HashMap,
+    env,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use super::{Files, Nats, Wrong, nats};
+use crate::{failure::Failure, subject::Subject};
+
+/// What a publisher is told: `[nats]` and `[publish]`. A file may also hold the rest of a bridge's
+/// configuration, which is not looked at: a machine that reports has no part in Matrix.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    /// How to reach NATS.
+    pub nats: Nats,
+    /// What to publish.
+    pub publish: Publish,
+}
+
+/// What to publish.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// What this machine is called; by default its host name.
+    pub host: String,
+    /// Reports are published under `<this>.<host>`.
+    pub report_subject: Subject,
+    /// Alerts are published under `<this>.<host>`.
+    pub alert_subject: Subject,
+    /// Where the file systems are mounted of which reports say how full they are. At least one.
+    pub disks: Vec<PathBuf>,
+    /// Where messages wait until NATS has them.
+    pub spool_dir: PathBuf,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    host: Option<String>,
+    report_subject: Option<String>,
+    alert_subject: Option<String>,
+    #[serde(default, deserialize_with = "nats::list")]
+    disks: Vec<String>,
+    spool_dir: Option<PathBuf>,
+}
+
+/// The sections that a publisher reads.
+#[derive(Debug, Deserialize)]
+struct Sections {
+    nats: nats::Written,
+    #[serde(default)]
+    publish: Written,
+}
+
+/// The variable that the option for a server stands for.
+const SERVERS: &str = "NATS_MATRIX__NATS__SERVERS";
+
+impl Publisher {
+    /// Reads `file` and lays the process environment over it. With a `server` there is no file.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
+    pub fn load(file: &Path, server: Option<&str>) -> Result<Self, Failure> {
+        Self::load_with(file, server, env::vars().collect())
+    }
+
+    /// [`Publisher::load`] with a given environment.
+    pub fn load_with(
+        file: &Path,
+        server: Option<&str>,
+        mut environment: HashMap<String, String>,
+    ) -> Result<Self, Failure> {
+        if let Some(server) = server {
+            environment.insert(SERVERS.to_owned(), server.to_owned());
+            return Self::check("", Path::new("--server"), &environment);
+        }
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            // The environment alone may say where NATS is.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && environment.contains_key(SERVERS) =>
+            {
+                String::new()
+            }
+            Err(error) => {
+                return Err(Failure::Config(format!(
+                    "cannot read {}: {error}: name a configuration with --config, or a server with --server",
+                    file.display()
+                )));
+            }
+        };
+        Self::check(&text, file, &environment)
+    }
+
+    fn check(
+        text: &str,
+        file: &Path,
+        environment: &HashMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let written: Sections = super::read(text, file, environment)?;
+        let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
+        Ok(Self {
+            nats: written.nats.check(&Files::beside(file)).map_err(within)?,
+            publish: written.publish.check().map_err(within)?,
+        })
+    }
+}
+
+impl Written {
+    pub(super) fn check(self) -> Result<Publish, Wrong> {
+        let subject = |key: &str, text: Option<String>, default: &str| {
+            Subject::literal(text.as_deref().unwrap_or(default))
+                .map_err(|what| Wrong::new(format!("publish.{key}"), what))
+        };
+        let host = self.host.unwrap_or_else(host_name);
+        if host.trim().is_empty() {
+            return Err(Wrong::new("publish.host", "is empty: say what this machine is called"));
+        }
+        let disks = if self.disks.is_empty() { vec!["/".to_owned()] } else { self.disks };
+        if let Some(disk) = disks.iter().find(|disk| !disk.starts_with('/')) {
+            return Err(Wrong::new(
+                "publish.disks",
+                format!("\"{disk}\" is not a whole path, like \"/var\""),
+            ));
+        }
+        Ok(Publish {
+            host,
+            report_subject: subject("report_subject", self.report_subject, "ops.report")?,
+            alert_subject: subject("alert_subject", self.alert_subject, "ops.alert")?,
+            disks: disks.into_iter().map(PathBuf::from).collect(),
+            spool_dir: self.spool_dir.unwrap_or_else(default_spool_dir),
+        })
+    }
+}
+
+/// The name of this machine as the kernel has it.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// In what systemd's `StateDirectory=` made, else where the package's units have theirs.
+fn default_spool_dir() -> PathBuf {
+    env::var_os("STATE_DIRECTORY")
+        .map_or_else(|| PathBuf::from("/var/lib/nats-matrix-publish"), PathBuf::from)
+        .join("spool")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(server: Option<&str>, variables: &[(&str, &str)]) -> Result<Publisher, Failure> {
+        let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        Publisher::load_with(Path::new("/no/such/config.toml"), server, variables.collect())
+    }
+
+    #[test]
+    fn the_environment_or_an_option_does_without_a_file() {
+        let by_variable = load(None, &[(SERVERS, "nats://a:1,nats://b:2")]).unwrap();
+        assert_eq!(by_variable.nats.servers.len(), 2);
+        assert_eq!(by_variable.publish.disks, [Path::new("/")]);
+        let by_option = load(
+            Some("nats://c:3"),
+            &[(SERVERS, "nats://a:1"), ("NATS_MATRIX__PUBLISH__DISKS", "/,/var")],
+        );
+        let by_option = by_option.unwrap();
+        assert_eq!(by_option.nats.servers[0].host(), "c");
+        assert_eq!(by_option.publish.disks, [Path::new("/"), Path::new("/var")]);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_mend() {
+        let said = |variables: &[(&str, &str)]| {
+            load(Some("nats://a:1"), variables).unwrap_err().to_string()
+        };
+        let subject = said(&[("NATS_MATRIX__PUBLISH__REPORT_SUBJECT", "ops.>")]);
+        assert!(subject.contains("publish.report_subject: \"ops.>\" has wildcards"), "{subject}");
+        let disk = said(&[("NATS_MATRIX__PUBLISH__DISKS", "var")]);
+        assert!(disk.contains("publish.disks: \"var\" is not a whole path"), "{disk}");
+        let nothing = load(None, &[]).unwrap_err().to_string();
+        assert!(nothing.contains("--config") && nothing.contains("--server"), "{nothing}");
+    }
+}

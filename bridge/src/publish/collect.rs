@@ -1,0 +1,209 @@
+//! What a machine says of itself in a report.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use rustix::fs::{StatVfs, statvfs};
+use serde_json::Value;
+use tokio::{process::Command, time::timeout};
+
+use crate::payload::Report;
+
+/// How long a program may take that knows about units.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More failed units than these are counted.
+const MOST_UNITS: usize = 10;
+
+/// Adds how full the fullest of these disks is, memory, load, the time since the machine started, and
+/// units that have failed. What cannot be found out is left out; a disk that is not there is said.
+pub(crate) async fn fill(report: &mut Report, disks: &[PathBuf], failed_units: Option<&Path>) {
+    let used: Vec<(&Path, io::Result<u8>)> =
+        disks.iter().map(|disk| (disk.as_path(), disk_percent(disk))).collect();
+    report.disk_percent =
+        used.iter().filter_map(|(_, used)| used.as_ref().ok()).max().map(|used| f64::from(*used));
+    for (disk, used) in &used {
+        let text = match used {
+            Ok(_) if disks.len() == 1 => continue,
+            Ok(used) => format!("{used}%"),
+            Err(error) => error.to_string(),
+        };
+        report.extra.insert(format!("disk {}", disk.display()), Value::from(text));
+    }
+    let read = |file: &str| fs::read_to_string(file).ok();
+    report.memory_percent = read("/proc/meminfo").as_deref().and_then(memory_percent);
+    let rows = [
+        ("load", read("/proc/loadavg").as_deref().and_then(load)),
+        ("up", read("/proc/uptime").as_deref().and_then(uptime)),
+        ("failed units", units_that_failed(failed_units).await),
+    ];
+    for (name, text) in rows {
+        report.extra.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+    }
+}
+
+/// How full a file system is for those who are not root, as `df` says it.
+fn disk_percent(path: &Path) -> io::Result<u8> {
+    Ok(used_percent(&statvfs(path)?))
+}
+
+fn used_percent(disk: &StatVfs) -> u8 {
+    let used = disk.f_blocks.saturating_sub(disk.f_bfree);
+    let whole = used.saturating_add(disk.f_bavail);
+    // df rounds up: what is nearly full does not look as if there was room.
+    let percent = (u128::from(used) * 100).div_ceil(u128::from(whole.max(1)));
+    u8::try_from(percent).unwrap_or(100)
+}
+
+/// What programs can no longer get, of /proc/meminfo.
+fn memory_percent(text: &str) -> Option<f64> {
+    let kib = |key: &str| -> Option<f64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+        line.trim().strip_suffix("kB")?.trim().parse().ok()
+    };
+    let (total, available) = (kib("MemTotal")?, kib("MemAvailable")?);
+    (total > 0.0).then(|| ((total - available) / total * 100.0).round().clamp(0.0, 100.0))
+}
+
+/// The averages of 1, 5 and 15 minutes.
+fn load(text: &str) -> Option<String> {
+    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
+    (averages.len() == 3).then(|| averages.join(" "))
+}
+
+fn uptime(text: &str) -> Option<String> {
+    let seconds: u64 = text.split(['.', ' ']).next()?.parse().ok()?;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    Some(match (days, hours) {
+        (0, 0) => format!("{minutes} min"),
+        (0, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    })
+}
+
+/// The failed units of systemd by name, as a file lists them or `systemctl` does; none where there are
+/// none, or no systemd.
+async fn units_that_failed(list: Option<&Path>) -> Option<String> {
+    let arguments =
+        ["list-units", "--state=failed", "--plain", "--no-legend", "--no-pager", "--full"];
+    let text = match list {
+        Some(file) => fs::read_to_string(file).map_err(|error| format!("cannot be told: {error}")),
+        // Not started by systemd, as in a container.
+        None if !Path::new("/run/systemd/system").exists() => return None,
+        None => run("systemctl", &arguments).await,
+    };
+    match text {
+        Ok(text) => failed(&text),
+        // Nothing at all would look as if there was none.
+        Err(reason) => Some(reason),
+    }
+}
+
+fn failed(text: &str) -> Option<String> {
+    let units: Vec<&str> = text.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let shown = units[..units.len().min(MOST_UNITS)].join(", ");
+    match units.len() {
+        0 => None,
+        count if count > MOST_UNITS => Some(format!("{shown} and {} more", count - MOST_UNITS)),
+        _ => Some(shown),
+    }
+}
+
+/// What a program prints, or why it does not.
+pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).kill_on_drop(true);
+    match timeout(PATIENCE, command.output()).await {
+        Ok(Ok(output)) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        }
+        Ok(Ok(output)) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("{program} failed ({}): {}", output.status, said.trim()))
+        }
+        Ok(Err(error)) => Err(format!("{program} cannot be run: {error}")),
+        Err(_) => Err(format!("{program} takes longer than {PATIENCE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(blocks: u64, free: u64, available: u64) -> StatVfs {
+        let mut disk = statvfs("/").unwrap();
+        (disk.f_blocks, disk.f_bfree, disk.f_bavail) = (blocks, free, available);
+        disk
+    }
+
+    #[test]
+    fn a_disk_is_as_full_as_df_says() {
+        assert_eq!(used_percent(&disk(1000, 1000, 950)), 0);
+        assert_eq!(used_percent(&disk(1000, 860, 810)), 15);
+        // What is kept for root is not there for others.
+        assert_eq!(used_percent(&disk(1000, 50, 0)), 100);
+        assert_eq!(used_percent(&disk(0, 0, 0)), 0);
+    }
+
+    #[test]
+    fn memory_that_can_be_had_back_is_not_used() {
+        let text = "MemTotal:        2000000 kB\nMemFree:          100000 kB\nMemAvailable:    1680000 kB\n";
+        assert_eq!(memory_percent(text), Some(16.0));
+        assert_eq!(memory_percent("MemTotal: 1 kB\n"), None);
+        assert_eq!(memory_percent(""), None);
+    }
+
+    #[test]
+    fn load_and_uptime_are_for_people() {
+        assert_eq!(load("0.12 0.08 0.05 1/123 4567\n").unwrap(), "0.12 0.08 0.05");
+        assert_eq!(load(""), None);
+        assert_eq!(uptime("59.9 1.0\n").unwrap(), "0 min");
+        assert_eq!(uptime("5400.00 1.0\n").unwrap(), "1 h 30 min");
+        assert_eq!(uptime("270000.12 1.0\n").unwrap(), "3 d 3 h");
+        assert_eq!(uptime("never"), None);
+    }
+
+    #[test]
+    fn failed_units_are_named_and_not_too_many() {
+        assert_eq!(failed(""), None);
+        let text = "backup.service loaded failed failed Nightly backup\nvar-lib.mount  loaded failed failed /var\n";
+        assert_eq!(failed(text).unwrap(), "backup.service, var-lib.mount");
+        let many: Vec<String> = (0..12).map(|n| format!("u{n}.service loaded failed")).collect();
+        assert!(failed(&many.join("\n")).unwrap().ends_with("u9.service and 2 more"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_fails_says_why() {
+        let failed = run("ls", &["/no/such/file"]).await.unwrap_err();
+        assert!(failed.starts_with("ls failed") && failed.contains("No such file"), "{failed}");
+        let missing = run("no-such-program", &[]).await.unwrap_err();
+        assert!(missing.starts_with("no-such-program cannot be run"), "{missing}");
+    }
+
+    #[tokio::test]
+    async fn a_list_of_failed_units_that_is_not_there_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list");
+        assert!(
+            units_that_failed(Some(&list)).await.unwrap().starts_with("cannot be told: No such")
+        );
+        fs::write(&list, "").unwrap();
+        assert_eq!(units_that_failed(Some(&list)).await, None);
+        fs::write(&list, "a.service loaded failed failed A\n").unwrap();
+        assert_eq!(units_that_failed(Some(&list)).await.unwrap(), "a.service");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_not_there_is_said_and_the_others_count() {
+        let mut report = Report { host: "a".to_owned(), ..Report::default() };
+        fill(&mut report, &["/".into(), "/no/such/disk".into()], None).await;
+        assert!(report.disk_percent.is_some() && report.memory_percent.is_some());
+        let missing = report.extra["disk /no/such/disk"].as_str().unwrap();
+        assert!(missing.contains("No such file"), "{missing}");
+        assert!(report.extra["disk /"].as_str().unwrap().ends_with('%'));
+        assert!(report.extra.contains_key("load"));
+    }
+}

@@ -1,0 +1,72 @@
+//! A message on its way to NATS.
+
+use data_encoding::BASE32_NOPAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{failure::Failure, subject::Subject};
+
+/// A message that was made longer ago than this says when, and may have been stored before.
+const LATE: time::Duration = time::Duration::MINUTE;
+
+/// A message on its way to NATS.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Message {
+    /// Unlike that of any other message.
+    pub(super) id: String,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) time: OffsetDateTime,
+    pub(super) subject: String,
+    pub(super) payload: Map<String, Value>,
+}
+
+impl Message {
+    /// A message that is made now.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Bug`] for a payload that is no JSON object.
+    pub(crate) fn new(subject: &Subject, payload: &impl Serialize) -> Result<Self, Failure> {
+        let bug = |text: &str| Failure::Bug(format!("a message cannot be made: {text}"));
+        let mut chance = [0; 20];
+        aws_lc_rs::rand::fill(&mut chance).map_err(|_| bug("the system has no random numbers"))?;
+        let payload = match serde_json::to_value(payload) {
+            Ok(Value::Object(payload)) => payload,
+            Ok(_) => return Err(bug("it is no object")),
+            Err(error) => return Err(bug(&error.to_string())),
+        };
+        Ok(Self {
+            id: BASE32_NOPAD.encode(&chance).to_lowercase(),
+            time: now(),
+            subject: subject.as_str().to_owned(),
+            payload,
+        })
+    }
+
+    /// What is sent. One that comes late says of when it is.
+    pub(super) fn text(&self) -> String {
+        let mut payload = self.payload.clone();
+        if self.is_late()
+            && let Ok(time) = self.time.format(&Rfc3339)
+        {
+            payload.entry("time").or_insert(time.into());
+        }
+        Value::Object(payload).to_string()
+    }
+
+    /// The payload for a person.
+    pub(crate) fn pretty(&self) -> String {
+        format!("{:#}", Value::Object(self.payload.clone()))
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        now() - self.time > LATE
+    }
+}
+
+/// To the second: nobody needs more.
+pub(crate) fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc().truncate_to_second()
+}

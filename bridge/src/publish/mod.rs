@@ -1,0 +1,133 @@
+//! Publishing: a message is kept on disk, sent, and done with when JetStream has acknowledged it.
+//!
+//! It carries an id that is made with it (`Nats-Msg-Id`), by which a stream knows for a while (its
+//! duplicate window, two minutes by default) what it has already: an acknowledgement that was lost makes
+//! no second message. What has waited for longer is looked for in the stream before it is sent again.
+
+pub(crate) mod collect;
+mod message;
+mod sender;
+pub(crate) mod spool;
+pub(crate) mod unit;
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+pub(crate) use self::message::{Message, now};
+use self::{
+    sender::{Own, Sender, Trouble},
+    spool::{Spool, SpoolError},
+};
+use crate::{config, failure::Failure};
+
+/// The pause between two attempts grows from the first to the last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
+/// A NATS that is out of reach for longer is somebody's business.
+const OUTAGE: time::Duration = time::Duration::DAY;
+
+/// Where a message is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// Stored now.
+    Stored {
+        /// The stream's name.
+        stream: String,
+        /// Its place there.
+        sequence: u64,
+    },
+    /// NATS has it: another process sent it, or it was stored although the acknowledgement was lost.
+    Known,
+}
+
+/// A message that was not sent.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    /// Why.
+    pub(crate) failure: Failure,
+    /// Whether nothing is wrong but that NATS is out of reach for a while.
+    pub(crate) is_away: bool,
+    /// The file where it waits, or why it does not.
+    pub(crate) kept: Result<PathBuf, String>,
+}
+
+/// Sends a message after all those that wait, and returns when JetStream has it.
+///
+/// This ends after `patience`, or a little later if the disk is slow. Without a spool, or if that cannot
+/// be written or is full, the message is sent all the same: there may be an alert about just that.
+pub(crate) async fn publish(
+    nats: &config::Nats,
+    spool: Option<&Spool>,
+    message: &Message,
+    patience: Duration,
+) -> Result<Receipt, Unsent> {
+    let place = spool.map(|spool| spool.put(message));
+    let own = match &place {
+        Some(Ok(number)) => Own::Kept(*number),
+        _ => Own::Here(message),
+    };
+    let trouble = match until_sent(nats, spool, &own, patience).await {
+        Ok(receipt) => {
+            if let Some(Err(error @ SpoolError::Io { .. })) = &place {
+                warn!(
+                    "{error}: had NATS been away, the message would be lost; say --spool DIR, or --no-spool"
+                );
+            }
+            return Ok(receipt);
+        }
+        Err(trouble) => trouble,
+    };
+    let kept = match (spool, place) {
+        (Some(spool), Some(Ok(number))) => Ok(spool.path(number)),
+        (_, Some(Err(error))) => Err(error.to_string()),
+        _ => Err("there is no spool".to_owned()),
+    };
+    Err(match trouble {
+        Trouble::Away(failure) => {
+            let is_short = spool.is_some_and(|spool| !waits_for_long(spool));
+            let is_away = matches!(failure, Failure::Unavailable(_)) && is_short;
+            Unsent { failure, is_away, kept }
+        }
+        Trouble::Blocked(failure) => Unsent { failure, is_away: false, kept },
+    })
+}
+
+/// Tries until the message is sent, or patience or hope is at an end.
+async fn until_sent(
+    nats: &config::Nats,
+    spool: Option<&Spool>,
+    own: &Own<'_>,
+    patience: Duration,
+) -> Result<Receipt, Trouble> {
+    let end = Instant::now() + patience;
+    let mut sender = Sender::new(nats, end);
+    let mut pause = PAUSES[0];
+    let mut blocked_end = None;
+    loop {
+        let trouble = match sender.round(spool, own).await {
+            Ok(receipt) => return Ok(receipt),
+            Err(trouble) => trouble,
+        };
+        let end = match &trouble {
+            Trouble::Away(Failure::Unavailable(_)) => end,
+            // While NATS starts, its streams are not there for a moment.
+            Trouble::Blocked(Failure::Unavailable(_)) => {
+                end.min(*blocked_end.get_or_insert(Instant::now() + patience / 4))
+            }
+            // What is refused or wrong stays so.
+            _ => return Err(trouble),
+        };
+        if Instant::now() + pause >= end {
+            return Err(trouble);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSES[1]);
+    }
+}
+
+fn waits_for_long(spool: &Spool) -> bool {
+    let waiting = spool.waiting().unwrap_or_default();
+    let first = waiting.first().and_then(|number| spool.message(*number).ok().flatten());
+    first.is_some_and(|message| now() - message.time > OUTAGE)
+}

@@ -1,0 +1,206 @@
+//! Sending what waits, in order, and then the message of this process.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use async_nats::{
+    header::NATS_MESSAGE_ID,
+    jetstream::{
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::{
+    Message, Receipt,
+    spool::{Number, Spool},
+};
+use crate::{
+    config,
+    failure::{Failure, chain},
+    nats::Nats,
+};
+
+/// How long an acknowledgement may take before it is asked for again.
+const ACK: Duration = Duration::from_secs(5);
+/// How long to look for a message in its stream.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Why something was not sent.
+#[derive(Debug, Clone)]
+pub(super) enum Trouble {
+    /// Nothing can be sent.
+    Away(Failure),
+    /// This cannot, and what follows it on the same subject has to wait for it.
+    Blocked(Failure),
+}
+
+/// The message of this process.
+pub(super) enum Own<'a> {
+    Kept(Number),
+    Here(&'a Message),
+}
+
+/// A connection to NATS, made when it is needed, and how long there is.
+pub(super) struct Sender<'a> {
+    config: &'a config::Nats,
+    nats: Option<Nats>,
+    until: Instant,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(config: &'a config::Nats, until: Instant) -> Self {
+        Self { config, nats: None, until }
+    }
+
+    /// Sends what waits and then our own message, each once.
+    pub(super) async fn round(
+        &mut self,
+        spool: Option<&Spool>,
+        own: &Own<'_>,
+    ) -> Result<Receipt, Trouble> {
+        let mut result = None;
+        if let Some(spool) = spool {
+            match spool.turn(self.until).await {
+                Ok(Some(_turn)) => result = self.drain(spool, own).await?,
+                Ok(None) => {
+                    let reason = "another nats-matrix has been sending all the while".to_owned();
+                    return Err(Trouble::Away(Failure::Unavailable(reason)));
+                }
+                // Of a spool that could not be written this is said at the end.
+                Err(error) => debug!("the spool cannot be used: {error}"),
+            }
+        }
+        match (own, spool, result) {
+            (_, _, Some(result)) => result,
+            // Another process has sent it meanwhile.
+            (Own::Kept(number), Some(spool), None) if !spool.path(*number).exists() => {
+                Ok(Receipt::Known)
+            }
+            (Own::Kept(_), ..) => {
+                Err(Trouble::Away(Failure::Unavailable("the spool cannot be used".to_owned())))
+            }
+            (Own::Here(message), ..) => self.send(message, true).await,
+        }
+    }
+
+    /// Sends all that waits, in order. Returns what became of our own message, if it is among them.
+    async fn drain(
+        &mut self,
+        spool: &Spool,
+        own: &Own<'_>,
+    ) -> Result<Option<Result<Receipt, Trouble>>, Trouble> {
+        let mut subjects = HashSet::new();
+        let mut blocked: HashMap<String, Trouble> = HashMap::new();
+        let mut ours = None;
+        for number in spool.waiting().unwrap_or_default() {
+            let is_ours = matches!(own, Own::Kept(own) if *own == number);
+            let path = spool.path(number);
+            let message = match spool.message(number) {
+                Ok(Some(message)) => message,
+                Ok(None) => continue,
+                Err(error) => {
+                    warn!("{} cannot be read and is left there: {error}", path.display());
+                    continue;
+                }
+            };
+            let is_first = subjects.insert(message.subject.clone());
+            let result = match blocked.get(&message.subject) {
+                Some(trouble) => Err(trouble.clone()),
+                None => self.send(&message, is_first).await,
+            };
+            match &result {
+                Ok(_) => spool.done(number).unwrap_or_else(|error| {
+                    warn!("{} was sent but cannot be removed: {error}", path.display());
+                }),
+                Err(trouble @ Trouble::Blocked(failure)) => {
+                    if is_first && !is_ours {
+                        warn!("{failure}; {} waits for that", path.display());
+                    }
+                    blocked.insert(message.subject, trouble.clone());
+                }
+                Err(trouble @ Trouble::Away(_)) => return Err(trouble.clone()),
+            }
+            if is_ours {
+                ours = Some(result);
+            }
+        }
+        Ok(ours)
+    }
+
+    /// Sends one message and waits for its acknowledgement.
+    ///
+    /// Only the first that waits on a subject can be stored already, as the next one is not sent before
+    /// that is acknowledged.
+    async fn send(&mut self, message: &Message, is_first: bool) -> Result<Receipt, Trouble> {
+        let until = self.until;
+        let nats = self.connected().await.map_err(Trouble::Away)?;
+        if is_first && message.is_late() && is_stored(nats, message).await {
+            return Ok(Receipt::Known);
+        }
+        let publish = async {
+            let text = PublishMessage::build().payload(message.text().into());
+            let sent =
+                nats.jetstream.send_publish(message.subject.clone(), text.message_id(&message.id));
+            sent.await?.await
+        };
+        let until = until.min(Instant::now() + ACK);
+        let acknowledged = tokio::select! {
+            acknowledged = timeout_at(until, publish) => acknowledged,
+            failure = nats.denied(&message.subject) => return Err(Trouble::Blocked(failure)),
+            failure = nats.refused() => return Err(Trouble::Away(failure)),
+        };
+        match acknowledged {
+            Ok(Ok(ack)) => Ok(Receipt::Stored { stream: ack.stream, sequence: ack.sequence }),
+            Ok(Err(error)) => Err(trouble(&error, &message.subject)),
+            Err(_) => Err(unacknowledged()),
+        }
+    }
+
+    async fn connected(&mut self) -> Result<&Nats, Failure> {
+        let late = |what: &str| Failure::Unavailable(format!("{what} in the time that there was"));
+        if Instant::now() >= self.until {
+            return Err(late("not all that waits could be sent"));
+        }
+        let nats = match self.nats.take() {
+            Some(nats) => nats,
+            None => timeout_at(self.until, Nats::connect(self.config))
+                .await
+                .unwrap_or_else(|_| Err(late("NATS does not answer")))?,
+        };
+        Ok(self.nats.insert(nats))
+    }
+}
+
+/// What NATS says to a message.
+fn trouble(error: &PublishError, subject: &str) -> Trouble {
+    let blocked = |text: String| Trouble::Blocked(Failure::Unavailable(text));
+    match error.kind() {
+        PublishErrorKind::StreamNotFound => blocked(format!(
+            "no stream of NATS takes the subject {subject}, or JetStream is off: have a stream take it, or mend the \
+             subject"
+        )),
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => unacknowledged(),
+        _ => blocked(format!("NATS does not take the message on {subject}: {}", chain(error))),
+    }
+}
+
+fn unacknowledged() -> Trouble {
+    Trouble::Away(Failure::Unavailable("NATS does not acknowledge the message".to_owned()))
+}
+
+/// Whether the last message of its subject is this one. If NATS cannot be asked, it is not: rather twice
+/// than never.
+async fn is_stored(nats: &Nats, message: &Message) -> bool {
+    let last = async {
+        let stream = nats.jetstream.stream_by_subject(message.subject.as_str()).await.ok()?;
+        let stream = nats.jetstream.get_stream_no_info(stream).await.ok()?;
+        let last = stream.get_last_raw_message_by_subject(&message.subject).await.ok()?;
+        Some(last.headers.get(NATS_MESSAGE_ID)?.as_str() == message.id)
+    };
+    timeout(LOOK, last).await.ok().flatten().unwrap_or(false)
+}

@@ -1,0 +1,156 @@
+//! What is known of a unit of systemd that has failed: why, and what it said last.
+
+use std::{collections::HashMap, env};
+
+use tracing::warn;
+
+use super::collect::run;
+
+/// The last lines of the journal that are shown, and how much of each.
+const LINES: &str = "20";
+const LINE_CHARS: usize = 300;
+
+/// A unit that has failed, as far as systemd tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FailedUnit {
+    /// In systemd's words, like `exit-code`.
+    pub(crate) result: Option<String>,
+    /// In a few words, like "exit status 3".
+    pub(crate) reason: String,
+    /// The last that it said.
+    pub(crate) log: String,
+}
+
+/// The unit that this process was started for by `OnFailure=` is asked about in the environment, as
+/// by now it may run again; else systemd is asked.
+pub(crate) async fn failed(unit: &str) -> FailedUnit {
+    let known = match monitored(unit, |name| env::var(name).ok()) {
+        Some(known) => known,
+        None => shown(unit).await,
+    };
+    let log = match known.invocation.as_deref() {
+        // The run that failed: what it printed, and what systemd says of it.
+        Some(id) => {
+            let (of_unit, about_unit) =
+                (format!("_SYSTEMD_INVOCATION_ID={id}"), format!("INVOCATION_ID={id}"));
+            journal(&[&of_unit, "+", &about_unit]).await
+        }
+        None => journal(&["--unit", unit]).await,
+    };
+    FailedUnit { reason: known.reason(), result: known.result, log }
+}
+
+/// How a unit ended.
+#[derive(Debug, Default)]
+struct End {
+    result: Option<String>,
+    /// A number, or the name of a signal.
+    status: String,
+    invocation: Option<String>,
+}
+
+/// What systemd (from 251 on) hands over to what it starts by `OnFailure=`.
+fn monitored(unit: &str, variable: impl Fn(&str) -> Option<String>) -> Option<End> {
+    (variable("MONITOR_UNIT")? == unit).then(|| End {
+        result: variable("MONITOR_SERVICE_RESULT"),
+        status: variable("MONITOR_EXIT_STATUS").unwrap_or_default(),
+        invocation: variable("MONITOR_INVOCATION_ID"),
+    })
+}
+
+async fn shown(unit: &str) -> End {
+    let properties = "--property=Result,ExecMainStatus,InvocationID";
+    let text = run("systemctl", &["show", properties, "--", unit]).await.unwrap_or_else(|reason| {
+        warn!("{reason}");
+        String::new()
+    });
+    let mut values: HashMap<&str, &str> =
+        text.lines().filter_map(|line| line.split_once('=')).collect();
+    values.retain(|_, value| !value.is_empty());
+    let get = |key: &str| values.get(key).map(|value| (*value).to_owned());
+    End {
+        result: get("Result"),
+        status: get("ExecMainStatus").unwrap_or_default(),
+        invocation: get("InvocationID"),
+    }
+}
+
+impl End {
+    fn reason(&self) -> String {
+        match self.result.as_deref() {
+            Some("exit-code") if !self.status.is_empty() => format!("exit status {}", self.status),
+            Some("signal" | "core-dump") if !self.status.is_empty() => {
+                format!("killed by signal {}", self.status)
+            }
+            Some("timeout") => "it took too long".to_owned(),
+            Some("watchdog") => "it no longer answered the watchdog".to_owned(),
+            Some("oom-kill") => "out of memory".to_owned(),
+            Some("start-limit-hit") => "it failed too often".to_owned(),
+            Some(result) => result.to_owned(),
+            None => "systemd does not say why".to_owned(),
+        }
+    }
+}
+
+async fn journal(matches: &[&str]) -> String {
+    let mut arguments = vec!["--lines", LINES, "--output=cat", "--no-pager", "--quiet"];
+    arguments.extend(matches);
+    // Whoever reads the alert is told, too.
+    last_lines(&run("journalctl", &arguments).await.unwrap_or_else(|reason| reason))
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<String> = text
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| !line.is_empty())
+        .map(|line| line.chars().take(LINE_CHARS).collect())
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        let value = match name {
+            "MONITOR_UNIT" => "backup.service",
+            "MONITOR_SERVICE_RESULT" => "exit-code",
+            "MONITOR_EXIT_STATUS" => "3",
+            "MONITOR_INVOCATION_ID" => "0123456789abcdef",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn what_systemd_hands_over_is_of_one_unit() {
+        let end = monitored("backup.service", environment).unwrap();
+        assert_eq!(end.reason(), "exit status 3");
+        assert_eq!(end.invocation.as_deref(), Some("0123456789abcdef"));
+        assert!(monitored("other.service", environment).is_none());
+        assert!(monitored("backup.service", |_| None).is_none());
+    }
+
+    #[test]
+    fn the_reason_is_in_words() {
+        let reason = |result: &str, status: &str| {
+            End { result: Some(result.to_owned()), status: status.to_owned(), ..End::default() }
+                .reason()
+        };
+        assert_eq!(reason("signal", "KILL"), "killed by signal KILL");
+        assert_eq!(reason("timeout", "TERM"), "it took too long");
+        assert_eq!(reason("oom-kill", "KILL"), "out of memory");
+        assert_eq!(reason("resources", ""), "resources");
+        assert_eq!(End::default().reason(), "systemd does not say why");
+    }
+
+    #[test]
+    fn a_long_line_does_not_hide_the_others() {
+        let text = format!("first\n\n{}\nlast  \n", "x".repeat(5_000));
+        let shown = last_lines(&text);
+        assert!(shown.starts_with("first\nxxx") && shown.ends_with("x\nlast"), "{shown}");
+        assert!(shown.chars().count() < 400);
+    }
+}

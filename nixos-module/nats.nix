@@ -1,0 +1,83 @@
+# How to reach NATS: for the bridge, and for the reports and alerts of this machine.
+{ config, lib, ... }:
+let
+  cfg = config.services.natsMatrix;
+  inherit (import ./lib.nix { inherit lib; })
+    assertNoSecret
+    assertOutsideStore
+    credentialNames
+    dropNull
+    fileOption
+    mkSecretFile
+    natsFiles
+    secretPaths
+    ;
+in
+{
+  options.services.natsMatrix = {
+    nats = {
+      servers = lib.mkOption {
+        type = lib.types.listOf lib.types.str;
+        default = [ ];
+        example = [ "tls://nats.example.com:4222" ];
+        description = "The NATS servers, as `nats://host:4222` or `tls://host:4222`. One of a cluster is enough.";
+      };
+      caFile = fileOption "A private CA (PEM) to trust instead of the system's." "/etc/ssl/nats-ca.pem";
+      certFile = fileOption "The client's certificate (PEM), for mutual TLS." "/etc/ssl/bridge.pem";
+      keyFile = mkSecretFile {
+        what = "the key of the client's certificate (PEM)";
+        example = "/run/secrets/bridge.key";
+      };
+      nkeySeedFile = mkSecretFile {
+        what = "an nkey seed (`SU...`)";
+        example = "/run/secrets/bridge.nk";
+      };
+      credentialsFile = mkSecretFile {
+        what = "NATS credentials (`.creds`, a JWT and its seed)";
+        example = "/run/secrets/bridge.creds";
+      };
+      user = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "bridge";
+        description = "The NATS user, with {option}`services.natsMatrix.nats.passwordFile`.";
+      };
+      passwordFile = mkSecretFile {
+        what = "the password of the NATS user";
+        example = "/run/secrets/nats-password";
+      };
+      tokenFile = mkSecretFile {
+        what = "a NATS token";
+        example = "/run/secrets/nats-token";
+      };
+    };
+  };
+
+  config = lib.mkIf (cfg.enable || cfg.reporter.enable) {
+    assertions =
+      assertOutsideStore (secretPaths cfg natsFiles)
+      ++ assertNoSecret "services.natsMatrix.settings.nats" [
+        "credentials"
+        "nkey_seed"
+        "password"
+        "token"
+      ] (cfg.settings.nats or { }) "the options services.natsMatrix.nats.*File"
+      ++ [
+        {
+          assertion = cfg.settings.nats.servers or [ ] != [ ];
+          message = ''
+            services.natsMatrix.nats.servers is empty: say where NATS is, for example [ "nats://127.0.0.1:4222" ].
+          '';
+        }
+      ];
+
+    services.natsMatrix.settings = lib.mkMerge [
+      {
+        nats = lib.mapAttrs (_: lib.mkDefault) (dropNull {
+          inherit (cfg.nats) servers user;
+        });
+      }
+      (credentialNames cfg natsFiles)
+    ];
+  };
+}
