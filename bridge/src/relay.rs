@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -16,7 +15,7 @@ use crate::{
     origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Post},
-    render::{Rendered, Renderer},
+    render::{Incoming, Renderer},
     retry::Outage,
     room::Room,
     routing::{Facts, Routing},
@@ -70,7 +69,7 @@ impl Relay {
             stop,
             dead_letters,
             routing,
-            renderer: Renderer::new(),
+            renderer: Renderer::new(&route.display),
             tally: Tally::default(),
             route,
         }
@@ -113,7 +112,7 @@ impl Relay {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
-        let decoded = Decoded::from_bytes(delivery.payload());
+        let decoded = Decoded::in_language(delivery.payload(), self.route.display.language);
         let facts = Facts {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -124,7 +123,16 @@ impl Relay {
             self.post.done(delivery);
             return Ok(Verdict::Done);
         }
-        let rendered = self.renderer.render(delivery.subject(), &decoded, delivery.payload());
+        let rendered = self.renderer.render(&Incoming {
+            subject: delivery.subject(),
+            headers: delivery.headers(),
+            stream: &self.route.stream,
+            sequence: delivery.sequence,
+            published: delivery.published,
+            route: self.route.name.as_str(),
+            decoded: &decoded,
+            original: delivery.payload(),
+        });
         let route = Arc::clone(&self.route);
         let message = Message { delivery, stream: &stream, route: &route, rendered: &rendered };
         let verdict = match self.source.keep_while(delivery, self.post.message(&message)).await? {
@@ -168,7 +176,8 @@ impl Relay {
             delivery.subject(),
         );
         // After the dead letter: a kill in between brings the message back, and with it the note.
-        let note = refusal_note(delivery, &reason, subject);
+        let note = self.renderer.refused(delivery.sequence, delivery.subject(), &reason, subject);
+        let note = note.content(&[]);
         match self.source.keep_while(delivery, self.post.note(message, note)).await? {
             Outcome::Stopped => Ok(Verdict::Unfinished),
             Outcome::Posted | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
@@ -196,15 +205,4 @@ impl Relay {
         };
         self.source.keep_while(delivery, kept).await
     }
-}
-
-/// What the room shows in place of a message that the homeserver refuses: nobody should have to
-/// read a log to learn of an alert.
-fn refusal_note(delivery: &Delivery, reason: &str, subject: &str) -> Value {
-    let plain = format!(
-        "⚠️ Message {} on {} cannot be shown in full: the homeserver {reason}. It is kept on {subject}",
-        delivery.sequence,
-        delivery.subject()
-    );
-    Rendered::words(&plain).content(&[])
 }

@@ -3,11 +3,13 @@
 use std::io::Read;
 
 use clap::ValueEnum;
+use time::OffsetDateTime;
 
 use crate::{
+    config::Display,
     failure::Failure,
     payload::Decoded,
-    render::{Rendered, Renderer, Urgency},
+    render::{Incoming, Rendered, Renderer, Urgency},
 };
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +35,16 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
         Failure::Config(format!("cannot read the payload from standard input: {error}"))
     })?;
     let decoded = Decoded::from_bytes(&payload);
-    let rendered = Renderer::new().render(&options.subject, &decoded, &payload);
+    let rendered = Renderer::new(&Display::default()).render(&Incoming {
+        subject: &options.subject,
+        headers: None,
+        stream: "OPS",
+        sequence: 1,
+        published: OffsetDateTime::now_utc(),
+        route: "preview",
+        decoded: &decoded,
+        original: &payload,
+    });
     match options.format {
         Format::Text => println!("{}", text(&decoded, &rendered)),
         Format::Json => println!("{:#}", rendered.content(&[])),

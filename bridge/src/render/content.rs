@@ -5,7 +5,7 @@ use minijinja::HtmlEscape;
 use serde_json::{Value, json};
 
 use super::text;
-use crate::payload::Payload;
+use crate::{payload::Payload, words::Words};
 
 /// The longest text shown in the room. More is not read on a phone; and with it an event stays well
 /// under the 65,536 bytes that Matrix allows, even if every character has to be escaped both in
@@ -84,9 +84,9 @@ impl Rendered {
 
     /// Cuts a text that is too long and attaches the original instead.
     pub(super) fn bounded(
-        plain: String,
-        html: String,
+        (plain, html): (String, String),
         urgency: Urgency,
+        words: &dyn Words,
         original: impl FnOnce() -> Attachment,
     ) -> Self {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
@@ -94,9 +94,9 @@ impl Rendered {
             return Self::new(plain, html, urgency);
         }
         let original = original();
-        let size = text::size(original.bytes.len());
+        let size = words.bytes(original.bytes.len() as u64);
         let head = text::head(&plain, MAX_TEXT_CHARS);
-        let plain = format!("{head}\n… cut here; the whole ({size}) is in the attached file");
+        let plain = format!("{head}\n{}", words.cut(&size));
         // The HTML cannot be cut without breaking tags: make it anew from the text.
         let html = text::html(&plain);
         Self::new(plain, html, urgency).with_original(original)
