@@ -18,6 +18,7 @@ use crate::{
     matrix::{Account, LoginError},
     nats::Nats,
     relay::Relay,
+    render::Renderer,
     retry::Outage,
     routing::Routing,
 };
@@ -35,11 +36,12 @@ const LONGEST_STOP: Duration = Duration::from_secs(9);
 ///
 /// What only a person can mend; everything else is tried again.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+    let renderers = config.routes.iter().map(Renderer::of).collect::<Result<Vec<_>, _>>()?;
     let stop = CancellationToken::new();
     let mut signals = Signals::install()?;
     // All routes share this thread: their work is waiting for servers.
     let tasks = LocalSet::new();
-    let mut service = Box::pin(tasks.run_until(serve(config, stop.clone())));
+    let mut service = Box::pin(tasks.run_until(serve(config, renderers, stop.clone())));
     let mut watchdog = Watchdog::new();
     let mut stopped_at = None;
     let result = loop {
@@ -62,7 +64,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     result
 }
 
-async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    renderers: Vec<Renderer>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let nats =
         patiently("NATS", &stop, async || Nats::connect(&config.nats).await.map_err(Trouble::from))
             .await?;
@@ -77,12 +83,20 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let count = config.routes.len();
     let mut routes = JoinSet::new();
     let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
-    for route in &all {
+    for (route, renderer) in all.iter().zip(renderers) {
         let routing = Routing::of(route, &all);
         let (nats, account) = (nats.clone(), Arc::clone(&account));
         let route = Arc::clone(route);
         let config = config.nats.clone();
-        routes.spawn_local(serve_route(route, routing, nats, account, config, stop.clone()));
+        routes.spawn_local(serve_route(
+            route,
+            routing,
+            renderer,
+            nats,
+            account,
+            config,
+            stop.clone(),
+        ));
     }
     ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
 
@@ -107,13 +121,14 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
 async fn serve_route(
     route: Arc<Route>,
     routing: Routing,
+    renderer: Renderer,
     nats: Nats,
     account: Arc<Account>,
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Some(room) = join::open_room(&route, &account, &stop).await? else { return Ok(()) };
-    Box::pin(Relay::new(route, routing, nats, &config, room, stop).run()).await
+    Box::pin(Relay::new(route, routing, renderer, nats, &config, room, stop).run()).await
 }
 
 /// Why an attempt at the start did not succeed.

@@ -1,7 +1,7 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use crate::{
     origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Post},
-    render::{Incoming, Renderer},
+    render::{Incoming, Rendered, Renderer},
     retry::Outage,
     room::Room,
     routing::{Facts, Routing},
@@ -31,6 +31,8 @@ pub(crate) struct Relay {
     dead_letters: DeadLetters,
     routing: Routing,
     renderer: Renderer,
+    /// The templates whose failure is in the log.
+    told: HashSet<String>,
     tally: Tally,
 }
 
@@ -39,6 +41,8 @@ pub(crate) struct Relay {
 struct Tally {
     posted: u64,
     flawed: u64,
+    /// Posted with a built-in template, as the user's own one failed.
+    fallbacks: u64,
     dead: u64,
 }
 
@@ -57,6 +61,7 @@ impl Relay {
     pub(crate) fn new(
         route: Arc<Route>,
         routing: Routing,
+        renderer: Renderer,
         nats: Nats,
         config: &config::Nats,
         room: Room,
@@ -69,7 +74,8 @@ impl Relay {
             stop,
             dead_letters,
             routing,
-            renderer: Renderer::new(&route.display),
+            renderer,
+            told: HashSet::new(),
             tally: Tally::default(),
             route,
         }
@@ -95,9 +101,13 @@ impl Relay {
             }
         };
         self.source.close(unfinished).await;
-        let Tally { posted, flawed, dead } = self.tally;
+        let Tally { posted, flawed, fallbacks, dead } = self.tally;
+        let fallbacks = match fallbacks {
+            0 => String::new(),
+            count => format!(" and {count} for which a template failed"),
+        };
         info!(
-            "route {}: stopped; posted {posted}, of them {flawed} flawed, and {dead} dead letters",
+            "route {}: stopped; posted {posted}, of them {flawed} flawed{fallbacks}, and {dead} dead letters",
             self.route.name
         );
         Ok(())
@@ -139,6 +149,7 @@ impl Relay {
             Outcome::Posted => {
                 self.tally.posted += 1;
                 self.note_flaw(delivery, &decoded);
+                self.note_fault(delivery, &rendered);
                 Verdict::Done
             }
             Outcome::Refused(reason) => self.bury(&message, reason).await?,
@@ -159,6 +170,20 @@ impl Relay {
             delivery.sequence,
             delivery.subject()
         );
+    }
+
+    /// Counts every failure of a template, but logs the first of each: the room says so below every message.
+    fn note_fault(&mut self, delivery: &Delivery, rendered: &Rendered) {
+        let Some(fault) = &rendered.fault else { return };
+        self.tally.fallbacks += 1;
+        if self.told.insert(fault.file().to_owned()) {
+            warn!(
+                "route {}: message {} on {} is posted with the built-in template, and so will others be: {fault}",
+                self.route.name,
+                delivery.sequence,
+                delivery.subject()
+            );
+        }
     }
 
     /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.

@@ -15,14 +15,16 @@ pub struct Display {
 }
 
 /// A language of the built-in texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 pub enum Language {
     /// English.
     #[default]
     #[serde(rename = "en")]
+    #[value(name = "en")]
     English,
     /// Chinese, in simplified characters.
     #[serde(rename = "zh")]
+    #[value(name = "zh")]
     Chinese,
 }
 

@@ -112,7 +112,7 @@ impl Config {
         Ok(Self {
             nats: written.nats.check(&files).map_err(within)?,
             matrix,
-            routes: route::check(written.routes, &display).map_err(within)?,
+            routes: route::check(written.routes, &display, &files).map_err(within)?,
             display,
             provision,
         })

@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    path::PathBuf,
 };
 
 use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomOrAliasId, UserId};
 use serde::Deserialize;
 
 use super::{
-    Wrong,
+    Files, Wrong,
     display::{self, Display, Language},
     matcher::{self, Matcher},
 };
@@ -40,6 +41,8 @@ pub struct Route {
     pub mention: Vec<OwnedUserId>,
     /// How its messages are worded.
     pub display: Display,
+    /// The directory of templates that are used instead of the built-in ones.
+    pub templates: Option<PathBuf>,
 }
 
 /// A room by id or by alias.
@@ -108,10 +111,11 @@ pub(super) struct Written {
     is_default: bool,
     language: Option<Language>,
     time_zone: Option<String>,
+    templates: Option<PathBuf>,
 }
 
 impl Written {
-    fn check(self, index: usize, display: &Display) -> Result<Route, Wrong> {
+    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, Wrong> {
         let key = |key: &str| format!("routes[{index}].{key}");
         let subjects = self
             .subjects
@@ -157,6 +161,7 @@ impl Written {
             mention: users("mention", &self.mention)?,
             display: display::Written::new(self.language, self.time_zone)
                 .check(&format!("routes[{index}]"), display)?,
+            templates: self.templates.map(|path| files.find(&path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             is_default: self.is_default,
@@ -166,11 +171,15 @@ impl Written {
 }
 
 /// Checks each route by itself, then all of them together.
-pub(super) fn check(written: Vec<Written>, display: &Display) -> Result<Vec<Route>, Wrong> {
+pub(super) fn check(
+    written: Vec<Written>,
+    display: &Display,
+    files: &Files,
+) -> Result<Vec<Route>, Wrong> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index, display))
+        .map(|(index, route)| route.check(index, display, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(Wrong::new(

@@ -1,6 +1,8 @@
 //! The templates that are part of the program.
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
+use minijinja::{
+    AutoEscape, Environment, State, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
+};
 
 use super::{Voice, filters, link, text};
 
@@ -45,13 +47,26 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
             AutoEscape::None
         }
     });
-    templates.add_filter("lines", text::html_lines);
-    templates.add_filter("value", link::html_value);
-    templates.add_filter("link", link::html_link);
-    templates.add_filter("leading_to", link::html_leading_to);
+    // In plain text each of them is the text itself.
+    templates.add_filter("lines", |state: &State, value: &str| {
+        if is_html(state) { text::html_lines(value) } else { Value::from(value) }
+    });
+    templates.add_filter("value", |state: &State, value: &str| {
+        if is_html(state) { link::html_value(value) } else { Value::from(value) }
+    });
+    templates.add_filter("link", |state: &State, address: &str| {
+        if is_html(state) { link::html_link(address) } else { Value::from(address) }
+    });
+    templates.add_filter("leading_to", |state: &State, label: &str, address: Option<&str>| {
+        if is_html(state) { link::html_leading_to(label, address) } else { Value::from(label) }
+    });
     filters::add(&mut templates, voice);
     templates.add_global("words", words(voice));
     templates
+}
+
+fn is_html(state: &State) -> bool {
+    matches!(state.auto_escape(), AutoEscape::Html)
 }
 
 fn words(voice: &Voice) -> Value {

@@ -4,7 +4,7 @@ use matrix_sdk::ruma::{OwnedUserId, UserId};
 use minijinja::HtmlEscape;
 use serde_json::{Value, json};
 
-use super::text;
+use super::{Fault, text};
 use crate::{payload::Payload, words::Words};
 
 /// The longest text shown in the room. More is not read on a phone; and with it an event stays well
@@ -13,7 +13,7 @@ use crate::{payload::Payload, words::Words};
 pub const MAX_TEXT_CHARS: usize = 4_000;
 
 /// The longest HTML: text that is escaped throughout stays below it, only links can exceed it.
-const MAX_HTML_BYTES: usize = 40_000;
+pub(super) const MAX_HTML_BYTES: usize = 40_000;
 
 /// Whether a message may make a phone buzz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +37,8 @@ pub struct Rendered {
     pub urgency: Urgency,
     /// The original, when the text above is not all of it.
     pub attachment: Option<Attachment>,
+    /// Why a template of the user's own was not used; the text says so, too.
+    pub fault: Option<Fault>,
 }
 
 /// A file to be sent after the text.
@@ -68,7 +70,7 @@ impl Attachment {
 
 impl Rendered {
     pub(super) fn new(plain: String, html: String, urgency: Urgency) -> Self {
-        Self { plain, html, urgency, attachment: None }
+        Self { plain, html, urgency, attachment: None, fault: None }
     }
 
     /// Words of our own, which want attention.
@@ -79,6 +81,17 @@ impl Rendered {
 
     pub(super) fn with_original(mut self, original: Attachment) -> Self {
         self.attachment = Some(original);
+        self
+    }
+
+    /// Says what was wrong with a template, below a text that is bounded without it.
+    pub(super) fn with_fault(mut self, fault: Option<Fault>, words: &dyn Words) -> Self {
+        if let Some(fault) = &fault {
+            let note = words.template_failed(&fault.to_string());
+            self.html = format!("{}<br>{}", self.html, text::html(&note));
+            self.plain = format!("{}\n{note}", self.plain);
+        }
+        self.fault = fault;
         self
     }
 

@@ -7,7 +7,10 @@ mod content;
 mod filters;
 mod link;
 mod moment;
+mod own;
 mod text;
+
+use std::path::Path;
 
 use async_nats::HeaderMap;
 use jiff::tz::TimeZone;
@@ -15,10 +18,17 @@ use minijinja::{Environment, Value, context};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
-pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
+use self::own::Own;
+pub use self::{
+    content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency},
+    own::Fault,
+};
 use crate::{
-    config::Display,
+    config::{Display, Language, Route},
+    failure::Failure,
     payload::{Decoded, Event, Line, Note, Payload, Report},
+    samples::{SAMPLES, Sample},
+    subject::Subject,
     words::Words,
 };
 
@@ -43,16 +53,46 @@ pub struct Incoming<'a> {
     pub original: &'a [u8],
 }
 
+impl<'a> Incoming<'a> {
+    /// A sample as if it came in on a subject.
+    #[must_use]
+    pub fn sample(
+        sample: &'a Sample,
+        subject: &'a str,
+        route: &'a str,
+        decoded: &'a Decoded,
+    ) -> Self {
+        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(SAMPLES_PUBLISHED);
+        let (stream, original) = ("OPS", sample.payload);
+        Self { subject, headers: None, stream, sequence: 1, published, route, decoded, original }
+    }
+}
+
+/// When samples come in: 2026-11-23 06:40 UTC, soon after most of what they tell.
+const SAMPLES_PUBLISHED: i64 = 1_795_416_000;
+
+/// A subject that a filter matches, with as many tokens as it can be expected to have.
+fn example(filter: &str) -> String {
+    let tokens = filter.split('.').map(|token| match token {
+        "*" => "server-01",
+        ">" => "server-01.a.b.c.d.e.f.g",
+        token => token,
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
 /// The words and the time zone in which something is said.
 #[derive(Clone)]
 struct Voice {
+    language: Language,
     words: &'static dyn Words,
     zone: TimeZone,
 }
 
 impl Voice {
     fn of(display: &Display) -> Self {
-        Self { words: display.language.words(), zone: display.time_zone.clone() }
+        let Display { language, time_zone } = display;
+        Self { language: *language, words: language.words(), zone: time_zone.clone() }
     }
 }
 
@@ -60,6 +100,7 @@ impl Voice {
 pub struct Renderer {
     voice: Voice,
     builtin: Environment<'static>,
+    own: Option<Own>,
 }
 
 impl Renderer {
@@ -67,7 +108,61 @@ impl Renderer {
     #[must_use]
     pub fn new(display: &Display) -> Self {
         let voice = Voice::of(display);
-        Self { builtin: builtin::environment(&voice), voice }
+        Self { builtin: builtin::environment(&voice), own: None, voice }
+    }
+
+    /// With the templates of a directory before the built-in ones, or with a single file of one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them whatever the message, at least one, each with file and line.
+    pub fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
+        let builtin = Self::new(display);
+        Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
+    }
+
+    /// For the messages of a route, with its templates tried on all samples as if they came in on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] with a line for each fault.
+    pub fn of(route: &Route) -> Result<Self, Failure> {
+        let Some(path) = &route.templates else { return Ok(Self::new(&route.display)) };
+        let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
+        let tried = Self::with_templates(&route.display, path).and_then(|renderer| {
+            let faults = renderer.try_samples(&subject, route.name.as_str());
+            if faults.is_empty() { Ok(renderer) } else { Err(faults) }
+        });
+        tried.map_err(|faults| {
+            let lines: Vec<String> =
+                faults.iter().map(|fault| format!("route {}: {fault}", route.name)).collect();
+            Failure::Config(lines.join("\n"))
+        })
+    }
+
+    /// How many templates there are of the user's own.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.own.as_ref().map_or(0, Own::count)
+    }
+
+    /// What goes wrong with messages that have all that they can have, or as little. Where a template looks into what
+    /// was published, of which the samples tell nothing, only that counts which would go wrong with any message.
+    fn try_samples(&self, subject: &str, route: &str) -> Vec<Fault> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let mut faults: Vec<Fault> = Vec::new();
+        for sample in SAMPLES {
+            let decoded = Decoded::in_language(sample.payload, self.voice.language);
+            let message = Incoming::sample(sample, subject, route, &decoded);
+            let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
+            if let Err(fault) = tried
+                && !(own.looks_inside && fault.of_message())
+                && !faults.iter().any(|known| known.place() == fault.place())
+            {
+                faults.push(fault.with_sample(sample.name));
+            }
+        }
+        faults.into_iter().map(|fault| fault.within(&own.directory)).collect()
     }
 
     /// What the room is told when the homeserver refuses a message, which then is kept on a subject: nobody should have
@@ -85,12 +180,32 @@ impl Renderer {
     pub fn render(&self, message: &Incoming<'_>) -> Rendered {
         let payload = &message.decoded.payload;
         let attachment = || Attachment::of(payload, message.original);
-        let texts = self.builtin(message);
-        let rendered = Rendered::bounded(texts, urgency(payload), self.voice.words, attachment);
+        let words = self.voice.words;
+        let (texts, fault) = self.texts(message);
+        let rendered =
+            Rendered::bounded(texts, urgency(payload), words, attachment).with_fault(fault, words);
         if leaves_something_out(payload) && rendered.attachment.is_none() {
             return rendered.with_original(attachment());
         }
         rendered
+    }
+
+    /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
+    fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
+        let Some(own) = &self.own else { return (self.builtin(message), None) };
+        let kind = kind(&message.decoded.payload);
+        match own.render(message, kind, || self.view(message)) {
+            Ok((Some(plain), Some(html))) => ((plain, html), None),
+            Ok((Some(plain), None)) => {
+                let html = text::html(&plain);
+                ((plain, html), None)
+            }
+            Ok((None, html)) => {
+                let (plain, builtin) = self.builtin(message);
+                ((plain, html.unwrap_or(builtin)), None)
+            }
+            Err(fault) => (self.builtin(message), Some(fault)),
+        }
     }
 
     /// Plain text and HTML, as the built-in templates have it.

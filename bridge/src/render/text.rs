@@ -39,7 +39,7 @@ pub(super) fn html(text: &str) -> String {
     HtmlEscape(text).to_string().replace('\n', "<br>")
 }
 
-/// The template filter `lines`: escapes, and breaks lines where the value does.
+/// Escapes, and breaks lines where the value does.
 pub(super) fn html_lines(value: &str) -> Value {
     Value::from_safe_string(html(value))
 }

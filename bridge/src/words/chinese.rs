@@ -91,6 +91,9 @@ impl Words for Chinese {
     fn flaw(&self, flaw: &str) -> String {
         format!("⚠️ 消息格式有误：{flaw}")
     }
+    fn template_failed(&self, fault: &str) -> String {
+        format!("⚠️ 模板出错，已改用内置模板：{fault}")
+    }
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
             "⚠️ {subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），原消息已保存到 {kept_on}"

@@ -94,6 +94,9 @@ impl Words for English {
     fn flaw(&self, flaw: &str) -> String {
         format!("⚠️ {flaw}")
     }
+    fn template_failed(&self, fault: &str) -> String {
+        format!("⚠️ {fault}; shown with the built-in template")
+    }
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
             "⚠️ Message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. It is kept on {kept_on}"

@@ -102,6 +102,8 @@ pub(crate) trait Words: Sync {
     fn cut(&self, size: &str) -> String;
     /// What is wrong with a payload, which is said in English for its publisher and the log.
     fn flaw(&self, flaw: &str) -> String;
+    /// A template of the user's own could not be used for a message.
+    fn template_failed(&self, fault: &str) -> String;
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String;
 
     fn monitor(&self, id: Option<i64>) -> String;
