@@ -45,7 +45,7 @@ enum Command {
     Provision(provision::Options),
     /// Say how a person gets to the room with a phone, with a QR code.
     Connect(connect::Options),
-    /// Show what a room would show for the payload on standard input.
+    /// Show what a room would show for the payload on standard input, or for samples.
     Preview(preview::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),

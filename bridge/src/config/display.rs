@@ -34,6 +34,12 @@ impl Default for Display {
     }
 }
 
+/// A time zone by its name.
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .map_err(|_| format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\""))
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -50,10 +56,9 @@ impl Written {
     pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, Wrong> {
         let time_zone = match self.time_zone {
             None => default.time_zone.clone(),
-            Some(name) => TimeZone::get(&name).map_err(|_| {
-                let what = format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\"");
-                Wrong::new(format!("{section}.time_zone"), what)
-            })?,
+            Some(name) => {
+                time_zone(&name).map_err(|what| Wrong::new(format!("{section}.time_zone"), what))?
+            }
         };
         Ok(Display { language: self.language.unwrap_or(default.language), time_zone })
     }

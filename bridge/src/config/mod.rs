@@ -22,7 +22,7 @@ use std::{
 use ::config::{Environment, File, FileFormat};
 use serde::Deserialize;
 
-pub(crate) use self::secret::readable;
+pub(crate) use self::{display::time_zone, secret::readable};
 pub use self::{
     display::{Display, Language},
     matcher::{Field, Matcher, Pattern},

@@ -1,10 +1,11 @@
 //! Filters for numbers, sizes, durations and times. What they cannot show is an error that says so, not a text that
 //! nobody expects.
 
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp, tz::TimeZone};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::{Voice, moment};
+use crate::config::time_zone;
 
 /// How a time is written if a template does not say.
 const TIME: &str = "%Y-%m-%d %H:%M:%S %Z";
@@ -33,12 +34,7 @@ pub(super) fn add(templates: &mut Environment<'_>, voice: &Voice) {
         move |value: &Value, format: Option<&str>, place: Option<&str>| {
             let zone = match place {
                 None => zone.clone(),
-                Some(name) => TimeZone::get(name).map_err(|_| {
-                    wrong(
-                        "time",
-                        &format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\""),
-                    )
-                })?,
+                Some(name) => time_zone(name).map_err(|what| wrong("time", &what))?,
             };
             let time = time(value)?.to_zoned(zone);
             let format = format.unwrap_or(TIME);
@@ -127,6 +123,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Display, Language};
+    use jiff::tz::TimeZone;
 
     fn render(language: Language, template: &str) -> Result<String, String> {
         let time_zone = TimeZone::get("Europe/Berlin").unwrap();
