@@ -68,6 +68,26 @@ let
       description = what;
     };
 
+  languageOption = lib.mkOption {
+    type = lib.types.nullOr (
+      lib.types.enum [
+        "en"
+        "zh"
+      ]
+    );
+    default = null;
+    defaultText = lib.literalMD "`en`";
+    example = "zh";
+    description = "The language of the built-in texts: English or Chinese.";
+  };
+  timeZoneOption = lib.mkOption {
+    type = lib.types.nullOr lib.types.str;
+    default = null;
+    defaultText = lib.literalMD "`UTC`";
+    example = "Europe/Berlin";
+    description = "The time zone in which times are shown.";
+  };
+
   route = lib.types.submodule {
     options = {
       stream = lib.mkOption {
@@ -142,6 +162,21 @@ let
         default = [ ];
         example = [ "@alice:chat.example.com" ];
         description = "Whom a critical alert mentions, so that their phones buzz even where only mentions do.";
+      };
+      language = languageOption // {
+        defaultText = lib.literalMD "{option}`services.natsMatrix.display.language`";
+      };
+      timeZone = timeZoneOption // {
+        defaultText = lib.literalMD "{option}`services.natsMatrix.display.timeZone`";
+      };
+      templates = lib.mkOption {
+        type = lib.types.nullOr lib.types.path;
+        default = null;
+        example = lib.literalExpression "./templates";
+        description = ''
+          A directory of templates to be used instead of the built-in ones, such as `report.html.jinja`. They are tried when
+          the system is built.
+        '';
       };
     };
   };
@@ -230,6 +265,11 @@ in
       };
     };
 
+    display = {
+      language = languageOption;
+      timeZone = timeZoneOption;
+    };
+
     routes = lib.mkOption {
       type = lib.types.attrsOf route;
       default = { };
@@ -301,20 +341,33 @@ in
           matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
             inherit (cfg.matrix) homeserver user;
           });
-          routes = lib.mapAttrsToList (name: route: {
-            inherit name;
-            inherit (route)
-              stream
-              subjects
-              start
-              invite
-              mention
-              match
-              continue
-              default
-              ;
-            room = fullRoom route.room;
-          }) cfg.routes;
+          display = lib.mapAttrs (_: lib.mkDefault) (dropNull {
+            inherit (cfg.display) language;
+            time_zone = cfg.display.timeZone;
+          });
+          routes = lib.mapAttrsToList (
+            name: route:
+            dropNull {
+              inherit (route) language;
+              time_zone = route.timeZone;
+              # A path of the configuration becomes one of the store, which the bridge can read.
+              templates = if route.templates == null then null else "${route.templates}";
+            }
+            // {
+              inherit name;
+              inherit (route)
+                stream
+                subjects
+                start
+                invite
+                mention
+                match
+                continue
+                default
+                ;
+              room = fullRoom route.room;
+            }
+          ) cfg.routes;
         }
       ]
       ++ lib.mapAttrsToList (name: file: lib.setAttrByPath file.key (lib.mkDefault name)) given
