@@ -28,6 +28,7 @@
       };
       alerts.invite = [ "alice" ];
     };
+    display.timeZone = "Europe/Berlin";
     routes = {
       reports = {
         stream = "OPS";
@@ -39,6 +40,8 @@
         subjects = [ "ops.alert.*" ];
         room = "#alerts:chat.example.com";
         start = "new";
+        language = "zh";
+        timeZone = "Asia/Shanghai";
       };
     };
   };
