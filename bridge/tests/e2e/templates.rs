@@ -1,6 +1,7 @@
 //! Templates of the user's own, languages and time zones.
 
 use std::{
+    fmt::Write as _,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -18,7 +19,8 @@ fn with_templates(scene: &Scene, mut config: Config, files: &[(&str, &str)]) -> 
     for (name, source) in files {
         std::fs::write(directory.join(name), source)?;
     }
-    config.routes += &format!("templates = \"{}\"\n", directory.display());
+    // Writing to a String cannot fail.
+    let _ = writeln!(config.routes, "templates = \"{}\"", directory.display());
     Ok(config)
 }
 
