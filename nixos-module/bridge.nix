@@ -178,6 +178,25 @@ let
           the system is built.
         '';
       };
+      digestAbove = lib.mkOption {
+        type = lib.types.ints.unsigned;
+        default = 100;
+        example = 0;
+        description = ''
+          When more messages than these wait, as after an outage, they are shown as one, with all of them in its thread.
+          0 for never.
+        '';
+      };
+      flapping = lib.mkOption {
+        type = lib.types.str;
+        default = "15m";
+        description = "An alert that fires again this soon after its end goes on with its conversation, and does not push.";
+      };
+      remind = lib.mkOption {
+        type = lib.types.str;
+        default = "4h";
+        description = "An alert that goes on, or comes and goes, pushes again when it is said again this long after its last push.";
+      };
     };
   };
 
@@ -361,11 +380,14 @@ in
                 start
                 invite
                 mention
+                flapping
+                remind
                 match
                 continue
                 default
                 ;
               room = fullRoom route.room;
+              digest_above = route.digestAbove;
             }
           ) cfg.routes;
         }

@@ -11,7 +11,9 @@
 
 pub mod cli;
 pub mod config;
+mod conversation;
 mod dead_letter;
+mod digest;
 pub mod failure;
 mod join;
 mod lifecycle;

@@ -3,7 +3,7 @@
 //! Every event that the bridge posts carries the stream, sequence and part that it shows. The room
 //! itself is thus the log of what was delivered, and no database of ours can contradict it.
 
-use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
+use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -34,6 +34,18 @@ pub struct Position {
     pub part: u32,
 }
 
+/// The messages that are shown together, as a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The sequence of the first of them.
+    pub first: u64,
+    /// The sequence of the last.
+    pub last: u64,
+    /// The event that sums them up, unless this is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<OwnedEventId>,
+}
+
 /// Where an event comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
@@ -48,6 +60,9 @@ pub struct Origin {
     /// When the stream stored the message, in the form of [`StreamId::created`]. It tells a message
     /// from another that was given the same number after NATS had lost its last ones.
     published: String,
+    /// Of which digest the event is a part, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Span>,
 }
 
 impl Origin {
@@ -60,7 +75,21 @@ impl Origin {
         published: OffsetDateTime,
     ) -> Self {
         let published = published.unix_timestamp_nanos().to_string();
-        Self { stream, route: route.as_str().to_owned(), position, published }
+        Self { stream, route: route.as_str().to_owned(), position, published, digest: None }
+    }
+
+    /// The same, as a part of a digest.
+    #[must_use]
+    pub fn in_digest(self, span: Span) -> Self {
+        Self { digest: Some(span), ..self }
+    }
+
+    /// Whether this message was there when `later` was: the same stream, and not after it.
+    #[must_use]
+    pub fn is_up_to(&self, later: &Self) -> bool {
+        self.stream == later.stream
+            && self.position.sequence <= later.position.sequence
+            && self.published() <= later.published()
     }
 
     /// When the stream stored the message, in nanoseconds since 1970; 0 in a damaged event.

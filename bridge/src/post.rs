@@ -1,21 +1,24 @@
 //! Posting with patience: a message into its room, until the homeserver has it or will never take
 //! it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
+use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     config::Route,
+    digest,
     failure::Failure,
     matrix::{LoginError, MatrixError},
-    origin::{Origin, Position, StreamId},
-    render::{Attachment, Rendered},
+    origin::{Origin, Position, Span, StreamId},
+    render::{Attachment, Rendered, in_thread},
     retry::Outage,
-    room::{Room, Standing},
+    room::{Reached, Room, Standing},
     source::Delivery,
 };
 
@@ -24,30 +27,55 @@ const GRACE: Duration = Duration::from_secs(7);
 
 /// How the work on a message ended.
 pub(crate) enum Outcome {
-    /// It is in the room, now or since before.
-    Posted,
+    /// It is in the room, now or since before. The event is the first of those that show it, if
+    /// that is known.
+    Posted(Option<OwnedEventId>),
     /// The homeserver will never take it.
     Refused(String),
     /// We were told to stop first.
     Stopped,
 }
 
-/// A rendered message on its way.
+/// A message on its way, and the events that are to show it.
 pub(crate) struct Message<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) stream: &'a StreamId,
     pub(crate) route: &'a Route,
-    pub(crate) rendered: &'a Rendered,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// One of the events that show a message.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// The content of an event.
+    Text(Value),
+    /// A file, perhaps in the thread of an event.
+    File(Attachment, Option<OwnedEventId>),
+}
+
+impl Part {
+    /// What shows a rendered message that is no part of a conversation.
+    pub(crate) fn of(rendered: &Rendered, route: &Route) -> Vec<Self> {
+        let text = Self::Text(rendered.content(&route.mention));
+        let file = rendered.attachment.clone().map(|file| Self::File(file, None));
+        std::iter::once(text).chain(file).collect()
+    }
 }
 
 impl Message<'_> {
-    fn origin(&self, part: u32) -> Origin {
+    /// Of the event that shows the message's part of that number.
+    pub(crate) fn origin(&self, part: u32) -> Origin {
         let position = Position { sequence: self.delivery.sequence, part };
         Origin::new(self.stream.clone(), &self.route.name, position, self.delivery.published)
     }
 
     fn file_name(&self, file: &Attachment) -> String {
         format!("{}-{}.{}", self.route.stream, self.delivery.sequence, file.extension)
+    }
+
+    /// The last part, but not the first: that may be the very one that is refused.
+    fn note_part(&self) -> u32 {
+        u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
     }
 }
 
@@ -56,6 +84,10 @@ impl Message<'_> {
 struct Known {
     stream: Option<StreamId>,
     reached: Option<Position>,
+    /// The events of the message that was reached.
+    events: BTreeMap<Position, OwnedEventId>,
+    /// The digest that the event reached is a part of.
+    digest: Option<Span>,
     /// Messages up to this one are done with, in the room or as dead letters.
     done: Option<u64>,
     /// When the latest of these was published, in nanoseconds since 1970. A later message with a
@@ -98,8 +130,20 @@ impl Known {
     fn reached(&mut self, origin: &Origin) {
         let is_later = origin.published() > self.newest;
         let position = Some(origin.position);
-        self.reached = if is_later { position } else { self.reached.max(position) };
+        let reached = if is_later { position } else { self.reached.max(position) };
+        if reached == position {
+            self.events.retain(|event, _| event.sequence == origin.position.sequence);
+            self.digest.clone_from(&origin.digest);
+        }
+        self.reached = reached;
         self.newest = self.newest.max(origin.published());
+    }
+
+    fn found(&mut self, found: Reached) {
+        self.reached(&found.origin);
+        if self.reached == Some(found.origin.position) {
+            self.events.extend(found.events);
+        }
     }
 
     fn has(&self, origin: &Origin) -> bool {
@@ -132,10 +176,10 @@ trait IntoOutcome {
     fn into_outcome(self) -> Result<Outcome, Failure>;
 }
 
-impl IntoOutcome for Result<(), Setback> {
+impl IntoOutcome for Result<Option<OwnedEventId>, Setback> {
     fn into_outcome(self) -> Result<Outcome, Failure> {
         match self {
-            Ok(()) => Ok(Outcome::Posted),
+            Ok(event) => Ok(Outcome::Posted(event)),
             Err(Setback::Refused(reason)) => Ok(Outcome::Refused(reason)),
             Err(Setback::Stopped) => Ok(Outcome::Stopped),
             Err(Setback::Fatal(failure)) => Err(failure),
@@ -150,6 +194,11 @@ impl Post {
         Self { room, outage, known: Known::default(), is_doubted: false, stop }
     }
 
+    /// The room that is posted into.
+    pub(crate) fn room(&self) -> &RoomId {
+        self.room.id()
+    }
+
     /// Whether a message is done with, so that it need not be looked at again.
     pub(crate) fn is_done(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
         let published = delivery.published.unix_timestamp_nanos();
@@ -157,7 +206,8 @@ impl Post {
         self.known.is_done(delivery.sequence, published)
     }
 
-    /// Notes that a message is done with, in the room or as a dead letter.
+    /// Notes that a message is done with, in the room or as a dead letter, and so are those before
+    /// it.
     pub(crate) fn done(&mut self, delivery: &Delivery) {
         self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
     }
@@ -176,50 +226,154 @@ impl Post {
         message: &Message<'_>,
         note: Value,
     ) -> Result<Outcome, Failure> {
-        self.part(message, 1, note).await.into_outcome()
+        let origin = message.origin(message.note_part());
+        self.event(&origin, message.delivery.published, note).await.into_outcome()
     }
 
-    async fn parts(&mut self, message: &Message<'_>) -> Result<(), Setback> {
-        self.part(message, 0, message.rendered.content(&message.route.mention)).await?;
-        if let Some(file) = &message.rendered.attachment {
-            if self.is_posted(message, 1).await? {
-                return Ok(());
-            }
-            let name = message.file_name(file);
-            let url = self.insist(async |room| room.upload(file, &name).await).await?;
-            self.part(message, 1, file_content(file, &name, url.as_str())).await?;
-        }
-        Ok(())
-    }
-
-    async fn part(
+    /// Posts an event that shows no message of its own, such as an edit. Posted again it changes
+    /// nothing.
+    pub(crate) async fn aside(
         &mut self,
-        message: &Message<'_>,
-        part: u32,
+        transaction: OwnedTransactionId,
         content: Value,
-    ) -> Result<(), Setback> {
-        let origin = message.origin(part);
+    ) -> Result<Outcome, Failure> {
+        let send = async |room: &Room| room.send_as(transaction.clone(), &content).await;
+        self.insist(send).await.map(Some).into_outcome()
+    }
+
+    /// Posts one event of a digest, unless it is in the room already.
+    pub(crate) async fn digest_part(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        part: Part,
+        name: &str,
+    ) -> Result<Outcome, Failure> {
+        self.is_doubted = false;
+        self.one(origin, published, part, name).await.into_outcome()
+    }
+
+    /// The digest that was not finished, and how far it is.
+    pub(crate) async fn unfinished_digest(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        published: OffsetDateTime,
+    ) -> Result<Option<Span>, Failure> {
+        match self.look(stream, route.name.as_str(), published).await {
+            Ok(()) => {}
+            Err(Setback::Fatal(failure)) => return Err(failure),
+            Err(Setback::Stopped | Setback::Refused(_)) => return Ok(None),
+        }
+        let Some(position) = self.known.reached else { return Ok(None) };
+        let unfinished = self
+            .known
+            .digest
+            .clone()
+            .filter(|span| position.sequence < span.last || position.part < digest::TEXT);
+        Ok(unfinished.map(|span| {
+            let root = span.root.or_else(|| self.known.events.get(&position).cloned());
+            Span { root, ..span }
+        }))
+    }
+
+    /// How far the route has come in the room, as far as it is known.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.known.reached
+    }
+
+    /// Whether one of the events that show a message is in the room, as far as it is known.
+    pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
+        let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
+        self.known.reached.is_some_and(is_reached)
+            && delivery.published.unix_timestamp_nanos() <= self.known.newest
+    }
+
+    /// Notes that the messages of a digest are done with.
+    pub(crate) fn done_up_to(&mut self, sequence: u64, published: OffsetDateTime) {
+        self.known.digest = None;
+        self.known.done(sequence, published.unix_timestamp_nanos());
+    }
+
+    async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, Setback> {
+        let published = message.delivery.published;
+        let mut first = None;
+        for (number, part) in (0..).zip(&message.parts) {
+            let name = match part {
+                Part::File(file, _) => message.file_name(file),
+                Part::Text(_) => String::new(),
+            };
+            let event = self.one(&message.origin(number), published, part.clone(), &name).await?;
+            if number == 0 {
+                first = event;
+            }
+        }
+        Ok(first)
+    }
+
+    async fn one(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        part: Part,
+        name: &str,
+    ) -> Result<Option<OwnedEventId>, Setback> {
+        let content = match part {
+            Part::Text(content) => content,
+            Part::File(file, thread) => {
+                if self.is_posted(origin, published).await? {
+                    return Ok(self.known.events.get(&origin.position).cloned());
+                }
+                let url = self.insist(async |room| room.upload(&file, name).await).await?;
+                let content = file_content(&file, name, url.as_str());
+                match thread {
+                    Some(root) => in_thread(content, &root),
+                    None => content,
+                }
+            }
+        };
+        self.event(origin, published, content).await
+    }
+
+    async fn event(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        content: Value,
+    ) -> Result<Option<OwnedEventId>, Setback> {
         loop {
             // Asked again after every attempt without an answer: the homeserver's own memory of
             // transaction ids may be younger than the event, if it was killed in between.
-            if !self.is_posted(message, part).await? {
-                let sent = self.attempt(async |room| room.send(&origin, content.clone()).await);
-                if sent.await?.is_none() {
-                    continue;
-                }
-                self.known.reached(&origin);
+            if !self.is_posted(origin, published).await? {
+                let sent = self.attempt(async |room| room.send(origin, content.clone()).await);
+                let Some(event) = sent.await? else { continue };
+                self.known.reached(origin);
+                self.known.events.insert(origin.position, event);
             }
             // Only now: a homeserver that can be read from may still not take anything.
             self.outage.over();
             self.is_doubted = false;
-            return Ok(());
+            return Ok(self.known.events.get(&origin.position).cloned());
         }
     }
 
-    async fn is_posted(&mut self, message: &Message<'_>, part: u32) -> Result<bool, Setback> {
+    async fn is_posted(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+    ) -> Result<bool, Setback> {
+        self.look(&origin.stream, &origin.route, published).await?;
+        Ok(self.known.has(origin))
+    }
+
+    /// Looks into the room if it is not known how far the route has come there.
+    async fn look(
+        &mut self,
+        stream: &StreamId,
+        route: &str,
+        published: OffsetDateTime,
+    ) -> Result<(), Setback> {
         if !self.known.certain {
-            let (stream, route) = (message.stream, message.route.name.as_str());
-            let published = message.delivery.published;
             let look = async |room: &Room| room.last_posted(stream, route, published).await;
             let last = loop {
                 match self.insist(look).await {
@@ -232,11 +386,11 @@ impl Post {
                 }
             };
             if let Some(last) = last {
-                self.known.reached(&last);
+                self.known.found(last);
             }
             self.known.certain = true;
         }
-        Ok(self.known.has(&message.origin(part)))
+        Ok(())
     }
 
     /// Does a request until it succeeds or is refused for good.

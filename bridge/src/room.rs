@@ -3,11 +3,11 @@
 //! Each function here is one attempt; patience is the relay's. Nothing is synced: the bridge asks
 //! only for what it needs, which keeps it small however large the room is.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{
-    OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, UInt,
-    UserId,
+    OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId,
+    RoomOrAliasId, RoomVersionId, UInt, UserId,
     api::{
         Direction,
         client::{
@@ -29,7 +29,7 @@ use tracing::info;
 
 use crate::{
     matrix::{Account, MatrixError},
-    origin::{ORIGIN_KEY, Origin, StreamId},
+    origin::{ORIGIN_KEY, Origin, Position, StreamId},
     render::Attachment,
 };
 
@@ -60,6 +60,15 @@ pub(crate) enum Standing {
         /// The level for sending messages.
         need: i64,
     },
+}
+
+/// How far a route has come in a room.
+#[derive(Debug, Clone)]
+pub(crate) struct Reached {
+    /// Of its latest event.
+    pub(crate) origin: Origin,
+    /// The events that show the message of that origin.
+    pub(crate) events: BTreeMap<Position, OwnedEventId>,
 }
 
 /// Whether we can get into a room.
@@ -124,16 +133,25 @@ impl Room {
         &self,
         origin: &Origin,
         mut content: Value,
-    ) -> Result<(), MatrixError> {
+    ) -> Result<OwnedEventId, MatrixError> {
         content[ORIGIN_KEY] = json!(origin);
-        let body = serde_json::value::to_raw_value(&content).expect("a Value is valid JSON");
+        self.send_as(origin.transaction_id(&self.id), &content).await
+    }
+
+    /// Posts an event that shows no message of its own, under a given transaction id.
+    pub(crate) async fn send_as(
+        &self,
+        transaction: OwnedTransactionId,
+        content: &Value,
+    ) -> Result<OwnedEventId, MatrixError> {
+        let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
         let request = send_message_event::v3::Request::new_raw(
             self.id.clone(),
-            origin.transaction_id(&self.id),
+            transaction,
             MessageLikeEventType::RoomMessage,
             Raw::from_json(body),
         );
-        self.account.request(|client| client.send(request)).await.map(drop)
+        Ok(self.account.request(|client| client.send(request)).await?.event_id)
     }
 
     /// Uploads a file, which nobody sees until a message refers to it.
@@ -156,9 +174,10 @@ impl Room {
         stream: &StreamId,
         route: &str,
         published: OffsetDateTime,
-    ) -> Result<Option<Origin>, MatrixError> {
+    ) -> Result<Option<Reached>, MatrixError> {
         let oldest_of_interest = (published - CLOCK_SKEW).unix_timestamp() * 1000;
         let mut from = None;
+        let mut reached: Option<Reached> = None;
         loop {
             let mut request =
                 get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
@@ -171,21 +190,26 @@ impl Room {
                 .iter()
                 .filter_map(|event| event.deserialize_as_unchecked().ok())
                 .collect();
-            let last = events
-                .iter()
+            let all_older =
+                events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
+            let ours = events
+                .into_iter()
                 // Not every homeserver heeds the filter, and anybody can write an origin into an
                 // event.
                 .filter(|event| event.sender == self.account.user)
-                .filter_map(|event| event.content.origin.as_ref())
-                .filter(|origin| origin.stream == *stream && origin.route == route)
-                // By time first: numbers are given again by a stream that lost messages.
-                .max_by_key(|origin| (origin.published(), origin.position))
-                .cloned();
-            let all_older =
-                events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
+                .filter_map(|event| Some((event.content.origin?, event.event_id)))
+                .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+            for (origin, event) in ours {
+                Reached::note(&mut reached, origin, event);
+            }
             from = page.end;
-            if last.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
-                return Ok(last);
+            // The first part of a message may be on the page before that of its last.
+            if reached.as_ref().is_some_and(Reached::is_whole)
+                || all_older
+                || page.chunk.is_empty()
+                || from.is_none()
+            {
+                return Ok(reached);
             }
         }
     }
@@ -245,6 +269,31 @@ impl Room {
     }
 }
 
+impl Reached {
+    fn note(reached: &mut Option<Self>, origin: Origin, event: OwnedEventId) {
+        // By time first: numbers are given again by a stream that lost messages.
+        let order = |origin: &Origin| (origin.published(), origin.position);
+        let message = |origin: &Origin| (origin.published(), origin.position.sequence);
+        let (events, is_last) = match reached {
+            Some(known) if message(&known.origin) > message(&origin) => return,
+            Some(known) if message(&known.origin) == message(&origin) => {
+                (std::mem::take(&mut known.events), order(&origin) > order(&known.origin))
+            }
+            _ => (BTreeMap::new(), true),
+        };
+        let mut events = events;
+        events.insert(origin.position, event);
+        match reached {
+            Some(known) if !is_last => known.events = events,
+            _ => *reached = Some(Self { origin, events }),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.origin.digest.is_some() || self.events.keys().any(|position| position.part == 0)
+    }
+}
+
 /// What of a room's `m.room.create` tells who may do anything there.
 #[derive(Deserialize)]
 struct Created {
@@ -275,6 +324,7 @@ impl Created {
 /// What of an event tells where it comes from.
 #[derive(Deserialize)]
 struct Posted {
+    event_id: OwnedEventId,
     sender: OwnedUserId,
     origin_server_ts: i64,
     content: PostedContent,

@@ -85,7 +85,7 @@ fn kind(payload: &Payload) -> &'static str {
 }
 
 /// All alerts of a message; a group fits if one of them does.
-fn alerts(payload: &Payload) -> Vec<&Alert> {
+pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
     match payload {
         Payload::Alert(alert) => vec![alert],
         Payload::Alerts(group) => group.alerts.iter().collect(),
@@ -94,7 +94,8 @@ fn alerts(payload: &Payload) -> Vec<&Alert> {
     }
 }
 
-fn sources(payload: &Payload) -> Vec<&str> {
+/// The machines and services that a message is about.
+pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
     match payload {
         Payload::Report(report) => vec![report.host.as_str()],
         other => alerts(other).into_iter().filter_map(|alert| alert.source.as_deref()).collect(),

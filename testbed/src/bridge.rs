@@ -61,6 +61,12 @@ impl BridgeConfig {
         self
     }
 
+    /// Has the last route show each message by itself, however many there are.
+    pub fn one_by_one(mut self) -> Self {
+        self.toml.push_str("digest_above = 0\n");
+        self
+    }
+
     /// The configuration file's text.
     pub fn toml(&self) -> &str {
         &self.toml

@@ -6,6 +6,7 @@
 //! can only be given in the file.
 
 mod display;
+mod duration;
 mod explain;
 mod matcher;
 mod matrix;
@@ -29,7 +30,7 @@ pub use self::{
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
-    route::{RoomTarget, Route, RouteName, Start},
+    route::{Patience, RoomTarget, Route, RouteName, Start},
     secret::{Files, Secret},
 };
 use crate::failure::Failure;

@@ -3,7 +3,9 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
+    num::NonZeroU64,
     path::PathBuf,
+    time::Duration,
 };
 
 use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId, RoomOrAliasId, UserId};
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use super::{
     Files, Wrong,
     display::{self, Display, Language},
+    duration,
     matcher::{self, Matcher},
 };
 use crate::subject::Subject;
@@ -39,10 +42,31 @@ pub struct Route {
     pub is_default: bool,
     /// Whom a critical alert mentions.
     pub mention: Vec<OwnedUserId>,
+    /// More messages than these that wait at once are shown as a digest; `None` for never.
+    pub digest_above: Option<NonZeroU64>,
+    /// With alerts that go on, or come and go.
+    pub patience: Patience,
     /// How its messages are worded.
     pub display: Display,
     /// The directory of templates that are used instead of the built-in ones.
     pub templates: Option<PathBuf>,
+}
+
+/// More messages than these at once nobody reads one by one.
+const DIGEST_ABOVE: u64 = 100;
+/// What fires again this soon after its end, is the same conversation.
+const FLAPPING: Duration = Duration::from_mins(15);
+/// What goes on pushes again this often, if it is said again. Alertmanager's `repeat_interval` is
+/// the same by default.
+const REMIND: Duration = Duration::from_hours(4);
+
+/// How patient a route is with alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// What fires again within this time after its end is the same conversation, and does not push.
+    pub flapping: Duration,
+    /// What goes on, or flaps, pushes again when it is said again this long after its last push.
+    pub remind: Duration,
 }
 
 /// A room by id or by alias.
@@ -109,6 +133,9 @@ pub(super) struct Written {
     continues: bool,
     #[serde(default, rename = "default")]
     is_default: bool,
+    digest_above: Option<u64>,
+    flapping: Option<String>,
+    remind: Option<String>,
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
@@ -152,6 +179,10 @@ impl Written {
             };
             users.iter().map(parse).collect::<Result<Vec<_>, _>>()
         };
+        let span = |name: &str, text: Option<&str>, default: Duration| {
+            let Some(text) = text else { return Ok(default) };
+            duration::parse(text).map_err(|what| Wrong::new(key(name), what))
+        };
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
             stream,
@@ -159,6 +190,11 @@ impl Written {
             start: self.start,
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,
+            digest_above: NonZeroU64::new(self.digest_above.unwrap_or(DIGEST_ABOVE)),
+            patience: Patience {
+                flapping: span("flapping", self.flapping.as_deref(), FLAPPING)?,
+                remind: span("remind", self.remind.as_deref(), REMIND)?,
+            },
             display: display::Written::new(self.language, self.time_zone)
                 .check(&format!("routes[{index}]"), display)?,
             templates: self.templates.map(|path| files.find(&path)),

@@ -43,12 +43,17 @@ pub struct Alert {
     #[schemars(extend("format" = "uri"))]
     pub url: Option<String>,
     /// Alerts with the same fingerprint are one conversation: the same trouble, still firing, worse
-    /// or resolved. Without one, `source` and `labels` tell which alerts those are.
+    /// or resolved. Without one, `source` and `labels` tell which alerts those are; `source` and
+    /// `summary` where there are no labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Names and values that tell alerts apart. Numbers and booleans are taken for their text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
+    /// The group that it came alone in; those of a group are one conversation.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub group: Option<String>,
     /// Everything else that the object holds.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -138,6 +143,7 @@ impl Alert {
             url: None,
             fingerprint: None,
             labels: BTreeMap::new(),
+            group: None,
             extra: Map::new(),
         }
     }
@@ -150,6 +156,8 @@ pub struct Group {
     pub title: String,
     /// Labels that all of them have; each has them besides.
     pub labels: BTreeMap<String, String>,
+    /// What tells the group from others.
+    pub fingerprint: Option<String>,
     /// Where to see them all.
     pub url: Option<String>,
     /// How many more there are, of which the sender left everything out.

@@ -41,7 +41,7 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
 }
 
 /// What is over, or merely good to know, need not wake anybody.
-pub(super) fn urgency(alert: &Alert) -> Urgency {
+pub(crate) fn urgency(alert: &Alert) -> Urgency {
     match (alert.status, &alert.severity) {
         (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
         (Status::Firing, Severity::Critical) => Urgency::Critical,
@@ -91,7 +91,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
 }
 
 /// As urgent as the most urgent of them; one of which nothing is known may be that.
-pub(super) fn group_urgency(group: &Group) -> Urgency {
+pub(crate) fn group_urgency(group: &Group) -> Urgency {
     let unknown = if group.truncated > 0 { Urgency::Notable } else { Urgency::Routine };
     group.alerts.iter().map(urgency).fold(unknown, Urgency::max)
 }

@@ -7,7 +7,7 @@ use minijinja::{
 use super::{Voice, filters, link, text};
 
 /// Names and sources.
-pub(super) const SOURCES: [(&str, &str); 12] = [
+pub(super) const SOURCES: [(&str, &str); 14] = [
     ("report.txt", include_str!("report.txt.jinja")),
     ("report.html", include_str!("report.html.jinja")),
     ("alert.txt", include_str!("alert.txt.jinja")),
@@ -20,6 +20,8 @@ pub(super) const SOURCES: [(&str, &str); 12] = [
     ("event.html", include_str!("event.html.jinja")),
     ("object.txt", include_str!("object.txt.jinja")),
     ("object.html", include_str!("object.html.jinja")),
+    ("digest.txt", include_str!("digest.txt.jinja")),
+    ("digest.html", include_str!("digest.html.jinja")),
 ];
 
 /// The built-in templates, ready to be rendered.

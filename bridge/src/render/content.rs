@@ -1,7 +1,8 @@
 //! What is sent: the content of an `m.room.message`, bounded in size, and an attachment if need be.
 
-use matrix_sdk::ruma::{OwnedUserId, UserId};
+use matrix_sdk::ruma::{EventId, OwnedUserId, UserId};
 use minijinja::HtmlEscape;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Fault, text};
@@ -16,7 +17,8 @@ pub const MAX_TEXT_CHARS: usize = 4_000;
 pub(super) const MAX_HTML_BYTES: usize = 40_000;
 
 /// Whether a message may make a phone buzz.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// Sent as `m.notice`, for which no client pushes by default.
     Routine,
@@ -88,10 +90,27 @@ impl Rendered {
     pub(super) fn with_fault(mut self, fault: Option<Fault>, words: &dyn Words) -> Self {
         if let Some(fault) = &fault {
             let note = words.template_failed(&fault.to_string());
-            self.html = format!("{}<br>{}", self.html, text::html(&note));
-            self.plain = format!("{}\n{note}", self.plain);
+            self = self.with_line(&note);
         }
         self.fault = fault;
+        self
+    }
+
+    /// The same, as loud as `urgency` at most.
+    pub(crate) fn at_most(mut self, urgency: Urgency) -> Self {
+        self.urgency = self.urgency.min(urgency);
+        self
+    }
+
+    /// Plain text for the thread of a digest, where nothing pushes.
+    pub(crate) fn bare(text: &str) -> Value {
+        json!({ "msgtype": "m.notice", "body": text.trim_end(), "m.mentions": {} })
+    }
+
+    /// The same with one more line of our own.
+    pub(crate) fn with_line(mut self, line: &str) -> Self {
+        self.plain = format!("{}\n{line}", self.plain);
+        self.html = format!("{}<br>{}", self.html, text::html(line));
         self
     }
 
@@ -139,6 +158,34 @@ impl Rendered {
         }
         content
     }
+}
+
+/// The content of an event in the thread of `root`.
+#[must_use]
+pub fn in_thread(mut content: Value, root: &EventId) -> Value {
+    // The reply is for clients that know no threads.
+    content["m.relates_to"] = json!({
+        "rel_type": "m.thread",
+        "event_id": root,
+        "is_falling_back": true,
+        "m.in_reply_to": { "event_id": root },
+    });
+    content
+}
+
+/// The content of an event that puts `content` in the place of `root`'s. Such events push nowhere
+/// (`.m.rule.suppress_edits`, Matrix 1.9), and mention nobody anew.
+#[must_use]
+pub fn in_place_of(root: &EventId, content: &Value) -> Value {
+    // For clients that know no edits. The whole twice could be more than an event may be.
+    let fallback = content["body"].as_str().and_then(|body| body.lines().next());
+    json!({
+        "msgtype": content["msgtype"],
+        "body": format!("* {}", fallback.unwrap_or_default()),
+        "m.mentions": {},
+        "m.new_content": content,
+        "m.relates_to": { "rel_type": "m.replace", "event_id": root },
+    })
 }
 
 /// A link that clients show as a person.

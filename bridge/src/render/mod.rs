@@ -4,6 +4,8 @@
 mod alert;
 mod builtin;
 mod content;
+pub(crate) mod conversation;
+pub(crate) mod digest;
 mod filters;
 mod link;
 mod moment;
@@ -19,8 +21,12 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use self::own::Own;
+pub(crate) use self::{
+    alert::{group_urgency, urgency as alert_urgency},
+    moment::seconds,
+};
 pub use self::{
-    content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency},
+    content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread},
     own::Fault,
 };
 use crate::{

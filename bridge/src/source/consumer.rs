@@ -32,6 +32,22 @@ pub(crate) enum Problem {
     Final(Failure),
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Passing(reason) => f.write_str(reason),
+            Self::Final(failure) => failure.fmt(f),
+        }
+    }
+}
+
+/// How many messages the route's consumer has, delivered or not.
+pub(super) async fn waiting(nats: &Nats, route: &Route) -> Option<u64> {
+    let stream = stream(nats, route).await.ok()?;
+    let info = stream.consumer_info(route.name.as_str()).await.ok()?;
+    Some(info.num_pending + info.num_ack_pending as u64)
+}
+
 /// The stream of a route.
 pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem> {
     let name = &route.stream;

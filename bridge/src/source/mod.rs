@@ -6,6 +6,7 @@
 //! outstanding (see [`recall`](Source::recall)), and only then goes on. It notices lost deliveries
 //! by the consumer sequence, which counts deliveries without a gap.
 
+mod backlog;
 pub(crate) mod consumer;
 
 use std::{
@@ -27,10 +28,11 @@ use futures_util::{FutureExt, StreamExt};
 use time::OffsetDateTime;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, sleep, timeout},
+    time::{Instant, MissedTickBehavior, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
+pub(crate) use self::backlog::Backlog;
 use self::consumer::Problem;
 use crate::{
     config::Route,
@@ -58,6 +60,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 /// After how long JetStream delivers again what was not acknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(30);
+/// For how long a number of waiting messages is taken for right.
+const FRESH: Duration = Duration::from_secs(2);
 /// The `ack_wait` while outstanding messages are taken back.
 const RECALL_ACK_WAIT: Duration = Duration::from_secs(1);
 
@@ -68,6 +72,10 @@ pub(crate) struct Source {
     reconnected: watch::Receiver<u64>,
     outage: Outage,
     stream: Option<StreamId>,
+    /// How many messages were waiting, when they were last counted.
+    counted: Option<(Instant, u64)>,
+    /// How many servers keep the stream.
+    replicas: usize,
     /// When the first consumer that we saw was made, by the server's clock.
     begun: Option<OffsetDateTime>,
     pull: Option<Pull>,
@@ -94,14 +102,17 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// When the stream stored it.
     pub(crate) published: OffsetDateTime,
+    /// How many more the server had for the route when it delivered this one.
+    pending: u64,
+    received: Instant,
 }
 
 impl Delivery {
     fn new(message: jetstream::Message) -> Option<(Self, u64)> {
         let info = message.info().ok()?;
-        let (sequence, published, delivery) =
-            (info.stream_sequence, info.published, info.consumer_sequence);
-        Some((Self { message, sequence, published }, delivery))
+        let (sequence, published, pending, delivery) =
+            (info.stream_sequence, info.published, info.pending, info.consumer_sequence);
+        Some((Self { message, sequence, published, pending, received: Instant::now() }, delivery))
     }
 
     /// The subject it was published on.
@@ -137,6 +148,8 @@ impl Source {
             nats,
             route,
             stream: None,
+            counted: None,
+            replicas: 1,
             begun: None,
             pull: None,
             is_barren: false,
@@ -148,6 +161,33 @@ impl Source {
     /// The incarnation of the stream that the messages are of; known once there was one.
     pub(crate) fn stream(&self) -> Option<&StreamId> {
         self.stream.as_ref()
+    }
+
+    /// How many servers of a cluster keep the stream.
+    pub(crate) fn replicas(&self) -> usize {
+        self.replicas
+    }
+
+    /// How many messages wait for the route, with one that was delivered and is not done with.
+    pub(crate) async fn waiting(&mut self, delivery: &Delivery) -> u64 {
+        let last = self.held.back().unwrap_or(delivery);
+        if last.received.elapsed() < FRESH {
+            return last.pending + self.held.len() as u64 + 1;
+        }
+        // More may have come while the homeserver was away.
+        if let Some((at, waiting)) = self.counted
+            && at.elapsed() < FRESH
+        {
+            return waiting;
+        }
+        let waiting = consumer::waiting(&self.nats, &self.route).await.unwrap_or_default();
+        self.counted = Some((Instant::now(), waiting));
+        waiting
+    }
+
+    /// Reads what waits, without taking it.
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog { nats: self.nats.clone(), route: Arc::clone(&self.route) }
     }
 
     /// The next message. Waits as long as there is none, also while NATS or the stream is away.
@@ -404,6 +444,7 @@ impl Source {
             stream: info.config.name.clone(),
             created: info.created.unix_timestamp_nanos().to_string(),
         };
+        self.replicas = info.config.num_replicas;
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => info!(

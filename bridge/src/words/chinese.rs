@@ -2,6 +2,8 @@
 
 use jiff::SignedDuration;
 
+use crate::digest::Kind;
+
 use super::{Deed, Outcome, State, Thing, Words, large_size, two_units};
 
 pub(super) struct Chinese;
@@ -77,6 +79,37 @@ impl Words for Chinese {
             0..1024 => format!("{count} 字节"),
             _ => large_size(count),
         }
+    }
+
+    fn resolved_after(&self, took: &str, summary: &str) -> String {
+        let summary = if summary.is_empty() { String::new() } else { format!("：{summary}") };
+        format!("✅ 已恢复，持续 {took}{summary}")
+    }
+    fn relapses(&self, times: u32, since: &str) -> String {
+        format!("🔁 自 {since} 起已反复 {times} 次")
+    }
+    fn messages(&self, count: usize) -> String {
+        format!("{count} 条消息")
+    }
+    fn counted(&self, kind: Kind, count: usize) -> String {
+        let word = match kind {
+            Kind::Critical => "严重",
+            Kind::Warning => "警告",
+            Kind::Info => "信息",
+            Kind::Resolved => "已恢复",
+            Kind::Report => "报告",
+            Kind::Other => "其他",
+        };
+        format!("{word} {count}")
+    }
+    fn and_more(&self, named: &str, more: usize) -> String {
+        format!("{named}，另有 {more} 个")
+    }
+    fn newest(&self) -> &'static str {
+        "最新一条："
+    }
+    fn in_thread(&self) -> &'static str {
+        "每条消息均在此消息的讨论串中。"
     }
 
     fn empty_message(&self, subject: &str) -> String {

@@ -2,6 +2,8 @@
 
 use jiff::SignedDuration;
 
+use crate::digest::Kind;
+
 use super::{Deed, Outcome, State, Thing, Words, large_size, two_units};
 
 pub(super) struct English;
@@ -80,6 +82,39 @@ impl Words for English {
             0..1024 => format!("{count} bytes"),
             _ => large_size(count),
         }
+    }
+
+    fn resolved_after(&self, took: &str, summary: &str) -> String {
+        let summary = if summary.is_empty() { String::new() } else { format!(": {summary}") };
+        format!("✅ RESOLVED after {took}{summary}")
+    }
+    fn relapses(&self, times: u32, since: &str) -> String {
+        format!("🔁 {times} times since {since}")
+    }
+    fn messages(&self, count: usize) -> String {
+        format!("{count} messages")
+    }
+    fn counted(&self, kind: Kind, count: usize) -> String {
+        let word = match kind {
+            Kind::Critical => "critical",
+            Kind::Warning => "warning",
+            Kind::Info => "info",
+            Kind::Resolved => "resolved",
+            Kind::Report if count == 1 => "report",
+            Kind::Report => "reports",
+            Kind::Other if count == 1 => "other",
+            Kind::Other => "others",
+        };
+        format!("{count} {word}")
+    }
+    fn and_more(&self, named: &str, more: usize) -> String {
+        format!("{named} and {more} more")
+    }
+    fn newest(&self) -> &'static str {
+        "The newest:"
+    }
+    fn in_thread(&self) -> &'static str {
+        "Each of them is in the thread."
     }
 
     fn empty_message(&self, subject: &str) -> String {

@@ -6,7 +6,7 @@ mod english;
 
 use jiff::SignedDuration;
 
-use crate::config::Language;
+use crate::{config::Language, digest::Kind};
 
 impl Language {
     pub(crate) fn words(self) -> &'static dyn Words {
@@ -96,6 +96,14 @@ pub(crate) trait Words: Sync {
     fn took(&self, duration: SignedDuration) -> String;
     fn duration(&self, duration: SignedDuration) -> String;
     fn bytes(&self, count: u64) -> String;
+
+    fn resolved_after(&self, took: &str, summary: &str) -> String;
+    fn relapses(&self, times: u32, since: &str) -> String;
+    fn messages(&self, count: usize) -> String;
+    fn counted(&self, kind: Kind, count: usize) -> String;
+    fn and_more(&self, named: &str, more: usize) -> String;
+    fn newest(&self) -> &'static str;
+    fn in_thread(&self) -> &'static str;
 
     fn empty_message(&self, subject: &str) -> String;
     fn not_text(&self, size: &str) -> String;

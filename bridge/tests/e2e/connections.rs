@@ -11,7 +11,9 @@ use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
 
-use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::scene::{
+    Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
+};
 
 /// A private CA and what it signed, as PEM.
 struct Pki {
@@ -290,16 +292,29 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
     Ok(())
 }
 
-/// The README's list of what the NATS user needs, without the dead letters.
-#[tokio::test]
-async fn the_permissions_of_the_readme_suffice() -> Result<()> {
-    let publish = [
-        "$JS.API.STREAM.INFO.OPS",
-        "$JS.API.CONSUMER.INFO.OPS.reports",
-        "$JS.API.CONSUMER.CREATE.OPS.reports.>",
-        "$JS.API.CONSUMER.MSG.NEXT.OPS.reports",
-        "$JS.ACK.OPS.reports.>",
-    ];
+/// What the README says that the NATS user needs, without the dead letters.
+const NEEDED: [&str; 5] = [
+    "$JS.API.STREAM.INFO.OPS",
+    "$JS.API.CONSUMER.INFO.OPS.reports",
+    "$JS.API.CONSUMER.CREATE.OPS.reports.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.reports",
+    "$JS.ACK.OPS.reports.>",
+];
+
+/// What conversations and digests need besides.
+const WANTED: [&str; 8] = [
+    "$KV.nats-matrix-alerts.>",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.*.KV_nats-matrix-alerts",
+    "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
+    "$JS.API.CONSUMER.CREATE.OPS",
+    "$JS.API.CONSUMER.CREATE.OPS.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.>",
+    "$JS.API.CONSUMER.DELETE.OPS.>",
+];
+
+/// A scene where the bridge, as "bridge" with the password "b", may publish on these subjects only.
+async fn restricted(publish: &[&str]) -> Result<Scene> {
     let bridge = json!({ "publish": publish, "subscribe": ["_INBOX.>"] });
     let nats = Nats::builder()
         .config(&format!(
@@ -309,7 +324,12 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
         .client_options(|| ConnectOptions::with_user_and_password("admin".into(), "a".into()))
         .start()
         .await?;
-    let scene = scene(nats).await?;
+    scene(nats).await
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_readme_suffice() -> Result<()> {
+    let scene = restricted(&NEEDED).await?;
     let config = scene.config().nats("user = \"bridge\"\npassword = \"b\"");
     arrives(&scene, &config).await?;
     // Also what was outstanding when it was killed is taken back.
@@ -321,6 +341,36 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let bridge = scene.start(&config)?;
     reader.wait_for(51, PATIENCE).await.with_context(|| bridge.logs())?;
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result<()> {
+    let scene = restricted(&NEEDED).await?;
+    let config = scene.config().digests(20).nats("user = \"bridge\"\npassword = \"b\"");
+    scene.publish_numbered(1, 30).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 30).await?, 30);
+    assert!(bridge.logs().contains("no digest, as what waits cannot be read"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -> Result<()> {
+    let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
+    let config = scene.config().digests(20).nats("user = \"bridge\"\npassword = \"b\"");
+    let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });
+    scene.nats.publish_many("ops.alert", vec![alert("firing").to_string(); 30]).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(2, PATIENCE).await?;
+    scene.nats.publish("ops.alert", alert("resolved").to_string()).await?;
+    let events = read_all(&mut reader, 3).await?;
+    assert_eq!(events[2].content["m.relates_to"]["event_id"], events[0].event_id.as_str());
+    let bucket = scene.nats.jetstream().await?.get_key_value("nats-matrix-alerts").await?;
+    assert!(bucket.status().await?.values() > 0);
+    assert!(!bridge.logs().contains("WARN"), "{}", bridge.logs());
     Ok(())
 }
 

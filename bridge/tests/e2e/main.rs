@@ -8,7 +8,9 @@
 mod check;
 mod config;
 mod connections;
+mod conversations;
 mod delivery;
+mod digests;
 mod faults;
 mod noise;
 mod payloads;

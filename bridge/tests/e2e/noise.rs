@@ -15,7 +15,7 @@ const CRITICAL: &str = r#"{"severity":"critical","summary":"a critical alert"}"#
 const RESOLVED: &str = r#"{"severity":"critical","summary":"is over","status":"resolved"}"#;
 
 /// A line of the route.
-fn mention(user: &str) -> String {
+pub(crate) fn mention(user: &str) -> String {
     format!("mention = [\"{user}\"]\n")
 }
 
@@ -24,7 +24,7 @@ async fn only_what_is_critical_mentions_those_whom_the_route_names() -> Result<(
     let scene = Scene::new().await?;
     let mut config = scene.config();
     let alice = &scene.alice.user_id;
-    config.routes += &mention(alice);
+    config.routes.push_str(&mention(alice));
     for payload in [REPORT, INFO, WARNING, RESOLVED, CRITICAL, r"@room or @alice?"] {
         scene.nats.publish("ops.x", payload).await?;
     }
@@ -60,7 +60,7 @@ async fn a_phone_buzzes_for_warnings_and_louder_for_what_is_critical() -> Result
     let gateway = PushGateway::start().await?;
     scene.alice.set_pusher(gateway.url()).await?;
     let mut config = scene.config();
-    config.routes += &mention(&scene.alice.user_id);
+    config.routes.push_str(&mention(&scene.alice.user_id));
     let _bridge = scene.start(&config)?;
     for payload in [REPORT, INFO, RESOLVED, WARNING, CRITICAL] {
         scene.nats.publish("ops.x", payload).await?;

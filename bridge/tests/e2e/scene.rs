@@ -127,13 +127,19 @@ impl Config {
         }
     }
 
-    /// Adds a route from stream OPS.
+    /// Adds a route from stream OPS that shows each message by itself, however many there are.
     pub(crate) fn route(mut self, name: &str, subject: &str, room: &str) -> Self {
         // Writing to a String cannot fail.
         let _ = write!(
             self.routes,
-            "[[routes]]\nname = \"{name}\"\nstream = \"OPS\"\nsubjects = [\"{subject}\"]\nroom = \"{room}\"\n"
+            "[[routes]]\nname = \"{name}\"\nstream = \"OPS\"\nsubjects = [\"{subject}\"]\nroom = \"{room}\"\ndigest_above = 0\n"
         );
+        self
+    }
+
+    /// Shows more than `above` messages as a digest.
+    pub(crate) fn digests(mut self, above: u64) -> Self {
+        self.routes = self.routes.replace("digest_above = 0", &format!("digest_above = {above}"));
         self
     }
 

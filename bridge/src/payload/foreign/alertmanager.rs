@@ -39,6 +39,7 @@ pub(in crate::payload) fn decode(
     Ok(match <[Alert; 1]>::try_from(group.alerts) {
         Ok([mut alert]) if group.truncated == 0 => {
             alert.url = alert.url.or(group.url);
+            alert.group = group.fingerprint;
             Payload::Alert(alert)
         }
         Ok(one) => Payload::Alerts(Group { alerts: one.into(), ..group }),
@@ -49,6 +50,7 @@ pub(in crate::payload) fn decode(
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Webhook {
+    group_key: Option<String>,
     receiver: Option<String>,
     #[serde(default)]
     status: Option<Status>,
@@ -70,6 +72,7 @@ impl Webhook {
         Group {
             title,
             labels: own(self.common_labels),
+            fingerprint: filled(self.group_key),
             url: filled(self.external_url),
             truncated: self.truncated_alerts,
             alerts: self.alerts.into_iter().map(|entry| entry.alert(status, words)).collect(),

@@ -66,7 +66,8 @@ impl Contender {
             Self::Bridge { binary } => {
                 let config =
                     BridgeConfig::new(&job.nats_url, &job.bot, &job.dir.path().join("state"))
-                        .route("reports", &job.stream, &[&job.subject], &job.room);
+                        .route("reports", &job.stream, &[&job.subject], &job.room)
+                        .one_by_one();
                 let process = BridgeProcess::spawn(binary, config.toml(), job.dir.path())?;
                 Ok(Running::Process(process))
             }

@@ -1,21 +1,25 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
+mod storm;
+
 use std::{collections::HashSet, sync::Arc};
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::storm::Storm;
 use crate::{
     config::{self, Route},
+    conversation::{self, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
     nats::Nats,
     origin::StreamId,
     payload::Decoded,
-    post::{Message, Outcome, Post},
-    render::{Incoming, Rendered, Renderer},
+    post::{Message, Outcome, Part, Post},
+    render::{Incoming, Rendered, Renderer, conversation::with_times},
     retry::Outage,
     room::Room,
     routing::{Facts, Routing},
@@ -33,13 +37,20 @@ pub(crate) struct Relay {
     renderer: Renderer,
     /// The templates whose failure is in the log.
     told: HashSet<String>,
+    conversations: conversation::Store,
     tally: Tally,
+    storm: Option<Storm>,
+    /// Up to this message too few are waiting for a digest.
+    too_few_until: u64,
+    /// Until then there is none, as what waits could not be read.
+    no_digest_until: Option<Instant>,
 }
 
 /// What happened since the start.
 #[derive(Debug, Default, Clone, Copy)]
 struct Tally {
     posted: u64,
+    digests: u64,
     flawed: u64,
     /// Posted with a built-in template, as the user's own one failed.
     fallbacks: u64,
@@ -69,6 +80,7 @@ impl Relay {
     ) -> Self {
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
+            conversations: conversation::Store::new(nats.clone()),
             source: Source::new(nats, Arc::clone(&route)),
             post: Post::new(&route, room, stop.clone()),
             stop,
@@ -77,6 +89,9 @@ impl Relay {
             renderer,
             told: HashSet::new(),
             tally: Tally::default(),
+            storm: None,
+            too_few_until: 0,
+            no_digest_until: None,
             route,
         }
     }
@@ -94,20 +109,20 @@ impl Relay {
                 () = stop.cancelled() => break None,
                 delivery = self.source.next() => delivery?,
             };
-            match self.relay(&delivery).await? {
+            match Box::pin(self.relay(&delivery)).await? {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
                 Verdict::Unfinished => break Some(delivery),
             }
         };
         self.source.close(unfinished).await;
-        let Tally { posted, flawed, fallbacks, dead } = self.tally;
+        let Tally { posted, digests, flawed, fallbacks, dead } = self.tally;
         let fallbacks = match fallbacks {
             0 => String::new(),
             count => format!(" and {count} for which a template failed"),
         };
         info!(
-            "route {}: stopped; posted {posted}, of them {flawed} flawed{fallbacks}, and {dead} dead letters",
+            "route {}: stopped; posted {posted}, of them {flawed} flawed{fallbacks}, in {digests} digests and one by one, and {dead} dead letters",
             self.route.name
         );
         Ok(())
@@ -122,7 +137,10 @@ impl Relay {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
-        let decoded = Decoded::in_language(delivery.payload(), self.route.display.language);
+        if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
+            return Ok(verdict);
+        }
+        let decoded = self.decode(delivery);
         let facts = Facts {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -133,6 +151,88 @@ impl Relay {
             self.post.done(delivery);
             return Ok(Verdict::Done);
         }
+        let verdict = self.show(delivery, &stream, &decoded).await?;
+        if matches!(verdict, Verdict::Done) {
+            self.note_flaw(delivery, &decoded);
+        }
+        if !matches!(verdict, Verdict::Unfinished) {
+            self.post.done(delivery);
+        }
+        Ok(verdict)
+    }
+
+    /// Posts a message, in the conversation that it is part of.
+    async fn show(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        decoded: &Decoded,
+    ) -> Result<Verdict, Failure> {
+        let route = Arc::clone(&self.route);
+        let mut message = Message { delivery, stream, route: &route, parts: Vec::new() };
+        let mut talk = self.talk(&message, decoded).await;
+        if talk.as_ref().is_some_and(|talk| talk.is_said(&message.origin(0))) {
+            return Ok(Verdict::Done);
+        }
+        loop {
+            message.parts = self.parts(&message, decoded, talk.as_ref());
+            let posted = self.source.keep_while(delivery, self.post.message(&message)).await?;
+            match (posted, talk.take()) {
+                (Outcome::Posted(root), after) => {
+                    self.tally.posted += 1;
+                    let after = after.and_then(|talk| talk.after(root, message.origin(0)));
+                    if let Some((key, conversation)) = after {
+                        self.conversations.put(&key, conversation).await;
+                    }
+                    return Ok(Verdict::Done);
+                }
+                // Its first message may be gone, with the room that it was in.
+                (Outcome::Refused(reason), Some(before)) if before.before.is_some() => {
+                    warn!("route {}: a conversation begins anew: {reason}", route.name);
+                    talk = Some(before.anew(route.patience));
+                }
+                (Outcome::Refused(reason), _) => return self.bury(&message, reason).await,
+                (Outcome::Stopped, _) => return Ok(Verdict::Unfinished),
+            }
+        }
+    }
+
+    /// The conversation that a message is part of, if it is of that kind.
+    async fn talk(&mut self, message: &Message<'_>, decoded: &Decoded) -> Option<Talk> {
+        let saying = Saying::of(&decoded.payload)?;
+        self.conversations.replicate(self.source.replicas());
+        let key = saying.key(&self.route.name, self.post.room());
+        let known = self.conversations.get(&key);
+        let before = self.source.keep_while(message.delivery, known).await;
+        let published = message.delivery.published;
+        Some(Talk::new(key, saying, before, published, self.route.patience))
+    }
+
+    /// The events that show a message.
+    fn parts(
+        &mut self,
+        message: &Message<'_>,
+        decoded: &Decoded,
+        talk: Option<&Talk>,
+    ) -> Vec<Part> {
+        let delivery = message.delivery;
+        let Some(talk) = talk else {
+            return Part::of(&self.render(delivery, decoded), message.route);
+        };
+        let (begun, ended) = (talk.begun(), talk.ended());
+        let decoded = match talk.before {
+            Some(_) => with_times(decoded, begun, ended),
+            None => std::borrow::Cow::Borrowed(decoded),
+        };
+        let notice = self.renderer.resolution(&decoded, begun, ended);
+        talk.parts(&self.render(delivery, &decoded), &notice, message.route)
+    }
+
+    fn decode(&self, delivery: &Delivery) -> Decoded {
+        Decoded::in_language(delivery.payload(), self.route.display.language)
+    }
+
+    fn render(&mut self, delivery: &Delivery, decoded: &Decoded) -> Rendered {
         let rendered = self.renderer.render(&Incoming {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -140,25 +240,11 @@ impl Relay {
             sequence: delivery.sequence,
             published: delivery.published,
             route: self.route.name.as_str(),
-            decoded: &decoded,
+            decoded,
             original: delivery.payload(),
         });
-        let route = Arc::clone(&self.route);
-        let message = Message { delivery, stream: &stream, route: &route, rendered: &rendered };
-        let verdict = match self.source.keep_while(delivery, self.post.message(&message)).await? {
-            Outcome::Posted => {
-                self.tally.posted += 1;
-                self.note_flaw(delivery, &decoded);
-                self.note_fault(delivery, &rendered);
-                Verdict::Done
-            }
-            Outcome::Refused(reason) => self.bury(&message, reason).await?,
-            Outcome::Stopped => Verdict::Unfinished,
-        };
-        if !matches!(verdict, Verdict::Unfinished) {
-            self.post.done(delivery);
-        }
-        Ok(verdict)
+        self.note_fault(delivery, &rendered);
+        rendered
     }
 
     fn note_flaw(&mut self, delivery: &Delivery, decoded: &Decoded) {
@@ -205,7 +291,7 @@ impl Relay {
         let note = note.content(&[]);
         match self.source.keep_while(delivery, self.post.note(message, note)).await? {
             Outcome::Stopped => Ok(Verdict::Unfinished),
-            Outcome::Posted | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
+            Outcome::Posted(_) | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
         }
     }
 

@@ -1,0 +1,30 @@
+//! Lengths of time as people write them in a configuration.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// "15m", "1h 30m", "90 seconds".
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| {
+            format!("\"{text}\" is no length of time: write one like \"15m\" or \"1h 30m\"")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_have_units() {
+        assert_eq!(parse("15m").unwrap(), Duration::from_mins(15));
+        assert_eq!(parse("1h 30m").unwrap(), Duration::from_mins(90));
+        assert_eq!(parse("0s").unwrap(), Duration::ZERO);
+        for wrong in ["15", "-15m", "soon", ""] {
+            assert!(parse(wrong).unwrap_err().contains("write one like"), "{wrong}");
+        }
+    }
+}

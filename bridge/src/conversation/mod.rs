@@ -1,0 +1,323 @@
+//! Alerts as conversations: what fires begins one, what is said of it later is a reply in its
+//! thread, and when it is over its first message says so.
+//!
+//! What is decided here depends on the messages alone, on their times in the stream and on what was
+//! decided before. So a message that comes again after a kill is decided on in the same way, and
+//! the room tells which of its events are there already.
+
+mod parts;
+mod store;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use data_encoding::HEXLOWER;
+use matrix_sdk::ruma::{OwnedEventId, RoomId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+pub(crate) use self::store::Store;
+use crate::{
+    config::{Patience, RouteName},
+    origin::Origin,
+    payload::{Alert, Group, Payload, Status},
+    render::{self, Urgency},
+};
+
+/// More members of a group than these are not told apart.
+const MOST_MEMBERS: usize = 256;
+
+/// What a message says in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saying {
+    /// Which conversation, whatever the route and room.
+    fingerprint: Vec<String>,
+    pub(crate) status: Status,
+    pub(crate) urgency: Urgency,
+    /// Those that fire.
+    members: BTreeSet<u32>,
+    /// When it began, if the message tells, in seconds since 1970.
+    begun: Option<i64>,
+    /// When it was over, likewise.
+    ended: Option<i64>,
+}
+
+/// What has been said so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conversation {
+    /// The message that began it.
+    pub(crate) root: OwnedEventId,
+    /// Whether the root is a digest, which is not edited for one of many.
+    #[serde(default)]
+    pub(crate) is_shared: bool,
+    pub(crate) status: Status,
+    /// When the alert began, in seconds since 1970.
+    pub(crate) begun: i64,
+    /// When it was last resolved, likewise.
+    resolved: i64,
+    /// When it last made a phone buzz, likewise.
+    pushed: i64,
+    /// How often it has fired anew.
+    pub(crate) times: u32,
+    /// The worst so far.
+    urgency: Urgency,
+    /// Those that have fired.
+    members: BTreeSet<u32>,
+    /// The last message that was said in it.
+    pub(crate) last: Origin,
+}
+
+/// What a message is in its conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The first word.
+    Opening,
+    /// More about what goes on.
+    Update {
+        /// Whether phones should buzz for it.
+        pushes: bool,
+        /// It is worse than it was, so the first message is no longer right.
+        is_worse: bool,
+    },
+    /// The end.
+    Resolution,
+    /// It has begun again soon after its end.
+    Relapse {
+        /// Whether phones should buzz for it.
+        pushes: bool,
+    },
+    /// The end of what nobody was told of.
+    Alone,
+}
+
+/// A message and the conversation that it is part of.
+#[derive(Debug)]
+pub(crate) struct Talk {
+    key: String,
+    saying: Saying,
+    pub(crate) before: Option<Conversation>,
+    pub(crate) turn: Turn,
+    at: OffsetDateTime,
+}
+
+impl Saying {
+    /// What a message says, if it is of a kind that has conversations.
+    pub(crate) fn of(payload: &Payload) -> Option<Self> {
+        match payload {
+            Payload::Alert(alert) => Some(Self::of_one(alert)),
+            Payload::Alerts(group) => Some(Self::of_group(group)),
+            _ => None,
+        }
+    }
+
+    fn of_one(alert: &Alert) -> Self {
+        let identity = identity(alert);
+        let fires = alert.status == Status::Firing;
+        Self {
+            members: if fires { [member(&identity)].into() } else { BTreeSet::new() },
+            fingerprint: alert
+                .group
+                .clone()
+                .map_or(identity, |group| vec!["group".to_owned(), group]),
+            status: alert.status,
+            urgency: render::alert_urgency(alert),
+            begun: alert.time.as_deref().and_then(render::seconds),
+            ended: alert.ended.as_deref().and_then(render::seconds),
+        }
+    }
+
+    fn of_group(group: &Group) -> Self {
+        let firing = || group.alerts.iter().filter(|alert| alert.status == Status::Firing);
+        let is_over = firing().next().is_none() && group.truncated == 0;
+        let fingerprint = match &group.fingerprint {
+            Some(fingerprint) => fingerprint.clone(),
+            None => format!("{} {:?}", group.title, group.labels),
+        };
+        let times = |time: fn(&Alert) -> Option<&str>| {
+            group.alerts.iter().filter_map(time).filter_map(render::seconds).collect::<Vec<_>>()
+        };
+        Self {
+            fingerprint: vec!["group".to_owned(), fingerprint],
+            status: if is_over { Status::Resolved } else { Status::Firing },
+            urgency: render::group_urgency(group),
+            members: firing().map(|alert| member(&identity(alert))).take(MOST_MEMBERS).collect(),
+            begun: times(|alert| alert.time.as_deref()).into_iter().min(),
+            ended: times(|alert| alert.ended.as_deref()).into_iter().max(),
+        }
+    }
+
+    /// The name of its conversation in a room, by a route.
+    pub(crate) fn key(&self, route: &RouteName, room: &RoomId) -> String {
+        let mut digest = Sha256::new();
+        let parts = self.fingerprint.iter().map(String::as_str);
+        for text in [route.as_str(), room.as_str()].into_iter().chain(parts) {
+            digest.update(text.len().to_le_bytes());
+            digest.update(text);
+        }
+        HEXLOWER.encode(&digest.finalize()[..16])
+    }
+
+    /// What this is after what was said before.
+    pub(crate) fn turn(&self, before: Option<&Conversation>, at: i64, patience: Patience) -> Turn {
+        let Some(before) = before else {
+            return if self.status == Status::Firing { Turn::Opening } else { Turn::Alone };
+        };
+        let is_worse = self.urgency > before.urgency;
+        let is_due = at.saturating_sub(before.pushed) >= seconds(patience.remind);
+        match (before.status, self.status) {
+            (Status::Firing, Status::Firing) => {
+                let is_news = !self.members.is_subset(&before.members);
+                Turn::Update { pushes: is_worse || is_news || is_due, is_worse }
+            }
+            (Status::Firing, Status::Resolved) => Turn::Resolution,
+            (Status::Resolved, Status::Firing) => {
+                if at.saturating_sub(before.resolved) > seconds(patience.flapping) {
+                    return Turn::Opening;
+                }
+                Turn::Relapse { pushes: is_worse || is_due }
+            }
+            (Status::Resolved, Status::Resolved) => Turn::Update { pushes: false, is_worse: false },
+        }
+    }
+}
+
+impl Talk {
+    /// About a message that was published at `at`, after what was said `before`.
+    pub(crate) fn new(
+        key: String,
+        saying: Saying,
+        before: Option<Conversation>,
+        at: OffsetDateTime,
+        patience: Patience,
+    ) -> Self {
+        let turn = saying.turn(before.as_ref(), at.unix_timestamp(), patience);
+        Self { key, saying, before, turn, at }
+    }
+
+    /// Whether this very message, or a later one, was said already.
+    pub(crate) fn is_said(&self, origin: &Origin) -> bool {
+        self.before.as_ref().is_some_and(|before| origin.is_up_to(&before.last))
+    }
+
+    /// When what goes on began, in seconds since 1970.
+    pub(crate) fn begun(&self) -> i64 {
+        let begun = self.before.as_ref().map(|before| before.begun);
+        self.saying.begun.or(begun).unwrap_or(self.at.unix_timestamp())
+    }
+
+    /// When it was over, likewise.
+    pub(crate) fn ended(&self) -> i64 {
+        self.saying.ended.unwrap_or(self.at.unix_timestamp())
+    }
+
+    /// Whether its first message no longer tells how things are.
+    pub(crate) fn outdates_root(&self) -> bool {
+        let may_edit = self.before.as_ref().is_some_and(|before| !before.is_shared);
+        may_edit
+            && match self.turn {
+                Turn::Update { is_worse, .. } => is_worse,
+                Turn::Resolution | Turn::Relapse { .. } => true,
+                Turn::Opening | Turn::Alone => false,
+            }
+    }
+
+    /// The same without what was said before, of which the room knows nothing any more.
+    pub(crate) fn anew(self, patience: Patience) -> Self {
+        Self::new(self.key, self.saying, None, self.at, patience)
+    }
+
+    /// What is known after the message was posted, its first event being `root`; with the name of
+    /// the conversation. `None` for the end of what nobody was told of.
+    pub(crate) fn after(
+        self,
+        root: Option<OwnedEventId>,
+        last: Origin,
+    ) -> Option<(String, Conversation)> {
+        let at = self.at.unix_timestamp();
+        let after = match (self.turn, self.before) {
+            (Turn::Alone, _) => return None,
+            (Turn::Opening, _) | (_, None) => Conversation::begin(&self.saying, root?, at, last),
+            (turn, Some(before)) => before.after(&self.saying, turn, at, last),
+        };
+        Some((self.key, after))
+    }
+}
+
+impl Conversation {
+    /// One that begins with a message, shown by `root`.
+    pub(crate) fn begin(saying: &Saying, root: OwnedEventId, at: i64, last: Origin) -> Self {
+        Self {
+            root,
+            is_shared: false,
+            status: saying.status,
+            begun: saying.begun.unwrap_or(at),
+            resolved: 0,
+            pushed: if saying.urgency > Urgency::Routine { at } else { 0 },
+            times: 1,
+            urgency: saying.urgency,
+            members: saying.members.clone(),
+            last,
+        }
+    }
+
+    /// What is known after a message.
+    pub(crate) fn after(mut self, saying: &Saying, turn: Turn, at: i64, last: Origin) -> Self {
+        let pushes = match turn {
+            Turn::Update { pushes, .. } | Turn::Relapse { pushes } => pushes,
+            Turn::Opening | Turn::Resolution | Turn::Alone => false,
+        };
+        if pushes && saying.urgency > Urgency::Routine {
+            self.pushed = at;
+        }
+        if turn == Turn::Resolution {
+            self.resolved = at;
+        }
+        if matches!(turn, Turn::Relapse { .. }) {
+            self.times = self.times.saturating_add(1);
+        }
+        if saying.status == Status::Firing {
+            self.urgency = self.urgency.max(saying.urgency);
+            self.members.extend(&saying.members);
+            if self.members.len() > MOST_MEMBERS {
+                self.members.clone_from(&saying.members);
+            }
+        }
+        self.status = saying.status;
+        self.last = last;
+        self
+    }
+}
+
+/// What tells an alert from others, as far as it is known.
+fn identity(alert: &Alert) -> Vec<String> {
+    if let Some(fingerprint) = &alert.fingerprint {
+        return vec!["fingerprint".to_owned(), fingerprint.clone()];
+    }
+    let source = alert.source.clone().unwrap_or_default();
+    // How bad it is may change.
+    let labels: Vec<String> = alert
+        .labels
+        .iter()
+        .filter(|(name, _)| *name != "severity")
+        .flat_map(|(name, value)| [name.clone(), value.clone()])
+        .collect();
+    // The source alone would make one conversation of all troubles of a machine.
+    let rest = if labels.is_empty() { vec![alert.summary.clone()] } else { labels };
+    ["alert".to_owned(), source].into_iter().chain(rest).collect()
+}
+
+fn member(identity: &[String]) -> u32 {
+    let mut digest = Sha256::new();
+    for text in identity {
+        digest.update(text.len().to_le_bytes());
+        digest.update(text);
+    }
+    digest.finalize().iter().take(4).fold(0, |number, byte| (number << 8) | u32::from(*byte))
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,402 @@
+//! When too much waits to be read one by one: a digest.
+
+use std::{sync::Arc, time::Duration};
+
+use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{info, warn};
+
+use super::{Relay, Verdict};
+use crate::{
+    conversation::{Conversation, Saying, Talk},
+    digest::{self, Entry, Kind, Piece},
+    failure::Failure,
+    origin::{Origin, Position, Span, StreamId},
+    post::{Outcome, Part},
+    render::{Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
+    retry::Outage,
+    routing::{self, Facts},
+    source::Delivery,
+};
+
+/// While a storm goes on there is a digest this often at most.
+const BETWEEN: Duration = Duration::from_secs(10);
+/// A digest this long after the last one is of another storm.
+const CALM: Duration = Duration::from_mins(10);
+
+/// What waits and could not be read, as without the permission, is tried again after this time.
+const UNREADABLE: Duration = Duration::from_mins(10);
+
+/// Of the storm that goes on, or was the last.
+#[derive(Debug)]
+pub(super) struct Storm {
+    /// When its last digest was posted.
+    last: Instant,
+    /// The loudest of its digests.
+    urgency: Urgency,
+}
+
+/// A digest in the making.
+struct Work<'a> {
+    delivery: &'a Delivery,
+    stream: &'a StreamId,
+    span: Span,
+    /// When the last message of the span was published.
+    published: OffsetDateTime,
+    /// The messages of the span that the route takes.
+    entries: Vec<Entry>,
+    /// The same, as they came.
+    originals: Vec<Delivery>,
+}
+
+/// How a step of the work ended.
+enum Step<T> {
+    Done(T),
+    Refused(String),
+    Stopped,
+}
+
+impl Relay {
+    /// Shows what waits, from `delivery` on, as a digest, if that is too much to be read one by one;
+    /// or goes on with one that was not finished. `None`: the message is to be shown by itself.
+    pub(super) async fn digest(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+    ) -> Result<Option<Verdict>, Failure> {
+        let Some(limit) = self.route.digest_above else { return Ok(None) };
+        let route = Arc::clone(&self.route);
+        let unfinished = self.post.unfinished_digest(stream, &route, delivery.published);
+        if let Some(span) = self.source.keep_while(delivery, unfinished).await? {
+            return self.finish(delivery, stream, span).await;
+        }
+        let may_be = delivery.sequence > self.too_few_until
+            && self.no_digest_until.is_none_or(|until| Instant::now() >= until)
+            && !self.post.has_any_of(delivery);
+        if !may_be || self.source.waiting(delivery).await <= limit.get() {
+            return Ok(None);
+        }
+        if !self.wait_for_more(delivery).await {
+            return Ok(Some(Verdict::Unfinished));
+        }
+        let backlog = self.source.backlog();
+        let read = self.source.keep_while(delivery, backlog.read(delivery.sequence, None)).await;
+        let originals = match read {
+            Ok(originals) => originals,
+            Err(reason) => {
+                warn!("route {}: no digest, as what waits cannot be read: {reason}", route.name);
+                self.no_digest_until = Some(Instant::now() + UNREADABLE);
+                return Ok(None);
+            }
+        };
+        let Some(last) = originals.last() else { return Ok(None) };
+        let (last, published) = (last.sequence, last.published);
+        let (entries, originals) = self.entries(originals);
+        // What other routes take has been counted, too.
+        if entries.len() as u64 <= limit.get() {
+            self.too_few_until = last;
+            return Ok(None);
+        }
+        let span = Span { first: delivery.sequence, last, root: None };
+        let work = Work { delivery, stream, span, published, entries, originals };
+        self.show_digest(work).await
+    }
+
+    /// Goes on with a digest that a process before this one began.
+    async fn finish(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        span: Span,
+    ) -> Result<Option<Verdict>, Failure> {
+        info!("route {}: going on with the digest up to {}", self.route.name, span.last);
+        let backlog = self.source.backlog();
+        let mut outage = Outage::of(format!("route {}: reading what waits", self.route.name));
+        let stop = self.stop.clone();
+        let originals = loop {
+            let read = backlog.read(span.first, Some(span.last));
+            match self.source.keep_while(delivery, read).await {
+                Ok(originals) => break originals,
+                Err(reason) => {
+                    let pause = outage.failed(&reason, None);
+                    tokio::select! {
+                        () = stop.cancelled() => return Ok(Some(Verdict::Unfinished)),
+                        () = sleep(pause) => {}
+                    }
+                }
+            }
+        };
+        let published = originals.last().map_or(delivery.published, |last| last.published);
+        let (entries, originals) = self.entries(originals);
+        let is_in_it = delivery.sequence <= span.last;
+        let work = Work { delivery, stream, span, published, entries, originals };
+        let verdict = self.show_digest(work).await?;
+        // Its own messages may be gone from the stream.
+        Ok(verdict.filter(|verdict| is_in_it || matches!(verdict, Verdict::Unfinished)))
+    }
+
+    /// Lets a storm that goes on add to the next digest. False if we were told to stop.
+    async fn wait_for_more(&mut self, delivery: &Delivery) -> bool {
+        let Some(storm) = &self.storm else { return true };
+        let (until, stop) = (storm.last + BETWEEN, self.stop.clone());
+        let waited = async {
+            tokio::select! {
+                () = stop.cancelled() => false,
+                () = sleep_until(until) => true,
+            }
+        };
+        self.source.keep_while(delivery, waited).await
+    }
+
+    /// What of the messages the route takes, ready to be shown.
+    fn entries(&mut self, read: Vec<Delivery>) -> (Vec<Entry>, Vec<Delivery>) {
+        let mut taken = (Vec::new(), Vec::new());
+        for delivery in read {
+            let decoded = self.decode(&delivery);
+            let (subject, original) = (delivery.subject(), delivery.payload());
+            let headers = delivery.headers();
+            if !self.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
+                continue;
+            }
+            let saying = Saying::of(&decoded.payload);
+            let rendered = self.render(&delivery, &decoded);
+            let key = |saying: Saying| (saying.key(&self.route.name, self.post.room()), saying);
+            taken.0.push(Entry {
+                sequence: delivery.sequence,
+                published: delivery.published,
+                head: self.renderer.head(delivery.published, delivery.subject()),
+                rendered,
+                kind: Kind::of(&decoded.payload),
+                sources: routing::sources(&decoded.payload)
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect(),
+                saying: saying.map(key),
+            });
+            taken.1.push(delivery);
+        }
+        taken
+    }
+
+    /// `None`: the homeserver does not take the digest.
+    async fn show_digest(&mut self, mut work: Work<'_>) -> Result<Option<Verdict>, Failure> {
+        let name = self.route.name.clone();
+        let root = match self.sum(&work).await? {
+            Step::Done(root) => root,
+            Step::Refused(reason) => {
+                warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
+                self.too_few_until = work.span.last;
+                return Ok(None);
+            }
+            Step::Stopped => return Ok(Some(Verdict::Unfinished)),
+        };
+        work.span.root = root.clone();
+        if let Some(root) = &root
+            && !self.note_last_words(&work, root).await?
+        {
+            return Ok(Some(Verdict::Unfinished));
+        }
+        if !self.thread(&work).await? {
+            return Ok(Some(Verdict::Unfinished));
+        }
+        let shown = work.entries.len();
+        info!("route {name}: {shown} messages up to {} shown as a digest", work.span.last);
+        self.tally.posted += shown as u64;
+        self.tally.digests += 1;
+        self.post.done_up_to(work.span.last, work.published);
+        Ok(Some(Verdict::Done))
+    }
+
+    /// The event that sums up. One that goes on with a storm is silent, unless it is worse.
+    async fn sum(&mut self, work: &Work<'_>) -> Result<Step<Option<OwnedEventId>>, Failure> {
+        if let Some(root) = &work.span.root {
+            return Ok(Step::Done(Some(root.clone())));
+        }
+        let mut rendered = self.renderer.digest(&work.entries);
+        let before = self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM);
+        let before = before.map_or(Urgency::Routine, |storm| storm.urgency);
+        let urgency = rendered.urgency.max(before);
+        if rendered.urgency <= before {
+            rendered = rendered.at_most(Urgency::Routine);
+        }
+        let content = rendered.content(&self.route.mention);
+        let published = work.entries.first().map_or(work.published, |entry| entry.published);
+        let origin = self.digest_origin(work, work.span.first, digest::SUM, published);
+        let posted = self.digest_event(work, &origin, Part::Text(content), "").await?;
+        if let Step::Done(_) = posted {
+            self.storm = Some(Storm { last: Instant::now(), urgency });
+        }
+        Ok(posted)
+    }
+
+    /// Edits the first messages of what got worse or is over, and notes what goes on.
+    async fn note_last_words(
+        &mut self,
+        work: &Work<'_>,
+        root: &OwnedEventId,
+    ) -> Result<bool, Failure> {
+        let last = digest::last_words(&work.entries);
+        let keys: Vec<String> = last.keys().map(|key| (*key).to_owned()).collect();
+        self.conversations.replicate(self.source.replicas());
+        let get = self.conversations.get_all(keys);
+        let mut known = self.source.keep_while(work.delivery, get).await;
+        let mut after: Vec<(String, Conversation)> = Vec::new();
+        for (key, entry) in last {
+            let Some((_, saying)) = &entry.saying else { continue };
+            let origin = self.digest_origin(work, entry.sequence, 0, entry.published);
+            let patience = self.route.patience;
+            let before = known.remove(key);
+            let saying = saying.clone();
+            let talk = Talk::new(key.to_owned(), saying, before, entry.published, patience);
+            if talk.is_said(&origin) {
+                continue;
+            }
+            if talk.outdates_root() && !self.edit_root(work, key, &talk, entry).await? {
+                return Ok(false);
+            }
+            let is_new = talk.before.is_none();
+            after.extend(talk.after(Some(root.clone()), origin).map(|(key, mut conversation)| {
+                conversation.is_shared |= is_new || conversation.root == *root;
+                (key, conversation)
+            }));
+        }
+        let put = self.conversations.put_all(after);
+        self.source.keep_while(work.delivery, put).await;
+        Ok(true)
+    }
+
+    /// An edit that is posted twice is seen once, so it needs no origin.
+    async fn edit_root(
+        &mut self,
+        work: &Work<'_>,
+        key: &str,
+        talk: &Talk,
+        entry: &Entry,
+    ) -> Result<bool, Failure> {
+        let Some((before, original)) = talk.before.as_ref().zip(work.original(entry.sequence))
+        else {
+            return Ok(true);
+        };
+        let decoded = self.decode(original);
+        let decoded = with_times(&decoded, talk.begun(), talk.ended());
+        let rendered = self.render(original, &decoded);
+        let content = in_place_of(&before.root, &rendered.content(&self.route.mention));
+        let transaction: OwnedTransactionId = format!("nm-{key}-{}", entry.sequence).into();
+        let edit = self.post.aside(transaction, content);
+        match self.source.keep_while(work.delivery, edit).await? {
+            Outcome::Stopped => Ok(false),
+            Outcome::Posted(_) => Ok(true),
+            Outcome::Refused(reason) => {
+                warn!(
+                    "route {}: the first message of an alert is not edited: {reason}",
+                    self.route.name
+                );
+                Ok(true)
+            }
+        }
+    }
+
+    /// All messages, in the thread. False if we were told to stop.
+    async fn thread(&mut self, work: &Work<'_>) -> Result<bool, Failure> {
+        let begin = Position { sequence: work.span.first, part: digest::SUM };
+        let reached = self.post.position().map_or(begin, |reached| reached.max(begin));
+        let pieces = digest::pieces(&work.entries, reached);
+        let count = pieces.len();
+        let mut shown = reached;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let is_last = index + 1 == count;
+            let (sequence, part, number) = match piece {
+                Piece::Text { up_to, text } => {
+                    let content = Rendered::bare(&text);
+                    let content = match &work.span.root {
+                        Some(root) => in_thread(content, root),
+                        None => content,
+                    };
+                    (up_to, Part::Text(content), digest::TEXT)
+                }
+                Piece::File { of, file } => {
+                    (of, Part::File(file.clone(), work.span.root.clone()), digest::FILE)
+                }
+            };
+            // What comes after the last message that the route takes is done with, too.
+            let sequence = if is_last { work.span.last } else { sequence };
+            let at = work.original(sequence).map_or(work.published, |original| original.published);
+            let origin = self.digest_origin(work, sequence, number, at);
+            let file = format!("{}-{sequence}", self.route.stream);
+            match self.digest_event(work, &origin, part, &file).await? {
+                Step::Done(_) => {}
+                Step::Stopped => return Ok(false),
+                Step::Refused(reason) => {
+                    if !self.bury_piece(work, shown, &origin, &reason).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+            shown = origin.position;
+        }
+        Ok(true)
+    }
+
+    /// Keeps the messages of a refused piece as dead letters, and says so in its place.
+    async fn bury_piece(
+        &mut self,
+        work: &Work<'_>,
+        after: Position,
+        origin: &Origin,
+        reason: &str,
+    ) -> Result<bool, Failure> {
+        let is_in = |delivery: &&Delivery| {
+            let whole = Position { sequence: delivery.sequence, part: digest::TEXT };
+            after < whole && delivery.sequence <= origin.position.sequence
+        };
+        let mut last = None;
+        for delivery in work.originals.iter().filter(is_in) {
+            if !self.keep_dead_letter(delivery, work.stream, reason).await {
+                return Ok(false);
+            }
+            self.tally.dead += 1;
+            last = Some(delivery);
+        }
+        let Some(last) = last else { return Ok(true) };
+        let kept_on = self.dead_letters.subject();
+        let note = self.renderer.refused(last.sequence, last.subject(), reason, kept_on);
+        let note = Part::Text(note.content(&[]));
+        Ok(!matches!(self.digest_event(work, origin, note, "").await?, Step::Stopped))
+    }
+
+    fn digest_origin(
+        &self,
+        work: &Work<'_>,
+        sequence: u64,
+        part: u32,
+        published: OffsetDateTime,
+    ) -> Origin {
+        let position = Position { sequence, part };
+        let origin = Origin::new(work.stream.clone(), &self.route.name, position, published);
+        origin.in_digest(work.span.clone())
+    }
+
+    async fn digest_event(
+        &mut self,
+        work: &Work<'_>,
+        origin: &Origin,
+        part: Part,
+        file: &str,
+    ) -> Result<Step<Option<OwnedEventId>>, Failure> {
+        let since = work.delivery.published;
+        let posted = self.post.digest_part(origin, since, part, file);
+        Ok(match self.source.keep_while(work.delivery, posted).await? {
+            Outcome::Posted(event) => Step::Done(event),
+            Outcome::Refused(reason) => Step::Refused(reason),
+            Outcome::Stopped => Step::Stopped,
+        })
+    }
+}
+
+impl Work<'_> {
+    fn original(&self, sequence: u64) -> Option<&Delivery> {
+        let found = self.originals.binary_search_by_key(&sequence, |delivery| delivery.sequence);
+        found.ok().map(|index| &self.originals[index])
+    }
+}

@@ -1,0 +1,129 @@
+//! What a digest comes to, in one message.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use minijinja::{Value, context};
+use time::OffsetDateTime;
+
+use super::{MAX_TEXT_CHARS, Rendered, Renderer, Voice, builtin, moment, text};
+use crate::{
+    digest::{Entry, Kind, last_words, urgency},
+    words::Words,
+};
+
+/// How many of the worst are shown in full.
+const WORST: usize = 3;
+/// How much of each is shown there.
+const CHARS: usize = MAX_TEXT_CHARS / 6;
+/// How many machines are named.
+const SOURCES: usize = 8;
+
+impl Renderer {
+    /// The event that sums up a digest of `entries`, which are in order; there is at least one.
+    pub(crate) fn digest(&self, entries: &[Entry]) -> Rendered {
+        let view = view(entries, &self.voice);
+        let (plain, html) = builtin::render(&self.builtin, "digest", &view);
+        Rendered::new(plain, html, urgency(entries))
+    }
+
+    /// What stands over a message in the thread.
+    pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
+        let published = moment::written(published.unix_timestamp()).unwrap_or_default();
+        format!("{} · {}", self.voice.moment(&published), text::line(subject))
+    }
+}
+
+fn view(entries: &[Entry], voice: &Voice) -> Value {
+    let words = voice.words;
+    let last = last_words(entries);
+    // What was said of an alert before its last word is no longer true.
+    let is_true = |entry: &&Entry| match &entry.saying {
+        Some((key, _)) => last.get(key.as_str()).is_some_and(|last| std::ptr::eq(*last, *entry)),
+        None => true,
+    };
+    let mut worst: Vec<&Entry> =
+        entries.iter().filter(is_true).filter(|entry| entry.kind.fires()).collect();
+    worst.sort_by_key(|entry| (entry.kind, Reverse(entry.sequence)));
+    worst.truncate(WORST);
+    let newest =
+        entries.last().filter(|newest| worst.iter().all(|entry| entry.sequence != newest.sequence));
+    let sources = sources(entries);
+    context! {
+        heading => words.messages(entries.len()),
+        time => span(entries, voice),
+        tally => tally(entries.iter().filter(is_true), words),
+        sources => named(&sources, words),
+        newest_is => words.newest(),
+        in_thread => words.in_thread(),
+        worst => worst.iter().map(|entry| shown(entry)).collect::<Vec<_>>(),
+        newest => newest.map(shown),
+    }
+}
+
+/// "12 critical, 300 warning, 40 reports": alerts by what is true of them at the end.
+fn tally<'a>(entries: impl Iterator<Item = &'a Entry>, words: &dyn Words) -> Vec<String> {
+    let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+    for entry in entries {
+        *counts.entry(entry.kind).or_default() += 1;
+    }
+    counts
+        .into_iter()
+        .map(|(kind, count)| format!("{} {}", mark(kind), words.counted(kind, count)))
+        .collect()
+}
+
+fn mark(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Critical => "🔴",
+        Kind::Warning => "🟠",
+        Kind::Info => "🔵",
+        Kind::Resolved => "✅",
+        Kind::Report => "📊",
+        Kind::Other => "📨",
+    }
+}
+
+/// How many messages are about each machine, the most first.
+fn sources(entries: &[Entry]) -> Vec<(&str, usize)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for entry in entries {
+        let sources: BTreeSet<&str> = entry.sources.iter().map(String::as_str).collect();
+        for source in sources {
+            *counts.entry(source).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(source, count)| (Reverse(*count), *source));
+    counts
+}
+
+fn named(sources: &[(&str, usize)], words: &dyn Words) -> String {
+    let named = sources.iter().take(SOURCES);
+    let named: Vec<String> = named
+        .map(|(source, count)| format!("{} {count}", text::line(text::head(source, 80))))
+        .collect();
+    let named = named.join(words.comma());
+    match sources.len().saturating_sub(SOURCES) {
+        0 => named,
+        more => words.and_more(&named, more),
+    }
+}
+
+fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
+    let at = |entry: Option<&Entry>| moment::written(entry?.published.unix_timestamp());
+    voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
+}
+
+/// A message in full, or the head of it; all of it is in the thread.
+fn shown(entry: &Entry) -> Value {
+    let Rendered { plain, html, .. } = &entry.rendered;
+    let head = text::head(plain, CHARS);
+    if head.len() == plain.len() {
+        return context! { plain, html => Value::from_safe_string(html.clone()) };
+    }
+    let plain = format!("{head} …");
+    context! { html => text::html_lines(&plain), plain }
+}

@@ -1,0 +1,66 @@
+//! What waits for a route, read beside its consumer, which hands out only a few messages at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::{Delivery, consumer};
+use crate::{config::Route, failure::chain, nats::Nats};
+
+/// More messages than these are for the next digest.
+const MOST_MESSAGES: usize = 10_000;
+/// So are more bytes of payload, which are all held in memory.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// How long the next message may take, of which the server has said that it is there.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// Reads what waits.
+pub(crate) struct Backlog {
+    pub(super) nats: Nats,
+    pub(super) route: Arc<Route>,
+}
+
+impl Backlog {
+    /// The messages from `first` on, to `last` or to the latest there is, in order, and not more
+    /// than fit into a digest.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be read; nothing has changed by that.
+    pub(crate) async fn read(
+        &self,
+        first: u64,
+        last: Option<u64>,
+    ) -> Result<Vec<Delivery>, String> {
+        let stream = consumer::stream(&self.nats, &self.route);
+        let stream = stream.await.map_err(|problem| problem.to_string())?;
+        let config = OrderedConfig {
+            description: Some("nats-matrix reads what waits for a digest".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
+            filter_subjects: self.route.subjects.iter().map(ToString::to_string).collect(),
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
+        let mut pending = consumer.cached_info().num_pending;
+        let mut messages = consumer.messages().await.map_err(|error| chain(&error))?;
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        while pending > 0 && read.len() < MOST_MESSAGES && bytes < MOST_BYTES {
+            let message = match timeout(SLOW, messages.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return Err(chain(&error)),
+                Ok(None) => return Err("the server ended the flow of messages".to_owned()),
+                Err(_) => return Err(format!("no message for {} s", SLOW.as_secs())),
+            };
+            let Some((delivery, _)) = Delivery::new(message) else { continue };
+            if last.is_some_and(|last| delivery.sequence > last) {
+                break;
+            }
+            pending = delivery.pending;
+            bytes += delivery.payload().len();
+            read.push(delivery);
+        }
+        Ok(read)
+    }
+}

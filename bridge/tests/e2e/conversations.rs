@@ -1,0 +1,247 @@
+//! Alerts that go on, get worse, come back and end.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nats_matrix_testbed::{Event, Nats, PushGateway};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::noise::mention;
+use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+
+fn alert(severity: &str, status: &str) -> String {
+    json!({
+        "severity": severity,
+        "summary": "Disk almost full",
+        "source": "db-01",
+        "fingerprint": "disk:db-01",
+        "status": status,
+    })
+    .to_string()
+}
+
+/// How an event is related to another, and to which.
+fn relation(event: &Event) -> Option<(&str, &str)> {
+    let relation = &event.content["m.relates_to"];
+    Some((relation["rel_type"].as_str()?, relation["event_id"].as_str()?))
+}
+
+fn new_body(event: &Event) -> &str {
+    event.content["m.new_content"]["body"].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_alert_is_one_conversation_from_its_first_word_to_its_end() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes.push_str(&mention(&scene.alice.user_id));
+    let _bridge = scene.start(&config)?;
+    for (severity, status) in [
+        ("warning", "firing"),
+        ("warning", "firing"),
+        ("critical", "firing"),
+        ("critical", "resolved"),
+    ] {
+        scene.nats.publish("ops.alert.db-01", alert(severity, status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 6).await?;
+    let [root, update, worse, edit, over, notice] = events.as_slice() else {
+        panic!("{} events: {events:#?}", events.len());
+    };
+    let id = root.event_id.as_str();
+    assert_eq!((root.msgtype(), relation(root)), ("m.text", None));
+    assert!(root.body().starts_with("🟠 WARNING: Disk almost full"), "{}", root.body());
+
+    assert_eq!((update.msgtype(), relation(update)), ("m.notice", Some(("m.thread", id))));
+    assert_eq!(update.content["m.relates_to"]["m.in_reply_to"]["event_id"], id);
+
+    assert_eq!((worse.msgtype(), relation(worse)), ("m.text", Some(("m.thread", id))));
+    assert_eq!(worse.content["m.mentions"]["user_ids"], json!([scene.alice.user_id]));
+    assert_eq!(relation(edit), Some(("m.replace", id)));
+    assert!(new_body(edit).starts_with("🔴 CRITICAL"), "{}", new_body(edit));
+    assert_eq!(edit.content["m.mentions"], json!({}), "an edit mentions nobody again");
+
+    assert_eq!(relation(over), Some(("m.replace", id)));
+    assert!(new_body(over).starts_with("✅ RESOLVED: Disk almost full"), "{}", new_body(over));
+    assert!(new_body(over).contains(" s)"), "for how long: {}", new_body(over));
+    assert_eq!((notice.msgtype(), relation(notice)), ("m.notice", Some(("m.thread", id))));
+    assert!(notice.body().starts_with("✅ RESOLVED after "), "{}", notice.body());
+    assert!(notice.body().ends_with(": Disk almost full"), "{}", notice.body());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_after_the_bridge_was_killed() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let mut reader = scene.reader().await?;
+    let mut roots = Vec::new();
+    for (status, count) in [("firing", 1), ("firing", 2), ("resolved", 4), ("firing", 6)] {
+        let bridge = scene.start(&config)?;
+        scene.nats.publish("ops.alert.db-01", alert("warning", status)).await?;
+        let events = reader.wait_for(count, PATIENCE).await?;
+        roots = events[1..].iter().map(|event| relation(event).unwrap().1.to_owned()).collect();
+        bridge.kill();
+    }
+    let events = read_all(&mut reader, 6).await?;
+    assert_eq!(roots, vec![events[0].event_id.clone(); 5]);
+    let (said, edit) = (&events[4], &events[5]);
+    assert_eq!(said.msgtype(), "m.notice", "it flaps");
+    assert!(new_body(edit).contains("🔁 2 times since"), "{}", new_body(edit));
+    assert!(new_body(edit).starts_with("🟠 WARNING"), "{}", new_body(edit));
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_flaps_makes_a_phone_buzz_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let gateway = PushGateway::start().await?;
+    scene.alice.set_pusher(gateway.url()).await?;
+    let _bridge = scene.start(&scene.config())?;
+    for round in 0..10 {
+        let status = if round % 2 == 0 { "firing" } else { "resolved" };
+        scene.nats.publish("ops.alert.db-01", alert("critical", status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    read_all(&mut reader, 1 + 9 * 2).await?;
+    sleep(Duration::from_secs(3)).await;
+    let pushes = gateway.pushes();
+    let seen: Vec<_> = pushes.iter().map(|push| push.body.as_str()).collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_fires_again_later_is_another_conversation() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes += "flapping = \"1s\"\n";
+    let _bridge = scene.start(&config)?;
+    for status in ["firing", "resolved", "firing"] {
+        sleep(Duration::from_millis(2100)).await;
+        scene.nats.publish("ops.alert.db-01", alert("warning", status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    assert_eq!((events[3].msgtype(), relation(&events[3])), ("m.text", None));
+    Ok(())
+}
+
+/// Kills fall between an event and what is noted of it, between two events of one message, and before
+/// the acknowledgement.
+#[tokio::test]
+async fn kills_show_nothing_twice_and_forget_no_end() -> Result<()> {
+    let scene = Scene::new().await?;
+    let alerts = 20;
+    let say = |number: usize, status: &str| {
+        json!({ "severity": "warning", "summary": "down", "source": format!("host-{number}"), "status": status })
+            .to_string()
+    };
+    for status in ["firing", "resolved"] {
+        let said = (0..alerts).map(|number| say(number, status));
+        scene.nats.publish_many("ops.alert", said).await?;
+    }
+    let expected = alerts * 3;
+    let mut reader = scene.reader().await?;
+    let mut kills = 0;
+    while reader.events().len() < expected {
+        let bridge = scene.start(&scene.config())?;
+        let before = reader.events().len();
+        reader.wait_until(|events| events.len() > before + kills % 5, PATIENCE).await?;
+        bridge.kill();
+        kills += 1;
+    }
+    assert!(kills > 5, "{kills} kills");
+    let _bridge = scene.start(&scene.config())?;
+    let events = read_all(&mut reader, expected).await?;
+    assert_eq!(events.len(), expected);
+    for root in events.iter().filter(|event| relation(event).is_none()) {
+        let to_root = |kind| {
+            let is_it = |event: &&Event| relation(event) == Some((kind, root.event_id.as_str()));
+            events.iter().filter(is_it).count()
+        };
+        assert_eq!((to_root("m.replace"), to_root("m.thread")), (1, 1), "{}", root.body());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn alerts_of_a_group_are_one_conversation() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scene.config())?;
+    let group = |members: &[(&str, &str)]| {
+        let alerts: Vec<Value> = members
+            .iter()
+            .map(|(host, status)| {
+                json!({
+                    "status": status,
+                    "labels": { "alertname": "Down", "instance": host, "severity": "warning" },
+                    "startsAt": "2026-11-23T06:00:00Z",
+                    "endsAt": if *status == "resolved" { "2026-11-23T06:10:00Z" } else { "0001-01-01T00:00:00Z" },
+                })
+            })
+            .collect();
+        let fires = members.iter().any(|(_, status)| *status == "firing");
+        json!({
+            "version": "4",
+            "groupKey": "{}:{alertname=\"Down\"}",
+            "status": if fires { "firing" } else { "resolved" },
+            "groupLabels": { "alertname": "Down" },
+            "commonLabels": { "alertname": "Down" },
+            "alerts": alerts,
+        })
+        .to_string()
+    };
+    for members in [
+        vec![("a", "firing")],
+        vec![("a", "firing"), ("b", "firing")],
+        vec![("a", "resolved"), ("b", "firing")],
+        vec![("a", "resolved"), ("b", "resolved")],
+    ] {
+        scene.nats.publish("ops.alertmanager", group(&members)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 5).await?;
+    let id = events[0].event_id.as_str();
+    let seen: Vec<_> = events.iter().map(|event| (event.msgtype(), relation(event))).collect();
+    assert_eq!(
+        seen,
+        [
+            ("m.text", None),
+            ("m.text", Some(("m.thread", id))),
+            ("m.notice", Some(("m.thread", id))),
+            ("m.notice", Some(("m.replace", id))),
+            ("m.notice", Some(("m.thread", id))),
+        ]
+    );
+    assert!(new_body(&events[3]).starts_with("✅ 2 alerts: Down"), "{}", new_body(&events[3]));
+    assert!(events[4].body().contains("after 10 min"), "{}", events[4].body());
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_bucket_alerts_arrive_all_the_same() -> Result<()> {
+    let users = "authorization { users = [\n\
+        { user: all, password: all },\n\
+        { user: few, password: few, permissions: { publish: { deny: [\"$KV.>\", \"$JS.API.STREAM.*.KV_nats-matrix-alerts\"] } } },\n\
+    ] }\n";
+    let options =
+        || async_nats::ConnectOptions::new().user_and_password("all".to_owned(), "all".to_owned());
+    let nats = Nats::builder().config(users).client_options(options).start().await?;
+    let scene = Scene::with(shared_homeserver().await?, nats).await?;
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .nats("user = \"few\"\npassword = \"few\"")
+        .route("reports", "ops.>", &scene.room);
+    let mut bridge = scene.start(&config)?;
+    for status in ["firing", "resolved"] {
+        scene.nats.publish("ops.alert.db-01", alert("warning", status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 3).await?;
+    assert_eq!(relation(&events[1]), Some(("m.replace", events[0].event_id.as_str())));
+    let said = bridge.wait_for_log("known only until the next restart", PATIENCE).await?;
+    assert!(said.contains("$KV.nats-matrix-alerts.>"), "{said}");
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! When too much waits to be read one by one.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nats_matrix_testbed::{Event, PushGateway};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::noise::mention;
+use crate::scene::{PATIENCE, Scene, assert_each_once_in_order, read_all};
+
+fn alert(severity: &str, host: &str, status: &str) -> String {
+    json!({ "severity": severity, "summary": "Disk almost full", "source": host, "status": status })
+        .to_string()
+}
+
+fn relation(event: &Event) -> Option<(&str, &str)> {
+    let relation = &event.content["m.relates_to"];
+    Some((relation["rel_type"].as_str()?, relation["event_id"].as_str()?))
+}
+
+/// The texts under the heads in the threads, in order.
+fn shown(events: &[Event]) -> Vec<&str> {
+    let in_thread = events.iter().filter(|event| relation(event).is_some());
+    let heads = in_thread.flat_map(|event| event.body().split("── ").skip(1));
+    heads.map(|message| message.split_once('\n').unwrap_or_default().1.trim()).collect()
+}
+
+/// Those that sum up a digest.
+fn sums(events: &[Event]) -> Vec<&Event> {
+    events.iter().filter(|event| relation(event).is_none()).collect()
+}
+
+#[tokio::test]
+async fn what_waited_is_one_message_and_one_buzz() -> Result<()> {
+    let scene = Scene::new().await?;
+    let gateway = PushGateway::start().await?;
+    scene.alice.set_pusher(gateway.url()).await?;
+    let mut config = scene.config().digests(20);
+    config.routes.push_str(&mention(&scene.alice.user_id));
+    for number in 0..60 {
+        let host = format!("db-{:02}", number % 3);
+        scene.nats.publish("ops.alert", alert("warning", &host, "firing")).await?;
+        scene
+            .nats
+            .publish("ops.report", json!({ "host": host, "disk_percent": 14 }).to_string())
+            .await?;
+    }
+    scene.nats.publish("ops.alert", alert("critical", "web-01", "firing")).await?;
+    scene.nats.publish("ops.alert", alert("warning", "db-02", "resolved")).await?;
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    let [sum] = sums(&events)[..] else { panic!("one sum: {events:#?}") };
+    assert_eq!(sum.msgtype(), "m.text");
+    assert_eq!(sum.content["m.mentions"]["user_ids"], json!([scene.alice.user_id]));
+    let lines: Vec<_> = sum.body().lines().collect();
+    assert!(lines[0].starts_with("📚 122 messages, 20"), "{}", sum.body());
+    assert_eq!(lines[1], "🔴 1 critical · 🟠 2 warning · ✅ 1 resolved · 📊 60 reports");
+    assert_eq!(lines[2], "📍 db-02 41, db-00 40, db-01 40, web-01 1");
+    assert_eq!(lines[4], "🔴 CRITICAL: Disk almost full");
+    assert!(sum.body().contains("The newest:\n✅ RESOLVED: Disk almost full"), "{}", sum.body());
+    assert_eq!(shown(&events).len(), 122);
+    for event in events.iter().skip(1) {
+        assert_eq!(event.msgtype(), "m.notice");
+        assert_eq!(relation(event), Some(("m.thread", sum.event_id.as_str())));
+    }
+    sleep(Duration::from_secs(3)).await;
+    let pushes = gateway.pushes();
+    assert_eq!(pushes.len(), 1, "{:?}", pushes.iter().map(|push| &push.body).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test]
+async fn few_messages_and_routine_ones_make_no_noise() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config().digests(20);
+    config.routes += "match.kind = \"report\"\n";
+    // Only those of the route count.
+    for number in 0..50 {
+        scene.nats.publish("ops.text", format!("other {number}")).await?;
+    }
+    let report = |number: usize| json!({ "host": "db", "disk_percent": number }).to_string();
+    scene.nats.publish_many("ops.report", (0..20).map(report)).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 20).await?;
+    assert_eq!((events.len(), shown(&events).len()), (20, 0));
+    bridge.kill();
+    scene.nats.publish_many("ops.report", (0..21).map(report)).await?;
+    let _bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 22).await?;
+    assert_eq!(events.len(), 22, "a sum and one piece");
+    assert!(events.iter().all(|event| event.msgtype() == "m.notice"));
+    assert_eq!(shown(&events).len(), 21);
+    Ok(())
+}
+
+/// Kills fall between the events of a digest and of two of them, and before the acknowledgements.
+#[tokio::test]
+async fn kills_lose_nothing_of_a_digest_and_show_nothing_twice() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().digests(50);
+    let (count, mut published, mut kills) = (12_000, 0, 0);
+    let mut reader = scene.reader().await?;
+    while shown(reader.events()).len() < count {
+        let some = 4_000.min(count - published);
+        if some > 0 {
+            scene.publish_numbered(published + 1, published + some).await?;
+            published += some;
+        }
+        let bridge = scene.start(&config)?;
+        let before = reader.events().len();
+        let enough =
+            |events: &[Event]| events.len() > before + kills % 7 || shown(events).len() >= count;
+        reader.wait_until(enough, PATIENCE).await?;
+        bridge.kill();
+        kills += 1;
+    }
+    assert!(kills > 5, "{kills} kills");
+    let _bridge = scene.start(&config)?;
+    let events = reader.settle(Duration::from_secs(3)).await?.to_vec();
+    let messages: Vec<Event> = shown(&events)
+        .into_iter()
+        .map(|body| Event { content: json!({ "body": body }), ..events[0].clone() })
+        .collect();
+    assert_each_once_in_order(&messages, count);
+    for event in events.iter().filter(|event| relation(event).is_some()) {
+        let root = relation(event).unwrap().1;
+        assert!(sums(&events).iter().any(|sum| sum.event_id == root));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_thousand_alerts_are_readable_within_seconds() -> Result<()> {
+    let scene = Scene::new().await?;
+    let hosts =
+        (0..10_000).map(|number| alert("warning", &format!("host-{}", number % 500), "firing"));
+    scene.nats.publish_many("ops.alert", hosts).await?;
+    let began = Instant::now();
+    let _bridge = scene.start(&scene.config().digests(100))?;
+    let mut reader = scene.reader().await?;
+    reader.wait_until(|events| shown(events).len() == 10_000, PATIENCE).await?;
+    eprintln!("10,000 alerts after {:.1?}", began.elapsed());
+    assert_eq!(sums(reader.events()).len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_digest_goes_on_with_conversations_and_begins_them() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().digests(20);
+    let mut reader = scene.reader().await?;
+    let bridge = scene.start(&config)?;
+    scene.nats.publish("ops.alert", alert("warning", "old", "firing")).await?;
+    reader.wait_for(1, PATIENCE).await?;
+    bridge.kill();
+    let hosts = (0..30).map(|number| alert("warning", &format!("host-{number}"), "firing"));
+    scene.nats.publish_many("ops.alert", hosts).await?;
+    scene.nats.publish("ops.alert", alert("warning", "old", "resolved")).await?;
+    let _bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 4).await?;
+    let old = events[0].event_id.as_str();
+    let edit = events.iter().find(|event| relation(event) == Some(("m.replace", old))).unwrap();
+    let text = edit.content["m.new_content"]["body"].as_str().unwrap();
+    assert!(text.starts_with("✅ RESOLVED") && text.contains(" s)"), "{text}");
+
+    let digest = sums(&events)[1].event_id.clone();
+    scene.nats.publish("ops.alert", alert("warning", "host-7", "resolved")).await?;
+    let events = read_all(&mut reader, 5).await?;
+    let over = &events[4];
+    assert_eq!(relation(over), Some(("m.thread", digest.as_str())), "the digest is not edited");
+    assert!(over.body().starts_with("✅ RESOLVED after"), "{}", over.body());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_long_has_its_file_in_the_thread() -> Result<()> {
+    let scene = Scene::new().await?;
+    let long = "x".repeat(20_000);
+    for number in 0..30 {
+        let text = if number == 13 { long.clone() } else { format!("message {number}") };
+        scene.nats.publish("ops.text", text).await?;
+    }
+    let _bridge = scene.start(&scene.config().digests(20))?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let kinds: Vec<_> = events.iter().map(Event::msgtype).collect();
+    assert_eq!(kinds, ["m.text", "m.notice", "m.file", "m.notice"]);
+    let file = &events[2];
+    assert_eq!(relation(file), Some(("m.thread", events[0].event_id.as_str())));
+    let bytes = scene.alice.download(file.content["url"].as_str().unwrap()).await?;
+    assert_eq!(bytes, long.as_bytes());
+    assert_eq!(shown(&events).len(), 30);
+    Ok(())
+}
