@@ -42,6 +42,26 @@ let
     file: "${lib.getExe cfg.package} check --offline --config ${file}"
   ) (format.generate "nats-matrix.toml" cfg.settings);
 
+  languageOption = lib.mkOption {
+    type = lib.types.nullOr (
+      lib.types.enum [
+        "en"
+        "zh"
+      ]
+    );
+    default = null;
+    defaultText = lib.literalMD "`en`";
+    example = "zh";
+    description = "The language of the built-in texts: English or Chinese.";
+  };
+  timeZoneOption = lib.mkOption {
+    type = lib.types.nullOr lib.types.str;
+    default = null;
+    defaultText = lib.literalMD "`UTC`";
+    example = "Europe/Berlin";
+    description = "The time zone in which times are shown.";
+  };
+
   route = lib.types.submodule {
     options = {
       stream = lib.mkOption {
@@ -117,6 +137,21 @@ let
         default = [ ];
         example = [ "@alice:chat.example.com" ];
         description = "Whom a critical alert mentions, so that their phones buzz even where only mentions do.";
+      };
+      language = languageOption // {
+        defaultText = lib.literalMD "{option}`services.natsMatrix.display.language`";
+      };
+      timeZone = timeZoneOption // {
+        defaultText = lib.literalMD "{option}`services.natsMatrix.display.timeZone`";
+      };
+      templates = lib.mkOption {
+        type = lib.types.nullOr lib.types.path;
+        default = null;
+        example = lib.literalExpression "./templates";
+        description = ''
+          A directory of templates to be used instead of the built-in ones, such as `report.html.jinja`. They are tried when
+          the system is built.
+        '';
       };
       digestAbove = lib.mkOption {
         type = lib.types.ints.unsigned;
@@ -210,6 +245,11 @@ in
       };
     };
 
+    display = {
+      language = languageOption;
+      timeZone = timeZoneOption;
+    };
+
     routes = lib.mkOption {
       type = lib.types.attrsOf route;
       default = { };
@@ -261,9 +301,19 @@ in
         matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.matrix) homeserver user;
         });
+        display = lib.mapAttrs (_: lib.mkDefault) (dropNull {
+          inherit (cfg.display) language;
+          time_zone = cfg.display.timeZone;
+        });
         routes = lib.mapAttrsToList (
           name: route:
-          {
+          dropNull {
+            inherit (route) language quiet;
+            time_zone = route.timeZone;
+            # A path of the configuration becomes one of the store, which the bridge can read.
+            templates = if route.templates == null then null else "${route.templates}";
+          }
+          // {
             inherit name;
             inherit (route)
               stream
@@ -279,9 +329,6 @@ in
               ;
             room = fullRoom route.room;
             digest_above = route.digestAbove;
-          }
-          // lib.optionalAttrs (route.quiet != null) {
-            inherit (route) quiet;
           }
         ) cfg.routes;
       }

@@ -36,6 +36,7 @@
       };
       alerts.invite = [ "alice" ];
     };
+    display.timeZone = "Europe/Berlin";
     routes = {
       reports = {
         stream = "OPS";
@@ -47,6 +48,8 @@
         subjects = [ "ops.alert.*" ];
         room = "#alerts:chat.example.com";
         start = "new";
+        language = "zh";
+        timeZone = "Asia/Shanghai";
       };
     };
   };

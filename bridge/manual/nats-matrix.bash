@@ -345,7 +345,7 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__preview)
-            opts="-h --subject --format --help"
+            opts="-h --subject --format --template --language --time-zone --sample --gallery --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -356,7 +356,23 @@ _nats__matrix() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "text json html" -- "${cur}"))
+                    return 0
+                    ;;
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --language)
+                    COMPREPLY=($(compgen -W "en zh" -- "${cur}"))
+                    return 0
+                    ;;
+                --time-zone)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sample)
+                    COMPREPLY=($(compgen -W "report report-short alert alert-resolved alert-short alertmanager alertmanager-group alertmanager-short grafana uptime-kuma-down uptime-kuma-up forgejo-push forgejo-pull-request forgejo-comment forgejo-run-failure forgejo-run-recover forgejo-short cloudevent cloudevent-short object text broken" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -32,7 +32,7 @@ complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "provision" 
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "alert" -d 'Publish that something wants a person\'s attention'
-complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "preview" -d 'Show what a room would show for the payload on standard input'
+complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "preview" -d 'Show what a room would show for the payload on standard input, or for samples'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand run" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
@@ -77,10 +77,38 @@ complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l no-spo
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l dry-run -d 'Show what would be published'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l resolved -d 'It is over'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -s h -l help -d 'Print help'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l subject -d 'The subject that the message would be published on' -r
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l format -d 'Everything for a person, or the content of the Matrix event' -r -f -a "text\t''
-json\t''"
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -s h -l help -d 'Print help'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l subject -d 'The subject that the message would be published on; a sample has one of its own' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l format -d 'Everything for a person, the content of the Matrix event, or a page to look at in a browser' -r -f -a "text\t''
+json\t''
+html\t''"
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l template -d 'A template, or a directory of them, to be used instead of the built-in ones' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l language -d 'The language of the built-in texts' -r -f -a "en\t'English'
+zh\t'Chinese, in simplified characters'"
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l time-zone -d 'The time zone in which times are shown, like "Europe/Berlin"' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l sample -d 'Show this sample instead of standard input' -r -f -a "report\t''
+report-short\t''
+alert\t''
+alert-resolved\t''
+alert-short\t''
+alertmanager\t''
+alertmanager-group\t''
+alertmanager-short\t''
+grafana\t''
+uptime-kuma-down\t''
+uptime-kuma-up\t''
+forgejo-push\t''
+forgejo-pull-request\t''
+forgejo-comment\t''
+forgejo-run-failure\t''
+forgejo-run-recover\t''
+forgejo-short\t''
+cloudevent\t''
+cloudevent-short\t''
+object\t''
+text\t''
+broken\t''"
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l gallery -d 'Show all samples'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand schema" -s h -l help -d 'Print help'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "run" -d 'Relay messages until told to stop'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
@@ -88,6 +116,6 @@ complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "alert" -d 'Publish that something wants a person\'s attention'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input, or for samples'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -130,7 +130,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{payload::Decoded, render::Renderer};
+    use crate::{
+        config::Display,
+        payload::Decoded,
+        render::{Incoming, Renderer},
+    };
 
     fn entry(sequence: u64, payload: &serde_json::Value) -> Entry {
         let bytes = payload.to_string().into_bytes();
@@ -141,7 +145,16 @@ mod tests {
             published: OffsetDateTime::UNIX_EPOCH,
             said: OffsetDateTime::UNIX_EPOCH,
             head: "then · ops.x".to_owned(),
-            rendered: Renderer::new().render("ops.x", &decoded, &bytes),
+            rendered: Renderer::new(&Display::default()).render(&Incoming {
+                subject: "ops.x",
+                headers: None,
+                stream: "OPS",
+                sequence,
+                published: OffsetDateTime::UNIX_EPOCH,
+                route: "all",
+                decoded: &decoded,
+                original: &bytes,
+            }),
             kind: Kind::of(&decoded.payload),
             sources: Vec::new(),
             saying: saying.map(|saying| (payload["source"].to_string(), saying)),

@@ -30,5 +30,8 @@ pub mod render;
 mod retry;
 mod room;
 mod routing;
+pub mod samples;
 mod source;
 pub mod subject;
+mod suggest;
+mod words;

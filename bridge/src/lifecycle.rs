@@ -18,6 +18,7 @@ use crate::{
     matrix::{Account, LoginError},
     nats::Nats,
     relay::Relay,
+    render::Renderer,
     retry::Outage,
     routing::Routing,
 };
@@ -35,11 +36,16 @@ const LONGEST_STOP: Duration = Duration::from_secs(9);
 ///
 /// What only a person can mend; everything else is tried again.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
+    let renderers = config
+        .routes
+        .iter()
+        .map(|route| Renderer::of(route).map(Arc::new))
+        .collect::<Result<Vec<_>, _>>()?;
     let stop = CancellationToken::new();
     let mut signals = Signals::install()?;
     // All routes share this thread: their work is waiting for servers.
     let tasks = LocalSet::new();
-    let mut service = Box::pin(tasks.run_until(serve(config, stop.clone())));
+    let mut service = Box::pin(tasks.run_until(serve(config, renderers, stop.clone())));
     let mut watchdog = Watchdog::new();
     let mut stopped_at = None;
     let result = loop {
@@ -65,7 +71,11 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 /// How long to wait before asking again for the stream of quiet hours.
 const NO_STREAM: Duration = Duration::from_mins(1);
 
-async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    renderers: Vec<Arc<Renderer>>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let nats =
         patiently("NATS", &stop, async || Nats::connect(&config.nats).await.map_err(Trouble::from))
             .await?;
@@ -80,7 +90,7 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
     let count = config.routes.len();
     let mut routes = JoinSet::new();
     let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
-    for route in &all {
+    for (route, renderer) in all.iter().zip(renderers) {
         let routing = Routing::of(route, &all);
         let (nats, account) = (nats.clone(), Arc::clone(&account));
         let route = Arc::clone(route);
@@ -88,11 +98,20 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
         if route.quiet.is_some() {
             let morning = held::morning(&route);
             let routing = Routing::all_of(&morning);
-            let (nats, account) = (nats.clone(), Arc::clone(&account));
+            let (nats, account, renderer) =
+                (nats.clone(), Arc::clone(&account), Arc::clone(&renderer));
             let (config, stop) = (config.clone(), stop.clone());
-            routes.spawn_local(serve_held(morning, routing, nats, account, config, stop));
+            routes.spawn_local(serve_held(morning, routing, renderer, nats, account, config, stop));
         }
-        routes.spawn_local(serve_route(route, routing, nats, account, config, stop.clone()));
+        routes.spawn_local(serve_route(
+            route,
+            routing,
+            renderer,
+            nats,
+            account,
+            config,
+            stop.clone(),
+        ));
     }
     ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
 
@@ -117,18 +136,20 @@ async fn serve(config: Config, stop: CancellationToken) -> Result<(), Failure> {
 async fn serve_route(
     route: Arc<Route>,
     routing: Routing,
+    renderer: Arc<Renderer>,
     nats: Nats,
     account: Arc<Account>,
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    Box::pin(Relay::new(route, routing, nats, &config, account, stop).run()).await
+    Box::pin(Relay::new(route, routing, renderer, nats, &config, account, stop).run()).await
 }
 
 /// Shows what a route has held back. Where nothing can be held the route says so when it tries.
 async fn serve_held(
     route: Arc<Route>,
     routing: Routing,
+    renderer: Arc<Renderer>,
     nats: Nats,
     account: Arc<Account>,
     config: crate::config::Nats,
@@ -140,7 +161,7 @@ async fn serve_held(
             return Ok(());
         }
     }
-    serve_route(route, routing, nats, account, config, stop).await
+    serve_route(route, routing, renderer, nats, account, config, stop).await
 }
 
 /// Why an attempt at the start did not succeed.

@@ -1,7 +1,7 @@
 //! `nats-matrix check`: walks the way of a report and says of each step whether it works, or what
 //! to do. It changes nothing: no consumer is made, no room joined, no session kept.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt::Display, path::Path, process::ExitCode};
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
@@ -14,6 +14,7 @@ use crate::{
     failure::{Failure, chain},
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
+    render::Renderer,
     room::{Room, Standing, is_ours},
     source::consumer::{self, Problem},
 };
@@ -44,12 +45,33 @@ pub(super) fn main(options: &Options) -> ExitCode {
     };
     let count = config.routes.len();
     findings.ok("config", format!("{file}: {count} route{}", if count == 1 { "" } else { "s" }));
+    for route in config.routes.iter().filter(|route| route.templates.is_some()) {
+        templates(route, &mut findings);
+    }
     if !options.offline
         && let Err(failure) = block_on(online(config, &mut findings))
     {
         findings.fail("check", failure);
     }
     findings.end()
+}
+
+fn templates(route: &Route, findings: &mut Findings) {
+    match Renderer::of(route) {
+        Ok(renderer) => {
+            let count = renderer.templates();
+            let plural = if count == 1 { "" } else { "s" };
+            let path = route.templates.as_deref().unwrap_or(Path::new("")).display();
+            findings
+                .ok("templates", format!("route {}: {path}: {count} template{plural}", route.name));
+        }
+        // A line for each fault, of which there can be several.
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                findings.fail("templates", Failure::Config(line.to_owned()));
+            }
+        }
+    }
 }
 
 async fn online(config: Config, findings: &mut Findings) {

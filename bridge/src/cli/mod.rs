@@ -52,7 +52,7 @@ enum Command {
     Report(report::Options),
     /// Publish that something wants a person's attention.
     Alert(alert::Options),
-    /// Show what a room would show for the payload on standard input.
+    /// Show what a room would show for the payload on standard input, or for samples.
     Preview(preview::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),

@@ -15,14 +15,16 @@ pub struct Display {
 }
 
 /// A language of the built-in texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
 pub enum Language {
     /// English.
     #[default]
     #[serde(rename = "en")]
+    #[value(name = "en")]
     English,
     /// Chinese, in simplified characters.
     #[serde(rename = "zh")]
+    #[value(name = "zh")]
     Chinese,
 }
 
@@ -30,6 +32,12 @@ impl Default for Display {
     fn default() -> Self {
         Self { language: Language::default(), time_zone: TimeZone::UTC }
     }
+}
+
+/// A time zone by its name.
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name)
+        .map_err(|_| format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\""))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,10 +56,9 @@ impl Written {
     pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, Wrong> {
         let time_zone = match self.time_zone {
             None => default.time_zone.clone(),
-            Some(name) => TimeZone::get(&name).map_err(|_| {
-                let what = format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\"");
-                Wrong::new(format!("{section}.time_zone"), what)
-            })?,
+            Some(name) => {
+                time_zone(&name).map_err(|what| Wrong::new(format!("{section}.time_zone"), what))?
+            }
         };
         Ok(Display { language: self.language.unwrap_or(default.language), time_zone })
     }

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use config::ConfigError;
 
+use crate::suggest;
+
 /// Names the file or the variable, the key and, for an unknown key, the nearest one that exists.
 ///
 /// `is_variable` tells whether the environment has a variable of a name.
@@ -59,13 +61,8 @@ fn unknown_field(text: &str) -> Option<(&str, String)> {
     let mut names = rest.split('`').skip(1).step_by(2);
     let unknown = names.next()?;
     let known: Vec<&str> = names.collect();
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::jaro_winkler(unknown, name), *name))
-        .filter(|(likeness, _)| *likeness > 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let advice = match nearest {
-        Some((_, name)) => format!("unknown key \"{unknown}\"; did you mean \"{name}\"?"),
+    let advice = match suggest::nearest(unknown, known.iter().copied()) {
+        Some(name) => format!("unknown key \"{unknown}\"; did you mean \"{name}\"?"),
         None => format!("unknown key \"{unknown}\"; the keys here are {}", known.join(", ")),
     };
     Some((unknown, advice))

@@ -26,7 +26,7 @@ use std::{
 use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 
-pub(crate) use self::secret::readable;
+pub(crate) use self::{display::time_zone, secret::readable};
 pub use self::{
     display::{Display, Language},
     matcher::{Field, Matcher, Pattern},
@@ -109,7 +109,7 @@ impl Config {
         Ok(Self {
             nats: written.nats.check(&files).map_err(within)?,
             matrix,
-            routes: route::check(written.routes, &display).map_err(within)?,
+            routes: route::check(written.routes, &display, &files).map_err(within)?,
             display,
             provision,
         })

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     num::NonZeroU64,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,7 +12,7 @@ use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::{
-    Wrong,
+    Files, Wrong,
     display::{self, Display, Language},
     duration,
     matcher::{self, Matcher},
@@ -51,6 +52,8 @@ pub struct Route {
     pub quiet: Option<Quiet>,
     /// How its messages are worded.
     pub display: Display,
+    /// The directory of templates that are used instead of the built-in ones.
+    pub templates: Option<PathBuf>,
 }
 
 /// More messages than these at once nobody reads one by one.
@@ -137,10 +140,11 @@ pub(super) struct Written {
     remind: Option<String>,
     language: Option<Language>,
     time_zone: Option<String>,
+    templates: Option<PathBuf>,
 }
 
 impl Written {
-    fn check(self, index: usize, display: &Display) -> Result<Route, Wrong> {
+    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, Wrong> {
         let key = |key: &str| format!("routes[{index}].{key}");
         let subjects = self
             .subjects
@@ -196,6 +200,7 @@ impl Written {
             },
             quiet: quiet.transpose()?,
             display,
+            templates: self.templates.map(|path| files.find(&path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             is_default: self.is_default,
@@ -205,11 +210,15 @@ impl Written {
 }
 
 /// Checks each route by itself, then all of them together.
-pub(super) fn check(written: Vec<Written>, display: &Display) -> Result<Vec<Route>, Wrong> {
+pub(super) fn check(
+    written: Vec<Written>,
+    display: &Display,
+    files: &Files,
+) -> Result<Vec<Route>, Wrong> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index, display))
+        .map(|(index, route)| route.check(index, display, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(Wrong::new(

@@ -35,9 +35,12 @@ fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Failure> {
 fn a_route_may_be_read_in_another_language_and_time_zone() {
     let text = MINIMAL.replace(
         "[[routes]]",
-        "[display]\ntime_zone = \"Europe/Berlin\"\n\n[[routes]]\nlanguage = \"zh\"",
+        "[display]\ntime_zone = \"Europe/Berlin\"\n\n[[routes]]\nlanguage = \"zh\"\ntemplates = \"templates\"",
     );
-    let display = load(&text, &[]).unwrap().routes.remove(0).display;
+    let route = load(&text, &[]).unwrap().routes.remove(0);
+    let templates = route.templates.unwrap();
+    assert!(templates.is_absolute() && templates.ends_with("templates"), "beside the file");
+    let display = route.display;
     assert_eq!(display.language, Language::Chinese);
     assert_eq!(display.time_zone.iana_name(), Some("Europe/Berlin"));
     let wrong = load(&text.replace("Europe/Berlin", "Europe/Bern"), &[]).unwrap_err().to_string();

@@ -36,7 +36,7 @@ impl Talk {
             }
             Turn::Relapse { pushes } => {
                 parts.push(say(&quiet(pushes)));
-                parts.extend(may_edit.then(|| edit(&flapping(rendered, before))));
+                parts.extend(may_edit.then(|| edit(&flapping(rendered, before, route))));
             }
         }
         let file = rendered.attachment.clone();
@@ -45,6 +45,10 @@ impl Talk {
     }
 }
 
-fn flapping(rendered: &Rendered, before: &Conversation) -> Rendered {
-    rendered.clone().with_line(&relapses(before.times.saturating_add(1), before.begun))
+fn flapping(rendered: &Rendered, before: &Conversation, route: &Route) -> Rendered {
+    rendered.clone().with_line(&relapses(
+        before.times.saturating_add(1),
+        before.begun,
+        &route.display,
+    ))
 }

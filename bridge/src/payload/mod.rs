@@ -21,6 +21,7 @@ pub use self::{
     note::{Line, Note},
     report::Report,
 };
+use crate::{config::Language, words::Words};
 
 /// The shapes of a payload.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,9 +64,16 @@ impl fmt::Display for Flaw {
 }
 
 impl Decoded {
-    /// Decodes the bytes of a message.
+    /// Decodes the bytes of a message, with what others leave to us to say in English.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self::in_language(bytes, Language::English)
+    }
+
+    /// Decodes the bytes of a message. Of what others send some is told in our own words, which are of `language`;
+    /// flaws are in English, as the log is.
+    #[must_use]
+    pub fn in_language(bytes: &[u8], language: Language) -> Self {
         let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
@@ -86,7 +94,7 @@ impl Decoded {
             return Self::sound(Payload::Text(text.to_owned()));
         }
         match serde_json::from_str::<Map<String, Value>>(trimmed) {
-            Ok(object) => Self::from_object(object),
+            Ok(object) => Self::from_object(object, language.words()),
             Err(error) => Self::flawed(
                 Payload::Text(text.to_owned()),
                 format!("begins like JSON but is not: {error}"),
@@ -94,15 +102,15 @@ impl Decoded {
         }
     }
 
-    fn from_object(object: Map<String, Value>) -> Self {
+    fn from_object(object: Map<String, Value>, words: &dyn Words) -> Self {
         let shape = Shape::of(&object);
         let parsed = match shape {
             Shape::Report => Report::deserialize(&object).map(Payload::Report),
             Shape::Alert => Alert::deserialize(&object).map(Payload::Alert),
-            Shape::Alertmanager => alertmanager::decode(&object),
-            Shape::UptimeKuma => uptime_kuma::decode(&object),
-            Shape::Forgejo => forgejo::decode(&object),
-            Shape::CloudEvent => match cloudevents::decode(&object) {
+            Shape::Alertmanager => alertmanager::decode(&object, words),
+            Shape::UptimeKuma => uptime_kuma::decode(&object, words),
+            Shape::Forgejo => forgejo::decode(&object, words),
+            Shape::CloudEvent => match cloudevents::decode(&object, words) {
                 Ok(decoded) => return decoded,
                 Err(error) => Err(error),
             },

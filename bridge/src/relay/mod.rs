@@ -4,10 +4,9 @@
 mod rooms;
 mod storm;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -24,7 +23,7 @@ use crate::{
     origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Part},
-    render::{self, Rendered, Renderer},
+    render::{self, Incoming, Rendered, Renderer, conversation::with_times},
     retry::Outage,
     routing::{Facts, Routing},
     source::{Delivery, Source},
@@ -41,7 +40,9 @@ pub(crate) struct Relay {
     stop: CancellationToken,
     dead_letters: DeadLetters,
     routing: Routing,
-    renderer: Renderer,
+    renderer: Arc<Renderer>,
+    /// The templates whose failure is in the log.
+    told: HashSet<String>,
     conversations: conversation::Store,
     held: Option<Held>,
     tally: Tally,
@@ -55,6 +56,8 @@ struct Tally {
     posted: u64,
     digests: u64,
     flawed: u64,
+    /// Posted with a built-in template, as the user's own one failed.
+    fallbacks: u64,
     dead: u64,
 }
 
@@ -73,6 +76,7 @@ impl Relay {
     pub(crate) fn new(
         route: Arc<Route>,
         routing: Routing,
+        renderer: Arc<Renderer>,
         nats: Nats,
         config: &config::Nats,
         account: Arc<Account>,
@@ -87,7 +91,8 @@ impl Relay {
             stop,
             dead_letters,
             routing,
-            renderer: Renderer::new(),
+            renderer,
+            told: HashSet::new(),
             tally: Tally::default(),
             no_digest_until: None,
             route,
@@ -123,9 +128,13 @@ impl Relay {
             }
         };
         self.source.close(unfinished).await;
-        let Tally { posted, digests, flawed, dead } = self.tally;
+        let Tally { posted, digests, flawed, fallbacks, dead } = self.tally;
+        let fallbacks = match fallbacks {
+            0 => String::new(),
+            count => format!(" and {count} for which a template failed"),
+        };
         info!(
-            "route {}: stopped; posted {posted}, of them {flawed} flawed, in {digests} digests and one by one, and {dead} dead letters",
+            "route {}: stopped; posted {posted}, of them {flawed} flawed{fallbacks}, in {digests} digests and one by one, and {dead} dead letters",
             self.route.name
         );
         Ok(())
@@ -136,7 +145,7 @@ impl Relay {
         let Some(stream) = self.source.stream().cloned() else {
             return Err(Failure::Bug("a message of no stream".to_owned()));
         };
-        let decoded = Decoded::from_bytes(delivery.payload());
+        let decoded = self.decode(delivery);
         let facts = Facts {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -272,18 +281,42 @@ impl Relay {
     }
 
     /// The events that show a message.
-    fn parts(&self, message: &Message<'_>, decoded: &Decoded, talk: Option<&Talk>) -> Vec<Part> {
+    fn parts(
+        &mut self,
+        message: &Message<'_>,
+        decoded: &Decoded,
+        talk: Option<&Talk>,
+    ) -> Vec<Part> {
         let delivery = message.delivery;
-        let render =
-            |decoded| self.renderer.render(delivery.subject(), decoded, delivery.payload());
-        let Some(talk) = talk else { return Part::of(&render(decoded), message.route) };
+        let Some(talk) = talk else {
+            return Part::of(&self.render(delivery, decoded), message.route);
+        };
         let (begun, ended) = (talk.begun(), talk.ended());
         let decoded = match talk.before {
-            Some(_) => render::conversation::with_times(decoded, begun, ended),
+            Some(_) => with_times(decoded, begun, ended),
             None => std::borrow::Cow::Borrowed(decoded),
         };
-        let notice = render::conversation::resolution(&decoded, begun, ended);
-        talk.parts(&render(&decoded), &notice, message.route)
+        let notice = self.renderer.resolution(&decoded, begun, ended);
+        talk.parts(&self.render(delivery, &decoded), &notice, message.route)
+    }
+
+    fn decode(&self, delivery: &Delivery) -> Decoded {
+        Decoded::in_language(delivery.payload(), self.route.display.language)
+    }
+
+    fn render(&mut self, delivery: &Delivery, decoded: &Decoded) -> Rendered {
+        let rendered = self.renderer.render(&Incoming {
+            subject: delivery.subject(),
+            headers: delivery.headers(),
+            stream: &self.route.stream,
+            sequence: delivery.sequence,
+            published: delivery.published,
+            route: self.route.name.as_str(),
+            decoded,
+            original: delivery.payload(),
+        });
+        self.note_fault(delivery, &rendered);
+        rendered
     }
 
     fn note_flaw(&mut self, delivery: &Delivery, decoded: &Decoded) {
@@ -295,6 +328,20 @@ impl Relay {
             delivery.sequence,
             delivery.subject()
         );
+    }
+
+    /// Counts every failure of a template, but logs the first of each: the room says so below every message.
+    fn note_fault(&mut self, delivery: &Delivery, rendered: &Rendered) {
+        let Some(fault) = &rendered.fault else { return };
+        self.tally.fallbacks += 1;
+        if self.told.insert(fault.file().to_owned()) {
+            warn!(
+                "route {}: message {} on {} is posted with the built-in template, and so will others be: {fault}",
+                self.route.name,
+                delivery.sequence,
+                delivery.subject()
+            );
+        }
     }
 
     /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
@@ -312,7 +359,8 @@ impl Relay {
             delivery.subject(),
         );
         // After the dead letter: a kill in between brings the message back, and with it the note.
-        let note = refusal_note(delivery, &reason, subject);
+        let note = self.renderer.refused(delivery.sequence, delivery.subject(), &reason, subject);
+        let note = note.content(&[]);
         match self.source.keep_while(delivery, self.rooms.post().note(message, note)).await? {
             Outcome::Stopped => Ok(Verdict::Unfinished),
             Outcome::Posted(_) | Outcome::Refused(_) => Ok(Verdict::Dead(reason)),
@@ -340,15 +388,4 @@ impl Relay {
         };
         self.source.keep_while(delivery, kept).await
     }
-}
-
-/// What the room shows in place of a message that the homeserver refuses: nobody should have to
-/// read a log to learn of an alert.
-fn refusal_note(delivery: &Delivery, reason: &str, subject: &str) -> Value {
-    let plain = format!(
-        "⚠️ Message {} on {} cannot be shown in full: the homeserver {reason}. It is kept on {subject}",
-        delivery.sequence,
-        delivery.subject()
-    );
-    Rendered::words(&plain).content(&[])
 }

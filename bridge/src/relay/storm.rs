@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Relay, Verdict, refusal_note};
+use super::{Relay, Verdict};
 use crate::{
     conversation::{Conversation, Saying, Talk},
     digest::{self, Entry, Kind, Piece},
@@ -16,7 +16,7 @@ use crate::{
     origin::{Origin, Position, Span, StreamId},
     payload::Decoded,
     post::{Outcome, Part},
-    render::{self, Rendered, Urgency, in_place_of, in_thread},
+    render::{self, Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
     retry::Outage,
     routing::{self, Facts},
     source::Delivery,
@@ -156,7 +156,7 @@ impl Relay {
             if self.route.rooms.of(delivery.subject()) != target {
                 continue;
             }
-            let decoded = Decoded::from_bytes(delivery.payload());
+            let decoded = self.decode(&delivery);
             let (subject, original) = (delivery.subject(), delivery.payload());
             let headers = delivery.headers();
             if !self.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
@@ -166,13 +166,14 @@ impl Relay {
                 continue;
             }
             let saying = Saying::of(&decoded.payload);
+            let rendered = self.render(&delivery, &decoded);
             let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
             taken.0.push(Entry {
                 sequence: delivery.sequence,
                 published: delivery.published,
                 said: delivery.said,
-                head: render::digest::head(delivery.said, subject),
-                rendered: self.renderer.render(subject, &decoded, original),
+                head: self.renderer.head(delivery.said, delivery.subject()),
+                rendered,
                 kind: Kind::of(&decoded.payload),
                 sources: routing::sources(&decoded.payload)
                     .into_iter()
@@ -303,9 +304,9 @@ impl Relay {
         else {
             return Ok(true);
         };
-        let decoded = Decoded::from_bytes(original.payload());
-        let decoded = render::conversation::with_times(&decoded, talk.begun(), talk.ended());
-        let rendered = self.renderer.render(original.subject(), &decoded, original.payload());
+        let decoded = self.decode(original);
+        let decoded = with_times(&decoded, talk.begun(), talk.ended());
+        let rendered = self.render(original, &decoded);
         let content = in_place_of(&before.root, &rendered.content(&self.route.mention));
         let transaction: OwnedTransactionId = format!("nm-{key}-{}", entry.sequence).into();
         let edit = self.rooms.post().aside(transaction, content);
@@ -384,7 +385,9 @@ impl Relay {
             last = Some(delivery);
         }
         let Some(last) = last else { return Ok(true) };
-        let note = Part::Text(refusal_note(last, reason, self.dead_letters.subject()));
+        let kept_on = self.dead_letters.subject();
+        let note = self.renderer.refused(last.sequence, last.subject(), reason, kept_on);
+        let note = Part::Text(note.content(&[]));
         Ok(!matches!(self.digest_event(work, origin, note, "").await?, Step::Stopped))
     }
 

@@ -2,10 +2,13 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use minijinja::{Value, context};
+use minijinja::{Value, context, value::Serde};
 
-use super::{Urgency, moment, rows, text};
-use crate::payload::{Alert, Group, Severity, Status};
+use super::{Urgency, Voice, moment, rows, text};
+use crate::{
+    payload::{Alert, Group, Severity, Status},
+    words::{State, Words},
+};
 
 /// More alerts than these are counted; the message is attached, so that none is lost.
 pub(super) const MOST_ALERTS: usize = 10;
@@ -15,18 +18,25 @@ const DESCRIPTION_CHARS: usize = 200;
 
 type Labels = BTreeMap<String, String>;
 
-pub(super) fn view(alert: &Alert) -> Value {
-    let (mark, word) = mark_and_word(alert);
+/// `tags` and `when` are for people; `labels`, `time` and `ended` are as they were sent.
+pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
+    let (mark, word) = mark_and_word(alert, voice.words);
     context! {
         mark,
         word,
+        severity => text::line(&String::from(alert.severity.clone())),
+        status => Value::from(Serde(alert.status)),
         summary => text::line(&alert.summary),
         source => alert.source.as_deref().map(text::line),
         description => alert.description.as_deref().map(|text| text::clean(text.trim_end())),
-        labels => labels(alert, &Labels::new()),
-        time => moment::span(alert.time.as_deref(), alert.ended.as_deref()),
+        labels => alert.labels.clone(),
+        tags => tags(alert, &Labels::new()),
+        time => alert.time.clone(),
+        ended => alert.ended.clone(),
+        when => voice.span(alert.time.as_deref(), alert.ended.as_deref()),
         rows => rows(&alert.extra),
         url => alert.url.as_deref().map(text::line),
+        fingerprint => alert.fingerprint.clone(),
     }
 }
 
@@ -40,13 +50,13 @@ pub(crate) fn urgency(alert: &Alert) -> Urgency {
 }
 
 /// The worst first, and of equal ones the newest.
-pub(super) fn group_view(group: &Group) -> Value {
+pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
     alerts.sort_by_key(|alert| {
         (badness(alert), Reverse(alert.time.as_deref().and_then(moment::parse)))
     });
     let shown: Vec<Value> =
-        alerts.iter().take(MOST_ALERTS).map(|alert| member_view(alert, group)).collect();
+        alerts.iter().take(MOST_ALERTS).map(|alert| member_view(alert, group, voice)).collect();
     let titles: Vec<&str> = group.title.split(", ").collect();
     let common: Labels = group
         .labels
@@ -55,15 +65,26 @@ pub(super) fn group_view(group: &Group) -> Value {
         .filter(|(name, value)| !titles.contains(&format!("{name}={value}").as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
-    let known = alerts.len() as u64;
+    let words = voice.words;
+    let count = (alerts.len() as u64).saturating_add(group.truncated);
+    let title = text::line(&group.title);
+    let hidden = alerts.len().saturating_sub(MOST_ALERTS);
+    let truncated = group.truncated;
+    let rest = [
+        (hidden > 0).then(|| words.more_attached(hidden)),
+        (truncated > 0).then(|| words.more_not_sent(truncated)),
+    ];
     context! {
-        mark => alerts.first().map(|alert| mark_and_word(alert).0),
-        count => known.saturating_add(group.truncated),
-        title => text::line(&group.title),
-        tally => tally(&alerts, group.truncated),
-        labels => pairs(&common),
-        hidden => alerts.len().saturating_sub(MOST_ALERTS),
-        truncated => group.truncated,
+        mark => alerts.first().map(|alert| mark_and_word(alert, words).0),
+        heading => words.alerts(count, &title),
+        tally => tally(&alerts, truncated, words),
+        count,
+        title,
+        labels => group.labels.clone(),
+        tags => pairs(&common),
+        rest => rest.into_iter().flatten().collect::<Vec<_>>(),
+        hidden,
+        truncated,
         url => group.url.as_deref().map(text::line),
         alerts => shown,
     }
@@ -75,8 +96,8 @@ pub(crate) fn group_urgency(group: &Group) -> Urgency {
     group.alerts.iter().map(urgency).fold(unknown, Urgency::max)
 }
 
-fn member_view(alert: &Alert, group: &Group) -> Value {
-    let (mark, word) = mark_and_word(alert);
+/// An alert among others: in short, without what all of them have.
+fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
     let description = alert.description.as_deref().map(text::line);
     let description = description.map(|line| {
         let head = text::head(&line, DESCRIPTION_CHARS);
@@ -84,18 +105,15 @@ fn member_view(alert: &Alert, group: &Group) -> Value {
     });
     let details = [
         alert.source.as_deref().map(|source| format!("📍 {}", text::line(source))),
-        Some(labels(alert, &group.labels)).filter(|it| !it.is_empty()).map(|it| format!("🏷️ {it}")),
+        Some(tags(alert, &group.labels)).filter(|it| !it.is_empty()).map(|it| format!("🏷️ {it}")),
         measured(alert).map(|values| format!("📈 {}", text::line(values))),
-        moment::span(alert.time.as_deref(), alert.ended.as_deref()).map(|it| format!("🕒 {it}")),
+        voice.span(alert.time.as_deref(), alert.ended.as_deref()).map(|it| format!("🕒 {it}")),
     ];
     let details: Vec<String> = details.into_iter().flatten().collect();
     context! {
-        mark,
-        word,
-        summary => text::line(&alert.summary),
         description,
         details => details.join(" · "),
-        url => alert.url.as_deref(),
+        ..view(alert, voice)
     }
 }
 
@@ -105,14 +123,15 @@ fn measured(alert: &Alert) -> Option<&str> {
     alert.extra.get("values").and_then(serde_json::Value::as_str)
 }
 
-fn mark_and_word(alert: &Alert) -> (&'static str, String) {
-    match &alert.severity {
-        _ if alert.status == Status::Resolved => ("✅", "RESOLVED".to_owned()),
-        Severity::Critical => ("🔴", "CRITICAL".to_owned()),
-        Severity::Warning => ("🟠", "WARNING".to_owned()),
-        Severity::Info => ("🔵", "INFO".to_owned()),
-        Severity::Other(word) => ("🟠", text::line(&word.to_uppercase())),
-    }
+fn mark_and_word(alert: &Alert, words: &dyn Words) -> (&'static str, String) {
+    let (mark, state) = match &alert.severity {
+        _ if alert.status == Status::Resolved => ("✅", State::Resolved),
+        Severity::Critical => ("🔴", State::Critical),
+        Severity::Warning => ("🟠", State::Warning),
+        Severity::Info => ("🔵", State::Info),
+        Severity::Other(word) => return ("🟠", text::line(&word.to_uppercase())),
+    };
+    (mark, words.state(state).to_owned())
 }
 
 /// The smaller the worse.
@@ -125,26 +144,21 @@ fn badness(alert: &Alert) -> u8 {
     }
 }
 
-/// "2 critical, 1 warning, 1 resolved", of alerts that are in order.
-fn tally(alerts: &[&Alert], unknown: u64) -> String {
+/// "(2 critical, 1 warning, 1 resolved)", of alerts that are in order.
+fn tally(alerts: &[&Alert], unknown: u64, words: &dyn Words) -> String {
     let mut tally: Vec<(String, u64)> = Vec::new();
     for alert in alerts {
-        let word = mark_and_word(alert).1.to_lowercase();
+        let (_, word) = mark_and_word(alert, words);
         match tally.iter_mut().find(|(known, _)| *known == word) {
             Some((_, count)) => *count += 1,
             None => tally.push((word, 1)),
         }
     }
-    if unknown > 0 {
-        tally.push(("unknown".to_owned(), unknown));
-    }
-    let tally: Vec<String> =
-        tally.into_iter().map(|(word, count)| format!("{count} {word}")).collect();
-    tally.join(", ")
+    words.tally(&tally, unknown)
 }
 
 /// The labels that say something which is not said anyway.
-fn labels(alert: &Alert, common: &Labels) -> String {
+fn tags(alert: &Alert, common: &Labels) -> String {
     let is_said = |name: &String, value: &String| {
         common.get(name) == Some(value)
             || *value == alert.summary

@@ -5,8 +5,8 @@ use minijinja::HtmlEscape;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::text;
-use crate::payload::Payload;
+use super::{Fault, text};
+use crate::{payload::Payload, words::Words};
 
 /// The longest text shown in the room. More is not read on a phone; and with it an event stays well
 /// under the 65,536 bytes that Matrix allows, even if every character has to be escaped both in
@@ -14,7 +14,7 @@ use crate::payload::Payload;
 pub const MAX_TEXT_CHARS: usize = 4_000;
 
 /// The longest HTML: text that is escaped throughout stays below it, only links can exceed it.
-const MAX_HTML_BYTES: usize = 40_000;
+pub(super) const MAX_HTML_BYTES: usize = 40_000;
 
 /// Whether a message may make a phone buzz.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Rendered {
     pub urgency: Urgency,
     /// The original, when the text above is not all of it.
     pub attachment: Option<Attachment>,
+    /// Why a template of the user's own was not used; the text says so, too.
+    pub fault: Option<Fault>,
 }
 
 /// A file to be sent after the text.
@@ -70,7 +72,7 @@ impl Attachment {
 
 impl Rendered {
     pub(super) fn new(plain: String, html: String, urgency: Urgency) -> Self {
-        Self { plain, html, urgency, attachment: None }
+        Self { plain, html, urgency, attachment: None, fault: None }
     }
 
     /// Words of our own, which want attention.
@@ -81,6 +83,16 @@ impl Rendered {
 
     pub(super) fn with_original(mut self, original: Attachment) -> Self {
         self.attachment = Some(original);
+        self
+    }
+
+    /// Says what was wrong with a template, below a text that is bounded without it.
+    pub(super) fn with_fault(mut self, fault: Option<Fault>, words: &dyn Words) -> Self {
+        if let Some(fault) = &fault {
+            let note = words.template_failed(&fault.to_string());
+            self = self.with_line(&note);
+        }
+        self.fault = fault;
         self
     }
 
@@ -104,9 +116,9 @@ impl Rendered {
 
     /// Cuts a text that is too long and attaches the original instead.
     pub(super) fn bounded(
-        plain: String,
-        html: String,
+        (plain, html): (String, String),
         urgency: Urgency,
+        words: &dyn Words,
         original: impl FnOnce() -> Attachment,
     ) -> Self {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
@@ -114,9 +126,9 @@ impl Rendered {
             return Self::new(plain, html, urgency);
         }
         let original = original();
-        let size = text::size(original.bytes.len());
+        let size = words.bytes(original.bytes.len() as u64);
         let head = text::head(&plain, MAX_TEXT_CHARS);
-        let plain = format!("{head}\n… cut here; the whole ({size}) is in the attached file");
+        let plain = format!("{head}\n{}", words.cut(&size));
         // The HTML cannot be cut without breaking tags: make it anew from the text.
         let html = text::html(&plain);
         Self::new(plain, html, urgency).with_original(original)

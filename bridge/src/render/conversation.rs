@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
-use time::Duration;
+use jiff::SignedDuration;
 
-use super::{Rendered, Urgency, moment, text};
-use crate::payload::{Decoded, Payload, Status};
+use super::{Rendered, Renderer, Urgency, Voice, moment, text};
+use crate::{
+    config::Display,
+    payload::{Decoded, Payload, Status},
+};
 
 /// A resolved alert that tells from when to when it went on, also if its publisher does not say.
 pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, Decoded> {
@@ -20,21 +23,23 @@ pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, D
     }
 }
 
-/// The notice in the thread of what is over.
-pub(crate) fn resolution(decoded: &Decoded, begun: i64, ended: i64) -> Rendered {
-    let took = Duration::seconds(ended.saturating_sub(begun).max(0));
-    let summary = match &decoded.payload {
-        Payload::Alert(alert) => text::line(&alert.summary),
-        Payload::Alerts(group) => text::line(&group.title),
-        _ => String::new(),
-    };
-    let colon = if summary.is_empty() { "" } else { ": " };
-    Rendered::words(&format!("✅ RESOLVED after {}{colon}{summary}", moment::duration(took)))
-        .at_most(Urgency::Routine)
+impl Renderer {
+    /// The notice in the thread of what is over.
+    pub(crate) fn resolution(&self, decoded: &Decoded, begun: i64, ended: i64) -> Rendered {
+        let words = self.voice.words;
+        let took = words.duration(SignedDuration::from_secs(ended.saturating_sub(begun).max(0)));
+        let summary = match &decoded.payload {
+            Payload::Alert(alert) => text::line(&alert.summary),
+            Payload::Alerts(group) => text::line(&group.title),
+            _ => String::new(),
+        };
+        Rendered::words(&words.resolved_after(&took, &summary)).at_most(Urgency::Routine)
+    }
 }
 
 /// The line that tells of an alert that comes and goes.
-pub(crate) fn relapses(times: u32, begun: i64) -> String {
-    let since = moment::written(begun).map(|begun| moment::moment(&begun)).unwrap_or_default();
-    format!("🔁 {times} times since {since}")
+pub(crate) fn relapses(times: u32, begun: i64, display: &Display) -> String {
+    let voice = Voice::of(display);
+    let since = moment::written(begun).map(|begun| voice.moment(&begun)).unwrap_or_default();
+    voice.words.relapses(times, &since)
 }

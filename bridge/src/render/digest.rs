@@ -8,8 +8,11 @@ use std::{
 use minijinja::{Value, context};
 use time::OffsetDateTime;
 
-use super::{MAX_TEXT_CHARS, Rendered, Renderer, moment, text};
-use crate::digest::{Entry, Kind, last_words, urgency};
+use super::{MAX_TEXT_CHARS, Rendered, Renderer, Voice, builtin, moment, text};
+use crate::{
+    digest::{Entry, Kind, last_words, urgency},
+    words::Words,
+};
 
 /// How many of the worst are shown in full.
 const WORST: usize = 3;
@@ -21,17 +24,20 @@ const SOURCES: usize = 8;
 impl Renderer {
     /// The event that sums up a digest of `entries`, which are in order; there is at least one.
     pub(crate) fn digest(&self, entries: &[Entry]) -> Rendered {
-        let (plain, html) = self.both("digest", &view(entries));
+        let view = view(entries, &self.voice);
+        let (plain, html) = builtin::render(&self.builtin, "digest", &view);
         Rendered::new(plain, html, urgency(entries))
+    }
+
+    /// What stands over a message in the thread.
+    pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
+        let published = moment::written(published.unix_timestamp()).unwrap_or_default();
+        format!("{} · {}", self.voice.moment(&published), text::line(subject))
     }
 }
 
-/// What stands over a message in the thread.
-pub(crate) fn head(published: OffsetDateTime, subject: &str) -> String {
-    format!("{} · {}", moment::stamp(published), text::line(subject))
-}
-
-fn view(entries: &[Entry]) -> Value {
+fn view(entries: &[Entry], voice: &Voice) -> Value {
+    let words = voice.words;
     let last = last_words(entries);
     // What was said of an alert before its last word is no longer true.
     let is_true = |entry: &&Entry| match &entry.saying {
@@ -46,25 +52,26 @@ fn view(entries: &[Entry]) -> Value {
         entries.last().filter(|newest| worst.iter().all(|entry| entry.sequence != newest.sequence));
     let sources = sources(entries);
     context! {
-        count => entries.len(),
-        time => span(entries),
-        tally => tally(entries.iter().filter(is_true)),
-        sources => named(&sources),
-        more_sources => sources.len().saturating_sub(SOURCES),
+        heading => words.messages(entries.len()),
+        time => span(entries, voice),
+        tally => tally(entries.iter().filter(is_true), words),
+        sources => named(&sources, words),
+        newest_is => words.newest(),
+        in_thread => words.in_thread(),
         worst => worst.iter().map(|entry| shown(entry)).collect::<Vec<_>>(),
         newest => newest.map(shown),
     }
 }
 
 /// "12 critical, 300 warning, 40 reports": alerts by what is true of them at the end.
-fn tally<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<String> {
+fn tally<'a>(entries: impl Iterator<Item = &'a Entry>, words: &dyn Words) -> Vec<String> {
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
     for entry in entries {
         *counts.entry(entry.kind).or_default() += 1;
     }
     counts
         .into_iter()
-        .map(|(kind, count)| format!("{} {count} {}", mark(kind), word(kind, count)))
+        .map(|(kind, count)| format!("{} {}", mark(kind), words.counted(kind, count)))
         .collect()
 }
 
@@ -76,19 +83,6 @@ fn mark(kind: Kind) -> &'static str {
         Kind::Resolved => "✅",
         Kind::Report => "📊",
         Kind::Other => "📨",
-    }
-}
-
-fn word(kind: Kind, count: usize) -> &'static str {
-    match kind {
-        Kind::Critical => "critical",
-        Kind::Warning => "warning",
-        Kind::Info => "info",
-        Kind::Resolved => "resolved",
-        Kind::Report if count == 1 => "report",
-        Kind::Report => "reports",
-        Kind::Other if count == 1 => "other",
-        Kind::Other => "others",
     }
 }
 
@@ -106,17 +100,21 @@ fn sources(entries: &[Entry]) -> Vec<(&str, usize)> {
     counts
 }
 
-fn named(sources: &[(&str, usize)]) -> String {
+fn named(sources: &[(&str, usize)], words: &dyn Words) -> String {
     let named = sources.iter().take(SOURCES);
     let named: Vec<String> = named
         .map(|(source, count)| format!("{} {count}", text::line(text::head(source, 80))))
         .collect();
-    named.join(", ")
+    let named = named.join(words.comma());
+    match sources.len().saturating_sub(SOURCES) {
+        0 => named,
+        more => words.and_more(&named, more),
+    }
 }
 
-fn span(entries: &[Entry]) -> Option<String> {
+fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
     let at = |entry: Option<&Entry>| moment::written(entry?.said.unix_timestamp());
-    moment::span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
+    voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 
 /// A message in full, or the head of it; all of it is in the thread.

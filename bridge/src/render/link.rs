@@ -40,9 +40,8 @@ pub(super) fn html_link(address: &str) -> Value {
 }
 
 /// The template filter `leading_to`: a text that is a link if there is a page that it leads to.
-#[expect(clippy::needless_pass_by_value, reason = "the template engine calls it so")]
-pub(super) fn html_leading_to(label: &str, address: Option<String>) -> Value {
-    match address.as_deref().and_then(page) {
+pub(super) fn html_leading_to(label: &str, address: Option<&str>) -> Value {
+    match address.and_then(page) {
         Some(page) => anchor(&page, label),
         None => text::html_lines(label),
     }

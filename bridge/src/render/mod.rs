@@ -2,142 +2,284 @@
 //! HTML for the others, and a file for what is too long to read on a phone.
 
 mod alert;
+mod builtin;
 mod content;
 pub(crate) mod conversation;
 pub(crate) mod digest;
+mod filters;
 mod link;
 mod moment;
+mod own;
 mod text;
 
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, syntax::SyntaxConfig};
-use serde_json::{Map, Value as Json};
+use std::path::Path;
 
-pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread};
+use async_nats::HeaderMap;
+use jiff::tz::TimeZone;
+use minijinja::{Environment, Value, context};
+use serde_json::{Map, Value as Json};
+use time::OffsetDateTime;
+
+use self::own::Own;
 pub(crate) use self::{
     alert::{group_urgency, urgency as alert_urgency},
     moment::seconds,
 };
-use crate::payload::{Decoded, Event, Flaw, Line, Note, Payload, Report};
+pub use self::{
+    content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread},
+    own::Fault,
+};
+use crate::{
+    config::{Display, Language, Route},
+    failure::Failure,
+    payload::{Decoded, Event, Line, Note, Payload, Report},
+    samples::{SAMPLES, Sample},
+    subject::Subject,
+    words::Words,
+};
 
-/// Renders payloads; made once, because templates are parsed once.
-#[derive(Debug)]
-pub struct Renderer {
-    templates: Environment<'static>,
+/// Everything that is known of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Incoming<'a> {
+    /// What it was published on.
+    pub subject: &'a str,
+    /// What came with it.
+    pub headers: Option<&'a HeaderMap>,
+    /// The stream that holds it.
+    pub stream: &'a str,
+    /// Its number in the stream.
+    pub sequence: u64,
+    /// When the stream got it.
+    pub published: OffsetDateTime,
+    /// The route that takes it.
+    pub route: &'a str,
+    /// What it says.
+    pub decoded: &'a Decoded,
+    /// The bytes that were published.
+    pub original: &'a [u8],
 }
 
-impl Default for Renderer {
-    fn default() -> Self {
-        Self::new()
+impl<'a> Incoming<'a> {
+    /// A sample as if it came in on a subject.
+    #[must_use]
+    pub fn sample(
+        sample: &'a Sample,
+        subject: &'a str,
+        route: &'a str,
+        decoded: &'a Decoded,
+    ) -> Self {
+        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(SAMPLES_PUBLISHED);
+        let (stream, original) = ("OPS", sample.payload);
+        Self { subject, headers: None, stream, sequence: 1, published, route, decoded, original }
     }
+}
+
+/// When samples come in: 2026-11-23 06:40 UTC, soon after most of what they tell.
+const SAMPLES_PUBLISHED: i64 = 1_795_416_000;
+
+/// A subject that a filter matches, with as many tokens as it can be expected to have.
+fn example(filter: &str) -> String {
+    let tokens = filter.split('.').map(|token| match token {
+        "*" => "server-01",
+        ">" => "server-01.a.b.c.d.e.f.g",
+        token => token,
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
+/// The words and the time zone in which something is said.
+#[derive(Clone)]
+struct Voice {
+    language: Language,
+    words: &'static dyn Words,
+    zone: TimeZone,
+}
+
+impl Voice {
+    fn of(display: &Display) -> Self {
+        let Display { language, time_zone } = display;
+        Self { language: *language, words: language.words(), zone: time_zone.clone() }
+    }
+}
+
+/// Renders payloads; made once, because templates are parsed once.
+pub struct Renderer {
+    voice: Voice,
+    builtin: Environment<'static>,
+    own: Option<Own>,
 }
 
 impl Renderer {
-    /// The built-in templates.
-    ///
-    /// # Panics
-    ///
-    /// Never: the templates are part of the program, and a test renders each.
+    /// With the built-in templates.
     #[must_use]
-    pub fn new() -> Self {
-        let mut templates = Environment::new();
-        templates.set_undefined_behavior(UndefinedBehavior::Strict);
-        let blocks_leave_no_lines =
-            SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        templates.set_syntax(blocks_leave_no_lines.expect("no delimiter is changed"));
-        // Everything that a payload can hold is escaped in HTML; plain text needs none.
-        templates.set_auto_escape_callback(|name| {
-            if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "html") {
-                AutoEscape::Html
-            } else {
-                AutoEscape::None
-            }
-        });
-        templates.add_filter("lines", text::html_lines);
-        templates.add_filter("value", link::html_value);
-        templates.add_filter("link", link::html_link);
-        templates.add_filter("leading_to", link::html_leading_to);
-        for (name, source) in [
-            ("report.txt", include_str!("report.txt.jinja")),
-            ("report.html", include_str!("report.html.jinja")),
-            ("alert.txt", include_str!("alert.txt.jinja")),
-            ("alert.html", include_str!("alert.html.jinja")),
-            ("alerts.txt", include_str!("alerts.txt.jinja")),
-            ("alerts.html", include_str!("alerts.html.jinja")),
-            ("note.txt", include_str!("note.txt.jinja")),
-            ("note.html", include_str!("note.html.jinja")),
-            ("event.txt", include_str!("event.txt.jinja")),
-            ("event.html", include_str!("event.html.jinja")),
-            ("digest.txt", include_str!("digest.txt.jinja")),
-            ("digest.html", include_str!("digest.html.jinja")),
-            ("object.txt", include_str!("object.txt.jinja")),
-            ("object.html", include_str!("object.html.jinja")),
-        ] {
-            templates.add_template(name, source).expect("built-in templates are valid");
-        }
-        Self { templates }
+    pub fn new(display: &Display) -> Self {
+        let voice = Voice::of(display);
+        Self { builtin: builtin::environment(&voice), own: None, voice }
     }
 
-    /// Renders what was decoded from `original`, which came in on `subject`.
+    /// With the templates of a directory before the built-in ones, or with a single file of one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them whatever the message, at least one, each with file and line.
+    pub fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
+        let builtin = Self::new(display);
+        Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
+    }
+
+    /// For the messages of a route, with its templates tried on all samples as if they came in on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] with a line for each fault.
+    pub fn of(route: &Route) -> Result<Self, Failure> {
+        let Some(path) = &route.templates else { return Ok(Self::new(&route.display)) };
+        let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
+        let tried = Self::with_templates(&route.display, path).and_then(|renderer| {
+            let faults = renderer.try_samples(&subject, route.name.as_str());
+            if faults.is_empty() { Ok(renderer) } else { Err(faults) }
+        });
+        tried.map_err(|faults| {
+            let lines: Vec<String> =
+                faults.iter().map(|fault| format!("route {}: {fault}", route.name)).collect();
+            Failure::Config(lines.join("\n"))
+        })
+    }
+
+    /// How many templates there are of the user's own.
+    #[must_use]
+    pub fn templates(&self) -> usize {
+        self.own.as_ref().map_or(0, Own::count)
+    }
+
+    /// What goes wrong with messages that have all that they can have, or as little. Where a template looks into what
+    /// was published, of which the samples tell nothing, only that counts which would go wrong with any message.
+    fn try_samples(&self, subject: &str, route: &str) -> Vec<Fault> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let mut faults: Vec<Fault> = Vec::new();
+        for sample in SAMPLES {
+            let decoded = Decoded::in_language(sample.payload, self.voice.language);
+            let message = Incoming::sample(sample, subject, route, &decoded);
+            let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
+            if let Err(fault) = tried
+                && !(own.looks_inside && fault.of_message())
+                && !faults.iter().any(|known| known.place() == fault.place())
+            {
+                faults.push(fault.with_sample(sample.name));
+            }
+        }
+        faults.into_iter().map(|fault| fault.within(&own.directory)).collect()
+    }
+
+    /// What the room is told when the homeserver refuses a message, which then is kept on a subject: nobody should have
+    /// to read a log to learn of an alert.
+    #[must_use]
+    pub fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> Rendered {
+        Rendered::words(&self.voice.words.refused(sequence, subject, reason, kept_on))
+    }
+
+    /// Renders a message.
     ///
     /// The result is bounded: at most [`MAX_TEXT_CHARS`] characters of text, with the original
     /// attached when something had to be left out or cannot be shown as text.
     #[must_use]
-    pub fn render(&self, subject: &str, decoded: &Decoded, original: &[u8]) -> Rendered {
-        let payload = &decoded.payload;
-        let (plain, html) = self.texts(subject, decoded);
-        let urgency = urgency(payload);
+    pub fn render(&self, message: &Incoming<'_>) -> Rendered {
+        let payload = &message.decoded.payload;
+        let attachment = || Attachment::of(payload, message.original);
+        let words = self.voice.words;
+        let (texts, fault) = self.texts(message);
         let rendered =
-            Rendered::bounded(plain, html, urgency, || Attachment::of(payload, original));
+            Rendered::bounded(texts, urgency(payload), words, attachment).with_fault(fault, words);
         if leaves_something_out(payload) && rendered.attachment.is_none() {
-            return rendered.with_original(Attachment::of(payload, original));
+            return rendered.with_original(attachment());
         }
         rendered
     }
 
-    fn texts(&self, subject: &str, decoded: &Decoded) -> (String, String) {
-        let flaw = decoded.flaw.as_ref().map(flaw_line);
-        let plain = match &decoded.payload {
-            Payload::Report(report) => return self.both("report", &report_view(report)),
-            Payload::Alert(alert) => return self.both("alert", &alert::view(alert)),
-            Payload::Alerts(group) => return self.both("alerts", &alert::group_view(group)),
-            Payload::Note(note) => return self.both("note", &note_view(note)),
-            Payload::Event(event) => return self.both("event", &event_view(event, flaw)),
-            Payload::Object(object) => {
-                let title = text::clean(subject);
-                return self.both("object", &context! { title, rows => rows(object), flaw });
+    /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
+    fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
+        let Some(own) = &self.own else { return (self.builtin(message), None) };
+        let kind = kind(&message.decoded.payload);
+        match own.render(message, kind, || self.view(message)) {
+            Ok((Some(plain), Some(html))) => ((plain, html), None),
+            Ok((Some(plain), None)) => {
+                let html = text::html(&plain);
+                ((plain, html), None)
             }
-            Payload::Text(body) if body.trim().is_empty() => {
-                format!("(empty message on {})", text::clean(subject))
+            Ok((None, html)) => {
+                let (plain, builtin) = self.builtin(message);
+                ((plain, html.unwrap_or(builtin)), None)
             }
+            Err(fault) => (self.builtin(message), Some(fault)),
+        }
+    }
+
+    /// Plain text and HTML, as the built-in templates have it.
+    fn builtin(&self, message: &Incoming<'_>) -> (String, String) {
+        let words = self.voice.words;
+        let subject = || text::clean(message.subject);
+        let plain = match &message.decoded.payload {
+            Payload::Text(body) if body.trim().is_empty() => words.empty_message(&subject()),
             Payload::Text(body) => {
                 let lines = [text::clean(body.trim_end())];
-                lines.into_iter().chain(flaw).collect::<Vec<_>>().join("\n")
+                lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
             }
-            Payload::Binary(bytes) => text::binary(&text::clean(subject), bytes),
+            Payload::Binary(bytes) => text::binary(&subject(), bytes, words),
+            payload => return builtin::render(&self.builtin, kind(payload), &self.view(message)),
         };
         let html = text::html(&plain);
         (plain, html)
     }
 
-    fn both(&self, template: &str, view: &Value) -> (String, String) {
-        let render = |name: String| {
-            self.templates.get_template(&name).and_then(|template| template.render(view)).expect(
-                "built-in templates render every view; a test renders them with every field absent",
-            )
-        };
-        let plain = render(format!("{template}.txt"));
-        // Line ends in a template are for its reader; in HTML only <br> breaks a line.
-        let html = render(format!("{template}.html")).replace('\n', "");
-        (plain.trim_end().to_owned(), html)
+    /// What a payload says, for templates.
+    fn view(&self, message: &Incoming<'_>) -> Value {
+        let voice = &self.voice;
+        match &message.decoded.payload {
+            Payload::Report(report) => report_view(report, voice),
+            Payload::Alert(alert) => alert::view(alert, voice),
+            Payload::Alerts(group) => alert::group_view(group, voice),
+            Payload::Note(note) => note_view(note),
+            Payload::Event(event) => event_view(event, self.flaw(message), voice),
+            Payload::Object(object) => context! {
+                subject => text::clean(message.subject),
+                rows => rows(object),
+                flaw => self.flaw(message),
+            },
+            Payload::Text(body) => {
+                context! { text => text::clean(body.trim_end()), flaw => self.flaw(message) }
+            }
+            Payload::Binary(bytes) => context! { size => bytes.len() },
+        }
+    }
+
+    fn flaw(&self, message: &Incoming<'_>) -> Option<String> {
+        message.decoded.flaw.as_ref().map(|flaw| self.voice.words.flaw(&flaw.to_string()))
     }
 }
 
-fn report_view(report: &Report) -> Value {
-    let percent =
-        |name: &str, value: Option<f64>| value.map(|value| format!("{name}: {}%", number(value)));
+/// What templates of a payload are called.
+fn kind(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::Report(_) => "report",
+        Payload::Alert(_) => "alert",
+        Payload::Alerts(_) => "alerts",
+        Payload::Note(_) => "note",
+        Payload::Event(_) => "event",
+        Payload::Object(_) => "object",
+        Payload::Text(_) => "text",
+        Payload::Binary(_) => "binary",
+    }
+}
+
+fn report_view(report: &Report, voice: &Voice) -> Value {
+    let words = voice.words;
+    let percent = |name: &str, value: Option<f64>| {
+        let (colon, gap) = (words.colon(), words.gap());
+        value.map(|value| format!("{name}{colon}{gap}{}%", filters::number_text(value, 1)))
+    };
     let usage: Vec<String> = [
-        percent("Disk usage", report.disk_percent),
-        percent("Memory usage", report.memory_percent),
+        percent(words.disk_usage(), report.disk_percent),
+        percent(words.memory_usage(), report.memory_percent),
     ]
     .into_iter()
     .flatten()
@@ -146,8 +288,10 @@ fn report_view(report: &Report) -> Value {
         host => text::line(&report.host),
         completed => list(&report.completed),
         in_progress => list(&report.in_progress),
+        disk_percent => report.disk_percent,
+        memory_percent => report.memory_percent,
         usage => usage.join(" | "),
-        satisfaction => report.satisfaction.map(number),
+        satisfaction => report.satisfaction,
         rows => rows(&report.extra),
     }
 }
@@ -163,20 +307,21 @@ fn note_view(note: &Note) -> Value {
     }
 }
 
-fn event_view(event: &Event, flaw: Option<String>) -> Value {
+fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     let (rows, text) = match event.data.as_deref() {
         Some(Payload::Object(object)) => (rows(object), None),
         Some(Payload::Text(body)) => (Vec::new(), Some(text::clean(body.trim_end()))),
-        Some(Payload::Binary(bytes)) => (Vec::new(), Some(text::bytes(bytes))),
+        Some(Payload::Binary(bytes)) => (Vec::new(), Some(text::bytes(bytes, voice.words))),
         // Any other is shown as if it had come without an envelope.
         _ => (Vec::new(), None),
     };
     let source = [Some(&event.source), event.subject.as_ref()];
     let source: Vec<String> = source.into_iter().flatten().map(|part| text::line(part)).collect();
     context! {
-        kind => text::line(&event.kind),
+        type => text::line(&event.kind),
         source => source.join(" "),
-        time => event.time.as_deref().map(moment::moment),
+        time => event.time.clone(),
+        when => event.time.as_deref().map(|time| voice.moment(time)),
         text,
         rows,
         flaw,
@@ -204,10 +349,8 @@ fn leaves_something_out(payload: &Payload) -> bool {
     }
 }
 
-fn list(items: &[String]) -> String {
-    let items: Vec<String> =
-        items.iter().map(|item| text::line(item)).filter(|item| !item.is_empty()).collect();
-    items.join(", ")
+fn list(items: &[String]) -> Vec<String> {
+    items.iter().map(|item| text::line(item)).filter(|item| !item.is_empty()).collect()
 }
 
 /// The entries of an object as names and one-line values.
@@ -222,16 +365,6 @@ fn rows(object: &Map<String, Json>) -> Vec<(String, String)> {
             (text::line(key), value)
         })
         .collect()
-}
-
-/// A number for people: at most one digit after the point, none if it is whole.
-fn number(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").unwrap_or(&text).to_owned()
-}
-
-fn flaw_line(flaw: &Flaw) -> String {
-    format!("⚠️ {flaw}")
 }
 
 #[cfg(test)]

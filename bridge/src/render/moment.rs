@@ -1,98 +1,111 @@
 //! Times and how long things took, for people.
 
-use time::{Duration, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use jiff::{
+    Timestamp,
+    civil::DateTime,
+    tz::{Offset, TimeZone},
+};
 
-use super::text;
+use super::{Voice, text};
 
-/// The time that a text says in RFC 3339, in UTC.
-pub(super) fn parse(text: &str) -> Option<OffsetDateTime> {
-    let time = OffsetDateTime::parse(text.trim(), &Rfc3339).ok()?;
-    // A moment at the very end of what can be said has no other form in UTC.
-    time.checked_to_offset(UtcOffset::UTC)
+/// The time that a text says in RFC 3339.
+pub(super) fn parse(text: &str) -> Option<Timestamp> {
+    text.trim().parse().ok()
 }
 
 /// The time that a text says in RFC 3339, in seconds since 1970.
 pub(crate) fn seconds(text: &str) -> Option<i64> {
-    parse(text).map(OffsetDateTime::unix_timestamp)
+    parse(text).map(Timestamp::as_second)
 }
 
 /// A time in RFC 3339, as publishers would write it.
 pub(super) fn written(seconds: i64) -> Option<String> {
-    OffsetDateTime::from_unix_timestamp(seconds).ok()?.format(&Rfc3339).ok()
+    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
 }
 
-/// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
-pub(super) fn moment(text: &str) -> String {
-    match parse(text) {
-        Some(time) => stamp(time),
-        None => text::line(text),
+/// A time as a clock in some place shows it.
+struct Local {
+    time: DateTime,
+    zone: String,
+}
+
+impl Local {
+    fn of(time: Timestamp, zone: &TimeZone) -> Self {
+        let info = zone.to_offset_info(time);
+        let name = info.abbreviation();
+        // Where people have no letters for it, its abbreviation is a number, which alone says little.
+        let zone =
+            if name.starts_with(['+', '-']) { offset(info.offset()) } else { name.to_owned() };
+        Self { time: info.offset().to_datetime(time), zone }
+    }
+
+    fn clock(&self) -> String {
+        format!("{:02}:{:02}:{:02}", self.time.hour(), self.time.minute(), self.time.second())
+    }
+
+    fn date(&self) -> String {
+        self.time.date().to_string()
     }
 }
 
-/// A time as [`moment`] shows it.
-pub(super) fn stamp(time: OffsetDateTime) -> String {
-    let time = time.checked_to_offset(UtcOffset::UTC).unwrap_or(time);
-    format!("{} {} UTC", time.date(), clock(time))
+/// "UTC+5:45"
+fn offset(offset: Offset) -> String {
+    let minutes = offset.seconds() / 60;
+    let sign = if minutes < 0 { '-' } else { '+' };
+    let (hours, minutes) = (minutes.abs() / 60, minutes.abs() % 60);
+    let minutes = if minutes == 0 { String::new() } else { format!(":{minutes:02}") };
+    format!("UTC{sign}{hours}{minutes}")
 }
 
-/// From when to when something went on, as far as it is known, and how long that was.
-pub(super) fn span(begin: Option<&str>, end: Option<&str>) -> Option<String> {
-    let (begin, end) = match (begin, end) {
-        (None, None) => return None,
-        (Some(begin), None) => return Some(moment(begin)),
-        (None, Some(end)) => return Some(format!("until {}", moment(end))),
-        (Some(begin), Some(end)) => (begin, end),
-    };
-    let (Some(from), Some(to)) = (parse(begin), parse(end)) else {
-        return Some(format!("{} – {}", moment(begin), moment(end)));
-    };
-    let date = if from.date() == to.date() { String::new() } else { format!("{} ", to.date()) };
-    let took = to - from;
-    let took = if took.is_negative() { String::new() } else { format!(" ({})", duration(took)) };
-    Some(format!("{} {} – {date}{} UTC{took}", from.date(), clock(from), clock(to)))
-}
+impl Voice {
+    /// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
+    pub(super) fn moment(&self, text: &str) -> String {
+        match parse(text) {
+            Some(time) => {
+                let local = Local::of(time, &self.zone);
+                format!("{} {} {}", local.date(), local.clock(), local.zone)
+            }
+            None => text::line(text),
+        }
+    }
 
-fn clock(time: OffsetDateTime) -> String {
-    format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second())
-}
-
-/// The two largest units: nobody wants the seconds of three days.
-pub(super) fn duration(duration: Duration) -> String {
-    let seconds = duration.whole_seconds();
-    let units = [
-        (seconds / 86_400, "d"),
-        (seconds / 3_600 % 24, "h"),
-        (seconds / 60 % 60, "min"),
-        (seconds % 60, "s"),
-    ];
-    let largest = units.iter().position(|(count, _)| *count > 0).unwrap_or(units.len() - 1);
-    let said: Vec<String> = units[largest..]
-        .iter()
-        .take(2)
-        .enumerate()
-        .filter(|(index, (count, _))| *index == 0 || *count > 0)
-        .map(|(_, (count, unit))| format!("{count} {unit}"))
-        .collect();
-    said.join(" ")
+    /// From when to when something went on, as far as it is known, and how long that was.
+    pub(super) fn span(&self, begin: Option<&str>, end: Option<&str>) -> Option<String> {
+        let (begin, end) = match (begin, end) {
+            (None, None) => return None,
+            (Some(begin), None) => return Some(self.moment(begin)),
+            (None, Some(end)) => return Some(self.words.until(&self.moment(end))),
+            (Some(begin), Some(end)) => (begin, end),
+        };
+        let (Some(from), Some(to)) = (parse(begin), parse(end)) else {
+            return Some(format!("{} – {}", self.moment(begin), self.moment(end)));
+        };
+        let took = to.duration_since(from);
+        let took = if took.is_negative() { String::new() } else { self.words.took(took) };
+        let (from, to) = (Local::of(from, &self.zone), Local::of(to, &self.zone));
+        let same_day = from.time.date() == to.time.date();
+        let date = if same_day { String::new() } else { format!("{} ", to.date()) };
+        // On the night when the clocks change the two are not in the same zone.
+        let zone = if from.zone == to.zone { String::new() } else { format!(" {}", from.zone) };
+        let begin = format!("{} {}{zone}", from.date(), from.clock());
+        Some(format!("{begin} – {date}{} {}{took}", to.clock(), to.zone))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Display, Language};
 
-    #[test]
-    fn how_long_it_took_is_said_in_two_units() {
-        let said = |seconds| duration(Duration::seconds(seconds));
-        assert_eq!(said(0), "0 s");
-        assert_eq!(said(59), "59 s");
-        assert_eq!(said(60), "1 min");
-        assert_eq!(said(3_599), "59 min 59 s");
-        assert_eq!(said(3_601), "1 h");
-        assert_eq!(said(93_784), "1 d 2 h");
+    fn voice(zone: &str) -> Voice {
+        let time_zone = TimeZone::get(zone).unwrap();
+        Voice::of(&Display { language: Language::English, time_zone })
     }
 
     #[test]
     fn a_span_says_what_is_known() {
+        let voice = voice("UTC");
+        let span = |begin, end| voice.span(begin, end);
         let (begin, end) = (Some("2026-11-23T06:35:51Z"), Some("2026-11-23T06:47:10Z"));
         assert_eq!(span(None, None), None);
         assert_eq!(span(begin, None).unwrap(), "2026-11-23 06:35:51 UTC");
@@ -107,10 +120,28 @@ mod tests {
     }
 
     #[test]
+    fn times_are_those_of_the_place() {
+        let at = |zone: &str| voice(zone).moment("2026-11-23T16:35:51.25Z");
+        assert_eq!(at("Europe/Berlin"), "2026-11-23 17:35:51 CET");
+        assert_eq!(at("Asia/Shanghai"), "2026-11-24 00:35:51 CST");
+        assert_eq!(at("America/Sao_Paulo"), "2026-11-23 13:35:51 UTC-3");
+        assert_eq!(at("Asia/Kathmandu"), "2026-11-23 22:20:51 UTC+5:45");
+        let night = (Some("2026-10-25T00:30:00Z"), Some("2026-10-25T01:30:00Z"));
+        assert_eq!(
+            voice("Europe/Berlin").span(night.0, night.1).unwrap(),
+            "2026-10-25 02:30:00 CEST – 02:30:00 CET (1 h)"
+        );
+    }
+
+    #[test]
     fn the_ends_of_time_are_no_mishap() {
-        for time in ["9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59"] {
-            assert!(!moment(time).is_empty());
-            assert!(span(Some(time), Some("2026-11-23T06:35:51Z")).is_some());
+        for time in
+            ["9999-12-31T23:59:59-23:59", "0000-01-01T00:00:00+23:59", "9999-12-30T22:00:00Z"]
+        {
+            for zone in ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"] {
+                assert!(!voice(zone).moment(time).is_empty());
+                assert!(voice(zone).span(Some(time), Some("2026-11-23T06:35:51Z")).is_some());
+            }
         }
     }
 }

@@ -2,13 +2,27 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::config::Language;
 
 fn render(payload: &str) -> Rendered {
     render_bytes(payload.as_bytes())
 }
 
 fn render_bytes(payload: &[u8]) -> Rendered {
-    Renderer::new().render("ops.x", &Decoded::from_bytes(payload), payload)
+    render_in(&Display::default(), payload)
+}
+
+fn render_in(display: &Display, payload: &[u8]) -> Rendered {
+    Renderer::new(display).render(&Incoming {
+        subject: "ops.x",
+        headers: None,
+        stream: "OPS",
+        sequence: 1,
+        published: OffsetDateTime::UNIX_EPOCH,
+        route: "all",
+        decoded: &Decoded::in_language(payload, display.language),
+        original: payload,
+    })
 }
 
 /// The bytes that Matrix allows in an event, less what the homeserver and the origin add.
@@ -35,6 +49,47 @@ fn a_list_item_with_lines_stays_in_its_line() {
     assert_eq!(
         render(&report.to_string()).plain,
         "📊 a b Operational Report\n✅ Completed: one two, three"
+    );
+}
+
+#[test]
+fn everything_is_said_in_chinese() {
+    let display =
+        Display { language: Language::Chinese, time_zone: TimeZone::get("Asia/Shanghai").unwrap() };
+    let plain = |payload: &str| render_in(&display, payload.as_bytes()).plain;
+    let report = json!({ "host": "server-01", "completed": ["备份", "清理"], "in_progress": ["升级"],
+                         "disk_percent": 14, "memory_percent": 16.5, "satisfaction": 3, "区域": "华东" });
+    assert_eq!(
+        plain(&report.to_string()),
+        "📊 server-01 运维报告\n✅ 已完成：备份、清理\n🔄 进行中：升级\n💻 磁盘使用率：14% | 内存使用率：16.5%\n\
+         😊 满意度：3/5\n区域：华东"
+    );
+    assert!(
+        render_in(&display, report.to_string().as_bytes())
+            .html
+            .contains("<strong>已完成：</strong>备份、清理")
+    );
+    assert!(
+        plain(&fixture("alertmanager-group"))
+            .starts_with("🔴 6 条告警：DiskFull（严重 1，警告 2，已恢复 1，未知 2）\n")
+    );
+    assert!(
+        plain(&fixture("alertmanager-group")).contains("🕒 2026-11-23 13:12:00 – 14:40:30 CST（持续 1 小时 28 分钟）\n… 另有 2 条，发送方未随消息发出")
+    );
+    assert!(
+        plain(&fixture("uptime-kuma-down")).starts_with("🔴 严重：Services / Forgejo 不可用\n")
+    );
+    assert!(
+        plain(&fixture("forgejo-push")).starts_with("🔨 alice 向 ops/infra main 推送了 3 个提交\n")
+    );
+    assert!(
+        plain(&fixture("forgejo-pull-request"))
+            .starts_with("🔀 alice 合并了 ops/infra 的合并请求 #13：Move db-01 to the new disk")
+    );
+    assert!(plain("{\"a\"").contains("\n⚠️ 消息格式有误：begins like JSON but is not"));
+    assert_eq!(plain(""), "（ops.x 收到一条空消息）");
+    assert!(
+        plain(&"很".repeat(5_000)).ends_with("\n… 内容过长，已截断；完整内容（14.6 KiB）见附件")
     );
 }
 

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use minijinja::{HtmlEscape, Value};
 
+use crate::words::Words;
+
 /// Keeps line ends and tabs; shows other control characters, and those that reverse the direction
 /// of the text, as a replacement mark, so that what a reader sees is what was sent.
 pub(super) fn clean(text: &str) -> String {
@@ -37,7 +39,7 @@ pub(super) fn html(text: &str) -> String {
     HtmlEscape(text).to_string().replace('\n', "<br>")
 }
 
-/// The template filter `lines`: escapes, and breaks lines where the value does.
+/// Escapes, and breaks lines where the value does.
 pub(super) fn html_lines(value: &str) -> Value {
     Value::from_safe_string(html(value))
 }
@@ -51,16 +53,13 @@ pub(super) fn head(text: &str, max_chars: usize) -> &str {
 }
 
 /// What can be said of a message that is no text.
-pub(super) fn binary(subject: &str, data: &[u8]) -> String {
-    format!("📦 {subject}\n{}", bytes(data))
+pub(super) fn binary(subject: &str, data: &[u8], words: &dyn Words) -> String {
+    format!("📦 {subject}\n{}", bytes(data, words))
 }
 
 /// What can be said of bytes that are no text: how many, and the first of them.
-pub(super) fn bytes(bytes: &[u8]) -> String {
-    let mut text = format!(
-        "{} of data that is not text; the whole is in the attached file\n",
-        size(bytes.len())
-    );
+pub(super) fn bytes(bytes: &[u8], words: &dyn Words) -> String {
+    let mut text = words.not_text(&words.bytes(bytes.len() as u64)) + "\n";
     for byte in bytes.iter().take(32) {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x} ");
@@ -70,15 +69,4 @@ pub(super) fn bytes(bytes: &[u8]) -> String {
         text.push_str(" …");
     }
     text
-}
-
-/// A number of bytes for people.
-pub(super) fn size(bytes: usize) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
-    let kib = bytes as f64 / 1024.0;
-    match bytes {
-        0..1024 => format!("{bytes} bytes"),
-        1024..1_048_576 => format!("{kib:.1} KiB"),
-        _ => format!("{:.1} MiB", kib / 1024.0),
-    }
 }

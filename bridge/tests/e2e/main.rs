@@ -22,3 +22,4 @@ mod routing;
 mod scene;
 mod service;
 mod shutdown;
+mod templates;

@@ -8,9 +8,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{filled, known, or_default};
-use crate::payload::{
-    Payload,
-    alert::{self, Alert, Group, Severity, Status},
+use crate::{
+    payload::{
+        Payload,
+        alert::{self, Alert, Group, Severity, Status},
+    },
+    words::Words,
 };
 
 type Labels = BTreeMap<String, String>;
@@ -24,12 +27,15 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
 }
 
 /// One alert as such, several as a group.
-pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload> {
+pub(in crate::payload) fn decode(
+    object: &Map<String, Value>,
+    words: &dyn Words,
+) -> serde_json::Result<Payload> {
     let webhook = Webhook::deserialize(object)?;
     if webhook.alerts.is_empty() {
         return Err(serde::de::Error::custom("it holds no alerts"));
     }
-    let group = webhook.group();
+    let group = webhook.group(words);
     Ok(match <[Alert; 1]>::try_from(group.alerts) {
         Ok([mut alert]) if group.truncated == 0 => {
             alert.url = alert.url.or(group.url);
@@ -60,7 +66,7 @@ struct Webhook {
 }
 
 impl Webhook {
-    fn group(self) -> Group {
+    fn group(self, words: &dyn Words) -> Group {
         let title = self.title();
         let status = self.status.unwrap_or_default();
         Group {
@@ -69,7 +75,7 @@ impl Webhook {
             fingerprint: filled(self.group_key),
             url: filled(self.external_url),
             truncated: self.truncated_alerts,
-            alerts: self.alerts.into_iter().map(|entry| entry.alert(status)).collect(),
+            alerts: self.alerts.into_iter().map(|entry| entry.alert(status, words)).collect(),
         }
     }
 
@@ -111,7 +117,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn alert(self, status_of_all: Status) -> Alert {
+    fn alert(self, status_of_all: Status, words: &dyn Words) -> Alert {
         let labels = own(self.labels);
         let mut annotations = own(self.annotations);
         let severity = labels.get("severity").cloned().unwrap_or_else(|| "warning".to_owned());
@@ -120,7 +126,7 @@ impl Entry {
             .find_map(|name| filled(annotations.remove(*name)))
             .or_else(|| filled(labels.get("alertname").cloned()))
             .or_else(|| filled(annotations.remove("description")))
-            .unwrap_or_else(|| "an alert without a name".to_owned());
+            .unwrap_or_else(|| words.unnamed_alert().to_owned());
         let mut alert = Alert::new(Severity::from(severity), summary);
         alert.status = self.status.unwrap_or(status_of_all);
         alert.source = SOURCES.iter().find_map(|name| filled(labels.get(*name).cloned()));

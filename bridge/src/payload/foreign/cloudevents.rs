@@ -8,7 +8,10 @@ use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::payload::{Decoded, Payload, Shape};
+use crate::{
+    payload::{Decoded, Payload, Shape},
+    words::Words,
+};
 
 /// Something that happened, in the envelope of a `CloudEvent`.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,9 +46,12 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
 }
 
 /// The data itself if it is of a shape that we know, which then is shown as ever.
-pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Result<Decoded> {
+pub(in crate::payload) fn decode(
+    object: &Map<String, Value>,
+    words: &dyn Words,
+) -> serde_json::Result<Decoded> {
     let envelope = Envelope::deserialize(object)?;
-    let data = contents(envelope.data, envelope.data_base64)?;
+    let data = contents(envelope.data, envelope.data_base64, words)?;
     let Some(Decoded { payload, flaw }) = data else {
         return Ok(Decoded::sound(Payload::Event(Event {
             kind: envelope.kind,
@@ -73,14 +79,18 @@ pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Res
     Ok(Decoded { payload, flaw })
 }
 
-fn contents(data: Value, base64: Option<String>) -> serde_json::Result<Option<Decoded>> {
+fn contents(
+    data: Value,
+    base64: Option<String>,
+    words: &dyn Words,
+) -> serde_json::Result<Option<Decoded>> {
     if let Some(base64) = base64 {
         let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| {
             serde::de::Error::custom(format_args!("data_base64 is not Base64: {error}"))
         })?;
         return Ok(Some(match String::from_utf8(bytes) {
             Ok(text) => match serde_json::from_str(&text) {
-                Ok(Value::Object(object)) => within(object),
+                Ok(Value::Object(object)) => within(object, words),
                 _ => Decoded::sound(Payload::Text(text)),
             },
             Err(error) => Decoded::sound(Payload::Binary(error.into_bytes())),
@@ -88,16 +98,16 @@ fn contents(data: Value, base64: Option<String>) -> serde_json::Result<Option<De
     }
     Ok(match data {
         Value::Null => None,
-        Value::Object(object) => Some(within(object)),
+        Value::Object(object) => Some(within(object, words)),
         Value::String(text) => Some(Decoded::sound(Payload::Text(text))),
         other => Some(Decoded::sound(Payload::Text(other.to_string()))),
     })
 }
 
 /// An envelope in an envelope is not opened: there is no end to them.
-fn within(object: Map<String, Value>) -> Decoded {
+fn within(object: Map<String, Value>, words: &dyn Words) -> Decoded {
     match Shape::of(&object) {
         Shape::CloudEvent => Decoded::sound(Payload::Object(object)),
-        _ => Decoded::from_object(object),
+        _ => Decoded::from_object(object, words),
     }
 }

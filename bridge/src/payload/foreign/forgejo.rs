@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 
 use self::run::{Run, Workflow, WorkflowJob, WorkflowRun};
 use super::{filled, or_default};
-use crate::payload::{Line, Note, Payload};
+use crate::{
+    payload::{Line, Note, Payload},
+    words::{Deed, Thing, Words},
+};
 
 /// More commits than these are counted: whoever wants them follows the link.
 const MOST_COMMITS: usize = 10;
@@ -41,20 +44,24 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
     is_run || is_of_repository && SUBJECTS.into_iter().any(has)
 }
 
-pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload> {
+pub(in crate::payload) fn decode(
+    object: &Map<String, Value>,
+    words: &dyn Words,
+) -> serde_json::Result<Payload> {
     let hook = Hook::deserialize(object)?;
     let action = hook.action.clone().unwrap_or_default();
     if let Some(run) = hook.run {
-        return Ok(run.payload(&action, hook.last_run));
+        return Ok(run.payload(&action, hook.last_run, words));
     }
     if let Some(run) = hook.workflow_run {
-        let repository = hook.repository.unwrap_or_default();
-        return Ok(run.payload(&action, hook.workflow.unwrap_or_default(), repository.full_name));
+        let repository = hook.repository.unwrap_or_default().full_name;
+        let workflow = hook.workflow.unwrap_or_default();
+        return Ok(run.payload(&action, workflow, repository, words));
     }
     if let Some(job) = &hook.workflow_job {
-        return Ok(Payload::Note(job.note(&action, hook.repository())));
+        return Ok(Payload::Note(job.note(&action, hook.repository(words), words)));
     }
-    Ok(Payload::Note(hook.note(&action)))
+    Ok(Payload::Note(Told { hook: &hook, words }.note(&action)))
 }
 
 /// What any of the events has.
@@ -157,15 +164,32 @@ struct Package {
 }
 
 impl Hook {
+    fn repository<'a>(&'a self, words: &dyn Words) -> &'a str {
+        self.repository.as_ref().map_or(words.a_repository(), |repository| &repository.full_name)
+    }
+
+    fn repository_url(&self) -> Option<String> {
+        self.repository.as_ref().and_then(|repository| repository.html_url.clone())
+    }
+}
+
+/// An event that is told in words.
+struct Told<'a> {
+    hook: &'a Hook,
+    words: &'a dyn Words,
+}
+
+impl Told<'_> {
     fn note(&self, action: &str) -> Note {
-        if self.issue.is_some() || self.pull_request.is_some() {
+        let hook = self.hook;
+        if hook.issue.is_some() || hook.pull_request.is_some() {
             return self.discussion(action);
         }
-        if let Some(release) = &self.release {
+        if let Some(release) = &hook.release {
             return self.release(action, release);
         }
-        if let Some(reference) = &self.reference {
-            return if self.ref_type.is_some() {
+        if let Some(reference) = &hook.reference {
+            return if hook.ref_type.is_some() {
                 self.branch(reference)
             } else {
                 self.push(reference)
@@ -176,74 +200,77 @@ impl Hook {
 
     /// Who did it.
     fn actor(&self) -> &str {
-        let users = [&self.sender, &self.pusher];
-        users.into_iter().flatten().find_map(User::name).unwrap_or("somebody")
+        let users = [&self.hook.sender, &self.hook.pusher];
+        users.into_iter().flatten().find_map(User::name).unwrap_or(self.words.somebody())
     }
 
     fn repository(&self) -> &str {
-        self.repository.as_ref().map_or("a repository", |repository| &repository.full_name)
+        self.hook.repository(self.words)
     }
 
-    fn repository_url(&self) -> Option<String> {
-        self.repository.as_ref().and_then(|repository| repository.html_url.clone())
+    /// That somebody did something to a thing of the repository.
+    fn did(&self, who: &str, deed: Deed<'_>, thing: Thing, name: &str) -> String {
+        self.words.did(who, deed, &self.words.thing(thing, name, self.repository()))
     }
 
     fn push(&self, reference: &str) -> Note {
-        let (who, repository) = (self.pusher.as_ref().and_then(User::name), self.repository());
-        let who = who.unwrap_or_else(|| self.actor());
+        let hook = self.hook;
+        let who = hook.pusher.as_ref().and_then(User::name).unwrap_or_else(|| self.actor());
         let gone = |commit: &Option<String>| {
             commit.as_ref().is_some_and(|id| !id.is_empty() && id.bytes().all(|byte| byte == b'0'))
         };
         let (what, name) = short(reference);
-        let count = self.total_commits.unwrap_or_default().max(self.commits.len());
+        let count = hook.total_commits.unwrap_or_default().max(hook.commits.len());
         let headline = match count {
-            _ if gone(&self.after) => format!("{who} deleted {what} {name} of {repository}"),
-            0 if gone(&self.before) => format!("{who} made {what} {name} in {repository}"),
-            0 => format!("{who} moved {what} {name} of {repository}"),
-            1 => format!("{who} pushed 1 commit to {repository} {name}"),
-            _ => format!("{who} pushed {count} commits to {repository} {name}"),
+            _ if gone(&hook.after) => self.did(who, Deed::Deleted, what, name),
+            0 if gone(&hook.before) => self.did(who, Deed::Made, what, name),
+            0 => self.did(who, Deed::Moved, what, name),
+            _ => self.words.pushed(who, count, self.repository(), name),
         };
         let mut lines: Vec<Line> =
-            self.commits.iter().take(MOST_COMMITS).map(|commit| commit.line(who)).collect();
+            hook.commits.iter().take(MOST_COMMITS).map(|commit| commit.line(who)).collect();
         if count > lines.len() {
-            lines.push(Line { text: format!("… and {} more", count - lines.len()), url: None });
+            let text = self.words.more_commits(count - lines.len());
+            lines.push(Line { text, url: None });
         }
-        let url = filled(self.compare_url.clone()).or_else(|| self.repository_url());
+        let url = filled(hook.compare_url.clone()).or_else(|| hook.repository_url());
         Note { mark: "🔨", headline: Line { text: headline, url }, lines }
     }
 
     /// A branch or tag that was made or deleted; only of one that was made its commit is told.
     fn branch(&self, reference: &str) -> Note {
-        let what = self.ref_type.as_deref().unwrap_or("branch");
-        let done = if self.sha.is_some() { "made" } else { "deleted" };
+        let what = match self.hook.ref_type.as_deref() {
+            Some("tag") => Thing::Tag,
+            _ => Thing::Branch,
+        };
+        let done = if self.hook.sha.is_some() { Deed::Made } else { Deed::Deleted };
         let (_, name) = short(reference);
-        let text = format!("{} {done} {what} {name} of {}", self.actor(), self.repository());
-        Note {
-            mark: "🌿", headline: Line { text, url: self.repository_url() }, lines: Vec::new()
-        }
+        let text = self.did(self.actor(), done, what, name);
+        let url = self.hook.repository_url();
+        Note { mark: "🌿", headline: Line { text, url }, lines: Vec::new() }
     }
 
     /// What happens to issues and pull requests, and is said there.
     fn discussion(&self, action: &str) -> Note {
+        let hook = self.hook;
         // A comment on a pull request comes with an issue of the same number.
-        let (thread, what) = match (&self.pull_request, &self.issue) {
-            (Some(pull), _) => (pull, "pull request"),
-            (None, Some(issue)) => (issue, "issue"),
+        let (thread, what) = match (&hook.pull_request, &hook.issue) {
+            (Some(pull), _) => (pull, Thing::PullRequest),
+            (None, Some(issue)) => (issue, Thing::Issue),
             (None, None) => return self.other(action),
         };
-        let number = thread.number.map(|number| format!(" #{number}")).unwrap_or_default();
-        let (mark, done) = match (&self.comment, &self.review) {
+        let number = thread.number.map(|number| format!("#{number}")).unwrap_or_default();
+        let (mark, done) = match (&hook.comment, &hook.review) {
             (Some(_), _) => ("💬", commented(action)),
             (None, Some(review)) => ("💬", review.done()),
-            (None, None) if thread.merged && action == "closed" => ("🔀", "merged".to_owned()),
-            (None, None) if self.pull_request.is_some() => ("🔀", acted(action)),
-            (None, None) => ("🎫", acted(action)),
+            (None, None) if thread.merged && action == "closed" => ("🔀", Deed::Merged),
+            (None, None) if hook.pull_request.is_some() => ("🔀", Deed::Other(action)),
+            (None, None) => ("🎫", Deed::Other(action)),
         };
-        let (who, repository) = (self.actor(), self.repository());
-        let text = format!("{who} {done} {what}{number} of {repository}: {}", thread.title);
-        let said = self.comment.as_ref().map(|comment| comment.body.as_deref());
-        let said = said.or_else(|| self.review.as_ref().map(|review| review.content.as_deref()));
-        let url = self.comment.as_ref().and_then(|comment| filled(comment.html_url.clone()));
+        let text = self.titled(self.did(self.actor(), done, what, &number), &thread.title);
+        let said = hook.comment.as_ref().map(|comment| comment.body.as_deref());
+        let said = said.or_else(|| hook.review.as_ref().map(|review| review.content.as_deref()));
+        let url = hook.comment.as_ref().and_then(|comment| filled(comment.html_url.clone()));
         Note {
             mark,
             headline: Line { text, url: url.or_else(|| thread.html_url.clone()) },
@@ -253,30 +280,36 @@ impl Hook {
 
     fn release(&self, action: &str, release: &Release) -> Note {
         let tag = &release.tag_name;
+        let text = self.did(self.actor(), Deed::Other(action), Thing::Release, tag);
         let name = filled(release.name.clone()).filter(|name| name != tag);
-        let name = name.map(|name| format!(": {name}")).unwrap_or_default();
-        let (who, repository) = (self.actor(), self.repository());
-        let text = format!("{who} {} release {tag} of {repository}{name}", acted(action));
+        let text = match name {
+            Some(name) => self.titled(text, &name),
+            None => text,
+        };
         let url = release.html_url.clone();
         Note { mark: "🚀", headline: Line { text, url }, lines: Vec::new() }
     }
 
     /// Forks, wiki pages, packages, and repositories themselves.
     fn other(&self, action: &str) -> Note {
-        let (who, done, repository) = (self.actor(), acted(action), self.repository());
-        let mut url = self.repository_url();
-        let (mark, text) = if let Some(fork) = &self.forkee {
-            ("🍴", format!("{who} forked {} to {repository}", fork.full_name))
-        } else if let Some(page) = &self.page {
-            ("📝", format!("{who} {done} wiki page {page} of {repository}"))
-        } else if let Some(Package { name, version, html_url }) = &self.package {
+        let (who, done) = (self.actor(), Deed::Other(action));
+        let mut url = self.hook.repository_url();
+        let (mark, text) = if let Some(fork) = &self.hook.forkee {
+            ("🍴", self.words.forked(who, &fork.full_name, self.repository()))
+        } else if let Some(page) = &self.hook.page {
+            ("📝", self.did(who, done, Thing::WikiPage, page))
+        } else if let Some(Package { name, version, html_url }) = &self.hook.package {
             url = filled(html_url.clone()).or(url);
-            let version = version.as_deref().unwrap_or_default();
-            ("🎁", format!("{who} {done} package {name} {version} of {repository}"))
+            let name = format!("{name} {}", version.as_deref().unwrap_or_default());
+            ("🎁", self.did(who, done, Thing::Package, name.trim_end()))
         } else {
-            ("📁", format!("{who} {done} {repository}"))
+            ("📁", self.words.did(who, done, self.repository()))
         };
         Note { mark, headline: Line { text, url }, lines: Vec::new() }
+    }
+
+    fn titled(&self, what: String, title: &str) -> String {
+        what + self.words.colon() + self.words.gap() + title
     }
 }
 
@@ -300,47 +333,30 @@ impl Commit {
 }
 
 impl Review {
-    fn done(&self) -> String {
+    fn done(&self) -> Deed<'static> {
         match self.verdict.as_str() {
-            verdict if verdict.ends_with("approved") => "approved",
-            verdict if verdict.ends_with("rejected") => "asked for changes of",
-            _ => "reviewed",
+            verdict if verdict.ends_with("approved") => Deed::Approved,
+            verdict if verdict.ends_with("rejected") => Deed::AskedForChanges,
+            _ => Deed::Reviewed,
         }
-        .to_owned()
     }
 }
 
 /// "refs/heads/main" is branch "main".
-fn short(reference: &str) -> (&str, &str) {
+fn short(reference: &str) -> (Thing, &str) {
     if let Some(branch) = reference.strip_prefix("refs/heads/") {
-        ("branch", branch)
+        (Thing::Branch, branch)
     } else if let Some(tag) = reference.strip_prefix("refs/tags/") {
-        ("tag", tag)
+        (Thing::Tag, tag)
     } else {
-        ("ref", reference)
+        (Thing::Reference, reference)
     }
 }
 
-/// The action of an event as what somebody did to something.
-fn acted(action: &str) -> String {
+fn commented(action: &str) -> Deed<'_> {
     match action {
-        "" => "did something to",
-        "label_updated" => "changed the labels of",
-        "label_cleared" => "removed the labels of",
-        "milestoned" => "set the milestone of",
-        "demilestoned" => "removed the milestone of",
-        "synchronized" => "pushed to",
-        "review_requested" => "asked for a review of",
-        "review_request_removed" => "asked no longer for a review of",
-        other => return other.replace('_', " "),
-    }
-    .to_owned()
-}
-
-fn commented(action: &str) -> String {
-    match action {
-        "" | "created" => "commented on".to_owned(),
-        other => format!("{other} a comment on"),
+        "" | "created" => Deed::Commented,
+        other => Deed::ToComment(other),
     }
 }
 

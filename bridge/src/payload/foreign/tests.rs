@@ -300,11 +300,11 @@ fn a_push_tells_of_branches_tags_and_many_commits() {
     let empty = with(&push, "/commits", json!([]));
     let empty = with(&empty, "/total_commits", json!(0));
     assert_eq!(says(&empty), "alice moved branch main of ops/infra");
-    assert_eq!(says(&with(&empty, "/before", zero.clone())), "alice made branch main in ops/infra");
+    assert_eq!(says(&with(&empty, "/before", zero.clone())), "alice made branch main of ops/infra");
     let gone = with(&empty, "/after", zero.clone());
     assert_eq!(says(&gone), "alice deleted branch main of ops/infra");
     let tag = with(&with(&empty, "/before", zero), "/ref", json!("refs/tags/v1"));
-    assert_eq!(says(&tag), "alice made tag v1 in ops/infra");
+    assert_eq!(says(&tag), "alice made tag v1 of ops/infra");
 
     let lines: Vec<String> = note(&push).lines.into_iter().map(|line| line.text).collect();
     assert_eq!(lines[0], "bffeb74 Backups go to the new host");

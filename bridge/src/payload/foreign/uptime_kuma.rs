@@ -7,9 +7,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{filled, or_default};
-use crate::payload::{
-    Payload,
-    alert::{Alert, Severity, Status},
+use crate::{
+    payload::{
+        Payload,
+        alert::{Alert, Severity, Status},
+    },
+    words::Words,
 };
 
 pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
@@ -17,7 +20,10 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
     has("heartbeat") && has("monitor") && object.contains_key("msg")
 }
 
-pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload> {
+pub(in crate::payload) fn decode(
+    object: &Map<String, Value>,
+    words: &dyn Words,
+) -> serde_json::Result<Payload> {
     let Notification { heartbeat, monitor, msg } = Notification::deserialize(object)?;
     let Some(heartbeat) = heartbeat else {
         // Of no monitor: a test, or a certificate that expires. The text is all there is.
@@ -26,7 +32,7 @@ pub(in crate::payload) fn decode(object: &Map<String, Value>) -> serde_json::Res
             None => Err(serde::de::Error::custom("it has neither a heartbeat nor a text")),
         };
     };
-    alert(heartbeat, monitor.unwrap_or_default(), msg).map(Payload::Alert)
+    alert(heartbeat, monitor.unwrap_or_default(), msg, words).map(Payload::Alert)
 }
 
 #[derive(Deserialize)]
@@ -64,23 +70,27 @@ struct Tag {
     value: Option<String>,
 }
 
-fn alert(heartbeat: Heartbeat, monitor: Monitor, msg: Option<String>) -> serde_json::Result<Alert> {
-    let (severity, status, what) = match heartbeat.status {
-        0 => (Severity::Critical, Status::Firing, "is down"),
-        1 => (Severity::Critical, Status::Resolved, "is up"),
-        2 => (Severity::Warning, Status::Firing, "does not answer and is tried again"),
-        3 => (Severity::Info, Status::Firing, "is under maintenance"),
+fn alert(
+    heartbeat: Heartbeat,
+    monitor: Monitor,
+    msg: Option<String>,
+    words: &dyn Words,
+) -> serde_json::Result<Alert> {
+    let id = monitor.id.or(heartbeat.monitor);
+    let name = filled(monitor.path_name)
+        .or_else(|| filled(monitor.name))
+        .unwrap_or_else(|| words.monitor(id));
+    let (severity, status, summary) = match heartbeat.status {
+        0 => (Severity::Critical, Status::Firing, words.is_down(&name)),
+        1 => (Severity::Critical, Status::Resolved, words.is_up(&name)),
+        2 => (Severity::Warning, Status::Firing, words.is_tried_again(&name)),
+        3 => (Severity::Info, Status::Firing, words.is_under_maintenance(&name)),
         other => {
             return Err(serde::de::Error::custom(format_args!("there is no status {other}")));
         }
     };
-    let id = monitor.id.or(heartbeat.monitor);
-    let name = filled(monitor.path_name)
-        .or_else(|| filled(monitor.name))
-        .or_else(|| id.map(|id| format!("Monitor {id}")))
-        .unwrap_or_else(|| "A monitor".to_owned());
     let time = filled(heartbeat.time).map(utc);
-    let mut alert = Alert::new(severity, format!("{name} {what}"));
+    let mut alert = Alert::new(severity, summary);
     match status {
         Status::Firing => alert.time = time,
         Status::Resolved => alert.ended = time,

@@ -3,10 +3,13 @@
 use serde::Deserialize;
 
 use super::{Repository, User};
-use crate::payload::{
-    Line, Note, Payload,
-    alert::{Alert, Severity, Status},
-    foreign::{filled, known, or_default},
+use crate::{
+    payload::{
+        Line, Note, Payload,
+        alert::{Alert, Severity, Status},
+        foreign::{filled, known, or_default},
+    },
+    words::{self, Words},
 };
 
 /// A run in Forgejo, which tells only of those that ended.
@@ -26,14 +29,14 @@ pub(super) struct Run {
 
 impl Run {
     /// `before` is the run of the same workflow before this one: of a recovery, what had failed.
-    pub(super) fn payload(self, action: &str, before: Option<Self>) -> Payload {
+    pub(super) fn payload(self, action: &str, before: Option<Self>, words: &dyn Words) -> Payload {
         let outcome = match action {
             "failure" => Outcome::Failed,
             "recover" => {
                 Outcome::Recovered { failed: before.and_then(|before| known(before.stopped)) }
             }
             "success" => Outcome::Succeeded,
-            other => Outcome::Other(other.replace('_', " ")),
+            other => Outcome::Other(other.to_owned()),
         };
         Facts {
             workflow: self.workflow_id,
@@ -45,7 +48,7 @@ impl Run {
             time: known(self.stopped),
             url: filled(self.html_url),
         }
-        .payload(outcome)
+        .payload(outcome, words)
     }
 }
 
@@ -71,12 +74,18 @@ pub(super) struct Workflow {
 }
 
 impl WorkflowRun {
-    pub(super) fn payload(self, action: &str, workflow: Workflow, repository: String) -> Payload {
+    pub(super) fn payload(
+        self,
+        action: &str,
+        workflow: Workflow,
+        repository: String,
+        words: &dyn Words,
+    ) -> Payload {
         let outcome = match self.conclusion.as_deref() {
             Some("failure" | "timed_out" | "startup_failure") => Outcome::Failed,
             Some("success") => Outcome::Succeeded,
-            Some(word) if !word.is_empty() => Outcome::Other(word.replace('_', " ")),
-            _ => Outcome::Other(action.replace('_', " ")),
+            Some(word) if !word.is_empty() => Outcome::Other(word.to_owned()),
+            _ => Outcome::Other(action.to_owned()),
         };
         let workflow = filled(workflow.name).or_else(|| filled(self.name)).or(self.path);
         Facts {
@@ -89,7 +98,7 @@ impl WorkflowRun {
             time: known(self.completed_at),
             url: filled(self.html_url),
         }
-        .payload(outcome)
+        .payload(outcome, words)
     }
 }
 
@@ -105,10 +114,10 @@ pub(super) struct WorkflowJob {
 }
 
 impl WorkflowJob {
-    pub(super) fn note(&self, action: &str, repository: &str) -> Note {
+    pub(super) fn note(&self, action: &str, repository: &str, words: &dyn Words) -> Note {
         let outcome = filled(self.conclusion.clone()).unwrap_or_else(|| action.to_owned());
-        let (name, branch) = (&self.name, &self.head_branch);
-        let text = format!("Job {name} of {repository} ({branch}): {}", outcome.replace('_', " "));
+        let outcome = words::Outcome::Other(&outcome);
+        let text = words.job(&self.name, repository, &self.head_branch, outcome);
         let url = filled(self.html_url.clone());
         Note { mark: "⚙️", headline: Line { text, url }, lines: Vec::new() }
     }
@@ -134,30 +143,34 @@ struct Facts {
 }
 
 impl Facts {
-    fn payload(self, outcome: Outcome) -> Payload {
+    fn payload(self, outcome: Outcome, words: &dyn Words) -> Payload {
         match outcome {
             Outcome::Failed => {
                 let time = self.time.clone();
-                Payload::Alert(Alert { time, ..self.alert("failed") })
+                let summary = words.workflow_failed(&self.workflow);
+                Payload::Alert(Alert { time, ..self.alert(summary, words) })
             }
-            Outcome::Recovered { failed } => Payload::Alert(Alert {
-                status: Status::Resolved,
-                time: failed,
-                ended: self.time.clone(),
-                ..self.alert("succeeds again")
-            }),
-            Outcome::Succeeded => Payload::Note(self.note("✔️", "succeeded")),
-            Outcome::Other(word) => Payload::Note(self.note("⚙️", &word)),
+            Outcome::Recovered { failed } => {
+                let (ended, summary) =
+                    (self.time.clone(), words.workflow_recovered(&self.workflow));
+                let status = Status::Resolved;
+                let alert = self.alert(summary, words);
+                Payload::Alert(Alert { status, time: failed, ended, ..alert })
+            }
+            Outcome::Succeeded => Payload::Note(self.note("✔️", words::Outcome::Succeeded, words)),
+            Outcome::Other(word) => {
+                Payload::Note(self.note("⚙️", words::Outcome::Other(&word), words))
+            }
         }
     }
 
     /// Runs of the same workflow for the same branch or tag are one conversation.
-    fn alert(self, what: &str) -> Alert {
+    fn alert(self, summary: String, words: &dyn Words) -> Alert {
         let Self { workflow, repository, reference, .. } = self;
-        let mut alert = Alert::new(Severity::Warning, format!("Workflow {workflow} {what}"));
+        let mut alert = Alert::new(Severity::Warning, summary);
         alert.fingerprint = Some(format!("forgejo:{repository}:{workflow}:{reference}"));
         alert.source = filled(Some(repository));
-        let by = self.actor.as_ref().and_then(User::name).map(|name| format!("(by {name})"));
+        let by = self.actor.as_ref().and_then(User::name).map(|name| words.triggered_by(name));
         let title = filled(Some(self.title));
         let description: Vec<String> = title.into_iter().chain(by).collect();
         alert.description = filled(Some(description.join(" ")));
@@ -169,10 +182,9 @@ impl Facts {
         alert
     }
 
-    fn note(self, mark: &'static str, what: &str) -> Note {
+    fn note(self, mark: &'static str, outcome: words::Outcome<'_>, words: &dyn Words) -> Note {
         let Self { workflow, repository, reference, title, .. } = self;
-        let on = filled(Some(reference)).map(|name| format!(" ({name})")).unwrap_or_default();
-        let text = format!("Workflow {workflow} of {repository} {what}{on}");
+        let text = words.workflow(&workflow, &repository, outcome, reference.trim());
         let lines = filled(Some(title)).map(|text| Line { text, url: None });
         Note { mark, headline: Line { text, url: self.url }, lines: lines.into_iter().collect() }
     }

@@ -1,0 +1,41 @@
+//! A page that shows messages about as Element does: in the room, and on a locked phone.
+
+use minijinja::{AutoEscape, Environment, Value, context};
+
+use super::Shown;
+use crate::{config::Language, render::Urgency};
+
+/// Makes a page that needs nothing besides itself.
+pub(super) fn page(shown: &[Shown], language: Language) -> String {
+    let mut templates = Environment::new();
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    let language = match language {
+        Language::English => "en",
+        Language::Chinese => "zh",
+    };
+    let messages: Vec<Value> = shown.iter().map(message).collect();
+    templates
+        .render_str(include_str!("page.html.jinja"), context! { messages, language })
+        .expect("the page is part of the program, and a test renders it")
+}
+
+fn message(shown: &Shown) -> Value {
+    let rendered = &shown.rendered;
+    let urgency = match rendered.urgency {
+        Urgency::Routine => "silent",
+        Urgency::Notable => "buzzes",
+        Urgency::Critical => "buzzes and mentions",
+    };
+    context! {
+        name => shown.name.as_str(),
+        subject => shown.subject.as_str(),
+        urgency,
+        plain => rendered.plain.as_str(),
+        // What a room is sent is escaped already, or cleaned of what Matrix does not allow.
+        html => Value::from_safe_string(rendered.html.clone()),
+        flaw => shown.decoded.flaw.as_ref().map(ToString::to_string),
+        fault => rendered.fault.as_ref().map(ToString::to_string),
+        file => rendered.attachment.as_ref().map(|file| file.bytes.len()),
+        payload => String::from_utf8_lossy(&shown.payload).into_owned(),
+    }
+}

@@ -1,0 +1,97 @@
+//! What is wrong with a template, for the person who wrote it.
+
+use std::{fmt, path::Path};
+
+use minijinja::{Error, ErrorKind};
+
+use crate::render::text;
+
+/// Why a template cannot be used, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The name of the file, and its line if it is in one.
+    place: String,
+    what: String,
+    /// Whether another message might be rendered.
+    of_message: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+impl Fault {
+    pub(super) fn of_file(file: &str, what: impl Into<String>) -> Self {
+        Self { place: file.to_owned(), what: what.into(), of_message: false }
+    }
+
+    pub(super) fn at(file: &str, line: Option<usize>, what: impl Into<String>) -> Self {
+        let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+        Self { place, what: what.into(), of_message: false }
+    }
+
+    /// What went wrong in a template, or in one that it includes.
+    pub(super) fn of(error: &Error, file: &str) -> Self {
+        let mut cause = error;
+        while let Some(inner) =
+            std::error::Error::source(cause).and_then(|it| it.downcast_ref::<Error>())
+        {
+            cause = inner;
+        }
+        let detail = cause.detail().unwrap_or_default();
+        let what = match cause.kind() {
+            ErrorKind::OutOfFuel => "is stopped: it goes on too long".to_owned(),
+            ErrorKind::WriteFailure => "is stopped: it writes too much".to_owned(),
+            ErrorKind::UndefinedError | ErrorKind::InvalidOperation if !detail.is_empty() => {
+                detail.to_owned()
+            }
+            ErrorKind::TemplateNotFound => {
+                format!(
+                    "{detail}; there are the files beside it, and built-in ones like \"builtin/alert.txt\""
+                )
+            }
+            kind if detail.is_empty() => kind.to_string(),
+            kind => format!("{kind}: {detail}"),
+        };
+        let of_message = matches!(
+            cause.kind(),
+            ErrorKind::UndefinedError
+                | ErrorKind::InvalidOperation
+                | ErrorKind::NonPrimitive
+                | ErrorKind::NonKey
+                | ErrorKind::CannotUnpack
+                | ErrorKind::UnknownMethod
+        );
+        let what = text::line(&what);
+        let what = text::head(&what, 200);
+        Self { of_message, ..Self::at(cause.name().unwrap_or(file), cause.line(), what) }
+    }
+
+    pub(in crate::render) fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The name of the file.
+    pub(crate) fn file(&self) -> &str {
+        self.place.split_once(':').map_or(&self.place, |(file, _)| file)
+    }
+
+    /// Whether another message might be rendered.
+    pub(in crate::render) fn of_message(&self) -> bool {
+        self.of_message
+    }
+
+    /// The same with the directory that the file is in.
+    pub(in crate::render) fn within(mut self, directory: &Path) -> Self {
+        self.place = directory.join(&self.place).display().to_string();
+        self
+    }
+
+    /// The same, found with a sample of a message.
+    pub(in crate::render) fn with_sample(mut self, name: &str) -> Self {
+        self.what = format!("{} (tried with the sample {name})", self.what);
+        self
+    }
+}

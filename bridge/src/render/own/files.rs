@@ -1,0 +1,69 @@
+//! The files of a directory of templates.
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use super::{Fault, KINDS};
+use crate::suggest;
+
+/// Longer files are no templates.
+const MAX_FILE_BYTES: u64 = 256 * 1024;
+
+/// "report" of "report.html.jinja".
+pub(super) fn kind_of(file: &str) -> Option<&str> {
+    let name = file.strip_suffix(".jinja")?;
+    let kind = name.strip_suffix(".txt").or_else(|| name.strip_suffix(".html"))?;
+    KINDS.contains(&kind).then_some(kind)
+}
+
+/// The files of a directory by their names; those that are hidden are nobody's business.
+pub(super) fn read(directory: &Path) -> Result<BTreeMap<String, String>, Vec<Fault>> {
+    let unreadable =
+        |error: io::Error| vec![Fault::of_file("", format!("cannot be read: {error}"))];
+    let (mut sources, mut faults) = (BTreeMap::new(), Vec::new());
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        match source(&name, &entry.path()) {
+            Ok(source) => drop(sources.insert(name, source)),
+            Err(what) => faults.push(Fault::of_file(&name, what)),
+        }
+    }
+    if !faults.is_empty() {
+        faults.sort_by(|a, b| a.place().cmp(b.place()));
+        return Err(faults);
+    }
+    if !sources.keys().any(|name| kind_of(name).is_some()) {
+        let what = format!(
+            "holds no template; they are named like {}.txt.jinja and {0}.html.jinja",
+            KINDS[0]
+        );
+        return Err(vec![Fault::of_file("", what)]);
+    }
+    Ok(sources)
+}
+
+fn source(name: &str, path: &Path) -> Result<String, String> {
+    let is_part = name.starts_with('_') && name.strip_suffix(".jinja").is_some();
+    if kind_of(name).is_none() && !is_part {
+        let known: Vec<String> = KINDS
+            .iter()
+            .flat_map(|kind| [format!("{kind}.txt.jinja"), format!("{kind}.html.jinja")])
+            .collect();
+        return Err(match suggest::nearest(name, known.iter().map(String::as_str)) {
+            Some(nearest) => format!("is not the name of a template; did you mean \"{nearest}\"?"),
+            None => format!(
+                "is not the name of a template: those are KIND.txt.jinja and KIND.html.jinja, where KIND is {}; what they include begins with _",
+                KINDS.join(", ")
+            ),
+        });
+    }
+    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let metadata = std::fs::metadata(path).map_err(cannot)?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+        return Err(format!("is no file of at most {} KiB", MAX_FILE_BYTES / 1024));
+    }
+    std::fs::read_to_string(path).map_err(cannot)
+}

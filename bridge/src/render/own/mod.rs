@@ -1,0 +1,276 @@
+//! Templates of the user's own, in place of built-in ones: a directory with files that are named like those.
+//!
+//! What can be known to be wrong is refused at the start, with file and line. Whatever they do with a message, they can
+//! do no harm: they see no file but those of the directory, loops end, what a payload holds is always escaped, and of
+//! the HTML only that is kept which Matrix allows.
+
+mod fault;
+mod files;
+mod names;
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use minijinja::{
+    AutoEscape, Environment, Error, HtmlEscape, Output, State, Template, Value, context,
+    escape_formatter, value::Serde,
+};
+use ruma_html::{Html, SanitizerConfig};
+
+pub use self::fault::Fault;
+use self::files::{kind_of, read};
+use super::{Incoming, Voice, builtin, content::MAX_HTML_BYTES, text};
+
+/// The kinds of messages that have templates.
+pub(super) const KINDS: [&str; 7] =
+    ["report", "alert", "alerts", "note", "event", "object", "text"];
+
+/// The steps that one template may take; a loop over a thousand entries takes some ten thousand.
+const FUEL: u64 = 200_000;
+
+/// What a template may write besides what the message holds, which is cut later if it is too long.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
+
+/// More tags are not worth what the worst nesting of them costs.
+const MAX_TAGS: usize = 1_000;
+
+/// A directory of templates, parsed and looked through.
+pub(super) struct Own {
+    pub(super) directory: PathBuf,
+    /// The same files twice. What is escaped depends on what is made, not on the name of a file: a part can be included
+    /// from both.
+    plain: Environment<'static>,
+    html: Environment<'static>,
+    /// Whether one of them looks into what was published, of which nothing is known before.
+    pub(super) looks_inside: bool,
+}
+
+impl Own {
+    /// Those in a directory; or a single file, with those that it can include.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them, whatever the message.
+    pub(super) fn load(path: &Path, voice: &Voice) -> Result<Self, Vec<Fault>> {
+        let (directory, only) = if path.is_file() {
+            (path.parent().unwrap_or(Path::new("")), path.file_name())
+        } else {
+            (path, None)
+        };
+        let within = |faults: Vec<Fault>| -> Vec<Fault> {
+            faults.into_iter().map(|fault| fault.within(directory)).collect()
+        };
+        let mut sources = read(directory).map_err(within)?;
+        if let Some(only) = only.and_then(|name| name.to_str()) {
+            sources.retain(|name, _| name == only || name.starts_with('_'));
+        }
+        let mut faults = Vec::new();
+        let plain = environment(voice, AutoEscape::None, &sources, &mut faults);
+        let html = environment(voice, AutoEscape::Html, &sources, &mut Vec::new());
+        let parsed: Vec<Template<'_, '_>> =
+            sources.keys().filter_map(|name| plain.get_template(name).ok()).collect();
+        faults.extend(parsed.iter().flat_map(|template| names::unknown(&plain, template)));
+        let looks_inside = parsed.iter().any(|template| {
+            let names = template.undeclared_variables(false);
+            names.contains("payload") || names.contains("headers")
+        });
+        if faults.is_empty() {
+            return Ok(Self { directory: directory.to_owned(), plain, html, looks_inside });
+        }
+        Err(within(faults))
+    }
+
+    /// How many files replace a built-in one.
+    pub(super) fn count(&self) -> usize {
+        self.plain.templates().filter(|(name, _)| kind_of(name).is_some()).count()
+    }
+
+    /// Plain text and HTML, as far as there are templates for them: without one for HTML it is made from the plain text.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong with this message.
+    pub(super) fn render(
+        &self,
+        message: &Incoming<'_>,
+        kind: &str,
+        view: impl FnOnce() -> Value,
+    ) -> Result<(Option<String>, Option<String>), Fault> {
+        let plain = self.plain.get_template(&format!("{kind}.txt.jinja")).ok();
+        let html = self.html.get_template(&format!("{kind}.html.jinja")).ok();
+        if plain.is_none() && html.is_none() {
+            return Ok((None, None));
+        }
+        let context = self.context(message, kind, view());
+        let limit = MAX_OUTPUT_BYTES.saturating_add(message.original.len().saturating_mul(8));
+        let plain = plain.map(|template| render_plain(&template, &context, limit)).transpose()?;
+        let html = html.map(|template| render_html(&template, &context, limit)).transpose()?;
+        Ok(match (plain, html) {
+            (Some(plain), None) => {
+                let html = text::html(&plain);
+                (Some(plain), Some(html))
+            }
+            // The HTML could not be shown, whatever it is: plain text is cut and has the whole attached.
+            (plain, Some(html)) if is_too_much(&html) => (plain, None),
+            both => both,
+        })
+    }
+
+    fn context(&self, message: &Incoming<'_>, kind: &str, view: Value) -> Value {
+        let (payload, headers) = if self.looks_inside {
+            (payload(message.original), headers(message))
+        } else {
+            (Value::from(()), Value::from(()))
+        };
+        let published = jiff::Timestamp::from_nanosecond(message.published.unix_timestamp_nanos());
+        context! {
+            subject => text::clean(message.subject),
+            tokens => message.subject.split('.').map(text::clean).collect::<Vec<_>>(),
+            headers,
+            stream => message.stream,
+            sequence => message.sequence,
+            published => published.map(|time| time.to_string()).unwrap_or_default(),
+            route => message.route,
+            kind,
+            payload,
+            flaw => message.decoded.flaw.as_ref().map(ToString::to_string),
+            ..view
+        }
+    }
+}
+
+/// All files and the built-in templates, with the faults of those that cannot be parsed.
+fn environment(
+    voice: &Voice,
+    escape: AutoEscape,
+    sources: &BTreeMap<String, String>,
+    faults: &mut Vec<Fault>,
+) -> Environment<'static> {
+    let mut templates = builtin::empty(voice);
+    templates.set_auto_escape_callback(move |_| escape.clone());
+    // What a payload holds is never markup, and who is allowed to say that it is, does it sooner or later.
+    templates.remove_filter("safe");
+    templates.set_debug(true);
+    templates.set_fuel(Some(FUEL));
+    templates.set_formatter(format_value);
+    for (name, source) in builtin::SOURCES {
+        templates
+            .add_template_owned(format!("builtin/{name}"), source)
+            .expect("built-in templates are valid");
+    }
+    for (name, source) in sources {
+        if let Err(error) = templates.add_template_owned(name.clone(), source.clone()) {
+            faults.push(Fault::of(&error, name));
+        }
+    }
+    templates
+}
+
+/// In HTML a line end in a value breaks the line there, too.
+fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
+    if matches!(state.auto_escape(), AutoEscape::Html)
+        && !value.is_safe()
+        && let Some(text) = value.as_str()
+    {
+        for (index, line) in text.split('\n').enumerate() {
+            let line_break = if index == 0 { "" } else { "<br>" };
+            write!(out, "{line_break}{}", HtmlEscape(line))?;
+        }
+        return Ok(());
+    }
+    escape_formatter(out, state, value)
+}
+
+fn is_too_much(html: &str) -> bool {
+    html.len() > MAX_HTML_BYTES || html.matches('<').count() > MAX_TAGS
+}
+
+fn render_plain(
+    template: &Template<'_, '_>,
+    context: &Value,
+    limit: usize,
+) -> Result<String, Fault> {
+    let text = text::clean(&render_bounded(template, context, limit)?);
+    if text.trim().is_empty() {
+        return Err(Fault::of_file(template.name(), "makes an empty text"));
+    }
+    Ok(text.trim_end().to_owned())
+}
+
+fn render_html(
+    template: &Template<'_, '_>,
+    context: &Value,
+    limit: usize,
+) -> Result<String, Fault> {
+    let text = render_bounded(template, context, limit)?;
+    if is_too_much(&text) {
+        return Ok(text);
+    }
+    // Line ends in a template are for its reader, and so are those in what it takes for safe.
+    let text = text::clean(&text).replace('\n', " ");
+    let html = Html::parse(text.trim());
+    html.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
+    let html = html.to_string();
+    if html.trim().is_empty() {
+        return Err(Fault::of_file(
+            template.name(),
+            "makes an empty text, or one with nothing that Matrix allows",
+        ));
+    }
+    Ok(html)
+}
+
+fn render_bounded(
+    template: &Template<'_, '_>,
+    context: &Value,
+    limit: usize,
+) -> Result<String, Fault> {
+    let mut text = Bounded { bytes: Vec::new(), limit };
+    template
+        .render_captured_to(context.clone(), &mut text)
+        .map_err(|error| Fault::of(&error, template.name()))?;
+    Ok(String::from_utf8_lossy(&text.bytes).into_owned())
+}
+
+/// Takes only so much.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > self.limit {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The JSON that was published, else the text.
+fn payload(original: &[u8]) -> Value {
+    match serde_json::from_slice::<serde_json::Value>(original) {
+        Ok(json) => Value::from(Serde(json)),
+        Err(_) => Value::from(String::from_utf8_lossy(original)),
+    }
+}
+
+/// By their names; several values of one are in one text.
+fn headers(message: &Incoming<'_>) -> Value {
+    let headers = message.headers.into_iter().flat_map(async_nats::HeaderMap::iter);
+    Value::from_pairs(headers.map(|(name, values)| {
+        let values: Vec<&str> = values.iter().map(async_nats::HeaderValue::as_str).collect();
+        (name.to_string(), Value::from(values.join(", ")))
+    }))
+}
+
+#[cfg(test)]
+mod tests;

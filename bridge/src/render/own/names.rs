@@ -1,0 +1,220 @@
+//! Names in templates: every filter, test, variable and file that there is none of is found before a message needs it,
+//! also where no sample leads to.
+
+use minijinja::{
+    Environment, ErrorKind, Template,
+    machinery::{Instruction, Instructions, get_compiled_template},
+};
+
+use super::{Fault, files::kind_of};
+use crate::suggest;
+
+/// The filters, tests and functions that the README tells of, to be suggested.
+const FILTERS: &[&str] = &[
+    "abs",
+    "capitalize",
+    "default",
+    "dictsort",
+    "duration",
+    "escape",
+    "first",
+    "float",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "leading_to",
+    "length",
+    "lines",
+    "link",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "number",
+    "percent",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "size",
+    "slice",
+    "sort",
+    "split",
+    "sum",
+    "time",
+    "title",
+    "trim",
+    "unique",
+    "upper",
+    "value",
+];
+const TESTS: &[&str] = &[
+    "defined",
+    "undefined",
+    "none",
+    "true",
+    "false",
+    "number",
+    "string",
+    "mapping",
+    "sequence",
+    "in",
+    "startingwith",
+    "endingwith",
+    "odd",
+    "even",
+];
+
+/// What every template knows of a message, whatever its kind.
+const COMMON: [&str; 11] = [
+    "subject",
+    "tokens",
+    "headers",
+    "stream",
+    "sequence",
+    "published",
+    "route",
+    "kind",
+    "payload",
+    "flaw",
+    "words",
+];
+
+/// Filters, tests, functions, variables and files that there are none of, also where no sample leads to.
+pub(super) fn unknown(templates: &Environment<'_>, template: &Template<'_, '_>) -> Vec<Fault> {
+    let compiled = get_compiled_template(template);
+    let all = std::iter::once(&compiled.instructions).chain(compiled.blocks.values());
+    let undeclared = template.undeclared_variables(false);
+    let mut faults: Vec<Fault> = Vec::new();
+    for instructions in all {
+        for index in 0.. {
+            let Some(instruction) = instructions.get(index) else { break };
+            let what = match instruction {
+                Instruction::ApplyFilter(name, ..) if !is_filter(templates, name) => {
+                    advise("filter", name, FILTERS.iter().copied())
+                }
+                Instruction::PerformTest(name, ..) if !is_test(templates, name) => {
+                    advise("test", name, TESTS.iter().copied())
+                }
+                Instruction::Lookup(name) | Instruction::CallFunction(name, _)
+                    if undeclared.contains(*name)
+                        && !is_known(templates, template.name(), name) =>
+                {
+                    advise("name", name, known_names(template.name()))
+                }
+                Instruction::PushAutoEscape => {
+                    "autoescape cannot be changed: what a payload holds is never markup".to_owned()
+                }
+                Instruction::Include(false) | Instruction::LoadBlocks => {
+                    match included(instructions, index) {
+                        Some(name) if templates.get_template(&name).is_err() => {
+                            format!(
+                                "there is no template \"{name}\"; there are the files beside it, and built-in ones like \"builtin/alert.txt\""
+                            )
+                        }
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            faults.push(Fault::at(template.name(), instructions.get_line(index), what));
+        }
+    }
+    faults.dedup();
+    faults
+}
+
+fn advise<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let advice = match suggest::nearest(name, known) {
+        Some(nearest) => format!("; did you mean \"{nearest}\"?"),
+        None => "; the README's section on templates has those that there are".to_owned(),
+    };
+    format!("unknown {what} \"{name}\"{advice}")
+}
+
+/// The template that an instruction loads, if its name is written there.
+fn included(instructions: &Instructions<'_>, index: u32) -> Option<String> {
+    match instructions.get(index.checked_sub(1)?)? {
+        Instruction::LoadConst(name) => name.as_str().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// There is no list of filters to ask, but one that is not there says so.
+fn is_filter(templates: &Environment<'_>, name: &str) -> bool {
+    let applied = templates.empty_state().apply_filter(name, &[]);
+    applied.err().is_none_or(|error| error.kind() != ErrorKind::UnknownFilter)
+}
+
+fn is_test(templates: &Environment<'_>, name: &str) -> bool {
+    let performed = templates.empty_state().perform_test(name, &[]);
+    performed.err().is_none_or(|error| error.kind() != ErrorKind::UnknownTest)
+}
+
+fn is_known(templates: &Environment<'_>, file: &str, name: &str) -> bool {
+    // What a part knows is up to those that include it.
+    kind_of(file).is_none()
+        || ["loop", "self", "super", "caller"].contains(&name)
+        || known_names(file).any(|known| known == name)
+        || templates.globals().any(|(global, _)| global == name)
+}
+
+fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
+    let fields: &[&str] = match kind_of(file).unwrap_or_default() {
+        "report" => &[
+            "host",
+            "completed",
+            "in_progress",
+            "disk_percent",
+            "memory_percent",
+            "satisfaction",
+            "usage",
+            "rows",
+        ],
+        "alert" => &[
+            "mark",
+            "word",
+            "severity",
+            "status",
+            "summary",
+            "source",
+            "description",
+            "labels",
+            "tags",
+            "time",
+            "ended",
+            "when",
+            "rows",
+            "url",
+            "fingerprint",
+        ],
+        "alerts" => &[
+            "mark",
+            "heading",
+            "tally",
+            "count",
+            "title",
+            "labels",
+            "tags",
+            "alerts",
+            "rest",
+            "hidden",
+            "truncated",
+            "url",
+        ],
+        "note" => &["mark", "headline", "lines"],
+        "event" => &["type", "source", "time", "when", "text", "rows"],
+        "object" => &["rows"],
+        "text" => &["text"],
+        _ => &[],
+    };
+    COMMON.into_iter().chain(fields.iter().copied())
+}

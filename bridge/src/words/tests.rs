@@ -1,0 +1,48 @@
+use super::*;
+
+#[test]
+fn how_long_it_took_is_said_in_two_units() {
+    let said =
+        |language: Language, seconds| language.words().duration(SignedDuration::from_secs(seconds));
+    for (seconds, english, chinese) in [
+        (0, "0 s", "0 秒"),
+        (59, "59 s", "59 秒"),
+        (60, "1 min", "1 分钟"),
+        (3_599, "59 min 59 s", "59 分钟 59 秒"),
+        (3_601, "1 h", "1 小时"),
+        (93_784, "1 d 2 h", "1 天 2 小时"),
+        (-90, "-1 min 30 s", "-1 分钟 30 秒"),
+    ] {
+        assert_eq!(said(Language::English, seconds), english);
+        assert_eq!(said(Language::Chinese, seconds), chinese);
+    }
+}
+
+#[test]
+fn sizes_never_reach_the_next_unit() {
+    let said = |bytes| Language::English.words().bytes(bytes);
+    assert_eq!(said(0), "0 bytes");
+    assert_eq!(said(1), "1 byte");
+    assert_eq!(said(1_023), "1023 bytes");
+    assert_eq!(said(1_024), "1.0 KiB");
+    assert_eq!(said(1_048_575), "1.0 MiB");
+    assert_eq!(said(3_435_973_837), "3.2 GiB");
+    assert_eq!(said(u64::MAX), "16384.0 PiB");
+    assert_eq!(Language::Chinese.words().bytes(12), "12 字节");
+}
+
+/// A sentence that was copied and forgotten would still compile.
+#[test]
+fn chinese_is_not_english() {
+    let (english, chinese) = (Language::English.words(), Language::Chinese.words());
+    for deed in ["opened", "closed", "label_updated", "milestoned", "synchronized"] {
+        let said = chinese.did("a", Deed::Other(deed), "x");
+        assert!(
+            !said.contains(|c: char| c.is_ascii_alphabetic() && c != 'a' && c != 'x'),
+            "{said}"
+        );
+        assert_ne!(said, english.did("a", Deed::Other(deed), "x"));
+    }
+    // What neither knows is told in the forge's own word.
+    assert_eq!(chinese.did("alice", Deed::Other("pin_ned"), "x"), "alice pin ned x");
+}
