@@ -37,6 +37,9 @@ _nats__matrix() {
             nats__matrix,schema)
                 cmd="nats__matrix__subcmd__schema"
                 ;;
+            nats__matrix,summary)
+                cmd="nats__matrix__subcmd__summary"
+                ;;
             nats__matrix__subcmd__help,check)
                 cmd="nats__matrix__subcmd__help__subcmd__check"
                 ;;
@@ -58,6 +61,9 @@ _nats__matrix() {
             nats__matrix__subcmd__help,schema)
                 cmd="nats__matrix__subcmd__help__subcmd__schema"
                 ;;
+            nats__matrix__subcmd__help,summary)
+                cmd="nats__matrix__subcmd__help__subcmd__summary"
+                ;;
             *)
                 ;;
         esac
@@ -65,7 +71,7 @@ _nats__matrix() {
 
     case "${cmd}" in
         nats__matrix)
-            opts="-h -V --help --version run check provision connect preview schema help"
+            opts="-h -V --help --version run check provision connect preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -123,7 +129,7 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__help)
-            opts="run check provision connect preview schema help"
+            opts="run check provision connect preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -234,6 +240,20 @@ _nats__matrix() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__summary)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nats__subcmd__matrix__subcmd__preview)
             opts="-h --subject --format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -311,6 +331,40 @@ _nats__matrix() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__summary)
+            opts="-c -h --config --route --of --output --post --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --of)
+                    COMPREPLY=($(compgen -W "day week" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -28,3 +28,4 @@ mod room;
 mod routing;
 mod source;
 pub mod subject;
+mod summary;

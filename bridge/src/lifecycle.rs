@@ -20,6 +20,7 @@ use crate::{
     relay::Relay,
     retry::Outage,
     routing::Routing,
+    summary::{Poster, Summaries},
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
@@ -113,7 +114,16 @@ async fn serve_route(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let Some(room) = join::open_room(&route, &account, &stop).await? else { return Ok(()) };
-    Box::pin(Relay::new(route, routing, nats, &config, room, stop).run()).await
+    let summaries = route.summary.map(|summary| {
+        let summaries = Summaries::of(Arc::clone(&route), routing.clone(), nats.clone());
+        // A task of its own: whatever becomes of it, messages are relayed. It ends when it is dropped.
+        let mut task = JoinSet::new();
+        task.spawn_local(Poster::new(summaries, summary, room.clone()).run());
+        task
+    });
+    let relayed = Box::pin(Relay::new(route, routing, nats, &config, room, stop).run()).await;
+    drop(summaries);
+    relayed
 }
 
 /// Why an attempt at the start did not succeed.

@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{
-    OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, UInt,
-    UserId,
+    OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId, RoomOrAliasId,
+    RoomVersionId, UInt, UserId,
     api::{
         Direction,
         client::{
@@ -22,7 +22,7 @@ use matrix_sdk::ruma::{
     events::{MessageLikeEventType, StateEventType, TimelineEventType},
     serde::Raw,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::info;
@@ -31,6 +31,7 @@ use crate::{
     matrix::{Account, MatrixError},
     origin::{ORIGIN_KEY, Origin, StreamId},
     render::Attachment,
+    summary::Mark,
 };
 
 /// How much the clocks of NATS and of the homeserver may differ when the room is searched for what
@@ -40,7 +41,7 @@ const CLOCK_SKEW: Duration = Duration::from_mins(15);
 const PAGE: u32 = 100;
 
 /// A room that we are in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Room {
     account: Arc<Account>,
     id: OwnedRoomId,
@@ -126,10 +127,20 @@ impl Room {
         mut content: Value,
     ) -> Result<(), MatrixError> {
         content[ORIGIN_KEY] = json!(origin);
-        let body = serde_json::value::to_raw_value(&content).expect("a Value is valid JSON");
+        self.send_content(origin.transaction_id(&self.id), &content).await
+    }
+
+    /// Posts the content of a message. An event that the homeserver already has under the same transaction id is not
+    /// posted again.
+    pub(crate) async fn send_content(
+        &self,
+        transaction: OwnedTransactionId,
+        content: &Value,
+    ) -> Result<(), MatrixError> {
+        let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
         let request = send_message_event::v3::Request::new_raw(
             self.id.clone(),
-            origin.transaction_id(&self.id),
+            transaction,
             MessageLikeEventType::RoomMessage,
             Raw::from_json(body),
         );
@@ -157,7 +168,35 @@ impl Room {
         route: &str,
         published: OffsetDateTime,
     ) -> Result<Option<Origin>, MatrixError> {
-        let oldest_of_interest = (published - CLOCK_SKEW).unix_timestamp() * 1000;
+        let last = |events: &[Posted]| {
+            events
+                .iter()
+                .filter_map(|event| event.content.origin.as_ref())
+                .filter(|origin| origin.stream == *stream && origin.route == route)
+                // By time first: numbers are given again by a stream that lost messages.
+                .max_by_key(|origin| (origin.published(), origin.position))
+                .cloned()
+        };
+        self.look_back(published, last).await
+    }
+
+    /// Whether a summary is in the room.
+    pub(crate) async fn has_summary(&self, mark: &Mark) -> Result<bool, MatrixError> {
+        let until = OffsetDateTime::from_unix_timestamp_nanos(mark.until.as_nanosecond())
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
+        let found = self.look_back(until, |events| events.iter().any(is_it).then_some(()));
+        found.await.map(|found| found.is_some())
+    }
+
+    /// Goes through our own latest events, page by page, until `find` finds something or they are all older than
+    /// `oldest`.
+    async fn look_back<T>(
+        &self,
+        oldest: OffsetDateTime,
+        find: impl Fn(&[Posted]) -> Option<T>,
+    ) -> Result<Option<T>, MatrixError> {
+        let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
         let mut from = None;
         loop {
             let mut request =
@@ -166,26 +205,19 @@ impl Room {
             request.filter = self.own_messages();
             request.from = from;
             let page = self.account.request(|client| client.send(request)).await?;
-            let events: Vec<Posted> = page
+            let mut events: Vec<Posted> = page
                 .chunk
                 .iter()
                 .filter_map(|event| event.deserialize_as_unchecked().ok())
                 .collect();
-            let last = events
-                .iter()
-                // Not every homeserver heeds the filter, and anybody can write an origin into an
-                // event.
-                .filter(|event| event.sender == self.account.user)
-                .filter_map(|event| event.content.origin.as_ref())
-                .filter(|origin| origin.stream == *stream && origin.route == route)
-                // By time first: numbers are given again by a stream that lost messages.
-                .max_by_key(|origin| (origin.published(), origin.position))
-                .cloned();
             let all_older =
                 events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
+            // Not every homeserver heeds the filter, and anybody can write an origin into an event.
+            events.retain(|event| event.sender == self.account.user);
+            let found = find(&events);
             from = page.end;
-            if last.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
-                return Ok(last);
+            if found.is_some() || all_older || page.chunk.is_empty() || from.is_none() {
+                return Ok(found);
             }
         }
     }
@@ -284,6 +316,13 @@ struct Posted {
 struct PostedContent {
     #[serde(rename = "io.github.nats-matrix.origin")]
     origin: Option<Origin>,
+    // Another program of this account may write anything there.
+    #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
+    summary: Option<Mark>,
+}
+
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {
+    Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
 }
 
 /// Whether a target is an alias that we may make a room for.

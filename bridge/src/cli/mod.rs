@@ -8,6 +8,7 @@ mod preview;
 mod provision;
 mod run;
 mod schema;
+mod summary;
 mod waiting;
 
 use std::{
@@ -47,6 +48,8 @@ enum Command {
     Connect(connect::Options),
     /// Show what a room would show for the payload on standard input.
     Preview(preview::Options),
+    /// Sum up what came in by a route up to now, to look at it or to post it.
+    Summary(summary::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
         Command::Preview(options) => preview::main(&options),
+        Command::Summary(options) => summary::main(&options),
         Command::Schema(options) => {
             schema::main(&options);
             Ok(())

@@ -13,6 +13,7 @@ mod nats;
 mod provision;
 mod route;
 mod secret;
+mod summary;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -31,6 +32,7 @@ pub use self::{
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
     route::{RoomTarget, Route, RouteName, Start},
     secret::{Files, Secret},
+    summary::{Every, Summary},
 };
 use crate::failure::Failure;
 

@@ -12,6 +12,7 @@ use super::{
     Wrong,
     display::{self, Display, Language},
     matcher::{self, Matcher},
+    summary::{self, Summary},
 };
 use crate::subject::Subject;
 
@@ -40,6 +41,8 @@ pub struct Route {
     pub mention: Vec<OwnedUserId>,
     /// How its messages are worded.
     pub display: Display,
+    /// When its messages are summed up, if they are.
+    pub summary: Option<Summary>,
 }
 
 /// A room by id or by alias.
@@ -108,6 +111,7 @@ pub(super) struct Written {
     is_default: bool,
     language: Option<Language>,
     time_zone: Option<String>,
+    summary: Option<summary::Written>,
 }
 
 impl Written {
@@ -159,6 +163,7 @@ impl Written {
                 .check(&format!("routes[{index}]"), display)?,
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
+            summary: self.summary.map(|summary| summary.check(&key("summary"))).transpose()?,
             is_default: self.is_default,
             subjects,
         })

@@ -11,6 +11,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context, synt
 use serde_json::{Map, Value as Json};
 
 pub use self::content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency};
+pub(crate) use self::text::{html, line};
 use crate::payload::{Decoded, Event, Flaw, Line, Note, Payload, Report};
 
 /// Renders payloads; made once, because templates are parsed once.
