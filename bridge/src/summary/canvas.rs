@@ -10,6 +10,12 @@ use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
 const FONT: &[u8] = include_bytes!("font/Roboto-Regular.ttf");
 
+/// Whether the font has all characters of a text.
+pub(super) fn can_write(text: &str) -> bool {
+    let font = Font::new();
+    text.chars().all(|c| font.face.glyph_index(c).is_some())
+}
+
 /// A colour as 0xRRGGBB, and how opaque it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ink(pub(super) u32, pub(super) f32);
@@ -129,11 +135,6 @@ impl Canvas {
     /// How wide a text is.
     pub(super) fn width(&self, text: &str, size: f32) -> f32 {
         self.font.width(text, size)
-    }
-
-    /// Whether the font has all of its characters.
-    pub(super) fn can_write(&self, text: &str) -> bool {
-        text.chars().all(|c| self.font.face.glyph_index(c).is_some())
     }
 
     /// A text that is too wide with its middle left out: machines are told apart by the ends of their names.

@@ -248,7 +248,7 @@ impl Host {
         (intervals >= 2).then(|| (usual * 3).max(digest.step * 2))
     }
 
-    fn is_silent(&self, digest: &Digest) -> bool {
+    pub(super) fn is_silent(&self, digest: &Digest) -> bool {
         let silence = digest.period.end.duration_since(self.last);
         self.patience(digest).is_some_and(|patience| silence > patience)
     }

@@ -7,6 +7,7 @@
 mod canvas;
 mod digest;
 mod gather;
+mod lines;
 mod picture;
 mod schedule;
 #[cfg(test)]
@@ -114,7 +115,8 @@ impl Summaries {
     /// Makes the summary of a period; in one attempt.
     pub(crate) async fn compose(&self, period: &Range<Timestamp>) -> Result<Composed, Problem> {
         let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
-        let words = words::words(self.route.name.as_str(), &digest, &self.route.display);
+        let (name, display) = (self.route.name.as_str(), &self.route.display);
+        let words = words::words(name, &digest, &lines::numbered(&digest), display);
         let pictures = self.draw(digest).await.map_err(Problem::Final)?;
         Ok(Composed { words, pictures })
     }

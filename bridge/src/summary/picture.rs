@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan, Unit, ZonedRound, tz::TimeZone};
 use super::{
     canvas::{Anchor, Canvas, Ink, Pen},
     digest::{Digest, Gauge, HIGH, Host},
+    lines::{self, Line, Name},
 };
 use crate::{
     config::{Display, Language},
@@ -27,11 +28,6 @@ pub(super) struct Picture {
 /// Which of the values of a host.
 type Choice = fn(&Host) -> &Gauge;
 
-/// How many hosts have a line with a name; of the others there are lines in grey.
-const MOST_NAMED: usize = 12;
-/// For people who see colours differently, too (of Okabe and Ito). The second six lines have dashes.
-const COLOURS: [u32; 6] = [0xd5_5e00, 0x00_72b2, 0x00_9e73, 0xcc_79a7, 0x56_b4e9, 0xe6_9f00];
-
 const TEXT: Ink = Ink::of(0x1f_2328);
 const FAINT_TEXT: Ink = Ink::of(0x59_636e);
 const GRID: Ink = Ink::of(0xe4_e7eb);
@@ -49,6 +45,10 @@ const FOOTER: f32 = 20.0;
 const PLOT_LEFT: f32 = MARGIN + 52.0;
 const PLOT_RIGHT: f32 = 728.0;
 const LABELS: f32 = 768.0;
+/// Of a label: how long the sample of its line is, from where its name is, and how much is left for its value.
+const SAMPLE: f32 = 26.0;
+const NAME: f32 = 36.0;
+const VALUE: f32 = 56.0;
 /// Of a panel, from its top.
 const PLOT_TOP: f32 = 64.0;
 const PLOT_HEIGHT: f32 = 440.0;
@@ -62,7 +62,7 @@ pub(super) fn draw(
     display: &Display,
     scale: f32,
 ) -> Result<Option<Picture>, Failure> {
-    let lines = Line::of_all(digest);
+    let lines = lines::of(digest);
     let has_any = |gauge: Choice| lines.iter().any(|line| gauge(line.host).latest.is_some());
     let panels: [(&str, Choice); 2] =
         [("Disk", |host| &host.disk), ("Memory", |host| &host.memory)];
@@ -76,17 +76,12 @@ pub(super) fn draw(
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "is small")]
     let canvas = Canvas::new(WIDTH, height as u16, scale);
     let bug = |what: &dyn std::fmt::Display| Failure::Bug(format!("no picture: {what}"));
-    let mut chart = Chart {
-        canvas: canvas.ok_or_else(|| bug(&"it has no size"))?,
-        digest,
-        display,
-        zone: &display.time_zone,
-        lines,
-    };
+    let mut chart =
+        Chart { canvas: canvas.ok_or_else(|| bug(&"it has no size"))?, digest, display };
     chart.header(name);
     let mut top = HEADER;
     for (title, gauge) in panels {
-        chart.panel(title, top, gauge);
+        chart.panel(title, top, &lines, gauge);
         top += PANEL;
     }
     let (width, height) = chart.canvas.size();
@@ -94,45 +89,14 @@ pub(super) fn draw(
     Ok(Some(Picture { png, width, height }))
 }
 
-/// How a host is shown, in all panels alike.
-struct Line<'a> {
-    name: String,
-    host: &'a Host,
-    /// Those without one are shown in grey and without a name.
-    colour: Option<Ink>,
-    dashes: Option<[f32; 2]>,
-}
-
-impl<'a> Line<'a> {
-    /// The worst first.
-    fn of_all(digest: &'a Digest) -> Vec<Self> {
-        let mut hosts: Vec<(&String, &Host)> = digest.hosts.iter().collect();
-        let worst = |host: &Host| {
-            let (disk, memory) = (host.disk.latest, host.memory.peak());
-            disk.unwrap_or_default().max(memory.unwrap_or_default())
-        };
-        hosts.sort_by(|a, b| worst(b.1).total_cmp(&worst(a.1)));
-        hosts
-            .into_iter()
-            .enumerate()
-            .map(|(rank, (name, host))| Self {
-                name: name.clone(),
-                host,
-                colour: (rank < MOST_NAMED).then(|| Ink::of(COLOURS[rank % COLOURS.len()])),
-                dashes: (rank >= COLOURS.len()).then_some([10.0, 6.0]),
-            })
-            .collect()
-    }
-}
-
 /// The name of a line at its end.
-struct Label {
-    text: String,
+struct Label<'a> {
+    name: &'a Name<'a>,
     value: String,
-    colour: Ink,
-    dashes: Option<[f32; 2]>,
+    /// Those of hosts that no longer report are fainter.
+    ink: Ink,
     /// Where the line ends.
-    from: (f32, f32),
+    end: (f32, f32),
     /// The middle of the text.
     y: f32,
 }
@@ -141,59 +105,66 @@ struct Chart<'a> {
     canvas: Canvas,
     digest: &'a Digest,
     display: &'a Display,
-    zone: &'a TimeZone,
-    lines: Vec<Line<'a>>,
 }
 
 impl Chart<'_> {
+    fn zone(&self) -> &TimeZone {
+        &self.display.time_zone
+    }
+
     fn header(&mut self, name: &str) {
         let room = f32::from(WIDTH) - 2.0 * MARGIN;
         let name = self.canvas.fit(name, 46.0, room);
         self.canvas.text((MARGIN, 66.0), Anchor::Start, 46.0, TEXT, &name);
-        let time = |time: Timestamp| time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M");
+        let time = |time: Timestamp| time.to_zoned(self.zone().clone()).strftime("%Y-%m-%d %H:%M");
         let Range { start, end } = &self.digest.period;
-        let zone = self.zone.iana_name().unwrap_or_default();
+        let zone = self.zone().iana_name().unwrap_or_default();
         let span = format!("{} – {}  {zone}", time(*start), time(*end));
         let span = self.canvas.fit(&span, 28.0, room);
         self.canvas.text((MARGIN, 110.0), Anchor::Start, 28.0, FAINT_TEXT, &span);
     }
 
-    fn panel(&mut self, title: &str, top: f32, gauge: Choice) {
-        self.canvas.text((MARGIN, top + 36.0), Anchor::Start, 34.0, TEXT, &format!("{title} %"));
+    fn panel(&mut self, title: &str, top: f32, lines: &[Line<'_>], gauge: Choice) {
+        let title_base = top + 36.0;
+        self.canvas.text((MARGIN, title_base), Anchor::Start, 34.0, TEXT, &format!("{title} %"));
         let plot = Plot { top: top + PLOT_TOP };
         self.grid(&plot);
         self.times(&plot);
         let mut labels = Vec::new();
         let mut unnamed = 0;
-        // The worst are drawn last, over the others.
-        for index in (0..self.lines.len()).rev() {
-            let line = &self.lines[index];
+        // The fullest are drawn last, over the others.
+        for line in lines.iter().rev() {
             let gauge = gauge(line.host);
             let Some((step, value)) = gauge.points().last() else { continue };
-            let from = (self.x_of_step(step), plot.y(value));
-            match line.colour {
-                None => unnamed += 1,
-                Some(colour) => labels.push(Label {
-                    text: self.label(index),
-                    value: format!("{:.0}", gauge.latest.unwrap_or(value)),
-                    colour,
-                    dashes: line.dashes,
-                    from,
-                    y: from.1,
-                }),
-            }
-            self.line(index, gauge, &plot);
+            self.line(line, gauge, &plot);
+            let Some(name) = &line.name else {
+                unnamed += 1;
+                continue;
+            };
+            let end = (self.x_of_step(step), plot.y(value));
+            labels.push(Label {
+                name,
+                value: format!("{:.0}", gauge.latest.unwrap_or(value)),
+                ink: if line.host.is_silent(self.digest) { FAINT_TEXT } else { TEXT },
+                end,
+                y: end.1,
+            });
         }
-        self.labels(&plot, labels, unnamed);
-    }
-
-    /// The name of a host, or a number for one whose script the font does not have.
-    fn label(&self, index: usize) -> String {
-        let name = &self.lines[index].name;
-        if self.canvas.can_write(name) { name.clone() } else { format!("#{}", index + 1) }
+        if unnamed > 0 {
+            let pen = Pen { ink: OTHERS, width: 6.0, dashes: None };
+            let y = title_base - 10.0;
+            self.canvas.line(&[(LABELS, y), (LABELS + SAMPLE, y)], pen);
+            let place = (LABELS + NAME, title_base);
+            self.canvas.text(place, Anchor::Start, 29.0, FAINT_TEXT, &format!("+ {unnamed}"));
+        }
+        self.labels(&plot, labels);
     }
 
     fn grid(&mut self, plot: &Plot) {
+        let pen = Pen { ink: GRID, width: 2.0, dashes: None };
+        for x in [PLOT_LEFT, PLOT_RIGHT] {
+            self.canvas.line(&[(x, plot.y(100.0)), (x, plot.y(0.0))], pen);
+        }
         self.canvas.area(PLOT_LEFT, plot.y(100.0), PLOT_RIGHT, plot.y(HIGH), TOO_MUCH);
         for value in [0.0, 25.0, 50.0, 75.0, 100.0] {
             let ink = if value == 0.0 { AXIS } else { GRID };
@@ -234,7 +205,7 @@ impl Chart<'_> {
 
     /// Every fourth hour of the period.
     fn hours(&self) -> Vec<(Timestamp, String)> {
-        let start = self.digest.period.start.to_zoned(self.zone.clone());
+        let start = self.digest.period.start.to_zoned(self.zone().clone());
         let hour = ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Ceil);
         let Ok(first) = start.round(hour) else { return Vec::new() };
         (0..26)
@@ -251,36 +222,23 @@ impl Chart<'_> {
             Language::English => "%a %-d",
             Language::Chinese => "%m-%d",
         };
-        let first = self.digest.period.start.to_zoned(self.zone.clone()).date();
+        let first = self.digest.period.start.to_zoned(self.zone().clone()).date();
         (0..9)
             .filter_map(|days| {
-                first.checked_add(days.days()).ok()?.to_zoned(self.zone.clone()).ok()
+                first.checked_add(days.days()).ok()?.to_zoned(self.zone().clone()).ok()
             })
             .filter(|day| day.timestamp() <= self.digest.period.end)
             .map(|day| (day.timestamp(), day.strftime(form).to_string()))
             .collect()
     }
 
-    fn line(&mut self, index: usize, gauge: &Gauge, plot: &Plot) {
-        let line = &self.lines[index];
-        let pen = Pen {
-            ink: line.colour.unwrap_or(OTHERS),
-            width: if line.colour.is_some() { 4.5 } else { 3.0 },
-            dashes: line.dashes.filter(|_| line.colour.is_some()),
+    fn line(&mut self, line: &Line<'_>, gauge: &Gauge, plot: &Plot) {
+        let pen = match &line.name {
+            Some(name) => Pen { ink: name.colour, width: 4.5, dashes: dashes(name) },
+            None => Pen { ink: OTHERS, width: 3.0, dashes: None },
         };
         let patience = line.host.patience(self.digest).unwrap_or(self.digest.step * 2);
-        let mut run: Vec<(usize, f32)> = Vec::new();
-        let mut runs = Vec::new();
-        for point in gauge.points() {
-            let is_gap =
-                run.last().is_some_and(|last| self.digest.step * steps(last.0, point.0) > patience);
-            if is_gap {
-                runs.push(std::mem::take(&mut run));
-            }
-            run.push(point);
-        }
-        runs.push(run);
-        for run in runs {
+        for run in runs(gauge.points(), self.digest.step, patience) {
             let points: Vec<(f32, f32)> =
                 run.iter().map(|(step, value)| (self.x_of_step(*step), plot.y(*value))).collect();
             match points[..] {
@@ -290,31 +248,20 @@ impl Chart<'_> {
         }
     }
 
-    fn labels(&mut self, plot: &Plot, mut labels: Vec<Label>, unnamed: usize) {
+    fn labels(&mut self, plot: &Plot, mut labels: Vec<Label<'_>>) {
         labels.sort_by(|a, b| a.y.total_cmp(&b.y));
-        let bottom = plot.y(0.0) + if unnamed > 0 { 0.0 } else { LABEL_HEIGHT / 2.0 };
-        spread(&mut labels, plot.y(100.0), bottom);
-        for label in &labels {
-            let pen = Pen { ink: Ink(label.colour.0, 0.5), width: 1.5, dashes: None };
-            let knee = (PLOT_RIGHT + 6.0).max(label.from.0);
-            self.canvas.line(&[label.from, (knee, label.from.1), (LABELS - 6.0, label.y)], pen);
-            self.canvas.dot(label.from, 6.0, label.colour);
-            let pen =
-                Pen { ink: label.colour, width: 6.0, dashes: label.dashes.map(|_| [10.0, 6.0]) };
-            self.canvas.line(&[(LABELS, label.y), (LABELS + 26.0, label.y)], pen);
-            let base = label.y + 10.0;
-            let right = f32::from(WIDTH) - MARGIN;
-            self.canvas.text((right, base), Anchor::End, 29.0, TEXT, &label.value);
-            let room = right - LABELS - 36.0 - 56.0;
-            let text = self.canvas.fit(&label.text, 29.0, room);
-            self.canvas.text((LABELS + 36.0, base), Anchor::Start, 29.0, TEXT, &text);
-        }
-        if unnamed > 0 {
-            let text = format!("+ {unnamed}");
-            let y = plot.y(0.0) + 38.0;
-            let pen = Pen { ink: OTHERS, width: 6.0, dashes: None };
-            self.canvas.line(&[(LABELS, y - 9.0), (LABELS + 26.0, y - 9.0)], pen);
-            self.canvas.text((LABELS + 36.0, y), Anchor::Start, 29.0, FAINT_TEXT, &text);
+        spread(&mut labels, plot.y(100.0), plot.y(0.0) + LABEL_HEIGHT / 2.0);
+        for Label { name, value, ink, end, y } in labels {
+            let pen = Pen { ink: Ink(name.colour.0, 0.5), width: 1.5, dashes: None };
+            self.canvas.line(&[end, (PLOT_RIGHT + 6.0, end.1), (LABELS - 6.0, y)], pen);
+            self.canvas.dot(end, 6.0, name.colour);
+            let pen = Pen { ink: name.colour, width: 6.0, dashes: dashes(name) };
+            self.canvas.line(&[(LABELS, y), (LABELS + SAMPLE, y)], pen);
+            let (base, right) = (y + 10.0, f32::from(WIDTH) - MARGIN);
+            self.canvas.text((right, base), Anchor::End, 29.0, ink, &value);
+            let left = LABELS + NAME;
+            let text = self.canvas.fit(&name.label, 29.0, right - VALUE - left);
+            self.canvas.text((left, base), Anchor::Start, 29.0, ink, &text);
         }
     }
 
@@ -343,13 +290,36 @@ impl Plot {
     }
 }
 
+fn dashes(name: &Name<'_>) -> Option<[f32; 2]> {
+    name.is_dashed.then_some([10.0, 6.0])
+}
+
+/// The points of a line, apart where none came for longer than `patience`.
+fn runs(
+    points: impl Iterator<Item = (usize, f32)>,
+    step: SignedDuration,
+    patience: SignedDuration,
+) -> Vec<Vec<(usize, f32)>> {
+    let mut runs: Vec<Vec<(usize, f32)>> = Vec::new();
+    let mut last = None;
+    for point in points {
+        let is_gap = last.is_none_or(|last| step * steps(last, point.0) > patience);
+        last = Some(point.0);
+        match runs.last_mut() {
+            Some(run) if !is_gap => run.push(point),
+            _ => runs.push(vec![point]),
+        }
+    }
+    runs
+}
+
 fn steps(from: usize, to: usize) -> i32 {
     i32::try_from(to - from).unwrap_or(i32::MAX)
 }
 
 /// Moves labels, which are in their order, apart so that none covers another, as little as possible and not out
 /// of the panel.
-fn spread(labels: &mut [Label], top: f32, bottom: f32) {
+fn spread(labels: &mut [Label<'_>], top: f32, bottom: f32) {
     let mut least = top;
     for label in labels.iter_mut() {
         label.y = label.y.max(least);

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{digest::Digest, picture, words::words};
+use super::{digest::Digest, lines::numbered, picture, words::words};
 use crate::{
     config::{Display, Language},
     payload::Decoded,
@@ -83,7 +83,7 @@ impl Fleet {
     }
 
     fn words(&self, language: Language) -> String {
-        words("reports", &self.digest, &berlin(language)).plain
+        words("reports", &self.digest, &numbered(&self.digest), &berlin(language)).plain
     }
 
     /// Draws it; into `$PICTURES`, too, for people who change how it looks.

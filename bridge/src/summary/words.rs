@@ -12,7 +12,14 @@ use crate::{
 const MOST_NAMED: usize = 5;
 
 /// Everything there is to say of what came in by the route `name`.
-pub(super) fn words(name: &str, digest: &Digest, display: &Display) -> Rendered {
+///
+/// `numbered` are hosts that are numbers in the picture, with those numbers.
+pub(super) fn words(
+    name: &str,
+    digest: &Digest,
+    numbered: &[(String, String)],
+    display: &Display,
+) -> Rendered {
     let words = Words { language: display.language, zone: &display.time_zone };
     let title = words.title(name, digest);
     let mut lines = Vec::new();
@@ -22,6 +29,7 @@ pub(super) fn words(name: &str, digest: &Digest, display: &Display) -> Rendered 
         lines.push(words.counts(digest));
         lines.extend(words.hosts(digest));
         lines.extend(words.unresolved(&digest.unresolved()));
+        lines.extend(words.numbers(numbered));
     }
     lines.extend(digest.kept_since.map(|since| words.kept_since(since)));
     let body = lines.join("\n");
@@ -208,6 +216,15 @@ impl Words<'_> {
         Some(match self.language {
             Language::English => format!("{mark} Not resolved: {alerts}"),
             Language::Chinese => format!("{mark} 未恢复：{alerts}"),
+        })
+    }
+
+    fn numbers(&self, numbered: &[(String, String)]) -> Option<String> {
+        let hosts = numbered.iter().map(|(number, name)| format!("{number} = {name}"));
+        let hosts = self.list(hosts);
+        (!numbered.is_empty()).then(|| match self.language {
+            Language::English => format!("🔢 In the picture: {hosts}"),
+            Language::Chinese => format!("🔢 图中编号：{hosts}"),
         })
     }
 
