@@ -61,6 +61,11 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         Problem::Passing(reason) => Failure::Unavailable(format!("route {}: {reason}", route.name)),
         Problem::Final(failure) => failure,
     })?;
+    let Some(composed) = composed else {
+        // Made a moment ago, by a clock that is ahead of ours.
+        print(&format!("Stream {} has only just been made", route.stream));
+        return Ok(());
+    };
     print(composed.plain());
     if let Some(file) = &options.output {
         let said = if composed.write(file)? {

@@ -39,13 +39,14 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// When the server forgets the consumer of a bridge that was killed while it read.
 const FORGET: Duration = Duration::from_mins(1);
 
-/// Sums up what a route takes of the messages that the stream stored in a period.
+/// Sums up what a route takes of the messages that the stream stored in a period. `None` if there is nothing because
+/// there was no stream yet.
 pub(super) async fn gather(
     nats: &Nats,
     route: &Route,
     routing: &Routing,
     period: &Range<Timestamp>,
-) -> Result<Digest, Problem> {
+) -> Result<Option<Digest>, Problem> {
     let stream = consumer::stream(nats, route).await?;
     check_retention(route, &stream)?;
     let mut digest = Digest::new(period.clone());
@@ -68,6 +69,9 @@ pub(super) async fn gather(
     digest.kept_since =
         (has_deleted && oldest > period.start && oldest < period.end).then_some(oldest);
     if digest.is_empty() {
+        if timestamp(stream.cached_info().created)? >= period.end {
+            return Ok(None);
+        }
         reader
             .read(DeliverPolicy::Last, |published, message| {
                 let is_before = published < period.start && taken(routing, message).is_some();
@@ -76,7 +80,7 @@ pub(super) async fn gather(
             })
             .await?;
     }
-    Ok(digest)
+    Ok(Some(digest))
 }
 
 /// That messages stay in the stream after they were posted.

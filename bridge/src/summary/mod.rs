@@ -112,13 +112,17 @@ impl Summaries {
         schedule::period_up_to(summary, &self.route.display.time_zone, Timestamp::now())
     }
 
-    /// Makes the summary of a period; in one attempt.
-    pub(crate) async fn compose(&self, period: &Range<Timestamp>) -> Result<Composed, Problem> {
+    /// Makes the summary of a period; in one attempt. `None` if there was no stream in it.
+    pub(crate) async fn compose(
+        &self,
+        period: &Range<Timestamp>,
+    ) -> Result<Option<Composed>, Problem> {
         let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
+        let Some(digest) = digest else { return Ok(None) };
         let (name, display) = (self.route.name.as_str(), &self.route.display);
         let words = words::words(name, &digest, &lines::numbered(&digest), display);
         let pictures = self.draw(digest).await.map_err(Problem::Final)?;
-        Ok(Composed { words, pictures })
+        Ok(Some(Composed { words, pictures }))
     }
 
     /// On a thread of its own, so that no message waits for it.
@@ -262,7 +266,7 @@ impl Poster {
             return Ok(());
         }
         if content.is_none() {
-            let composed = self.summaries.compose(period).await?;
+            let Some(composed) = self.summaries.compose(period).await? else { return Ok(()) };
             *content = Some(self.summaries.content(&self.room, period, &composed).await?);
         }
         let Some(content) = content else { return Ok(()) };

@@ -250,7 +250,7 @@ impl Chart<'_> {
 
     fn labels(&mut self, plot: &Plot, mut labels: Vec<Label<'_>>) {
         labels.sort_by(|a, b| a.y.total_cmp(&b.y));
-        spread(&mut labels, plot.y(100.0), plot.y(0.0) + LABEL_HEIGHT / 2.0);
+        spread(&mut labels, plot.y(100.0), plot.y(0.0));
         for Label { name, value, ink, end, y } in labels {
             let pen = Pen { ink: Ink(name.colour.0, 0.5), width: 1.5, dashes: None };
             self.canvas.line(&[end, (PLOT_RIGHT + 6.0, end.1), (LABELS - 6.0, y)], pen);

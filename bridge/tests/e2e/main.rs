@@ -18,3 +18,4 @@ mod routing;
 mod scene;
 mod service;
 mod shutdown;
+mod summary;
