@@ -59,7 +59,7 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
     let period = summaries.period_up_to_now(summary);
     let composed = summaries.compose(&period).await.map_err(|problem| match problem {
         Problem::Passing(reason) => Failure::Unavailable(format!("route {}: {reason}", route.name)),
-        Problem::Final(failure) => failure,
+        Problem::Final(failure) => failure.of(route),
     })?;
     let Some(composed) = composed else {
         // Made a moment ago, by a clock that is ahead of ours.

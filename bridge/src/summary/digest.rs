@@ -194,7 +194,8 @@ impl Digest {
             .filter_map(|(name, host)| Some((name.as_str(), value(host)?)))
             .filter(|(_, value)| *value >= HIGH)
             .collect();
-        high.sort_by(|a, b| b.1.total_cmp(&a.1));
+        // Of those that are shown alike, by name.
+        high.sort_by(|a, b| b.1.round().total_cmp(&a.1.round()));
         high
     }
 

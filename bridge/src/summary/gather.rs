@@ -48,7 +48,7 @@ pub(super) async fn gather(
     period: &Range<Timestamp>,
 ) -> Result<Option<Digest>, Problem> {
     let stream = consumer::stream(nats, route).await?;
-    check_retention(route, &stream)?;
+    check_retention(&stream).map_err(Problem::Final)?;
     let mut digest = Digest::new(period.clone());
     let reader = Reader { nats, route, stream: &stream };
     let start_time = offset(period.start)?;
@@ -84,17 +84,18 @@ pub(super) async fn gather(
 }
 
 /// That messages stay in the stream after they were posted.
-fn check_retention(route: &Route, stream: &Stream) -> Result<(), Problem> {
-    let kept = match stream.cached_info().config.retention {
+pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
+    let config = &stream.cached_info().config;
+    let retention = match config.retention {
         RetentionPolicy::Limits => return Ok(()),
         RetentionPolicy::Interest => "interest",
         RetentionPolicy::WorkQueue => "workqueue",
     };
-    Err(Problem::Final(Failure::Config(format!(
-        "route {}: there is nothing to sum up: stream {} deletes messages once they are posted (retention {kept}): \
+    Err(Failure::Config(format!(
+        "stream {} deletes messages once they are posted (retention {retention}), so that there is nothing to sum up: \
          give it the retention limits, or remove `summary` of the route",
-        route.name, route.stream
-    ))))
+        config.name
+    )))
 }
 
 /// A message as it was decoded, if the route takes it.

@@ -16,8 +16,9 @@ mod words;
 
 use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
+use async_nats::jetstream::stream::Stream;
 use data_encoding::HEXLOWER;
-use jiff::Timestamp;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
 use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ use tracing::{error, info, warn};
 
 use self::{digest::Digest, picture::Picture};
 use crate::{
-    config::{Route, Summary},
+    config::{Every, Route, Summary},
     failure::Failure,
     matrix::{LoginError, MatrixError},
     nats::Nats,
@@ -91,6 +92,29 @@ impl Composed {
         })?;
         Ok(true)
     }
+}
+
+/// When the next summary of a route is due, in its own time zone.
+pub(crate) fn next_due(summary: Summary, zone: &TimeZone) -> Zoned {
+    schedule::next_due(summary, zone, Timestamp::now()).to_zoned(zone.clone())
+}
+
+/// That a stream can be summed up, and what it lacks for the whole of it.
+///
+/// # Errors
+///
+/// [`Failure::Config`] if it keeps nothing that was posted.
+pub(crate) fn check_stream(stream: &Stream, summary: Summary) -> Result<Option<String>, Failure> {
+    gather::check_retention(stream)?;
+    let (days, span) = match summary.every {
+        Every::Day => (1, "a day"),
+        Every::Week(_) => (7, "a week"),
+    };
+    let kept = stream.cached_info().config.max_age;
+    let is_short = !kept.is_zero() && kept < Duration::from_hours(24 * days);
+    Ok(is_short.then(|| {
+        format!("its stream keeps messages for {kept:.0?} only, which is less than {span}")
+    }))
 }
 
 /// Makes the summaries of one route.

@@ -170,3 +170,107 @@ fn pictures_of_all_kinds_of_fleets() {
         assert!(coloured > 100, "{file}: the line of the worst host");
     }
 }
+
+/// A fleet of ten minutes' reports of one host, from `disk.0` to `disk.1`.
+fn disk_of_a_day(disk: (f64, f64)) -> Fleet {
+    let mut fleet = Fleet::of(DAY);
+    fleet.host("a", disk, (10.0, 1.0), 0.0, 1.0);
+    fleet
+}
+
+#[test]
+fn the_words_tell_what_wants_attention_and_nothing_else() {
+    let mut fleet = disk_of_a_day((80.0, 84.0));
+    fleet.host("b", (93.0, 95.0), (70.0, 24.0), 0.0, 1.0);
+    fleet.host("c", (10.0, 10.0), (10.0, 1.0), 0.0, 0.25);
+    for number in 0..7 {
+        fleet.host(&format!("full-{number}"), (97.0, 97.0), (10.0, 1.0), 0.9, 1.0);
+    }
+    let words = fleet.words(Language::English);
+    let lines: Vec<&str> = words.lines().collect();
+    assert_eq!(lines[0], "📈 Summary of reports, Sun 22 Nov 08:00 – Mon 23 Nov 08:00");
+    assert_eq!(
+        lines[2],
+        "💾 Disk almost full: full-0 97%, full-1 97%, full-2 97%, full-3 97%, full-4 97%, and 3 more"
+    );
+    assert_eq!(lines[3], "⏳ Disk filling up: a 84% (at this rate full in 4 days)");
+    assert!(lines[4].starts_with("🧠 Memory almost full at its highest: b 9"), "{words}");
+    assert_eq!(lines[5], "🔇 Silent: c since Sun 22 Nov 14:00");
+    assert_eq!(lines.len(), 6, "{words}");
+}
+
+#[test]
+fn a_disk_that_grows_by_noise_alone_is_not_said_to_fill_up() {
+    assert_eq!(disk_of_a_day((80.0, 80.2)).digest.filling().len(), 0);
+    assert_eq!(disk_of_a_day((84.0, 80.0)).digest.filling().len(), 0);
+    // Too slow to be told from a day.
+    assert_eq!(disk_of_a_day((10.0, 12.0)).digest.filling().len(), 0);
+}
+
+#[test]
+fn alerts_are_unresolved_until_the_same_trouble_is_over() {
+    let mut fleet = Fleet::of(DAY);
+    let start = fleet.digest.period.start;
+    for alert in [
+        r#"{"severity":"warning","summary":"Load","fingerprint":"1"}"#,
+        r#"{"severity":"critical","summary":"Down","fingerprint":"2"}"#,
+        r#"{"severity":"critical","summary":"Load is worse","fingerprint":"1"}"#,
+        r#"{"severity":"info","summary":"Deployed"}"#,
+        r#"{"severity":"critical","summary":"is up","fingerprint":"2","status":"resolved"}"#,
+        r#"{"severity":"odd","summary":"Disk","source":"a","labels":{"mount":"/"}}"#,
+        r#"{"severity":"odd","summary":"Disk","source":"a","labels":{"mount":"/home"}}"#,
+        r#"{"severity":"odd","summary":"Disk is fine","source":"a","labels":{"mount":"/"},"status":"resolved"}"#,
+    ] {
+        fleet.publish(start, alert);
+    }
+    let words = fleet.words(Language::English);
+    let lines: Vec<&str> = words.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "6 alerts (2 critical, 3 warning, 1 info, 2 resolved)",
+            "🔴 Not resolved: Load is worse, Disk (a)"
+        ]
+    );
+}
+
+#[test]
+fn silence_and_what_is_no_longer_kept_are_said() {
+    let mut fleet = Fleet::of(WEEK);
+    fleet.digest.last_before = Some("2026-11-13T16:02:00Z".parse().unwrap());
+    assert!(
+        fleet
+            .words(Language::English)
+            .ends_with("⚠️ Nothing came in. The last message is of Fri 13 Nov 17:02.")
+    );
+    assert!(
+        fleet
+            .words(Language::Chinese)
+            .ends_with("⚠️ 没有收到任何消息。最后一条消息的时间：11月13日 17:02。")
+    );
+    fleet.digest.kept_since = Some("2026-11-20T07:00:00Z".parse().unwrap());
+    let words = fleet.words(Language::English);
+    assert!(words.ends_with("\nℹ️ The stream has deleted what came in before Fri 20 Nov 08:00."));
+}
+
+#[test]
+fn names_of_strangers_are_text_of_bounded_length() {
+    let mut fleet = Fleet::of(DAY);
+    let name = format!("<b>\u{202e}{}", "x".repeat(5_000));
+    let report = serde_json::json!({ "host": name, "disk_percent": 99, "memory_percent": -1e300 });
+    fleet.publish(fleet.digest.period.start, &report.to_string());
+    let rendered = words("r", &fleet.digest, &[], &berlin(Language::English));
+    assert!(rendered.plain.len() < 500 && rendered.html.len() < 600);
+    assert!(rendered.html.contains("&lt;b&gt;\u{fffd}xxx"), "{}", rendered.html);
+    fleet.draw("strangers");
+}
+
+#[test]
+fn there_is_an_end_to_the_hosts_that_are_told_apart() {
+    let mut fleet = Fleet::of(DAY);
+    let start = fleet.digest.period.start;
+    for number in 0..1_200 {
+        fleet.publish(start, &format!(r#"{{"host":"{number}","disk_percent":1}}"#));
+    }
+    assert!(fleet.words(Language::English).contains("1,200 reports from 1,000+ hosts"));
+}

@@ -174,7 +174,12 @@ async fn what_a_stream_does_not_keep_cannot_be_summed_up_but_is_relayed() -> Res
     scene.publish_numbered(1, 3).await?;
     let mut reader = scene.reader().await?;
     assert_eq!(crate::scene::read_all(&mut reader, 3).await?.len(), 3);
-    let output = scene.run(&config, &["summary"])?;
-    assert_eq!(output.status.code(), Some(64));
+    for command in ["summary", "check"] {
+        let output = scene.run(&config, &[command])?;
+        assert_eq!(output.status.code(), Some(64));
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("route reports: stream OPS deletes messages once"), "{said}");
+    }
     Ok(())
 }
