@@ -143,6 +143,39 @@ let
         example = [ "@alice:chat.example.com" ];
         description = "Whom a critical alert mentions, so that their phones buzz even where only mentions do.";
       };
+      summary = lib.mkOption {
+        type = lib.types.nullOr (
+          lib.types.submodule {
+            options = {
+              every = lib.mkOption {
+                type = lib.types.enum [
+                  "day"
+                  "week"
+                ];
+                example = "day";
+                description = "How often, and thereby of what span of time.";
+              };
+              on = lib.mkOption {
+                type = lib.types.nullOr lib.types.str;
+                default = null;
+                example = "friday";
+                description = "On which day of the week, if every week; Monday if not said.";
+              };
+              at = lib.mkOption {
+                type = lib.types.str;
+                default = "08:00";
+                description = "At what time of the day, by the route's time zone.";
+              };
+            };
+          }
+        );
+        default = null;
+        example = {
+          every = "day";
+          at = "08:00";
+        };
+        description = "When what came in is summed up, with a picture of disks and memory.";
+      };
     };
   };
 
@@ -301,20 +334,24 @@ in
           matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
             inherit (cfg.matrix) homeserver user;
           });
-          routes = lib.mapAttrsToList (name: route: {
-            inherit name;
-            inherit (route)
-              stream
-              subjects
-              start
-              invite
-              mention
-              match
-              continue
-              default
-              ;
-            room = fullRoom route.room;
-          }) cfg.routes;
+          routes = lib.mapAttrsToList (
+            name: route:
+            {
+              inherit name;
+              inherit (route)
+                stream
+                subjects
+                start
+                invite
+                mention
+                match
+                continue
+                default
+                ;
+              room = fullRoom route.room;
+            }
+            // lib.optionalAttrs (route.summary != null) { summary = dropNull route.summary; }
+          ) cfg.routes;
         }
       ]
       ++ lib.mapAttrsToList (name: file: lib.setAttrByPath file.key (lib.mkDefault name)) given

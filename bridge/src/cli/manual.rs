@@ -16,7 +16,7 @@ use super::Cli;
 const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "All is well, or the bridge was told to stop."),
     ("64", "The configuration or the command line is wrong."),
-    ("69", "A server is unavailable. Of check only: run keeps trying."),
+    ("69", "A server is unavailable. Not of run, which keeps trying."),
     ("70", "A bug of this program."),
     ("77", "Credentials are refused."),
 ];

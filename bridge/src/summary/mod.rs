@@ -50,7 +50,9 @@ const THUMBNAIL: f32 = 0.5;
 /// What an event says of the summary that it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Mark {
-    /// The route, as several may post into a room.
+    /// The stream and the route, as several may post into a room.
+    pub(crate) stream: String,
+    /// See there.
     pub(crate) route: String,
     /// The end of the period.
     pub(crate) until: Timestamp,
@@ -61,7 +63,7 @@ impl Mark {
     /// [`Origin::transaction_id`](crate::origin::Origin::transaction_id), the room is a part of it.
     fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
         let mut digest = Sha256::new();
-        for text in [self.route.as_str(), &self.until.to_string(), room.as_str()] {
+        for text in [self.stream.as_str(), &self.route, &self.until.to_string(), room.as_str()] {
             digest.update(text.len().to_le_bytes());
             digest.update(text);
         }
@@ -162,7 +164,8 @@ impl Summaries {
     }
 
     fn mark(&self, period: &Range<Timestamp>) -> Mark {
-        Mark { route: self.route.name.to_string(), until: period.end }
+        let (stream, route) = (self.route.stream.clone(), self.route.name.to_string());
+        Mark { stream, route, until: period.end }
     }
 
     /// Posts what was composed; in one attempt.
@@ -235,28 +238,34 @@ impl Poster {
 
     /// Posts whenever a summary is due, for ever. It may be stopped at any moment.
     pub(crate) async fn run(mut self) {
-        let zone = self.summaries.route.display.time_zone.clone();
-        let name = self.summaries.route.name.clone();
+        let mut newest = Timestamp::MIN;
         loop {
-            let period = schedule::last_period(self.summary, &zone, Timestamp::now());
-            match self.insist(&period).await {
-                Ok(()) => {}
-                // The relay goes on, and perhaps the next one succeeds.
-                Err(failure) => error!("route {name}: no summary until {}: {failure}", period.end),
+            let period = self.last_period();
+            // The clock may have been set back.
+            if period.end > newest {
+                newest = period.end;
+                if let Err(failure) = self.insist(&period).await {
+                    // The relay goes on, and perhaps the next one succeeds.
+                    let name = &self.summaries.route.name;
+                    error!("route {name}: no summary until {newest}: {failure}");
+                }
             }
-            while schedule::last_period(self.summary, &zone, Timestamp::now()) == period {
-                let next = schedule::next_due(self.summary, &zone, Timestamp::now());
-                let wait = Timestamp::now().duration_until(next);
-                sleep(wait.unsigned_abs().min(LOOK_AT_CLOCK)).await;
-            }
+            let zone = &self.summaries.route.display.time_zone;
+            let now = Timestamp::now();
+            let wait = now.duration_until(schedule::next_due(self.summary, zone, now));
+            sleep(wait.unsigned_abs().min(LOOK_AT_CLOCK)).await;
         }
+    }
+
+    fn last_period(&self) -> Range<Timestamp> {
+        let zone = &self.summaries.route.display.time_zone;
+        schedule::last_period(self.summary, zone, Timestamp::now())
     }
 
     /// Tries until the summary is in the room, or the next one is due.
     async fn insist(&mut self, period: &Range<Timestamp>) -> Result<(), Failure> {
-        let zone = self.summaries.route.display.time_zone.clone();
         let mut content = None;
-        while schedule::last_period(self.summary, &zone, Timestamp::now()) == *period {
+        while self.last_period() == *period {
             let trouble = match self.attempt(period, &mut content).await {
                 Ok(()) => {
                     self.outage.over();
@@ -291,12 +300,28 @@ impl Poster {
         }
         if content.is_none() {
             let Some(composed) = self.summaries.compose(period).await? else { return Ok(()) };
-            *content = Some(self.summaries.content(&self.room, period, &composed).await?);
+            *content = Some(self.content(period, &composed).await?);
         }
         let Some(content) = content else { return Ok(()) };
         self.summaries.send(&self.room, period, content.clone()).await?;
         info!("route {}: posted the summary until {}", mark.route, mark.until);
         Ok(())
+    }
+
+    /// With the words alone if the homeserver will not take pictures.
+    async fn content(
+        &self,
+        period: &Range<Timestamp>,
+        composed: &Composed,
+    ) -> Result<Value, MatrixError> {
+        match self.summaries.content(&self.room, period, composed).await {
+            Err(error @ MatrixError::Rejected(_)) => {
+                let name = &self.summaries.route.name;
+                warn!("route {name}: the summary has no picture, as the homeserver {error}");
+                Ok(composed.words.content(&[]))
+            }
+            content => content,
+        }
     }
 
     /// Does what can be done about an error of the homeserver, and says what there is to say of it.

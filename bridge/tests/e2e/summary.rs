@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit, tz::TimeZone};
 use nats_matrix_testbed::{Event, Fault, FaultKind};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -16,6 +16,12 @@ const MARK: &str = "io.github.nats-matrix.summary";
 fn daily_at(moment: Timestamp) -> String {
     let time = moment.to_zoned(TimeZone::UTC).strftime("%H:%M");
     format!("summary = {{ every = \"day\", at = \"{time}\" }}\n")
+}
+
+/// The beginning of a minute that is not so near that it is over before a bridge has started.
+fn next_minute() -> Result<Timestamp> {
+    let soon = Timestamp::now() + SignedDuration::from_secs(10);
+    Ok(soon.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Ceil))?)
 }
 
 fn with(mut config: Config, line: &str) -> Config {
@@ -58,8 +64,7 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
     let (proxy, config) = scene.through_proxy().await?;
     proxy.inject(Fault::on("/nm-summary-", FaultKind::CutAfterRequest).times(1));
     publish(&scene).await?;
-    // Not the minute that is about to begin, as the one that is over would be summed up at once.
-    let due = Timestamp::now() + SignedDuration::from_secs(70);
+    let due = next_minute()?;
     let config = with(config, &daily_at(due));
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
@@ -81,7 +86,10 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
     let content = &summary.content;
     assert_eq!(summary.msgtype(), "m.image");
     assert_eq!(content["io.github.nats-matrix.origin"], Value::Null, "it is no message's");
-    assert_eq!(content[MARK]["route"], "reports");
+    assert_eq!(
+        (&content[MARK]["stream"], &content[MARK]["route"]),
+        (&json!("OPS"), &json!("reports"))
+    );
     assert_eq!(content["m.mentions"], json!({}));
     let lines: Vec<&str> = summary.body().lines().skip(1).collect();
     assert_eq!(
@@ -107,8 +115,7 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
 async fn a_summary_that_was_missed_comes_late_and_says_when_there_was_nothing() -> Result<()> {
     let scene = Scene::new().await?;
     // Due when no bridge runs, and after there is a stream.
-    let due = Timestamp::now() + SignedDuration::from_secs(60);
-    let due = due.round(jiff::TimestampRound::new().smallest(jiff::Unit::Minute))?;
+    let due = next_minute()?;
     let wait = due.duration_since(Timestamp::now()) + SignedDuration::from_secs(1);
     sleep(wait.unsigned_abs()).await;
     let config = with(scene.config(), &daily_at(due));
@@ -125,6 +132,23 @@ async fn a_summary_that_was_missed_comes_late_and_says_when_there_was_nothing() 
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].msgtype(), "m.notice");
     assert!(events[0].body().ends_with("\n⚠️ Nothing came in."), "{}", events[0].body());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_homeserver_that_takes_no_pictures_gets_the_words() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let answer = json!({ "errcode": "M_TOO_LARGE", "error": "too large" });
+    proxy.inject(Fault::on("/upload", FaultKind::respond(413, answer)));
+    publish(&scene).await?;
+    let due = next_minute()?;
+    let _bridge = scene.start(&with(config, &daily_at(due)))?;
+    let mut reader = scene.reader().await?;
+    let events = reader.wait_until(|events| !summaries(events).is_empty(), PATIENCE).await?;
+    let summary = summaries(events)[0];
+    assert_eq!(summary.msgtype(), "m.notice");
+    assert!(summary.body().contains("2 reports from 2 hosts"), "{}", summary.body());
     Ok(())
 }
 
