@@ -68,7 +68,11 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
     let config = with(config, &daily_at(due));
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
+    reader.wait_for(4, PATIENCE).await?;
+    let before = bridge.rss_kib()?;
     reader.wait_until(|events| !summaries(events).is_empty(), PATIENCE).await?;
+    let peak = bridge.peak_rss_kib()?;
+    assert!(peak < before + 15 * 1024, "{before} KiB before the picture, {peak} KiB at its peak");
     bridge.kill();
     let mut bridge = scene.start(&config)?;
     scene.nats.publish("ops.x", "after the summary").await?;
