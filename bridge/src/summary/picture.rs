@@ -252,7 +252,9 @@ impl Chart<'_> {
         labels.sort_by(|a, b| a.y.total_cmp(&b.y));
         spread(&mut labels, plot.y(100.0), plot.y(0.0));
         for Label { name, value, ink, end, y } in labels {
-            let pen = Pen { ink: Ink(name.colour.0, 0.5), width: 1.5, dashes: None };
+            // Where it crosses the plot it must not look like values.
+            let dashes_there = (end.0 < PLOT_RIGHT - 20.0).then_some([2.0, 7.0]);
+            let pen = Pen { ink: Ink(name.colour.0, 0.5), width: 1.5, dashes: dashes_there };
             self.canvas.line(&[end, (PLOT_RIGHT + 6.0, end.1), (LABELS - 6.0, y)], pen);
             self.canvas.dot(end, 6.0, name.colour);
             let pen = Pen { ink: name.colour, width: 6.0, dashes: dashes(name) };
