@@ -162,6 +162,39 @@ let
           0 for never.
         '';
       };
+      summary = lib.mkOption {
+        type = lib.types.nullOr (
+          lib.types.submodule {
+            options = {
+              every = lib.mkOption {
+                type = lib.types.enum [
+                  "day"
+                  "week"
+                ];
+                example = "day";
+                description = "How often, and thereby of what span of time.";
+              };
+              on = lib.mkOption {
+                type = lib.types.nullOr lib.types.str;
+                default = null;
+                example = "friday";
+                description = "On which day of the week, if every week; Monday if not said.";
+              };
+              at = lib.mkOption {
+                type = lib.types.str;
+                default = "08:00";
+                description = "At what time of the day, by the route's time zone.";
+              };
+            };
+          }
+        );
+        default = null;
+        example = {
+          every = "day";
+          at = "08:00";
+        };
+        description = "When what came in is summed up, with a picture of disks and memory.";
+      };
       quiet = lib.mkOption {
         type = lib.types.nullOr (
           lib.types.submodule {
@@ -312,6 +345,7 @@ in
             time_zone = route.timeZone;
             # A path of the configuration becomes one of the store, which the bridge can read.
             templates = if route.templates == null then null else "${route.templates}";
+            summary = if route.summary == null then null else dropNull route.summary;
           }
           // {
             inherit name;

@@ -43,6 +43,9 @@ _nats__matrix() {
             nats__matrix,schema)
                 cmd="nats__matrix__subcmd__schema"
                 ;;
+            nats__matrix,summary)
+                cmd="nats__matrix__subcmd__summary"
+                ;;
             nats__matrix__subcmd__help,alert)
                 cmd="nats__matrix__subcmd__help__subcmd__alert"
                 ;;
@@ -70,6 +73,9 @@ _nats__matrix() {
             nats__matrix__subcmd__help,schema)
                 cmd="nats__matrix__subcmd__help__subcmd__schema"
                 ;;
+            nats__matrix__subcmd__help,summary)
+                cmd="nats__matrix__subcmd__help__subcmd__summary"
+                ;;
             *)
                 ;;
         esac
@@ -77,7 +83,7 @@ _nats__matrix() {
 
     case "${cmd}" in
         nats__matrix)
-            opts="-h -V --help --version run check provision connect report alert preview schema help"
+            opts="-h -V --help --version run check provision connect report alert preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -205,7 +211,7 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__help)
-            opts="run check provision connect report alert preview schema help"
+            opts="run check provision connect report alert preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -331,6 +337,20 @@ _nats__matrix() {
             return 0
             ;;
         nats__subcmd__matrix__subcmd__help__subcmd__schema)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__summary)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -499,6 +519,40 @@ _nats__matrix() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__summary)
+            opts="-c -h --config --route --of --output --post --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --route)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --of)
+                    COMPREPLY=($(compgen -W "day week" -- "${cur}"))
+                    return 0
+                    ;;
+                --output)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -33,6 +33,7 @@ complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "connect" -d
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "alert" -d 'Publish that something wants a person\'s attention'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "preview" -d 'Show what a room would show for the payload on standard input, or for samples'
+complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "summary" -d 'Sum up what came in by a route up to now, to look at it or to post it'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand run" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
@@ -109,13 +110,21 @@ text\t''
 broken\t''"
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -l gallery -d 'Show all samples'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand preview" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -l route -d 'The route; need not be said if there is only one' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -l of -d 'Of which span of time up to now; that of the route\'s own summaries if not said, else a day' -r -f -a "day\t''
+week\t''"
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -l output -d 'Write the picture into this file, as a PNG' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -l post -d 'Post it into the route\'s room'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand summary" -s h -l help -d 'Print help'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand schema" -s h -l help -d 'Print help'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "run" -d 'Relay messages until told to stop'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "provision" -d 'Make the declared accounts and rooms that are missing, and bring the others to what is declared'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "alert" -d 'Publish that something wants a person\'s attention'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input, or for samples'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "run" -d 'Relay messages until told to stop'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "check" -d 'Check configuration, servers, subjects, login and rooms; say what is wrong and what to do'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "provision" -d 'Make the declared accounts and rooms that are missing, and bring the others to what is declared'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "connect" -d 'Say how a person gets to the room with a phone, with a QR code'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "report" -d 'Publish how this machine is: disk, memory, load and failed units, and what was done'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "alert" -d 'Publish that something wants a person\'s attention'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "preview" -d 'Show what a room would show for the payload on standard input, or for samples'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "summary" -d 'Sum up what came in by a route up to now, to look at it or to post it'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand help; and not __fish_seen_subcommand_from run check provision connect report alert preview summary schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

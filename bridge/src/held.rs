@@ -190,6 +190,7 @@ pub(crate) fn morning(route: &Route) -> Arc<Route> {
         continues: false,
         is_default: false,
         digest_above: std::num::NonZeroU64::new(1),
+        summary: None,
         ..route.clone()
     })
 }

@@ -34,4 +34,5 @@ pub mod samples;
 mod source;
 pub mod subject;
 mod suggest;
+mod summary;
 mod words;

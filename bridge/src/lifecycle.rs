@@ -14,13 +14,14 @@ use tracing::{debug, info};
 use crate::{
     config::{Config, Route},
     failure::Failure,
-    held,
+    held, join,
     matrix::{Account, LoginError},
     nats::Nats,
     relay::Relay,
     render::Renderer,
     retry::Outage,
     routing::Routing,
+    summary::{Poster, Summaries},
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
@@ -142,7 +143,34 @@ async fn serve_route(
     config: crate::config::Nats,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    Box::pin(Relay::new(route, routing, renderer, nats, &config, account, stop).run()).await
+    let summaries = summaries(&route, &routing, &nats, &account, &stop);
+    let relay = Relay::new(route, routing, renderer, nats, &config, account, stop);
+    let relayed = Box::pin(relay.run()).await;
+    drop(summaries);
+    relayed
+}
+
+/// Sums up what a route shows, if it is to be. A task of its own: whatever becomes of it, messages are relayed. It ends
+/// when it is dropped.
+fn summaries(
+    route: &Arc<Route>,
+    routing: &Routing,
+    nats: &Nats,
+    account: &Arc<Account>,
+    stop: &CancellationToken,
+) -> Option<JoinSet<()>> {
+    let summary = route.summary?;
+    let target = route.rooms.one()?.clone();
+    let (route, account, stop) = (Arc::clone(route), Arc::clone(account), stop.clone());
+    let summaries = Summaries::of(Arc::clone(&route), routing.clone(), nats.clone());
+    let mut task = JoinSet::new();
+    task.spawn_local(async move {
+        // What keeps us out is for the relay to tell.
+        if let Ok(Some(room)) = join::open_room(&route, &target, &account, &stop).await {
+            Poster::new(summaries, summary, room).run().await;
+        }
+    });
+    Some(task)
 }
 
 /// Shows what a route has held back. Where nothing can be held the route says so when it tries.

@@ -22,7 +22,7 @@ use matrix_sdk::ruma::{
     events::{MessageLikeEventType, StateEventType, TimelineEventType},
     serde::Raw,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::info;
@@ -31,6 +31,7 @@ use crate::{
     matrix::{Account, MatrixError},
     origin::{ORIGIN_KEY, Origin, Position, StreamId},
     render::Attachment,
+    summary::Mark,
 };
 
 /// How much the clocks of NATS and of the homeserver may differ when the room is searched for what
@@ -40,7 +41,7 @@ const CLOCK_SKEW: Duration = Duration::from_mins(15);
 const PAGE: u32 = 100;
 
 /// A room that we are in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Room {
     account: Arc<Account>,
     id: OwnedRoomId,
@@ -138,7 +139,8 @@ impl Room {
         self.send_as(origin.transaction_id(&self.id), &content).await
     }
 
-    /// Posts an event that shows no message of its own, under a given transaction id.
+    /// Posts the content of a message. An event that the homeserver already has under the same transaction id is not
+    /// posted again.
     pub(crate) async fn send_as(
         &self,
         transaction: OwnedTransactionId,
@@ -175,9 +177,39 @@ impl Room {
         route: &str,
         published: OffsetDateTime,
     ) -> Result<Option<Reached>, MatrixError> {
-        let oldest_of_interest = (published - CLOCK_SKEW).unix_timestamp() * 1000;
-        let mut from = None;
         let mut reached: Option<Reached> = None;
+        let find = |events: Vec<Posted>| {
+            let ours = events
+                .into_iter()
+                .filter_map(|event| Some((event.content.origin?, event.event_id)))
+                .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+            for (origin, event) in ours {
+                Reached::note(&mut reached, origin, event);
+            }
+            // The first part of a message may be on the page before that of its last.
+            reached.as_ref().is_some_and(Reached::is_whole)
+        };
+        self.look_back(published, find).await?;
+        Ok(reached)
+    }
+
+    /// Whether a summary is in the room.
+    pub(crate) async fn has_summary(&self, mark: &Mark) -> Result<bool, MatrixError> {
+        let until = OffsetDateTime::from_unix_timestamp_nanos(mark.until.as_nanosecond())
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
+        self.look_back(until, |events| events.iter().any(is_it)).await
+    }
+
+    /// Goes through our own latest events, page by page, until `find` has found enough or they are all older than
+    /// `oldest`. Whether it has.
+    async fn look_back(
+        &self,
+        oldest: OffsetDateTime,
+        mut find: impl FnMut(Vec<Posted>) -> bool,
+    ) -> Result<bool, MatrixError> {
+        let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
+        let mut from = None;
         loop {
             let mut request =
                 get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
@@ -185,31 +217,19 @@ impl Room {
             request.filter = self.own_messages();
             request.from = from;
             let page = self.account.request(|client| client.send(request)).await?;
-            let events: Vec<Posted> = page
+            let mut events: Vec<Posted> = page
                 .chunk
                 .iter()
                 .filter_map(|event| event.deserialize_as_unchecked().ok())
                 .collect();
             let all_older =
                 events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
-            let ours = events
-                .into_iter()
-                // Not every homeserver heeds the filter, and anybody can write an origin into an
-                // event.
-                .filter(|event| event.sender == self.account.user)
-                .filter_map(|event| Some((event.content.origin?, event.event_id)))
-                .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
-            for (origin, event) in ours {
-                Reached::note(&mut reached, origin, event);
-            }
+            // Not every homeserver heeds the filter, and anybody can write an origin into an event.
+            events.retain(|event| event.sender == self.account.user);
+            let found = find(events);
             from = page.end;
-            // The first part of a message may be on the page before that of its last.
-            if reached.as_ref().is_some_and(Reached::is_whole)
-                || all_older
-                || page.chunk.is_empty()
-                || from.is_none()
-            {
-                return Ok(reached);
+            if found || all_older || page.chunk.is_empty() || from.is_none() {
+                return Ok(found);
             }
         }
     }
@@ -334,6 +354,13 @@ struct Posted {
 struct PostedContent {
     #[serde(rename = "io.github.nats-matrix.origin")]
     origin: Option<Origin>,
+    // Another program of this account may write anything there.
+    #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
+    summary: Option<Mark>,
+}
+
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {
+    Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
 }
 
 /// Whether a target is an alias that we may make a room for.

@@ -20,6 +20,7 @@ pub(crate) struct Facts<'a> {
 }
 
 /// The decision of one route.
+#[derive(Clone)]
 pub(crate) struct Routing {
     route: Arc<Route>,
     /// Those that come first: what they take and do not pass on, is not ours.

@@ -10,13 +10,14 @@ use url::Host;
 
 use super::{ConfigFile, block_on, waiting};
 use crate::{
-    config::{self, Config, Login, RoomTarget, Route},
+    config::{self, Config, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
     render::Renderer,
     room::{Room, Standing, is_ours},
     source::consumer::{self, Problem},
+    summary,
 };
 
 /// The units beside the bridge's, if this machine has them.
@@ -137,6 +138,9 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         subjects(&stream, route, findings).await;
     }
     durable(&stream, route, findings).await;
+    if let Some(due) = route.summary {
+        summary(&stream, route, due, findings);
+    }
 }
 
 /// What the stream really holds of what the route asks for.
@@ -200,6 +204,16 @@ async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
         format!("; the next start changes {}", changes.join(", "))
     };
     findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
+}
+
+fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
+    let next = summary::next_due(due, &route.display.time_zone).strftime("%Y-%m-%d %H:%M %Q");
+    let line = format!("route {}: the next one is due on {next}", route.name);
+    match summary::check_stream(stream, due) {
+        Ok(None) => findings.ok("summary", line),
+        Ok(Some(lack)) => findings.note("summary", format!("{line}; {lack}")),
+        Err(failure) => findings.fail("summary", failure.of(route)),
+    }
 }
 
 /// Whether the homeserver is on this machine.
@@ -318,7 +332,7 @@ async fn resolve(
 }
 
 impl Failure {
-    fn of(self, route: &Route) -> Self {
+    pub(super) fn of(self, route: &Route) -> Self {
         let of = |text: String| format!("route {}: {text}", route.name);
         match self {
             Self::Config(text) => Self::Config(of(text)),

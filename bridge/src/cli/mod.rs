@@ -11,6 +11,7 @@ mod publisher;
 mod report;
 mod run;
 mod schema;
+mod summary;
 mod waiting;
 
 use std::{
@@ -54,6 +55,8 @@ enum Command {
     Alert(alert::Options),
     /// Show what a room would show for the payload on standard input, or for samples.
     Preview(preview::Options),
+    /// Sum up what came in by a route up to now, to look at it or to post it.
+    Summary(summary::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
 }
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Report(options) => report::main(options),
         Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),
+        Command::Summary(options) => summary::main(&options),
         Command::Schema(options) => {
             schema::main(&options);
             Ok(())

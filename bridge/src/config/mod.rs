@@ -17,6 +17,7 @@ mod quiet;
 mod room;
 mod route;
 mod secret;
+mod summary;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,6 +39,7 @@ pub use self::{
     room::{RoomTarget, Rooms},
     route::{Patience, Route, RouteName, Start},
     secret::{Files, Secret},
+    summary::{Every, Summary},
 };
 use crate::failure::Failure;
 

@@ -18,6 +18,7 @@ use super::{
     matcher::{self, Matcher},
     quiet::{self, Quiet},
     room::Rooms,
+    summary::{self, Summary},
 };
 use crate::subject::Subject;
 
@@ -54,6 +55,8 @@ pub struct Route {
     pub display: Display,
     /// The directory of templates that are used instead of the built-in ones.
     pub templates: Option<PathBuf>,
+    /// When its messages are summed up, if they are.
+    pub summary: Option<Summary>,
 }
 
 /// More messages than these at once nobody reads one by one.
@@ -141,6 +144,7 @@ pub(super) struct Written {
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
+    summary: Option<summary::Written>,
 }
 
 impl Written {
@@ -185,6 +189,12 @@ impl Written {
         };
         let display = display::Written::new(self.language, self.time_zone)
             .check(&format!("routes[{index}]"), display)?;
+        let summary = self.summary.map(|summary| summary.check(&key("summary"))).transpose()?;
+        if summary.is_some() && rooms.one().is_none() {
+            let what = "a route with many rooms has none to sum up in: make one with the same subjects, one room and \
+                        continue = true before it";
+            return Err(Wrong::new(key("summary"), what));
+        }
         let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
@@ -203,6 +213,7 @@ impl Written {
             templates: self.templates.map(|path| files.find(&path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
+            summary,
             is_default: self.is_default,
             subjects,
         })

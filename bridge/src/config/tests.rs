@@ -50,6 +50,32 @@ fn a_route_may_be_read_in_another_language_and_time_zone() {
 }
 
 #[test]
+fn a_summary_says_when() {
+    let with = |summary: &str| load(&format!("{MINIMAL}summary = {summary}\n"), &[]);
+    let summary = |text: &str| with(text).unwrap().routes.remove(0).summary.unwrap();
+    assert_eq!(summary("{ every = \"day\" }"), Summary::DAILY);
+    let weekly = summary("{ every = \"week\", on = \"friday\", at = \"17:30\" }");
+    assert_eq!(weekly.every, Every::Week(jiff::civil::Weekday::Friday));
+    assert_eq!(weekly.at, jiff::civil::time(17, 30, 0, 0));
+    let monday = Every::Week(jiff::civil::Weekday::Monday);
+    assert_eq!(summary("{ every = \"week\" }").every, monday);
+    for (wrong, said) in [
+        (
+            "{ every = \"day\", at = \"25:00\" }",
+            "routes[0].summary.at: \"25:00\" is no time of the day",
+        ),
+        ("{ every = \"day\", at = \"8 am\" }", "write one like \"08:00\""),
+        ("{ every = \"day\", on = \"monday\" }", "routes[0].summary.on: a summary of every day"),
+        ("{ every = \"week\", on = \"Montag\" }", "write one like \"monday\""),
+        ("{ every = \"hour\" }", "hour"),
+        ("{ every = \"day\", hour = 8 }", "hour"),
+    ] {
+        let failure = with(wrong).unwrap_err().to_string();
+        assert!(failure.contains(said), "{failure}");
+    }
+}
+
+#[test]
 fn the_minimal_configuration_means_what_the_readme_says() {
     let config = load(MINIMAL, &[]).unwrap();
     assert!(config.nats.servers[0].tls_required());

@@ -24,6 +24,7 @@ use self::own::Own;
 pub(crate) use self::{
     alert::{group_urgency, urgency as alert_urgency},
     moment::seconds,
+    text::{html, line},
 };
 pub use self::{
     content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread},

@@ -24,7 +24,7 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// [`clean`], in one line.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -35,7 +35,7 @@ fn is_bidi_control(c: char) -> bool {
 }
 
 /// Plain text as HTML with the same lines.
-pub(super) fn html(text: &str) -> String {
+pub(crate) fn html(text: &str) -> String {
     HtmlEscape(text).to_string().replace('\n', "<br>")
 }
 

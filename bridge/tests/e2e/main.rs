@@ -22,4 +22,5 @@ mod routing;
 mod scene;
 mod service;
 mod shutdown;
+mod summary;
 mod templates;

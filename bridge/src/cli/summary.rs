@@ -1,0 +1,133 @@
+//! `nats-matrix summary`: the summary of a route now, to look at or to post.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::ValueEnum;
+use jiff::civil::Weekday;
+
+use super::{ConfigFile, block_on, print};
+use crate::{
+    config::{Config, Every, Route, Summary},
+    failure::Failure,
+    matrix::{Account, LoginError, MatrixError},
+    nats::Nats,
+    room::{Entry, Room},
+    routing::Routing,
+    source::consumer::Problem,
+    summary::Summaries,
+};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The route; need not be said if there is only one.
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// Of which span of time up to now; that of the route's own summaries if not said, else a day.
+    #[arg(long, value_enum)]
+    of: Option<Span>,
+    /// Write the picture into this file, as a PNG.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Post it into the route's room.
+    #[arg(long)]
+    post: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Span {
+    Day,
+    Week,
+}
+
+pub(super) fn main(options: &Options) -> Result<(), Failure> {
+    let config = Config::load(&options.config.config)?;
+    block_on(summarise(options, config))?
+}
+
+async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
+    let routes: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
+    let route = chosen(&routes, options.route.as_deref())?;
+    let summary = match options.of {
+        Some(Span::Day) => Summary::DAILY,
+        Some(Span::Week) => Summary { every: Every::Week(Weekday::Monday), ..Summary::DAILY },
+        None => route.summary.unwrap_or(Summary::DAILY),
+    };
+    let nats = Nats::connect(&config.nats).await?;
+    let summaries = Summaries::of(Arc::clone(route), Routing::of(route, &routes), nats);
+    let period = summaries.period_up_to_now(summary);
+    let composed = summaries.compose(&period).await.map_err(|problem| match problem {
+        Problem::Passing(reason) => Failure::Unavailable(format!("route {}: {reason}", route.name)),
+        Problem::Final(failure) => failure.of(route),
+    })?;
+    let Some(composed) = composed else {
+        // Made a moment ago, by a clock that is ahead of ours.
+        print(&format!("Stream {} has only just been made", route.stream));
+        return Ok(());
+    };
+    print(composed.plain());
+    if let Some(file) = &options.output {
+        let said = if composed.write(file)? {
+            format!("\nThe picture is in {}", file.display())
+        } else {
+            "\nThere is no picture, as no host reported disk_percent or memory_percent".to_owned()
+        };
+        print(&said);
+    }
+    if options.post {
+        let account = Account::open_briefly(config.matrix).await.map_err(|error| match error {
+            LoginError::Passing(error) => unavailable(&error),
+            LoginError::Final(failure) => failure,
+        })?;
+        let account = Arc::new(account);
+        let posted = post(&account, route, &summaries, &period, &composed).await;
+        if let Some(account) = Arc::into_inner(account) {
+            account.log_out().await;
+        }
+        posted?;
+        print(&format!("\nPosted into {}", route.rooms));
+    }
+    Ok(())
+}
+
+fn chosen<'a>(routes: &'a [Arc<Route>], name: Option<&str>) -> Result<&'a Arc<Route>, Failure> {
+    let names = || routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut fitting =
+        routes.iter().filter(|route| name.is_none_or(|name| route.name.as_str() == name));
+    match (fitting.next(), fitting.next()) {
+        (Some(route), None) => Ok(route),
+        (None, _) => Err(Failure::Config(format!(
+            "there is no route \"{}\", only {}",
+            name.unwrap_or_default(),
+            names()
+        ))),
+        (Some(_), Some(_)) => {
+            Err(Failure::Config(format!("say of which route with --route: {}", names())))
+        }
+    }
+}
+
+async fn post(
+    account: &Arc<Account>,
+    route: &Route,
+    summaries: &Summaries,
+    period: &std::ops::Range<jiff::Timestamp>,
+    composed: &crate::summary::Composed,
+) -> Result<(), Failure> {
+    let target = route.rooms.one().ok_or_else(|| {
+        let what =
+            format!("route {} has more than one room, so nobody knows into which", route.name);
+        Failure::Config(what)
+    })?;
+    let entered = Room::enter(account, target).await.map_err(|error| unavailable(&error))?;
+    let Entry::Joined(id) = entered else {
+        return Err(Failure::Config(format!("route {}: there is no room {target}", route.name)));
+    };
+    let room = Room::new(Arc::clone(account), id);
+    summaries.post(&room, period, composed).await.map_err(|error| unavailable(&error))
+}
+
+fn unavailable(error: &MatrixError) -> Failure {
+    Failure::Unavailable(format!("homeserver: {error}"))
+}

@@ -1,0 +1,253 @@
+//! Lines and text on a bitmap, smooth at every scale. The only font is the one that the program brings with it, as
+//! servers have none.
+
+use png::{BitDepth, ColorType, Encoder, EncodingError, Filter};
+use tiny_skia::{
+    Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash,
+    Transform,
+};
+use ttf_parser::{Face, GlyphId, OutlineBuilder};
+
+const FONT: &[u8] = include_bytes!("font/Roboto-Regular.ttf");
+
+/// Whether the font has all characters of a text.
+pub(super) fn can_write(text: &str) -> bool {
+    let font = Font::new();
+    text.chars().all(|c| font.face.glyph_index(c).is_some())
+}
+
+/// A colour as 0xRRGGBB, and how opaque it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ink(pub(super) u32, pub(super) f32);
+
+impl Ink {
+    /// An opaque colour.
+    pub(super) const fn of(rgb: u32) -> Self {
+        Self(rgb, 1.0)
+    }
+
+    fn paint(self) -> Paint<'static> {
+        let [_, red, green, blue] = self.0.to_be_bytes();
+        let mut color = Color::from_rgba8(red, green, blue, u8::MAX);
+        color.set_alpha(self.1);
+        let mut paint = Paint::default();
+        paint.set_color(color);
+        paint
+    }
+}
+
+/// How a line is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pen {
+    pub(super) ink: Ink,
+    pub(super) width: f32,
+    /// The lengths of dashes and of the gaps between them.
+    pub(super) dashes: Option<[f32; 2]>,
+}
+
+/// Which part of a text is at the place that is given for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// A drawing in units of its own, of which a pixel is `1 / scale`.
+pub(super) struct Canvas {
+    pixels: Pixmap,
+    scale: Transform,
+    font: Font,
+}
+
+impl Canvas {
+    /// An all white one. `None` if it has no size.
+    pub(super) fn new(width: u16, height: u16, scale: f32) -> Option<Self> {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "is small")]
+        let pixels = |units: u16| (f32::from(units) * scale).round() as u32;
+        let mut pixels = Pixmap::new(pixels(width), pixels(height))?;
+        pixels.fill(Color::WHITE);
+        Some(Self { pixels, scale: Transform::from_scale(scale, scale), font: Font::new() })
+    }
+
+    /// The width and height in pixels.
+    pub(super) fn size(&self) -> (u32, u32) {
+        (self.pixels.width(), self.pixels.height())
+    }
+
+    /// A line through points.
+    pub(super) fn line(&mut self, points: &[(f32, f32)], pen: Pen) {
+        let mut path = PathBuilder::new();
+        for (index, (x, y)) in points.iter().enumerate() {
+            if index == 0 { path.move_to(*x, *y) } else { path.line_to(*x, *y) }
+        }
+        let stroke = Stroke {
+            width: pen.width,
+            // A round end would close the gaps between dashes.
+            line_cap: if pen.dashes.is_some() { LineCap::Butt } else { LineCap::Round },
+            line_join: LineJoin::Round,
+            dash: pen.dashes.and_then(|dashes| StrokeDash::new(dashes.to_vec(), 0.0)),
+            ..Stroke::default()
+        };
+        if let Some(path) = path.finish() {
+            self.pixels.stroke_path(&path, &pen.ink.paint(), &stroke, self.scale, None);
+        }
+    }
+
+    /// A disc.
+    pub(super) fn dot(&mut self, (x, y): (f32, f32), radius: f32, ink: Ink) {
+        if let Some(path) = PathBuilder::from_circle(x, y, radius) {
+            self.fill(&path, ink);
+        }
+    }
+
+    /// A rectangle.
+    pub(super) fn area(&mut self, left: f32, top: f32, right: f32, bottom: f32, ink: Ink) {
+        if let Some(area) = Rect::from_ltrb(left, top, right, bottom) {
+            self.fill(&PathBuilder::from_rect(area), ink);
+        }
+    }
+
+    fn fill(&mut self, path: &Path, ink: Ink) {
+        self.pixels.fill_path(path, &ink.paint(), FillRule::Winding, self.scale, None);
+    }
+
+    /// One line of text, with its base line at `y`.
+    pub(super) fn text(
+        &mut self,
+        (x, y): (f32, f32),
+        anchor: Anchor,
+        size: f32,
+        ink: Ink,
+        text: &str,
+    ) {
+        let width = self.width(text, size);
+        let left = match anchor {
+            Anchor::Start => x,
+            Anchor::Middle => x - width / 2.0,
+            Anchor::End => x - width,
+        };
+        if let Some(path) = self.font.outline(text, size, left, y) {
+            self.fill(&path, ink);
+        }
+    }
+
+    /// How wide a text is.
+    pub(super) fn width(&self, text: &str, size: f32) -> f32 {
+        self.font.width(text, size)
+    }
+
+    /// A text that is too wide with its middle left out: machines are told apart by the ends of their names.
+    pub(super) fn fit(&self, text: &str, size: f32, width: f32) -> String {
+        if self.width(text, size) <= width {
+            return text.to_owned();
+        }
+        let chars: Vec<char> = text.chars().collect();
+        let cut = |left: usize| {
+            let head: String = chars[..left.div_ceil(2)].iter().collect();
+            let tail: String = chars[chars.len() - left / 2..].iter().collect();
+            format!("{head}…{tail}")
+        };
+        let fits = (1..chars.len()).rev().map(cut).find(|text| self.width(text, size) <= width);
+        fits.unwrap_or_default()
+    }
+
+    /// The drawing as a PNG.
+    pub(super) fn png(&self) -> Result<Vec<u8>, EncodingError> {
+        let mut bytes = Vec::new();
+        let (width, height) = self.size();
+        let mut encoder = Encoder::new(&mut bytes, width, height);
+        encoder.set_color(ColorType::Rgb);
+        encoder.set_depth(BitDepth::Eight);
+        // Large areas of one colour, of which filters know less than the compression.
+        encoder.set_filter(Filter::NoFilter);
+        let mut writer = encoder.write_header()?;
+        // Row by row, as another copy of all pixels would be the most memory that the program ever needs.
+        let mut stream = writer.stream_writer()?;
+        for row in self.pixels.data().chunks(width as usize * 4) {
+            // All is opaque, as it was white at first.
+            let row: Vec<u8> = row.chunks(4).flat_map(|pixel| &pixel[..3]).copied().collect();
+            std::io::Write::write_all(&mut stream, &row)?;
+        }
+        stream.finish()?;
+        writer.finish()?;
+        Ok(bytes)
+    }
+}
+
+struct Font {
+    face: Face<'static>,
+    units: f32,
+}
+
+impl Font {
+    fn new() -> Self {
+        let face = Face::parse(FONT, 0)
+            .expect("the font is part of the program, and a test draws with it");
+        Self { units: f32::from(face.units_per_em()), face }
+    }
+
+    fn glyph(&self, c: char) -> GlyphId {
+        self.face.glyph_index(c).unwrap_or_default()
+    }
+
+    fn advance(&self, glyph: GlyphId, size: f32) -> f32 {
+        f32::from(self.face.glyph_hor_advance(glyph).unwrap_or_default()) * size / self.units
+    }
+
+    fn width(&self, text: &str, size: f32) -> f32 {
+        text.chars().map(|c| self.advance(self.glyph(c), size)).sum()
+    }
+
+    fn outline(&self, text: &str, size: f32, left: f32, base: f32) -> Option<Path> {
+        let mut outline =
+            Outline { path: PathBuilder::new(), x: left, y: base, scale: size / self.units };
+        for c in text.chars() {
+            let glyph = self.glyph(c);
+            // A blank has none.
+            let _ = self.face.outline_glyph(glyph, &mut outline);
+            outline.x += self.advance(glyph, size);
+        }
+        outline.path.finish()
+    }
+}
+
+/// Takes the outline of a glyph, whose y axis points up, to its place.
+struct Outline {
+    path: PathBuilder,
+    x: f32,
+    y: f32,
+    scale: f32,
+}
+
+impl Outline {
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        (self.x + x * self.scale, self.y - y * self.scale)
+    }
+}
+
+impl OutlineBuilder for Outline {
+    fn move_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.at(x, y);
+        self.path.move_to(x, y);
+    }
+
+    fn line_to(&mut self, x: f32, y: f32) {
+        let (x, y) = self.at(x, y);
+        self.path.line_to(x, y);
+    }
+
+    fn quad_to(&mut self, x1: f32, y1: f32, x: f32, y: f32) {
+        let ((x1, y1), (x, y)) = (self.at(x1, y1), self.at(x, y));
+        self.path.quad_to(x1, y1, x, y);
+    }
+
+    fn curve_to(&mut self, x1: f32, y1: f32, x2: f32, y2: f32, x: f32, y: f32) {
+        let ((x1, y1), (x2, y2), (x, y)) = (self.at(x1, y1), self.at(x2, y2), self.at(x, y));
+        self.path.cubic_to(x1, y1, x2, y2, x, y);
+    }
+
+    fn close(&mut self) {
+        self.path.close();
+    }
+}

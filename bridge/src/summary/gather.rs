@@ -1,0 +1,239 @@
+//! Reading the messages of a period back from the stream. The stream is the memory: nothing is kept beside it that
+//! could be lost, or differ from it.
+
+use std::{ops::Range, time::Duration};
+
+use async_nats::jetstream::{
+    self,
+    consumer::{
+        AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy,
+        pull::{Config as PullConfig, Stream as Messages},
+    },
+    stream::{RetentionPolicy, Stream},
+};
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+use super::digest::Digest;
+use crate::{
+    config::Route,
+    failure::{Failure, chain},
+    nats::Nats,
+    payload::Decoded,
+    routing::{Facts, Routing},
+    source::consumer::{self, Problem},
+};
+
+/// How many messages are on their way at once.
+const BATCH: usize = 64;
+/// How many bytes of messages are on their way at once, at least.
+const MIN_BYTES: usize = 1024 * 1024;
+/// How long a request for messages stays with the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// A connection that is silent for twice this long is taken for broken.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After how long without a message it is asked whether there are still any.
+const SILENCE: Duration = Duration::from_secs(10);
+/// When the server forgets the consumer of a bridge that was killed while it read.
+const FORGET: Duration = Duration::from_mins(1);
+
+/// Sums up what a route takes of the messages that the stream stored in a period. `None` if there is nothing because
+/// there was no stream yet.
+pub(super) async fn gather(
+    nats: &Nats,
+    route: &Route,
+    routing: &Routing,
+    period: &Range<Timestamp>,
+) -> Result<Option<Digest>, Problem> {
+    let stream = consumer::stream(nats, route).await?;
+    check_retention(&stream).map_err(Problem::Final)?;
+    let mut digest = Digest::new(period.clone());
+    let reader = Reader { nats, route, stream: &stream };
+    let start_time = offset(period.start)?;
+    reader
+        .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
+            if published >= period.end {
+                return Next::Stop;
+            }
+            if let Some(decoded) = taken(routing, message) {
+                digest.add(published, &decoded);
+            }
+            Next::GoOn
+        })
+        .await?;
+    let state = &stream.cached_info().state;
+    let oldest = timestamp(state.first_timestamp)?;
+    let has_deleted = state.messages == 0 || state.first_sequence > 1;
+    digest.kept_since =
+        (has_deleted && oldest > period.start && oldest < period.end).then_some(oldest);
+    if digest.is_empty() {
+        if timestamp(stream.cached_info().created)? >= period.end {
+            return Ok(None);
+        }
+        reader
+            .read(DeliverPolicy::Last, |published, message| {
+                let is_before = published < period.start && taken(routing, message).is_some();
+                digest.last_before = is_before.then_some(published);
+                Next::Stop
+            })
+            .await?;
+    }
+    Ok(Some(digest))
+}
+
+/// That messages stay in the stream after they were posted.
+pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
+    let config = &stream.cached_info().config;
+    let retention = match config.retention {
+        RetentionPolicy::Limits => return Ok(()),
+        RetentionPolicy::Interest => "interest",
+        RetentionPolicy::WorkQueue => "workqueue",
+    };
+    Err(Failure::Config(format!(
+        "stream {} deletes messages once they are posted (retention {retention}), so that there is nothing to sum up: \
+         give it the retention limits, or remove `summary` of the route",
+        config.name
+    )))
+}
+
+/// A message as it was decoded, if the route takes it.
+fn taken(routing: &Routing, message: &jetstream::Message) -> Option<Decoded> {
+    let decoded = Decoded::from_bytes(&message.payload);
+    let facts = Facts {
+        subject: &message.subject,
+        headers: message.headers.as_ref(),
+        decoded: &decoded,
+        original: &message.payload,
+    };
+    routing.takes(&facts).then_some(decoded)
+}
+
+/// Whether more messages are wanted.
+enum Next {
+    GoOn,
+    Stop,
+}
+
+struct Reader<'a> {
+    nats: &'a Nats,
+    route: &'a Route,
+    stream: &'a Stream,
+}
+
+impl Reader<'_> {
+    /// Gives the messages from `begin` on that the stream has, in their order, to `take`.
+    async fn read(
+        &self,
+        begin: DeliverPolicy,
+        take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
+    ) -> Result<(), Problem> {
+        let consumer = self.consumer(begin).await?;
+        let read = self.read_all(&consumer, take).await;
+        // If this fails the server forgets it in a minute.
+        let _ = self.stream.delete_consumer(&self.consumer_name()).await;
+        read
+    }
+
+    async fn read_all(
+        &self,
+        consumer: &PullConsumer,
+        mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
+    ) -> Result<(), Problem> {
+        if consumer.cached_info().num_pending == 0 {
+            return Ok(());
+        }
+        let mut messages = self.messages(consumer).await?;
+        for number in 1.. {
+            let Ok(message) = timeout(SILENCE, messages.next()).await else {
+                // Those that were left may have been deleted in the meantime.
+                let info = consumer.get_info().await.map_err(|error| passing(&error))?;
+                if info.num_pending == 0 {
+                    return Ok(());
+                }
+                return Err(Problem::Passing("NATS delivers no messages".to_owned()));
+            };
+            let message = message
+                .ok_or_else(|| Problem::Passing("NATS: the delivery has ended".to_owned()))?
+                .map_err(|error| passing(&error))?;
+            let info = message.info().map_err(|error| {
+                Problem::Passing(format!("NATS: no JetStream message: {error}"))
+            })?;
+            // Nothing is delivered twice, so that what got lost has to be read anew.
+            if info.consumer_sequence != number {
+                return Err(Problem::Passing("NATS: a message was lost on its way".to_owned()));
+            }
+            if matches!(take(timestamp(info.published)?, &message), Next::Stop) || info.pending == 0
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn messages(&self, consumer: &PullConsumer) -> Result<Messages, Problem> {
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(BATCH)
+            // A message larger than the request would never be delivered.
+            .max_bytes_per_batch(MIN_BYTES.max(2 * self.nats.max_payload()))
+            .expires(EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages();
+        messages.await.map_err(|error| passing(&error))
+    }
+
+    /// A consumer that acknowledges nothing, and that the server forgets.
+    async fn consumer(&self, deliver_policy: DeliverPolicy) -> Result<PullConsumer, Problem> {
+        let name = self.consumer_name();
+        // It may still be there if we were killed while we read.
+        let _ = self.stream.delete_consumer(&name).await;
+        let mut filters: Vec<String> =
+            self.route.subjects.iter().map(ToString::to_string).collect();
+        // One filter goes where servers before 2.10 look for it.
+        let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+        let config = PullConfig {
+            name: Some(name),
+            deliver_policy,
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            filter_subject,
+            filter_subjects: filters,
+            inactive_threshold: FORGET,
+            memory_storage: true,
+            num_replicas: 1,
+            ..PullConfig::default()
+        };
+        self.stream.create_consumer_strict(config).await.map_err(|error| {
+            let name = self.consumer_name();
+            let stream = &self.route.stream;
+            Problem::Passing(format!(
+                "consumer {name} on stream {stream} was not made: {}",
+                chain(&error)
+            ))
+        })
+    }
+
+    /// No route can have such a name. It is always the same, so that permissions can name it.
+    fn consumer_name(&self) -> String {
+        format!("{}:summary", self.route.name)
+    }
+}
+
+fn passing(error: &dyn std::error::Error) -> Problem {
+    Problem::Passing(format!("NATS: {}", chain(error)))
+}
+
+fn timestamp(time: OffsetDateTime) -> Result<Timestamp, Problem> {
+    Timestamp::from_nanosecond(time.unix_timestamp_nanos()).map_err(|error| out_of_time(&error))
+}
+
+fn offset(time: Timestamp) -> Result<OffsetDateTime, Problem> {
+    OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond())
+        .map_err(|error| out_of_time(&error))
+}
+
+fn out_of_time(error: &dyn std::error::Error) -> Problem {
+    Problem::Final(Failure::Bug(format!("a time that cannot be: {error}")))
+}

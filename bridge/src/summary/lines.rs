@@ -1,0 +1,93 @@
+//! Which hosts a picture shows, and how.
+
+use super::{
+    canvas::{self, Ink},
+    digest::{Digest, Host},
+};
+
+/// How many hosts have a line with a name; of the others there are lines in grey.
+const MOST_NAMED: usize = 12;
+/// For people who see colours differently, too (of Okabe and Ito). The second six lines have dashes.
+const COLOURS: [u32; 6] = [0xd5_5e00, 0x00_72b2, 0x00_9e73, 0xcc_79a7, 0x56_b4e9, 0xe6_9f00];
+
+/// How a host is shown, in all panels alike.
+pub(super) struct Line<'a> {
+    pub(super) host: &'a Host,
+    /// Those without one are shown in grey.
+    pub(super) name: Option<Name<'a>>,
+}
+
+/// What tells a line from the others.
+pub(super) struct Name<'a> {
+    /// What is written in the picture.
+    pub(super) label: String,
+    /// The host's own name.
+    full: &'a str,
+    pub(super) colour: Ink,
+    pub(super) is_dashed: bool,
+}
+
+/// The lines of all hosts, the fullest first.
+pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
+    let mut hosts: Vec<(&str, &Host)> =
+        digest.hosts.iter().map(|(name, host)| (name.as_str(), host)).collect();
+    let fullness = |host: &Host| {
+        let (disk, memory) = (host.disk.latest, host.memory.peak());
+        disk.unwrap_or_default().max(memory.unwrap_or_default())
+    };
+    hosts.sort_by(|a, b| fullness(b.1).total_cmp(&fullness(a.1)));
+    let names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
+    let domain = common_domain(&names);
+    let name = |rank: usize, full| Name {
+        label: label(rank, full, domain),
+        full,
+        colour: Ink::of(COLOURS[rank % COLOURS.len()]),
+        is_dashed: rank >= COLOURS.len(),
+    };
+    let line =
+        |(rank, (full, host))| Line { host, name: (rank < MOST_NAMED).then(|| name(rank, full)) };
+    hosts.into_iter().enumerate().map(line).collect()
+}
+
+/// The hosts that are a number in the picture, whose names only the words can tell.
+pub(super) fn numbered(digest: &Digest) -> Vec<(String, String)> {
+    of(digest)
+        .into_iter()
+        .filter_map(|line| line.name)
+        .filter(|name| !canvas::can_write(name.full))
+        .map(|name| (name.label, name.full.to_owned()))
+        .collect()
+}
+
+/// A name without what all have in common, or a number where the font lacks the script.
+fn label(rank: usize, full: &str, domain: &str) -> String {
+    match full.strip_suffix(domain) {
+        Some(name) if canvas::can_write(name) => name.to_owned(),
+        _ => format!("#{}", rank + 1),
+    }
+}
+
+/// The longest ending of all names that begins with a dot, if there are several; maybe empty.
+fn common_domain<'a>(names: &[&'a str]) -> &'a str {
+    let [first, _, ..] = names else { return "" };
+    let endings = first.char_indices().filter(|(at, c)| *c == '.' && *at > 0);
+    endings
+        .map(|(at, _)| &first[at..])
+        .find(|ending| names.iter().all(|name| name.len() > ending.len() && name.ends_with(ending)))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_names_end_with_is_left_out() {
+        assert_eq!(common_domain(&["a.x.com", "b.x.com"]), ".x.com");
+        assert_eq!(common_domain(&["a.x.com", "b.y.com"]), ".com");
+        assert_eq!(common_domain(&["a.x.com"]), "");
+        assert_eq!(common_domain(&["a.x", "b"]), "");
+        assert_eq!(common_domain(&["a.x", ".x"]), "");
+        assert_eq!(common_domain(&["10.0.0.1", "10.0.1.1"]), ".1");
+    }
+}
