@@ -35,6 +35,8 @@ rec {
         stream = "OPS";
         subjects = [ "ops.report.>" ];
         room = "ops";
+        # The scenarios count messages.
+        digestAbove = 0;
       };
     };
   };

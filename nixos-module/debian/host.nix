@@ -24,7 +24,7 @@ in
     tunnel.credentialsFile = "/etc/nats-matrix/tunnel.json";
     routes.reports = {
       stream = "OPS";
-      subjects = [ "ops.report.>" ];
+      subjects = [ "ops.>" ];
       room = "ops";
     };
   };

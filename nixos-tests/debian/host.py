@@ -76,6 +76,8 @@ def configure(tls: bool = False) -> None:
     server.succeed(f"cd {ETC} && sed -i 's/chat\\.example\\.com/{SERVER_NAME}/' config.toml conduit.toml tunnel.yml")
     address = f"{'tls' if tls else 'nats'}://hub:4222"
     server.succeed(f"sed -i 's|nats://nats.example.com:4222|{address}|' {ETC}/config.toml")
+    # The scenarios count messages.
+    server.succeed(f"sed -i 's|^stream = .*|&\\ndigest_above = 0|' {ETC}/config.toml")
     if tls:
         server.succeed(
             f"""sed -i 's|^#ca_file = .*|ca_file = "/etc/nats/ca.pem"|' {ETC}/config.toml""",

@@ -1,9 +1,8 @@
 //! One clear line for each way in which a configuration cannot be read.
 
-use std::path::Path;
-
 use config::ConfigError;
 
+use super::place::Source;
 use crate::suggest;
 
 /// Names the file or the variable, the key and, for an unknown key, the nearest one that exists.
@@ -11,18 +10,22 @@ use crate::suggest;
 /// `is_variable` tells whether the environment has a variable of a name.
 pub(super) fn explain(
     error: &ConfigError,
-    file: &Path,
+    source: Source<'_>,
     is_variable: impl Fn(&str) -> bool,
 ) -> String {
-    let file = file.display().to_string();
+    let file = source.to_string();
     let place = |key: Option<&str>, inner: Option<&str>| {
         let key = key.map(dotted);
         let path: Vec<&str> = key.as_deref().into_iter().chain(inner).collect();
         let variable =
             format!("NATS_MATRIX__{}", path.join("__").replace('.', "__").to_uppercase());
-        match key {
+        match &key {
             _ if is_variable(&variable) => format!("environment variable {variable}"),
-            Some(key) => format!("{file}: {key}"),
+            Some(key) => {
+                let path: Vec<&str> = std::iter::once(key.as_str()).chain(inner).collect();
+                format!("{}: {key}", source.place(&path.join(".")))
+            }
+            None if inner.is_some() => source.place(&path.join(".")),
             None => file.clone(),
         }
     };

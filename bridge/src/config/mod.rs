@@ -11,6 +11,7 @@ mod explain;
 mod matcher;
 mod matrix;
 mod nats;
+mod place;
 mod provision;
 mod publish;
 mod quiet;
@@ -27,6 +28,7 @@ use std::{
 use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 
+use self::place::Source;
 pub(crate) use self::{display::time_zone, secret::readable};
 pub use self::{
     display::{Display, Language},
@@ -94,11 +96,12 @@ impl Config {
     pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
-        Self::check(read(&text, file, environment)?, file)
+        let source = Source { file, text: &text };
+        Self::check(read(source, environment)?, source)
     }
 
-    fn check(written: Written, file: &Path) -> Result<Self, Failure> {
-        let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
+    fn check(written: Written, source: Source<'_>) -> Result<Self, Failure> {
+        let (within, file) = (|wrong: Wrong| wrong.within(source), source.file);
         let files = Files::beside(file);
         // Not the bridge's, but a mistake in it had better show now.
         written.publish.check().map_err(within)?;
@@ -118,10 +121,9 @@ impl Config {
     }
 }
 
-/// The text of `file` with the environment over it.
+/// A file with the environment over it.
 fn read<T: DeserializeOwned>(
-    text: &str,
-    file: &Path,
+    source: Source<'_>,
     environment: &HashMap<String, String>,
 ) -> Result<T, Failure> {
     let variables = Environment::with_prefix("NATS_MATRIX")
@@ -129,12 +131,12 @@ fn read<T: DeserializeOwned>(
         .separator("__")
         .source(Some(environment.clone()));
     ::config::Config::builder()
-        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(File::from_str(source.text, FileFormat::Toml))
         .add_source(variables)
         .build()
         .and_then(::config::Config::try_deserialize)
         .map_err(|error| {
-            Failure::Config(explain::explain(&error, file, |name| environment.contains_key(name)))
+            Failure::Config(explain::explain(&error, source, |name| environment.contains_key(name)))
         })
 }
 
@@ -147,6 +149,11 @@ struct Wrong {
 }
 
 impl Wrong {
+    /// Says in which line of which file it is.
+    fn within(self, source: Source<'_>) -> Failure {
+        Failure::Config(format!("{}: {self}", source.place(&self.key)))
+    }
+
     fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
         Self { key: key.into(), what: what.into() }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Files, Nats, Wrong, nats};
+use super::{Files, Nats, Wrong, nats, place::Source};
 use crate::{failure::Failure, subject::Subject};
 
 /// What a publisher is told: `[nats]` and `[publish]`. A file may also hold the rest of a bridge's
@@ -103,8 +103,9 @@ impl Publisher {
         file: &Path,
         environment: &HashMap<String, String>,
     ) -> Result<Self, Failure> {
-        let written: Sections = super::read(text, file, environment)?;
-        let within = |wrong: Wrong| Failure::Config(format!("{}: {wrong}", file.display()));
+        let source = Source { file, text };
+        let written: Sections = super::read(source, environment)?;
+        let within = |wrong: Wrong| wrong.within(source);
         Ok(Self {
             nats: written.nats.check(&Files::beside(file)).map_err(within)?,
             publish: written.publish.check().map_err(within)?,

@@ -22,7 +22,7 @@
     # What goes where.
     routes.reports = {
       stream = "OPS";
-      subjects = [ "ops.report.>" ];
+      subjects = [ "ops.>" ];
       room = "ops";
     };
   };
