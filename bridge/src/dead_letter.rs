@@ -129,6 +129,7 @@ impl DeadLetters {
     }
 }
 
-fn is_of_nats(header: &str) -> bool {
+/// Whether a header is an instruction to a stream, rather than the publisher's own.
+pub(crate) fn is_of_nats(header: &str) -> bool {
     header.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-"))
 }

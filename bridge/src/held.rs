@@ -3,20 +3,25 @@
 //!
 //! Whether a message is held depends on when it was published and on whether those quiet hours are
 //! over. One that comes again after them, because a kill came before the acknowledgement, was held
-//! or not, and the last copy tells.
+//! or not. Each copy has a subject of its own that is made of the message's origin, so that the
+//! stream tells which are there, and takes none twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap,
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
     jetstream::{context::PublishErrorKind, stream::Config as StreamConfig},
 };
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::{
     config::{Quiet, Route, Start},
+    dead_letter::is_of_nats,
     failure::chain,
     nats::Nats,
     origin::Origin,
@@ -31,29 +36,27 @@ pub(crate) const STREAM: &str = "NATS_MATRIX_HELD";
 const PREFIX: &str = "nats-matrix.held";
 /// How long it keeps messages; those that were shown, too.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
-/// The header with the message's origin, as JSON.
-const ORIGIN: &str = "Nats-Matrix-Origin";
 /// The header with the subject that it was published on.
 pub(crate) const SUBJECT: &str = "Nats-Matrix-Subject";
 /// The header with the time when it was published, in nanoseconds since 1970.
 pub(crate) const PUBLISHED: &str = "Nats-Matrix-Published";
+/// Where nothing can be held it is tried again after this time.
+const PAUSE: Duration = Duration::from_mins(1);
+/// How long to wait for a connection that is lost.
+const AWAY: Duration = Duration::from_secs(1);
 
 /// What a route holds back.
 pub(crate) struct Held {
     nats: Nats,
     quiet: Quiet,
-    subject: String,
-    last: Last,
+    route: String,
+    replicas: usize,
+    /// The subjects of all copies, once they were read.
+    copies: Option<HashSet<String>>,
+    /// When it may be tried again, after it could not be done.
+    retry: Option<Instant>,
     /// That nothing can be held was said.
     is_said: bool,
-}
-
-/// The last message that was held.
-enum Last {
-    /// Nobody has looked for it yet.
-    Unknown,
-    None,
-    Is(Origin),
 }
 
 /// What is to become of a message.
@@ -67,12 +70,31 @@ pub(crate) enum Fate {
     WasHeld,
 }
 
+/// Why a copy is not there.
+enum NoCopy {
+    /// It is, or was never asked for: the connection is lost.
+    Unknown,
+    /// The stream does not take it.
+    Refused(String),
+}
+
 impl Held {
     /// Of a route that has quiet hours.
     pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
-        let subject = format!("{PREFIX}.{}", route.name);
-        let quiet = route.quiet.clone()?;
-        Some(Self { nats, quiet, subject, last: Last::Unknown, is_said: false })
+        Some(Self {
+            nats,
+            quiet: route.quiet.clone()?,
+            route: route.name.to_string(),
+            replicas: 1,
+            copies: None,
+            retry: None,
+            is_said: false,
+        })
+    }
+
+    /// The stream is as safe as one with that many replicas, when it is made from now on.
+    pub(crate) fn replicate(&mut self, replicas: usize) {
+        self.replicas = replicas;
     }
 
     /// What is to become of a message that is this urgent. What is critical is never held.
@@ -88,74 +110,116 @@ impl Held {
         let Some(end) = self.quiet.end(moment).filter(|_| urgency < Urgency::Critical) else {
             return Fate::Show;
         };
-        if self.last().await.is_some_and(|last| origin.is_up_to(last)) {
-            return Fate::WasHeld;
+        let subject = subject(&self.route, origin);
+        match self.copies().await {
+            Some(copies) if copies.contains(&subject) => Fate::WasHeld,
+            Some(_) if end > Timestamp::now() => Fate::Hold,
+            None | Some(_) => Fate::Show,
         }
-        if end > Timestamp::now() { Fate::Hold } else { Fate::Show }
     }
 
-    /// Copies a message into the stream. False if that cannot be done, so that it has to be shown.
+    /// Copies a message into the stream; while the connection is lost it waits, as nobody knows then
+    /// what became of the copy. False if the stream does not take it, so that it has to be shown.
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
-        match self.copy(delivery, origin).await {
-            Ok(()) => {
-                self.last = Last::Is(origin.clone());
-                true
-            }
-            Err(reason) => {
-                if !std::mem::replace(&mut self.is_said, true) {
-                    warn!(
-                        "{}: nothing can be held back in quiet hours ({reason}), so all is shown at once: allow the \
-                         bridge to publish on {PREFIX}.> and $JS.API.STREAM.*.{STREAM}",
-                        origin.route
-                    );
+        let subject = subject(&self.route, origin);
+        loop {
+            match self.copy(delivery, &subject).await {
+                Ok(()) => {
+                    self.copies.get_or_insert_default().insert(subject);
+                    return true;
                 }
-                false
+                Err(NoCopy::Unknown) => sleep(AWAY).await,
+                Err(NoCopy::Refused(reason)) => {
+                    self.failed(&reason);
+                    return false;
+                }
             }
         }
     }
 
-    async fn copy(&mut self, delivery: &Delivery, origin: &Origin) -> Result<(), String> {
-        let mut headers = delivery.headers().cloned().unwrap_or_else(HeaderMap::new);
-        let json = serde_json::to_string(origin).expect("an origin is plain data");
-        headers.insert(ORIGIN, json.as_str());
+    async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<(), NoCopy> {
+        let mut headers = HeaderMap::new();
+        let original = delivery.headers().into_iter().flat_map(HeaderMap::iter);
+        // Those of NATS were instructions to the stream that has taken the message.
+        for (name, values) in original.filter(|(name, _)| !is_of_nats(name.as_ref())) {
+            for value in values {
+                headers.append(name.clone(), value.clone());
+            }
+        }
         headers.insert(SUBJECT, delivery.subject());
-        headers.insert(PUBLISHED, delivery.published.unix_timestamp_nanos().to_string().as_str());
-        let id = format!("{}.{}.{}", self.subject, origin.stream.created, delivery.sequence);
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
-        for made in [false, true] {
+        headers.insert(PUBLISHED, delivery.published.unix_timestamp_nanos().to_string());
+        headers.insert(NATS_EXPECTED_STREAM, STREAM);
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        for is_made in [false, true] {
             let payload = delivery.payload().to_vec().into();
             let jetstream = &self.nats.jetstream;
-            let sent =
-                jetstream.publish_with_headers(self.subject.clone(), headers.clone(), payload);
+            let sent = jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload);
             let answer = match sent.await {
                 Ok(answer) => answer.await,
                 Err(error) => Err(error),
             };
-            match answer {
-                Ok(_) => return Ok(()),
-                Err(error) if !made && error.kind() == PublishErrorKind::StreamNotFound => {
-                    make_stream(&self.nats).await?;
+            let Err(error) = answer else { return Ok(()) };
+            match error.kind() {
+                // It is there already.
+                PublishErrorKind::WrongLastSequence => return Ok(()),
+                PublishErrorKind::StreamNotFound if !is_made => {
+                    make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
                 }
-                Err(error) => return Err(chain(&error)),
+                _ if !self.nats.is_connected() => return Err(NoCopy::Unknown),
+                _ => return Err(NoCopy::Refused(chain(&error))),
             }
         }
-        Err("its stream does not take it".to_owned())
+        Err(NoCopy::Refused("its stream does not take it".to_owned()))
     }
 
-    async fn last(&mut self) -> Option<&Origin> {
-        if matches!(self.last, Last::Unknown) {
-            let stream = self.nats.jetstream.get_stream_no_info(STREAM).await.ok()?;
-            let found = stream.get_last_raw_message_by_subject(&self.subject).await.ok();
-            let origin = found.and_then(|message| {
-                serde_json::from_str(message.headers.get(ORIGIN)?.as_str()).ok()
-            });
-            self.last = origin.map_or(Last::None, Last::Is);
+    /// The subjects of all copies. `None` if nothing can be held.
+    async fn copies(&mut self) -> Option<&HashSet<String>> {
+        if self.retry.is_some_and(|retry| Instant::now() < retry) {
+            return None;
         }
-        match &self.last {
-            Last::Is(origin) => Some(origin),
-            Last::Unknown | Last::None => None,
+        while self.copies.is_none() {
+            match self.read_copies().await {
+                Ok(copies) => self.copies = Some(copies),
+                Err(_) if !self.nats.is_connected() => sleep(AWAY).await,
+                Err(reason) => {
+                    self.failed(&reason);
+                    return None;
+                }
+            }
+        }
+        self.copies.as_ref()
+    }
+
+    async fn read_copies(&self) -> Result<HashSet<String>, String> {
+        make_stream(&self.nats, self.replicas).await?;
+        let stream = self.nats.jetstream.get_stream_no_info(STREAM).await;
+        let stream = stream.map_err(|error| chain(&error))?;
+        let subjects = stream.info_with_subjects(filter(&self.route)).await;
+        let subjects = subjects.map_err(|error| chain(&error))?;
+        subjects.map_ok(|(subject, _)| subject).try_collect().await.map_err(|error| chain(&error))
+    }
+
+    fn failed(&mut self, reason: &str) {
+        self.retry = Some(Instant::now() + PAUSE);
+        if !std::mem::replace(&mut self.is_said, true) {
+            warn!(
+                "route {}: nothing can be held back in quiet hours ({reason}), so all is shown at once; what the NATS \
+                 user needs for {STREAM} and {PREFIX}.> is in the README under Configuration",
+                self.route
+            );
         }
     }
+}
+
+/// The subject of a message's copy.
+fn subject(route: &str, origin: &Origin) -> String {
+    let (created, sequence) = (&origin.stream.created, origin.position.sequence);
+    format!("{PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
+}
+
+/// The subjects of all copies of a route.
+fn filter(route: &str) -> String {
+    format!("{PREFIX}.{route}.>")
 }
 
 /// Makes the stream if there is none.
@@ -163,7 +227,7 @@ impl Held {
 /// # Errors
 ///
 /// Why there is none.
-pub(crate) async fn make_stream(nats: &Nats) -> Result<(), String> {
+pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
     if nats.jetstream.get_stream(STREAM).await.is_ok() {
         return Ok(());
     }
@@ -172,6 +236,7 @@ pub(crate) async fn make_stream(nats: &Nats) -> Result<(), String> {
         description: Some("What nats-matrix shows after quiet hours".to_owned()),
         subjects: vec![format!("{PREFIX}.>")],
         max_age: KEPT_FOR,
+        num_replicas: replicas,
         ..StreamConfig::default()
     };
     nats.jetstream.get_or_create_stream(config).await.map_err(|error| chain(&error))?;
@@ -181,10 +246,9 @@ pub(crate) async fn make_stream(nats: &Nats) -> Result<(), String> {
 
 /// The way of what a route has held back: from our stream, outside of quiet hours, as a digest.
 pub(crate) fn morning(route: &Route) -> Arc<Route> {
-    let subject = format!("{PREFIX}.{}", route.name);
     Arc::new(Route {
         stream: STREAM.to_owned(),
-        subjects: vec![Subject::literal(&subject).expect("route names have no dots")],
+        subjects: vec![Subject::filter(&filter(route.name.as_str())).expect("names have no dots")],
         start: Start::All,
         matchers: Vec::new(),
         continues: false,

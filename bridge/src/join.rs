@@ -15,8 +15,17 @@ use crate::{
     room::{Entry, Room},
 };
 
-/// Enters a room of a route, or makes it; waits as long as we are not let in. `None` if we were
-/// told to stop first.
+/// How an attempt to get into a room ended.
+pub(crate) enum Opened {
+    /// We are in.
+    Room(Room),
+    /// It does not let us in, and there are others that do.
+    Closed(String),
+    /// We were told to stop first.
+    Stopped,
+}
+
+/// Enters a room of a route, or makes it; waits as long as we are not let in, unless the route has others.
 ///
 /// # Errors
 ///
@@ -27,14 +36,19 @@ pub(crate) async fn open_room(
     target: &RoomTarget,
     account: &Arc<Account>,
     stop: &CancellationToken,
-) -> Result<Option<Room>, Failure> {
+) -> Result<Opened, Failure> {
+    // One of many must not hold the others up.
+    let may_wait = route.rooms.one().is_some();
     let mut outage = Outage::of(format!("route {}: room {target}", route.name));
     loop {
         let error = match try_open_room(route, target, account).await {
             Ok(room) => {
                 outage.over();
                 info!("route {}: posting into {target} as {}", route.name, account.user);
-                return Ok(Some(room));
+                return Ok(Opened::Room(room));
+            }
+            Err(OpenError::Encrypted) if !may_wait => {
+                return Ok(Opened::Closed(format!("room {target} is encrypted")));
             }
             Err(OpenError::Encrypted) => {
                 return Err(Failure::Config(format!(
@@ -44,6 +58,9 @@ pub(crate) async fn open_room(
             }
             Err(OpenError::Matrix(error)) => error,
         };
+        if !may_wait && error.is_final() {
+            return Ok(Opened::Closed(format!("room {target} does not let us in: {error}")));
+        }
         let reason = match &error {
             MatrixError::TokenRefused(_) => match account.renew().await {
                 Err(LoginError::Final(failure)) => return Err(failure),
@@ -59,7 +76,7 @@ pub(crate) async fn open_room(
         };
         let pause = outage.failed(&reason, None);
         if timeout(pause, stop.cancelled()).await.is_ok() {
-            return Ok(None);
+            return Ok(Opened::Stopped);
         }
     }
 }

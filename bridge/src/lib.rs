@@ -31,6 +31,7 @@ mod retry;
 mod room;
 mod routing;
 pub mod samples;
+mod serve;
 mod source;
 pub mod subject;
 mod suggest;

@@ -14,14 +14,11 @@ use tracing::{debug, info};
 use crate::{
     config::{Config, Route},
     failure::Failure,
-    held, join,
     matrix::{Account, LoginError},
     nats::Nats,
-    relay::Relay,
     render::Renderer,
     retry::Outage,
-    routing::Routing,
-    summary::{Poster, Summaries},
+    serve::{Links, Way},
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
@@ -69,9 +66,6 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     result
 }
 
-/// How long to wait before asking again for the stream of quiet hours.
-const NO_STREAM: Duration = Duration::from_mins(1);
-
 async fn serve(
     config: Config,
     renderers: Vec<Arc<Renderer>>,
@@ -91,28 +85,14 @@ async fn serve(
     let count = config.routes.len();
     let mut routes = JoinSet::new();
     let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
+    let config = Arc::new(config.nats);
+    let links = Links { nats: nats.clone(), account, config, stop: stop.clone() };
     for (route, renderer) in all.iter().zip(renderers) {
-        let routing = Routing::of(route, &all);
-        let (nats, account) = (nats.clone(), Arc::clone(&account));
-        let route = Arc::clone(route);
-        let config = config.nats.clone();
-        if route.quiet.is_some() {
-            let morning = held::morning(&route);
-            let routing = Routing::all_of(&morning);
-            let (nats, account, renderer) =
-                (nats.clone(), Arc::clone(&account), Arc::clone(&renderer));
-            let (config, stop) = (config.clone(), stop.clone());
-            routes.spawn_local(serve_held(morning, routing, renderer, nats, account, config, stop));
+        let way = Way::of(route, &all, renderer, nats.clone());
+        if let Some(morning) = way.morning() {
+            routes.spawn_local(morning.serve_morning(links.clone()));
         }
-        routes.spawn_local(serve_route(
-            route,
-            routing,
-            renderer,
-            nats,
-            account,
-            config,
-            stop.clone(),
-        ));
+        routes.spawn_local(way.serve(links.clone()));
     }
     ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
 
@@ -132,64 +112,6 @@ async fn serve(
         first_failure.get_or_insert(failure);
         stop.cancel();
     }
-}
-
-async fn serve_route(
-    route: Arc<Route>,
-    routing: Routing,
-    renderer: Arc<Renderer>,
-    nats: Nats,
-    account: Arc<Account>,
-    config: crate::config::Nats,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let summaries = summaries(&route, &routing, &nats, &account, &stop);
-    let relay = Relay::new(route, routing, renderer, nats, &config, account, stop);
-    let relayed = Box::pin(relay.run()).await;
-    drop(summaries);
-    relayed
-}
-
-/// Sums up what a route shows, if it is to be. A task of its own: whatever becomes of it, messages are relayed. It ends
-/// when it is dropped.
-fn summaries(
-    route: &Arc<Route>,
-    routing: &Routing,
-    nats: &Nats,
-    account: &Arc<Account>,
-    stop: &CancellationToken,
-) -> Option<JoinSet<()>> {
-    let summary = route.summary?;
-    let target = route.rooms.one()?.clone();
-    let (route, account, stop) = (Arc::clone(route), Arc::clone(account), stop.clone());
-    let summaries = Summaries::of(Arc::clone(&route), routing.clone(), nats.clone());
-    let mut task = JoinSet::new();
-    task.spawn_local(async move {
-        // What keeps us out is for the relay to tell.
-        if let Ok(Some(room)) = join::open_room(&route, &target, &account, &stop).await {
-            Poster::new(summaries, summary, room).run().await;
-        }
-    });
-    Some(task)
-}
-
-/// Shows what a route has held back. Where nothing can be held the route says so when it tries.
-async fn serve_held(
-    route: Arc<Route>,
-    routing: Routing,
-    renderer: Arc<Renderer>,
-    nats: Nats,
-    account: Arc<Account>,
-    config: crate::config::Nats,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    while let Err(reason) = held::make_stream(&nats).await {
-        debug!("route {}: no stream for quiet hours: {reason}", route.name);
-        if timeout(NO_STREAM, stop.cancelled()).await.is_ok() {
-            return Ok(());
-        }
-    }
-    serve_route(route, routing, renderer, nats, account, config, stop).await
 }
 
 /// Why an attempt at the start did not succeed.

@@ -73,6 +73,13 @@ pub(crate) enum MatrixError {
     Rejected(String),
 }
 
+impl MatrixError {
+    /// Whether the same request will be answered in the same way, until somebody changes something.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Forbidden(_) | Self::NotFound(_) | Self::Rejected(_))
+    }
+}
+
 impl From<HttpError> for MatrixError {
     fn from(error: HttpError) -> Self {
         let Some(answer) = error.as_client_api_error() else {

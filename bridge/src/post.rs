@@ -263,12 +263,17 @@ impl Post {
         &mut self,
         stream: &StreamId,
         route: &Route,
-        published: OffsetDateTime,
+        delivery: &Delivery,
     ) -> Result<Option<Span>, Failure> {
-        if !self.has_looked(stream, route, published).await? {
+        if !self.has_looked(stream, route, delivery.published).await? {
             return Ok(None);
         }
         let Some(position) = self.known.reached else { return Ok(None) };
+        // Numbers that are used again are not those of the digest.
+        let is_later = delivery.published.unix_timestamp_nanos() > self.known.newest;
+        if is_later && delivery.sequence <= position.sequence {
+            return Ok(None);
+        }
         let unfinished = self
             .known
             .digest
@@ -285,15 +290,16 @@ impl Post {
         self.known.reached
     }
 
-    /// Whether one of the events that show a message is in the room.
+    /// Whether one of the events that show a message is in the room. `None` if we were told to stop
+    /// before it was known.
     pub(crate) async fn has_begun(
         &mut self,
         stream: &StreamId,
         route: &Route,
         delivery: &Delivery,
-    ) -> Result<bool, Failure> {
-        self.has_looked(stream, route, delivery.published).await?;
-        Ok(self.has_any_of(delivery))
+    ) -> Result<Option<bool>, Failure> {
+        let has_looked = self.has_looked(stream, route, delivery.published).await?;
+        Ok(has_looked.then(|| self.has_any_of(delivery)))
     }
 
     /// Looks into the room if need be. False if we were told to stop first.

@@ -63,6 +63,9 @@ pub(crate) struct Conversation {
     urgency: Urgency,
     /// Those that have fired.
     members: BTreeSet<u32>,
+    /// When the latest message was said, likewise. What was held back can come after what was said later.
+    #[serde(default)]
+    said: i64,
     /// The last message that was said in it.
     pub(crate) last: Origin,
 }
@@ -162,6 +165,9 @@ impl Saying {
         let Some(before) = before else {
             return if self.status == Status::Firing { Turn::Opening } else { Turn::Alone };
         };
+        if at < before.said {
+            return Turn::Update { pushes: false, is_worse: false };
+        }
         let is_worse = self.urgency > before.urgency;
         let is_due = at.saturating_sub(before.pushed) >= seconds(patience.remind);
         match (before.status, self.status) {
@@ -232,7 +238,7 @@ impl Talk {
     }
 
     /// What is known after the message was posted, its first event being `root`; with the name of
-    /// the conversation. `None` for the end of what nobody was told of.
+    /// the conversation. `None` if there is none, as the first event is not known.
     pub(crate) fn after(
         self,
         root: Option<OwnedEventId>,
@@ -240,8 +246,9 @@ impl Talk {
     ) -> Option<(String, Conversation)> {
         let at = self.at.unix_timestamp();
         let after = match (self.turn, self.before) {
-            (Turn::Alone, _) => return None,
-            (Turn::Opening, _) | (_, None) => Conversation::begin(&self.saying, root?, at, last),
+            (Turn::Opening | Turn::Alone, _) | (_, None) => {
+                Conversation::begin(&self.saying, root?, at, last)
+            }
             (turn, Some(before)) => before.after(&self.saying, turn, at, last),
         };
         Some((self.key, after))
@@ -256,7 +263,8 @@ impl Conversation {
             is_shared: false,
             status: saying.status,
             begun: saying.begun.unwrap_or(at),
-            resolved: 0,
+            resolved: if saying.status == Status::Resolved { at } else { 0 },
+            said: at,
             pushed: if saying.urgency > Urgency::Routine { at } else { 0 },
             times: 1,
             urgency: saying.urgency,
@@ -267,6 +275,11 @@ impl Conversation {
 
     /// What is known after a message.
     pub(crate) fn after(mut self, saying: &Saying, turn: Turn, at: i64, last: Origin) -> Self {
+        if at < self.said {
+            self.last = last;
+            return self;
+        }
+        self.said = at;
         let pushes = match turn {
             Turn::Update { pushes, .. } | Turn::Relapse { pushes } => pushes,
             Turn::Opening | Turn::Resolution | Turn::Alone => false,

@@ -120,8 +120,15 @@ impl Store {
                     known.extend(found.map(|conversation| (key, conversation)));
                 }
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => reason = Some(chain(&error)),
-                Err(_) => reason = Some("no answer".to_owned()),
+                // Where one is not answered, the others would all be waited for in vain.
+                Ok(Err(error)) => {
+                    reason = Some(chain(&error));
+                    break;
+                }
+                Err(_) => {
+                    reason = Some("no answer".to_owned());
+                    break;
+                }
             }
         }
         if let Some(reason) = reason {
@@ -147,8 +154,14 @@ impl Store {
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(Ok(_)) => {}
-                Ok(Err(error)) => reason = Some(chain(&error)),
-                Err(_) => reason = Some("no answer".to_owned()),
+                Ok(Err(error)) => {
+                    reason = Some(chain(&error));
+                    break;
+                }
+                Err(_) => {
+                    reason = Some("no answer".to_owned());
+                    break;
+                }
             }
         }
         if let Some(reason) = reason {

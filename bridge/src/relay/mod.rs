@@ -7,25 +7,27 @@ mod storm;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::rooms::Rooms;
+use self::rooms::{Entered, Rooms};
 use crate::{
-    config::{self, Route},
+    config::Route,
     conversation::{self, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
     held::{self, Fate, Held},
-    matrix::Account,
-    nats::Nats,
     origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Part},
     render::{self, Incoming, Rendered, Renderer, conversation::with_times},
     retry::Outage,
     routing::{Facts, Routing},
+    serve::{Links, Way},
     source::{Delivery, Source},
 };
 
@@ -43,7 +45,8 @@ pub(crate) struct Relay {
     renderer: Arc<Renderer>,
     /// The templates whose failure is in the log.
     told: HashSet<String>,
-    conversations: conversation::Store,
+    /// Shared with the relay of what the route has held back.
+    conversations: Arc<Mutex<conversation::Store>>,
     held: Option<Held>,
     tally: Tally,
     /// Until then there is none, as what waits could not be read.
@@ -73,18 +76,12 @@ enum Verdict {
 
 impl Relay {
     /// The relay of one route.
-    pub(crate) fn new(
-        route: Arc<Route>,
-        routing: Routing,
-        renderer: Arc<Renderer>,
-        nats: Nats,
-        config: &config::Nats,
-        account: Arc<Account>,
-        stop: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(way: Way, links: Links) -> Self {
+        let Way { route, routing, renderer, conversations } = way;
+        let Links { nats, account, config, stop } = links;
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
-            conversations: conversation::Store::new(nats.clone()),
+            conversations,
             held: Held::of(&route, nats.clone()).filter(|_| route.stream != held::STREAM),
             source: Source::new(nats, Arc::clone(&route)),
             rooms: Rooms::new(Arc::clone(&route), account, stop.clone()),
@@ -108,7 +105,7 @@ impl Relay {
         let stop = self.stop.clone();
         // Who has to invite us should hear of it before the first message.
         if let Some(room) = self.route.rooms.one()
-            && !self.rooms.enter(room).await?
+            && !matches!(self.rooms.enter(room).await?, Entered::In)
         {
             return Ok(());
         }
@@ -156,16 +153,19 @@ impl Relay {
             return Ok(Verdict::Done);
         }
         let room = self.route.rooms.of(delivery.subject());
-        if !self.source.keep_while(delivery, self.rooms.enter(&room)).await? {
-            return Ok(Verdict::Unfinished);
+        match self.source.keep_while(delivery, self.rooms.enter(&room)).await? {
+            Entered::In => {}
+            Entered::Closed(reason) => return Ok(self.give_up(delivery, &stream, reason).await),
+            Entered::Stopped => return Ok(Verdict::Unfinished),
         }
         if self.rooms.post().is_done(&stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
-        if self.is_held(delivery, &stream, &decoded).await? {
-            self.rooms.post().done(delivery);
-            return Ok(Verdict::Done);
+        match self.is_held(delivery, delivery, &stream, &decoded, true).await? {
+            None => return Ok(Verdict::Unfinished),
+            Some(true) => return Ok(Verdict::Done),
+            Some(false) => {}
         }
         if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
             return Ok(verdict);
@@ -200,36 +200,41 @@ impl Relay {
         self.source.keep_while(delivery, morning).await
     }
 
-    /// Whether a message is held back until the morning, now or since before.
+    /// Whether a message is held back until the morning, now, if it may be, or since before. `None` if
+    /// we were told to stop before it was known.
     async fn is_held(
         &mut self,
+        current: &Delivery,
         delivery: &Delivery,
         stream: &StreamId,
         decoded: &Decoded,
-    ) -> Result<bool, Failure> {
-        let Some(held) = &mut self.held else { return Ok(false) };
+        may_hold: bool,
+    ) -> Result<Option<bool>, Failure> {
+        let Some(held) = &mut self.held else { return Ok(Some(false)) };
+        held.replicate(self.source.replicas());
         let route = Arc::clone(&self.route);
         let message = Message { delivery, stream, route: &route, parts: Vec::new() };
         let origin = message.origin(0);
         let urgency = render::urgency(&decoded.payload);
         let fate = held.fate(urgency, &origin, delivery.published);
-        match self.source.keep_while(delivery, fate).await {
-            Fate::Show => return Ok(false),
-            Fate::WasHeld => return Ok(true),
-            Fate::Hold => {}
+        match self.source.keep_while(current, fate).await {
+            Fate::WasHeld => return Ok(Some(true)),
+            Fate::Hold if may_hold => {}
+            Fate::Hold | Fate::Show => return Ok(Some(false)),
         }
         // It may come again after it was shown, as a part of what went on.
         let begun = self.rooms.post().has_begun(stream, &route, delivery);
-        if self.source.keep_while(delivery, begun).await? {
-            return Ok(false);
+        match self.source.keep_while(current, begun).await? {
+            Some(false) => {}
+            begun => return Ok(begun.map(|_| false)),
         }
         // Whoever looks at an alert in the night should see what has become of it.
         let talk = self.talk(&message, decoded).await;
         if talk.is_some_and(|talk| talk.goes_on()) {
-            return Ok(false);
+            return Ok(Some(false));
         }
-        let Some(held) = &mut self.held else { return Ok(false) };
-        Ok(self.source.keep_while(delivery, held.hold(delivery, &origin)).await)
+        let Some(held) = &mut self.held else { return Ok(Some(false)) };
+        Ok(Some(self.source.keep_while(current, held.hold(delivery, &origin)).await))
     }
 
     /// Posts a message, in the conversation that it is part of.
@@ -254,7 +259,7 @@ impl Relay {
                     self.tally.posted += 1;
                     let after = after.and_then(|talk| talk.after(root, message.origin(0)));
                     if let Some((key, conversation)) = after {
-                        self.conversations.put(&key, conversation).await;
+                        self.conversations.lock().await.put(&key, conversation).await;
                     }
                     return Ok(Verdict::Done);
                 }
@@ -272,9 +277,13 @@ impl Relay {
     /// The conversation that a message is part of, if it is of that kind.
     async fn talk(&mut self, message: &Message<'_>, decoded: &Decoded) -> Option<Talk> {
         let saying = Saying::of(&decoded.payload)?;
-        self.conversations.replicate(self.source.replicas());
         let key = saying.key(&self.route.name, self.rooms.post().room());
-        let known = self.conversations.get(&key);
+        let (conversations, replicas) = (Arc::clone(&self.conversations), self.source.replicas());
+        let known = async {
+            let mut conversations = conversations.lock().await;
+            conversations.replicate(replicas);
+            conversations.get(&key).await
+        };
         let before = self.source.keep_while(message.delivery, known).await;
         let said = message.delivery.said;
         Some(Talk::new(key, saying, before, said, self.route.patience))
@@ -310,7 +319,7 @@ impl Relay {
             headers: delivery.headers(),
             stream: &self.route.stream,
             sequence: delivery.sequence,
-            published: delivery.published,
+            published: delivery.said,
             route: self.route.name.as_str(),
             decoded,
             original: delivery.payload(),
@@ -344,20 +353,30 @@ impl Relay {
         }
     }
 
-    /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
-    async fn bury(&mut self, message: &Message<'_>, reason: String) -> Result<Verdict, Failure> {
-        let delivery = message.delivery;
-        if !self.keep_dead_letter(delivery, message.stream, &reason).await {
-            return Ok(Verdict::Unfinished);
+    /// Keeps a message that can never be posted as a dead letter.
+    async fn give_up(&mut self, delivery: &Delivery, stream: &StreamId, reason: String) -> Verdict {
+        if !self.keep_dead_letter(delivery, stream, &reason).await {
+            return Verdict::Unfinished;
         }
         self.tally.dead += 1;
-        let subject = self.dead_letters.subject();
         warn!(
-            "route {}: message {} on {} can never be posted ({reason}); it is kept on {subject}",
+            "route {}: message {} on {} can never be posted ({reason}); it is kept on {}",
             self.route.name,
             delivery.sequence,
             delivery.subject(),
+            self.dead_letters.subject(),
         );
+        Verdict::Dead(reason)
+    }
+
+    /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
+    async fn bury(&mut self, message: &Message<'_>, reason: String) -> Result<Verdict, Failure> {
+        let delivery = message.delivery;
+        let verdict = self.give_up(delivery, message.stream, reason.clone()).await;
+        if matches!(verdict, Verdict::Unfinished) {
+            return Ok(verdict);
+        }
+        let subject = self.dead_letters.subject();
         // After the dead letter: a kill in between brings the message back, and with it the note.
         let note = self.renderer.refused(delivery.sequence, delivery.subject(), &reason, subject);
         let note = note.content(&[]);

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use matrix_sdk::ruma::OwnedRoomId;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{RoomTarget, Route},
     failure::Failure,
-    join,
+    join::{self, Opened},
     matrix::Account,
     post::Post,
     render::Urgency,
@@ -16,6 +18,9 @@ use crate::{
 
 /// A digest this long after the last one is of another storm.
 const CALM: Duration = Duration::from_mins(10);
+
+/// More rooms than these are not kept in mind.
+const MOST_PLACES: usize = 256;
 
 /// The rooms of one route, which are entered when there is something for them.
 pub(super) struct Rooms {
@@ -27,13 +32,24 @@ pub(super) struct Rooms {
     here: usize,
 }
 
+/// Whether a room was entered.
+pub(super) enum Entered {
+    In,
+    /// It does not let us in, for this reason; there are others.
+    Closed(String),
+    /// We were told to stop first.
+    Stopped,
+}
+
 /// One of the rooms.
 pub(super) struct Place {
-    pub(super) target: RoomTarget,
+    id: OwnedRoomId,
+    /// What led there; more than one alias can.
+    targets: Vec<RoomTarget>,
     pub(super) post: Post,
     storm: Option<Storm>,
-    /// Up to this message too few are waiting for a digest.
-    pub(super) too_few_until: u64,
+    /// Of the messages that were published up to then too few are waiting for a digest.
+    pub(super) too_few_until: OffsetDateTime,
 }
 
 /// Of the storm that goes on, or was the last.
@@ -51,22 +67,41 @@ impl Rooms {
         Self { route, account, stop, places: Vec::new(), here: 0 }
     }
 
-    /// Goes to a room, and waits until it lets us in. False if we were told to stop first.
+    /// Goes to a room, and waits until it lets us in.
     ///
     /// # Errors
     ///
     /// As of [`join::open_room`].
-    pub(super) async fn enter(&mut self, target: &RoomTarget) -> Result<bool, Failure> {
-        if let Some(index) = self.places.iter().position(|place| place.target == *target) {
+    pub(super) async fn enter(&mut self, target: &RoomTarget) -> Result<Entered, Failure> {
+        if let Some(index) = self.places.iter().position(|place| place.has(target)) {
             self.here = index;
-            return Ok(true);
+            return Ok(Entered::In);
         }
-        let room = join::open_room(&self.route, target, &self.account, &self.stop).await?;
-        let Some(room) = room else { return Ok(false) };
-        let post = Post::new(&self.route, target, room, self.stop.clone());
+        let opened = join::open_room(&self.route, target, &self.account, &self.stop).await?;
+        let room = match opened {
+            Opened::Room(room) => room,
+            Opened::Closed(reason) => return Ok(Entered::Closed(reason)),
+            Opened::Stopped => return Ok(Entered::Stopped),
+        };
+        // How far the route has come there is known once for all of its aliases.
+        if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
+            self.places[index].targets.push(target.clone());
+            self.here = index;
+            return Ok(Entered::In);
+        }
+        if self.places.len() >= MOST_PLACES {
+            // What is forgotten is read from the room when there is something for it again.
+            self.places.remove(0);
+        }
         self.here = self.places.len();
-        self.places.push(Place { target: target.clone(), post, storm: None, too_few_until: 0 });
-        Ok(true)
+        self.places.push(Place {
+            id: room.id().to_owned(),
+            targets: vec![target.clone()],
+            post: Post::new(&self.route, target, room, self.stop.clone()),
+            storm: None,
+            too_few_until: OffsetDateTime::UNIX_EPOCH,
+        });
+        Ok(Entered::In)
     }
 
     /// The room that was entered last.
@@ -81,6 +116,11 @@ impl Rooms {
 }
 
 impl Place {
+    /// Whether a name leads here.
+    pub(super) fn has(&self, target: &RoomTarget) -> bool {
+        self.targets.contains(target)
+    }
+
     /// How loud the storm was that still goes on.
     pub(super) fn loudness(&self) -> Urgency {
         let storm = self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM);

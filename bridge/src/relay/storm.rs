@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::{
+    task::yield_now,
+    time::{Instant, sleep, sleep_until},
+};
 use tracing::{info, warn};
 
 use super::{Relay, Verdict};
@@ -12,11 +15,9 @@ use crate::{
     conversation::{Conversation, Saying, Talk},
     digest::{self, Entry, Kind, Piece},
     failure::Failure,
-    held::Fate,
     origin::{Origin, Position, Span, StreamId},
-    payload::Decoded,
     post::{Outcome, Part},
-    render::{self, Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
+    render::{Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
     retry::Outage,
     routing::{self, Facts},
     source::Delivery,
@@ -27,6 +28,12 @@ const BETWEEN: Duration = Duration::from_secs(10);
 
 /// What waits and could not be read, as without the permission, is tried again after this time.
 const UNREADABLE: Duration = Duration::from_mins(10);
+
+/// When the latest of messages was published; that need not be the last of them, if clocks were set.
+fn latest(messages: &[Delivery], current: &Delivery) -> OffsetDateTime {
+    let times = messages.iter().map(|message| message.published);
+    times.max().map_or(current.published, |latest| latest.max(current.published))
+}
 
 /// A digest in the making.
 struct Work<'a> {
@@ -56,13 +63,13 @@ impl Relay {
         delivery: &Delivery,
         stream: &StreamId,
     ) -> Result<Option<Verdict>, Failure> {
-        let Some(limit) = self.route.digest_above else { return Ok(None) };
         let route = Arc::clone(&self.route);
-        let unfinished = self.rooms.post().unfinished_digest(stream, &route, delivery.published);
+        let unfinished = self.rooms.post().unfinished_digest(stream, &route, delivery);
         if let Some(span) = self.source.keep_while(delivery, unfinished).await? {
             return self.finish(delivery, stream, span).await;
         }
-        let may_be = delivery.sequence > self.rooms.here().too_few_until
+        let Some(limit) = route.digest_above else { return Ok(None) };
+        let may_be = delivery.published > self.rooms.here().too_few_until
             && self.no_digest_until.is_none_or(|until| Instant::now() >= until)
             && !self.rooms.post().has_any_of(delivery);
         if !may_be || self.source.waiting(delivery).await <= limit.get() {
@@ -82,11 +89,11 @@ impl Relay {
             }
         };
         let Some(last) = originals.last() else { return Ok(None) };
-        let (last, published) = (last.sequence, last.published);
-        let (entries, originals) = self.entries(delivery, stream, originals).await;
+        let (last, published) = (last.sequence, latest(&originals, delivery));
+        let (entries, originals) = self.entries(delivery, stream, originals, true).await?;
         // What other routes take and what is for other rooms has been counted, too.
         if entries.len() as u64 <= limit.get() {
-            self.rooms.here().too_few_until = last;
+            self.rooms.here().too_few_until = published;
             return Ok(None);
         }
         let span = Span { first: delivery.sequence, last, root: None };
@@ -118,8 +125,8 @@ impl Relay {
                 }
             }
         };
-        let published = originals.last().map_or(delivery.published, |last| last.published);
-        let (entries, originals) = self.entries(delivery, stream, originals).await;
+        let published = latest(&originals, delivery);
+        let (entries, originals) = self.entries(delivery, stream, originals, false).await?;
         let is_in_it = delivery.sequence <= span.last;
         let work = Work { delivery, stream, span, published, entries, originals };
         let verdict = self.show_digest(work).await?;
@@ -146,14 +153,13 @@ impl Relay {
         current: &Delivery,
         stream: &StreamId,
         read: Vec<Delivery>,
-    ) -> (Vec<Entry>, Vec<Delivery>) {
-        let (target, room) = {
-            let here = self.rooms.here();
-            (here.target.clone(), here.post.room().to_owned())
-        };
+        may_hold: bool,
+    ) -> Result<(Vec<Entry>, Vec<Delivery>), Failure> {
+        let room = self.rooms.post().room().to_owned();
         let mut taken = (Vec::new(), Vec::new());
         for delivery in read {
-            if self.route.rooms.of(delivery.subject()) != target {
+            let target = self.route.rooms.of(delivery.subject());
+            if !self.rooms.here().has(&target) {
                 continue;
             }
             let decoded = self.decode(&delivery);
@@ -162,9 +168,15 @@ impl Relay {
             if !self.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
                 continue;
             }
-            if self.holds(current, stream, &delivery, &decoded).await {
-                continue;
+            // What is current was decided on before; what was begun before is not held any more.
+            if delivery.sequence != current.sequence {
+                let held = self.is_held(current, &delivery, stream, &decoded, may_hold).await?;
+                if held == Some(true) {
+                    continue;
+                }
             }
+            // There are other routes, and a watchdog.
+            yield_now().await;
             let saying = Saying::of(&decoded.payload);
             let rendered = self.render(&delivery, &decoded);
             let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
@@ -183,27 +195,7 @@ impl Relay {
             });
             taken.1.push(delivery);
         }
-        taken
-    }
-
-    async fn holds(
-        &mut self,
-        current: &Delivery,
-        stream: &StreamId,
-        delivery: &Delivery,
-        decoded: &Decoded,
-    ) -> bool {
-        let Some(held) = &mut self.held else { return false };
-        let position = Position { sequence: delivery.sequence, part: 0 };
-        let origin = Origin::new(stream.clone(), &self.route.name, position, delivery.published);
-        let held = async {
-            match held.fate(render::urgency(&decoded.payload), &origin, delivery.published).await {
-                Fate::Show => false,
-                Fate::WasHeld => true,
-                Fate::Hold => held.hold(delivery, &origin).await,
-            }
-        };
-        self.source.keep_while(current, held).await
+        Ok(taken)
     }
 
     /// `None`: the homeserver does not take the digest.
@@ -213,7 +205,7 @@ impl Relay {
             Step::Done(root) => root,
             Step::Refused(reason) => {
                 warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
-                self.rooms.here().too_few_until = work.span.last;
+                self.rooms.here().too_few_until = work.published;
                 return Ok(None);
             }
             Step::Stopped => return Ok(Some(Verdict::Unfinished)),
@@ -264,8 +256,13 @@ impl Relay {
     ) -> Result<bool, Failure> {
         let last = digest::last_words(&work.entries);
         let keys: Vec<String> = last.keys().map(|key| (*key).to_owned()).collect();
-        self.conversations.replicate(self.source.replicas());
-        let get = self.conversations.get_all(keys);
+        let conversations = Arc::clone(&self.conversations);
+        let replicas = self.source.replicas();
+        let get = async {
+            let mut conversations = conversations.lock().await;
+            conversations.replicate(replicas);
+            conversations.get_all(keys).await
+        };
         let mut known = self.source.keep_while(work.delivery, get).await;
         let mut after: Vec<(String, Conversation)> = Vec::new();
         for (key, entry) in last {
@@ -287,7 +284,7 @@ impl Relay {
                 (key, conversation)
             }));
         }
-        let put = self.conversations.put_all(after);
+        let put = async { conversations.lock().await.put_all(after).await };
         self.source.keep_while(work.delivery, put).await;
         Ok(true)
     }
@@ -308,7 +305,9 @@ impl Relay {
         let decoded = with_times(&decoded, talk.begun(), talk.ended());
         let rendered = self.render(original, &decoded);
         let content = in_place_of(&before.root, &rendered.content(&self.route.mention));
-        let transaction: OwnedTransactionId = format!("nm-{key}-{}", entry.sequence).into();
+        let origin = self.digest_origin(work, entry.sequence, 0, entry.published);
+        let of_message = origin.transaction_id(self.rooms.post().room());
+        let transaction: OwnedTransactionId = format!("{of_message}-{key}").into();
         let edit = self.rooms.post().aside(transaction, content);
         match self.source.keep_while(work.delivery, edit).await? {
             Outcome::Stopped => Ok(false),

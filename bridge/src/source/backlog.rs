@@ -46,7 +46,11 @@ impl Backlog {
         let mut pending = consumer.cached_info().num_pending;
         let mut messages = consumer.messages().await.map_err(|error| chain(&error))?;
         let (mut read, mut bytes) = (Vec::new(), 0);
-        while pending > 0 && read.len() < MOST_MESSAGES && bytes < MOST_BYTES {
+        // A digest that was begun is read whole, or its end would never be shown.
+        let is_full = |count: usize, bytes: usize| {
+            last.is_none() && (count >= MOST_MESSAGES || bytes >= MOST_BYTES)
+        };
+        while pending > 0 && !is_full(read.len(), bytes) {
             let message = match timeout(SLOW, messages.next()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => return Err(chain(&error)),

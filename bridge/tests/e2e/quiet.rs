@@ -73,6 +73,58 @@ fn sum_id(events: &[Event]) -> String {
     events[3].event_id.clone()
 }
 
+/// A night in which much waits, for several rooms, and in which everything is killed again and again.
+#[tokio::test]
+async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_, server) = scene.bot.user_id.split_once(':').unwrap();
+    let name = scene.bot.localpart();
+    let mut readers = Vec::new();
+    for host in ["a", "b"] {
+        let room = json!({ "preset": "private_chat", "room_alias_name": format!("{name}-{host}"),
+                           "invite": [scene.bot.user_id] });
+        let room = scene.alice.create_room(room).await?;
+        readers.push(scene.alice.reader(&room).await?);
+    }
+    let (line, rest) = quiet();
+    let room = format!("#{name}-{{subject.2}}:{server}");
+    let mut config = scene.config_for("ops.*", &room).digests(10);
+    config.routes.push_str(&line);
+    for number in 0..60 {
+        let host = if number % 3 == 0 { "b" } else { "a" };
+        let severity = if number % 20 == 0 { "critical" } else { "info" };
+        let alert = json!({ "severity": severity, "summary": format!("alert {number} of all"),
+                            "fingerprint": number.to_string() });
+        scene.nats.publish(&format!("ops.{host}"), alert.to_string()).await?;
+    }
+    let end = tokio::time::Instant::now() + rest;
+    let mut kills = 0;
+    while tokio::time::Instant::now() < end + Duration::from_secs(3) {
+        let bridge = scene.start(&config)?;
+        tokio::time::sleep(Duration::from_millis(700 + 300 * (kills % 5))).await;
+        bridge.kill();
+        kills += 1;
+    }
+    let _bridge = scene.start(&config)?;
+    let mut shown = String::new();
+    for reader in &mut readers {
+        let in_thread = |events: &[Event]| events.iter().any(|event| event.body().contains("── "));
+        reader.wait_until(in_thread, PATIENCE).await?;
+        for event in reader.settle(Duration::from_secs(5)).await? {
+            // The sum of a digest repeats some of what is in its thread.
+            if !event.body().starts_with("📚") {
+                shown.push_str(event.body());
+                shown.push('\n');
+            }
+        }
+    }
+    for number in 0..60 {
+        let text = format!("alert {number} of all");
+        assert_eq!(shown.matches(&format!(": {text}\n")).count(), 1, "{text} in\n{shown}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_cannot_be_held_back_is_shown() -> Result<()> {
     let users = "authorization { users = [\n\

@@ -117,6 +117,44 @@ async fn each_machine_has_a_room_of_its_own() -> Result<()> {
     Ok(())
 }
 
+/// Of many rooms one is closed to us: that is no matter of the others.
+#[tokio::test]
+async fn a_room_that_is_closed_to_us_holds_no_other_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_, server) = scene.bot.user_id.split_once(':').unwrap();
+    let name = scene.bot.localpart();
+    for (host, encrypted) in [("secret", true), ("private", false)] {
+        let room = scene
+            .alice
+            .create_room(json!({
+                "preset": "private_chat",
+                "room_alias_name": format!("{name}-{host}"),
+                "invite": if encrypted { vec![scene.bot.user_id.clone()] } else { Vec::new() },
+            }))
+            .await?;
+        if encrypted {
+            let how = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+            scene.alice.set_state(&room, "m.room.encryption", "", how).await?;
+        }
+    }
+    let open = json!({ "preset": "private_chat", "room_alias_name": format!("{name}-open"),
+                       "invite": [scene.bot.user_id] });
+    let open = scene.alice.create_room(open).await?;
+    let config = scene.config_for("ops.report.*", &format!("#{name}-{{subject.3}}:{server}"));
+    for host in ["secret", "private", "open"] {
+        scene.nats.publish(&format!("ops.report.{host}"), format!("of {host}")).await?;
+    }
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.alice.reader(&open).await?;
+    assert_eq!(bodies(&read_all(&mut reader, 1).await?), ["of open"]);
+    for reason in ["is encrypted", "does not let us in"] {
+        bridge.wait_for_log(reason, PATIENCE).await?;
+    }
+    let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    assert_eq!(dead.cached_info().state.messages, 2);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_value_of_the_payload_decides() -> Result<()> {
     let scene = Scene::new().await?;

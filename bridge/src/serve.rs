@@ -1,0 +1,113 @@
+//! A route with all that belongs to it: its relay, that of what it holds back in quiet hours, and its
+//! summaries.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    config::{self, Route},
+    conversation,
+    failure::Failure,
+    held,
+    join::{self, Opened},
+    matrix::Account,
+    nats::Nats,
+    relay::Relay,
+    render::Renderer,
+    routing::Routing,
+    summary::{Poster, Summaries},
+};
+
+/// How long to wait before asking again for the stream of quiet hours.
+const NO_STREAM: Duration = Duration::from_mins(5);
+
+/// What all routes share.
+#[derive(Clone)]
+pub(crate) struct Links {
+    pub(crate) nats: Nats,
+    pub(crate) account: Arc<Account>,
+    pub(crate) config: Arc<config::Nats>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// How the messages of one route get into its rooms.
+#[derive(Clone)]
+pub(crate) struct Way {
+    pub(crate) route: Arc<Route>,
+    pub(crate) routing: Routing,
+    pub(crate) renderer: Arc<Renderer>,
+    /// Of the route, also of what it has held back.
+    pub(crate) conversations: Arc<Mutex<conversation::Store>>,
+}
+
+impl Way {
+    /// That of one among all routes.
+    pub(crate) fn of(
+        route: &Arc<Route>,
+        all: &[Arc<Route>],
+        renderer: Arc<Renderer>,
+        nats: Nats,
+    ) -> Self {
+        Self {
+            route: Arc::clone(route),
+            routing: Routing::of(route, all),
+            renderer,
+            conversations: Arc::new(Mutex::new(conversation::Store::new(nats))),
+        }
+    }
+
+    /// That of what the route holds back, if it has quiet hours.
+    pub(crate) fn morning(&self) -> Option<Self> {
+        self.route.quiet.as_ref()?;
+        let route = held::morning(&self.route);
+        Some(Self { routing: Routing::all_of(&route), route, ..self.clone() })
+    }
+
+    /// Relays, and sums up, until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Relay::run`].
+    pub(crate) async fn serve(self, links: Links) -> Result<(), Failure> {
+        let summaries = self.summaries(&links);
+        let relayed = Box::pin(Relay::new(self, links).run()).await;
+        drop(summaries);
+        relayed
+    }
+
+    /// Relays what was held back, once there is a stream of it. Where nothing can be held the route
+    /// says so when it tries.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Relay::run`].
+    pub(crate) async fn serve_morning(self, links: Links) -> Result<(), Failure> {
+        while let Err(reason) = held::make_stream(&links.nats, 1).await {
+            warn!("route {}: no stream for quiet hours: {reason}", self.route.name);
+            if timeout(NO_STREAM, links.stop.cancelled()).await.is_ok() {
+                return Ok(());
+            }
+        }
+        self.serve(links).await
+    }
+
+    /// A task of its own: whatever becomes of it, messages are relayed. It ends when it is dropped.
+    fn summaries(&self, links: &Links) -> Option<JoinSet<()>> {
+        let summary = self.route.summary?;
+        let target = self.route.rooms.one()?.clone();
+        let (route, links) = (Arc::clone(&self.route), links.clone());
+        let summaries = Summaries::of(Arc::clone(&route), self.routing.clone(), links.nats.clone());
+        let mut task = JoinSet::new();
+        task.spawn_local(async move {
+            let Links { account, stop, .. } = &links;
+            // What keeps us out is for the relay to tell.
+            if let Ok(Opened::Room(room)) = join::open_room(&route, &target, account, stop).await {
+                Poster::new(summaries, summary, room).run().await;
+            }
+        });
+        Some(task)
+    }
+}
