@@ -62,6 +62,9 @@ impl ImageOf {
     }
 }
 
+/// This machine, as it is called in containers.
+pub(crate) const HOST: &str = "host.docker.internal";
+
 /// Whether servers are to run in containers.
 pub(crate) fn wanted() -> Result<bool> {
     match env::var("NATS_MATRIX_TESTBED").as_deref() {

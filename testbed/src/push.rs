@@ -10,6 +10,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::AbortHandle};
 
+use crate::containers::{self, HOST};
+
 /// A call of the homeserver, for one event.
 #[derive(Clone, Debug)]
 pub struct Push {
@@ -21,7 +23,7 @@ pub struct Push {
     pub is_highlight: bool,
 }
 
-/// A push gateway on loopback.
+/// A push gateway that homeservers of the testbed reach.
 #[derive(Debug)]
 pub struct PushGateway {
     url: String,
@@ -32,9 +34,12 @@ pub struct PushGateway {
 impl PushGateway {
     /// Starts it on a free port.
     pub async fn start() -> Result<Self> {
-        let listener =
-            TcpListener::bind("127.0.0.1:0").await.context("no port for a push gateway")?;
-        let url = format!("http://{}/_matrix/push/v1/notify", listener.local_addr()?);
+        // A homeserver in a container has another loopback.
+        let (address, host) =
+            if containers::wanted()? { ("0.0.0.0:0", HOST) } else { ("127.0.0.1:0", "127.0.0.1") };
+        let listener = TcpListener::bind(address).await.context("no port for a push gateway")?;
+        let port = listener.local_addr()?.port();
+        let url = format!("http://{host}:{port}/_matrix/push/v1/notify");
         let pushes = Arc::default();
         let task = tokio::spawn(serve(listener, Arc::clone(&pushes))).abort_handle();
         Ok(Self { url, pushes, task })

@@ -178,7 +178,8 @@ impl Relay {
             // There are other routes, and a watchdog.
             yield_now().await;
             let saying = Saying::of(&decoded.payload);
-            let rendered = self.render(&delivery, &decoded);
+            // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
+            let rendered = Rendered { html: String::new(), ..self.render(&delivery, &decoded) };
             let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
             taken.0.push(Entry {
                 sequence: delivery.sequence,

@@ -119,11 +119,12 @@ fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
 
 /// A message in full, or the head of it; all of it is in the thread.
 fn shown(entry: &Entry) -> Value {
-    let Rendered { plain, html, .. } = &entry.rendered;
+    let plain = &entry.rendered.plain;
     let head = text::head(plain, CHARS);
-    if head.len() == plain.len() {
-        return context! { plain, html => Value::from_safe_string(html.clone()) };
-    }
-    let plain = format!("{head} …");
-    context! { html => text::html_lines(&plain), plain }
+    let shown = if head.len() == plain.len() { head.to_owned() } else { format!("{head} …") };
+    // The first line says what it is.
+    let (first, rest) = shown.split_once('\n').unwrap_or((&shown, ""));
+    let line_end = if rest.is_empty() { "" } else { "<br>" };
+    let html = format!("<strong>{}</strong>{line_end}{}", text::html(first), text::html(rest));
+    context! { html => Value::from_safe_string(html), plain => shown }
 }

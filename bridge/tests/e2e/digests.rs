@@ -141,10 +141,11 @@ async fn ten_thousand_alerts_are_readable_within_seconds() -> Result<()> {
         (0..10_000).map(|number| alert("warning", &format!("host-{}", number % 500), "firing"));
     scene.nats.publish_many("ops.alert", hosts).await?;
     let began = Instant::now();
-    let _bridge = scene.start(&scene.config().digests(100))?;
+    let bridge = scene.start(&scene.config().digests(100))?;
     let mut reader = scene.reader().await?;
     reader.wait_until(|events| shown(events).len() == 10_000, PATIENCE).await?;
-    eprintln!("10,000 alerts after {:.1?}", began.elapsed());
+    let peak = bridge.peak_rss_kib()? / 1024;
+    eprintln!("10,000 alerts after {:.1?}, with at most {peak} MiB", began.elapsed());
     assert_eq!(sums(reader.events()).len(), 1);
     Ok(())
 }

@@ -17,7 +17,7 @@ use testcontainers_modules::{
     },
 };
 
-use super::{Image, ImageOf};
+use super::{HOST, Image, ImageOf};
 use crate::{
     leash::OnExit,
     server::{Place, Setup},
@@ -104,6 +104,8 @@ async fn run<I: testcontainers_modules::testcontainers::Image>(
                 let bindings = HashMap::from([(inside.clone(), Some(vec![binding]))]);
                 host.port_bindings = Some(bindings);
                 host.publish_all_ports = Some(false);
+                // What a homeserver calls, as a push gateway, is out here.
+                host.extra_hosts = Some(vec![format!("{HOST}:host-gateway")]);
             }
         })
         .with_mapped_port(port, image.port.tcp());

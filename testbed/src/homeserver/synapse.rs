@@ -61,7 +61,7 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         "public_baseurl": format!("http://127.0.0.1:{port}/"),
         "bcrypt_rounds": 4,
         // It pushes to no address of a private network unless it is told to.
-        "ip_range_whitelist": ["127.0.0.1/32"],
+        "ip_range_whitelist": ["127.0.0.1/32", "172.16.0.0/12"],
         "push": { "jitter_delay": "0s" },
         // Else a second initial sync within two minutes is given the first one's answer.
         "caches": { "sync_response_cache_duration": "0s" },
