@@ -12,7 +12,7 @@ use crate::{config::Route, failure::chain, nats::Nats};
 /// More messages than these are for the next digest.
 const MOST_MESSAGES: usize = 10_000;
 /// So are more bytes of payload, which are all held in memory.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How long the next message may take, of which the server has said that it is there.
 const SLOW: Duration = Duration::from_secs(10);
 
