@@ -11,9 +11,10 @@ use time::OffsetDateTime;
 use crate::{
     conversation::Saying,
     origin::Position,
-    payload::{Payload, Severity, Status},
+    payload::Payload,
     render::{Attachment, Rendered, Urgency},
     routing,
+    words::State,
 };
 
 /// The part of the first message that the event which sums up the digest is.
@@ -46,10 +47,7 @@ pub(crate) struct Entry {
 /// What messages are counted as; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    Critical,
-    Warning,
-    Info,
-    Resolved,
+    Alert(State),
     Report,
     Other,
 }
@@ -69,20 +67,17 @@ pub(crate) enum Piece<'a> {
 
 impl Kind {
     pub(crate) fn of(payload: &Payload) -> Self {
-        let alerts = routing::alerts(payload);
-        let kinds = alerts.iter().map(|alert| match (alert.status, &alert.severity) {
-            (Status::Resolved, _) => Self::Resolved,
-            (_, Severity::Critical) => Self::Critical,
-            (_, Severity::Warning | Severity::Other(_)) => Self::Warning,
-            (_, Severity::Info) => Self::Info,
-        });
-        let other = if matches!(payload, Payload::Report(_)) { Self::Report } else { Self::Other };
-        kinds.min().unwrap_or(other)
+        let worst = routing::alerts(payload).into_iter().map(State::of).min();
+        match (worst, payload) {
+            (Some(state), _) => Self::Alert(state),
+            (None, Payload::Report(_)) => Self::Report,
+            (None, _) => Self::Other,
+        }
     }
 
     /// Whether it is of an alert that goes on.
     pub(crate) fn fires(self) -> bool {
-        self < Self::Resolved
+        self < Self::Alert(State::Resolved)
     }
 }
 
@@ -108,6 +103,16 @@ pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
     pieces
 }
 
+/// What is still true at the end: of each conversation its last word, and all that is none.
+pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
+    let last = last_words(entries);
+    let is_last = |entry: &&Entry| match &entry.saying {
+        Some((key, _)) => last.get(key.as_str()).is_some_and(|last| std::ptr::eq(*last, *entry)),
+        None => true,
+    };
+    entries.iter().filter(is_last).collect()
+}
+
 /// The last entry of each conversation, by the conversation's name.
 pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     let said = entries.iter();
@@ -116,13 +121,8 @@ pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
 
 /// As loud as what is still true at the end: an alert that is over needs nobody.
 pub(crate) fn urgency(entries: &[Entry]) -> Urgency {
-    let last = last_words(entries);
-    let is_over = |entry: &&Entry| match &entry.saying {
-        Some((key, _)) => last.get(key.as_str()).is_none_or(|last| !std::ptr::eq(*last, *entry)),
-        None => false,
-    };
-    let loud = entries.iter().filter(|entry| !is_over(entry));
-    loud.map(|entry| entry.rendered.urgency).max().unwrap_or(Urgency::Routine)
+    let urgencies = still_true(entries).into_iter().map(|entry| entry.rendered.urgency);
+    urgencies.max().unwrap_or(Urgency::Routine)
 }
 
 #[cfg(test)]

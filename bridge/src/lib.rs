@@ -15,6 +15,7 @@ mod conversation;
 mod dead_letter;
 mod digest;
 pub mod failure;
+mod hash;
 mod held;
 mod join;
 mod lifecycle;

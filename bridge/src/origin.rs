@@ -5,10 +5,9 @@
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::config::RouteName;
+use crate::{config::RouteName, hash};
 
 /// The key of an event's content under which its [`Origin`] is kept.
 pub const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
@@ -105,14 +104,10 @@ impl Origin {
     /// user and device alone: one id used in two rooms would post only once.
     #[must_use]
     pub fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
-        let mut digest = Sha256::new();
-        for text in [&self.stream.stream, &self.stream.created, &self.published, room.as_str()] {
-            digest.update(text.len().to_le_bytes());
-            digest.update(text);
-        }
-        let digest = digest.finalize();
+        let StreamId { stream, created } = &self.stream;
+        let hash = hash::of_texts([stream, created, &self.published, room.as_str()]);
         let message_and_room =
-            digest.iter().take(8).rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
+            hash.iter().take(8).rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
         let Position { sequence, part } = self.position;
         format!("nm-{message_and_room:016x}-{sequence}-{part}").into()
     }

@@ -13,12 +13,12 @@ use std::{collections::BTreeSet, time::Duration};
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{OwnedEventId, RoomId};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 pub(crate) use self::store::Store;
 use crate::{
     config::{Patience, RouteName},
+    hash,
     origin::Origin,
     payload::{Alert, Group, Payload, Status},
     render::{self, Urgency},
@@ -106,14 +106,15 @@ pub(crate) struct Talk {
 impl Saying {
     /// What a message says, if it is of a kind that has conversations.
     pub(crate) fn of(payload: &Payload) -> Option<Self> {
+        let urgency = render::urgency(payload);
         match payload {
-            Payload::Alert(alert) => Some(Self::of_one(alert)),
-            Payload::Alerts(group) => Some(Self::of_group(group)),
+            Payload::Alert(alert) => Some(Self::of_one(alert, urgency)),
+            Payload::Alerts(group) => Some(Self::of_group(group, urgency)),
             _ => None,
         }
     }
 
-    fn of_one(alert: &Alert) -> Self {
+    fn of_one(alert: &Alert, urgency: Urgency) -> Self {
         let identity = identity(alert);
         let fires = alert.status == Status::Firing;
         Self {
@@ -123,13 +124,13 @@ impl Saying {
                 .clone()
                 .map_or(identity, |group| vec!["group".to_owned(), group]),
             status: alert.status,
-            urgency: render::alert_urgency(alert),
+            urgency,
             begun: alert.time.as_deref().and_then(render::seconds),
             ended: alert.ended.as_deref().and_then(render::seconds),
         }
     }
 
-    fn of_group(group: &Group) -> Self {
+    fn of_group(group: &Group, urgency: Urgency) -> Self {
         let firing = || group.alerts.iter().filter(|alert| alert.status == Status::Firing);
         let is_over = firing().next().is_none() && group.truncated == 0;
         let fingerprint = match &group.fingerprint {
@@ -142,7 +143,7 @@ impl Saying {
         Self {
             fingerprint: vec!["group".to_owned(), fingerprint],
             status: if is_over { Status::Resolved } else { Status::Firing },
-            urgency: render::group_urgency(group),
+            urgency,
             members: firing().map(|alert| member(&identity(alert))).take(MOST_MEMBERS).collect(),
             begun: times(|alert| alert.time.as_deref()).into_iter().min(),
             ended: times(|alert| alert.ended.as_deref()).into_iter().max(),
@@ -151,13 +152,9 @@ impl Saying {
 
     /// The name of its conversation in a room, by a route.
     pub(crate) fn key(&self, route: &RouteName, room: &RoomId) -> String {
-        let mut digest = Sha256::new();
         let parts = self.fingerprint.iter().map(String::as_str);
-        for text in [route.as_str(), room.as_str()].into_iter().chain(parts) {
-            digest.update(text.len().to_le_bytes());
-            digest.update(text);
-        }
-        HEXLOWER.encode(&digest.finalize()[..16])
+        let hash = hash::of_texts([route.as_str(), room.as_str()].into_iter().chain(parts));
+        HEXLOWER.encode(&hash[..16])
     }
 
     /// What this is after what was said before.
@@ -325,12 +322,8 @@ fn identity(alert: &Alert) -> Vec<String> {
 }
 
 fn member(identity: &[String]) -> u32 {
-    let mut digest = Sha256::new();
-    for text in identity {
-        digest.update(text.len().to_le_bytes());
-        digest.update(text);
-    }
-    digest.finalize().iter().take(4).fold(0, |number, byte| (number << 8) | u32::from(*byte))
+    let [a, b, c, d, ..] = hash::of_texts(identity.iter().map(String::as_str));
+    u32::from_be_bytes([a, b, c, d])
 }
 
 fn seconds(duration: Duration) -> i64 {

@@ -41,7 +41,7 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
 }
 
 /// What is over, or merely good to know, need not wake anybody.
-pub(crate) fn urgency(alert: &Alert) -> Urgency {
+pub(super) fn urgency(alert: &Alert) -> Urgency {
     match (alert.status, &alert.severity) {
         (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
         (Status::Firing, Severity::Critical) => Urgency::Critical,
@@ -53,7 +53,7 @@ pub(crate) fn urgency(alert: &Alert) -> Urgency {
 pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
     alerts.sort_by_key(|alert| {
-        (badness(alert), Reverse(alert.time.as_deref().and_then(moment::parse)))
+        (State::of(alert), Reverse(alert.time.as_deref().and_then(moment::parse)))
     });
     let shown: Vec<Value> =
         alerts.iter().take(MOST_ALERTS).map(|alert| member_view(alert, group, voice)).collect();
@@ -91,7 +91,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
 }
 
 /// As urgent as the most urgent of them; one of which nothing is known may be that.
-pub(crate) fn group_urgency(group: &Group) -> Urgency {
+pub(super) fn group_urgency(group: &Group) -> Urgency {
     let unknown = if group.truncated > 0 { Urgency::Notable } else { Urgency::Routine };
     group.alerts.iter().map(urgency).fold(unknown, Urgency::max)
 }
@@ -124,24 +124,12 @@ fn measured(alert: &Alert) -> Option<&str> {
 }
 
 fn mark_and_word(alert: &Alert, words: &dyn Words) -> (&'static str, String) {
-    let (mark, state) = match &alert.severity {
-        _ if alert.status == Status::Resolved => ("✅", State::Resolved),
-        Severity::Critical => ("🔴", State::Critical),
-        Severity::Warning => ("🟠", State::Warning),
-        Severity::Info => ("🔵", State::Info),
-        Severity::Other(word) => return ("🟠", text::line(&word.to_uppercase())),
+    let state = State::of(alert);
+    let word = match &alert.severity {
+        Severity::Other(word) if state != State::Resolved => text::line(&word.to_uppercase()),
+        _ => words.state(state).to_owned(),
     };
-    (mark, words.state(state).to_owned())
-}
-
-/// The smaller the worse.
-fn badness(alert: &Alert) -> u8 {
-    match (alert.status, &alert.severity) {
-        (Status::Resolved, _) => 3,
-        (_, Severity::Critical) => 0,
-        (_, Severity::Warning | Severity::Other(_)) => 1,
-        (_, Severity::Info) => 2,
-    }
+    (state.mark(), word)
 }
 
 /// "(2 critical, 1 warning, 1 resolved)", of alerts that are in order.

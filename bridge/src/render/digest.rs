@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{MAX_TEXT_CHARS, Rendered, Renderer, Voice, builtin, moment, text};
 use crate::{
-    digest::{Entry, Kind, last_words, urgency},
+    digest::{Entry, Kind, still_true, urgency},
     words::Words,
 };
 
@@ -38,14 +38,9 @@ impl Renderer {
 
 fn view(entries: &[Entry], voice: &Voice) -> Value {
     let words = voice.words;
-    let last = last_words(entries);
-    // What was said of an alert before its last word is no longer true.
-    let is_true = |entry: &&Entry| match &entry.saying {
-        Some((key, _)) => last.get(key.as_str()).is_some_and(|last| std::ptr::eq(*last, *entry)),
-        None => true,
-    };
+    let still_true = still_true(entries);
     let mut worst: Vec<&Entry> =
-        entries.iter().filter(is_true).filter(|entry| entry.kind.fires()).collect();
+        still_true.iter().copied().filter(|entry| entry.kind.fires()).collect();
     worst.sort_by_key(|entry| (entry.kind, Reverse(entry.sequence)));
     worst.truncate(WORST);
     let newest =
@@ -54,7 +49,7 @@ fn view(entries: &[Entry], voice: &Voice) -> Value {
     context! {
         heading => words.messages(entries.len()),
         time => span(entries, voice),
-        tally => tally(entries.iter().filter(is_true), words),
+        tally => tally(&still_true, words),
         sources => named(&sources, words),
         newest_is => words.newest(),
         in_thread => words.in_thread(),
@@ -64,7 +59,7 @@ fn view(entries: &[Entry], voice: &Voice) -> Value {
 }
 
 /// "12 critical, 300 warning, 40 reports": alerts by what is true of them at the end.
-fn tally<'a>(entries: impl Iterator<Item = &'a Entry>, words: &dyn Words) -> Vec<String> {
+fn tally(entries: &[&Entry], words: &dyn Words) -> Vec<String> {
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
     for entry in entries {
         *counts.entry(entry.kind).or_default() += 1;
@@ -77,10 +72,7 @@ fn tally<'a>(entries: impl Iterator<Item = &'a Entry>, words: &dyn Words) -> Vec
 
 fn mark(kind: Kind) -> &'static str {
     match kind {
-        Kind::Critical => "🔴",
-        Kind::Warning => "🟠",
-        Kind::Info => "🔵",
-        Kind::Resolved => "✅",
+        Kind::Alert(state) => state.mark(),
         Kind::Report => "📊",
         Kind::Other => "📨",
     }

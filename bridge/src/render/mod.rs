@@ -21,14 +21,13 @@ use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
 
 use self::own::Own;
-pub(crate) use self::{
-    alert::{group_urgency, urgency as alert_urgency},
-    moment::seconds,
-    text::{html, line},
-};
 pub use self::{
     content::{Attachment, MAX_TEXT_CHARS, Rendered, Urgency, in_place_of, in_thread},
     own::Fault,
+};
+pub(crate) use self::{
+    moment::seconds,
+    text::{html, line},
 };
 use crate::{
     config::{Display, Language, Route},

@@ -22,7 +22,6 @@ use jiff::{Timestamp, Zoned, tz::TimeZone};
 use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -30,6 +29,7 @@ use self::{digest::Digest, picture::Picture};
 use crate::{
     config::{Every, Route, Summary},
     failure::Failure,
+    hash,
     matrix::{LoginError, MatrixError},
     nats::Nats,
     render::{Attachment, Rendered},
@@ -62,12 +62,9 @@ impl Mark {
     /// The same for every attempt, and another for every other summary. As in
     /// [`Origin::transaction_id`](crate::origin::Origin::transaction_id), the room is a part of it.
     fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
-        let mut digest = Sha256::new();
-        for text in [self.stream.as_str(), &self.route, &self.until.to_string(), room.as_str()] {
-            digest.update(text.len().to_le_bytes());
-            digest.update(text);
-        }
-        let id = HEXLOWER.encode(&digest.finalize()[..8]);
+        let until = self.until.to_string();
+        let hash = hash::of_texts([self.stream.as_str(), &self.route, &until, room.as_str()]);
+        let id = HEXLOWER.encode(&hash[..8]);
         format!("nm-summary-{id}").into()
     }
 }

@@ -93,10 +93,10 @@ impl Words for Chinese {
     }
     fn counted(&self, kind: Kind, count: usize) -> String {
         let word = match kind {
-            Kind::Critical => "严重",
-            Kind::Warning => "警告",
-            Kind::Info => "信息",
-            Kind::Resolved => "已恢复",
+            Kind::Alert(State::Critical) => "严重",
+            Kind::Alert(State::Warning) => "警告",
+            Kind::Alert(State::Info) => "信息",
+            Kind::Alert(State::Resolved) => "已恢复",
             Kind::Report => "报告",
             Kind::Other => "其他",
         };

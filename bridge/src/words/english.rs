@@ -96,10 +96,10 @@ impl Words for English {
     }
     fn counted(&self, kind: Kind, count: usize) -> String {
         let word = match kind {
-            Kind::Critical => "critical",
-            Kind::Warning => "warning",
-            Kind::Info => "info",
-            Kind::Resolved => "resolved",
+            Kind::Alert(State::Critical) => "critical",
+            Kind::Alert(State::Warning) => "warning",
+            Kind::Alert(State::Info) => "info",
+            Kind::Alert(State::Resolved) => "resolved",
             Kind::Report if count == 1 => "report",
             Kind::Report => "reports",
             Kind::Other if count == 1 => "other",

@@ -6,7 +6,11 @@ mod english;
 
 use jiff::SignedDuration;
 
-use crate::{config::Language, digest::Kind};
+use crate::{
+    config::Language,
+    digest::Kind,
+    payload::{Alert, Severity, Status},
+};
 
 impl Language {
     pub(crate) fn words(self) -> &'static dyn Words {
@@ -17,13 +21,34 @@ impl Language {
     }
 }
 
-/// How bad an alert is, or that it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How bad an alert is, or that it is over; the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     Critical,
     Warning,
     Info,
     Resolved,
+}
+
+impl State {
+    /// A severity of the publisher's own counts as a warning.
+    pub(crate) fn of(alert: &Alert) -> Self {
+        match (alert.status, &alert.severity) {
+            (Status::Resolved, _) => Self::Resolved,
+            (_, Severity::Critical) => Self::Critical,
+            (_, Severity::Warning | Severity::Other(_)) => Self::Warning,
+            (_, Severity::Info) => Self::Info,
+        }
+    }
+
+    pub(crate) fn mark(self) -> &'static str {
+        match self {
+            Self::Critical => "🔴",
+            Self::Warning => "🟠",
+            Self::Info => "🔵",
+            Self::Resolved => "✅",
+        }
+    }
 }
 
 /// What somebody did something to, on a forge.
