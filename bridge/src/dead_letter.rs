@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{
-        self,
-        context::{PublishError, PublishErrorKind},
-        stream::{Config as StreamConfig, DiscardPolicy},
-    },
+use async_nats::jetstream::{
+    self,
+    context::{PublishError, PublishErrorKind},
+    stream::{Config as StreamConfig, DiscardPolicy},
 };
 use tracing::info;
 
@@ -81,14 +78,7 @@ impl DeadLetters {
         stream: &StreamId,
         reason: &str,
     ) -> Result<(), PublishError> {
-        let mut headers = HeaderMap::new();
-        let original = delivery.headers().into_iter().flat_map(HeaderMap::iter);
-        // Those of NATS were instructions to the stream that has taken the message.
-        for (name, values) in original.filter(|(name, _)| !is_of_nats(name.as_ref())) {
-            for value in values {
-                headers.append(name.clone(), value.clone());
-            }
-        }
+        let mut headers = delivery.own_headers();
         headers.insert("Nats-Matrix-Reason", reason.replace(['\r', '\n'], " "));
         headers.insert("Nats-Matrix-Stream", stream.stream.as_str());
         headers.insert("Nats-Matrix-Sequence", delivery.sequence.to_string());
@@ -127,9 +117,4 @@ impl DeadLetters {
         info!("dead letters are kept in stream {STREAM}");
         Ok(())
     }
-}
-
-/// Whether a header is an instruction to a stream, rather than the publisher's own.
-pub(crate) fn is_of_nats(header: &str) -> bool {
-    header.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-"))
 }

@@ -9,7 +9,6 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_nats::{
-    HeaderMap,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
     jetstream::{context::PublishErrorKind, stream::Config as StreamConfig},
 };
@@ -21,7 +20,6 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Quiet, Route, Start},
-    dead_letter::is_of_nats,
     failure::chain,
     nats::Nats,
     origin::Origin,
@@ -138,14 +136,7 @@ impl Held {
     }
 
     async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<(), NoCopy> {
-        let mut headers = HeaderMap::new();
-        let original = delivery.headers().into_iter().flat_map(HeaderMap::iter);
-        // Those of NATS were instructions to the stream that has taken the message.
-        for (name, values) in original.filter(|(name, _)| !is_of_nats(name.as_ref())) {
-            for value in values {
-                headers.append(name.clone(), value.clone());
-            }
-        }
+        let mut headers = delivery.own_headers();
         headers.insert(SUBJECT, delivery.subject());
         headers.insert(PUBLISHED, delivery.published.unix_timestamp_nanos().to_string());
         headers.insert(NATS_EXPECTED_STREAM, STREAM);
@@ -242,6 +233,11 @@ pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), Stri
     nats.jetstream.get_or_create_stream(config).await.map_err(|error| chain(&error))?;
     info!("what is held back in quiet hours is kept in stream {STREAM}");
     Ok(())
+}
+
+/// Whether a route is that of what another has held back.
+pub(crate) fn is_morning(route: &Route) -> bool {
+    route.stream == STREAM
 }
 
 /// The way of what a route has held back: from our stream, outside of quiet hours, as a digest.

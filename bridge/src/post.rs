@@ -65,8 +65,7 @@ impl Part {
 impl Message<'_> {
     /// Of the event that shows the message's part of that number.
     pub(crate) fn origin(&self, part: u32) -> Origin {
-        let position = Position { sequence: self.delivery.sequence, part };
-        Origin::new(self.stream.clone(), &self.route.name, position, self.delivery.published)
+        self.delivery.origin(self.stream, &self.route.name, part)
     }
 
     fn file_name(&self, file: &Attachment) -> String {
@@ -217,6 +216,12 @@ impl Post {
         self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
     }
 
+    /// Notes that the messages of a digest are done with.
+    pub(crate) fn done_up_to(&mut self, sequence: u64, published: OffsetDateTime) {
+        self.known.digest = None;
+        self.known.done(sequence, published.unix_timestamp_nanos());
+    }
+
     /// Posts all parts of a message that are not in the room yet.
     pub(crate) async fn message(&mut self, message: &Message<'_>) -> Result<Outcome, Failure> {
         // A doubt is about one message; the last one may have been refused together with its note.
@@ -321,12 +326,6 @@ impl Post {
         let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
         self.known.reached.is_some_and(is_reached)
             && delivery.published.unix_timestamp_nanos() <= self.known.newest
-    }
-
-    /// Notes that the messages of a digest are done with.
-    pub(crate) fn done_up_to(&mut self, sequence: u64, published: OffsetDateTime) {
-        self.known.digest = None;
-        self.known.done(sequence, published.unix_timestamp_nanos());
     }
 
     async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, Setback> {

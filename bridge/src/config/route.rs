@@ -20,7 +20,7 @@ use super::{
     room::Rooms,
     summary::{self, Summary},
 };
-use crate::subject::Subject;
+use crate::{held, subject::Subject};
 
 /// What goes where.
 #[derive(Debug, Clone)]
@@ -172,6 +172,10 @@ impl Written {
                 key("stream"),
                 format!("\"{stream}\" cannot be the name of a stream"),
             ));
+        }
+        if stream == held::STREAM {
+            let what = "what quiet hours hold back is kept there, and shown by the route that held it back";
+            return Err(Wrong::new(key("stream"), what));
         }
         let rooms = Rooms::parse(&self.room, &subjects);
         let rooms = rooms.map_err(|what| Wrong::new(key("room"), what))?;

@@ -88,6 +88,13 @@ fn the_minimal_configuration_means_what_the_readme_says() {
 }
 
 #[test]
+fn what_is_held_back_is_no_stream_of_a_route() {
+    let held = MINIMAL.replace("stream = \"OPS\"", "stream = \"NATS_MATRIX_HELD\"");
+    let failure = load(&held, &[]).unwrap_err().to_string();
+    assert!(failure.contains("routes[0].stream: what quiet hours hold back"), "{failure}");
+}
+
+#[test]
 fn a_number_in_a_variable_is_still_text() {
     for text in ["00123", "1e5", "True"] {
         let config = load(MINIMAL, &[("NATS_MATRIX__MATRIX__USER", text)]).unwrap();

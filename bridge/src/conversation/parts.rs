@@ -1,5 +1,7 @@
 //! The events that show a message in its conversation.
 
+use std::borrow::Cow;
+
 use super::{Conversation, Talk, Turn};
 use crate::{
     config::Route,
@@ -9,39 +11,36 @@ use crate::{
 
 impl Talk {
     /// The events, in the order in which they are posted: what pushes comes first.
-    pub(crate) fn parts(&self, rendered: &Rendered, notice: &Rendered, route: &Route) -> Vec<Part> {
-        let Some(before) = self.before.as_ref().filter(|_| self.turn != Turn::Opening) else {
-            return Part::of(rendered, route);
-        };
-        let say = |rendered: &Rendered| {
-            Part::Text(in_thread(rendered.content(&route.mention), &before.root))
-        };
-        let edit = |rendered: &Rendered| {
-            Part::Text(in_place_of(&before.root, &rendered.content(&route.mention)))
-        };
-        let may_edit = !before.is_shared;
+    pub(crate) fn parts(
+        &self,
+        rendered: &Rendered,
+        notice: impl FnOnce() -> Rendered,
+        route: &Route,
+    ) -> Vec<Part> {
         let quiet = |pushes| {
             if pushes { rendered.clone() } else { rendered.clone().at_most(Urgency::Routine) }
         };
-        let mut parts = Vec::new();
-        match self.turn {
-            Turn::Opening | Turn::Alone => return Part::of(rendered, route),
-            Turn::Update { pushes, is_worse } => {
-                parts.push(say(&quiet(pushes)));
-                parts.extend((is_worse && may_edit).then(|| edit(rendered)));
+        let (before, reply, edited) = match (self.turn, &self.before) {
+            (Turn::Opening | Turn::Alone, _) | (_, None) => return Part::of(rendered, route),
+            (Turn::Update { pushes, .. }, Some(before)) => {
+                (before, quiet(pushes), Cow::Borrowed(rendered))
             }
-            Turn::Resolution => {
-                parts.extend(may_edit.then(|| edit(rendered)));
-                parts.push(say(notice));
+            (Turn::Resolution, Some(before)) => (before, notice(), Cow::Borrowed(rendered)),
+            (Turn::Relapse { pushes }, Some(before)) => {
+                (before, quiet(pushes), Cow::Owned(flapping(rendered, before, route)))
             }
-            Turn::Relapse { pushes } => {
-                parts.push(say(&quiet(pushes)));
-                parts.extend(may_edit.then(|| edit(&flapping(rendered, before, route))));
-            }
-        }
+        };
+        let root = &before.root;
+        let reply = Part::Text(in_thread(reply.content(&route.mention), root));
+        let edit = || Part::Text(in_place_of(root, &edited.content(&route.mention)));
+        let edit = self.outdates_root().then(edit);
         let file = rendered.attachment.clone();
-        parts.extend(file.map(|file| Part::File(file, Some(before.root.clone()))));
-        parts
+        let file = file.map(|file| Part::File(file, Some(root.clone())));
+        let texts = match self.turn {
+            Turn::Resolution => [edit, Some(reply)],
+            _ => [Some(reply), edit],
+        };
+        texts.into_iter().chain([file]).flatten().collect()
     }
 }
 

@@ -3,10 +3,10 @@
 //! An alert must never wait for what was said before it. Where the bucket cannot be had, as without
 //! the permission for it, conversations last as long as the process.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, error::Error, time::Duration};
 
-use async_nats::jetstream::{kv, stream::StorageType};
-use futures_util::{StreamExt, stream};
+use async_nats::jetstream::{context::CreateKeyValueError, kv, stream::StorageType};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -58,38 +58,12 @@ impl Store {
 
     /// What is known of a conversation.
     pub(crate) async fn get(&mut self, key: &str) -> Option<Conversation> {
-        if let Some(known) = self.at_hand.get(key) {
-            return Some(known.clone());
-        }
-        let bucket = self.bucket().await?;
-        let found = match timeout(SLOW, bucket.get(key)).await {
-            Ok(Ok(found)) => found?,
-            Ok(Err(error)) => return self.failed(&chain(&error)),
-            Err(_) => return self.failed("no answer"),
-        };
-        match serde_json::from_slice::<Conversation>(&found) {
-            Ok(conversation) => {
-                self.remember(key, conversation.clone());
-                Some(conversation)
-            }
-            // Of another version; the next word begins a new conversation.
-            Err(error) => {
-                debug!(key, "not a conversation: {error}");
-                None
-            }
-        }
+        self.get_all([key.to_owned()]).await.remove(key)
     }
 
     /// Notes what is known from now on.
-    pub(crate) async fn put(&mut self, key: &str, conversation: Conversation) {
-        let value = serde_json::to_vec(&conversation).expect("a conversation is plain data");
-        self.remember(key, conversation);
-        let Some(bucket) = self.bucket().await else { return };
-        match timeout(SLOW, bucket.put(key, value.into())).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => _ = self.failed::<()>(&chain(&error)),
-            Err(_) => _ = self.failed::<()>("no answer"),
-        }
+    pub(crate) async fn put(&mut self, key: String, conversation: Conversation) {
+        self.put_all(vec![(key, conversation)]).await;
     }
 
     /// What is known of many conversations.
@@ -104,68 +78,59 @@ impl Store {
                 None => missing.push(key),
             }
         }
-        let Some(bucket) = self.bucket().await.filter(|_| !missing.is_empty()) else {
-            return known;
-        };
+        if !missing.is_empty() {
+            known.extend(Box::pin(self.read(missing)).await);
+        }
+        known
+    }
+
+    /// What the bucket knows of conversations.
+    async fn read(&mut self, keys: Vec<String>) -> HashMap<String, Conversation> {
+        let mut known = HashMap::new();
+        let Some(bucket) = self.bucket().await else { return known };
         let get = |key: String| {
-            let bucket = bucket.clone();
-            async move { (timeout(SLOW, bucket.get(key.clone())).await, key) }
+            let bucket = &bucket;
+            async move { Ok::<_, String>((answered(bucket.get(key.as_str())).await?, key)) }
         };
-        let mut answers = stream::iter(missing).map(get).buffer_unordered(TOGETHER);
-        let mut reason = None;
-        while let Some((answer, key)) = answers.next().await {
+        let mut answers = stream::iter(keys).map(get).buffer_unordered(TOGETHER);
+        // Where one is not answered, the others would all be waited for in vain.
+        while let Some(answer) = answers.next().await {
             match answer {
-                Ok(Ok(Some(found))) => {
-                    let found = serde_json::from_slice(&found).ok();
-                    known.extend(found.map(|conversation| (key, conversation)));
+                Ok((Some(found), key)) => {
+                    // One of another version begins anew with the next word.
+                    if let Ok(conversation) = serde_json::from_slice::<Conversation>(&found) {
+                        self.remember(&key, conversation.clone());
+                        known.insert(key, conversation);
+                    }
                 }
-                Ok(Ok(None)) => {}
-                // Where one is not answered, the others would all be waited for in vain.
-                Ok(Err(error)) => {
-                    reason = Some(chain(&error));
-                    break;
-                }
-                Err(_) => {
-                    reason = Some("no answer".to_owned());
+                Ok((None, _)) => {}
+                Err(reason) => {
+                    self.failed(&reason);
                     break;
                 }
             }
-        }
-        if let Some(reason) = reason {
-            self.failed::<()>(&reason);
         }
         known
     }
 
     /// Notes what is known of many from now on.
     pub(crate) async fn put_all(&mut self, conversations: Vec<(String, Conversation)>) {
-        let bucket = self.bucket().await;
         for (key, conversation) in &conversations {
             self.remember(key, conversation.clone());
         }
-        let Some(bucket) = bucket else { return };
+        Box::pin(self.write(conversations)).await;
+    }
+
+    async fn write(&mut self, conversations: Vec<(String, Conversation)>) {
+        let Some(bucket) = self.bucket().await else { return };
         let put = |(key, conversation): (String, Conversation)| {
-            let bucket = bucket.clone();
+            let bucket = &bucket;
             let value = serde_json::to_vec(&conversation).expect("a conversation is plain data");
-            async move { timeout(SLOW, bucket.put(key, value.into())).await }
+            async move { answered(bucket.put(key, value.into())).await.map(drop) }
         };
-        let mut answers = stream::iter(conversations).map(put).buffer_unordered(TOGETHER);
-        let mut reason = None;
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    reason = Some(chain(&error));
-                    break;
-                }
-                Err(_) => {
-                    reason = Some("no answer".to_owned());
-                    break;
-                }
-            }
-        }
-        if let Some(reason) = reason {
-            self.failed::<()>(&reason);
+        let puts = stream::iter(conversations).map(Ok);
+        if let Err(reason) = puts.try_for_each_concurrent(TOGETHER, put).await {
+            self.failed(&reason);
         }
     }
 
@@ -181,16 +146,15 @@ impl Store {
             return None;
         }
         if self.bucket.is_none() {
-            match timeout(SLOW, open(&self.nats, self.replicas)).await {
-                Ok(Ok(bucket)) => self.bucket = Some(bucket),
-                Ok(Err(reason)) => return self.failed(&reason),
-                Err(_) => return self.failed("no answer"),
+            match answered(open(&self.nats, self.replicas)).await {
+                Ok(bucket) => self.bucket = Some(bucket),
+                Err(reason) => self.failed(&reason),
             }
         }
         self.bucket.clone()
     }
 
-    fn failed<T>(&mut self, reason: &str) -> Option<T> {
+    fn failed(&mut self, reason: &str) {
         // Said once, not with every alert.
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
@@ -200,11 +164,18 @@ impl Store {
         }
         self.bucket = None;
         self.retry = Some(Instant::now() + PAUSE);
-        None
     }
 }
 
-async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
+/// What a request comes to, or why it came to nothing.
+async fn answered<T, E: Error + 'static>(
+    request: impl Future<Output = Result<T, E>>,
+) -> Result<T, String> {
+    let answer = timeout(SLOW, request).await.map_err(|_| "no answer".to_owned())?;
+    answer.map_err(|error| chain(&error))
+}
+
+async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, CreateKeyValueError> {
     match nats.jetstream.get_key_value(BUCKET).await {
         Ok(bucket) => return Ok(bucket),
         Err(error) => debug!("no bucket {BUCKET} yet: {}", chain(&error)),
@@ -218,7 +189,7 @@ async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
         num_replicas: replicas,
         ..kv::Config::default()
     };
-    let bucket = nats.jetstream.create_key_value(config).await.map_err(|error| chain(&error))?;
+    let bucket = nats.jetstream.create_key_value(config).await?;
     info!("conversations of alerts are kept in bucket {BUCKET}");
     Ok(bucket)
 }

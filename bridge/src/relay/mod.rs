@@ -9,7 +9,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use tokio::{
     sync::Mutex,
-    time::{Instant, sleep},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -82,7 +82,7 @@ impl Relay {
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
             conversations,
-            held: Held::of(&route, nats.clone()).filter(|_| route.stream != held::STREAM),
+            held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),
             source: Source::new(nats, Arc::clone(&route)),
             rooms: Rooms::new(Arc::clone(&route), account, stop.clone()),
             stop,
@@ -167,7 +167,7 @@ impl Relay {
             Some(true) => return Ok(Verdict::Done),
             Some(false) => {}
         }
-        if let Some(verdict) = Box::pin(self.digest(delivery, &stream)).await? {
+        if let Some(verdict) = self.digest(delivery, &stream).await? {
             return Ok(verdict);
         }
         let verdict = self.show(delivery, &stream, &decoded).await?;
@@ -183,16 +183,15 @@ impl Relay {
     /// What was held back waits for the end of the quiet hours. False if we were told to stop first.
     async fn wait_for_morning(&mut self, delivery: &Delivery) -> bool {
         let route = Arc::clone(&self.route);
-        let Some(quiet) = route.quiet.as_ref().filter(|_| route.stream == held::STREAM) else {
+        let Some(quiet) = route.quiet.as_ref().filter(|_| held::is_morning(&route)) else {
             return true;
         };
         let stop = self.stop.clone();
         let morning = async {
             // In short steps: the clock may be set, and a machine that slept has not counted.
             while quiet.end(Timestamp::now()).is_some() {
-                tokio::select! {
-                    () = stop.cancelled() => return false,
-                    () = sleep(LOOK_AT_CLOCK) => {}
+                if timeout(LOOK_AT_CLOCK, stop.cancelled()).await.is_ok() {
+                    return false;
                 }
             }
             true
@@ -213,8 +212,7 @@ impl Relay {
         let Some(held) = &mut self.held else { return Ok(Some(false)) };
         held.replicate(self.source.replicas());
         let route = Arc::clone(&self.route);
-        let message = Message { delivery, stream, route: &route, parts: Vec::new() };
-        let origin = message.origin(0);
+        let origin = delivery.origin(stream, &route.name, 0);
         let urgency = render::urgency(&decoded.payload);
         let fate = held.fate(urgency, &origin, delivery.published);
         match self.source.keep_while(current, fate).await {
@@ -229,7 +227,7 @@ impl Relay {
             begun => return Ok(begun.map(|_| false)),
         }
         // Whoever looks at an alert in the night should see what has become of it.
-        let talk = self.talk(&message, decoded).await;
+        let talk = self.talk(current, delivery, decoded).await;
         if talk.is_some_and(|talk| talk.goes_on()) {
             return Ok(Some(false));
         }
@@ -245,21 +243,22 @@ impl Relay {
         decoded: &Decoded,
     ) -> Result<Verdict, Failure> {
         let route = Arc::clone(&self.route);
-        let mut message = Message { delivery, stream, route: &route, parts: Vec::new() };
-        let mut talk = self.talk(&message, decoded).await;
-        if talk.as_ref().is_some_and(|talk| talk.is_said(&message.origin(0))) {
+        let origin = delivery.origin(stream, &route.name, 0);
+        let mut talk = self.talk(delivery, delivery, decoded).await;
+        if talk.as_ref().is_some_and(|talk| talk.is_said(&origin)) {
             return Ok(Verdict::Done);
         }
         loop {
-            message.parts = self.parts(&message, decoded, talk.as_ref());
+            let parts = self.parts(delivery, decoded, talk.as_ref());
+            let message = Message { delivery, stream, route: &route, parts };
             let posted =
                 self.source.keep_while(delivery, self.rooms.post().message(&message)).await?;
             match (posted, talk.take()) {
                 (Outcome::Posted(root), after) => {
                     self.tally.posted += 1;
-                    let after = after.and_then(|talk| talk.after(root, message.origin(0)));
+                    let after = after.and_then(|talk| talk.after(root, origin));
                     if let Some((key, conversation)) = after {
-                        self.conversations.lock().await.put(&key, conversation).await;
+                        self.conversations.lock().await.put(key, conversation).await;
                     }
                     return Ok(Verdict::Done);
                 }
@@ -275,7 +274,12 @@ impl Relay {
     }
 
     /// The conversation that a message is part of, if it is of that kind.
-    async fn talk(&mut self, message: &Message<'_>, decoded: &Decoded) -> Option<Talk> {
+    async fn talk(
+        &mut self,
+        current: &Delivery,
+        delivery: &Delivery,
+        decoded: &Decoded,
+    ) -> Option<Talk> {
         let saying = Saying::of(&decoded.payload)?;
         let key = saying.key(&self.route.name, self.rooms.post().room());
         let (conversations, replicas) = (Arc::clone(&self.conversations), self.source.replicas());
@@ -284,29 +288,23 @@ impl Relay {
             conversations.replicate(replicas);
             conversations.get(&key).await
         };
-        let before = self.source.keep_while(message.delivery, known).await;
-        let said = message.delivery.said;
-        Some(Talk::new(key, saying, before, said, self.route.patience))
+        let before = self.source.keep_while(current, known).await;
+        Some(Talk::new(key, saying, before, delivery.said, self.route.patience))
     }
 
     /// The events that show a message.
-    fn parts(
-        &mut self,
-        message: &Message<'_>,
-        decoded: &Decoded,
-        talk: Option<&Talk>,
-    ) -> Vec<Part> {
-        let delivery = message.delivery;
+    fn parts(&mut self, delivery: &Delivery, decoded: &Decoded, talk: Option<&Talk>) -> Vec<Part> {
         let Some(talk) = talk else {
-            return Part::of(&self.render(delivery, decoded), message.route);
+            return Part::of(&self.render(delivery, decoded), &self.route);
         };
         let (begun, ended) = (talk.begun(), talk.ended());
         let decoded = match talk.before {
             Some(_) => with_times(decoded, begun, ended),
             None => std::borrow::Cow::Borrowed(decoded),
         };
-        let notice = self.renderer.resolution(&decoded, begun, ended);
-        talk.parts(&self.render(delivery, &decoded), &notice, message.route)
+        let rendered = self.render(delivery, &decoded);
+        let notice = || self.renderer.resolution(&decoded, begun, ended);
+        talk.parts(&rendered, notice, &self.route)
     }
 
     fn decode(&self, delivery: &Delivery) -> Decoded {
@@ -398,9 +396,8 @@ impl Relay {
         let kept = async {
             while let Err(error) = self.dead_letters.keep(delivery, stream, reason).await {
                 let pause = outage.failed(&error, None);
-                tokio::select! {
-                    () = self.stop.cancelled() => return false,
-                    () = sleep(pause) => {}
+                if timeout(pause, self.stop.cancelled()).await.is_ok() {
+                    return false;
                 }
             }
             true

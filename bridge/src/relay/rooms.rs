@@ -77,7 +77,8 @@ impl Rooms {
             self.here = index;
             return Ok(Entered::In);
         }
-        let opened = join::open_room(&self.route, target, &self.account, &self.stop).await?;
+        let open = join::open_room(&self.route, target, &self.account, &self.stop);
+        let opened = Box::pin(open).await?;
         let room = match opened {
             Opened::Room(room) => room,
             Opened::Closed(reason) => return Ok(Entered::Closed(reason)),

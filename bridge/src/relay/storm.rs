@@ -6,7 +6,7 @@ use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use time::OffsetDateTime;
 use tokio::{
     task::yield_now,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -40,19 +40,12 @@ struct Work<'a> {
     delivery: &'a Delivery,
     stream: &'a StreamId,
     span: Span,
-    /// When the last message of the span was published.
+    /// When the latest message of the span was published.
     published: OffsetDateTime,
     /// The messages of the span that the route takes.
     entries: Vec<Entry>,
     /// The same, as they came.
     originals: Vec<Delivery>,
-}
-
-/// How a step of the work ended.
-enum Step<T> {
-    Done(T),
-    Refused(String),
-    Stopped,
 }
 
 impl Relay {
@@ -66,7 +59,7 @@ impl Relay {
         let route = Arc::clone(&self.route);
         let unfinished = self.rooms.post().unfinished_digest(stream, &route, delivery);
         if let Some(span) = self.source.keep_while(delivery, unfinished).await? {
-            return self.finish(delivery, stream, span).await;
+            return Box::pin(self.finish(delivery, stream, span)).await;
         }
         let Some(limit) = route.digest_above else { return Ok(None) };
         let may_be = delivery.published > self.rooms.here().too_few_until
@@ -78,12 +71,25 @@ impl Relay {
         if !self.wait_for_more(delivery).await {
             return Ok(Some(Verdict::Unfinished));
         }
+        Box::pin(self.begin(delivery, stream, limit.get())).await
+    }
+
+    /// Begins a digest of what waits from `delivery` on, if there is as much as that for the room.
+    async fn begin(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        limit: u64,
+    ) -> Result<Option<Verdict>, Failure> {
         let backlog = self.source.backlog();
         let read = self.source.keep_while(delivery, backlog.read(delivery.sequence, None)).await;
         let originals = match read {
             Ok(originals) => originals,
             Err(reason) => {
-                warn!("route {}: no digest, as what waits cannot be read: {reason}", route.name);
+                warn!(
+                    "route {}: no digest, as what waits cannot be read: {reason}",
+                    self.route.name
+                );
                 self.no_digest_until = Some(Instant::now() + UNREADABLE);
                 return Ok(None);
             }
@@ -92,7 +98,7 @@ impl Relay {
         let (last, published) = (last.sequence, latest(&originals, delivery));
         let (entries, originals) = self.entries(delivery, stream, originals, true).await?;
         // What other routes take and what is for other rooms has been counted, too.
-        if entries.len() as u64 <= limit.get() {
+        if entries.len() as u64 <= limit {
             self.rooms.here().too_few_until = published;
             return Ok(None);
         }
@@ -118,9 +124,8 @@ impl Relay {
                 Ok(originals) => break originals,
                 Err(reason) => {
                     let pause = outage.failed(&reason, None);
-                    tokio::select! {
-                        () = stop.cancelled() => return Ok(Some(Verdict::Unfinished)),
-                        () = sleep(pause) => {}
+                    if timeout(pause, stop.cancelled()).await.is_ok() {
+                        return Ok(Some(Verdict::Unfinished));
                     }
                 }
             }
@@ -138,12 +143,7 @@ impl Relay {
     async fn wait_for_more(&mut self, delivery: &Delivery) -> bool {
         let Some(last) = self.rooms.here().last_digest() else { return true };
         let (until, stop) = (last + BETWEEN, self.stop.clone());
-        let waited = async {
-            tokio::select! {
-                () = stop.cancelled() => false,
-                () = sleep_until(until) => true,
-            }
-        };
+        let waited = async { timeout_at(until, stop.cancelled()).await.is_err() };
         self.source.keep_while(delivery, waited).await
     }
 
@@ -203,13 +203,13 @@ impl Relay {
     async fn show_digest(&mut self, mut work: Work<'_>) -> Result<Option<Verdict>, Failure> {
         let name = self.route.name.clone();
         let root = match self.sum(&work).await? {
-            Step::Done(root) => root,
-            Step::Refused(reason) => {
+            Outcome::Posted(root) => root,
+            Outcome::Refused(reason) => {
                 warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
                 self.rooms.here().too_few_until = work.published;
                 return Ok(None);
             }
-            Step::Stopped => return Ok(Some(Verdict::Unfinished)),
+            Outcome::Stopped => return Ok(Some(Verdict::Unfinished)),
         };
         work.span.root = root.clone();
         if let Some(root) = &root
@@ -229,9 +229,9 @@ impl Relay {
     }
 
     /// The event that sums up. One that goes on with a storm is silent, unless it is worse.
-    async fn sum(&mut self, work: &Work<'_>) -> Result<Step<Option<OwnedEventId>>, Failure> {
+    async fn sum(&mut self, work: &Work<'_>) -> Result<Outcome, Failure> {
         if let Some(root) = &work.span.root {
-            return Ok(Step::Done(Some(root.clone())));
+            return Ok(Outcome::Posted(Some(root.clone())));
         }
         let mut rendered = self.renderer.digest(&work.entries);
         let before = self.rooms.here().loudness();
@@ -243,7 +243,7 @@ impl Relay {
         let published = work.entries.first().map_or(work.published, |entry| entry.published);
         let origin = self.digest_origin(work, work.span.first, digest::SUM, published);
         let posted = self.digest_event(work, &origin, Part::Text(content), "").await?;
-        if let Step::Done(_) = posted {
+        if let Outcome::Posted(_) = posted {
             self.rooms.here().note_digest(urgency);
         }
         Ok(posted)
@@ -351,9 +351,9 @@ impl Relay {
             let origin = self.digest_origin(work, sequence, number, at);
             let file = format!("{}-{sequence}", self.route.stream);
             match self.digest_event(work, &origin, part, &file).await? {
-                Step::Done(_) => {}
-                Step::Stopped => return Ok(false),
-                Step::Refused(reason) => {
+                Outcome::Posted(_) => {}
+                Outcome::Stopped => return Ok(false),
+                Outcome::Refused(reason) => {
                     if !self.bury_piece(work, shown, &origin, &reason).await? {
                         return Ok(false);
                     }
@@ -388,7 +388,7 @@ impl Relay {
         let kept_on = self.dead_letters.subject();
         let note = self.renderer.refused(last.sequence, last.subject(), reason, kept_on);
         let note = Part::Text(note.content(&[]));
-        Ok(!matches!(self.digest_event(work, origin, note, "").await?, Step::Stopped))
+        Ok(!matches!(self.digest_event(work, origin, note, "").await?, Outcome::Stopped))
     }
 
     fn digest_origin(
@@ -409,14 +409,10 @@ impl Relay {
         origin: &Origin,
         part: Part,
         file: &str,
-    ) -> Result<Step<Option<OwnedEventId>>, Failure> {
+    ) -> Result<Outcome, Failure> {
         let since = work.delivery.published;
         let posted = self.rooms.post().digest_part(origin, since, part, file);
-        Ok(match self.source.keep_while(work.delivery, posted).await? {
-            Outcome::Posted(event) => Step::Done(event),
-            Outcome::Refused(reason) => Step::Refused(reason),
-            Outcome::Stopped => Step::Stopped,
-        })
+        self.source.keep_while(work.delivery, posted).await
     }
 }
 

@@ -15,14 +15,17 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{
-    self, AckKind,
-    consumer::{
-        Info as ConsumerInfo, PullConsumer,
-        pull::{self, MessagesError},
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, AckKind,
+        consumer::{
+            Info as ConsumerInfo, PullConsumer,
+            pull::{self, MessagesError},
+        },
+        message::Acker,
+        stream::Info as StreamInfo,
     },
-    message::Acker,
-    stream::Info as StreamInfo,
 };
 use futures_util::{FutureExt, StreamExt};
 use time::OffsetDateTime;
@@ -35,11 +38,11 @@ use tracing::{debug, info, warn};
 pub(crate) use self::backlog::Backlog;
 use self::consumer::Problem;
 use crate::{
-    config::Route,
+    config::{Route, RouteName},
     failure::{Failure, chain},
     held,
     nats::Nats,
-    origin::StreamId,
+    origin::{Origin, Position, StreamId},
     retry::Outage,
 };
 
@@ -142,8 +145,29 @@ impl Delivery {
     }
 
     /// Its headers, if it has any.
-    pub(crate) fn headers(&self) -> Option<&async_nats::HeaderMap> {
+    pub(crate) fn headers(&self) -> Option<&HeaderMap> {
         self.message.headers.as_ref()
+    }
+
+    /// The publisher's own headers; those of NATS were instructions to the stream that has taken
+    /// the message.
+    pub(crate) fn own_headers(&self) -> HeaderMap {
+        let is_own =
+            |name: &str| !name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-"));
+        let headers = self.headers().into_iter().flat_map(HeaderMap::iter);
+        let mut own = HeaderMap::new();
+        for (name, values) in headers.filter(|(name, _)| is_own(name.as_ref())) {
+            for value in values {
+                own.append(name.clone(), value.clone());
+            }
+        }
+        own
+    }
+
+    /// Of the event that shows the message's part of that number.
+    pub(crate) fn origin(&self, stream: &StreamId, route: &RouteName, part: u32) -> Origin {
+        let position = Position { sequence: self.sequence, part };
+        Origin::new(stream.clone(), route, position, self.published)
     }
 
     async fn answer(&self, kind: AckKind) {
