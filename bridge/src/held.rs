@@ -251,6 +251,8 @@ pub(crate) fn morning(route: &Route) -> Arc<Route> {
         is_default: false,
         digest_above: std::num::NonZeroU64::new(1),
         summary: None,
+        // All of it is late, and meant to be.
+        late_after: None,
         ..route.clone()
     })
 }

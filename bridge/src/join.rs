@@ -10,6 +10,7 @@ use tracing::info;
 use crate::{
     config::{RoomTarget, Route},
     failure::Failure,
+    health::{RouteHealth, State},
     matrix::{Account, LoginError, MatrixError},
     retry::Outage,
     room::{Entry, Room},
@@ -35,11 +36,12 @@ pub(crate) async fn open_room(
     route: &Route,
     target: &RoomTarget,
     account: &Arc<Account>,
+    health: &RouteHealth,
     stop: &CancellationToken,
 ) -> Result<Opened, Failure> {
     // One of many must not hold the others up.
     let may_wait = route.rooms.one().is_some();
-    let mut outage = Outage::of(format!("route {}: room {target}", route.name));
+    let mut outage = Outage::of(format!("route {}: room {target}", route.name), health.spot());
     loop {
         let error = match try_open_room(route, target, account).await {
             Ok(room) => {
@@ -74,7 +76,7 @@ pub(crate) async fn open_room(
             }
             _ => error.to_string(),
         };
-        let pause = outage.failed(&reason, None);
+        let pause = outage.failed(State::of(&error), &reason, None);
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(Opened::Stopped);
         }

@@ -16,6 +16,7 @@ mod dead_letter;
 mod digest;
 pub mod failure;
 mod hash;
+mod health;
 mod held;
 mod join;
 mod lifecycle;

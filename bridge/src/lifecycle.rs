@@ -9,11 +9,12 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use crate::{
     config::{Config, Route},
     failure::Failure,
+    health::{self, Health, Pulse, State},
     matrix::{Account, LoginError},
     nats::Nats,
     render::Renderer,
@@ -41,10 +42,16 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let stop = CancellationToken::new();
     let mut signals = Signals::install()?;
+    let health = Health::default();
     // All routes share this thread: their work is waiting for servers.
     let tasks = LocalSet::new();
-    let mut service = Box::pin(tasks.run_until(serve(config, renderers, stop.clone())));
-    let mut watchdog = Watchdog::new();
+    if let Some(address) = config.health.listen {
+        tasks.spawn_local(health::serve(health::bind(address).await?, health.clone()));
+    }
+    let mut changes = health.changes();
+    let serve = serve(config, renderers, health.clone(), stop.clone());
+    let mut service = Box::pin(tasks.run_until(serve));
+    let mut watchdog = Watchdog::new(health.clone());
     let mut stopped_at = None;
     let result = loop {
         tokio::select! {
@@ -52,12 +59,14 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             name = signals.next(), if !stop.is_cancelled() => {
                 info!("{name}: finishing what is on its way");
                 notify(&[NotifyState::Stopping]);
+                health.draining();
                 stop.cancel();
                 stopped_at = Some(Instant::now());
             }
             // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
             () = deadline(stopped_at) => break Ok(()),
-            () = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            () = watchdog.tick() => watchdog.feed(),
+            Ok(()) = changes.changed() => notify(&[NotifyState::Status(&health.words())]),
         }
     };
     if result.is_ok() {
@@ -69,38 +78,52 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 async fn serve(
     config: Config,
     renderers: Vec<Arc<Renderer>>,
+    health: Health,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let nats =
-        patiently("NATS", &stop, async || Nats::connect(&config.nats).await.map_err(Trouble::from))
-            .await?;
+    let refused = health.spot(None);
+    let outage = Outage::of("NATS", health.spot(None));
+    let connect = async || Nats::connect(&config.nats).await.map_err(Trouble::from);
+    let nats = patiently(outage, State::NatsUnreachable, &stop, connect).await?;
     let Some(nats) = nats else { return Ok(()) };
     info!("connected to NATS ({})", nats.client.server_info().server_name);
     let what = format!("homeserver {}", config.matrix.homeserver);
     let open = async || Account::open(config.matrix.clone()).await.map_err(Trouble::from);
-    let Some(account) = patiently(&what, &stop, open).await? else { return Ok(()) };
+    let outage = Outage::of(&what, health.spot(None));
+    let account = patiently(outage, State::HomeserverUnreachable, &stop, open).await?;
+    let Some(account) = account else { return Ok(()) };
     let account = Arc::new(account);
     info!("logged in to {what} as {}", account.user);
 
-    let count = config.routes.len();
     let mut routes = JoinSet::new();
     let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
     let config = Arc::new(config.nats);
-    let links = Links { nats: nats.clone(), account, config, stop: stop.clone() };
+    let mut pulse = Pulse {
+        health: health.clone(),
+        nats: nats.clone(),
+        account: Arc::clone(&account),
+        routes: all.clone(),
+    };
+    let links =
+        Links { nats: nats.clone(), account, config, health: health.clone(), stop: stop.clone() };
     for (route, renderer) in all.iter().zip(renderers) {
         let way = Way::of(route, &all, renderer, nats.clone());
         if let Some(morning) = way.morning() {
+            pulse.routes.push(Arc::clone(&morning.route));
             routes.spawn_local(morning.serve_morning(links.clone()));
         }
         routes.spawn_local(way.serve(links.clone()));
     }
-    ready(&format!("relaying {count} {}", if count == 1 { "route" } else { "routes" }));
+    health.serving();
+    notify(&[NotifyState::Ready]);
 
+    let mut pulse = Box::pin(pulse.run());
     let mut first_failure = None;
     loop {
         let ended = tokio::select! {
             ended = routes.join_next() => ended,
             failure = nats.refused(), if first_failure.is_none() => Some(Ok(Err(failure))),
+            failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
         };
         let failure = match ended {
             None => return first_failure.map_or(Ok(()), Err),
@@ -109,7 +132,11 @@ async fn serve(
             Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
         };
         // One route that cannot go on must be seen; the others finish what is on its way.
+        if let Failure::Refused(reason) = &failure {
+            refused.ails(State::CredentialsRefused, reason, Duration::ZERO);
+        }
         first_failure.get_or_insert(failure);
+        health.draining();
         stop.cancel();
     }
 }
@@ -140,11 +167,11 @@ impl From<LoginError> for Trouble {
 
 /// Tries until it works. `None` if we were told to stop first.
 async fn patiently<T>(
-    what: &str,
+    mut outage: Outage,
+    state: State,
     stop: &CancellationToken,
     mut attempt: impl AsyncFnMut() -> Result<T, Trouble>,
 ) -> Result<Option<T>, Failure> {
-    let mut outage = Outage::of(what);
     loop {
         let answer = tokio::select! {
             answer = attempt() => answer,
@@ -158,8 +185,8 @@ async fn patiently<T>(
             Err(Trouble::Final(failure)) => return Err(failure),
             Err(Trouble::Passing(reason)) => reason,
         };
-        let pause = outage.failed(&reason, None);
-        ready(&format!("waiting for {what}: {reason}"));
+        let pause = outage.failed(state, &reason, None);
+        notify(&[NotifyState::Ready]);
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(None);
         }
@@ -200,28 +227,39 @@ impl Signals {
     }
 }
 
-/// Tells the service manager that we are alive, twice as often as it wants to know. All tasks share
-/// one thread, so one that hangs keeps this from being told.
-struct Watchdog(Option<tokio::time::Interval>);
+/// Tells the service manager that we are alive, twice as often as it wants to know: as long as this
+/// thread, which all tasks share, goes on, and no route hangs with a message in hand.
+struct Watchdog {
+    interval: Option<tokio::time::Interval>,
+    health: Health,
+    /// That it is fed no more was said.
+    is_said: bool,
+}
 
 impl Watchdog {
-    fn new() -> Self {
+    fn new(health: Health) -> Self {
         let period = sd_notify::watchdog_enabled()
             .map(|limit| limit / 2)
             .filter(|period| *period > Duration::ZERO);
-        Self(period.map(tokio::time::interval))
+        Self { interval: period.map(tokio::time::interval), health, is_said: false }
     }
 
     async fn tick(&mut self) {
-        match &mut self.0 {
+        match &mut self.interval {
             Some(interval) => drop(interval.tick().await),
             None => std::future::pending().await,
         }
     }
-}
 
-fn ready(status: &str) {
-    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+    fn feed(&mut self) {
+        match self.health.stuck() {
+            None => notify(&[NotifyState::Watchdog]),
+            Some(stuck) if !std::mem::replace(&mut self.is_said, true) => {
+                error!("{stuck}: the service manager is to restart us; nothing is lost by that");
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 fn notify(states: &[NotifyState<'_>]) {

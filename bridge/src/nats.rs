@@ -25,10 +25,12 @@ pub(crate) struct Nats {
 }
 
 /// What the connection's events tell.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Link {
     /// How often the connection was made.
     connections: watch::Sender<u64>,
+    /// Whether it is there.
+    is_up: watch::Sender<bool>,
     /// Set when the server no longer accepts our credentials.
     refused: watch::Sender<Option<String>>,
     /// The last thing that the server does not let us do.
@@ -67,6 +69,11 @@ impl Nats {
         self.link.connections.subscribe()
     }
 
+    /// Changes when the connection is lost, and when it is made again.
+    pub(crate) fn is_up(&self) -> watch::Receiver<bool> {
+        self.link.is_up.subscribe()
+    }
+
     /// Waits until a server refuses the credentials with which it accepted us before, and says so.
     /// Like a wrong password at the start this does not mend itself.
     pub(crate) async fn refused(&self) -> Failure {
@@ -101,16 +108,34 @@ impl Nats {
     }
 }
 
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            connections: watch::Sender::default(),
+            // There is no `Nats` before the first connection.
+            is_up: watch::Sender::new(true),
+            refused: watch::Sender::default(),
+            denied: watch::Sender::default(),
+        }
+    }
+}
+
 impl Link {
     fn note(&self, event: Event) {
         match event {
-            Event::Connected => self.connections.send_modify(|count| {
-                *count += 1;
-                if *count > 1 {
-                    info!("NATS: connected again");
-                }
-            }),
-            Event::Disconnected => warn!("NATS: connection lost; reconnecting, nothing is lost"),
+            Event::Connected => {
+                self.is_up.send_replace(true);
+                self.connections.send_modify(|count| {
+                    *count += 1;
+                    if *count > 1 {
+                        info!("NATS: connected again");
+                    }
+                });
+            }
+            Event::Disconnected => {
+                self.is_up.send_replace(false);
+                warn!("NATS: connection lost; reconnecting, nothing is lost");
+            }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.refused.send_replace(Some("authorization violation".to_owned()));
             }

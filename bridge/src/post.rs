@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,6 +14,7 @@ use crate::{
     config::{RoomTarget, Route},
     digest,
     failure::Failure,
+    health::{RouteHealth, State},
     matrix::{LoginError, MatrixError},
     origin::{Origin, Position, Span, StreamId},
     render::{Attachment, Rendered, in_thread},
@@ -155,6 +156,7 @@ impl Known {
 pub(crate) struct Post {
     room: Room,
     outage: Outage,
+    health: RouteHealth,
     known: Known,
     /// The message was forbidden once, although the room is open to us.
     is_doubted: bool,
@@ -192,10 +194,12 @@ impl Post {
         route: &Route,
         target: &RoomTarget,
         room: Room,
+        health: RouteHealth,
         stop: CancellationToken,
     ) -> Self {
-        let outage = Outage::of(format!("route {}: room {target}", route.name));
-        Self { room, outage, known: Known::default(), is_doubted: false, stop }
+        let what = format!("route {}: room {target}", route.name);
+        let outage = Outage::of(what, health.spot());
+        Self { room, outage, health, known: Known::default(), is_doubted: false, stop }
     }
 
     /// The room that is posted into.
@@ -378,8 +382,14 @@ impl Post {
             // Asked again after every attempt without an answer: the homeserver's own memory of
             // transaction ids may be younger than the event, if it was killed in between.
             if !self.is_posted(origin, published).await? {
-                let sent = self.attempt(async |room| room.send(origin, content.clone()).await);
-                let Some(event) = sent.await? else { continue };
+                let metrics = self.health.metrics.clone();
+                let send = async |room: &Room| {
+                    let begun = Instant::now();
+                    let sent = room.send(origin, content.clone()).await;
+                    metrics.sent(begun.elapsed());
+                    sent
+                };
+                let Some(event) = self.attempt(send).await? else { continue };
                 self.known.reached(origin);
                 self.known.events.insert(origin.position, event);
             }
@@ -412,7 +422,8 @@ impl Post {
                 match self.insist(look).await {
                     // A homeserver that will not let us look says nothing against the message.
                     Err(Setback::Refused(reason)) => {
-                        let pause = self.outage.failed(&reason, None);
+                        let state = State::HomeserverUnreachable;
+                        let pause = self.outage.failed(state, &reason, None);
                         self.wait(pause).await?;
                     }
                     looked => break looked?,
@@ -450,7 +461,10 @@ impl Post {
             () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Setback::Stopped),
         };
         let error = match answer {
-            Ok(done) => return Ok(Some(done)),
+            Ok(done) => {
+                self.health.beat();
+                return Ok(Some(done));
+            }
             Err(error) => error,
         };
         let pause = self.mend(error).await?;
@@ -468,6 +482,7 @@ impl Post {
 
     /// Does what can be done about an error, and says how long to wait.
     async fn mend(&mut self, error: MatrixError) -> Result<Duration, Setback> {
+        let state = State::of(&error);
         let (reason, asked) = match &error {
             MatrixError::Unreachable(_) => {
                 self.known.certain = false;
@@ -484,7 +499,8 @@ impl Post {
             }
             MatrixError::Rejected(_) => return Err(Setback::Refused(error.to_string())),
         };
-        Ok(self.outage.failed(&reason, asked))
+        self.health.metrics.retried.inc();
+        Ok(self.outage.failed(state, &reason, asked))
     }
 
     /// Tells a message that is forbidden from a room that is closed to us; the latter is waited

@@ -6,6 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::health::{Spot, State};
+
 /// The first pause. Short, because most faults are a restarting server.
 const FIRST: Duration = Duration::from_millis(250);
 /// The longest pause of our own. After an outage the first message is at most this late.
@@ -18,27 +20,35 @@ const REMIND: Duration = Duration::from_mins(5);
 #[derive(Debug)]
 pub(crate) struct Outage {
     what: String,
+    spot: Spot,
     since: Option<Instant>,
     said: Option<(Instant, String)>,
     pauses: ExponentialBackoff,
 }
 
 impl Outage {
-    /// `what` is the subject of the log lines, like "homeserver <http://127.0.0.1:6167>".
-    pub(crate) fn of(what: impl Into<String>) -> Self {
-        Self { what: what.into(), since: None, said: None, pauses: pauses() }
+    /// `what` is the subject of the log lines, like "homeserver <http://127.0.0.1:6167>"; `spot` is
+    /// where it is noted for those who watch over us.
+    pub(crate) fn of(what: impl Into<String>, spot: Spot) -> Self {
+        Self { what: what.into(), spot, since: None, said: None, pauses: pauses() }
     }
 
     /// Notes a failed attempt; returns how long to wait before the next one.
     ///
     /// `asked` is what the server asked us to wait (HTTP 429); it is honoured when it is longer
     /// than our own pause.
-    pub(crate) fn failed(&mut self, reason: &dyn Display, asked: Option<Duration>) -> Duration {
+    pub(crate) fn failed(
+        &mut self,
+        state: State,
+        reason: &dyn Display,
+        asked: Option<Duration>,
+    ) -> Duration {
         let now = Instant::now();
         self.since.get_or_insert(now);
         let reason = reason.to_string();
         let own = self.pauses.next().unwrap_or(LONGEST);
         let pause = asked.map_or(own, |asked| asked.max(own));
+        self.spot.ails(state, &reason, pause);
         let silent = self
             .said
             .as_ref()
@@ -50,12 +60,19 @@ impl Outage {
         pause
     }
 
+    /// It is not tried any more.
+    pub(crate) fn abandon(&mut self) {
+        self.since = None;
+        self.spot.well();
+    }
+
     /// Notes a success, which ends the outage if there was one.
     pub(crate) fn over(&mut self) {
         if let Some(since) = self.since.take() {
             info!("{}: works again after {:.1?}", self.what, since.elapsed());
             self.said = None;
             self.pauses = pauses();
+            self.spot.well();
         }
     }
 }

@@ -81,6 +81,12 @@ pub(crate) enum Entry {
     Free,
 }
 
+/// The rooms that we are in.
+pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, MatrixError> {
+    let request = joined_rooms::v3::Request::new();
+    Ok(account.request(|client| client.send(request)).await?.joined_rooms)
+}
+
 impl Room {
     /// Joins the room, when we are invited or it is public. Joining a room that we are in already
     /// is fine.
@@ -243,9 +249,7 @@ impl Room {
 
     /// What, if anything, keeps us from posting here.
     pub(crate) async fn standing(&self) -> Result<Standing, MatrixError> {
-        let rooms =
-            self.account.request(|client| client.send(joined_rooms::v3::Request::new())).await?;
-        if !rooms.joined_rooms.contains(&self.id) {
+        if !joined(&self.account).await?.contains(&self.id) {
             return Ok(Standing::NotJoined);
         }
         let created = self.created().await?;

@@ -11,6 +11,7 @@ use crate::{
     config::{self, Route},
     conversation,
     failure::Failure,
+    health::Health,
     held,
     join::{self, Opened},
     matrix::Account,
@@ -30,6 +31,7 @@ pub(crate) struct Links {
     pub(crate) nats: Nats,
     pub(crate) account: Arc<Account>,
     pub(crate) config: Arc<config::Nats>,
+    pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
 }
 
@@ -103,9 +105,11 @@ impl Way {
         let mut task = JoinSet::new();
         task.spawn_local(async move {
             let Links { account, stop, .. } = &links;
+            let health = links.health.route(&route);
             // What keeps us out is for the relay to tell.
-            if let Ok(Opened::Room(room)) = join::open_room(&route, &target, account, stop).await {
-                Poster::new(summaries, summary, room).run().await;
+            let opened = join::open_room(&route, &target, account, &health, stop).await;
+            if let Ok(Opened::Room(room)) = opened {
+                Poster::new(summaries, summary, room, &health).run().await;
             }
         });
         Some(task)

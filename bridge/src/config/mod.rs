@@ -8,6 +8,7 @@
 mod display;
 mod duration;
 mod explain;
+mod health;
 mod matcher;
 mod matrix;
 mod nats;
@@ -32,6 +33,7 @@ use self::place::Source;
 pub(crate) use self::{display::time_zone, secret::readable};
 pub use self::{
     display::{Display, Language},
+    health::Health,
     matcher::{Field, Matcher, Pattern},
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
@@ -58,6 +60,8 @@ pub struct Config {
     pub display: Display,
     /// The accounts and rooms that there are to be.
     pub provision: Provision,
+    /// Where the bridge tells how it is.
+    pub health: Health,
 }
 
 /// The configuration as it is written, before it is checked.
@@ -70,6 +74,8 @@ struct Written {
     routes: Vec<route::Written>,
     #[serde(default)]
     display: display::Written,
+    #[serde(default)]
+    health: health::Written,
     #[serde(default)]
     publish: publish::Written,
     #[serde(default)]
@@ -117,6 +123,7 @@ impl Config {
             routes: route::check(written.routes, &display, &files).map_err(within)?,
             display,
             provision,
+            health: written.health.check().map_err(within)?,
         })
     }
 }

@@ -51,6 +51,9 @@ pub struct Route {
     pub patience: Patience,
     /// When only what is critical is shown at once.
     pub quiet: Option<Quiet>,
+    /// What is posted this long after it was published is late, and the room is told when the last of
+    /// it is there; `None`: never.
+    pub late_after: Option<Duration>,
     /// How its messages are worded.
     pub display: Display,
     /// The directory of templates that are used instead of the built-in ones.
@@ -66,6 +69,8 @@ const FLAPPING: Duration = Duration::from_mins(15);
 /// What goes on pushes again this often, if it is said again. Alertmanager's `repeat_interval` is
 /// the same by default.
 const REMIND: Duration = Duration::from_hours(4);
+/// `late_after` where a route does not say.
+const LATE_AFTER: Duration = Duration::from_hours(1);
 
 /// How patient a route is with alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +146,7 @@ pub(super) struct Written {
     quiet: Option<quiet::Written>,
     flapping: Option<String>,
     remind: Option<String>,
+    late_after: Option<String>,
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
@@ -212,6 +218,8 @@ impl Written {
                 flapping: span("flapping", self.flapping.as_deref(), FLAPPING)?,
                 remind: span("remind", self.remind.as_deref(), REMIND)?,
             },
+            late_after: Some(span("late_after", self.late_after.as_deref(), LATE_AFTER)?)
+                .filter(|late_after| !late_after.is_zero()),
             quiet: quiet.transpose()?,
             display,
             templates: self.templates.map(|path| files.find(&path)),

@@ -20,6 +20,7 @@ use crate::{
     conversation::{self, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
+    health::{RouteHealth, Shown, State},
     held::{self, Fate, Held},
     origin::StreamId,
     payload::Decoded,
@@ -48,20 +49,9 @@ pub(crate) struct Relay {
     /// Shared with the relay of what the route has held back.
     conversations: Arc<Mutex<conversation::Store>>,
     held: Option<Held>,
-    tally: Tally,
+    health: RouteHealth,
     /// Until then there is none, as what waits could not be read.
     no_digest_until: Option<Instant>,
-}
-
-/// What happened since the start.
-#[derive(Debug, Default, Clone, Copy)]
-struct Tally {
-    posted: u64,
-    digests: u64,
-    flawed: u64,
-    /// Posted with a built-in template, as the user's own one failed.
-    fallbacks: u64,
-    dead: u64,
 }
 
 /// What is to become of a message at its source.
@@ -78,19 +68,20 @@ impl Relay {
     /// The relay of one route.
     pub(crate) fn new(way: Way, links: Links) -> Self {
         let Way { route, routing, renderer, conversations } = way;
-        let Links { nats, account, config, stop } = links;
+        let Links { nats, account, config, health, stop } = links;
+        let health = health.route(&route);
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         Self {
             conversations,
             held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),
-            source: Source::new(nats, Arc::clone(&route)),
-            rooms: Rooms::new(Arc::clone(&route), account, stop.clone()),
+            source: Source::new(nats, Arc::clone(&route), health.clone()),
+            rooms: Rooms::new(Arc::clone(&route), account, health.clone(), stop.clone()),
             stop,
             dead_letters,
             routing,
             renderer,
             told: HashSet::new(),
-            tally: Tally::default(),
+            health,
             no_digest_until: None,
             route,
         }
@@ -118,22 +109,20 @@ impl Relay {
             if !self.wait_for_morning(&delivery).await {
                 break Some(delivery);
             }
-            match Box::pin(self.relay(&delivery)).await? {
+            self.health.took(&delivery);
+            let mut verdict = Box::pin(self.relay(&delivery)).await?;
+            if matches!(verdict, Verdict::Done) && self.source.is_last(&delivery) {
+                verdict = self.tell_what_was_late(&delivery).await?;
+            }
+            self.health.let_go();
+            match verdict {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
                 Verdict::Unfinished => break Some(delivery),
             }
         };
         self.source.close(unfinished).await;
-        let Tally { posted, digests, flawed, fallbacks, dead } = self.tally;
-        let fallbacks = match fallbacks {
-            0 => String::new(),
-            count => format!(" and {count} for which a template failed"),
-        };
-        info!(
-            "route {}: stopped; posted {posted}, of them {flawed} flawed{fallbacks}, in {digests} digests and one by one, and {dead} dead letters",
-            self.route.name
-        );
+        info!("route {}: stopped; {}", self.route.name, self.health.metrics);
         Ok(())
     }
 
@@ -232,7 +221,11 @@ impl Relay {
             return Ok(Some(false));
         }
         let Some(held) = &mut self.held else { return Ok(Some(false)) };
-        Ok(Some(self.source.keep_while(current, held.hold(delivery, &origin)).await))
+        let is_held = self.source.keep_while(current, held.hold(delivery, &origin)).await;
+        if is_held {
+            self.health.note(delivery, Shown::Held);
+        }
+        Ok(Some(is_held))
     }
 
     /// Posts a message, in the conversation that it is part of.
@@ -255,7 +248,8 @@ impl Relay {
                 self.source.keep_while(delivery, self.rooms.post().message(&message)).await?;
             match (posted, talk.take()) {
                 (Outcome::Posted(root), after) => {
-                    self.tally.posted += 1;
+                    self.note_late(delivery);
+                    self.health.note(delivery, Shown::Posted);
                     let after = after.and_then(|talk| talk.after(root, origin));
                     if let Some((key, conversation)) = after {
                         self.conversations.lock().await.put(key, conversation).await;
@@ -307,6 +301,33 @@ impl Relay {
         talk.parts(&rendered, notice, &self.route)
     }
 
+    fn note_late(&mut self, delivery: &Delivery) {
+        let Some(late_after) = self.route.late_after else { return };
+        if let Some(age) = self.source.age(delivery).filter(|age| *age > late_after) {
+            self.rooms.here().note_late(age);
+        }
+    }
+
+    /// Tells the rooms that all of a backlog is there, now that its last message is.
+    async fn tell_what_was_late(&mut self, last: &Delivery) -> Result<Verdict, Failure> {
+        while let (Some((post, late)), Some(stream)) = (self.rooms.late(), self.source.stream()) {
+            let note = self.renderer.caught_up(late.count, late.oldest).content(&[]);
+            let origin = last.origin(stream, &self.route.name, 0);
+            let transaction = format!("{}-late", origin.transaction_id(post.room())).into();
+            let told = post.aside(transaction, note);
+            match self.source.keep_while(last, told).await? {
+                Outcome::Posted(_) => self.rooms.told(),
+                Outcome::Stopped => return Ok(Verdict::Unfinished),
+                Outcome::Refused(reason) => {
+                    let route = &self.route.name;
+                    warn!("route {route}: the room is not told of what was late: {reason}");
+                    self.rooms.told();
+                }
+            }
+        }
+        Ok(Verdict::Done)
+    }
+
     fn decode(&self, delivery: &Delivery) -> Decoded {
         Decoded::in_language(delivery.payload(), self.route.display.language)
     }
@@ -328,7 +349,7 @@ impl Relay {
 
     fn note_flaw(&mut self, delivery: &Delivery, decoded: &Decoded) {
         let Some(flaw) = &decoded.flaw else { return };
-        self.tally.flawed += 1;
+        self.health.metrics.flawed.inc();
         warn!(
             "route {}: message {} on {} is posted as it is: {flaw}",
             self.route.name,
@@ -340,7 +361,7 @@ impl Relay {
     /// Counts every failure of a template, but logs the first of each: the room says so below every message.
     fn note_fault(&mut self, delivery: &Delivery, rendered: &Rendered) {
         let Some(fault) = &rendered.fault else { return };
-        self.tally.fallbacks += 1;
+        self.health.metrics.fallbacks.inc();
         if self.told.insert(fault.file().to_owned()) {
             warn!(
                 "route {}: message {} on {} is posted with the built-in template, and so will others be: {fault}",
@@ -356,7 +377,7 @@ impl Relay {
         if !self.keep_dead_letter(delivery, stream, &reason).await {
             return Verdict::Unfinished;
         }
-        self.tally.dead += 1;
+        self.health.note(delivery, Shown::Dead);
         warn!(
             "route {}: message {} on {} can never be posted ({reason}); it is kept on {}",
             self.route.name,
@@ -392,10 +413,10 @@ impl Relay {
         reason: &str,
     ) -> bool {
         let what = format!("route {}: dead letter {}", self.route.name, delivery.sequence);
-        let mut outage = Outage::of(what);
+        let mut outage = Outage::of(what, self.health.spot());
         let kept = async {
             while let Err(error) = self.dead_letters.keep(delivery, stream, reason).await {
-                let pause = outage.failed(&error, None);
+                let pause = outage.failed(State::NatsUnreachable, &error, None);
                 if timeout(pause, self.stop.cancelled()).await.is_ok() {
                     return false;
                 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{RoomTarget, Route},
     failure::Failure,
+    health::RouteHealth,
     join::{self, Opened},
     matrix::Account,
     post::Post,
@@ -26,6 +27,7 @@ const MOST_PLACES: usize = 256;
 pub(super) struct Rooms {
     route: Arc<Route>,
     account: Arc<Account>,
+    health: RouteHealth,
     stop: CancellationToken,
     places: Vec<Place>,
     /// The index of the room that is posted into.
@@ -48,8 +50,16 @@ pub(super) struct Place {
     targets: Vec<RoomTarget>,
     pub(super) post: Post,
     storm: Option<Storm>,
+    late: Option<Late>,
     /// Of the messages that were published up to then too few are waiting for a digest.
     pub(super) too_few_until: OffsetDateTime,
+}
+
+/// What came late, and of which the room was not told yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Late {
+    pub(super) count: u64,
+    pub(super) oldest: Duration,
 }
 
 /// Of the storm that goes on, or was the last.
@@ -63,8 +73,13 @@ struct Storm {
 
 impl Rooms {
     /// None is entered yet.
-    pub(super) fn new(route: Arc<Route>, account: Arc<Account>, stop: CancellationToken) -> Self {
-        Self { route, account, stop, places: Vec::new(), here: 0 }
+    pub(super) fn new(
+        route: Arc<Route>,
+        account: Arc<Account>,
+        health: RouteHealth,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { route, account, health, stop, places: Vec::new(), here: 0 }
     }
 
     /// Goes to a room, and waits until it lets us in.
@@ -77,7 +92,7 @@ impl Rooms {
             self.here = index;
             return Ok(Entered::In);
         }
-        let open = join::open_room(&self.route, target, &self.account, &self.stop);
+        let open = join::open_room(&self.route, target, &self.account, &self.health, &self.stop);
         let opened = Box::pin(open).await?;
         let room = match opened {
             Opened::Room(room) => room,
@@ -94,12 +109,16 @@ impl Rooms {
             // What is forgotten is read from the room when there is something for it again.
             self.places.remove(0);
         }
+        if self.route.rooms.one().is_some() {
+            self.health.entered(room.id());
+        }
         self.here = self.places.len();
         self.places.push(Place {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
-            post: Post::new(&self.route, target, room, self.stop.clone()),
+            post: Post::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
             storm: None,
+            late: None,
             too_few_until: OffsetDateTime::UNIX_EPOCH,
         });
         Ok(Entered::In)
@@ -108,6 +127,19 @@ impl Rooms {
     /// The room that was entered last.
     pub(super) fn here(&mut self) -> &mut Place {
         &mut self.places[self.here]
+    }
+
+    /// Posts into a room that is to be told what came late.
+    pub(super) fn late(&mut self) -> Option<(&mut Post, Late)> {
+        let place = self.places.iter_mut().find(|place| place.late.is_some())?;
+        place.late.map(|late| (&mut place.post, late))
+    }
+
+    /// The rooms were told.
+    pub(super) fn told(&mut self) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.late.is_some()) {
+            place.late = None;
+        }
     }
 
     /// Posts into the room that was entered last.
@@ -120,6 +152,13 @@ impl Place {
     /// Whether a name leads here.
     pub(super) fn has(&self, target: &RoomTarget) -> bool {
         self.targets.contains(target)
+    }
+
+    /// Notes that a message came as late as that.
+    pub(super) fn note_late(&mut self, age: Duration) {
+        let late = self.late.get_or_insert(Late { count: 0, oldest: age });
+        late.count += 1;
+        late.oldest = late.oldest.max(age);
     }
 
     /// How loud the storm was that still goes on.

@@ -15,6 +15,7 @@ use crate::{
     conversation::{Conversation, Saying, Talk},
     digest::{self, Entry, Kind, Piece},
     failure::Failure,
+    health::{Shown, State},
     origin::{Origin, Position, Span, StreamId},
     post::{Outcome, Part},
     render::{Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
@@ -116,14 +117,15 @@ impl Relay {
     ) -> Result<Option<Verdict>, Failure> {
         info!("route {}: going on with the digest up to {}", self.route.name, span.last);
         let backlog = self.source.backlog();
-        let mut outage = Outage::of(format!("route {}: reading what waits", self.route.name));
+        let what = format!("route {}: reading what waits", self.route.name);
+        let mut outage = Outage::of(what, self.health.spot());
         let stop = self.stop.clone();
         let originals = loop {
             let read = backlog.read(span.first, Some(span.last));
             match self.source.keep_while(delivery, read).await {
                 Ok(originals) => break originals,
                 Err(reason) => {
-                    let pause = outage.failed(&reason, None);
+                    let pause = outage.failed(State::NatsUnreachable, &reason, None);
                     if timeout(pause, stop.cancelled()).await.is_ok() {
                         return Ok(Some(Verdict::Unfinished));
                     }
@@ -222,8 +224,11 @@ impl Relay {
         }
         let shown = work.entries.len();
         info!("route {name}: {shown} messages up to {} shown as a digest", work.span.last);
-        self.tally.posted += shown as u64;
-        self.tally.digests += 1;
+        for original in &work.originals {
+            self.note_late(original);
+        }
+        let last = work.originals.last().unwrap_or(work.delivery);
+        self.health.note(last, Shown::Digested(shown as u64));
         self.rooms.post().done_up_to(work.span.last, work.published);
         Ok(Some(Verdict::Done))
     }
@@ -381,7 +386,7 @@ impl Relay {
             if !self.keep_dead_letter(delivery, work.stream, reason).await {
                 return Ok(false);
             }
-            self.tally.dead += 1;
+            self.health.note(delivery, Shown::Dead);
             last = Some(delivery);
         }
         let Some(last) = last else { return Ok(true) };

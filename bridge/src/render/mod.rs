@@ -12,10 +12,10 @@ mod moment;
 mod own;
 mod text;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use async_nats::HeaderMap;
-use jiff::tz::TimeZone;
+use jiff::{SignedDuration, tz::TimeZone};
 use minijinja::{Environment, Value, context};
 use serde_json::{Map, Value as Json};
 use time::OffsetDateTime;
@@ -176,6 +176,13 @@ impl Renderer {
     #[must_use]
     pub fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> Rendered {
         Rendered::words(&self.voice.words.refused(sequence, subject, reason, kept_on))
+    }
+
+    /// Tells that all of a backlog is there.
+    pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
+        let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);
+        let words = self.voice.words;
+        Rendered::words(&words.caught_up(count, &words.duration(oldest)))
     }
 
     /// Renders a message.

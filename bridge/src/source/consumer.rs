@@ -42,7 +42,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// How many messages the route's consumer has, delivered or not.
-pub(super) async fn waiting(nats: &Nats, route: &Route) -> Option<u64> {
+pub(crate) async fn waiting(nats: &Nats, route: &Route) -> Option<u64> {
     let stream = stream(nats, route).await.ok()?;
     let info = stream.consumer_info(route.name.as_str()).await.ok()?;
     Some(info.num_pending + info.num_ack_pending as u64)

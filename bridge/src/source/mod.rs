@@ -40,6 +40,7 @@ use self::consumer::Problem;
 use crate::{
     config::{Route, RouteName},
     failure::{Failure, chain},
+    health::{RouteHealth, State},
     held,
     nats::Nats,
     origin::{Origin, Position, StreamId},
@@ -75,6 +76,7 @@ pub(crate) struct Source {
     route: Arc<Route>,
     reconnected: watch::Receiver<u64>,
     outage: Outage,
+    health: RouteHealth,
     stream: Option<StreamId>,
     /// How many messages were waiting, when they were last counted.
     counted: Option<(Instant, u64)>,
@@ -179,11 +181,12 @@ impl Delivery {
 
 impl Source {
     /// A source that connects to its consumer when the first message is asked for.
-    pub(crate) fn new(nats: Nats, route: Arc<Route>) -> Self {
+    pub(crate) fn new(nats: Nats, route: Arc<Route>, health: RouteHealth) -> Self {
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
         Self {
-            outage: Outage::of(format!("route {}", route.name)),
+            outage: Outage::of(format!("route {}", route.name), health.spot()),
+            health,
             reconnected,
             nats,
             route,
@@ -201,6 +204,17 @@ impl Source {
     /// The incarnation of the stream that the messages are of; known once there was one.
     pub(crate) fn stream(&self) -> Option<&StreamId> {
         self.stream.as_ref()
+    }
+
+    /// How long after it was published a message is here now. `None` if it was there before the route.
+    pub(crate) fn age(&self, delivery: &Delivery) -> Option<Duration> {
+        let begun = self.begun.filter(|begun| *begun < delivery.published)?;
+        (OffsetDateTime::now_utc() - begun.max(delivery.published)).try_into().ok()
+    }
+
+    /// Whether no other message waited when this one was delivered, nor came since.
+    pub(crate) fn is_last(&mut self, delivery: &Delivery) -> bool {
+        delivery.pending == 0 && !self.has_next()
     }
 
     /// How many servers of a cluster keep the stream.
@@ -369,6 +383,7 @@ impl Source {
             Some(Ok(message)) => match Delivery::new(message) {
                 Some((delivery, number)) if number == pull.next => {
                     pull.next += 1;
+                    self.health.metrics.received.inc();
                     self.is_barren = false;
                     self.held.push_back(delivery);
                 }
@@ -383,7 +398,7 @@ impl Source {
                 debug!(route = %self.route.name, "pull ended: {}", chain(&error));
                 self.pull = None;
                 if std::mem::replace(&mut self.is_barren, true) {
-                    self.outage.failed(&chain(&error), None);
+                    self.outage.failed(State::NatsUnreachable, &chain(&error), None);
                 }
             }
             None => self.pull = None,
@@ -402,11 +417,12 @@ impl Source {
             match self.try_begin().await {
                 Ok(()) => {
                     self.outage.over();
+                    self.health.begun();
                     return Ok(());
                 }
                 Err(Problem::Final(failure)) => return Err(failure),
                 Err(Problem::Passing(reason)) => {
-                    let pause = self.outage.failed(&reason, None);
+                    let pause = self.outage.failed(State::NatsUnreachable, &reason, None);
                     // A new connection is a good moment for the next attempt.
                     let _ = timeout(pause, self.reconnected.changed()).await;
                 }
@@ -470,6 +486,7 @@ impl Source {
                 return Err(Problem::Passing("NATS: connection lost".to_owned()));
             }
         }
+        self.health.metrics.received.inc_by(recalled.len() as u64);
         self.held.extend(recalled.into_values());
         Ok(info)
     }

@@ -30,6 +30,7 @@ use crate::{
     config::{Every, Route, Summary},
     failure::Failure,
     hash,
+    health::{RouteHealth, State},
     matrix::{LoginError, MatrixError},
     nats::Nats,
     render::{Attachment, Rendered},
@@ -228,8 +229,14 @@ pub(crate) struct Poster {
 
 impl Poster {
     /// Into `room`.
-    pub(crate) fn new(summaries: Summaries, summary: Summary, room: Room) -> Self {
-        let outage = Outage::of(format!("route {}: summary", summaries.route.name));
+    pub(crate) fn new(
+        summaries: Summaries,
+        summary: Summary,
+        room: Room,
+        health: &RouteHealth,
+    ) -> Self {
+        let what = format!("route {}: summary", summaries.route.name);
+        let outage = Outage::of(what, health.spot());
         Self { summaries, summary, room, outage }
     }
 
@@ -245,6 +252,7 @@ impl Poster {
                     // The relay goes on, and perhaps the next one succeeds.
                     let name = &self.summaries.route.name;
                     error!("route {name}: no summary until {newest}: {failure}");
+                    self.outage.abandon();
                 }
             }
             let zone = &self.summaries.route.display.time_zone;
@@ -270,13 +278,14 @@ impl Poster {
                 }
                 Err(trouble) => trouble,
             };
-            let (reason, asked) = match trouble {
+            let (state, (reason, asked)) = match trouble {
                 Trouble::Final(failure) => return Err(failure),
-                Trouble::Passing(reason) => (reason, None),
-                Trouble::Matrix(error) => self.mend(error).await?,
+                Trouble::Passing(reason) => (State::NatsUnreachable, (reason, None)),
+                Trouble::Matrix(error) => (State::of(&error), self.mend(error).await?),
             };
-            sleep(self.outage.failed(&reason, asked)).await;
+            sleep(self.outage.failed(state, &reason, asked)).await;
         }
+        self.outage.abandon();
         warn!(
             "route {}: the summary until {} was not posted in time",
             self.summaries.route.name, period.end

@@ -127,6 +127,10 @@ impl Words for Chinese {
     fn template_failed(&self, fault: &str) -> String {
         format!("⚠️ 模板出错，已改用内置模板：{fault}")
     }
+    fn caught_up(&self, count: u64, oldest: &str) -> String {
+        format!("⏱ 积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
             "⚠️ {subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），原消息已保存到 {kept_on}"

@@ -132,6 +132,11 @@ impl Words for English {
     fn template_failed(&self, fault: &str) -> String {
         format!("⚠️ {fault}; shown with the built-in template")
     }
+    fn caught_up(&self, count: u64, oldest: &str) -> String {
+        let messages = if count == 1 { "message was" } else { "messages were" };
+        format!("⏱ Caught up: {count} {messages} late, the oldest by {oldest}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
             "⚠️ Message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. It is kept on {kept_on}"

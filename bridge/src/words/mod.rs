@@ -137,6 +137,8 @@ pub(crate) trait Words: Sync {
     fn flaw(&self, flaw: &str) -> String;
     /// A template of the user's own could not be used for a message.
     fn template_failed(&self, fault: &str) -> String;
+    /// All that had to wait is there.
+    fn caught_up(&self, count: u64, oldest: &str) -> String;
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String;
 
     fn monitor(&self, id: Option<i64>) -> String;

@@ -12,6 +12,7 @@ mod conversations;
 mod delivery;
 mod digests;
 mod faults;
+mod health;
 mod noise;
 mod payloads;
 mod provision;

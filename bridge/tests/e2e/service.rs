@@ -54,10 +54,10 @@ async fn it_is_ready_too_when_it_has_to_wait_and_says_for_what() -> Result<()> {
     let scene = Scene::new().await?;
     scene.nats.kill().await;
     let (_bridge, manager) = start(&scene)?;
-    let status = manager.wait_for("STATUS=waiting for NATS")?;
+    let status = manager.wait_for("STATUS=nats-unreachable")?;
     assert!(status.contains("cannot be reached"), "{status}");
     scene.nats.restart().await?;
-    manager.wait_for("STATUS=relaying 1 route")?;
+    manager.wait_for("STATUS=connected: relaying 1 route")?;
     Ok(())
 }
 

@@ -1,0 +1,351 @@
+//! What is known at the moment.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use matrix_sdk::ruma::OwnedRoomId;
+use serde::{Serialize, Serializer};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{Moment, PATIENCE};
+use crate::matrix::MatrixError;
+
+/// So many of a route's last messages are known.
+const RECENT: usize = 10;
+
+/// In what state the bridge, or one of its routes, is; the worst is the greatest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    /// All works.
+    Connected,
+    /// NATS and the homeserver were not asked yet.
+    Starting,
+    /// We are not in a room, or may not post there.
+    NotInRoom,
+    /// The homeserver does not answer, or not with what we need.
+    HomeserverUnreachable,
+    /// NATS does not answer, or not with what we need.
+    NatsUnreachable,
+    /// What is on its way is finished, then the process ends.
+    Draining,
+    /// NATS or the homeserver does not accept us.
+    CredentialsRefused,
+}
+
+impl State {
+    /// All of them.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Connected,
+        Self::Starting,
+        Self::NotInRoom,
+        Self::HomeserverUnreachable,
+        Self::NatsUnreachable,
+        Self::Draining,
+        Self::CredentialsRefused,
+    ];
+
+    /// As machines read it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Starting => "starting",
+            Self::NotInRoom => "not-in-room",
+            Self::HomeserverUnreachable => "homeserver-unreachable",
+            Self::NatsUnreachable => "nats-unreachable",
+            Self::Draining => "draining",
+            Self::CredentialsRefused => "credentials-refused",
+        }
+    }
+
+    /// What there is to do for a person.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::Connected => "nothing",
+            Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
+            Self::NotInRoom => {
+                "invite the bridge's user to the room, or raise its power level; messages wait in NATS"
+            }
+            Self::HomeserverUnreachable => {
+                "see whether the homeserver runs, and its log; messages wait in NATS"
+            }
+            Self::NatsUnreachable => {
+                "see whether NATS runs and can be reached from here: nats-matrix check; publishers keep what it does not take"
+            }
+            Self::Draining => "nothing; it ends within seconds",
+            Self::CredentialsRefused => {
+                "renew the credentials in the configuration, then restart: nats-matrix check tells which"
+            }
+        }
+    }
+}
+
+impl State {
+    /// What an answer of the homeserver, or none, means.
+    pub(crate) fn of(error: &MatrixError) -> Self {
+        match error {
+            MatrixError::Unreachable(_)
+            | MatrixError::Limited { .. }
+            | MatrixError::Rejected(_) => Self::HomeserverUnreachable,
+            MatrixError::TokenRefused(_) => Self::CredentialsRefused,
+            MatrixError::Forbidden(_) | MatrixError::NotFound(_) => Self::NotInRoom,
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// Where in its life the process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Phase {
+    #[default]
+    Starting,
+    Serving,
+    Draining,
+}
+
+/// What became of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// One is in the room by itself.
+    Posted,
+    /// As many are in the room, in a digest.
+    Digested(u64),
+    /// One is held back until the morning.
+    Held,
+    /// One can never be posted.
+    Dead,
+}
+
+/// Something that does not work.
+#[derive(Debug)]
+struct Ailment {
+    route: Option<Arc<str>>,
+    state: State,
+    reason: String,
+    since: Moment,
+}
+
+/// All that is known.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) phase: Phase,
+    numbers: u64,
+    ailments: BTreeMap<u64, Ailment>,
+    routes: BTreeMap<Arc<str>, Line>,
+}
+
+/// What is known of a route.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    /// Its messages come.
+    pub(super) is_begun: bool,
+    /// The room that it posts into, if that is one and was entered.
+    pub(super) room: Option<OwnedRoomId>,
+    pub(super) in_hand: Option<InHand>,
+    pub(super) pending: Option<u64>,
+    last_posted: Option<Moment>,
+    recent: VecDeque<Recent>,
+}
+
+/// The message that is worked on.
+#[derive(Debug)]
+pub(super) struct InHand {
+    published: Moment,
+    sequence: u64,
+    /// If nothing was done until then, it hangs.
+    until: Instant,
+}
+
+/// What became of one of the last messages.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Recent {
+    pub(super) at: Moment,
+    pub(super) published: Moment,
+    pub(super) subject: String,
+    pub(super) outcome: String,
+}
+
+/// What is known, at one moment.
+#[derive(Debug, Serialize)]
+pub(super) struct Snapshot {
+    pub(super) state: State,
+    pub(super) what_to_do: &'static str,
+    pub(super) reasons: Vec<String>,
+    pub(super) routes: Vec<RouteSnapshot>,
+}
+
+/// What is known of a route, at one moment.
+#[derive(Debug, Serialize)]
+pub(super) struct RouteSnapshot {
+    pub(super) name: Arc<str>,
+    pub(super) state: State,
+    pub(super) reason: Option<String>,
+    pub(super) since: Option<Moment>,
+    /// How many messages wait, if it is known.
+    pub(super) pending: Option<u64>,
+    /// How long the oldest of them has waited.
+    pub(super) oldest_seconds: u64,
+    pub(super) last_posted: Option<Moment>,
+    pub(super) recent: Vec<Recent>,
+}
+
+impl Board {
+    pub(super) fn new_number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    pub(super) fn add_route(&mut self, name: &str) {
+        self.routes.entry(name.into()).or_default();
+    }
+
+    pub(super) fn route(&mut self, name: &Arc<str>) -> &mut Line {
+        self.routes.entry(Arc::clone(name)).or_default()
+    }
+
+    pub(super) fn ails(
+        &mut self,
+        number: u64,
+        route: Option<Arc<str>>,
+        state: State,
+        reason: String,
+    ) {
+        let before = self.ailments.get(&number).filter(|before| before.state == state);
+        let since = before.map_or_else(Moment::now, |before| before.since);
+        self.ailments.insert(number, Ailment { route, state, reason, since });
+    }
+
+    /// Whether it was ill.
+    pub(super) fn well(&mut self, number: u64) -> bool {
+        self.ailments.remove(&number).is_some()
+    }
+
+    pub(super) fn state(&self) -> State {
+        let worst = self.ailments.values().map(|ailment| ailment.state).max();
+        let phase = match self.phase {
+            Phase::Serving if self.routes.values().all(|line| line.is_begun) => State::Connected,
+            Phase::Starting | Phase::Serving => State::Starting,
+            Phase::Draining => State::Draining,
+        };
+        worst.map_or(phase, |worst| worst.max(phase))
+    }
+
+    /// Why the state is what it is, without repetitions.
+    fn reasons(&self, state: State) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for ailment in self.ailments.values().filter(|ailment| ailment.state == state) {
+            let reason = match &ailment.route {
+                Some(route) => format!("route {route}: {}", ailment.reason),
+                None => ailment.reason.clone(),
+            };
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+        }
+        reasons
+    }
+
+    pub(super) fn words(&self) -> String {
+        let state = self.state();
+        let count = self.routes.len();
+        let mut words = state.name().to_owned();
+        if state == State::Connected {
+            let routes = if count == 1 { "route" } else { "routes" };
+            _ = write!(words, ": relaying {count} {routes}");
+        }
+        if let Some(reason) = self.reasons(state).first() {
+            _ = write!(words, ": {reason}");
+        }
+        words
+    }
+
+    pub(super) fn stuck(&mut self) -> Option<String> {
+        let is_away = |ailment: &Ailment| ailment.state == State::NatsUnreachable;
+        let nats_is_away = self.ailments.values().any(is_away);
+        let now = Instant::now();
+        let mut stuck = Vec::new();
+        for (name, line) in &mut self.routes {
+            let Some(in_hand) = &mut line.in_hand else { continue };
+            if nats_is_away {
+                in_hand.until = in_hand.until.max(now + PATIENCE);
+            }
+            if in_hand.until < now {
+                stuck.push(format!("route {name} hangs with message {}", in_hand.sequence));
+            }
+        }
+        (!stuck.is_empty()).then(|| stuck.join(", "))
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let state = self.state();
+        let routes = self.routes.iter().map(|(name, line)| self.route_snapshot(name, line));
+        Snapshot {
+            state,
+            what_to_do: state.advice(),
+            reasons: self.reasons(state),
+            routes: routes.collect(),
+        }
+    }
+
+    fn route_snapshot(&self, name: &Arc<str>, line: &Line) -> RouteSnapshot {
+        let is_its = |ailment: &&Ailment| ailment.route.as_ref().is_none_or(|route| route == name);
+        let worst = self.ailments.values().filter(is_its).max_by_key(|ailment| ailment.state);
+        let phase = if line.is_begun { State::Connected } else { State::Starting };
+        let age = line.in_hand.as_ref().map(|in_hand| in_hand.published.age());
+        RouteSnapshot {
+            name: Arc::clone(name),
+            state: worst.map_or(phase, |worst| worst.state),
+            reason: worst.map(|worst| worst.reason.clone()),
+            since: worst.map(|worst| worst.since),
+            pending: line.pending,
+            oldest_seconds: age.unwrap_or_default().as_secs(),
+            last_posted: line.last_posted,
+            recent: line.recent.iter().cloned().collect(),
+        }
+    }
+}
+
+impl Line {
+    pub(super) fn take(&mut self, published: OffsetDateTime, sequence: u64) {
+        let until = Instant::now() + PATIENCE;
+        self.in_hand = Some(InHand { published: moment(published), sequence, until });
+    }
+
+    /// Something was done, and nothing is to be done for as long as `pause`.
+    pub(super) fn beat(&mut self, pause: Duration) {
+        if let Some(in_hand) = &mut self.in_hand {
+            in_hand.until = Instant::now() + pause + PATIENCE;
+        }
+    }
+
+    pub(super) fn note(&mut self, subject: &str, published: OffsetDateTime, shown: Shown) {
+        let at = Moment::now();
+        let outcome = match shown {
+            Shown::Posted => "posted".to_owned(),
+            Shown::Digested(count) => format!("digest of {count}"),
+            Shown::Held => "held back".to_owned(),
+            Shown::Dead => "dead letter".to_owned(),
+        };
+        if matches!(shown, Shown::Posted | Shown::Digested(_)) {
+            self.last_posted = Some(at);
+        }
+        self.recent.truncate(RECENT - 1);
+        let subject = subject.to_owned();
+        self.recent.push_front(Recent { at, published: moment(published), subject, outcome });
+    }
+}
+
+fn moment(time: OffsetDateTime) -> Moment {
+    let time = Timestamp::from_nanosecond(time.unix_timestamp_nanos());
+    Moment(time.unwrap_or(Timestamp::UNIX_EPOCH))
+}

@@ -1,0 +1,130 @@
+//! The listener: pages for monitoring systems and for people.
+//!
+//! It has no authentication and only ever reads, and it must not be able to hurt the bridge: few
+//! connections at a time, one request on each, and little time for it.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::spawn_local,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use super::{Health, board::State, page};
+use crate::failure::Failure;
+
+/// How many connections are served at a time; others wait.
+const CONNECTIONS: usize = 32;
+/// How long a connection may take, in all.
+const LONGEST: Duration = Duration::from_secs(10);
+/// How long to wait when no connection can be accepted, as without free file descriptors.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Takes the address.
+///
+/// # Errors
+///
+/// [`Failure::Config`] if that cannot be had.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        Failure::Config(format!(
+            "health.listen: cannot listen on {address}: {error}: give another address, or end the program that has it"
+        ))
+    })?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!("health, metrics and status page on http://{address}/");
+    Ok(listener)
+}
+
+/// Answers requests for ever.
+pub(crate) async fn serve(listener: TcpListener, health: Health) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let health = health.clone();
+                spawn_local(async move {
+                    converse(stream, health).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!("health.listen: no connection accepted: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, health: Health) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let answer = answer(request.method(), request.uri().path(), &health);
+        std::future::ready(Ok::<_, Infallible>(answer))
+    });
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+    match timeout(LONGEST, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!("health.listen: {error}"),
+        Err(_) => debug!("health.listen: a request took too long"),
+    }
+}
+
+fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
+    if ![Method::GET, Method::HEAD].contains(method) {
+        let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
+        refusal.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("plain text"));
+        return refusal;
+    }
+    match path {
+        "/" => page(StatusCode::OK, HTML, page::html(&health.snapshot())),
+        "/livez" => match health.stuck() {
+            None => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
+            Some(stuck) => page(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{stuck}\n")),
+        },
+        "/readyz" => {
+            let snapshot = health.snapshot();
+            let status = match snapshot.state {
+                State::Connected => StatusCode::OK,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let ready = page::readiness(&snapshot);
+            page(status, JSON, format!("{ready:#}\n"))
+        }
+        "/metrics" => page(StatusCode::OK, OPEN_METRICS, health.0.metrics.text(&health.snapshot())),
+        _ => page(
+            StatusCode::NOT_FOUND,
+            TEXT,
+            "there are /, /livez, /readyz and /metrics\n".to_owned(),
+        ),
+    }
+}
+
+fn page(status: StatusCode, media_type: &'static str, text: String) -> Response<Full<Bytes>> {
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, media_type)
+        .header(CACHE_CONTROL, "no-store")
+        .header(X_CONTENT_TYPE_OPTIONS, "nosniff")
+        .header(CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'")
+        .body(Full::new(text.into()))
+        .expect("all of it is fixed but the body")
+}

@@ -1,0 +1,233 @@
+//! Numbers for Prometheus.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::board::{Shown, Snapshot, State};
+
+/// Upper ends of the buckets of requests that post, in seconds: from a homeserver beside us to one
+/// that is about to be given up.
+const BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// The labels of what belongs to a route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    route: String,
+}
+
+/// The labels of a state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+type Ages = Family<Of, Gauge<f64, AtomicU64>>;
+
+/// All numbers.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    received: Family<Of, Counter>,
+    posted: Family<Of, Counter>,
+    digested: Family<Of, Counter>,
+    digests: Family<Of, Counter>,
+    held: Family<Of, Counter>,
+    dead: Family<Of, Counter>,
+    retried: Family<Of, Counter>,
+    flawed: Family<Of, Counter>,
+    fallbacks: Family<Of, Counter>,
+    sends: Family<Of, Histogram>,
+    pending: Family<Of, Gauge>,
+    oldest: Ages,
+    last_posted: Ages,
+    route_ready: Family<Of, Gauge<u32, AtomicU32>>,
+    state: Family<InState, Gauge<u32, AtomicU32>>,
+    pub(super) nats_connections: Counter,
+}
+
+/// Those of one route.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteMetrics {
+    /// Messages that came from NATS, with those that came again.
+    pub(crate) received: Counter,
+    /// Messages that are in the room, by themselves or in digests.
+    pub(crate) posted: Counter,
+    pub(crate) digests: Counter,
+    digested: Counter,
+    held: Counter,
+    pub(crate) dead: Counter,
+    /// Attempts that failed and were made again.
+    pub(crate) retried: Counter,
+    /// Posted as they are, as they could not be read.
+    pub(crate) flawed: Counter,
+    /// Posted with a built-in template, as the user's own one failed.
+    pub(crate) fallbacks: Counter,
+    sends: Histogram,
+}
+
+impl fmt::Display for RouteMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (posted, flawed, digests) = (self.posted.get(), self.flawed.get(), self.digests.get());
+        write!(f, "posted {posted}, of them {flawed} flawed")?;
+        match self.fallbacks.get() {
+            0 => {}
+            fallbacks => write!(f, " and {fallbacks} for which a template failed")?,
+        }
+        write!(f, ", in {digests} digests and one by one, and {} dead letters", self.dead.get())
+    }
+}
+
+impl RouteMetrics {
+    pub(super) fn note(&self, shown: Shown) {
+        match shown {
+            Shown::Posted => drop(self.posted.inc()),
+            Shown::Digested(count) => {
+                self.posted.inc_by(count);
+                self.digested.inc_by(count);
+                self.digests.inc();
+            }
+            Shown::Held => drop(self.held.inc()),
+            Shown::Dead => drop(self.dead.inc()),
+        }
+    }
+
+    /// A request that posts was answered after this long.
+    pub(crate) fn sent(&self, after: Duration) {
+        self.sends.observe(after.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("nats_matrix"),
+            received: Family::default(),
+            posted: Family::default(),
+            digested: Family::default(),
+            digests: Family::default(),
+            held: Family::default(),
+            dead: Family::default(),
+            retried: Family::default(),
+            flawed: Family::default(),
+            fallbacks: Family::default(),
+            sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            pending: Family::default(),
+            oldest: Family::default(),
+            last_posted: Family::default(),
+            route_ready: Family::default(),
+            state: Family::default(),
+            nats_connections: Counter::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "The program that runs", Info::new(version));
+        for (name, help, family) in [
+            (
+                "received",
+                "Messages that came from NATS, with those that came again",
+                &self.received,
+            ),
+            ("posted", "Messages that are in the room, by themselves or in digests", &self.posted),
+            ("digested", "Messages that are in the room in digests", &self.digested),
+            ("digests", "Digests that were posted", &self.digests),
+            ("held", "Messages that were held back in quiet hours", &self.held),
+            ("dead_lettered", "Messages that can never be posted and are kept in NATS", &self.dead),
+            ("retried", "Attempts to post that failed and were made again", &self.retried),
+            (
+                "flawed",
+                "Messages that were posted as they are, because they cannot be read",
+                &self.flawed,
+            ),
+            (
+                "template_failures",
+                "Messages whose template failed, so that the built-in one was used",
+                &self.fallbacks,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+        let seconds = Unit::Seconds;
+        let help = "How long the homeserver took to answer requests that post";
+        registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
+        let help = "Messages that wait in NATS for the route, with those on their way";
+        registry.register("pending", help, self.pending.clone());
+        let help = "Age of the message that is to be posted next; 0 if there is none";
+        registry.register_with_unit(
+            "oldest_unposted_age",
+            help,
+            seconds.clone(),
+            self.oldest.clone(),
+        );
+        let help = "When a message was posted last, since 1970";
+        registry.register_with_unit(
+            "last_posted_timestamp",
+            help,
+            seconds,
+            self.last_posted.clone(),
+        );
+        let help = "1 if the route is connected, as in /readyz, else 0";
+        registry.register("route_ready", help, self.route_ready.clone());
+        let help = "1 for the state that the bridge is in, as in /readyz, 0 for the others";
+        registry.register("state", help, self.state.clone());
+        let help = "How often the connection to NATS was made";
+        registry.register("nats_connections", help, self.nats_connections.clone());
+        self
+    }
+
+    /// Those of a route, which are there from now on, with 0.
+    pub(super) fn route(&self, name: &str) -> RouteMetrics {
+        let of = Of { route: name.to_owned() };
+        let counter = |family: &Family<Of, Counter>| family.get_or_create(&of).clone();
+        RouteMetrics {
+            received: counter(&self.received),
+            posted: counter(&self.posted),
+            digests: counter(&self.digests),
+            digested: counter(&self.digested),
+            held: counter(&self.held),
+            dead: counter(&self.dead),
+            retried: counter(&self.retried),
+            flawed: counter(&self.flawed),
+            fallbacks: counter(&self.fallbacks),
+            sends: self.sends.get_or_create(&of).clone(),
+        }
+    }
+
+    /// In the text format, with what is true at this moment.
+    pub(super) fn text(&self, snapshot: &Snapshot) -> String {
+        for state in State::ALL {
+            let of = InState { state: state.name() };
+            self.state.get_or_create(&of).set(u32::from(state == snapshot.state));
+        }
+        for route in &snapshot.routes {
+            let of = Of { route: route.name.as_ref().to_owned() };
+            let is_ready = route.state == State::Connected;
+            self.route_ready.get_or_create(&of).set(u32::from(is_ready));
+            #[expect(clippy::cast_precision_loss, reason = "ages are far below 2^52 seconds")]
+            self.oldest.get_or_create(&of).set(route.oldest_seconds as f64);
+            if let Some(pending) = route.pending {
+                self.pending.get_or_create(&of).set(pending.try_into().unwrap_or(i64::MAX));
+            }
+            if let Some(posted) = route.last_posted {
+                self.last_posted.get_or_create(&of).set(posted.seconds());
+            }
+        }
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("a string takes everything");
+        out
+    }
+}

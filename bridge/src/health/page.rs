@@ -1,0 +1,139 @@
+//! The status page, and the same for machines.
+
+use std::{sync::LazyLock, time::Duration};
+
+use jiff::SignedDuration;
+use minijinja::{Environment, value::Serde};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{
+    Moment,
+    board::{Recent, RouteSnapshot, Snapshot, State},
+};
+use crate::config::Language;
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    // The name's end has everything escaped.
+    let added = templates.add_template("page.html", include_str!("page.html.jinja"));
+    added.expect("the template is our own");
+    templates
+});
+
+/// A state as the page shows it.
+#[derive(Serialize)]
+struct Lamp {
+    name: &'static str,
+    /// "good", "waiting" or "bad".
+    class: &'static str,
+}
+
+impl Lamp {
+    fn of(state: State) -> Self {
+        let class = match state {
+            State::Connected => "good",
+            State::Starting | State::Draining => "waiting",
+            _ => "bad",
+        };
+        Self { name: state.name(), class }
+    }
+}
+
+#[derive(Serialize)]
+struct Page<'a> {
+    lamp: Lamp,
+    what_to_do: &'static str,
+    reasons: &'a [String],
+    routes: Vec<RouteView<'a>>,
+    version: &'static str,
+    now: String,
+}
+
+#[derive(Serialize)]
+struct RouteView<'a> {
+    name: &'a str,
+    lamp: Lamp,
+    reason: Option<&'a str>,
+    since: Option<String>,
+    pending: Option<u64>,
+    oldest: Option<String>,
+    last_posted: Option<String>,
+    recent: Vec<RecentView<'a>>,
+}
+
+#[derive(Serialize)]
+struct RecentView<'a> {
+    at: String,
+    ago: String,
+    late: Option<String>,
+    subject: &'a str,
+    outcome: &'a str,
+}
+
+/// For people: needs nothing from elsewhere, and shows itself anew every ten seconds.
+pub(super) fn html(snapshot: &Snapshot) -> String {
+    let view = Page {
+        lamp: Lamp::of(snapshot.state),
+        what_to_do: snapshot.what_to_do,
+        reasons: &snapshot.reasons,
+        routes: snapshot.routes.iter().map(view).collect(),
+        version: env!("CARGO_PKG_VERSION"),
+        now: Moment::now().written(),
+    };
+    let page = TEMPLATES.get_template("page.html").and_then(|page| page.render(Serde(view)));
+    page.unwrap_or_else(|error| format!("the status page cannot be shown: {error:#}"))
+}
+
+/// For machines, in JSON: what `/readyz` says besides its status.
+pub(super) fn readiness(snapshot: &Snapshot) -> Value {
+    let routes = snapshot.routes.iter().map(|route| {
+        let what_to_do = route.state.advice();
+        let mut said = json!({ "state": route.state, "what_to_do": what_to_do });
+        if let Some((reason, since)) = route.reason.as_ref().zip(route.since) {
+            said["reason"] = json!(reason);
+            said["since"] = json!(since);
+        }
+        (route.name.to_string(), said)
+    });
+    json!({
+        "state": snapshot.state,
+        "what_to_do": snapshot.what_to_do,
+        "reasons": snapshot.reasons,
+        "routes": routes.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn view(route: &RouteSnapshot) -> RouteView<'_> {
+    let oldest = Duration::from_secs(route.oldest_seconds);
+    RouteView {
+        name: &route.name,
+        lamp: Lamp::of(route.state),
+        reason: route.reason.as_deref(),
+        since: route.since.map(ago),
+        pending: route.pending,
+        oldest: (oldest > Duration::ZERO).then(|| words(oldest)),
+        last_posted: route.last_posted.map(ago),
+        recent: route.recent.iter().map(recent).collect(),
+    }
+}
+
+fn recent(recent: &Recent) -> RecentView<'_> {
+    let late = recent.at.since(recent.published);
+    RecentView {
+        at: recent.published.written(),
+        ago: ago(recent.published),
+        late: (late >= Duration::from_mins(1)).then(|| words(late)),
+        subject: &recent.subject,
+        outcome: &recent.outcome,
+    }
+}
+
+fn ago(moment: Moment) -> String {
+    format!("{} ago", words(moment.age()))
+}
+
+fn words(duration: Duration) -> String {
+    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    Language::English.words().duration(SignedDuration::from_secs(seconds))
+}

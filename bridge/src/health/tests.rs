@@ -1,0 +1,134 @@
+use time::OffsetDateTime;
+
+use super::*;
+
+fn route(health: &Health, name: &str) -> RouteHealth {
+    health.board().add_route(name);
+    RouteHealth { health: health.clone(), name: name.into(), metrics: health.0.metrics.route(name) }
+}
+
+fn state(health: &Health) -> State {
+    health.snapshot().state
+}
+
+#[test]
+fn it_is_connected_when_all_routes_are() {
+    let health = Health::default();
+    let (a, b) = (route(&health, "a"), route(&health, "b"));
+    health.serving();
+    a.begun();
+    assert_eq!(state(&health), State::Starting);
+    b.begun();
+    assert_eq!(
+        (state(&health), health.words().as_str()),
+        (State::Connected, "connected: relaying 2 routes")
+    );
+    health.draining();
+    assert_eq!(state(&health), State::Draining);
+}
+
+#[test]
+fn the_worst_that_ails_a_route_is_its_state_until_it_is_well() {
+    let health = Health::default();
+    let (a, b) = (route(&health, "a"), route(&health, "b"));
+    health.serving();
+    a.begun();
+    b.begun();
+    let (room, server) = (a.spot(), a.spot());
+    room.ails(State::NotInRoom, &"not invited", Duration::ZERO);
+    server.ails(State::HomeserverUnreachable, &"no answer", Duration::ZERO);
+    let snapshot = health.snapshot();
+    let states: Vec<State> = snapshot.routes.iter().map(|route| route.state).collect();
+    assert_eq!(states, [State::HomeserverUnreachable, State::Connected]);
+    assert_eq!(health.words(), "homeserver-unreachable: route a: no answer");
+    server.well();
+    assert_eq!(state(&health), State::NotInRoom);
+    drop(room);
+    assert_eq!(state(&health), State::Connected);
+}
+
+#[test]
+fn what_ails_all_is_said_once_and_of_every_route() {
+    let health = Health::default();
+    route(&health, "a").begun();
+    health.serving();
+    let (one, other) = (health.spot(None), health.spot(None));
+    for spot in [&one, &other] {
+        spot.ails(State::NatsUnreachable, &"connection lost", Duration::ZERO);
+    }
+    let snapshot = health.snapshot();
+    assert_eq!(snapshot.reasons, ["connection lost"]);
+    assert_eq!(snapshot.routes[0].state, State::NatsUnreachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_nothing_is_done_about_hangs() {
+    let health = Health::default();
+    let a = route(&health, "a");
+    let take = || health.board().route(&a.name).take(OffsetDateTime::now_utc(), 7);
+    let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
+    take();
+    minutes(4).await;
+    a.beat();
+    minutes(4).await;
+    assert_eq!(health.stuck(), None, "something was done in between");
+    minutes(2).await;
+    assert_eq!(health.stuck().unwrap(), "route a hangs with message 7");
+    take();
+    a.spot().ails(State::HomeserverUnreachable, &"slow down", Duration::from_mins(30));
+    minutes(34).await;
+    assert_eq!(health.stuck(), None, "it was asked to wait");
+    minutes(2).await;
+    assert!(health.stuck().is_some());
+    a.let_go();
+    assert_eq!(health.stuck(), None, "an idle route does nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_nats_nothing_hangs_nor_at_once_when_it_is_back() {
+    let health = Health::default();
+    let a = route(&health, "a");
+    let nats = health.spot(None);
+    health.board().route(&a.name).take(OffsetDateTime::now_utc(), 7);
+    nats.ails(State::NatsUnreachable, &"connection lost", Duration::ZERO);
+    tokio::time::advance(Duration::from_hours(1)).await;
+    assert_eq!(health.stuck(), None);
+    nats.well();
+    tokio::time::advance(Duration::from_mins(4)).await;
+    assert_eq!(health.stuck(), None);
+    tokio::time::advance(Duration::from_mins(2)).await;
+    assert!(health.stuck().is_some());
+}
+
+#[test]
+fn numbers_of_a_route_are_there_from_the_start_and_tell_what_was() {
+    let health = Health::default();
+    let a = route(&health, "a");
+    a.metrics.note(Shown::Posted);
+    a.metrics.note(Shown::Digested(41));
+    a.waits(3);
+    let text = health.0.metrics.text(&health.snapshot());
+    for line in [
+        "nats_matrix_posted_total{route=\"a\"} 42",
+        "nats_matrix_digested_total{route=\"a\"} 41",
+        "nats_matrix_dead_lettered_total{route=\"a\"} 0",
+        "nats_matrix_pending{route=\"a\"} 3",
+        "nats_matrix_state{state=\"starting\"} 1",
+        "nats_matrix_state{state=\"connected\"} 0",
+    ] {
+        assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+    }
+}
+
+#[test]
+fn what_others_write_is_no_html_of_the_page() {
+    let health = Health::default();
+    let a = route(&health, "<b>");
+    let hostile = "<script>alert(1)</script>";
+    health.board().route(&a.name).note(hostile, OffsetDateTime::now_utc(), Shown::Posted);
+    let spot = a.spot();
+    spot.ails(State::NotInRoom, &hostile, Duration::ZERO);
+    let html = page::html(&health.snapshot());
+    assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+    assert!(html.contains("&lt;script&gt;"), "{html}");
+}

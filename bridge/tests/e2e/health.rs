@@ -1,0 +1,226 @@
+//! What those who watch over the bridge are told: states, metrics, the status page, and the room itself.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind};
+use reqwest::{Method, StatusCode, header::CONTENT_SECURITY_POLICY};
+use serde_json::{Value, json};
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+
+use crate::scene::{Config, PATIENCE, Scene, read_all};
+
+/// The listener of a bridge.
+struct Pages {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Pages {
+    async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
+        let line = bridge.wait_for_log("status page on http://", PATIENCE).await?;
+        let url = line.split("status page on ").nth(1).context("no address")?.trim().to_owned();
+        Ok(Self { client: reqwest::Client::new(), url })
+    }
+
+    async fn get(&self, page: &str) -> Result<(StatusCode, String)> {
+        let answer = self.client.get(format!("{}{page}", self.url)).send().await?;
+        Ok((answer.status(), answer.text().await?))
+    }
+
+    /// Waits until the bridge is in a state; returns all that it says then.
+    async fn wait_for(&self, state: &str) -> Result<Value> {
+        let begun = Instant::now();
+        loop {
+            let (status, text) = self.get("readyz").await?;
+            let said: Value = serde_json::from_str(&text)?;
+            if said["state"] == state {
+                assert_eq!(status.is_success(), state == "connected", "{text}");
+                return Ok(said);
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "never {state}: {text}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn number(&self, name: &str) -> Result<f64> {
+        let (_, text) = self.get("metrics").await?;
+        let line = text.lines().find(|line| line.starts_with(name));
+        let line = line.with_context(|| format!("no {name} in\n{text}"))?;
+        Ok(line.rsplit(' ').next().context("no number")?.parse()?)
+    }
+}
+
+fn listening(config: Config) -> Config {
+    let mut config = config;
+    config.routes.insert_str(0, "[health]\nlisten = \"127.0.0.1:0\"\n");
+    config
+}
+
+#[tokio::test]
+async fn each_state_has_a_name_a_reason_and_what_to_do() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    scene.nats.kill().await;
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
+    let said = pages.wait_for("nats-unreachable").await?;
+    assert!(said["reasons"][0].as_str().unwrap().contains("cannot be reached"), "{said}");
+    assert!(said["what_to_do"].as_str().unwrap().contains("NATS"), "{said}");
+    assert_eq!(pages.get("livez").await?.0, StatusCode::OK, "waiting is no fault of ours");
+
+    scene.nats.restart().await?;
+    let said = pages.wait_for("connected").await?;
+    assert_eq!(said["routes"]["reports"]["state"], "connected");
+
+    proxy.inject(Fault::on("/send/", FaultKind::respond(502, json!({}))));
+    scene.nats.publish("ops.x", "hello").await?;
+    let said = pages.wait_for("homeserver-unreachable").await?;
+    assert!(said["routes"]["reports"]["reason"].as_str().unwrap().contains("502"), "{said}");
+    sleep(Duration::from_secs(1)).await;
+    assert!(pages.number("nats_matrix_oldest_unposted_age_seconds{").await? >= 1.0);
+    assert!(pages.number("nats_matrix_retried_total{").await? >= 1.0);
+    proxy.clear();
+    pages.wait_for("connected").await?;
+    assert!(pages.number("nats_matrix_oldest_unposted_age_seconds{").await? < 0.5);
+
+    scene.nats.kill().await;
+    pages.wait_for("nats-unreachable").await?;
+    scene.nats.restart().await?;
+    pages.wait_for("connected").await?;
+    assert!(pages.number("nats_matrix_nats_connections_total").await? >= 2.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_homeserver_that_is_away_is_noticed_before_the_next_message() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    proxy.inject(Fault::on("/joined_rooms", FaultKind::respond(502, json!({}))));
+    pages.wait_for("homeserver-unreachable").await?;
+    proxy.clear();
+    pages.wait_for("connected").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_room_that_has_put_us_out_is_noticed_and_entered_when_we_are_invited() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&listening(scene.config()))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    scene.alice.kick(&scene.room, &scene.bot.user_id).await?;
+    let said = pages.wait_for("not-in-room").await?;
+    let invite = format!("invite {}", scene.bot.user_id);
+    assert!(said["reasons"][0].as_str().unwrap().contains(&invite), "{said}");
+    scene.alice.invite(&scene.room, &scene.bot.user_id).await?;
+    pages.wait_for("connected").await?;
+    let mut reader = scene.reader().await?;
+    scene.nats.publish("ops.x", "hello").await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn metrics_and_the_page_tell_what_became_of_messages() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&listening(scene.config()))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    assert!(pages.number("nats_matrix_posted_total{route=\"reports\"}").await?.abs() < 0.5);
+    let mut reader = scene.reader().await?;
+    scene.publish_numbered(1, 3).await?;
+    read_all(&mut reader, 3).await?;
+    for (name, count) in [
+        ("nats_matrix_received_total{", 3.0),
+        ("nats_matrix_posted_total{", 3.0),
+        ("nats_matrix_dead_lettered_total{", 0.0),
+        ("nats_matrix_send_duration_seconds_count{", 3.0),
+        ("nats_matrix_state{state=\"connected\"}", 1.0),
+        ("nats_matrix_route_ready{", 1.0),
+    ] {
+        let number = pages.number(name).await?;
+        assert!((number - count).abs() < 0.5, "{name}: {number}");
+    }
+    let (status, html) = pages.get("").await?;
+    assert!(status.is_success());
+    assert_eq!(html.matches("<code>ops.text</code>").count(), 3, "{html}");
+    assert!(html.contains("posted") && html.contains("connected"), "{html}");
+    assert!(!html.contains("http://") && !html.contains("https://"), "nothing from elsewhere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_listener_reads_only_and_bad_guests_do_not_keep_others_out() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&listening(scene.config()))?;
+    let pages = Pages::of(&mut bridge).await?;
+    let answer = pages.client.request(Method::POST, &pages.url).body("x").send().await?;
+    assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let answer = pages.client.head(format!("{}livez", pages.url)).send().await?;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(answer.headers().contains_key(CONTENT_SECURITY_POLICY));
+    assert_eq!(pages.get("etc/passwd").await?.0, StatusCode::NOT_FOUND);
+
+    let address = pages.url.trim_start_matches("http://").trim_end_matches('/');
+    let mut guests = Vec::new();
+    for _ in 0..100 {
+        let mut guest = TcpStream::connect(address).await?;
+        guest.write_all(b"GET / HTTP/1.1\r\n").await?;
+        guests.push(guest);
+    }
+    // Those are put out after ten seconds.
+    assert_eq!(pages.get("livez").await?.0, StatusCode::OK);
+    scene.nats.publish("ops.x", "hello").await?;
+    let mut reader = scene.reader().await?;
+    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_a_mistake_in_the_configuration() -> Result<()> {
+    let scene = Scene::new().await?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut config = scene.config();
+    config.routes.insert_str(0, &format!("[health]\nlisten = \"{}\"\n", taken.local_addr()?));
+    let mut bridge = scene.start(&config)?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 64);
+    assert!(bridge.logs().contains("health.listen: cannot listen on"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes.push_str("late_after = \"2s\"\n");
+    // What was there before the route is not late.
+    scene.publish_numbered(1, 1).await?;
+    sleep(Duration::from_secs(3)).await;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    read_all(&mut reader, 1).await?;
+    bridge.kill();
+
+    scene.publish_numbered(2, 4).await?;
+    sleep(Duration::from_secs(3)).await;
+    let bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 5).await?;
+    let note = &events[4];
+    assert!(note.body().contains("3 messages were late"), "{}", note.body());
+    assert_eq!(note.msgtype(), "m.text", "it may buzz, once");
+    bridge.kill();
+
+    let _bridge = scene.start(&config)?;
+    scene.publish_numbered(5, 5).await?;
+    let events = read_all(&mut reader, 6).await?;
+    assert_eq!(events[5].body(), "message 5");
+    Ok(())
+}
