@@ -223,6 +223,13 @@ let
         default = "15m";
         description = "An alert that fires again this soon after its end goes on with its conversation, and does not push.";
       };
+      lateAfter = lib.mkOption {
+        type = lib.types.str;
+        default = "1h";
+        description = ''
+          What is posted this long after it was published is late: the room is told when the last of it is there. `0s` for never.
+        '';
+      };
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
@@ -278,6 +285,15 @@ in
       };
     };
 
+    health.listen = lib.mkOption {
+      type = lib.types.nullOr lib.types.str;
+      default = null;
+      example = "127.0.0.1:9464";
+      description = ''
+        Address and port of the status page, `/livez`, `/readyz` and `/metrics`; none without it. Whoever reaches it may
+        read it: routes, subjects and times, but no content of messages.
+      '';
+    };
     display = {
       language = languageOption;
       timeZone = timeZoneOption;
@@ -334,6 +350,9 @@ in
         matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.matrix) homeserver user;
         });
+        health = lib.mapAttrs (_: lib.mkDefault) (dropNull {
+          inherit (cfg.health) listen;
+        });
         display = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.display) language;
           time_zone = cfg.display.timeZone;
@@ -363,6 +382,7 @@ in
               ;
             room = fullRoom route.room;
             digest_above = route.digestAbove;
+            late_after = route.lateAfter;
           }
         ) cfg.routes;
       }

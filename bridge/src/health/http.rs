@@ -9,7 +9,9 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    header::{
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+    },
     server::conn::http1,
     service::service_fn,
 };
@@ -35,7 +37,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const OPEN_METRICS: &str = "application/openmetrics-text";
+/// What is said in [`OPEN_METRICS`] is also right in the older format.
+const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Takes the address.
 ///
@@ -76,7 +80,7 @@ pub(crate) async fn serve(listener: TcpListener, health: Health) {
 
 async fn converse(stream: TcpStream, health: Health) {
     let answer = service_fn(|request: Request<Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &health);
+        let answer = answer(&request, &health);
         std::future::ready(Ok::<_, Infallible>(answer))
     });
     let connection =
@@ -88,13 +92,13 @@ async fn converse(stream: TcpStream, health: Health) {
     }
 }
 
-fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>> {
-    if ![Method::GET, Method::HEAD].contains(method) {
+fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
         refusal.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("plain text"));
         return refusal;
     }
-    match path {
+    match request.uri().path() {
         "/" => page(StatusCode::OK, HTML, page::html(&health.snapshot())),
         "/livez" => match health.stuck() {
             None => page(StatusCode::OK, TEXT, "alive\n".to_owned()),
@@ -109,7 +113,16 @@ fn answer(method: &Method, path: &str, health: &Health) -> Response<Full<Bytes>>
             let ready = page::readiness(&snapshot);
             page(status, JSON, format!("{ready:#}\n"))
         }
-        "/metrics" => page(StatusCode::OK, OPEN_METRICS, health.0.metrics.text(&health.snapshot())),
+        "/metrics" => {
+            let accepted = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
+            let media_type = match accepted {
+                Some(accepted) if accepted.contains(OPEN_METRICS) => {
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                }
+                _ => CLASSIC_METRICS,
+            };
+            page(StatusCode::OK, media_type, health.0.metrics.text(&health.snapshot()))
+        }
         _ => page(
             StatusCode::NOT_FOUND,
             TEXT,

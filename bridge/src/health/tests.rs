@@ -132,3 +132,30 @@ fn what_others_write_is_no_html_of_the_page() {
     assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
     assert!(html.contains("&lt;script&gt;"), "{html}");
 }
+
+#[test]
+fn rules_and_dashboard_ask_for_numbers_that_there_are() {
+    let health = Health::default();
+    let a = route(&health, "a");
+    a.waits(0);
+    a.metrics.sent(Duration::from_millis(3));
+    health.board().route(&a.name).note("ops", OffsetDateTime::now_utc(), Shown::Posted);
+    let text = health.0.metrics.text(&health.snapshot());
+    for file in [
+        include_str!("../../monitoring/prometheus-rules.yml"),
+        include_str!("../../monitoring/prometheus-rules-test.yml"),
+        include_str!("../../monitoring/grafana-dashboard.json"),
+    ] {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let names = file.match_indices("nats_matrix_").map(|(at, _)| {
+            let name = &file[at..];
+            &name[..name.find(|c| !is_name(c)).unwrap_or(name.len())]
+        });
+        let mut count = 0;
+        for name in names {
+            count += 1;
+            assert!(text.contains(&format!("\n{name}{{")), "there is no {name} in\n{text}");
+        }
+        assert!(count > 5, "{count}");
+    }
+}
