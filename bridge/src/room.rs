@@ -11,6 +11,7 @@ use matrix_sdk::ruma::{
     api::{
         Direction,
         client::{
+            alias::get_alias,
             filter::RoomEventFilter,
             media::create_content,
             membership::{join_room_by_id_or_alias, joined_rooms},
@@ -98,6 +99,22 @@ impl Room {
         match account.request(|client| client.send(request)).await {
             Ok(joined) => Ok(Entry::Joined(joined.room_id)),
             Err(MatrixError::NotFound(_)) if is_ours(account, target) => Ok(Entry::Free),
+            Err(error @ MatrixError::Unreachable(_)) if is_ours(account, target) => {
+                // What Dendrite says of an alias that nobody has is a 500.
+                let is_free = Self::is_unknown(account, target).await?;
+                if is_free { Ok(Entry::Free) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the homeserver knows no room of this alias.
+    async fn is_unknown(account: &Account, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
+        let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Ok(false) };
+        let request = get_alias::v3::Request::new(alias.to_owned());
+        match account.request(|client| client.send(request)).await {
+            Ok(_) => Ok(false),
+            Err(MatrixError::NotFound(_)) => Ok(true),
             Err(error) => Err(error),
         }
     }

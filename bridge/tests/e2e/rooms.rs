@@ -1,10 +1,10 @@
 //! Getting into a room.
 
 use anyhow::Result;
-use nats_matrix_testbed::SERVER_NAME;
+use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, SERVER_NAME};
 use serde_json::json;
 
-use crate::scene::{PATIENCE, Scene, read_all};
+use crate::scene::{Config, PATIENCE, Scene, read_all};
 
 #[tokio::test]
 async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
@@ -101,5 +101,20 @@ async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<(
         .filter(|event| event.sender == scene.bot.user_id)
         .collect();
     crate::scene::assert_each_once_in_order(&ours, 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_free_alias_of_which_the_homeserver_says_that_it_failed_becomes_a_room() -> Result<()> {
+    let scene = Scene::new().await?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    // As Dendrite answers.
+    proxy.inject(Fault::on("/join/", FaultKind::respond(500, json!({ "Err": "" }))));
+    let alias = format!("#unused-{}:{SERVER_NAME}", scene.bot.localpart());
+    scene.nats.publish("ops.x", "hello").await?;
+    let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot);
+    let mut bridge = scene.start(&config.route("reports", "ops.>", &alias))?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    assert!(scene.bot.resolve_alias(&alias).await?.is_some());
     Ok(())
 }
