@@ -232,14 +232,21 @@ impl Room {
         mut find: impl FnMut(Vec<Posted>) -> bool,
     ) -> Result<bool, MatrixError> {
         let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
+        let mut filter = self.own_messages();
         let mut from = None;
         loop {
             let mut request =
                 get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
             request.limit = UInt::from(PAGE);
-            request.filter = self.own_messages();
-            request.from = from;
+            request.filter = filter.clone();
+            request.from.clone_from(&from);
             let page = self.account.request(|client| client.send(request)).await?;
+            if page.chunk.is_empty() && !filter.is_empty() {
+                // Dendrite filters only what it has taken for a page, and if nothing is left of that says, as others
+                // do at the beginning of the room, that there is no more.
+                filter = RoomEventFilter::default();
+                continue;
+            }
             let mut events: Vec<Posted> = page
                 .chunk
                 .iter()

@@ -118,3 +118,24 @@ async fn a_free_alias_of_which_the_homeserver_says_that_it_failed_becomes_a_room
     assert!(scene.bot.resolve_alias(&alias).await?.is_some());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_homeserver_that_filters_pages_after_it_took_them_hides_nothing() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(3, PATIENCE).await?;
+    bridge.kill();
+    // What Dendrite says of a page of others' messages.
+    let nothing = json!({ "chunk": [], "start": "t9_9" });
+    proxy.inject(Fault::on("senders", FaultKind::respond(200, nothing)));
+    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    let _bridge = scene.start(&config)?;
+    scene.publish_numbered(4, 4).await?;
+    crate::scene::assert_each_once_in_order(&read_all(&mut reader, 4).await?, 4);
+    assert!(!proxy.requests_matching("senders").is_empty(), "it asked with a filter first");
+    Ok(())
+}
