@@ -30,7 +30,7 @@ use crate::{
 pub(super) enum Registrar<'a> {
     /// A Conduit that takes registrations from us.
     Conduit(&'a Private),
-    /// A Synapse whose `registration_shared_secret` we have.
+    /// A Synapse, or a Dendrite, whose `registration_shared_secret` we have.
     Synapse(SecretString),
     /// Somebody else.
     Nobody,
@@ -152,7 +152,15 @@ async fn by_shared_secret(
     });
     let request = http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string());
     match ask(request).await.map_err(wrong)? {
-        (200, _) => Ok(Registered::Made),
+        (200, said) => {
+            // Dendrite logs in whether asked to or not.
+            if let Some(token) = said["access_token"].as_str() {
+                let url = there.homeserver.join("/_matrix/client/v3/logout").expect("a valid path");
+                // Best effort: nobody else has the token.
+                let _ = ask(http.post(url).bearer_auth(token)).await;
+            }
+            Ok(Registered::Made)
+        }
         (400, said) if said["errcode"] == "M_USER_IN_USE" => Ok(Registered::Taken),
         (403, _) => Err(Failure::Refused(format!(
             "provision.registration_secret_file: {} has another registration_shared_secret",
