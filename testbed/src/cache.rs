@@ -50,6 +50,16 @@ pub fn conduit() -> Result<Option<PathBuf>> {
     named_or_on_path("CONDUIT_BIN", "conduit")
 }
 
+/// tuwunel's program, if this machine has one: `$TUWUNEL_BIN` or `tuwunel` on `PATH`.
+pub fn tuwunel() -> Result<Option<PathBuf>> {
+    named_or_on_path("TUWUNEL_BIN", "tuwunel")
+}
+
+/// Dendrite's program, if this machine has one: `$DENDRITE_BIN` or `dendrite` on `PATH`.
+pub fn dendrite() -> Result<Option<PathBuf>> {
+    named_or_on_path("DENDRITE_BIN", "dendrite")
+}
+
 /// A Python interpreter whose environment has Synapse.
 pub fn synapse_python() -> Result<PathBuf> {
     Ok(install(&SYNAPSE)?.join("bin/python"))

@@ -1,9 +1,9 @@
-//! A Matrix homeserver without federation: Conduit if this machine has it, else Synapse.
+//! A Matrix homeserver without federation: Conduit if this machine has it, else Synapse; others if asked for.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
 };
 
 use anyhow::{Context, Result, bail};
@@ -11,17 +11,19 @@ use serde_json::Value;
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
-    cache,
-    containers::{self, ImageOf},
     matrix::Account,
-    process::Program,
     server::{Probe, Server, Software},
 };
 
+mod choice;
 mod conduit;
+mod dendrite;
 mod people;
 mod synapse;
+mod tuwunel;
 
+use choice::Chosen;
+pub use choice::HomeserverKind;
 use people::People;
 
 /// The name behind the colon of every user and room of a testbed homeserver.
@@ -29,7 +31,9 @@ pub const SERVER_NAME: &str = "testbed.localhost";
 
 /// Guards registration at a Conduit in a container. It listens on loopback only.
 const REGISTRATION_TOKEN: &str = "testbed";
-/// Synapse's `registration_shared_secret`.
+/// The configuration of a Conduit, or of its relative.
+const CONDUIT_CONFIG: &str = "homeserver.toml";
+/// The `registration_shared_secret` of Synapse and Dendrite.
 const REGISTRATION_SECRET: &str = "shared by the testbed";
 /// The file that has it.
 const REGISTRATION_SECRET_FILE: &str = "registration-secret";
@@ -37,42 +41,13 @@ const REGISTRATION_SECRET_FILE: &str = "registration-secret";
 /// How many bridges and readers a homeserver has by itself, of a test's own.
 const PEOPLE: usize = 2;
 
-/// The homeserver's implementation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HomeserverKind {
-    /// Small, in Rust.
-    Conduit,
-    /// The reference, in Python.
-    Synapse,
-}
-
-impl HomeserverKind {
-    /// As people write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Conduit => "Conduit",
-            Self::Synapse => "Synapse",
-        }
-    }
-
-    fn from_env() -> Result<Option<Self>> {
-        match env::var("NATS_MATRIX_HOMESERVER_KIND").as_deref() {
-            Err(_) | Ok("") => Ok(None),
-            Ok("conduit") => Ok(Some(Self::Conduit)),
-            Ok("synapse") => Ok(Some(Self::Synapse)),
-            Ok(other) => bail!(
-                "NATS_MATRIX_HOMESERVER_KIND is {other:?}, which is neither conduit nor synapse"
-            ),
-        }
-    }
-}
-
 /// A homeserver of one's own, gone when dropped.
 #[derive(Debug)]
 pub struct Homeserver {
     server: Server,
     kind: HomeserverKind,
     version: String,
+    max_upload: u32,
     /// Its program, if it is not in a container.
     program: Option<PathBuf>,
     people: People,
@@ -109,7 +84,8 @@ impl HomeserverBuilder {
         self
     }
 
-    /// The largest upload in bytes; otherwise 20 MB.
+    /// The largest upload in bytes; otherwise 20 MB. tuwunel takes no limit of less than 10 MB:
+    /// [`Homeserver::max_upload`] tells.
     pub fn max_upload(mut self, bytes: u32) -> Self {
         self.max_upload = Some(bytes);
         self
@@ -121,11 +97,15 @@ impl HomeserverBuilder {
         let (rate_limited, as_process) = (self.rate_limited, self.as_process);
         let chosen = spawn_blocking(move || Chosen::find(rate_limited, as_process)).await??;
         self.in_container = matches!(chosen.software, Software::Image(_));
+        let least = chosen.kind.least_max_upload();
+        self.max_upload = self.max_upload.map(|bytes| bytes.max(least));
         let name = chosen.kind.name();
         let server =
             Server::launch(name, &chosen.software, Probe::MatrixVersions, |place| {
                 match (chosen.kind, &chosen.software) {
                     (HomeserverKind::Conduit, _) => conduit::setup(&self, place),
+                    (HomeserverKind::Tuwunel, _) => tuwunel::setup(&self, place),
+                    (HomeserverKind::Dendrite, _) => dendrite::setup(&self, place),
                     (HomeserverKind::Synapse, Software::Program(_)) => {
                         synapse::program_setup(&self, place)
                     }
@@ -143,6 +123,7 @@ impl HomeserverBuilder {
             server,
             kind: chosen.kind,
             version: chosen.version,
+            max_upload: self.max_upload_bytes(),
             program,
             people: People::default(),
         };
@@ -154,78 +135,6 @@ impl HomeserverBuilder {
     fn max_upload_bytes(&self) -> u32 {
         self.max_upload.unwrap_or(20_000_000)
     }
-}
-
-/// Which homeserver to start.
-struct Chosen {
-    kind: HomeserverKind,
-    software: Software,
-    version: String,
-}
-
-impl Chosen {
-    /// `$NATS_MATRIX_HOMESERVER_KIND` chooses; left open, it is Conduit where there is Conduit.
-    fn find(rate_limited: bool, as_process: bool) -> Result<Self> {
-        let mut wanted = HomeserverKind::from_env()?;
-        if containers::wanted()? {
-            // The kind is that of the image, which may not be here as a program.
-            wanted = wanted.filter(|_| !as_process);
-        }
-        if containers::wanted()? && !as_process {
-            let kind = wanted.unwrap_or(HomeserverKind::Conduit);
-            // There is one image, so a test that needs the other implementation runs a process.
-            if kind == HomeserverKind::Synapse || !rate_limited {
-                return Self::image(kind);
-            }
-        }
-        if rate_limited {
-            return Self::synapse();
-        }
-        match (wanted, cache::conduit()?) {
-            (Some(HomeserverKind::Synapse), _) | (None, None) => Self::synapse(),
-            (_, Some(path)) => Self::conduit(path),
-            (Some(HomeserverKind::Conduit), None) => bail!(
-                "NATS_MATRIX_HOMESERVER_KIND asks for Conduit, but there is no conduit on PATH; \
-                 name it in CONDUIT_BIN"
-            ),
-        }
-    }
-
-    fn image(kind: HomeserverKind) -> Result<Self> {
-        let server = match kind {
-            HomeserverKind::Conduit => ImageOf::Conduit,
-            HomeserverKind::Synapse => ImageOf::Synapse,
-        };
-        let image = server.image()?;
-        let version = format!("in the container image {}:{}", image.name, image.tag);
-        Ok(Self { kind, software: Software::Image(image), version })
-    }
-
-    fn conduit(path: PathBuf) -> Result<Self> {
-        let version = printed_by(Command::new(&path).arg("--version"))?;
-        let version = version.strip_prefix("conduit ").unwrap_or(&version).to_owned();
-        let software = Software::Program(Program { path, arguments: &[] });
-        Ok(Self { kind: HomeserverKind::Conduit, software, version })
-    }
-
-    fn synapse() -> Result<Self> {
-        let path = cache::synapse_python()?;
-        let ask = "import importlib.metadata as m; print(m.version('matrix-synapse'))";
-        let version = printed_by(Command::new(&path).args(["-I", "-c", ask]))?;
-        let software = Software::Program(Program { path, arguments: synapse::ARGUMENTS });
-        Ok(Self { kind: HomeserverKind::Synapse, software, version })
-    }
-}
-
-/// The one line that a program prints.
-fn printed_by(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_owned();
-    let output = command.output().with_context(|| format!("cannot run {}", program.display()))?;
-    if !output.status.success() {
-        let error = String::from_utf8_lossy(&output.stderr);
-        bail!("cannot ask {} for its version: {}", program.display(), error.trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 impl Homeserver {
@@ -257,6 +166,11 @@ impl Homeserver {
     /// The implementation's version.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The largest upload in bytes.
+    pub fn max_upload(&self) -> u32 {
+        self.max_upload
     }
 
     /// The part behind the colon of its users and rooms.
@@ -311,16 +225,18 @@ impl Homeserver {
     /// If it is a Conduit in a container, where no other Conduit can take its place.
     pub fn provisioning(&self, state_dir: &Path) -> Result<String> {
         let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
-        let means = match (self.kind, self.server.files(), &self.program) {
-            (HomeserverKind::Conduit, Some(files), Some(program)) => format!(
-                "conduit = {}\nconduit_program = {}",
-                quoted(&files.join(conduit::CONFIG)),
-                quoted(program)
+        let kind = self.kind;
+        let means = match (kind.stops_for_provisioning(), self.server.files(), &self.program) {
+            (true, Some(files), Some(program)) => format!(
+                "conduit = {}\nconduit_program = {}\nimplementation = \"{}\"",
+                quoted(&files.join(CONDUIT_CONFIG)),
+                quoted(program),
+                kind.name().to_lowercase(),
             ),
-            (HomeserverKind::Conduit, _, _) => {
-                bail!("Conduit is in a container, and cannot be provisioned there")
+            (true, _, _) => {
+                bail!("{} is in a container, and cannot be provisioned there", kind.name())
             }
-            (HomeserverKind::Synapse, _, _) => {
+            (false, _, _) => {
                 let file = state_dir.join(REGISTRATION_SECRET_FILE);
                 fs::create_dir_all(state_dir).context("cannot make the directory of passwords")?;
                 fs::write(&file, REGISTRATION_SECRET)
@@ -331,17 +247,17 @@ impl Homeserver {
         Ok(format!("[provision]\n{means}\nstate_dir = {}\n", quoted(state_dir)))
     }
 
-    /// Runs `nats-matrix provision` to its end as it is run for this kind of homeserver: a Conduit does not run
-    /// meanwhile.
+    /// Runs `nats-matrix provision` to its end as it is run for this kind of homeserver, which does not run meanwhile
+    /// if it [stops for that](HomeserverKind::stops_for_provisioning).
     pub async fn provision(&self, nats_matrix: &Path, config: &Path) -> Result<Output> {
-        let is_conduit = self.kind == HomeserverKind::Conduit;
-        if is_conduit {
+        let stops = self.kind.stops_for_provisioning();
+        if stops {
             self.kill().await;
         }
         let mut command = tokio::process::Command::new(nats_matrix);
         command.arg("provision").arg("--config").arg(config).kill_on_drop(true);
         let output = command.output().await.context("cannot run nats-matrix")?;
-        if is_conduit {
+        if stops {
             self.restart().await?;
         }
         Ok(output)

@@ -11,7 +11,8 @@
 //! | --- | --- |
 //! | `NATS_SERVER_BIN` | the NATS server to use; else `nats-server` on `PATH`, else a download |
 //! | `CONDUIT_BIN` | the Conduit to use; else `conduit` on `PATH`, else Synapse, a download |
-//! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit` or `synapse`, to have that one whatever is there |
+//! | `TUWUNEL_BIN`, `DENDRITE_BIN` | these, if they are asked for; else `tuwunel` and `dendrite` on `PATH` |
+//! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit`, `tuwunel`, `synapse` or `dendrite`, to have that one whatever is there |
 //! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
 //! | `NATS_MATRIX_BIN` | the bridge to use in the demo and the benchmark; else it is built |
 //! | `NATS_MATRIX_TESTBED` | `containers` to run the servers in Docker (with the cargo feature `containers`) |
@@ -31,6 +32,7 @@ mod homeserver;
 pub mod leash;
 mod matrix;
 mod nats;
+mod not_run;
 pub mod ports;
 mod process;
 mod proxy;
@@ -42,5 +44,6 @@ pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME}
 pub use leash::ScratchDir;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder};
+pub use not_run::not_run;
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
 pub use push::{Push, PushGateway};

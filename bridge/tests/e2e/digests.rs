@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Event, PushGateway};
+use nats_matrix_testbed::Event;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -35,8 +35,7 @@ fn sums(events: &[Event]) -> Vec<&Event> {
 #[tokio::test]
 async fn what_waited_is_one_message_and_one_buzz() -> Result<()> {
     let scene = Scene::new().await?;
-    let gateway = PushGateway::start().await?;
-    scene.alice.set_pusher(gateway.url()).await?;
+    let Some(gateway) = scene.phone().await? else { return Ok(()) };
     let mut config = scene.config().digests(20);
     config.routes.push_str(&mention(&scene.alice.user_id));
     for number in 0..60 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver};
+use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats};
 use serde_json::json;
 
 use crate::scene::{BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
@@ -335,8 +335,10 @@ async fn a_message_that_the_homeserver_calls_wrong_becomes_a_dead_letter() -> Re
 #[tokio::test]
 async fn a_file_that_is_too_large_for_the_homeserver_becomes_a_dead_letter() -> Result<()> {
     let homeserver = Homeserver::builder().max_upload(100_000).start(BINARY).await?;
-    let scene = Scene::on(&homeserver).await?;
-    scene.nats.publish("ops.text", "long ".repeat(60_000)).await?;
+    let nats = Nats::builder().config("max_payload: 16MB\n").start().await?;
+    let scene = Scene::with(&homeserver, nats).await?;
+    let long = "long ".repeat(homeserver.max_upload() as usize / 5 + 40_000);
+    scene.nats.publish("ops.text", long).await?;
     scene.nats.publish("ops.text", "the next one").await?;
     let mut bridge = scene.start(&scene.config())?;
     let mut reader = scene.reader().await?;

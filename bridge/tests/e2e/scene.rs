@@ -9,7 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{
-    Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, Reader, ScratchDir,
+    Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, PushGateway, Reader, ScratchDir,
+    not_run,
 };
 use serde_json::json;
 
@@ -74,6 +75,18 @@ impl Scene {
 
     pub(crate) fn start(&self, config: &Config) -> Result<BridgeProcess> {
         BridgeProcess::spawn(BINARY, &config.toml(), self.dir.path())
+    }
+
+    /// What would make alice's phone buzz; nothing on a homeserver that tells it only over TLS, which is said.
+    pub(crate) async fn phone(&self) -> Result<Option<PushGateway>> {
+        let kind = shared_homeserver().await?.kind();
+        if !kind.pushes_without_tls() {
+            not_run(&format!("{} pushes to gateways with TLS alone", kind.name()))?;
+            return Ok(None);
+        }
+        let gateway = PushGateway::start().await?;
+        self.alice.set_pusher(gateway.url()).await?;
+        Ok(Some(gateway))
     }
 
     pub(crate) async fn reader(&self) -> Result<Reader> {

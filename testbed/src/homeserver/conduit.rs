@@ -2,11 +2,8 @@
 
 use serde_json::Value;
 
-use super::{HomeserverBuilder, REGISTRATION_TOKEN, SERVER_NAME};
+use super::{CONDUIT_CONFIG, HomeserverBuilder, REGISTRATION_TOKEN, SERVER_NAME};
 use crate::server::{Place, Setup};
-
-/// The name of its configuration file.
-pub(super) const CONFIG: &str = "conduit.toml";
 
 pub(super) fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
     let Place { address, port, .. } = place;
@@ -37,6 +34,6 @@ client = "http://127.0.0.1:{port}"
 "#
     );
     Setup::default()
-        .file(CONFIG, config)
-        .environment("CONDUIT_CONFIG", &format!("{}/{CONFIG}", place.files))
+        .file(CONDUIT_CONFIG, config)
+        .environment("CONDUIT_CONFIG", &format!("{}/{CONDUIT_CONFIG}", place.files))
 }

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Homeserver, HomeserverKind, REGISTRATION_TOKEN};
+use super::{Homeserver, REGISTRATION_TOKEN};
 use crate::{leash::ScratchDir, matrix::Account};
 
 /// Whom a test has: an account to post with, and one to read with.
@@ -32,7 +32,7 @@ impl People {
         let names: Vec<_> = names.collect();
         let passwords = match (homeserver.kind(), &homeserver.program) {
             _ if names.is_empty() => Vec::new(),
-            (HomeserverKind::Conduit, None) => register(homeserver, &names).await?,
+            (kind, None) if kind.stops_for_provisioning() => register(homeserver, &names).await?,
             _ => provision(homeserver, nats_matrix, &names).await?,
         };
         let mut people: HashMap<_, VecDeque<_>> = HashMap::new();

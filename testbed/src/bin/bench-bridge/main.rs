@@ -85,8 +85,8 @@ async fn run(arguments: Arguments) -> Result<Report> {
     let homeserver = Homeserver::builder().people(MOST_CONTENDERS * (arguments.rounds + 1));
     let (nats, homeserver) = tokio::try_join!(Nats::start(), homeserver.start(&binary))?;
     let messages = arguments.messages.unwrap_or(match homeserver.kind() {
-        HomeserverKind::Conduit => 2000,
-        HomeserverKind::Synapse => 300,
+        HomeserverKind::Conduit | HomeserverKind::Tuwunel => 2000,
+        HomeserverKind::Synapse | HomeserverKind::Dendrite => 300,
     });
     let link = match arguments.link_latency {
         Some(round_trip) => {
