@@ -4,6 +4,7 @@
 //! already has: it checks every file against the hashes in `requirements/`. They are kept outside the
 //! build directory, so that `cargo clean` does not fetch them again.
 
+pub mod clients;
 pub mod tools;
 
 use std::{
@@ -65,7 +66,7 @@ pub fn synapse_python() -> Result<PathBuf> {
     Ok(install(&SYNAPSE)?.join("bin/python"))
 }
 
-/// A Python interpreter whose environment has what the Python baseline of the benchmark needs.
+/// A Python interpreter whose environment has matrix-nio, and what else the Python baseline of the benchmark needs.
 pub fn baseline_python() -> Result<PathBuf> {
     Ok(install(&BASELINE)?.join("bin/python"))
 }

@@ -13,6 +13,7 @@
 //! | `CONDUIT_BIN` | the Conduit to use; else `conduit` on `PATH`, else Synapse, a download |
 //! | `TUWUNEL_BIN`, `DENDRITE_BIN` | these, if they are asked for; else `tuwunel` and `dendrite` on `PATH` |
 //! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit`, `tuwunel`, `synapse` or `dendrite`, to have that one whatever is there |
+//! | `CHROMIUM_BIN`, `NPM_BIN` | what the test with Element Web's engine needs; else `chromium` and `npm` on `PATH` |
 //! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
 //! | `NATS_MATRIX_BIN` | the bridge to use in the demo and the benchmark; else it is built |
 //! | `NATS_MATRIX_TESTBED` | `containers` to run the servers in Docker (with the cargo feature `containers`) |
@@ -27,6 +28,7 @@
 
 mod bridge;
 pub mod cache;
+mod clients;
 mod containers;
 mod homeserver;
 pub mod leash;
@@ -40,10 +42,11 @@ mod push;
 mod server;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};
+pub use clients::{ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage};
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder};
-pub use not_run::not_run;
+pub use not_run::{not_run, not_run_without};
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
 pub use push::{Push, PushGateway};

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 
 mod check;
+mod clients;
 mod config;
 mod connections;
 mod conversations;

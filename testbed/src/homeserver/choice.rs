@@ -44,6 +44,12 @@ impl HomeserverKind {
         matches!(self, Self::Conduit | Self::Tuwunel)
     }
 
+    /// Whether it tells clients that it knows threads (Matrix 1.4). If not, Element shows what is said there in the
+    /// room, as replies.
+    pub fn has_threads(self) -> bool {
+        self != Self::Dendrite
+    }
+
     /// Whether a mention counts as a highlight. Dendrite 0.15 counts it as any other message.
     pub fn counts_highlights(self) -> bool {
         self != Self::Dendrite
