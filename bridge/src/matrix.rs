@@ -32,6 +32,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tracing::{info, warn};
+use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Login},
@@ -151,7 +152,7 @@ struct Kept {
     homeserver: String,
     user_id: OwnedUserId,
     device_id: OwnedDeviceId,
-    access_token: String,
+    access_token: Zeroizing<String>,
 }
 
 /// Why there is no session.
@@ -318,7 +319,7 @@ async fn with_session(config: &config::Matrix, kept: &Kept) -> Result<Client, Lo
     let client = client(config).await.map_err(LoginError::Final)?;
     let session = MatrixSession {
         meta: SessionMeta { user_id: kept.user_id.clone(), device_id: kept.device_id.clone() },
-        tokens: SessionTokens { access_token: kept.access_token.clone(), refresh_token: None },
+        tokens: SessionTokens { access_token: kept.access_token.to_string(), refresh_token: None },
     };
     let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
     restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
@@ -364,7 +365,7 @@ async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Clie
         homeserver: config.homeserver.to_string(),
         user_id: UserId::parse("@unknown:localhost").expect("a valid user id"),
         device_id: "UNKNOWN".into(),
-        access_token: token.expose_secret().to_owned(),
+        access_token: token.expose_secret().to_owned().into(),
     };
     let client = with_session(config, &kept).await?;
     let me = who_am_i(&client).await.map_err(|error| match error {
@@ -414,7 +415,7 @@ async fn new_session(
         homeserver: config.homeserver.to_string(),
         user_id: answer.user_id,
         device_id: answer.device_id,
-        access_token: answer.access_token,
+        access_token: answer.access_token.into(),
     };
     with_session(config, &session).await
 }
@@ -434,7 +435,7 @@ fn session_file(config: &config::Matrix) -> PathBuf {
 fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failure> {
     let path = session_file(config);
     let text = match std::fs::read(&path) {
-        Ok(text) => text,
+        Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             return Err(Failure::Config(format!(
@@ -463,7 +464,7 @@ fn keep(config: &config::Matrix, client: &Client) -> Result<(), Failure> {
         homeserver: config.homeserver.to_string(),
         user_id: meta.user_id,
         device_id: meta.device_id,
-        access_token: tokens.access_token,
+        access_token: tokens.access_token.into(),
     };
     let path = session_file(config);
     let write = || -> std::io::Result<()> {

@@ -8,6 +8,7 @@ use async_nats::{
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Auth},
@@ -166,7 +167,7 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
         Auth::Nkey(seed) => options.nkey(seed.read()?.expose_secret().trim().to_owned()),
         Auth::Credentials(text) => {
             // The client's parser wants the newline that ends the last line.
-            let text = format!("{}\n", text.read()?.expose_secret());
+            let text = Zeroizing::new(format!("{}\n", text.read()?.expose_secret()));
             options.credentials(&text).map_err(|error| {
                 Failure::Config(format!(
                     "nats.credentials_file: not a NATS credentials file: {error}"
@@ -191,13 +192,7 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
 }
 
 fn connect_failure(config: &config::Nats, error: &async_nats::ConnectError) -> Failure {
-    let servers: Vec<String> = config
-        .servers
-        .iter()
-        // Not the whole URL: it may hold a password.
-        .map(|server| format!("{}://{}:{}", server.scheme(), server.host(), server.port()))
-        .collect();
-    let servers = servers.join(", ");
+    let servers = config.hosts().join(", ");
     let reason = chain(error);
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {

@@ -34,8 +34,6 @@ pub(super) fn explain(
         None => format!("{}: {text}", place(key, None)),
     };
     match error {
-        // The TOML parser's own text shows the line; it is worth its several lines.
-        ConfigError::FileParse { cause, .. } => format!("{file}: not valid TOML: {cause}"),
         ConfigError::NotFound(key) => format!("{}: missing", place(Some(key), None)),
         ConfigError::At { error, key, .. } => message(&error.to_string(), key.as_deref()),
         ConfigError::Type { unexpected, expected, key, .. } => {

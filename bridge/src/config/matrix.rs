@@ -108,14 +108,19 @@ impl Written {
 
 fn homeserver(text: &str) -> Result<Url, Wrong> {
     let wrong = |what: String| Wrong::new("matrix.homeserver", what);
+    // What comes before an @ may be a password.
+    let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
     // A bare server name is a likely slip, and Url takes "host:port" for a scheme.
     if !text.contains("://") && ServerName::parse(text).is_ok() {
         return Err(wrong(format!("\"{text}\" lacks http:// or https://")));
     }
     let url: Url =
-        text.parse().map_err(|error| wrong(format!("\"{text}\" is not a URL: {error}")))?;
+        text.parse().map_err(|error| wrong(format!("\"{shown}\" is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong(format!("\"{text}\" is not an http or https URL")));
+        return Err(wrong(format!("\"{shown}\" is not an http or https URL")));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("has a user or a password in it: give those under [matrix]".to_owned()));
     }
     Ok(url)
 }

@@ -28,9 +28,9 @@ use std::{
 
 use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
 
-use self::place::Source;
-pub(crate) use self::{display::time_zone, secret::readable};
+pub(crate) use self::{display::time_zone, place::Source, secret::readable};
 pub use self::{
     display::{Display, Language},
     health::Health,
@@ -65,7 +65,7 @@ pub struct Config {
 }
 
 /// The configuration as it is written, before it is checked.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     nats: nats::Written,
@@ -102,6 +102,7 @@ impl Config {
     pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
+        let text = Zeroizing::new(text);
         let source = Source { file, text: &text };
         Self::check(read(source, environment)?, source)
     }
@@ -133,6 +134,9 @@ fn read<T: DeserializeOwned>(
     source: Source<'_>,
     environment: &HashMap<String, String>,
 ) -> Result<T, Failure> {
+    if let Some(fault) = source.fault() {
+        return Err(Failure::Config(fault));
+    }
     let variables = Environment::with_prefix("NATS_MATRIX")
         .prefix_separator("__")
         .separator("__")

@@ -1,6 +1,6 @@
 //! `[nats]`: servers, TLS and credentials.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use async_nats::ServerAddr;
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use super::{Files, Secret, Wrong};
 use crate::subject::Subject;
 
 /// How to reach NATS.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Nats {
     /// Any of these; the client finds the rest of a cluster itself. At least one.
     pub servers: Vec<ServerAddr>,
@@ -55,7 +55,7 @@ pub enum Auth {
     Token(Secret),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
     #[serde(deserialize_with = "list")]
@@ -74,6 +74,25 @@ pub(super) struct Written {
     token_file: Option<PathBuf>,
     jetstream_domain: Option<String>,
     dead_letter_subject: Option<String>,
+}
+
+impl Nats {
+    /// The servers without what else may be in their addresses, which is a user with a password.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let host = |server: &ServerAddr| {
+            format!("{}://{}:{}", server.scheme(), server.host(), server.port())
+        };
+        self.servers.iter().map(host).collect()
+    }
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nats")
+            .field("servers", &self.hosts())
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Written {

@@ -5,10 +5,10 @@ use std::{fmt, path::Path};
 use toml::de::{DeTable, DeValue};
 
 /// A configuration file and its text.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) file: &'a Path,
-    pub(super) text: &'a str,
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a Path,
+    pub(crate) text: &'a str,
 }
 
 impl Source<'_> {
@@ -20,6 +20,17 @@ impl Source<'_> {
             Some(line) => format!("{file}:{line}"),
             None => file.to_string(),
         }
+    }
+
+    /// Why it is not valid TOML, if it is not, and where. The line itself is not quoted, as a password may be in it.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let error = DeTable::parse(self.text).err()?;
+        let before = self.text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+        let (file, line) = (self.file.display(), before.matches('\n').count() + 1);
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        // It may come in several lines, of which the others say what was expected.
+        let what = error.message().lines().collect::<Vec<_>>().join(", ");
+        Some(format!("{file}:{line}: not valid TOML at column {column}: {what}"))
     }
 
     fn line(&self, key: &str) -> Option<usize> {
@@ -97,7 +108,24 @@ mod tests {
         ] {
             assert_eq!(source.place(key), place, "{key}");
         }
+        assert_eq!(source.fault(), None);
         let broken = Source { text: "[", ..source };
         assert_eq!(broken.place("nats"), "c.toml");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_said_with_its_place_and_not_quoted() {
+        let fault = |text| Source { file: Path::new("c.toml"), text }.fault().unwrap();
+        for (text, place) in [
+            ("[nats]\npassword = \"hunter2\n", "c.toml:2: not valid TOML at column 20: "),
+            ("[nats]\npassword = hunter2\n", "c.toml:2: not valid TOML at column 12: "),
+            ("[nats]\n\npassword = 'x' hunter2", "c.toml:3: not valid TOML at column 16: "),
+            ("password hunter2", "c.toml:1: not valid TOML at column "),
+            ("a = 1\na = 'hunter2'", "c.toml:2: not valid TOML at column 1: duplicate key"),
+        ] {
+            let fault = fault(text);
+            assert!(fault.starts_with(place), "{fault}");
+            assert!(!fault.contains("hunter") && !fault.contains('\n'), "{fault}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::{Files, Nats, Wrong, nats, place::Source};
 use crate::{failure::Failure, subject::Subject};
@@ -50,7 +51,7 @@ pub(super) struct Written {
 }
 
 /// The sections that a publisher reads.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Sections {
     nats: nats::Written,
     #[serde(default)]
@@ -81,12 +82,12 @@ impl Publisher {
             return Self::check("", Path::new("--server"), &environment);
         }
         let text = match std::fs::read_to_string(file) {
-            Ok(text) => text,
+            Ok(text) => Zeroizing::new(text),
             // The environment alone may say where NATS is.
             Err(error)
                 if error.kind() == ErrorKind::NotFound && environment.contains_key(SERVERS) =>
             {
-                String::new()
+                Zeroizing::default()
             }
             Err(error) => {
                 return Err(Failure::Config(format!(

@@ -6,6 +6,7 @@ use std::{
 };
 
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use super::Wrong;
 use crate::failure::Failure;
@@ -47,7 +48,7 @@ impl Files {
     /// blank, as it is for a unit that was started before there was the file.
     pub(super) fn made(&self, name: &str, path: PathBuf) -> PathBuf {
         let is_there = |file: &PathBuf| {
-            std::fs::read_to_string(file).is_ok_and(|text| !text.trim().is_empty())
+            std::fs::read_to_string(file).is_ok_and(|text| !Zeroizing::new(text).trim().is_empty())
         };
         let credential = self.credentials.as_ref().map(|directory| directory.join(name));
         credential.filter(is_there).unwrap_or(path)
@@ -115,9 +116,9 @@ impl Secret {
     }
 }
 
-/// Reads a small text file that the configuration names under `key`.
-fn read(key: &str, path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
+/// Reads a small text file that the configuration names under `key`, which may be a secret.
+fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+    std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
         // What is only root's is handed to the service when it starts, and to nobody else.
         let advice = match error.kind() {
             ErrorKind::PermissionDenied if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {

@@ -115,6 +115,30 @@ fn variables_of_another_form_are_not_ours() {
 }
 
 #[test]
+fn no_secret_is_in_what_is_shown_of_a_configuration() {
+    let inline = MINIMAL
+        .replace("nkey_seed_file = \"bridge.nk\"", "user = \"u\"\npassword = \"hunter-nats\"")
+        .replace("password_file = \"matrix-password\"", "password = \"hunter-matrix\"")
+        .replace("tls://nats", "tls://u:hunter-url@nats");
+    let config = load(&inline, &[]).unwrap();
+    let shown = format!("{config:?}");
+    assert!(shown.contains("nats.example.com") && !shown.contains("hunter"), "{shown}");
+    assert_eq!(config.nats.servers[0].password(), Some("hunter-url"));
+    for (text, said) in [
+        (inline.replace("hunter-nats\"", "hunter-nats"), "not valid TOML at column "),
+        (inline.replace("\"hunter-matrix\"", "[\"hunter-matrix\"]"), "matrix.password: is "),
+        (inline.replace("\"hunter-matrix\"", "{ a = \"hunter-matrix\" }"), "matrix.password: is "),
+        (inline.replace("4222", "99999"), "nats.servers: \"nats.example.com:99999\" is not"),
+        (inline.replace("http://127", "http://u:hunter-url@127"), "has a user or a password in it"),
+        (inline.replace("http://127", "http://u:hunter-url@ 127"), "is not a URL"),
+        (inline.replace("password", "pasword"), "did you mean \"password\"?"),
+    ] {
+        let wrong = load(&text, &[]).unwrap_err().to_string();
+        assert!(wrong.contains(said) && !wrong.contains("hunter"), "{said}: {wrong}");
+    }
+}
+
+#[test]
 fn a_secret_file_may_end_with_one_line_end() {
     let directory = tempfile::tempdir().unwrap();
     for (written, read) in [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), (" s \n\n", " s \n")] {

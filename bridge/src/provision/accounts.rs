@@ -18,6 +18,7 @@ use matrix_sdk::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::conduit::Private;
 use crate::{
@@ -185,6 +186,7 @@ async fn by_shared_secret(
 fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String {
     let admin = if wanted.admin { "admin" } else { "notadmin" };
     let signed = [nonce, wanted.localpart, wanted.password.expose_secret(), admin].join("\0");
+    let signed = Zeroizing::new(signed);
     let key = secret.expose_secret().as_bytes();
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
     HEXLOWER.encode(hmac::sign(&key, signed.as_bytes()).as_ref())

@@ -28,10 +28,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::password;
 use crate::{
-    config::{self, Implementation},
+    config::{self, Implementation, Source},
     failure::Failure,
     matrix::{self, Account, LoginError, MatrixError},
 };
@@ -281,6 +282,11 @@ fn may_use(config: &Path) -> Result<(), Failure> {
         |what: String| Failure::Config(format!("provision.conduit: {}: {what}", config.display()));
     let text = std::fs::read_to_string(config)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    // There may be secrets in it.
+    let text = Zeroizing::new(text);
+    if let Some(fault) = (Source { file: config, text: &text }).fault() {
+        return Err(Failure::Config(format!("provision.conduit: {fault}")));
+    }
     let settings = Config::builder()
         .add_source(File::from_str(&text, FileFormat::Toml))
         .build()

@@ -9,6 +9,7 @@ use std::{
 
 use data_encoding::BASE32_NOPAD;
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 use crate::{config::Secret, failure::Failure};
 
@@ -42,10 +43,12 @@ pub(super) fn read(path: &Path) -> Result<SecretString, Failure> {
 
 /// A secret that nobody has to remember, but somebody may have to type on a phone: of a to z and 2 to 7.
 pub(super) fn random() -> Result<SecretString, Failure> {
-    let mut bytes = [0; CHANCE];
-    aws_lc_rs::rand::fill(&mut bytes)
+    let mut bytes = Zeroizing::new([0; CHANCE]);
+    aws_lc_rs::rand::fill(&mut *bytes)
         .map_err(|_| Failure::Bug("the system has no random numbers".to_owned()))?;
-    Ok(SecretString::from(BASE32_NOPAD.encode(&bytes).to_lowercase()))
+    let mut text = BASE32_NOPAD.encode(&*bytes);
+    text.make_ascii_lowercase();
+    Ok(SecretString::from(text))
 }
 
 /// The file in which a new password waits until the homeserver has taken it.
