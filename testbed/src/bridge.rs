@@ -12,7 +12,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{leash::Leash, matrix::Account};
+use crate::{
+    leash::Leash,
+    matrix::Account,
+    secrets::{self, Kept},
+};
 
 /// A configuration of the bridge for servers of the testbed.
 #[derive(Clone, Debug)]
@@ -78,11 +82,12 @@ fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// A running `nats-matrix run`, killed when dropped.
+/// A running `nats-matrix run`, killed when dropped. The test fails if it has printed a [secret](secrets).
 #[derive(Debug)]
 pub struct BridgeProcess {
     leash: Leash,
     log: PathBuf,
+    kept: Kept,
 }
 
 impl BridgeProcess {
@@ -108,8 +113,9 @@ impl BridgeProcess {
             }
             _ => {}
         }
+        let kept = secrets::expect(command);
         let leash = Leash::start(command, &log)?;
-        Ok(Self { leash, log })
+        Ok(Self { leash, log, kept })
     }
 
     /// The process id.
@@ -184,7 +190,7 @@ impl BridgeProcess {
 
     /// Kills it with SIGKILL and returns once it is gone.
     pub fn kill(self) {
-        self.leash.kill();
+        drop(self);
     }
 
     /// What it has used so far.
@@ -205,6 +211,16 @@ impl BridgeProcess {
     /// User and system time so far.
     pub fn cpu_time(&self) -> Result<Duration> {
         Ok(self.usage()?.cpu_time)
+    }
+}
+
+impl Drop for BridgeProcess {
+    fn drop(&mut self) {
+        self.leash.end();
+        if !std::thread::panicking() {
+            let log = fs::read(&self.log).expect("the log is there for as long as the process");
+            secrets::none_in("the log of nats-matrix", &log, &self.kept);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     matrix::Account,
+    secrets,
     server::{Probe, Server, Software},
 };
 
@@ -256,7 +257,9 @@ impl Homeserver {
         }
         let mut command = tokio::process::Command::new(nats_matrix);
         command.arg("provision").arg("--config").arg(config).kill_on_drop(true);
+        let kept = secrets::expect(command.as_std());
         let output = command.output().await.context("cannot run nats-matrix")?;
+        secrets::none_in_output(&output, &kept);
         if stops {
             self.restart().await?;
         }

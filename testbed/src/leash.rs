@@ -129,7 +129,8 @@ impl Leash {
         tail(&self.log, lines)
     }
 
-    fn end(&mut self) {
+    /// Ends the program, if it has not ended; what it printed is whole then.
+    pub(crate) fn end(&mut self) {
         // Closing the pipe is all it takes, even if the program is stopped.
         drop(self.watchdog.stdin.take());
         let _ = self.watchdog.wait();

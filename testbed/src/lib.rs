@@ -39,6 +39,7 @@ pub mod ports;
 mod process;
 mod proxy;
 mod push;
+pub mod secrets;
 mod server;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};

@@ -15,6 +15,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
+use crate::secrets;
+
 /// The HTTP client of everything here.
 ///
 /// It keeps no connection alive: one that was opened under the runtime of a test that has ended, or
@@ -158,6 +160,8 @@ impl Account {
     fn from_answer(homeserver: &str, password: &str, answer: Value) -> Result<Self> {
         let account: Self =
             serde_json::from_value(answer).context("the homeserver's answer to a login")?;
+        secrets::note(&format!("the password of {}", account.user_id), password);
+        secrets::note(&format!("an access token of {}", account.user_id), &account.access_token);
         Ok(Self { homeserver: homeserver.to_owned(), password: password.to_owned(), ..account })
     }
 

@@ -1,8 +1,9 @@
 //! What is said of a wrong configuration or command line, and with which exit code. No server is needed.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
+use nats_matrix_testbed::secrets;
 
 use crate::scene::BINARY;
 
@@ -27,13 +28,9 @@ fn run(arguments: &[&str], config: &str, variables: &[(&str, &str)]) -> Result<(
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("config.toml");
     std::fs::write(&path, config)?;
-    let output: Output = Command::new(BINARY)
-        .args(arguments)
-        .arg("--config")
-        .arg(&path)
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .output()?;
+    let mut command = Command::new(BINARY);
+    command.args(arguments).arg("--config").arg(&path).envs(variables.iter().copied());
+    let output = secrets::output(command.stdin(Stdio::null()))?;
     let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
     Ok((output.status.code().unwrap(), text.replace(&*directory.path().to_string_lossy(), "DIR")))
 }

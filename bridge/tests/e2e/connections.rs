@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
 use data_encoding::BASE64URL_NOPAD;
-use nats_matrix_testbed::Nats;
+use nats_matrix_testbed::{BridgeProcess, Nats, secrets};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
@@ -182,10 +182,37 @@ async fn user_and_password_from_a_file_of_systemd() -> Result<()> {
     let mut command = std::process::Command::new(crate::scene::BINARY);
     command.args(["run", "--config"]).arg(&path).env("CREDENTIALS_DIRECTORY", credentials.path());
     command.current_dir(scene.dir.path());
-    let _bridge = nats_matrix_testbed::BridgeProcess::spawn_command(&command, scene.dir.path())?;
+    let _bridge = BridgeProcess::spawn_command(&command, scene.dir.path())?;
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_loudest_log_has_no_secret_either() -> Result<()> {
+    let nats = Nats::builder()
+        .config("authorization { user: bridge, password: \"loud and secret\" }")
+        .client_options(|| {
+            ConnectOptions::with_user_and_password("bridge".into(), "loud and secret".into())
+        })
+        .start()
+        .await?;
+    let scene = scene(nats).await?;
+    let path = scene.dir.path().join("bridge.toml");
+    let config = scene.config().nats("user = \"bridge\"\npassword = \"loud and secret\"");
+    std::fs::write(&path, config.toml())?;
+    let mut command = std::process::Command::new(crate::scene::BINARY);
+    command.args(["run", "--config"]).arg(&path).env("NATS_MATRIX_LOG", "trace");
+    command.current_dir(scene.dir.path());
+    for text in ["logged in anew", "with the session that was kept"] {
+        let mut bridge = BridgeProcess::spawn_command(&command, scene.dir.path())?;
+        scene.nats.publish("ops.x", text).await?;
+        bridge.wait_for_log(" TRACE ", PATIENCE).await?;
+        let mut reader = scene.reader().await?;
+        // The process ends here, and its log is searched then.
+        reader.wait_until(|events| events.iter().any(|it| it.body() == text), PATIENCE).await?;
+    }
     Ok(())
 }
 
@@ -427,11 +454,10 @@ async fn a_machine_without_ca_certificates_needs_them_for_https_only() -> Result
         let config = Config::new(&scene.nats.url(), homeserver, &scene.bot);
         let path = scene.dir.path().join("bridge.toml");
         std::fs::write(&path, config.route("reports", "ops.>", &scene.room).toml())?;
-        let output = std::process::Command::new(crate::scene::BINARY)
-            .args(["check", "--config"])
-            .arg(&path)
-            .envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
-            .output()?;
+        let mut command = std::process::Command::new(crate::scene::BINARY);
+        command.args(["check", "--config"]).arg(&path);
+        command.envs([("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")]);
+        let output = secrets::output(&mut command)?;
         Ok((output.status.success(), String::from_utf8(output.stdout)?))
     };
     let (well, text) = findings(&scene.bot.homeserver)?;

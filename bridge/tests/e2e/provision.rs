@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{
     Account, BridgeConfig, BridgeProcess, Fault, FaultKind, FaultProxy, Homeserver, HomeserverKind,
-    Nats, ScratchDir,
+    Nats, ScratchDir, secrets,
 };
 use serde_json::json;
 use tokio::time::sleep;
@@ -91,7 +91,7 @@ fn said(output: &Output) -> Result<(i32, String)> {
 
 /// Runs another command while the homeserver runs.
 fn run(config: &Path, arguments: &[&str]) -> Result<(i32, String)> {
-    said(&Command::new(BINARY).args(arguments).arg("--config").arg(config).output()?)
+    said(&secrets::output(Command::new(BINARY).args(arguments).arg("--config").arg(config))?)
 }
 
 /// A configuration for a homeserver that is not the site's.

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use futures_util::future;
-use nats_matrix_testbed::{Nats, ScratchDir};
+use nats_matrix_testbed::{Nats, ScratchDir, secrets};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy},
@@ -40,7 +40,7 @@ impl Node {
     }
 
     async fn run(&self, arguments: &[&str]) -> Result<Said> {
-        Ok(Said(self.command(arguments).output().await?))
+        said(self.command(arguments)).await
     }
 
     /// An alert with this summary, tried for a second where there is no NATS.
@@ -64,6 +64,13 @@ impl Node {
 
 /// What a call said, and how it ended.
 struct Said(Output);
+
+async fn said(mut command: Command) -> Result<Said> {
+    let kept = secrets::expect(command.as_std());
+    let output = command.output().await?;
+    secrets::none_in_output(&output, &kept);
+    Ok(Said(output))
+}
 
 impl Said {
     fn code(&self) -> i32 {
@@ -351,7 +358,7 @@ async fn refused_it_says_so_and_keeps_the_message() -> Result<()> {
     let with = async |password: &str, arguments: &[&str]| -> Result<Said> {
         let mut command = node.command(arguments);
         command.env("NATS_MATRIX__NATS__USER", "node").env("NATS_MATRIX__NATS__PASSWORD", password);
-        Ok(Said(command.output().await?))
+        said(command).await
     };
     let alert = ["alert", "--severity", "info", "--summary"];
     with("wrong", &[&alert[..], &["one"]].concat())
@@ -443,7 +450,7 @@ async fn a_bridges_configuration_serves_and_only_its_nats_is_looked_at() -> Resu
         fs::write(&file, text)?;
         let mut command = Command::new(BINARY);
         command.args(["report", "--config"]).arg(&file).env("STATE_DIRECTORY", dir.path());
-        Ok(Said(command.output().await?))
+        said(command).await
     };
     let text = format!(
         "[nats]\nservers = [\"{}\"]\n[matrix]\nhomeserver = \"not looked at\"\n[publish]\nhost = \"db.example.com\"\n",

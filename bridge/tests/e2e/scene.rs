@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{
     Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, PushGateway, Reader, ScratchDir,
-    not_run,
+    not_run, secrets,
 };
 use serde_json::json;
 
@@ -110,13 +110,9 @@ impl Scene {
     pub(crate) fn run(&self, config: &Config, arguments: &[&str]) -> Result<Output> {
         let path = self.dir.path().join("check.toml");
         std::fs::write(&path, config.toml())?;
-        let output = Command::new(BINARY)
-            .args(arguments)
-            .arg("--config")
-            .arg(path)
-            .stdin(Stdio::null())
-            .output()?;
-        Ok(output)
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--config").arg(path).stdin(Stdio::null());
+        Ok(secrets::output(&mut command)?)
     }
 }
 
