@@ -1,6 +1,6 @@
 //! The connection to NATS.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
@@ -14,6 +14,10 @@ use crate::{
     config::{self, Auth},
     failure::{Failure, chain},
 };
+
+/// How often the server is asked whether it is there. When it has not answered the third time the connection is made
+/// anew, so one that is half open is left within 20 s; with the client's own minute it would take more than three.
+const PING: Duration = Duration::from_secs(5);
 
 /// A connection that reconnects by itself for as long as it takes.
 #[derive(Debug, Clone)]
@@ -161,7 +165,7 @@ fn is_refusal(reason: &str) -> bool {
 }
 
 fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
-    let mut options = ConnectOptions::new().name("nats-matrix");
+    let mut options = ConnectOptions::new().name("nats-matrix").ping_interval(PING);
     options = match &config.auth {
         Auth::None => options,
         Auth::Nkey(seed) => options.nkey(seed.read()?.expose_secret().trim().to_owned()),

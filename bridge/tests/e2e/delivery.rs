@@ -200,6 +200,26 @@ async fn the_connection_to_nats_is_cut_again_and_again() -> Result<()> {
     Ok(())
 }
 
+/// As a firewall or the machine of a NATS server leaves it that was started anew: nothing closes the connection.
+#[tokio::test]
+async fn a_connection_to_nats_that_is_half_open_is_left_within_a_minute() -> Result<()> {
+    let scene = Scene::new().await?;
+    let proxy =
+        TcpProxy::start(&format!("127.0.0.1:{}", scene.nats.port()), Duration::ZERO).await?;
+    let mut config = scene.config();
+    config.nats = format!("servers = [\"nats://{}\"]\n", proxy.address());
+    let _bridge = scene.start(&config)?;
+    scene.publish_numbered(1, 5).await?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(5, PATIENCE).await?;
+    proxy.forget();
+    scene.publish_numbered(6, 10).await?;
+    // Until it is left, and until NATS delivers no more over it, which is when a pull expires.
+    reader.wait_for(10, Duration::from_mins(1)).await?;
+    assert_each_once_in_order(&read_all(&mut reader, 10).await?, 10);
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_stream_is_made_anew() -> Result<()> {
     let scene = Scene::new().await?;
