@@ -29,6 +29,7 @@
 mod bridge;
 pub mod cache;
 mod clients;
+mod cluster;
 mod containers;
 mod homeserver;
 pub mod leash;
@@ -44,6 +45,7 @@ mod server;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};
 pub use clients::{ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage};
+pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;
 pub use matrix::{Account, Event, Reader, Unread};

@@ -37,12 +37,21 @@ pub struct Nats {
 /// A NATS server that is more than a plain one.
 #[derive(Default)]
 pub struct NatsBuilder {
+    /// Of one of a cluster.
+    member: Option<String>,
     config: String,
     files: Vec<(String, Vec<u8>)>,
     options: Option<Options>,
 }
 
 impl NatsBuilder {
+    /// One of a cluster, whose servers have names of their own and reach one another on loopback: never in a
+    /// container.
+    pub(crate) fn member(mut self, name: &str) -> Self {
+        self.member = Some(name.to_owned());
+        self
+    }
+
     /// Adds lines to the server's configuration file, for TLS or accounts.
     pub fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
@@ -67,10 +76,12 @@ impl NatsBuilder {
 
     /// Starts the server and waits until it is ready.
     pub async fn start(self) -> Result<Nats> {
-        let software = spawn_blocking(software).await??;
+        let as_process = self.member.is_some();
+        let software = spawn_blocking(move || software(as_process)).await??;
+        let name = self.member.as_deref().unwrap_or("testbed");
         let server = Server::launch("nats-server", &software, Probe::NatsInfo, |place| {
             let setup = Setup::default()
-                .file("nats.conf", configuration(place, &self.config))
+                .file("nats.conf", configuration(place, name, &self.config))
                 .arguments(["--config", "nats.conf"]);
             self.files.iter().fold(setup, |setup, (name, contents)| setup.file(name, &contents[..]))
         })
@@ -83,19 +94,19 @@ impl NatsBuilder {
     }
 }
 
-fn software() -> Result<Software> {
-    if containers::wanted()? {
+fn software(as_process: bool) -> Result<Software> {
+    if !as_process && containers::wanted()? {
         Ok(Software::Image(ImageOf::Nats.image()?))
     } else {
         Ok(Software::Program(Program { path: cache::nats_server()?, arguments: &[] }))
     }
 }
 
-fn configuration(place: &Place, extra: &str) -> String {
+fn configuration(place: &Place, name: &str, extra: &str) -> String {
     let Place { address, port, data, .. } = place;
     format!(
         r#"listen: "{address}:{port}"
-server_name: testbed
+server_name: "{name}"
 jetstream {{
     store_dir: "{data}/jetstream"
     max_memory_store: 64MB

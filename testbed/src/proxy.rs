@@ -20,7 +20,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
@@ -47,6 +47,8 @@ pub enum FaultKind {
     CutBeforeRequest,
     /// It is neither forwarded nor answered; [`FaultProxy::clear`] cuts the connection.
     HoldForever,
+    /// It is forwarded and takes effect, but is not answered; [`FaultProxy::clear`] cuts the connection.
+    HoldAfterRequest,
 }
 
 impl FaultKind {
@@ -260,6 +262,11 @@ impl HttpShared {
                 cleared.changed().await?;
                 anyhow::bail!("held until now");
             }
+            Some(FaultKind::HoldAfterRequest) => {
+                self.forward(request).await;
+                cleared.changed().await?;
+                anyhow::bail!("its answer was held until now");
+            }
         };
         self.state().requests[place].status = Some(response.status().as_u16());
         Ok(response)
@@ -348,7 +355,7 @@ async fn serve_http(listener: TcpListener, shared: Arc<HttpShared>) {
     }
 }
 
-/// A TCP proxy that adds latency, and can cut or refuse connections.
+/// A TCP proxy that adds latency, and can cut, refuse, hold up or forget connections.
 #[derive(Debug)]
 pub struct TcpProxy {
     address: SocketAddr,
@@ -359,8 +366,10 @@ pub struct TcpProxy {
 #[derive(Debug)]
 struct TcpShared {
     upstream: String,
-    delay: Duration,
+    delay: watch::Sender<Duration>,
     blocked: watch::Sender<bool>,
+    held: watch::Sender<bool>,
+    forgotten: watch::Sender<()>,
     cut: watch::Sender<()>,
 }
 
@@ -370,8 +379,10 @@ impl TcpProxy {
     pub async fn start(upstream: &str, one_way_delay: Duration) -> Result<Self> {
         let shared = Arc::new(TcpShared {
             upstream: upstream.to_owned(),
-            delay: one_way_delay,
+            delay: watch::Sender::new(one_way_delay),
             blocked: watch::Sender::new(false),
+            held: watch::Sender::new(false),
+            forgotten: watch::Sender::new(()),
             cut: watch::Sender::new(()),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -404,6 +415,27 @@ impl TcpProxy {
     pub fn unblock(&self) {
         self.shared.blocked.send_replace(false);
     }
+
+    /// Holds each byte that comes from now on for another time, in each direction.
+    pub fn set_delay(&self, one_way_delay: Duration) {
+        self.shared.delay.send_replace(one_way_delay);
+    }
+
+    /// Holds all bytes, of new connections too, as a network that drops packets does.
+    pub fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Lets the bytes pass that were held, and those that follow.
+    pub fn release(&self) {
+        self.shared.held.send_replace(false);
+    }
+
+    /// Leaves the connections that are there half open: they are not closed, and no byte passes any more until
+    /// they are cut. New ones work. A firewall that has forgotten its connections does the same.
+    pub fn forget(&self) {
+        self.shared.forgotten.send_replace(());
+    }
 }
 
 impl Drop for TcpProxy {
@@ -424,50 +456,61 @@ async fn serve_tcp(listener: TcpListener, shared: Arc<TcpShared>) {
         }
         let shared = shared.clone();
         let mut cut = shared.cut.subscribe();
+        let forgotten = shared.forgotten.subscribe();
         connections.spawn(async move {
             tokio::select! {
                 _ = cut.changed() => {}
-                _ = connect(stream, &shared) => {}
+                _ = connect(stream, &shared, forgotten) => {}
             }
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn connect(near: TcpStream, shared: &TcpShared) -> std::io::Result<()> {
-    let far = TcpStream::connect(&shared.upstream).await?;
+async fn connect(
+    mut near: TcpStream,
+    shared: &TcpShared,
+    mut forgotten: watch::Receiver<()>,
+) -> std::io::Result<()> {
+    let mut far = TcpStream::connect(&shared.upstream).await?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
-    let (near_read, near_write) = near.into_split();
-    let (far_read, far_write) = far.into_split();
-    tokio::try_join!(
-        pump(near_read, far_write, shared.delay),
-        pump(far_read, near_write, shared.delay),
-    )?;
-    Ok(())
+    let (near_read, near_write) = near.split();
+    let (far_read, far_write) = far.split();
+    let pumps = async {
+        tokio::try_join!(pump(near_read, far_write, shared), pump(far_read, near_write, shared))
+    };
+    tokio::select! {
+        ended = pumps => ended.map(drop),
+        // The sockets stay as they are.
+        _ = forgotten.changed() => std::future::pending().await,
+    }
 }
 
 /// Copies one direction, each piece a fixed time after it came. It is the latency of a long link and
 /// not its bandwidth: pieces follow one another as closely as they came.
 async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    delay: Duration,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    shared: &TcpShared,
 ) -> std::io::Result<()> {
     let (sender, mut receiver) = mpsc::channel(1024);
     let read = async move {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let length = from.read(&mut buffer).await?;
-            let due = tokio::time::Instant::now() + delay;
+            let due = tokio::time::Instant::now() + *shared.delay.borrow();
             if length == 0 || sender.send((due, buffer[..length].to_vec())).await.is_err() {
                 return Ok(());
             }
         }
     };
+    let mut held = shared.held.subscribe();
     let write = async move {
         while let Some((due, bytes)) = receiver.recv().await {
             sleep_until(due).await;
+            // The sender is as long there as we are.
+            let _ = held.wait_for(|is_held| !is_held).await;
             to.write_all(&bytes).await?;
         }
         to.shutdown().await

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use futures_util::StreamExt;
 use nats_matrix_testbed::{
     Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, TcpProxy, bridge_binary,
 };
@@ -138,4 +139,77 @@ async fn a_slow_link_is_slow_and_can_be_cut() -> Result<()> {
         anyhow::Ok(())
     })
     .await?
+}
+
+#[tokio::test]
+async fn an_answer_that_is_held_is_of_a_request_that_took_effect() -> Result<()> {
+    let setup = Setup::new().await?;
+    setup.proxy.inject(Fault::on("/send/", FaultKind::HoldAfterRequest));
+    let (sent, taken) = tokio::join!(setup.send("taken"), async {
+        let mut reader = setup.direct.reader(&setup.room).await?;
+        reader.wait_for(1, PATIENCE).await?;
+        setup.proxy.clear();
+        anyhow::Ok(reader.bodies().join(", "))
+    });
+    assert!(sent.is_err());
+    assert_eq!(taken?, "taken");
+    Ok(())
+}
+
+/// A NATS server behind a link, a client that comes over it, and what it subscribes to.
+async fn linked() -> Result<(Nats, TcpProxy, async_nats::Client, async_nats::Subscriber)> {
+    let nats = Nats::start().await?;
+    let link = TcpProxy::start(&format!("127.0.0.1:{}", nats.port()), Duration::ZERO).await?;
+    let client = async_nats::connect(format!("nats://{}", link.address())).await?;
+    let subscriber = client.subscribe("ops.>").await?;
+    // The server answers what comes after the subscription when it has that.
+    client.request("$JS.API.INFO", "".into()).await?;
+    Ok((nats, link, client, subscriber))
+}
+
+/// How long nothing has to come for it to be said that nothing comes.
+const SILENCE: Duration = Duration::from_millis(300);
+
+#[tokio::test]
+async fn what_a_link_holds_comes_when_it_is_released() -> Result<()> {
+    let (nats, link, _client, mut subscriber) = linked().await?;
+    link.hold();
+    for text in ["one", "two"] {
+        nats.client().await?.publish("ops.x", text.into()).await?;
+    }
+    assert!(timeout(SILENCE, subscriber.next()).await.is_err());
+    link.release();
+    for text in ["one", "two"] {
+        let message = timeout(PATIENCE, subscriber.next()).await?.expect("the link is open");
+        assert_eq!(&message.payload[..], text.as_bytes());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_is_forgotten_stays_silent_and_open_and_a_new_one_works() -> Result<()> {
+    let (nats, link, client, mut subscriber) = linked().await?;
+    link.forget();
+    nats.client().await?.publish("ops.x", "unheard".into()).await?;
+    assert!(timeout(SILENCE, subscriber.next()).await.is_err());
+    assert_eq!(client.connection_state(), async_nats::connection::State::Connected);
+    async_nats::connect(format!("nats://{}", link.address())).await?.flush().await?;
+    link.cut();
+    // The first one may go into the connection that is ending.
+    while client.request("$JS.API.INFO", "".into()).await.is_err() {}
+    nats.client().await?.publish("ops.x", "heard".into()).await?;
+    let message = timeout(PATIENCE, subscriber.next()).await?.expect("the link is open");
+    assert_eq!(&message.payload[..], b"heard");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_link_becomes_slow() -> Result<()> {
+    let (_nats, link, client, _subscriber) = linked().await?;
+    let delay = Duration::from_millis(200);
+    link.set_delay(delay);
+    let started = Instant::now();
+    client.request("$JS.API.INFO", "".into()).await?;
+    assert!(started.elapsed() >= 2 * delay, "{:?}", started.elapsed());
+    Ok(())
 }

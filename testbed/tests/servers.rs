@@ -1,9 +1,9 @@
 //! The servers start, survive what tests do to them, and leave nothing behind.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nats_matrix_testbed::{Account, Event, Homeserver, Nats, bridge_binary};
+use nats_matrix_testbed::{Account, Event, Homeserver, Nats, NatsCluster, bridge_binary};
 use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -19,6 +19,34 @@ async fn nats_keeps_its_stream_and_port_across_a_kill() -> Result<()> {
     nats.restart().await?;
 
     assert_eq!(nats.publish("ops.report.a", "one more").await?, 1201);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_goes_on_without_one_of_its_servers() -> Result<()> {
+    let cluster = NatsCluster::start(3).await?;
+    let jetstream = cluster.jetstream(Duration::from_secs(5)).await?;
+    let config = async_nats::jetstream::stream::Config {
+        name: "OPS".to_owned(),
+        subjects: vec!["ops.>".to_owned()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    jetstream.create_stream(config).await?;
+    let mut last = 0;
+    for node in cluster.nodes() {
+        node.kill().await;
+        let deadline = Instant::now() + PATIENCE;
+        // The others choose a leader first.
+        last = loop {
+            match jetstream.publish("ops.x", "one more".into()).await?.await {
+                Ok(ack) => break ack.sequence,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+        };
+        node.restart().await?;
+    }
+    assert!(last >= 3, "{last}");
     Ok(())
 }
 
