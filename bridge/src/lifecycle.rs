@@ -48,7 +48,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     if let Some(address) = config.health.listen {
         tasks.spawn_local(health::serve(health::bind(address).await?, health.clone()));
     }
-    let mut changes = health.changes();
+    let (mut changes, mut said) = (health.changes(), String::new());
     let serve = serve(config, renderers, health.clone(), stop.clone());
     let mut service = Box::pin(tasks.run_until(serve));
     let mut watchdog = Watchdog::new(health.clone());
@@ -66,7 +66,13 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
             // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
             () = deadline(stopped_at) => break Ok(()),
             () = watchdog.tick() => watchdog.feed(),
-            Ok(()) = changes.changed() => notify(&[NotifyState::Status(&health.words())]),
+            Ok(()) = changes.changed() => {
+                let words = health.words();
+                if words != said {
+                    notify(&[NotifyState::Status(&words)]);
+                    said = words;
+                }
+            }
         }
     };
     if result.is_ok() {

@@ -1,7 +1,10 @@
 //! Clients that others wrote, for a second opinion of what a room shows.
 
+mod browser;
 mod element;
 mod nio;
+mod phone;
 
 pub use element::{ElementEngine, ElementMessage, ElementView};
 pub use nio::{MatrixNio, NioMessage};
+pub use phone::{PHONE_WIDTH, Phone, PhoneView};

@@ -44,7 +44,10 @@ pub mod secrets;
 mod server;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};
-pub use clients::{ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage};
+pub use clients::{
+    ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
+    PhoneView,
+};
 pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;

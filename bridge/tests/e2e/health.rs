@@ -1,9 +1,9 @@
 //! What those who watch over the bridge are told: states, metrics, the status page, and the room itself.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind};
+use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, PHONE_WIDTH, Phone, not_run_without};
 use reqwest::{Method, StatusCode, header::CONTENT_SECURITY_POLICY};
 use serde_json::{Value, json};
 use tokio::{
@@ -154,6 +154,33 @@ async fn metrics_and_the_page_tell_what_became_of_messages() -> Result<()> {
     assert_eq!(html.matches("<code>ops.text</code>").count(), 3, "{html}");
     assert!(html.contains("posted") && html.contains("connected"), "{html}");
     assert!(!html.contains("http://") && !html.contains("https://"), "nothing from elsewhere");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_can_be_read_on_a_phone() -> Result<()> {
+    let phone = match Phone::find().await {
+        Ok(phone) => phone,
+        Err(error) => return not_run_without(&error),
+    };
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    let long = format!("ops.report.{}", "a-host-with-a-long-name".repeat(5));
+    scene.nats.publish(&long, "hello").await?;
+    read_all(&mut scene.reader().await?, 1).await?;
+    proxy.inject(Fault::on("/send/", FaultKind::respond(502, json!({}))));
+    scene.nats.publish("ops.x", "hello").await?;
+    pages.wait_for("homeserver-unreachable").await?;
+    let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("status-page.png");
+    let view = phone.show(&pages.get("").await?.1, &screenshot).await?;
+    assert!(view.width <= PHONE_WIDTH, "{} wide", view.width);
+    for text in ["homeserver-unreachable", "What to do:", "reports", "502", &long, "posted"] {
+        assert!(view.text.contains(text), "{text} is not in\n{}", view.text);
+    }
+    assert!(std::fs::metadata(&screenshot)?.len() > 5_000, "{}", screenshot.display());
     Ok(())
 }
 

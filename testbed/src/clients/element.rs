@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,6 +22,7 @@ use tokio::{
     time::sleep,
 };
 
+use super::browser;
 use crate::{
     cache,
     leash::{Leash, ScratchDir},
@@ -92,16 +92,7 @@ impl ElementEngine {
 }
 
 fn start(chromium: &Path, profile: &Path, url: &str) -> Result<Leash> {
-    let mut command = Command::new(chromium);
-    command
-        .args(["--headless", "--disable-gpu", "--no-first-run", "--disable-sync"])
-        // It would look for updates and the like.
-        .args(["--disable-background-networking", "--disable-component-update"])
-        .arg(format!("--user-data-dir={}", profile.display()));
-    if rustix::process::geteuid().is_root() {
-        // Its sandbox refuses to be root's.
-        command.arg("--no-sandbox");
-    }
+    let mut command = browser::command(chromium, profile);
     Leash::start(command.arg(url), &profile.join("log"))
 }
 
