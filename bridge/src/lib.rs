@@ -12,6 +12,7 @@
 pub mod cli;
 pub mod config;
 mod conversation;
+mod credentials;
 mod dead_letter;
 mod digest;
 pub mod failure;

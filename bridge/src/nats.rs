@@ -1,23 +1,25 @@
 //! The connection to NATS.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
 };
-use secrecy::ExposeSecret;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, info, warn};
-use zeroize::Zeroizing;
 
 use crate::{
-    config::{self, Auth},
+    config,
+    credentials::Credentials,
     failure::{Failure, chain},
 };
 
 /// How often the server is asked whether it is there. When it has not answered the third time the connection is made
 /// anew, so one that is half open is left within 20 s; with the client's own minute it would take more than three.
 const PING: Duration = Duration::from_secs(5);
+/// How long a server may refuse us before we believe it: whoever renews credentials may tell the
+/// server of it first.
+const RENEWAL: Duration = Duration::from_secs(15);
 
 /// A connection that reconnects by itself for as long as it takes.
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ struct Link {
     connections: watch::Sender<u64>,
     /// Whether it is there.
     is_up: watch::Sender<bool>,
-    /// Set when the server no longer accepts our credentials.
+    /// Set while a server does not accept our credentials.
     refused: watch::Sender<Option<String>>,
     /// The last thing that the server does not let us do.
     denied: watch::Sender<String>,
@@ -55,7 +57,7 @@ impl Nats {
             let link = Arc::clone(&link);
             move |event| {
                 link.note(event);
-                std::future::ready(())
+                ready(())
             }
         });
         let client = options
@@ -79,15 +81,22 @@ impl Nats {
         self.link.is_up.subscribe()
     }
 
-    /// Waits until a server refuses the credentials with which it accepted us before, and says so.
-    /// Like a wrong password at the start this does not mend itself.
+    /// Waits until a server refuses the credentials with which it accepted us before, and goes on to
+    /// while they are read again, and says so. Like a wrong password at the start this does not mend
+    /// itself.
     pub(crate) async fn refused(&self) -> Failure {
         let mut refused = self.link.refused.subscribe();
-        let reason = refused.wait_for(Option::is_some).await;
-        let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
-        Failure::Refused(format!(
-            "NATS no longer accepts our credentials ({reason}): renew those under [nats]"
-        ))
+        loop {
+            // The sender is as long there as we are.
+            let reason = refused.wait_for(Option::is_some).await;
+            let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
+            warn!("NATS does not accept our credentials ({reason}); reading them again");
+            if timeout(RENEWAL, refused.wait_for(Option::is_none)).await.is_err() {
+                return Failure::Refused(format!(
+                    "NATS no longer accepts our credentials ({reason}): renew those under [nats]"
+                ));
+            }
+        }
     }
 
     /// Waits until the server does not let us publish on a subject, and says so.
@@ -130,6 +139,7 @@ impl Link {
         match event {
             Event::Connected => {
                 self.is_up.send_replace(true);
+                self.refused.send_replace(None);
                 self.connections.send_modify(|count| {
                     *count += 1;
                     if *count > 1 {
@@ -165,31 +175,21 @@ fn is_refusal(reason: &str) -> bool {
 }
 
 fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
-    let mut options = ConnectOptions::new().name("nats-matrix").ping_interval(PING);
-    options = match &config.auth {
-        Auth::None => options,
-        Auth::Nkey(seed) => options.nkey(seed.read()?.expose_secret().trim().to_owned()),
-        Auth::Credentials(text) => {
-            // The client's parser wants the newline that ends the last line.
-            let text = Zeroizing::new(format!("{}\n", text.read()?.expose_secret()));
-            options.credentials(&text).map_err(|error| {
-                Failure::Config(format!(
-                    "nats.credentials_file: not a NATS credentials file: {error}"
-                ))
-            })?
+    let mut options = match Credentials::read(&config.auth)? {
+        None => ConnectOptions::new(),
+        Some(credentials) => {
+            ConnectOptions::with_auth_callback(move |nonce| ready(credentials.answer(&nonce)))
         }
-        Auth::Password { user, password } => {
-            options.user_and_password(user.clone(), password.read()?.expose_secret().to_owned())
-        }
-        Auth::Token(token) => options.token(token.read()?.expose_secret().to_owned()),
     };
+    options = options.name("nats-matrix").ping_interval(PING);
+    // The client opens these files itself, and again for each connection.
+    for (key, path) in config.certificates() {
+        config::read_file(key, path)?;
+    }
     if let Some(ca) = &config.ca_file {
-        config::readable("nats.ca_file", ca)?;
         options = options.add_root_certificates(ca.clone());
     }
     if let Some(own) = &config.certificate {
-        config::readable("nats.cert_file", &own.cert_file)?;
-        config::readable("nats.key_file", &own.key_file)?;
         options = options.add_client_certificate(own.cert_file.clone(), own.key_file.clone());
     }
     Ok(options)

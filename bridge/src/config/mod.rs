@@ -30,7 +30,7 @@ use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-pub(crate) use self::{display::time_zone, place::Source, secret::readable};
+pub(crate) use self::{display::time_zone, place::Source, secret::read as read_file};
 pub use self::{
     display::{Display, Language},
     health::Health,

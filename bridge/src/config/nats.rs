@@ -1,6 +1,9 @@
 //! `[nats]`: servers, TLS and credentials.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use async_nats::ServerAddr;
 use secrecy::SecretString;
@@ -24,6 +27,17 @@ pub struct Nats {
     pub jetstream_domain: Option<String>,
     /// Messages that can never be posted are published under `<this>.<route>`.
     pub dead_letter_subject: Subject,
+}
+
+impl Nats {
+    /// The files of TLS with the keys that name them.
+    pub(crate) fn certificates(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let ca = self.ca_file.as_deref().map(|path| ("nats.ca_file", path));
+        let own = self.certificate.iter().flat_map(|own| {
+            [("nats.cert_file", own.cert_file.as_path()), ("nats.key_file", own.key_file.as_path())]
+        });
+        ca.into_iter().chain(own)
+    }
 }
 
 /// A client certificate with its key, both PEM.

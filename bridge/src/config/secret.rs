@@ -95,6 +95,14 @@ impl Secret {
         }
     }
 
+    /// The key that it is under: `key`, unless a file holds it.
+    pub(crate) fn name<'a>(&'a self, key: &'a str) -> &'a str {
+        match self {
+            Self::Inline(_) => key,
+            Self::File { key, .. } => key,
+        }
+    }
+
     /// The secret's text.
     ///
     /// # Errors
@@ -117,7 +125,7 @@ impl Secret {
 }
 
 /// Reads a small text file that the configuration names under `key`, which may be a secret.
-fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
+pub(crate) fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
     std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
         // What is only root's is handed to the service when it starts, and to nobody else.
         let advice = match error.kind() {
@@ -130,9 +138,4 @@ fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
         };
         Failure::Config(format!("{key}: cannot read {}: {error}{advice}", path.display()))
     })
-}
-
-/// That a file which a library will open itself can be read, so that the message is ours.
-pub(crate) fn readable(key: &str, path: &Path) -> Result<(), Failure> {
-    read(key, path).map(drop)
 }
