@@ -21,6 +21,7 @@ mod health;
 mod held;
 mod join;
 mod lifecycle;
+mod log;
 mod matrix;
 mod nats;
 pub mod origin;

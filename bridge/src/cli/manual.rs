@@ -37,7 +37,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
     ),
     (
         "NATS_MATRIX_LOG",
-        "What is logged, as in nats_matrix=debug; our own records from info on by default.",
+        "What is logged, as in nats_matrix=debug; wins over level in [log] of the configuration.",
     ),
 ];
 

@@ -14,22 +14,11 @@ mod schema;
 mod summary;
 mod waiting;
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{
-    Layer,
-    filter::{LevelFilter, Targets},
-    fmt::time::UtcTime,
-    layer::SubscriberExt,
-    util::SubscriberInitExt,
-};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, log::Log};
 
 /// Reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -87,9 +76,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
-    log_to_stderr();
+    let log = Log::to_stderr();
     let result = match cli.command {
-        Command::Run(options) => run::main(&options),
+        Command::Run(options) => run::main(&options, &log),
         Command::Check(options) => return check::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
@@ -129,29 +118,4 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
         .build()
         .map_err(|error| Failure::Bug(format!("no async runtime: {error}")))?;
     Ok(runtime.block_on(work))
-}
-
-/// Our own records from `info` on. `NATS_MATRIX_LOG` says otherwise: a level, or a list like
-/// `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because what they
-/// report as an error is for us to handle, and said in our own words.
-fn log_to_stderr() {
-    let wish = std::env::var("NATS_MATRIX_LOG").unwrap_or_default();
-    let ours = || Targets::new().with_target("nats_matrix", LevelFilter::INFO);
-    let filter = if wish.is_empty() { Ok(ours()) } else { wish.parse() };
-    let is_wrong = filter.is_err();
-    let log = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    // The journal stamps each line itself.
-    let log = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().boxed()
-    } else {
-        log.with_timer(UtcTime::rfc_3339()).boxed()
-    };
-    let filter = filter.unwrap_or_else(|_| ours());
-    tracing_subscriber::registry().with(log.with_filter(filter)).init();
-    if is_wrong {
-        tracing::warn!("NATS_MATRIX_LOG: \"{wish}\" is neither a level nor a list of target=level");
-    }
 }

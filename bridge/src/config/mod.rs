@@ -9,6 +9,7 @@ mod display;
 mod duration;
 mod explain;
 mod health;
+mod log;
 mod matcher;
 mod matrix;
 mod nats;
@@ -34,6 +35,7 @@ pub(crate) use self::{display::time_zone, place::Source, secret::read as read_fi
 pub use self::{
     display::{Display, Language},
     health::Health,
+    log::{Level, Log},
     matcher::{Field, Matcher, Pattern},
     matrix::{Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
@@ -62,6 +64,8 @@ pub struct Config {
     pub provision: Provision,
     /// Where the bridge tells how it is.
     pub health: Health,
+    /// What is logged.
+    pub log: Log,
 }
 
 /// The configuration as it is written, before it is checked.
@@ -76,6 +80,7 @@ struct Written {
     display: display::Written,
     #[serde(default)]
     health: health::Written,
+    log: Log,
     #[serde(default)]
     publish: publish::Written,
     #[serde(default)]
@@ -125,6 +130,7 @@ impl Config {
             display,
             provision,
             health: written.health.check().map_err(within)?,
+            log: written.log,
         })
     }
 }

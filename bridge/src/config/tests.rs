@@ -139,6 +139,17 @@ fn no_secret_is_in_what_is_shown_of_a_configuration() {
 }
 
 #[test]
+fn the_level_of_the_log_is_one_of_five() {
+    assert_eq!(load(MINIMAL, &[]).unwrap().log.level, Level::Info);
+    let debug = format!("{MINIMAL}\n[log]\nlevel = \"debug\"");
+    assert_eq!(load(&debug, &[]).unwrap().log.level, Level::Debug);
+    let variable = [("NATS_MATRIX__LOG__LEVEL", "error")];
+    assert_eq!(load(&debug, &variable).unwrap().log.level, Level::Error);
+    let failure = load(&debug.replace("debug", "loud"), &[]).unwrap_err().to_string();
+    assert!(failure.contains("log.level") && failure.contains("loud"), "{failure}");
+}
+
+#[test]
 fn a_secret_file_may_end_with_one_line_end() {
     let directory = tempfile::tempdir().unwrap();
     for (written, read) in [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), (" s \n\n", " s \n")] {

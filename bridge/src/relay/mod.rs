@@ -161,6 +161,7 @@ impl Relay {
         }
         let verdict = self.show(delivery, &stream, &decoded).await?;
         if matches!(verdict, Verdict::Done) {
+            debug!(route = %self.route.name, sequence = delivery.sequence, "posted");
             self.note_flaw(delivery, &decoded);
         }
         if !matches!(verdict, Verdict::Unfinished) {
