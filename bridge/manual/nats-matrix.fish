@@ -37,7 +37,7 @@ complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "summary" -d
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "schema" -d 'Print the JSON Schema of a report or an alert'
 complete -c nats-matrix -n "__fish_nats_matrix_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand run" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand run" -s h -l help -d 'Print help'
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand check" -s c -l config -d 'The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it' -r -F
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand check" -l offline -d 'Check the configuration alone: no network, no secrets'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand check" -s h -l help -d 'Print help'

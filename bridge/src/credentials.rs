@@ -79,10 +79,9 @@ impl Proof {
                 Self::Key(key.map_err(wrong)?)
             }
             config::Auth::Credentials(secret) => Self::of_file(secret)?,
-            config::Auth::Password { user, password } => Self::Password {
-                user: user.clone(),
-                password: password.read()?,
-            },
+            config::Auth::Password { user, password } => {
+                Self::Password { user: user.clone(), password: password.read()? }
+            }
             config::Auth::Token(token) => Self::Token(token.read()?),
         }))
     }

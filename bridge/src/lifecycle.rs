@@ -1,29 +1,33 @@
 //! From the start to the end of `run`: signals, the service manager, and the tasks in between.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::LocalBoxFuture};
 use sd_notify::NotifyState;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     task::{JoinSet, LocalSet},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::{
-    config::{Config, Route},
+    config::Route,
     failure::Failure,
     health::{self, Health, Pulse, State},
-    matrix::{Account, LoginError},
-    nats::Nats,
-    render::Renderer,
+    log::Log,
+    matrix::LoginError,
+    reload::Setup,
     retry::Outage,
     serve::{Links, Way},
+    signals::{Hangup, Signals},
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
 const LONGEST_STOP: Duration = Duration::from_secs(9);
+
+/// A configuration that was read again and ends within this time gives way to the one before it.
+const TRIAL: Duration = Duration::from_mins(1);
 
 /// Relays until a signal says stop.
 ///
@@ -31,79 +35,187 @@ const LONGEST_STOP: Duration = Duration::from_secs(9);
 /// ready when all works, or when we begin to wait: a host must be able to boot while its NATS is
 /// away, but a refused password should fail `systemctl start`.
 ///
+/// SIGHUP has `file` read again. What is wrong with it shows while the present configuration goes
+/// on, or, for what only the servers know, when it takes over; in both cases the present one stays.
+///
 /// # Errors
 ///
 /// What only a person can mend; everything else is tried again.
-pub(crate) async fn run(config: Config) -> Result<(), Failure> {
-    let renderers = config
-        .routes
-        .iter()
-        .map(|route| Renderer::of(route).map(Arc::new))
-        .collect::<Result<Vec<_>, _>>()?;
-    let stop = CancellationToken::new();
-    let mut signals = Signals::install()?;
+pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Failure> {
     let health = Health::default();
-    // All routes share this thread: their work is waiting for servers.
-    let tasks = LocalSet::new();
-    if let Some(address) = config.health.listen {
-        tasks.spawn_local(health::serve(health::bind(address).await?, health.clone()));
-    }
-    let (mut changes, mut said) = (health.changes(), String::new());
-    let serve = serve(config, renderers, health.clone(), stop.clone());
-    let mut service = Box::pin(tasks.run_until(serve));
-    let mut watchdog = Watchdog::new(health.clone());
-    let mut stopped_at = None;
-    let result = loop {
-        tokio::select! {
-            result = &mut service => break result,
-            name = signals.next(), if !stop.is_cancelled() => {
-                info!("{name}: finishing what is on its way");
-                notify(&[NotifyState::Stopping]);
-                health.draining();
-                stop.cancel();
-                stopped_at = Some(Instant::now());
-            }
-            // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
-            () = deadline(stopped_at) => break Ok(()),
-            () = watchdog.tick() => watchdog.feed(),
-            Ok(()) = changes.changed() => {
-                let words = health.words();
-                if words != said {
-                    notify(&[NotifyState::Status(&words)]);
-                    said = words;
-                }
-            }
-        }
+    let mut manager = Manager {
+        file,
+        signals: Signals::install()?,
+        hangup: Hangup::install()?,
+        watchdog: Watchdog::new(health.clone()),
+        health,
     };
-    if result.is_ok() {
-        info!("stopped");
+    let mut setup = Rc::new(setup);
+    let mut before: Option<(Setup, Instant)> = None;
+    loop {
+        log.set(setup.config.log);
+        manager.health.begin(setup.refused.as_ref());
+        match manager.attend(&setup).await {
+            End::Replaced(next) => {
+                info!("the new configuration takes over");
+                if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
+                    info!(
+                        "what systemd handed over is as it was when the service was started: restart it for renewed credentials"
+                    );
+                }
+                before = Some((setup.apart(), Instant::now()));
+                setup = next;
+            }
+            End::Stopped => {
+                info!("stopped");
+                return Ok(());
+            }
+            End::Failed(failure) => match before.take() {
+                Some((old, since)) if since.elapsed() < TRIAL => {
+                    manager.refuse(&failure);
+                    setup = Rc::new(old.instead_of(failure));
+                }
+                _ => return Err(failure),
+            },
+        }
     }
-    result
 }
 
-async fn serve(
-    config: Config,
-    renderers: Vec<Arc<Renderer>>,
-    health: Health,
-    stop: CancellationToken,
-) -> Result<(), Failure> {
-    let refused = health.spot(None);
-    let outage = Outage::of("NATS", health.spot(None));
-    let connect = async || Nats::connect(&config.nats).await.map_err(Trouble::from);
-    let nats = patiently(outage, State::NatsUnreachable, &stop, connect).await?;
-    let Some(nats) = nats else { return Ok(()) };
-    info!("connected to NATS ({})", nats.client.server_info().server_name);
-    let what = format!("homeserver {}", config.matrix.homeserver);
-    let open = async || Account::open(config.matrix.clone()).await.map_err(Trouble::from);
-    let outage = Outage::of(&what, health.spot(None));
-    let account = patiently(outage, State::HomeserverUnreachable, &stop, open).await?;
-    let Some(account) = account else { return Ok(()) };
-    let account = Arc::new(account);
-    info!("logged in to {what} as {}", account.user);
+/// How the work by one configuration ended.
+enum End {
+    Stopped,
+    Failed(Failure),
+    /// It has made room for another one.
+    Replaced(Rc<Setup>),
+}
 
+/// What is going on besides the work.
+enum Course<'a> {
+    /// Nothing.
+    On,
+    /// The configuration is read again.
+    Reading(LocalBoxFuture<'a, Result<Rc<Setup>, Failure>>),
+    /// What is on its way is finished, until then at most.
+    Ending { by: Instant, next: Option<Rc<Setup>> },
+}
+
+/// What has become of it.
+enum Turn {
+    Read(Result<Rc<Setup>, Failure>),
+    Late,
+}
+
+impl Course<'_> {
+    async fn turn(&mut self) -> Turn {
+        match self {
+            Self::On => std::future::pending().await,
+            Self::Reading(setup) => Turn::Read(setup.await),
+            Self::Ending { by, .. } => {
+                sleep_until(*by).await;
+                Turn::Late
+            }
+        }
+    }
+
+    /// A signal to stop is heard once, one to read again when nothing else goes on; until then it
+    /// waits.
+    fn is_stopping(&self) -> bool {
+        matches!(self, Self::Ending { next: None, .. })
+    }
+}
+
+/// What lasts as long as the process: signals, and what the service manager wants to know.
+struct Manager<'a> {
+    file: &'a Path,
+    signals: Signals,
+    hangup: Hangup,
+    watchdog: Watchdog,
+    health: Health,
+}
+
+impl Manager<'_> {
+    /// Sees to the work by one configuration until it ends.
+    async fn attend(&mut self, setup: &Rc<Setup>) -> End {
+        let stop = CancellationToken::new();
+        // All routes share this thread: their work is waiting for servers.
+        let tasks = LocalSet::new();
+        if let Some(address) = setup.config.health.listen {
+            match health::bind(address).await {
+                Ok(listener) => {
+                    drop(tasks.spawn_local(health::serve(listener, self.health.clone())));
+                }
+                Err(failure) => return End::Failed(failure),
+            }
+        }
+        let work = serve(Rc::clone(setup), self.health.clone(), stop.clone());
+        let mut service = Box::pin(tasks.run_until(work));
+        let (mut changes, mut said) = (self.health.changes(), String::new());
+        let mut course = Course::On;
+        let result = loop {
+            tokio::select! {
+                result = &mut service => break result,
+                name = self.signals.next(), if !course.is_stopping() => {
+                    info!("{name}: finishing what is on its way");
+                    notify(&[NotifyState::Stopping]);
+                    self.health.draining();
+                    course = ending(&stop, None);
+                }
+                () = self.hangup.next(), if matches!(course, Course::On) => {
+                    info!("SIGHUP: reading {} again", self.file.display());
+                    reloading();
+                    course = Course::Reading(setup.next(self.file).boxed_local());
+                }
+                turn = course.turn() => match turn {
+                    Turn::Read(Ok(next)) => course = ending(&stop, Some(next)),
+                    Turn::Read(Err(failure)) => {
+                        self.refuse(&failure);
+                        course = Course::On;
+                    }
+                    // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
+                    Turn::Late => break Ok(()),
+                },
+                () = self.watchdog.tick() => self.watchdog.feed(),
+                Ok(()) = changes.changed() => {
+                    let words = self.health.words();
+                    if words != said {
+                        notify(&[NotifyState::Status(&words)]);
+                        said = words;
+                    }
+                }
+            }
+        };
+        match (course, result) {
+            (Course::Ending { next: Some(next), .. }, result) => {
+                if let Err(failure) = result {
+                    warn!("the old configuration ended with: {failure}");
+                }
+                End::Replaced(next)
+            }
+            (_, Ok(())) => End::Stopped,
+            (_, Err(failure)) => End::Failed(failure),
+        }
+    }
+
+    fn refuse(&self, failure: &Failure) {
+        error!("the new configuration is refused, the one before is in force: {failure}");
+        self.health.refused(failure);
+        notify(&[NotifyState::Ready]);
+    }
+}
+
+fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Course<'a> {
+    stop.cancel();
+    Course::Ending { by: Instant::now() + LONGEST_STOP, next }
+}
+
+async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Result<(), Failure> {
+    let Some(nats) = setup.nats(&health, &stop).await? else { return Ok(()) };
+    let Some(account) = setup.account(&health, &stop).await? else { return Ok(()) };
+
+    let config = &setup.config;
     let mut routes = JoinSet::new();
-    let all: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
-    let config = Arc::new(config.nats);
+    let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    let config = Arc::new(config.nats.clone());
     let mut pulse = Pulse {
         health: health.clone(),
         nats: nats.clone(),
@@ -112,8 +224,8 @@ async fn serve(
     };
     let links =
         Links { nats: nats.clone(), account, config, health: health.clone(), stop: stop.clone() };
-    for (route, renderer) in all.iter().zip(renderers) {
-        let way = Way::of(route, &all, renderer, nats.clone());
+    for (route, renderer) in all.iter().zip(&setup.renderers) {
+        let way = Way::of(route, &all, Arc::clone(renderer), nats.clone());
         if let Some(morning) = way.morning() {
             pulse.routes.push(Arc::clone(&morning.route));
             routes.spawn_local(morning.serve_morning(links.clone()));
@@ -123,6 +235,7 @@ async fn serve(
     health.serving();
     notify(&[NotifyState::Ready]);
 
+    let refused = health.spot(None);
     let mut pulse = Box::pin(pulse.run());
     let mut first_failure = None;
     loop {
@@ -148,7 +261,7 @@ async fn serve(
 }
 
 /// Why an attempt at the start did not succeed.
-enum Trouble {
+pub(crate) enum Trouble {
     Passing(String),
     Final(Failure),
 }
@@ -172,7 +285,7 @@ impl From<LoginError> for Trouble {
 }
 
 /// Tries until it works. `None` if we were told to stop first.
-async fn patiently<T>(
+pub(crate) async fn patiently<T>(
     mut outage: Outage,
     state: State,
     stop: &CancellationToken,
@@ -195,40 +308,6 @@ async fn patiently<T>(
         notify(&[NotifyState::Ready]);
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(None);
-        }
-    }
-}
-
-async fn deadline(stopped_at: Option<Instant>) {
-    match stopped_at {
-        Some(at) => sleep_until(at + LONGEST_STOP).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// The signals that mean stop.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    /// From now on they no longer end the process by themselves.
-    pub(crate) fn install() -> Result<Self, Failure> {
-        let install = |kind| {
-            signal(kind).map_err(|error| Failure::Bug(format!("no signal handler: {error}")))
-        };
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for one, and names it.
-    pub(crate) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
@@ -265,6 +344,14 @@ impl Watchdog {
             }
             Some(_) => {}
         }
+    }
+}
+
+/// That we are not ready until we say so again.
+fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => debug!("service manager not notified: {error}"),
     }
 }
 

@@ -178,6 +178,11 @@ impl BridgeProcess {
         self.leash.signal(Signal::TERM)
     }
 
+    /// Sends SIGHUP, as `systemctl reload` does.
+    pub fn hang_up(&mut self) -> Result<()> {
+        self.leash.signal(Signal::HUP)
+    }
+
     /// Freezes it, as a machine that is suspended would.
     pub fn pause(&mut self) -> Result<()> {
         self.leash.signal(Signal::STOP)

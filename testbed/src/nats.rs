@@ -1,6 +1,6 @@
 //! A NATS server that keeps streams.
 
-use std::{fmt, time::Duration};
+use std::{fmt, fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use async_nats::{
@@ -9,7 +9,12 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::future;
-use tokio::{sync::Mutex, task::spawn_blocking};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cache,
@@ -42,6 +47,7 @@ pub struct NatsBuilder {
     config: String,
     files: Vec<(String, Vec<u8>)>,
     options: Option<Options>,
+    as_process: bool,
 }
 
 impl NatsBuilder {
@@ -74,11 +80,17 @@ impl NatsBuilder {
         self
     }
 
+    /// Never in a container, for [`Nats::reload`].
+    pub fn as_process(mut self) -> Self {
+        self.as_process = true;
+        self
+    }
+
     /// Starts the server and waits until it is ready.
     pub async fn start(self) -> Result<Nats> {
-        let as_process = self.member.is_some();
+        let as_process = self.as_process || self.member.is_some();
         let software = spawn_blocking(move || software(as_process)).await??;
-        let name = self.member.as_deref().unwrap_or("testbed");
+        let name = self.member.as_deref().unwrap_or(NAME);
         let server = Server::launch("nats-server", &software, Probe::NatsInfo, |place| {
             let setup = Setup::default()
                 .file("nats.conf", configuration(place, name, &self.config))
@@ -93,6 +105,9 @@ impl NatsBuilder {
         })
     }
 }
+
+/// What a server that is in no cluster is called.
+const NAME: &str = "testbed";
 
 fn software(as_process: bool) -> Result<Software> {
     if !as_process && containers::wanted()? {
@@ -189,6 +204,33 @@ impl Nats {
     pub async fn restart(&self) -> Result<()> {
         self.kill().await;
         self.server.start().await
+    }
+
+    /// Has the server, which must be a process, read its configuration again, with these lines in
+    /// place of those that it was started with, and these files.
+    pub async fn reload(&self, lines: &str, files: &[(&str, &str)]) -> Result<()> {
+        let process = self.server.files().zip(self.pid());
+        let (directory, pid) = process.context("the server is not a process")?;
+        let place = Place {
+            files: directory.to_string_lossy().into_owned(),
+            data: directory.join("data").to_string_lossy().into_owned(),
+            address: "127.0.0.1",
+            port: self.port(),
+        };
+        for (name, contents) in files {
+            fs::write(directory.join(name), contents)?;
+        }
+        fs::write(directory.join("nats.conf"), configuration(&place, NAME, lines))?;
+        let reloads = async || self.log().await.matches("Reloaded server configuration").count();
+        let before = reloads().await;
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a number")?;
+        kill_process(pid, Signal::HUP)?;
+        let done = async {
+            while reloads().await == before {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, done).await.context("the server did not take its configuration")
     }
 
     /// Freezes the server: connections stay open, but nothing answers.

@@ -31,6 +31,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Relay messages until told to stop.
+    ///
+    /// SIGHUP has the configuration, its templates and its secrets read again; `systemctl reload nats-matrix` sends it.
+    /// What is on its way is finished first, and nothing is lost or shown twice. A configuration that is wrong is refused
+    /// with a line in the log, and the one before stays in force. SIGTERM and SIGINT stop it within ten seconds.
     Run(ConfigFile),
     /// Check configuration, servers, subjects, login and rooms; say what is wrong and what to do.
     Check(check::Options),

@@ -1,10 +1,9 @@
 //! `nats-matrix run`
 
 use super::{ConfigFile, block_on};
-use crate::{config::Config, failure::Failure, lifecycle, log::Log};
+use crate::{failure::Failure, lifecycle, log::Log, reload::Setup};
 
 pub(super) fn main(options: &ConfigFile, log: &Log) -> Result<(), Failure> {
-    let config = Config::load(&options.config)?;
-    log.set(config.log);
-    block_on(lifecycle::run(config))?
+    let setup = Setup::load(&options.config)?;
+    block_on(lifecycle::run(&options.config, setup, log))?
 }

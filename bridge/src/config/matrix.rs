@@ -1,13 +1,14 @@
 //! `[matrix]`: the homeserver and the bridge's account on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use matrix_sdk::ruma::{ServerName, UserId};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Files, Secret, Wrong, default_state_dir};
+use super::{Files, Secret, Wrong, default_state_dir, secret};
+use crate::{failure::Failure, hash};
 
 /// How to reach the homeserver, and as whom.
 #[derive(Debug, Clone)]
@@ -20,6 +21,31 @@ pub struct Matrix {
     pub login: Login,
     /// Where the session is kept, so that the device stays the same over restarts.
     pub state_dir: PathBuf,
+}
+
+impl Matrix {
+    /// A hash of all that a session is made of, where it is and what the files hold now.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] for a file that cannot be read.
+    pub(crate) fn fingerprint(&self) -> Result<[u8; 32], Failure> {
+        let ca_file = self.ca_file.as_deref();
+        let ca = ca_file.map(|path| secret::read("matrix.ca_file", path)).transpose()?;
+        let (user, secret) = match &self.login {
+            Login::Password { user, password } => (user.as_str(), password),
+            Login::AccessToken(token) => ("", token),
+        };
+        Ok(hash::of_texts([
+            self.homeserver.as_str(),
+            &ca_file.map(Path::to_string_lossy).unwrap_or_default(),
+            &ca.unwrap_or_default(),
+            user,
+            &secret.place(),
+            secret.read()?.expose_secret(),
+            &self.state_dir.to_string_lossy(),
+        ]))
+    }
 }
 
 impl Login {

@@ -6,11 +6,12 @@ use std::{
 };
 
 use async_nats::ServerAddr;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
-use super::{Files, Secret, Wrong};
-use crate::subject::Subject;
+use super::{Files, Secret, Wrong, secret};
+use crate::{failure::Failure, hash, subject::Subject};
 
 /// How to reach NATS.
 #[derive(Clone)]
@@ -37,6 +38,36 @@ impl Nats {
             [("nats.cert_file", own.cert_file.as_path()), ("nats.key_file", own.key_file.as_path())]
         });
         ca.into_iter().chain(own)
+    }
+
+    /// A hash of all that a connection is made of: servers, certificates and credentials, where they
+    /// are and what the files hold now.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] for a file that cannot be read.
+    pub(crate) fn fingerprint(&self) -> Result<[u8; 32], Failure> {
+        let text = |text: &str| Zeroizing::new(text.to_owned());
+        let mut texts: Vec<Zeroizing<String>> =
+            self.servers.iter().map(|server| text(server.as_url_str())).collect();
+        for (key, path) in self.certificates() {
+            texts.extend([text(key), text(&path.to_string_lossy()), secret::read(key, path)?]);
+        }
+        texts.push(text(self.jetstream_domain.as_deref().unwrap_or_default()));
+        let (kind, secret) = match &self.auth {
+            Auth::None => ("", None),
+            Auth::Nkey(seed) => ("nkey", Some(seed)),
+            Auth::Credentials(text) => ("credentials", Some(text)),
+            Auth::Password { user, password } => {
+                texts.push(text(user));
+                ("password", Some(password))
+            }
+            Auth::Token(token) => ("token", Some(token)),
+        };
+        let place = secret.map(Secret::place).unwrap_or_default();
+        let secret = secret.map(Secret::read).transpose()?.unwrap_or_default();
+        let texts = texts.iter().map(|text| text.as_str());
+        Ok(hash::of_texts(texts.chain([kind, &place, secret.expose_secret()])))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Secrets and other small files that the configuration names.
 
 use std::{
+    borrow::Cow,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
@@ -100,6 +101,14 @@ impl Secret {
         match self {
             Self::Inline(_) => key,
             Self::File { key, .. } => key,
+        }
+    }
+
+    /// Where it is: a file, or nothing for what is written in the configuration.
+    pub(super) fn place(&self) -> Cow<'_, str> {
+        match self {
+            Self::Inline(_) => Cow::default(),
+            Self::File { path, .. } => path.to_string_lossy(),
         }
     }
 

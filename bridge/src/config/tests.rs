@@ -150,6 +150,31 @@ fn the_level_of_the_log_is_one_of_five() {
 }
 
 #[test]
+fn a_connection_is_another_one_when_a_file_of_it_has_changed_or_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (ca, password) = (file("ca.pem", "a"), file("password", "b"));
+    let text = |password: &str| {
+        let ours = format!("ca_file = \"{ca}\"\nuser = \"u\"\npassword_file = \"{password}\"");
+        MINIMAL.replace("nkey_seed_file = \"bridge.nk\"", &ours)
+    };
+    let of = |password: &str| load(&text(password), &[]).unwrap().nats.fingerprint();
+    let first = of(&password).unwrap();
+    assert_eq!(of(&password).unwrap(), first);
+    assert_ne!(of(&file("other", "b")).unwrap(), first);
+    file("ca.pem", "c");
+    let second = of(&password).unwrap();
+    assert_ne!(second, first);
+    file("password", "d");
+    assert_ne!(of(&password).unwrap(), second);
+    assert!(of("/none").unwrap_err().to_string().contains("nats.password_file: cannot read"));
+}
+
+#[test]
 fn a_secret_file_may_end_with_one_line_end() {
     let directory = tempfile::tempdir().unwrap();
     for (written, read) in [("s\n", "s"), ("s\r\n", "s"), ("s", "s"), (" s \n\n", " s \n")] {

@@ -139,6 +139,8 @@ struct Ailment {
 #[derive(Debug, Default)]
 pub(super) struct Board {
     pub(super) phase: Phase,
+    /// Why a new configuration was refused.
+    pub(super) refused: Option<String>,
     numbers: u64,
     ailments: BTreeMap<u64, Ailment>,
     routes: BTreeMap<Arc<str>, Line>,
@@ -200,6 +202,13 @@ pub(super) struct RouteSnapshot {
 }
 
 impl Board {
+    /// What is there from now on is of another configuration.
+    pub(super) fn begin(&mut self, refused: Option<String>) {
+        self.phase = Phase::Starting;
+        self.refused = refused;
+        self.routes.clear();
+    }
+
     pub(super) fn new_number(&mut self) -> u64 {
         self.numbers += 1;
         self.numbers
@@ -255,6 +264,10 @@ impl Board {
         reasons
     }
 
+    fn refusal(&self) -> Option<String> {
+        self.refused.as_ref().map(|reason| format!("new configuration refused: {reason}"))
+    }
+
     pub(super) fn words(&self) -> String {
         let state = self.state();
         let count = self.routes.len();
@@ -266,7 +279,11 @@ impl Board {
         if let Some(reason) = self.reasons(state).first() {
             _ = write!(words, ": {reason}");
         }
-        words
+        if let Some(refusal) = self.refusal() {
+            _ = write!(words, "; {refusal}");
+        }
+        // A second line would be something else to systemd.
+        words.lines().next().unwrap_or_default().to_owned()
     }
 
     pub(super) fn stuck(&mut self) -> Option<String> {
@@ -292,7 +309,7 @@ impl Board {
         Snapshot {
             state,
             what_to_do: state.advice(),
-            reasons: self.reasons(state),
+            reasons: self.reasons(state).into_iter().chain(self.refusal()).collect(),
             routes: routes.collect(),
         }
     }

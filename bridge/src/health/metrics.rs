@@ -57,7 +57,7 @@ pub(super) struct Metrics {
     last_posted: Ages,
     route_ready: Family<Of, Gauge<u32, AtomicU32>>,
     state: Family<InState, Gauge<u32, AtomicU32>>,
-    pub(super) nats_connections: Counter,
+    pub(super) nats_reconnects: Counter,
 }
 
 /// Those of one route.
@@ -131,7 +131,7 @@ impl Default for Metrics {
             last_posted: Family::default(),
             route_ready: Family::default(),
             state: Family::default(),
-            nats_connections: Counter::default(),
+            nats_reconnects: Counter::default(),
         };
         metrics.registered()
     }
@@ -192,9 +192,17 @@ impl Metrics {
         registry.register("route_ready", help, self.route_ready.clone());
         let help = "1 for the state that the bridge is in, as in /readyz, 0 for the others";
         registry.register("state", help, self.state.clone());
-        let help = "How often the connection to NATS was made";
-        registry.register("nats_connections", help, self.nats_connections.clone());
+        let help = "How often the connection to NATS was lost and made again";
+        registry.register("nats_reconnects", help, self.nats_reconnects.clone());
         self
+    }
+
+    /// What is true of routes at a moment; they may be others from now on.
+    pub(super) fn forget_gauges(&self) {
+        self.pending.clear();
+        self.oldest.clear();
+        self.last_posted.clear();
+        self.route_ready.clear();
     }
 
     /// Those of a route, which are there from now on, with 0.

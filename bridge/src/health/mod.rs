@@ -31,7 +31,7 @@ pub(crate) use self::{
     metrics::RouteMetrics,
     pulse::Pulse,
 };
-use crate::{config::Route, held, source::Delivery};
+use crate::{config::Route, failure::Failure, held, source::Delivery};
 
 /// A message that is in hand for this long, with nothing tried and nothing waited for, hangs.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -61,6 +61,17 @@ impl Health {
     pub(crate) fn spot(&self, route: Option<&str>) -> Spot {
         let number = self.board().new_number();
         Spot { health: self.clone(), number, route: route.map(Into::into) }
+    }
+
+    /// A configuration takes over; `refused` if it does because the one after it failed.
+    pub(crate) fn begin(&self, refused: Option<&Failure>) {
+        self.0.metrics.forget_gauges();
+        self.change(|board| board.begin(refused.map(ToString::to_string)));
+    }
+
+    /// A new configuration was refused, so that the present one stays.
+    pub(crate) fn refused(&self, failure: &Failure) {
+        self.change(|board| board.refused = Some(failure.to_string()));
     }
 
     /// All routes are there.

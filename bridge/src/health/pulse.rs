@@ -46,10 +46,13 @@ impl Pulse {
     async fn watch_connection(&self) -> Infallible {
         let spot = self.health.spot(None);
         let (mut is_up, connections) = (self.nats.is_up(), self.nats.connections());
+        // It may be one that was made for the configuration before.
+        let mut made = (*connections.borrow()).max(1);
         loop {
             if *is_up.borrow_and_update() {
-                let made = &self.health.0.metrics.nats_connections;
-                made.inc_by(connections.borrow().saturating_sub(made.get()));
+                let count = *connections.borrow();
+                self.health.0.metrics.nats_reconnects.inc_by(count.saturating_sub(made));
+                made = made.max(count);
                 spot.well();
             } else {
                 let reason =

@@ -19,8 +19,8 @@ use self::{
 use crate::{
     config::{self, Config, DeclaredRoom, Implementation, Login, Means, Person, Secret, User},
     failure::Failure,
-    lifecycle::Signals,
     matrix::{Account, MatrixError},
+    signals::Signals,
 };
 
 /// Whether anything is to be changed.

@@ -16,16 +16,16 @@ use crate::scene::{
 };
 
 /// A private CA and what it signed, as PEM.
-struct Pki {
-    ca: String,
-    server: (String, String),
+pub(crate) struct Pki {
+    pub(crate) ca: String,
+    pub(crate) server: (String, String),
     client: (String, String),
 }
 
 impl Pki {
     /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs are like
     /// that.
-    fn without_key_usage() -> Result<Self> {
+    pub(crate) fn without_key_usage() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         assert!(params.key_usages.is_empty());
@@ -76,7 +76,7 @@ async fn scene(nats: Nats) -> Result<Scene> {
     Scene::with(shared_homeserver().await?, nats).await
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
+pub(crate) fn write(directory: &Path, name: &str, text: &str) -> Result<()> {
     std::fs::write(directory.join(name), text).context("writing a file of the configuration")
 }
 
@@ -90,7 +90,7 @@ async fn arrives(scene: &Scene, config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn over_tls(scene: &Scene) -> Config {
+pub(crate) fn over_tls(scene: &Scene) -> Config {
     let mut config = scene.config();
     config.nats = config.nats.replace("nats://", "tls://");
     config

@@ -19,6 +19,7 @@ mod payloads;
 mod provision;
 mod publish;
 mod quiet;
+mod reload;
 mod rooms;
 mod routing;
 mod scene;

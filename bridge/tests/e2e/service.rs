@@ -8,23 +8,30 @@ use nats_matrix_testbed::BridgeProcess;
 use crate::scene::{BINARY, PATIENCE, Scene};
 
 /// A stand-in for systemd's end of the notification socket.
-struct Manager(UnixDatagram);
+pub(crate) struct Manager(UnixDatagram);
 
 impl Manager {
     /// Receives until a message has a line that begins with `start`, and returns the line.
-    fn wait_for(&self, start: &str) -> Result<String> {
+    pub(crate) fn wait_for(&self, start: &str) -> Result<String> {
+        let message = self.wait_for_message(start)?;
+        let line = message.lines().find(|line| line.starts_with(start));
+        line.map(str::to_owned).context("the message has the line")
+    }
+
+    /// The whole message with such a line.
+    pub(crate) fn wait_for_message(&self, start: &str) -> Result<String> {
         let mut buffer = [0; 4096];
         loop {
             let length = self.0.recv(&mut buffer).with_context(|| format!("no {start}"))?;
             let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if let Some(line) = text.lines().find(|line| line.starts_with(start)) {
-                return Ok(line.to_owned());
+            if text.lines().any(|line| line.starts_with(start)) {
+                return Ok(text);
             }
         }
     }
 }
 
-fn start(scene: &Scene) -> Result<(BridgeProcess, Manager)> {
+pub(crate) fn start(scene: &Scene) -> Result<(BridgeProcess, Manager)> {
     let socket = scene.dir.path().join("notify");
     let manager = Manager(UnixDatagram::bind(&socket)?);
     manager.0.set_read_timeout(Some(PATIENCE))?;
