@@ -406,6 +406,8 @@ in
         serviceConfig = {
           Type = "notify";
           ExecStart = "${lib.getExe cfg.package} run";
+          # A shell is everywhere; the program kill is not.
+          ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
           RestartPreventExitStatus = "64 77";
           WatchdogSec = "1min";
           # What is on its way is finished within ten seconds.

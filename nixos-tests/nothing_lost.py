@@ -1,7 +1,7 @@
 # Nothing is lost, nothing is seen twice, and the order holds: while numbered reports are on their way, `kill -9` hits
-# the bridge, the homeserver and NATS, the server is rebooted, and then it loses its power with reports waiting. In the
-# end the room shows each number once and in order, to the phone that was reading all the while and to one that asks
-# for the whole history.
+# the bridge, the homeserver and NATS, the bridge reads its configuration again, the server is rebooted, and then it
+# loses its power with reports waiting. In the end the room shows each number once and in order, to the phone that was
+# reading all the while and to one that asks for the whole history.
 EACH = 200
 
 phone = prepare()
@@ -28,6 +28,13 @@ for unit in ("nats-matrix.service", "nats-matrix-conduit.service", "nats.service
         for time_of in ("first", "second"):
             burst_until_first(f"{time_of} kill of {unit}")
             kill_main(unit)
+
+with subtest("the bridge reads its configuration again while reports are on their way"):
+    pid = main_pid("nats-matrix.service")
+    burst_until_first("reload")
+    server.succeed("systemctl reload nats-matrix")
+    phone.wait_for(len(expected))
+    assert_equal("the process", main_pid("nats-matrix.service"), pid)
 
 with subtest("the server is rebooted while reports are on their way"):
     burst_until_first("reboot")
