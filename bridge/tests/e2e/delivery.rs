@@ -87,6 +87,8 @@ async fn kill_9_of_the_bridge_with_the_session_lost_too() -> Result<()> {
     let mut bridge = scene.start(&scene.config())?;
     for kill in 1..=3 {
         reader.wait_for(kill * MESSAGES / 5, PATIENCE).await?;
+        // It may have been the one before that posted so many.
+        bridge.wait_for_log("logged in", PATIENCE).await?;
         bridge.kill();
         // A new device: no homeserver knows our transaction ids any more, only the room tells.
         std::fs::remove_dir_all(scene.dir.path().join("state"))?;
