@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::{
     self,
     context::{PublishError, PublishErrorKind},
@@ -22,7 +23,11 @@ const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 
 /// How much of the server's `max_payload` is left for headers.
-const HEADERS_AT_MOST: usize = 8 * 1024;
+const HEADERS_AT_MOST: usize = 16 * 1024;
+/// How much of that the headers of the message itself may take.
+const OWN_HEADERS_AT_MOST: usize = 8 * 1024;
+/// The longest reason in bytes; a homeserver's words have no end.
+const REASON_AT_MOST: usize = 2 * 1024;
 
 /// Where a route's dead letters go.
 #[derive(Debug, Clone)]
@@ -78,7 +83,11 @@ impl DeadLetters {
         stream: &StreamId,
         reason: &str,
     ) -> Result<(), PublishError> {
-        let mut headers = delivery.own_headers();
+        let (mut headers, left_out) = bounded(&delivery.own_headers());
+        if left_out > 0 {
+            headers.insert("Nats-Matrix-Headers-Left-Out", left_out.to_string());
+        }
+        let reason = &reason[..reason.floor_char_boundary(REASON_AT_MOST)];
         headers.insert("Nats-Matrix-Reason", reason.replace(['\r', '\n'], " "));
         headers.insert("Nats-Matrix-Stream", stream.stream.as_str());
         headers.insert("Nats-Matrix-Sequence", delivery.sequence.to_string());
@@ -116,5 +125,41 @@ impl DeadLetters {
         made.map_err(|error| chain(&error))?;
         info!("dead letters are kept in stream {STREAM}");
         Ok(())
+    }
+}
+
+/// As many of the headers as there is room for, and how many are left out.
+fn bounded(original: &HeaderMap) -> (HeaderMap, usize) {
+    let (mut headers, mut left_out, mut size) = (HeaderMap::new(), 0, 0);
+    for (name, values) in original.iter() {
+        let name: &str = name.as_ref();
+        for value in values {
+            let with_this = size + name.len() + value.as_str().len() + ": \r\n".len();
+            if with_this > OWN_HEADERS_AT_MOST {
+                left_out += 1;
+                continue;
+            }
+            size = with_this;
+            headers.append(name, value.clone());
+        }
+    }
+    (headers, left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_publishers_headers_there_are_as_many_as_there_is_room_for() {
+        let mut headers = HeaderMap::new();
+        headers.insert("Huge", "h".repeat(OWN_HEADERS_AT_MOST));
+        for number in 0..2_000 {
+            headers.append("Many", format!("{number:04}"));
+        }
+        let (kept, left_out) = bounded(&headers);
+        let many = kept.get_all("Many").count();
+        assert_eq!((many, left_out), (OWN_HEADERS_AT_MOST / 12, 2_001 - many));
+        assert!(bounded(&HeaderMap::new()).0.is_empty());
     }
 }
