@@ -16,6 +16,9 @@ mod credentials;
 mod dead_letter;
 mod digest;
 pub mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod health;
 mod held;

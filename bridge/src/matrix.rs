@@ -37,13 +37,17 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, Login},
     failure::{Failure, chain},
+    render::{head, line},
 };
 
 /// How long a request may take. Long, because a homeserver that is busy with the request must not
 /// get it a second time.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// We never wait longer for a homeserver that asks for patience; then it may ask again.
-const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
+pub(crate) const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
+
+/// The longest words of a homeserver that are repeated, in characters.
+const MAX_REASON_CHARS: usize = 400;
 
 /// What an unsuccessful request means for us.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,7 +94,9 @@ impl From<HttpError> for MatrixError {
         // Only a homeserver answers in this form; anything else was said by a proxy on the way.
         let (kind, reason) = match &answer.body {
             ErrorBody::Standard(body) => {
-                (Some(&body.kind), format!("{status} {} {}", body.kind.errcode(), body.message))
+                let words = format!("{status} {} {}", body.kind.errcode(), body.message);
+                // It goes into the log, and into a line of the room.
+                (Some(&body.kind), head(&line(&words), MAX_REASON_CHARS).to_owned())
             }
             _ => (None, format!("HTTP {status}, not an answer of a homeserver")),
         };

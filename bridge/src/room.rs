@@ -20,7 +20,9 @@ use matrix_sdk::ruma::{
             state::{get_state_event_for_key, get_state_events},
         },
     },
-    events::{MessageLikeEventType, StateEventType, TimelineEventType},
+    events::{
+        AnyStateEvent, AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType,
+    },
     serde::Raw,
 };
 use serde::{Deserialize, Deserializer};
@@ -202,13 +204,7 @@ impl Room {
     ) -> Result<Option<Reached>, MatrixError> {
         let mut reached: Option<Reached> = None;
         let find = |events: Vec<Posted>| {
-            let ours = events
-                .into_iter()
-                .filter_map(|event| Some((event.content.origin?, event.event_id)))
-                .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
-            for (origin, event) in ours {
-                Reached::note(&mut reached, origin, event);
-            }
+            Reached::note_all(&mut reached, events, stream, route);
             // The first part of a message may be on the page before that of its last.
             reached.as_ref().is_some_and(Reached::is_whole)
         };
@@ -247,11 +243,7 @@ impl Room {
                 filter = RoomEventFilter::default();
                 continue;
             }
-            let mut events: Vec<Posted> = page
-                .chunk
-                .iter()
-                .filter_map(|event| event.deserialize_as_unchecked().ok())
-                .collect();
+            let mut events = posted(&page.chunk);
             let all_older =
                 events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
             // Not every homeserver heeds the filter, and anybody can write an origin into an event.
@@ -294,11 +286,7 @@ impl Room {
     /// How the room was made. Its maker is not in the content, so that all of the room's state is asked for.
     async fn created(&self) -> Result<Option<Created>, MatrixError> {
         let request = get_state_events::v3::Request::new(self.id.clone());
-        let state = self.account.request(|client| client.send(request)).await?.room_state;
-        let kind = StateEventType::RoomCreate.to_string();
-        let is_it =
-            |event: &&Raw<_>| event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind));
-        Ok(state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok()))
+        Ok(created(&self.account.request(|client| client.send(request)).await?.room_state))
     }
 
     /// Whether the room is encrypted, so that plain messages do not belong there.
@@ -318,6 +306,16 @@ impl Room {
 }
 
 impl Reached {
+    fn note_all(reached: &mut Option<Self>, events: Vec<Posted>, stream: &StreamId, route: &str) {
+        let ours = events
+            .into_iter()
+            .filter_map(|event| Some((event.content.origin?, event.event_id)))
+            .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+        for (origin, event) in ours {
+            Self::note(reached, origin, event);
+        }
+    }
+
     fn note(reached: &mut Option<Self>, origin: Origin, event: OwnedEventId) {
         // By time first: numbers are given again by a stream that lost messages.
         let order = |origin: &Origin| (origin.published(), origin.position);
@@ -385,6 +383,36 @@ struct PostedContent {
     // Another program of this account may write anything there.
     #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
     summary: Option<Mark>,
+}
+
+/// The events of a page that are messages.
+fn posted(page: &[Raw<AnyTimelineEvent>]) -> Vec<Posted> {
+    page.iter().filter_map(|event| event.deserialize_as_unchecked().ok()).collect()
+}
+
+/// How far a route has come by a page of events.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn reached_in(
+    page: &[Raw<AnyTimelineEvent>],
+    stream: &StreamId,
+    route: &str,
+) -> Option<Reached> {
+    let mut reached = None;
+    Reached::note_all(&mut reached, posted(page), stream, route);
+    reached
+}
+
+/// Whether a page of a room's state says that its maker may do anything.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn has_mighty_maker(state: &[Raw<AnyStateEvent>], user: &UserId) -> bool {
+    created(state).is_some_and(|event| event.gives_all_power_to(user))
+}
+
+fn created(state: &[Raw<AnyStateEvent>]) -> Option<Created> {
+    let kind = StateEventType::RoomCreate.to_string();
+    let is_it =
+        |event: &&Raw<_>| event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind));
+    state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok())
 }
 
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {

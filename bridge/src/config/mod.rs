@@ -107,8 +107,16 @@ impl Config {
     pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
-        let text = Zeroizing::new(text);
-        let source = Source { file, text: &text };
+        Self::parse(&Zeroizing::new(text), file, environment)
+    }
+
+    /// The configuration that a file with this text is, with an environment over it.
+    pub(crate) fn parse(
+        text: &str,
+        file: &Path,
+        environment: &HashMap<String, String>,
+    ) -> Result<Self, Failure> {
+        let source = Source { file, text };
         Self::check(read(source, environment)?, source)
     }
 

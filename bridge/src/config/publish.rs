@@ -79,7 +79,7 @@ impl Publisher {
     ) -> Result<Self, Failure> {
         if let Some(server) = server {
             environment.insert(SERVERS.to_owned(), server.to_owned());
-            return Self::check("", Path::new("--server"), &environment);
+            return Self::parse("", Path::new("--server"), &environment);
         }
         let text = match std::fs::read_to_string(file) {
             Ok(text) => Zeroizing::new(text),
@@ -96,10 +96,11 @@ impl Publisher {
                 )));
             }
         };
-        Self::check(&text, file, &environment)
+        Self::parse(&text, file, &environment)
     }
 
-    fn check(
+    /// What a file with this text says, with an environment over it.
+    pub(crate) fn parse(
         text: &str,
         file: &Path,
         environment: &HashMap<String, String>,

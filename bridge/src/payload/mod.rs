@@ -21,7 +21,7 @@ pub use self::{
     note::{Line, Note},
     report::Report,
 };
-use crate::{config::Language, words::Words};
+use crate::{config::Language, render, words::Words};
 
 /// The shapes of a payload.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +56,18 @@ pub struct Decoded {
 /// What is wrong with a payload, in words for its publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw(String);
+
+/// The longest flaw in characters.
+const MAX_FLAW_CHARS: usize = 400;
+
+impl Flaw {
+    /// It may quote the payload, and is logged and shown: one line, not too long, of what can be seen.
+    fn new(text: &str) -> Self {
+        let line = render::line(text);
+        let head = render::head(&line, MAX_FLAW_CHARS);
+        Self(if head.len() < line.len() { format!("{head} …") } else { line })
+    }
+}
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -130,7 +142,7 @@ impl Decoded {
     }
 
     fn flawed(payload: Payload, flaw: impl Into<String>) -> Self {
-        Self { payload, flaw: Some(Flaw(flaw.into())) }
+        Self { payload, flaw: Some(Flaw::new(&flaw.into())) }
     }
 }
 

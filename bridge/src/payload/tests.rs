@@ -105,3 +105,15 @@ proptest! {
         prop_assert!(!matches!(decoded.payload, Payload::Text(_) | Payload::Binary(_)));
     }
 }
+
+#[test]
+fn a_flaw_is_one_clean_line_whatever_it_quotes() {
+    let alert = |status: &str| {
+        let alert = json!({ "severity": "info", "summary": "s", "status": status });
+        decode(&alert.to_string()).flaw.unwrap().to_string()
+    };
+    let flaw = alert("fir\u{202e}\r\nWARN all is\u{200b} lost");
+    assert!(flaw.contains("unknown variant `fir\u{fffd} WARN all is\u{fffd} lost`"), "{flaw}");
+    let flaw = alert(&"x".repeat(1_000_000));
+    assert!(flaw.chars().count() < 410 && flaw.ends_with(" …"), "{flaw}");
+}

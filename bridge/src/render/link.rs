@@ -21,6 +21,11 @@ fn page(address: &str) -> Option<Url> {
     (is_web && !is_mention && !is_disguised).then_some(url)
 }
 
+/// Whether an address is one that is made a link.
+pub(super) fn is_page(address: &str) -> bool {
+    page(address).is_some()
+}
+
 fn anchor(page: &Url, label: &str) -> Value {
     let (href, label) = (HtmlEscape(page.as_str()), HtmlEscape(label));
     Value::from_safe_string(format!("<a href=\"{href}\">{label}</a>"))

@@ -27,7 +27,7 @@ pub use self::{
 };
 pub(crate) use self::{
     moment::seconds,
-    text::{html, line},
+    text::{head, html, line},
 };
 use crate::{
     config::{Display, Language, Route},
@@ -125,6 +125,17 @@ impl Renderer {
     pub fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
         let builtin = Self::new(display);
         Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
+    }
+
+    /// With templates of these names and texts.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn with_sources(
+        display: &Display,
+        sources: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Self, Vec<Fault>> {
+        let builtin = Self::new(display);
+        let own = Own::of(Path::new(""), sources, &builtin.voice)?;
+        Ok(Self { own: Some(own), ..builtin })
     }
 
     /// For the messages of a route, with its templates tried on all samples as if they came in on it.
@@ -226,7 +237,9 @@ impl Renderer {
         let words = self.voice.words;
         let subject = || text::clean(message.subject);
         let plain = match &message.decoded.payload {
-            Payload::Text(body) if body.trim().is_empty() => words.empty_message(&subject()),
+            Payload::Text(body) if text::clean(body).trim().is_empty() => {
+                words.empty_message(&subject())
+            }
             Payload::Text(body) => {
                 let lines = [text::clean(body.trim_end())];
                 lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")

@@ -14,6 +14,7 @@ mod delivery;
 mod digests;
 mod faults;
 mod health;
+mod hostile;
 mod noise;
 mod payloads;
 mod provision;

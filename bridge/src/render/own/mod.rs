@@ -18,11 +18,11 @@ use minijinja::{
     AutoEscape, Environment, Error, HtmlEscape, Output, State, Template, Value, context,
     escape_formatter, value::Serde,
 };
-use ruma_html::{Html, SanitizerConfig};
+use ruma_html::{Html, NodeRef, SanitizerConfig};
 
 pub use self::fault::Fault;
 use self::files::{kind_of, read};
-use super::{Incoming, Voice, builtin, content::MAX_HTML_BYTES, text};
+use super::{Incoming, Voice, builtin, content::MAX_HTML_BYTES, link, text};
 
 /// The kinds of messages that have templates.
 pub(super) const KINDS: [&str; 7] =
@@ -44,6 +44,8 @@ pub(super) struct Own {
     /// from both.
     plain: Environment<'static>,
     html: Environment<'static>,
+    /// What is written in them, where an address that no message has made up can be found.
+    written: String,
     /// Whether one of them looks into what was published, of which nothing is known before.
     pub(super) looks_inside: bool,
 }
@@ -67,20 +69,36 @@ impl Own {
         if let Some(only) = only.and_then(|name| name.to_str()) {
             sources.retain(|name, _| name == only || name.starts_with('_'));
         }
+        Self::of(directory, &sources, voice).map_err(within)
+    }
+
+    /// Files with these names and texts.
+    pub(super) fn of(
+        directory: &Path,
+        sources: &BTreeMap<String, String>,
+        voice: &Voice,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
-        let plain = environment(voice, AutoEscape::None, &sources, &mut faults);
-        let html = environment(voice, AutoEscape::Html, &sources, &mut Vec::new());
+        let plain = environment(voice, AutoEscape::None, sources, &mut faults);
+        let html = environment(voice, AutoEscape::Html, sources, &mut Vec::new());
         let parsed: Vec<Template<'_, '_>> =
             sources.keys().filter_map(|name| plain.get_template(name).ok()).collect();
         faults.extend(parsed.iter().flat_map(|template| names::unknown(&plain, template)));
-        let looks_inside = parsed.iter().any(|template| {
-            let names = template.undeclared_variables(false);
-            names.contains("payload") || names.contains("headers")
-        });
+        // In the text, as what the names of included files are made of is not asked for.
+        let names = ["payload", "headers"];
+        let looks_inside =
+            sources.values().any(|source| names.iter().any(|name| source.contains(name)));
         if faults.is_empty() {
-            return Ok(Self { directory: directory.to_owned(), plain, html, looks_inside });
+            let written = sources.values().map(|source| source.replace("&amp;", "&")).collect();
+            return Ok(Self {
+                directory: directory.to_owned(),
+                plain,
+                html,
+                written,
+                looks_inside,
+            });
         }
-        Err(within(faults))
+        Err(faults)
     }
 
     /// How many files replace a built-in one.
@@ -107,7 +125,7 @@ impl Own {
         let context = self.context(message, kind, view());
         let limit = MAX_OUTPUT_BYTES.saturating_add(message.original.len().saturating_mul(8));
         let plain = plain.map(|template| render_plain(&template, &context, limit)).transpose()?;
-        let html = html.map(|template| render_html(&template, &context, limit)).transpose()?;
+        let html = html.map(|template| self.render_html(&template, &context, limit)).transpose()?;
         Ok(match (plain, html) {
             (Some(plain), None) => {
                 let html = text::html(&plain);
@@ -117,6 +135,49 @@ impl Own {
             (plain, Some(html)) if is_too_much(&html) => (plain, None),
             both => both,
         })
+    }
+
+    fn render_html(
+        &self,
+        template: &Template<'_, '_>,
+        context: &Value,
+        limit: usize,
+    ) -> Result<String, Fault> {
+        let text = render_bounded(template, context, limit)?;
+        if is_too_much(&text) {
+            return Ok(text);
+        }
+        // Line ends in a template are for its reader, and so are those in what it takes for safe.
+        let text = text::clean(&text).replace('\n', " ");
+        let html = Html::parse(text.trim());
+        html.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
+        html.children().for_each(|node| self.keep_addresses(&node));
+        let html = html.to_string();
+        if html.trim().is_empty() {
+            return Err(Fault::of_file(
+                template.name(),
+                "makes an empty text, or one with nothing that Matrix allows",
+            ));
+        }
+        Ok(html)
+    }
+
+    /// Of addresses that come from a message only those are kept that the filters make links of: one of matrix.to would
+    /// be shown as a person, and a picture is loaded from wherever its address says.
+    fn keep_addresses(&self, node: &NodeRef) {
+        if let Some(element) = node.as_element() {
+            element.attrs.borrow_mut().retain(|attribute| match &*attribute.name.local {
+                "href" => link::is_page(&attribute.value) || self.is_written(&attribute.value),
+                "src" => self.is_written(&attribute.value),
+                _ => true,
+            });
+        }
+        node.children().for_each(|child| self.keep_addresses(&child));
+    }
+
+    /// Whether an address is in one of the templates as it is.
+    fn is_written(&self, address: &str) -> bool {
+        ['"', '\''].iter().any(|quote| self.written.contains(&format!("{quote}{address}{quote}")))
     }
 
     fn context(&self, message: &Incoming<'_>, kind: &str, view: Value) -> Value {
@@ -198,29 +259,6 @@ fn render_plain(
         return Err(Fault::of_file(template.name(), "makes an empty text"));
     }
     Ok(text.trim_end().to_owned())
-}
-
-fn render_html(
-    template: &Template<'_, '_>,
-    context: &Value,
-    limit: usize,
-) -> Result<String, Fault> {
-    let text = render_bounded(template, context, limit)?;
-    if is_too_much(&text) {
-        return Ok(text);
-    }
-    // Line ends in a template are for its reader, and so are those in what it takes for safe.
-    let text = text::clean(&text).replace('\n', " ");
-    let html = Html::parse(text.trim());
-    html.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
-    let html = html.to_string();
-    if html.trim().is_empty() {
-        return Err(Fault::of_file(
-            template.name(),
-            "makes an empty text, or one with nothing that Matrix allows",
-        ));
-    }
-    Ok(html)
 }
 
 fn render_bounded(

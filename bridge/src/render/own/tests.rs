@@ -282,6 +282,46 @@ fn nothing_in_a_payload_gets_out_of_its_place() {
 }
 
 #[test]
+fn an_address_of_a_message_is_kept_where_a_filter_would_make_it_a_link() {
+    let renderer = accepted(&[(
+        "object.html.jinja",
+        "<a href=\"https://matrix.to/#/#ops:example.com\">ops</a> <a href='mailto:ops@example.com?a&amp;b'>mail</a> \
+         <img src='mxc://example.com/logo' alt='logo'><a href='{{ payload.x }}'>x</a><img src='{{ payload.x }}'>",
+    )]);
+    let of_template = "<a href=\"https://matrix.to/#/#ops:example.com\">ops</a> \
+                       <a href=\"mailto:ops@example.com?a&amp;b\">mail</a> \
+                       <img alt=\"logo\" src=\"mxc://example.com/logo\">";
+    for (address, kept) in [
+        ("https://a.example/b?c&d", "<a href=\"https://a.example/b?c&amp;d\">x</a>"),
+        ("https://matrix.to/#/@alice:example.com", "<a>x</a>"),
+        ("mxc://evil.example/pixel", "x<img>"),
+        ("mailto:evil@example.com", "<a>x</a>"),
+        ("magnet:?xt=x", "<a>x</a>"),
+        ("https://ops.example@evil.example/", "<a>x</a>"),
+    ] {
+        let shown = show(&renderer, &json!({ "x": address }).to_string());
+        assert_eq!(shown.html, format!("{of_template}{kept}"), "{address}");
+    }
+}
+
+#[test]
+fn a_message_cannot_name_a_file() {
+    let renderer = accepted(&[
+        ("object.txt.jinja", "{% include payload.x | default('') ignore missing %}{{ subject }}"),
+        ("_part.txt.jinja", "the part: "),
+    ]);
+    let at_home = std::env::current_dir().unwrap().join("Cargo.toml");
+    assert_eq!(
+        show(&renderer, r#"{"x":"_part.txt.jinja"}"#).plain,
+        "the part: ops.report.server-01"
+    );
+    for name in ["/etc/passwd", "../../../../etc/passwd", "Cargo.toml", at_home.to_str().unwrap()] {
+        let shown = show(&renderer, &json!({ "x": name }).to_string());
+        assert_eq!(shown.plain, "ops.report.server-01", "{name}");
+    }
+}
+
+#[test]
 fn tags_within_tags_without_end_do_no_harm() {
     for tag in [
         "<b>",

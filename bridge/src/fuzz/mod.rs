@@ -1,0 +1,411 @@
+//! What is tried on input of any kind: by the targets in `fuzz/`, and by a test on the corpus that is kept there. Each
+//! function takes one input and panics if a promise is broken.
+
+pub(crate) mod sound;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use async_nats::HeaderMap;
+use jiff::tz::TimeZone;
+use matrix_sdk::{
+    HttpError,
+    ruma::{
+        api::{
+            IncomingResponse, OutgoingRequest,
+            client::{
+                account::whoami,
+                alias::get_alias,
+                discovery::get_supported_versions,
+                media::create_content,
+                membership::{join_room_by_id_or_alias, joined_rooms},
+                message::{get_message_events, send_message_event},
+                room::create_room,
+                session::login,
+                state::get_state_events,
+            },
+            error::FromHttpResponseError,
+        },
+        exports::http::Response,
+        owned_event_id, user_id,
+    },
+};
+use ruma_html::{Html, SanitizerConfig};
+use time::OffsetDateTime;
+use toml::de::{DeTable, DeValue};
+
+use self::sound::{Markup, assert_sound};
+use crate::{
+    config::{Config, Display, Language, Publisher},
+    conversation::Saying,
+    digest::{self, Entry, Kind},
+    failure::Failure,
+    matrix::{LONGEST_WAIT_ASKED, MatrixError},
+    origin::{Position, StreamId},
+    payload::{Decoded, Payload},
+    render::{
+        Incoming, MAX_TEXT_CHARS, Rendered, Renderer, conversation::with_times, in_place_of,
+        in_thread, line,
+    },
+    room, routing,
+};
+
+/// What a text may be longer than the longest that is shown: a line of our own says that it was cut, and one what is
+/// wrong with a template.
+const OWN_LINES_CHARS: usize = 1_000;
+
+/// Decoding takes any bytes, and says the same of the same bytes in either language.
+pub fn payload(bytes: &[u8]) {
+    let english = Decoded::from_bytes(bytes);
+    let chinese = Decoded::in_language(bytes, Language::Chinese);
+    assert_eq!(
+        std::mem::discriminant(&english.payload),
+        std::mem::discriminant(&chinese.payload),
+        "the language changes what it is"
+    );
+    assert_eq!(english.flaw, chinese.flaw);
+    if let Some(flaw) = &english.flaw {
+        let flaw = flaw.to_string();
+        assert_eq!(line(&flaw), flaw, "a flaw is one clean line");
+        assert!(!flaw.is_empty() && flaw.chars().count() < MAX_TEXT_CHARS / 2, "{flaw}");
+    }
+    if let Payload::Binary(kept) = &english.payload {
+        assert_eq!(kept, bytes);
+    }
+    // Whom it is about, and which conversation it belongs to, is asked of every message.
+    let _ = (routing::sources(&english.payload), Saying::of(&english.payload));
+}
+
+/// A message as NATS delivers it: a line with the subject, lines with headers, an empty line, and the payload.
+struct Message<'a> {
+    subject: &'a str,
+    headers: HeaderMap,
+    payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        let (head, payload) = split(bytes, b"\n\n");
+        let mut lines = std::str::from_utf8(head).unwrap_or("ops.x").lines();
+        let subject = lines.next().unwrap_or_default();
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+            // Others NATS does not deliver.
+            if let (Ok(name), Ok(value)) =
+                (name.parse::<async_nats::HeaderName>(), value.parse::<async_nats::HeaderValue>())
+            {
+                headers.append(name, value);
+            }
+        }
+        Self { subject, headers, payload }
+    }
+
+    fn incoming(&'a self, decoded: &'a Decoded) -> Incoming<'a> {
+        Incoming {
+            subject: self.subject,
+            headers: Some(&self.headers),
+            stream: "OPS",
+            sequence: 7,
+            published: OffsetDateTime::UNIX_EPOCH,
+            route: "reports",
+            decoded,
+            original: self.payload,
+        }
+    }
+}
+
+/// What is before and after the first separator; without one all of it is after.
+fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
+    let at = bytes.windows(separator.len()).position(|window| window == separator);
+    at.map_or((b"", bytes), |at| (&bytes[..at], &bytes[at + separator.len()..]))
+}
+
+/// Whatever a message holds, what is posted of it is sound: alone, in a thread, as an edit and in a digest.
+///
+/// # Panics
+///
+/// If not.
+pub fn render(bytes: &[u8]) {
+    let message = Message::of(bytes);
+    let zones = [TimeZone::UTC, TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC)];
+    for (language, time_zone) in [Language::English, Language::Chinese].into_iter().zip(zones) {
+        let renderer = Renderer::new(&Display { language, time_zone });
+        let decoded = Decoded::in_language(message.payload, language);
+        let rendered = renderer.render(&message.incoming(&decoded));
+        assert_posted_soundly(&rendered, message.payload, Markup::BuiltIn);
+        let over = with_times(&decoded, -1, i64::MAX);
+        let over_rendered = renderer.render(&message.incoming(&over));
+        assert_posted_soundly(&over_rendered, message.payload, Markup::BuiltIn);
+        let resolution = renderer.resolution(&decoded, i64::MIN, i64::MAX);
+        assert_sound(&resolution.content(&[]), Markup::BuiltIn);
+        let refused = renderer.refused(7, message.subject, message.subject, "dead");
+        assert_sound(&refused.content(&[]), Markup::BuiltIn);
+        digest(&renderer, &message, &decoded, rendered);
+    }
+}
+
+fn assert_posted_soundly(rendered: &Rendered, original: &[u8], markup: Markup) {
+    let content = rendered.content(&[]);
+    let root = owned_event_id!("$root:example.com");
+    assert_sound(&content, markup);
+    assert_sound(&in_thread(content.clone(), &root), markup);
+    assert_sound(&in_place_of(&root, &content), markup);
+    assert!(!rendered.plain.trim().is_empty(), "nothing is shown");
+    let length = rendered.plain.chars().count();
+    assert!(length <= MAX_TEXT_CHARS + OWN_LINES_CHARS, "{length} characters");
+    if let Some(file) = &rendered.attachment {
+        assert_eq!(file.bytes, original, "the file is what was published");
+    }
+}
+
+fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, rendered: Rendered) {
+    let published = OffsetDateTime::UNIX_EPOCH;
+    let entry = |sequence| Entry {
+        sequence,
+        published,
+        said: published,
+        head: renderer.head(published, message.subject),
+        rendered: rendered.clone(),
+        kind: Kind::of(&decoded.payload),
+        sources: routing::sources(&decoded.payload).into_iter().map(str::to_owned).collect(),
+        saying: None,
+    };
+    let entries: Vec<Entry> = (1..=5).map(entry).collect();
+    assert_sound(&renderer.digest(&entries).content(&[]), Markup::BuiltIn);
+    let root = owned_event_id!("$root:example.com");
+    for piece in digest::pieces(&entries, Position { sequence: 0, part: 0 }) {
+        if let digest::Piece::Text { text, .. } = piece {
+            assert_sound(&in_thread(Rendered::bare(&text), &root), Markup::BuiltIn);
+        }
+    }
+}
+
+/// A template that does what can be done wrong with a message.
+const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={{ payload }}>a</a>\
+    <a href='{{ payload.x | default(payload) }}'>b</a><img src=\"{{ payload.x | default(payload) }}\" alt='{{ headers }}'>\
+    <span data-mx-color='{{ tokens | last }}'>{{ headers['X-Y'] | default('') | link }}</span>\
+    {% for name, value in rows | default([]) %}<b>{{ name }}</b>{{ value | value }}{% endfor %}\
+    <{{ tokens | first }} {{ payload.x | default('') }}>{{ payload.x | default('') | string | leading_to(subject) }}\
+    {% include ['_part.html.jinja', payload | string, subject] ignore missing %}";
+
+/// Templates of any text with any message: they are refused or they render, what is rendered is sound, and what Matrix
+/// allows is left as it is when it is looked at once more.
+///
+/// The input is a template for HTML, a line `---`, one for plain text, a line `---` and a message. Without the lines it
+/// is a message for a template that is careless.
+///
+/// # Panics
+///
+/// If not.
+pub fn template(bytes: &[u8]) {
+    let (html, rest) = split(bytes, b"\n---\n");
+    let (plain, message) = split(rest, b"\n---\n");
+    let message = Message::of(message);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let html = if html.is_empty() { CARELESS.to_owned() } else { text(html) };
+    let decoded = Decoded::from_bytes(message.payload);
+    let kinds = ["report", "alert", "alerts", "note", "event", "object", "text"];
+    let mut sources = BTreeMap::from([
+        ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned()),
+        ("_plain.txt.jinja".to_owned(), text(plain)),
+    ]);
+    for kind in kinds {
+        sources.insert(format!("{kind}.html.jinja"), html.clone());
+        if !plain.is_empty() {
+            sources.insert(format!("{kind}.txt.jinja"), text(plain));
+        }
+    }
+    let renderer = match Renderer::with_sources(&Display::default(), &sources) {
+        Ok(renderer) => renderer,
+        Err(faults) => {
+            assert!(faults.iter().all(|fault| !fault.to_string().is_empty()) && !faults.is_empty());
+            return;
+        }
+    };
+    let rendered = renderer.render(&message.incoming(&decoded));
+    let has_addresses = html.contains("://");
+    let markup = if has_addresses { Markup::OwnWithAddresses } else { Markup::Own };
+    assert_posted_soundly(&rendered, message.payload, markup);
+    let read = Html::parse(&rendered.html);
+    let as_it_is = read.to_string();
+    read.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
+    assert_eq!(read.to_string(), as_it_is, "Matrix does not allow all of it");
+}
+
+/// Any text as a configuration, with an environment: it is taken, or refused with words that name no secret.
+///
+/// The input is TOML, then a line `---` and lines of `NAME=VALUE`.
+///
+/// # Panics
+///
+/// If not.
+pub fn config(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let (toml, variables) = text.split_once("\n---\n").unwrap_or((&text, ""));
+    let environment: HashMap<String, String> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (format!("NATS_MATRIX__{name}"), value.to_owned()))
+        .collect();
+    let secrets = secrets(toml, &environment);
+    let show = |what: Result<String, Failure>| match what {
+        Ok(shown) => shown,
+        Err(failure) => {
+            let said = failure.to_string();
+            assert_eq!(failure.code(), 64, "{said}");
+            assert!(!said.trim().is_empty());
+            said
+        }
+    };
+    let file = Path::new("/nonexistent/config.toml");
+    let config = Config::parse(toml, file, &environment).map(|config| format!("{config:?}"));
+    let publisher = Publisher::parse(toml, file, &environment).map(|it| format!("{it:?}"));
+    for shown in [show(config), show(publisher)] {
+        for secret in &secrets {
+            assert!(!shown.contains(secret), "the secret {secret} in: {shown}");
+        }
+    }
+}
+
+/// What a secret has in it, so that it is told from all else.
+const MARK: &str = "hunter";
+
+/// The secrets in a configuration and in an environment. What is no TOML has no keys, so that anything may be one.
+fn secrets(toml: &str, environment: &HashMap<String, String>) -> Vec<String> {
+    let mut secrets = Vec::new();
+    match DeTable::parse(toml) {
+        Ok(table) => of_table(table.get_ref(), &mut secrets),
+        Err(_) => secrets.push(MARK.to_owned()),
+    }
+    let is_secret = |name: &str| {
+        let key = name.rsplit("__").next().unwrap_or_default().to_lowercase();
+        SECRETS.contains(&key.as_str())
+    };
+    secrets
+        .extend(environment.iter().filter(|(name, _)| is_secret(name)).map(|(_, it)| it.clone()));
+    secrets.retain(|secret| secret.contains(MARK));
+    secrets
+}
+
+fn of_table(table: &DeTable<'_>, secrets: &mut Vec<String>) {
+    for (key, value) in table {
+        match value.get_ref() {
+            DeValue::String(text) if SECRETS.contains(&&**key.get_ref()) => {
+                secrets.push(text.to_string());
+            }
+            DeValue::Table(table) => of_table(table, secrets),
+            _ => {}
+        }
+    }
+}
+
+/// The keys of secrets.
+const SECRETS: [&str; 5] = ["password", "nkey_seed", "credentials", "token", "access_token"];
+
+/// Any answer of a homeserver to any of our requests: it is understood or it is an error with clean words, and no
+/// answer makes us wait longer than we would.
+///
+/// The input is a line with the status, perhaps one with `Retry-After`, an empty line and the body.
+///
+/// # Panics
+///
+/// If not.
+pub fn homeserver(bytes: &[u8]) {
+    let (head, body) = split(bytes, b"\n\n");
+    let mut head = std::str::from_utf8(head).unwrap_or_default().lines();
+    let status = head.next().and_then(|line| line.parse().ok()).unwrap_or(200);
+    let answer = Answer { status, retry_after: head.next(), body };
+    answer.to::<login::v3::Request>();
+    answer.to::<whoami::v3::Request>();
+    answer.to::<get_supported_versions::Request>();
+    answer.to::<join_room_by_id_or_alias::v3::Request>();
+    answer.to::<joined_rooms::v3::Request>();
+    answer.to::<create_room::v3::Request>();
+    answer.to::<create_content::v3::Request>();
+    answer.to::<send_message_event::v3::Request>();
+    answer.to::<get_alias::v3::Request>();
+    let user = user_id!("@bridge:example.com");
+    if let Some(state) = answer.to::<get_state_events::v3::Request>() {
+        room::has_mighty_maker(&state.room_state, user);
+    }
+    if let Some(page) = answer.to::<get_message_events::v3::Request>() {
+        let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };
+        if let Some(reached) = room::reached_in(&page.chunk, &stream, "reports") {
+            assert!(reached.origin.stream == stream && reached.origin.route == "reports");
+            assert!(reached.events.contains_key(&reached.origin.position));
+        }
+    }
+}
+
+struct Answer<'a> {
+    status: u16,
+    retry_after: Option<&'a str>,
+    body: &'a [u8],
+}
+
+impl Answer<'_> {
+    fn to<R: OutgoingRequest>(&self) -> Option<R::IncomingResponse>
+    where
+        HttpError: From<FromHttpResponseError<R::EndpointError>>,
+    {
+        let mut response = Response::builder().status(self.status);
+        if let Some(after) = self.retry_after {
+            response = response.header("Retry-After", after);
+        }
+        let response = response.header("Content-Type", "application/json");
+        // What is no HTTP does not come so far.
+        let response = response.body(self.body.to_vec()).ok()?;
+        let error = match R::IncomingResponse::try_from_http_response(response) {
+            Ok(understood) => return Some(understood),
+            Err(error) => MatrixError::from(HttpError::from(error)),
+        };
+        let said = error.to_string();
+        assert!(!said.trim().is_empty() && said.len() < 10_000, "{said}");
+        if let MatrixError::Limited { wait: Some(wait), .. } = &error {
+            assert!(*wait <= LONGEST_WAIT_ASKED, "{wait:?}");
+        }
+        if !matches!(error, MatrixError::Unreachable(_)) {
+            assert_eq!(line(&said), said, "an error is one clean line");
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration, time::Instant};
+
+    /// Far more than any of them takes, also on a busy machine and without optimisation.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn all_of_the_corpus_keeps_the_promises() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
+        let targets: [(&str, fn(&[u8])); 5] = [
+            ("payload", super::payload),
+            ("render", super::render),
+            ("template", super::template),
+            ("config", super::config),
+            ("homeserver", super::homeserver),
+        ];
+        for (target, run) in targets {
+            let mut count = 0;
+            for entry in fs::read_dir(format!("{corpus}/{target}")).unwrap() {
+                let path = entry.unwrap().path();
+                let (bytes, begin) = (fs::read(&path).unwrap(), Instant::now());
+                let done = std::panic::catch_unwind(|| run(&bytes));
+                assert!(done.is_ok(), "{}", path.display());
+                assert!(
+                    begin.elapsed() < PATIENCE,
+                    "{} takes {:?}",
+                    path.display(),
+                    begin.elapsed()
+                );
+                count += 1;
+            }
+            assert!(count >= 5, "{target} has {count} files");
+        }
+    }
+}

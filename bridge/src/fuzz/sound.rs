@@ -1,0 +1,292 @@
+//! What must hold of every event that the bridge posts, whatever a message says: looked at as a client would, with
+//! nothing of the code that made it.
+
+use serde_json::Value;
+
+/// The bytes that Matrix allows in an event, less what the homeserver and the origin add.
+const EVENT_LIMIT: usize = 65_536 - 4_096;
+
+/// Elements without an end tag.
+const VOID: [&str; 3] = ["br", "hr", "img"];
+
+/// Whose HTML it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Markup {
+    /// That of the built-in templates.
+    BuiltIn,
+    /// That of a user's templates, of which all is kept that Matrix allows.
+    Own,
+    /// The same, of templates that have addresses in them: these may lead anywhere.
+    OwnWithAddresses,
+}
+
+impl Markup {
+    /// Elements, each with its attributes.
+    fn allowed(self) -> &'static [(&'static str, &'static [&'static str])] {
+        match self {
+            Self::BuiltIn => {
+                &[("a", &["href"]), ("br", &[]), ("code", &[]), ("em", &[]), ("strong", &[])]
+            }
+            // https://spec.matrix.org/v1.18/client-server-api/#mroommessage-msgtypes
+            Self::Own | Self::OwnWithAddresses => &[
+                ("a", &["href", "target"]),
+                ("b", &[]),
+                ("blockquote", &[]),
+                ("br", &[]),
+                ("caption", &[]),
+                ("code", &["class"]),
+                ("del", &[]),
+                ("details", &[]),
+                ("div", &["data-mx-maths"]),
+                ("em", &[]),
+                ("h1", &[]),
+                ("h2", &[]),
+                ("h3", &[]),
+                ("h4", &[]),
+                ("h5", &[]),
+                ("h6", &[]),
+                ("hr", &[]),
+                ("i", &[]),
+                ("img", &["alt", "height", "src", "title", "width"]),
+                ("li", &[]),
+                ("ol", &["start"]),
+                ("p", &[]),
+                ("pre", &[]),
+                ("s", &[]),
+                (
+                    "span",
+                    &["data-mx-bg-color", "data-mx-color", "data-mx-maths", "data-mx-spoiler"],
+                ),
+                ("strong", &[]),
+                ("sub", &[]),
+                ("summary", &[]),
+                ("sup", &[]),
+                ("table", &[]),
+                ("tbody", &[]),
+                ("td", &[]),
+                ("th", &[]),
+                ("thead", &[]),
+                ("tr", &[]),
+                ("u", &[]),
+                ("ul", &[]),
+            ],
+        }
+    }
+}
+
+/// Asserts that the content of an `m.room.message` mentions nobody, is no larger than an event may be, and has nothing
+/// in its text or HTML that misleads a reader or leads anywhere but to web pages.
+///
+/// # Panics
+///
+/// With what is wrong.
+#[track_caller]
+pub(crate) fn assert_sound(content: &Value, markup: Markup) {
+    if let Err(wrong) = check(content, markup) {
+        panic!("{wrong}: {content}");
+    }
+}
+
+fn check(content: &Value, markup: Markup) -> Result<(), String> {
+    let size = content.to_string().len();
+    if size > EVENT_LIMIT {
+        return Err(format!("an event of {size} bytes"));
+    }
+    check_numbers(content)?;
+    for content in [content, &content["m.new_content"]] {
+        if content.is_null() {
+            continue;
+        }
+        if content["m.mentions"] != serde_json::json!({}) {
+            return Err(format!("mentions {}", content["m.mentions"]));
+        }
+        let body = content["body"].as_str().ok_or("no body")?;
+        check_text(body)?;
+        match content.get("formatted_body") {
+            None => {}
+            Some(Value::String(html)) if content["format"] == "org.matrix.custom.html" => {
+                check_text(html)?;
+                check_html(html, markup)?;
+            }
+            Some(_) => return Err("HTML that is none".to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Matrix has no floats.
+fn check_numbers(value: &Value) -> Result<(), String> {
+    match value {
+        Value::Number(number) if number.is_f64() => Err(format!("the float {number}")),
+        Value::Array(items) => items.iter().try_for_each(check_numbers),
+        Value::Object(object) => object.values().try_for_each(check_numbers),
+        _ => Ok(()),
+    }
+}
+
+fn check_text(text: &str) -> Result<(), String> {
+    let misleads = |c: &char| match c {
+        '\n' | '\t' => false,
+        // Embeddings, overrides and isolates; what takes no room.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2060}' | '\u{feff}' => true,
+        c => c.is_control(),
+    };
+    match text.chars().find(misleads) {
+        Some(c) => Err(format!("the character {}", c.escape_unicode())),
+        None => Ok(()),
+    }
+}
+
+/// HTML as we write it: every tag is whole, closed and allowed, and nothing else looks like one.
+fn check_html(html: &str, markup: Markup) -> Result<(), String> {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = html;
+    while let Some(at) = rest.find(['<', '>', '&']) {
+        let (found, after) = rest[at..].split_at(1);
+        rest = match found {
+            "<" => tag(after, &mut open, markup)?,
+            "&" => entity(after).ok_or_else(|| format!("a bare & before {:.20}", after))?.1,
+            _ => return Err("a bare >".to_owned()),
+        };
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("{open:?} is not closed")) }
+}
+
+/// Reads a tag, of which the < is read, and returns what comes after it.
+fn tag<'a>(text: &'a str, open: &mut Vec<&'a str>, markup: Markup) -> Result<&'a str, String> {
+    if let Some(text) = text.strip_prefix('/') {
+        let (name, rest) = text.split_once('>').ok_or("a tag without end")?;
+        let opened = open.pop();
+        return if opened == Some(name) {
+            Ok(rest)
+        } else {
+            Err(format!("</{name}> closes {opened:?}"))
+        };
+    }
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric()).ok_or("a tag without end")?;
+    let (name, mut rest) = text.split_at(end);
+    let allowed = markup.allowed().iter().find(|(allowed, _)| *allowed == name);
+    let (_, attributes) = allowed.ok_or_else(|| format!("the element <{name}>"))?;
+    while let Some(attribute) = rest.strip_prefix(' ') {
+        let (key, value) = attribute.split_once("=\"").ok_or("an attribute without value")?;
+        let (value, after) = value.split_once('"').ok_or("an attribute without end")?;
+        if !attributes.contains(&key) {
+            return Err(format!("the attribute {key} of <{name}>"));
+        }
+        if matches!(key, "href" | "src") && markup != Markup::OwnWithAddresses {
+            check_address(&decoded(value)?, markup)?;
+        }
+        rest = after;
+    }
+    if !VOID.contains(&name) {
+        open.push(name);
+    }
+    rest.strip_prefix('>').ok_or_else(|| format!("<{name} is not closed"))
+}
+
+/// What an entity stands for, of which the & is read, and what comes after it.
+fn entity(text: &str) -> Option<(char, &str)> {
+    let (name, rest) = text.split_once(';')?;
+    let c = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "nbsp" => '\u{a0}',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let number = match number.strip_prefix('x') {
+                Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16),
+                None => number.parse(),
+            };
+            char::from_u32(number.ok()?)?
+        }
+    };
+    Some((c, rest))
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let mut parts = text.split('&');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (c, rest) = entity(part).ok_or("a bare & in an address")?;
+        decoded.push(c);
+        decoded += rest;
+    }
+    Ok(decoded)
+}
+
+/// A web page, and none that clients show as a person or room.
+fn check_address(address: &str, markup: Markup) -> Result<(), String> {
+    let lower = address.to_lowercase();
+    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
+    let rest = rest.ok_or_else(|| format!("the address {address} of a {markup:?} link"))?;
+    let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let is_mention = host.contains("matrix.to") && !host.contains("matrix.to.");
+    if is_mention || host.contains('@') || host.is_empty() {
+        return Err(format!("the address {address}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn html(html: &str) -> Result<(), String> {
+        let content = json!({ "body": "b", "format": "org.matrix.custom.html", "formatted_body": html,
+                              "m.mentions": {} });
+        check(&content, Markup::BuiltIn)
+    }
+
+    #[test]
+    fn what_is_sound_passes() {
+        for sound in [
+            "",
+            "a &lt;b&gt; &amp; &#x27;<br>c",
+            "<strong>x <em>y</em></strong><code>z</code>",
+            "<a href=\"https:&#x2f;&#x2f;a.example&#x2f;?b&amp;c\">a</a>",
+        ] {
+            html(sound).unwrap_or_else(|wrong| panic!("{sound}: {wrong}"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_is_found() {
+        for (unsound, said) in [
+            ("a < b", "the element <>"),
+            ("a > b", "a bare >"),
+            ("a & b", "a bare &"),
+            ("<script>x</script>", "the element <script>"),
+            ("<strong>x", "is not closed"),
+            ("<strong><em>x</strong></em>", "</strong> closes"),
+            ("x</em>", "</em> closes None"),
+            ("<em onclick=\"x\">y</em>", "the attribute onclick"),
+            ("<a href=\"javascript:x\">y</a>", "the address javascript:x"),
+            ("<a href=\"https://matrix.to/#/@a:b\">y</a>", "the address https://matrix.to"),
+            ("<a href=\"https://x@y.example\">y</a>", "the address https://x@y.example"),
+            ("<a href=x>y</a>", "an attribute without"),
+            ("<!-- x -->", "the element <>"),
+            ("a\u{202e}b", "the character \\u{202e}"),
+            (&"x".repeat(EVENT_LIMIT), "an event of"),
+        ] {
+            let wrong = html(unsound).unwrap_err();
+            assert!(wrong.contains(said), "{said}: {wrong}");
+        }
+        for (content, said) in [
+            (json!({ "body": "a" }), "mentions null"),
+            (json!({ "body": "a", "m.mentions": { "room": true } }), "mentions {"),
+            (json!({ "body": "a", "m.mentions": {}, "x": [1.5] }), "the float 1.5"),
+            (json!({ "m.mentions": {} }), "no body"),
+            (
+                json!({ "body": "a", "m.mentions": {}, "m.new_content": { "body": "a" } }),
+                "mentions",
+            ),
+        ] {
+            let wrong = check(&content, Markup::Own).unwrap_err();
+            assert!(wrong.contains(said), "{said}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What somebody publishes who means harm to whoever reads, and what another client then gets from the homeserver.
+
+#[path = "../../src/fuzz/sound.rs"]
+mod sound;
+
+use anyhow::{Context, Result};
+use async_nats::HeaderMap;
+use nats_matrix_testbed::{Event, Fault, FaultKind};
+use serde_json::json;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+
+use self::sound::{Markup, assert_sound};
+use crate::scene::{PATIENCE, Scene};
+
+/// The last message, after which nothing more is to come.
+const END: &str = "the end";
+
+/// Publishes the last message and returns all events of the room. None of them may mention anybody, or make Alice's
+/// client highlight the room.
+async fn all_sound(scene: &Scene, markup: Markup) -> Result<Vec<Event>> {
+    scene.nats.publish("ops.x", END).await?;
+    let mut reader = scene.reader().await?;
+    let is_end = |events: &[Event]| events.iter().any(|event| event.body() == END);
+    let events = reader.wait_until(is_end, PATIENCE).await?.to_vec();
+    for event in events.iter().filter(|event| event.sender == scene.bot.user_id) {
+        assert_sound(&event.content, markup);
+    }
+    assert_eq!(scene.alice.unread(&scene.room).await?.highlights, 0);
+    Ok(events)
+}
+
+/// The messages of the fuzz targets' corpus, each with its subject and headers: reports, alerts, groups of Alertmanager
+/// and Grafana, and what Uptime Kuma, Forgejo and CloudEvents send, all with HTML, scripts, mentions, addresses and
+/// characters in them that mislead.
+fn hostile_messages() -> Result<Vec<(String, HeaderMap, Vec<u8>)>> {
+    let mut messages = Vec::new();
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/render");
+    for entry in std::fs::read_dir(directory).context(directory)? {
+        let bytes = std::fs::read(entry?.path())?;
+        let end = bytes.windows(2).position(|it| it == b"\n\n").context("no empty line")?;
+        let mut lines = std::str::from_utf8(&bytes[..end])?.lines();
+        let subject = lines.next().context("no subject")?.to_owned();
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
+            // Of several with one id JetStream would keep the first alone.
+            if name != "Nats-Msg-Id" {
+                headers.insert(name, value);
+            }
+        }
+        messages.push((subject, headers, bytes[end + 2..].to_vec()));
+    }
+    Ok(messages)
+}
+
+async fn publish_all(scene: &Scene) -> Result<usize> {
+    let (jetstream, messages) = (scene.nats.jetstream().await?, hostile_messages()?);
+    let count = messages.len();
+    for (subject, headers, payload) in messages {
+        jetstream.publish_with_headers(subject, headers, payload.into()).await?.await?;
+    }
+    Ok(count)
+}
+
+#[tokio::test]
+async fn no_message_of_any_shape_does_harm_to_its_readers() -> Result<()> {
+    let scene = Scene::new().await?;
+    let count = publish_all(&scene).await?;
+    let bridge = scene.start(&scene.config())?;
+    let events = all_sound(&scene, Markup::BuiltIn).await?;
+    assert!(count > 20 && events.len() > count, "{} of {count} are shown", events.len());
+    let links: usize = events.iter().map(|event| event.html().matches("<a href").count()).sum();
+    assert!(links > 0, "what is no trick is still a link");
+    assert!(!bridge.logs().contains("can never be posted"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_does_any_in_a_digest() -> Result<()> {
+    let scene = Scene::new().await?;
+    publish_all(&scene).await?;
+    let _bridge = scene.start(&scene.config().digests(1))?;
+    let mut reader = scene.reader().await?;
+    let has_end = |events: &[Event]| events.iter().any(|event| event.body().contains(END));
+    scene.nats.publish("ops.x", END).await?;
+    let events = reader.wait_until(has_end, PATIENCE).await?.to_vec();
+    assert!(events.iter().any(|event| event.body().starts_with("📚")), "{events:?}");
+    for event in events {
+        assert_sound(&event.content, Markup::BuiltIn);
+    }
+    assert_eq!(scene.alice.unread(&scene.room).await?.highlights, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_does_any_in_a_careless_template() -> Result<()> {
+    let scene = Scene::new().await?;
+    let directory = scene.dir.path().join("templates");
+    std::fs::create_dir(&directory)?;
+    let careless = "<p {{ subject }}>{{ headers['X-Y'] | default('') }}</p>\
+                    <a href='{{ headers['X-Y'] | default('') }}'>a</a><img src='{{ headers['X-Y'] | default('') }}'>\
+                    {% set ours = payload | string %}<b title='{{ ours }}'>{{ ours }}</b>\
+                    {% include [ours, '../../../../etc/passwd', headers['X-Y'] | default('')] ignore missing %}";
+    for kind in ["report", "alert", "alerts", "note", "event", "object", "text"] {
+        std::fs::write(directory.join(format!("{kind}.html.jinja")), careless)?;
+    }
+    publish_all(&scene).await?;
+    let mut config = scene.config();
+    config.routes += "templates = \"templates\"\n";
+    let bridge = scene.start(&config)?;
+    let events = all_sound(&scene, Markup::Own).await?;
+    assert!(events.iter().any(|event| event.html().starts_with("<p>")), "the templates are used");
+    assert!(!bridge.logs().contains("root:"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_megabyte_of_any_kind_is_shown_in_short_with_a_file() -> Result<()> {
+    let scene = Scene::new().await?;
+    let fill = |before: &str, repeated: &str, after: &str| {
+        let count = (1_000_000 - before.len() - after.len()) / repeated.len();
+        format!("{before}{}{after}", repeated.repeat(count))
+    };
+    let large = [
+        fill("{\"a\":", "[", ""),
+        fill("{\"host\":\"a\",\"completed\":[\"b\"", ",\"<b>@room\"", "]}"),
+        fill("{\"severity\":\"critical\",\"summary\":\"", "<\u{202e}", "\"}"),
+        fill("{\"severity\":\"critical\",\"summary\":\"s\",\"labels\":{\"a\":\"", "&", "\"}}"),
+        fill(
+            "{\"severity\":\"critical\",\"summary\":\"s\",\"url\":\"https://a.example/",
+            "%22",
+            "\"}",
+        ),
+        fill("{\"a\":\"", "https://a.example/ ", "\"}"),
+        fill("{\"b\":1", ",\"b\":[[[1.5]]]", "}"),
+        fill("", "\u{200b}", ""),
+        fill("", "a\u{301}\u{302}", ""),
+    ];
+    for payload in &large {
+        scene.nats.publish("ops.x", payload.clone()).await?;
+    }
+    let _bridge = scene.start(&scene.config())?;
+    let events = all_sound(&scene, Markup::BuiltIn).await?;
+    let files: Vec<&Event> = events.iter().filter(|event| event.msgtype() == "m.file").collect();
+    // The one whose keys are all the same is short.
+    assert_eq!(files.len(), large.len() - 1);
+    let first = scene.alice.download(files[0].content["url"].as_str().unwrap_or_default()).await?;
+    assert!(first == large[0].as_bytes(), "the file is what was published");
+    Ok(())
+}
+
+/// Publishes as no client would, with these lines for headers.
+async fn publish_raw(scene: &Scene, headers: &str, payload: &str) -> Result<()> {
+    let before = messages(scene).await?;
+    let head = format!("NATS/1.0\r\n{headers}\r\n");
+    let (header_size, size) = (head.len(), head.len() + payload.len());
+    let mut server = TcpStream::connect(("127.0.0.1", scene.nats.port())).await?;
+    let line = format!(
+        "CONNECT {{\"headers\":true,\"verbose\":false}}\r\nHPUB ops.raw {header_size} {size}\r\n"
+    );
+    server.write_all(format!("{line}{head}{payload}\r\nPING\r\n").as_bytes()).await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while messages(scene).await? == before {
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not stored: {headers:.80}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+async fn messages(scene: &Scene) -> Result<u64> {
+    Ok(scene.nats.jetstream().await?.get_stream("OPS").await?.get_info().await?.state.messages)
+}
+
+#[tokio::test]
+async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
+    let scene = Scene::new().await?;
+    // JetStream takes 64 KiB of headers.
+    let huge = format!("X-Huge: {}\r\n", "h".repeat(65_000));
+    let many = (0..3_000).map(|it| format!("X-{it}: <b>@room\r\n")).collect::<String>();
+    let headers = [
+        "X-Y: a\nInjected: b\r\n",
+        "X-Y: \u{202e}b \u{1f600}\r\n",
+        "X-Y: a\r\nX-Y: b\r\nx-y: c\r\n",
+        "X-Y:\r\n folded\r\n",
+        "\r\n",
+        &huge,
+        &many,
+    ];
+    for (number, lines) in (1..).zip(headers) {
+        publish_raw(&scene, lines, &format!("message {number}")).await?;
+    }
+    let _bridge = scene.start(&scene.config())?;
+    let events = all_sound(&scene, Markup::BuiltIn).await?;
+    let shown: Vec<&str> = events.iter().map(Event::body).filter(|body| *body != END).collect();
+    let expected: Vec<String> = (1..=headers.len()).map(|it| format!("message {it}")).collect();
+    assert_eq!(shown, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_message_with_huge_headers_that_is_refused_is_kept_and_holds_nothing_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let answer =
+        json!({ "errcode": "M_BAD_JSON", "error": format!("no\r\nX: {}", "y".repeat(100_000)) });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+    // As much as JetStream takes, so that there is no room for anything more.
+    let huge = format!("X-Small: kept\r\nX-Huge: {}\r\n", "h".repeat(65_400));
+    publish_raw(&scene, &huge, &"refused ".repeat(10_000)).await?;
+    let _bridge = scene.start(&config)?;
+    let events = all_sound(&scene, Markup::BuiltIn).await?;
+    assert!(events[0].body().contains("M_BAD_JSON"), "{}", events[0].body());
+    let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
+    let header = |name: &str| dead.headers.get(name).map(ToString::to_string);
+    assert_eq!(dead.payload.len(), 80_000);
+    assert_eq!(header("X-Small").as_deref(), Some("kept"));
+    assert_eq!(header("X-Huge"), None);
+    assert_eq!(header("Nats-Matrix-Headers-Left-Out").as_deref(), Some("1"));
+    assert!(header("Nats-Matrix-Reason").is_some_and(|reason| reason.len() < 3_000));
+    Ok(())
+}

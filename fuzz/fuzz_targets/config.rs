@@ -1,0 +1,5 @@
+//! Any text as a configuration.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::config(bytes));

@@ -1,0 +1,5 @@
+//! Any answer of a homeserver.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::homeserver(bytes));

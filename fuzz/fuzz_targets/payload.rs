@@ -1,0 +1,5 @@
+//! Any bytes as the payload of a message.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::payload(bytes));

@@ -1,0 +1,5 @@
+//! Any message, to what is posted of it.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::render(bytes));

@@ -1,0 +1,5 @@
+//! Templates of any text with any message.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::template(bytes));
