@@ -20,6 +20,7 @@ let
       ./src
       ./tests
       ../testbed/Cargo.toml
+      ../testbed/clients
       ../testbed/images
       ../testbed/requirements
       ../testbed/src

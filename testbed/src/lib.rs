@@ -53,6 +53,6 @@ pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME}
 pub use leash::ScratchDir;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder};
-pub use not_run::{not_run, not_run_without};
+pub use not_run::not_run;
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
 pub use push::{Push, PushGateway};

@@ -299,7 +299,8 @@ impl Account {
         let body = json!({
             "kind": "http",
             "app_id": "org.example.phone",
-            "pushkey": "phone",
+            // One phone, one user: a homeserver forgets others of the same key.
+            "pushkey": self.user_id,
             "app_display_name": "Phone",
             "device_display_name": "phone",
             "lang": "en",

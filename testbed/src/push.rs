@@ -1,6 +1,9 @@
 //! The push gateway of a phone's maker: what it is told is what would have made the phone buzz.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -8,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server, service::service_fn};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, task::AbortHandle, time::sleep};
 
 use crate::containers::{self, HOST};
 
@@ -53,6 +56,16 @@ impl PushGateway {
     /// What came so far. Calls that only tell how much is unread are left out.
     pub fn pushes(&self) -> Vec<Push> {
         self.pushes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for so many pushes, but not longer than `patience`, then `quiet` longer for any that should not come.
+    pub async fn settle(&self, count: usize, patience: Duration, quiet: Duration) -> Vec<Push> {
+        let deadline = Instant::now() + patience;
+        while self.pushes().len() < count && Instant::now() < deadline {
+            sleep(Duration::from_millis(50)).await;
+        }
+        sleep(quiet).await;
+        self.pushes()
     }
 }
 

@@ -133,16 +133,16 @@ pub fn render(bytes: &[u8]) {
     for (language, time_zone) in [Language::English, Language::Chinese].into_iter().zip(zones) {
         let renderer = Renderer::new(&Display { language, time_zone });
         let decoded = Decoded::in_language(message.payload, language);
-        let rendered = renderer.render(&message.incoming(&decoded));
-        assert_posted_soundly(&rendered, message.payload, Markup::BuiltIn);
+        let shown = renderer.render(&message.incoming(&decoded));
+        assert_posted_soundly(&shown, message.payload, Markup::BuiltIn);
         let over = with_times(&decoded, -1, i64::MAX);
-        let over_rendered = renderer.render(&message.incoming(&over));
-        assert_posted_soundly(&over_rendered, message.payload, Markup::BuiltIn);
+        let shown_when_over = renderer.render(&message.incoming(&over));
+        assert_posted_soundly(&shown_when_over, message.payload, Markup::BuiltIn);
         let resolution = renderer.resolution(&decoded, i64::MIN, i64::MAX);
         assert_sound(&resolution.content(&[]), Markup::BuiltIn);
         let refused = renderer.refused(7, message.subject, message.subject, "dead");
         assert_sound(&refused.content(&[]), Markup::BuiltIn);
-        digest(&renderer, &message, &decoded, rendered);
+        digest(&renderer, &message, &decoded, &shown);
     }
 }
 
@@ -160,14 +160,14 @@ fn assert_posted_soundly(rendered: &Rendered, original: &[u8], markup: Markup) {
     }
 }
 
-fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, rendered: Rendered) {
+fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: &Rendered) {
     let published = OffsetDateTime::UNIX_EPOCH;
     let entry = |sequence| Entry {
         sequence,
         published,
         said: published,
         head: renderer.head(published, message.subject),
-        rendered: rendered.clone(),
+        rendered: shown.clone(),
         kind: Kind::of(&decoded.payload),
         sources: routing::sources(&decoded.payload).into_iter().map(str::to_owned).collect(),
         saying: None,
@@ -224,11 +224,11 @@ pub fn template(bytes: &[u8]) {
             return;
         }
     };
-    let rendered = renderer.render(&message.incoming(&decoded));
+    let shown = renderer.render(&message.incoming(&decoded));
     let has_addresses = html.contains("://");
     let markup = if has_addresses { Markup::OwnWithAddresses } else { Markup::Own };
-    assert_posted_soundly(&rendered, message.payload, markup);
-    let read = Html::parse(&rendered.html);
+    assert_posted_soundly(&shown, message.payload, markup);
+    let read = Html::parse(&shown.html);
     let as_it_is = read.to_string();
     read.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
     assert_eq!(read.to_string(), as_it_is, "Matrix does not allow all of it");
@@ -380,10 +380,12 @@ mod tests {
     /// Far more than any of them takes, also on a busy machine and without optimisation.
     const PATIENCE: Duration = Duration::from_secs(20);
 
+    type Target = fn(&[u8]);
+
     #[test]
     fn all_of_the_corpus_keeps_the_promises() {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
-        let targets: [(&str, fn(&[u8])); 5] = [
+        let targets: [(&str, Target); 5] = [
             ("payload", super::payload),
             ("render", super::render),
             ("template", super::template),

@@ -145,7 +145,7 @@ fn check_html(html: &str, markup: Markup) -> Result<(), String> {
         let (found, after) = rest[at..].split_at(1);
         rest = match found {
             "<" => tag(after, &mut open, markup)?,
-            "&" => entity(after).ok_or_else(|| format!("a bare & before {:.20}", after))?.1,
+            "&" => entity(after).ok_or_else(|| format!("a bare & before {after:.20}"))?.1,
             _ => return Err("a bare >".to_owned()),
         };
     }

@@ -401,8 +401,8 @@ async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -
     Ok(())
 }
 
-/// A homeserver behind TLS: what comes in is passed on to `upstream`.
-async fn tls_front(pki: &Pki, upstream: &str) -> Result<u16> {
+/// A server behind TLS, on a port of its own: what comes in is passed on to `upstream`.
+pub(crate) async fn tls_front(pki: &Pki, upstream: &str) -> Result<u16> {
     use tokio_rustls::rustls::{
         ServerConfig,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},

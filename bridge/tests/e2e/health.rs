@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, PHONE_WIDTH, Phone, not_run_without};
+use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, PHONE_WIDTH, Phone, not_run};
 use reqwest::{Method, StatusCode, header::CONTENT_SECURITY_POLICY};
 use serde_json::{Value, json};
 use tokio::{
@@ -161,7 +161,7 @@ async fn metrics_and_the_page_tell_what_became_of_messages() -> Result<()> {
 async fn the_page_can_be_read_on_a_phone() -> Result<()> {
     let phone = match Phone::find().await {
         Ok(phone) => phone,
-        Err(error) => return not_run_without(&error),
+        Err(error) => return not_run(&error),
     };
     let scene = Scene::new().await?;
     let (proxy, config) = scene.through_proxy().await?;

@@ -50,12 +50,17 @@ impl HomeserverKind {
         self != Self::Dendrite
     }
 
-    /// Whether a mention counts as a highlight. Dendrite 0.15 counts it as any other message.
+    /// Whether a mention is a highlight, on the screen and in a push. For Dendrite 0.15 it is as any other message.
     pub fn counts_highlights(self) -> bool {
         self != Self::Dendrite
     }
 
-    /// Whether it pushes to a gateway without TLS.
+    /// Whether an edit is not pushed (Matrix 1.9). Dendrite 0.15 pushes it as any other message.
+    pub fn pushes_no_edits(self) -> bool {
+        self != Self::Dendrite
+    }
+
+    /// Whether it pushes to a gateway without TLS, too.
     pub fn pushes_without_tls(self) -> bool {
         self != Self::Dendrite
     }

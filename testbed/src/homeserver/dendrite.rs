@@ -46,7 +46,11 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         "relay_api": { "database": database("relay") },
         "room_server": { "database": database("rooms") },
         "sync_api": { "database": database("sync") },
-        "user_api": { "account_database": database("accounts"), "bcrypt_cost": 4 },
+        "user_api": {
+            "account_database": database("accounts"),
+            "bcrypt_cost": 4,
+            "push_gateway_disable_tls_validation": true,
+        },
         "logging": [{ "type": "std", "level": "warn" }],
     })
 }
