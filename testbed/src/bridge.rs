@@ -1,7 +1,9 @@
 //! The bridge as users run it: a process with a configuration file.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write as _,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -27,10 +29,16 @@ pub struct BridgeConfig {
 impl BridgeConfig {
     /// The connections: NATS at this URL without TLS, the homeserver and the account of `bridge`.
     pub fn new(nats_url: &str, bridge: &Account, state_dir: &Path) -> Self {
+        Self::of_cluster(&[nats_url], bridge, state_dir)
+    }
+
+    /// The same with the NATS servers at these URLs.
+    pub fn of_cluster(nats_urls: &[&str], bridge: &Account, state_dir: &Path) -> Self {
+        let servers: Vec<_> = nats_urls.iter().map(|url| quoted(url)).collect();
         let toml = format!(
             "[nats]\nservers = [{}]\n\n\
              [matrix]\nhomeserver = {}\nuser = {}\npassword = {}\nstate_dir = {}\n",
-            quoted(nats_url),
+            servers.join(", "),
             quoted(&bridge.homeserver),
             quoted(bridge.localpart()),
             quoted(&bridge.password),
@@ -66,8 +74,14 @@ impl BridgeConfig {
     }
 
     /// Has the last route show each message by itself, however many there are.
-    pub fn one_by_one(mut self) -> Self {
-        self.toml.push_str("digest_above = 0\n");
+    pub fn one_by_one(self) -> Self {
+        self.digests(0)
+    }
+
+    /// Has the last route show more messages than these as a digest; 0 for never.
+    pub fn digests(mut self, above: u64) -> Self {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.toml, "digest_above = {above}");
         self
     }
 

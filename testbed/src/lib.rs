@@ -1,7 +1,7 @@
 //! Real servers on loopback for the demo, the tests and the benchmarks of nats-matrix.
 //!
 //! [`Nats`] and [`Homeserver`] start a NATS server and a Matrix homeserver on free ports, downloading
-//! them once if the machine has none. An [`Account`] looks at a room from the other side, as a person
+//! them once if the machine has none; a [`NatsCluster`] is of several servers. An [`Account`] looks at a room from the other side, as a person
 //! does. [`FaultProxy`] and [`TcpProxy`] stand in between and misbehave on demand. Nothing outlives
 //! the process that started it, see [`leash`].
 //!

@@ -1,0 +1,144 @@
+//! The bridge as a service manager runs it: started again when it ends.
+
+use std::{
+    convert::Infallible,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::BridgeProcess;
+use tokio::{sync::Mutex, time::sleep};
+
+/// How soon it is started again when it ended by itself.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// The bridge, whichever process it is at the moment.
+pub(crate) struct Bridge {
+    binary: PathBuf,
+    config: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    logs: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    process: Option<BridgeProcess>,
+    starts: u32,
+    /// Of those processes that nobody had killed.
+    ends: Vec<String>,
+}
+
+/// What the logs of all processes tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Life {
+    pub(crate) starts: u32,
+    /// How often it logged in again because its token was refused.
+    pub(crate) logins: usize,
+    /// How often it could not keep its session.
+    pub(crate) disk_full: usize,
+    /// How it ended each time that it ended by itself.
+    pub(crate) ends: Vec<String>,
+}
+
+impl Bridge {
+    /// Not started yet. Each process has a directory of its own for its log below `logs`.
+    pub(crate) fn new(
+        binary: &Path,
+        config: &Path,
+        logs: &Path,
+        environment: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            config: config.to_owned(),
+            environment,
+            logs: logs.to_owned(),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Starts it, if it does not run.
+    pub(crate) async fn start(&self) -> Result<()> {
+        let mut state = self.state.lock().await;
+        if state.process.is_none() {
+            state.starts += 1;
+            let dir = self.dir(state.starts);
+            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            let mut command = Command::new(&self.binary);
+            command.arg("run").arg("--config").arg(&self.config).current_dir(&dir);
+            command.env("NATS_MATRIX_LOG", "nats_matrix=debug");
+            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+            state.process = Some(BridgeProcess::spawn_command(&command, &dir)?);
+        }
+        Ok(())
+    }
+
+    /// Kills it with SIGKILL, if it runs.
+    pub(crate) async fn kill(&self) {
+        if let Some(process) = self.state.lock().await.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Freezes it, if it runs.
+    pub(crate) async fn pause(&self) {
+        if let Some(process) = &mut self.state.lock().await.process {
+            // It may end by itself at this very moment, which the watch notices.
+            let _ = process.pause();
+        }
+    }
+
+    /// Ends a [`Self::pause`].
+    pub(crate) async fn resume(&self) {
+        if let Some(process) = &mut self.state.lock().await.process {
+            let _ = process.resume();
+        }
+    }
+
+    /// The process id, while it runs.
+    pub(crate) async fn pid(&self) -> Option<u32> {
+        self.state.lock().await.process.as_ref().map(BridgeProcess::pid)
+    }
+
+    /// Starts it again whenever it ends by itself, which it never should; does not return otherwise.
+    pub(crate) async fn watch(&self) -> Result<Infallible> {
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            let mut state = self.state.lock().await;
+            let Some(process) = &mut state.process else { continue };
+            if process.is_running()? {
+                continue;
+            }
+            let code = process.wait(Duration::from_secs(1)).await?;
+            let logs = process.logs();
+            let last = logs.trim_end().lines().next_back().unwrap_or_default();
+            let end = format!("bridge-{:04} ended with {code}: {last}", state.starts);
+            state.ends.push(end);
+            state.process = None;
+            drop(state);
+            sleep(RESTART).await;
+            self.start().await?;
+        }
+    }
+
+    /// What happened to it so far.
+    pub(crate) async fn life(&self) -> Life {
+        let state = self.state.lock().await;
+        let mut life = Life { starts: state.starts, ends: state.ends.clone(), ..Life::default() };
+        for number in 1..=state.starts {
+            let log = fs::read(self.dir(number).join("nats-matrix.log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            life.logins += log.matches("logging in again").count();
+            life.disk_full += log.matches("cannot keep the session").count();
+        }
+        life
+    }
+
+    fn dir(&self, number: u32) -> PathBuf {
+        self.logs.join(format!("bridge-{number:04}"))
+    }
+}

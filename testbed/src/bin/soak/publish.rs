@@ -1,0 +1,133 @@
+//! Publishers that know exactly what NATS has taken.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Result;
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
+use nats_matrix_testbed::NatsCluster;
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::{
+    check::Mark,
+    routes::{ROUTES, Route},
+};
+
+/// How many publish for each route.
+const PUBLISHERS: u32 = 2;
+/// How long an acknowledgement is waited for before the message is published again.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// As many messages come together, at most.
+const MOST_TOGETHER: u32 = 12;
+
+/// All publishers at work.
+pub(crate) struct Publishers {
+    ledger: Arc<Ledger>,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Default)]
+struct Ledger {
+    stop: AtomicBool,
+    published: Mutex<BTreeSet<Mark>>,
+}
+
+impl Publishers {
+    /// Starts them; together they publish so many messages a second.
+    pub(crate) async fn start(cluster: &NatsCluster, rate: u32, seed: u64) -> Result<Self> {
+        let ledger = Arc::new(Ledger::default());
+        let mut tasks = JoinSet::new();
+        let count = ROUTES.iter().map(|_| PUBLISHERS).sum::<u32>();
+        let mut seeds = fastrand::Rng::with_seed(seed);
+        for route in &ROUTES {
+            for number in 1..=PUBLISHERS {
+                let publisher = Publisher {
+                    jetstream: cluster.jetstream(PATIENCE).await?,
+                    route,
+                    number,
+                    pause: Duration::from_secs(1) * count / rate,
+                    rng: fastrand::Rng::with_seed(seeds.u64(..)),
+                };
+                tasks.spawn(publisher.run(Arc::clone(&ledger)));
+            }
+        }
+        Ok(Self { ledger, tasks })
+    }
+
+    /// How many messages were acknowledged so far.
+    pub(crate) fn count(&self) -> usize {
+        self.ledger.published().len()
+    }
+
+    /// Ends them when the last message of each was acknowledged, and returns what was.
+    pub(crate) async fn stop(self) -> Result<BTreeSet<Mark>> {
+        self.ledger.stop.store(true, Ordering::Relaxed);
+        let Self { ledger, mut tasks } = self;
+        while let Some(ended) = tasks.join_next().await {
+            ended?;
+        }
+        Ok(std::mem::take(&mut *ledger.published()))
+    }
+}
+
+impl Ledger {
+    fn published(&self) -> std::sync::MutexGuard<'_, BTreeSet<Mark>> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Publisher {
+    jetstream: jetstream::Context,
+    route: &'static Route,
+    number: u32,
+    /// On average, after each message.
+    pause: Duration,
+    rng: fastrand::Rng,
+}
+
+impl Publisher {
+    async fn run(mut self, ledger: Arc<Ledger>) {
+        let mut last = 0;
+        loop {
+            let together = self.rng.u32(1..=MOST_TOGETHER);
+            for _ in 0..together {
+                if ledger.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                last += 1;
+                let mark = Mark { route: self.route.name, publisher: self.number, number: last };
+                self.publish(mark).await;
+                ledger.published().insert(mark);
+            }
+            sleep(self.pause * together).await;
+        }
+    }
+
+    /// Publishes a message until it is acknowledged; NATS takes what it has already for a duplicate.
+    async fn publish(&self, mark: Mark) {
+        let Mark { route, publisher, number } = mark;
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, format!("{route}-{publisher}-{number}"));
+        let subject = self.route.subject(publisher);
+        let payload = self.route.payload(mark);
+        loop {
+            let sent = self.jetstream.publish_with_headers(
+                subject.clone(),
+                headers.clone(),
+                payload.clone().into(),
+            );
+            if let Ok(ack) = sent.await
+                && ack.await.is_ok()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a run came to.
+
+use std::{collections::BTreeMap, fmt, fs, thread};
+
+use serde_json::{Value, json};
+
+use crate::{
+    bridge::Life,
+    check::{Mark, Verdict},
+    schedule::Kind,
+};
+
+/// So many messages are named of each that went wrong.
+const NAMED: usize = 5;
+
+/// All that is known at the end.
+pub(crate) struct Report {
+    pub(crate) setting: String,
+    pub(crate) seed: u64,
+    pub(crate) minutes: u64,
+    /// How many faults of each kind struck.
+    pub(crate) faults: BTreeMap<Kind, usize>,
+    /// What could not be had, and why.
+    pub(crate) not_run: Vec<(Kind, String)>,
+    /// By route.
+    pub(crate) verdicts: Vec<(&'static str, Verdict)>,
+    /// What was not delivered when nothing went on any more.
+    pub(crate) undelivered: u64,
+    pub(crate) life: Life,
+}
+
+impl Report {
+    /// Whether everything arrived, once and in order, and the bridge never gave up; and whether there was anything
+    /// to survive.
+    pub(crate) fn is_well(&self) -> bool {
+        !self.faults.is_empty()
+            && self.verdicts.iter().all(|(_, verdict)| verdict.messages > 0)
+            && self.undelivered == 0
+            && self.life.ends.is_empty()
+            && self.verdicts.iter().all(|(_, verdict)| verdict.is_well())
+    }
+
+    /// The same for programs.
+    pub(crate) fn to_json(&self) -> Value {
+        let faults = self.faults.iter().map(|(kind, count)| (kind.name(), json!(count)));
+        let not_run =
+            self.not_run.iter().map(|(kind, reason)| json!({ "kind": kind.name(), "why": reason }));
+        let routes = self.verdicts.iter().map(|(route, verdict)| {
+            json!({
+                "route": route,
+                "messages": verdict.messages,
+                "lost": verdict.lost.len(),
+                "twice": verdict.twice.len(),
+                "out_of_order": verdict.misordered.len(),
+                "strange": verdict.strange.len(),
+            })
+        });
+        json!({
+            "ok": self.is_well(),
+            "setting": self.setting,
+            "seed": self.seed,
+            "minutes": self.minutes,
+            "faults": faults.collect::<serde_json::Map<_, _>>(),
+            "not_run": not_run.collect::<Vec<_>>(),
+            "routes": routes.collect::<Vec<_>>(),
+            "undelivered": self.undelivered,
+            "bridge": {
+                "starts": self.life.starts,
+                "logins": self.life.logins,
+                "sessions_not_kept": self.life.disk_full,
+                "ended_by_itself": self.life.ends,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.setting)?;
+        writeln!(f, "| fault | survived |\n| --- | --- |")?;
+        for (kind, count) in &self.faults {
+            writeln!(f, "| {} | {count} |", kind.words())?;
+        }
+        let total: usize = self.faults.values().sum();
+        writeln!(f, "| **all** | **{total}** |\n")?;
+        for (kind, reason) in &self.not_run {
+            writeln!(f, "NOT RUN: {} ({}): {reason}", kind.name(), kind.words())?;
+        }
+        let Life { starts, logins, disk_full, ends } = &self.life;
+        writeln!(
+            f,
+            "The bridge was started {starts} times, logged in again {logins} times, and {disk_full} times could not \
+             keep its session.\n"
+        )?;
+        writeln!(f, "| route | messages | lost | seen twice | out of order |")?;
+        writeln!(f, "| --- | --- | --- | --- | --- |")?;
+        let mut sums = [0; 4];
+        for (route, verdict) in &self.verdicts {
+            let Verdict { messages, lost, twice, misordered, .. } = verdict;
+            let row = [*messages, lost.len(), twice.len(), misordered.len()];
+            writeln!(f, "| {route} | {} | {} | {} | {} |", row[0], row[1], row[2], row[3])?;
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+        let [messages, lost, twice, misordered] = sums;
+        writeln!(f, "| **all** | **{messages}** | **{lost}** | **{twice}** | **{misordered}** |")?;
+        for (route, verdict) in &self.verdicts {
+            named(f, route, "lost", &verdict.lost)?;
+            named(f, route, "seen twice", &verdict.twice)?;
+            named(f, route, "out of order", &verdict.misordered)?;
+            named(f, route, "seen but never published", &verdict.strange)?;
+            named(f, route, "acknowledged by NATS but not in its stream", &verdict.lost_by_nats)?;
+            named(f, route, "in the stream more than once", &verdict.doubled_by_nats)?;
+        }
+        if self.faults.is_empty() {
+            writeln!(f, "\nFAIL no fault struck")?;
+        }
+        if self.undelivered > 0 {
+            writeln!(f, "\nFAIL {} messages were not delivered in the end", self.undelivered)?;
+        }
+        for end in ends {
+            writeln!(f, "\nFAIL the bridge gave up: {end}")?;
+        }
+        Ok(())
+    }
+}
+
+fn named(f: &mut fmt::Formatter<'_>, route: &str, what: &str, marks: &[Mark]) -> fmt::Result {
+    if marks.is_empty() {
+        return Ok(());
+    }
+    let first: Vec<String> = marks.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = if marks.len() > NAMED { " ..." } else { "" };
+    writeln!(f, "\nFAIL {route}: {} {what}: {}{more}", marks.len(), first.join(" "))
+}
+
+/// The machine, in a few words.
+pub(crate) fn machine() -> String {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
+        .map_or("unknown processor", |(_, model)| model.trim());
+    format!("{model}, {cores} cores")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let verdict = Verdict { messages: 1, ..Verdict::default() };
+        Report {
+            setting: String::new(),
+            seed: 1,
+            minutes: 1,
+            faults: [(Kind::BridgeKill, 1)].into(),
+            not_run: Vec::new(),
+            verdicts: vec![("plain", verdict)],
+            undelivered: 0,
+            life: Life::default(),
+        }
+    }
+
+    #[test]
+    fn a_run_is_well_only_if_nothing_is_wrong_and_something_was_tried() {
+        assert!(report().is_well());
+        assert!(!Report { faults: BTreeMap::new(), ..report() }.is_well());
+        assert!(!Report { undelivered: 1, ..report() }.is_well());
+        assert!(!Report { verdicts: vec![("plain", Verdict::default())], ..report() }.is_well());
+        let gave_up = Life { ends: vec!["70".to_owned()], ..Life::default() };
+        assert!(!Report { life: gave_up, ..report() }.is_well());
+        let lost = vec![Mark { route: "plain", publisher: 1, number: 7 }];
+        let verdict = Verdict { messages: 1, lost, ..Verdict::default() };
+        let lost = Report { verdicts: vec![("plain", verdict)], ..report() };
+        assert!(!lost.is_well());
+        let text = lost.to_string();
+        assert!(text.contains("FAIL plain: 1 lost: ‹plain 1.7›"), "{text}");
+        assert_eq!(lost.to_json()["ok"], false);
+    }
+
+    #[test]
+    fn what_did_not_run_says_why() {
+        let not_run = vec![(Kind::ClockJump, "no libfaketime".to_owned())];
+        let text = Report { not_run, ..report() }.to_string();
+        assert!(text.contains("NOT RUN: clock-jump (the bridge's clock set): no libfaketime"));
+    }
+}

@@ -1,0 +1,203 @@
+//! The servers, what stands between them and the bridge, and the rooms.
+
+use std::{fs, path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use async_nats::jetstream::{
+    self,
+    consumer::{DeliverPolicy, pull::OrderedConfig},
+    stream::Config as StreamConfig,
+};
+use futures_util::StreamExt;
+use nats_matrix_testbed::{
+    Account, BridgeConfig, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
+};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    bridge::Bridge,
+    check::Mark,
+    clock::Clock,
+    disk::Disk,
+    routes::{ROUTES, Route, STREAM},
+    schedule::Kind,
+};
+
+/// How many NATS servers keep each message.
+const NODES: usize = 3;
+/// How long an answer of NATS may take when nothing is broken any more.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A backlog that does not get smaller for so long is stuck. The bridge may wait 15 s between two attempts, and a
+/// connection that is half open is noticed by its silence.
+const STUCK: Duration = Duration::from_mins(4);
+
+/// Everything that a run needs. Dropped in this order.
+pub(crate) struct Scene {
+    pub(crate) bridge: Bridge,
+    pub(crate) clock: Result<Clock, String>,
+    pub(crate) disk: Result<Disk, String>,
+    /// One for each NATS server.
+    pub(crate) links: Vec<TcpProxy>,
+    pub(crate) proxy: FaultProxy,
+    pub(crate) cluster: NatsCluster,
+    pub(crate) homeserver: Homeserver,
+    /// The bridge's account, on a device of our own.
+    pub(crate) bot: Account,
+    alice: Account,
+    /// Their ids, in the order of [`ROUTES`].
+    rooms: Vec<String>,
+    _dir: ScratchDir,
+}
+
+impl Scene {
+    /// Starts all but the bridge, whose logs go to directories below `logs`.
+    pub(crate) async fn new(
+        binary: &Path,
+        logs: &Path,
+        kinds: &[Kind],
+        length: Duration,
+    ) -> Result<Self> {
+        let dir = ScratchDir::new("soak")?;
+        let homeserver = Homeserver::builder().as_process().people(1);
+        let (cluster, homeserver) =
+            tokio::try_join!(NatsCluster::start(NODES), homeserver.start(binary))?;
+        let mut links = Vec::new();
+        for node in cluster.nodes() {
+            let address = format!("127.0.0.1:{}", node.port());
+            links.push(TcpProxy::start(&address, Duration::ZERO).await?);
+        }
+        let proxy = FaultProxy::start(&homeserver.url()).await?;
+        let config = StreamConfig {
+            name: STREAM.to_owned(),
+            subjects: vec!["soak.>".to_owned()],
+            num_replicas: NODES,
+            // A publisher may have to try for as long as there are faults.
+            duplicate_window: length + Duration::from_mins(10),
+            ..StreamConfig::default()
+        };
+        let jetstream = cluster.jetstream(PATIENCE).await?;
+        jetstream.create_stream(config).await.context("cannot create the stream")?;
+
+        let bot = homeserver.account("bridge").await?;
+        let alice = homeserver.account("alice").await?;
+        let mut rooms = Vec::new();
+        for route in &ROUTES {
+            let room =
+                json!({ "preset": "private_chat", "name": route.name, "invite": [bot.user_id] });
+            rooms.push(alice.create_room(room).await?);
+        }
+        let state_dir = dir.path().join("state");
+        let disk = wanted(kinds, Kind::DiskFull, || Disk::mount(&state_dir));
+        let clock = wanted(kinds, Kind::ClockJump, || Clock::new(dir.path()));
+        let config = dir.path().join("nats-matrix.toml");
+        let bridge = bot.through(&proxy.url());
+        fs::write(&config, configuration(&links, &bridge, &state_dir, &rooms).toml())
+            .context("cannot write the configuration")?;
+        let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
+        let bridge = Bridge::new(binary, &config, logs, environment);
+        Ok(Self {
+            bridge,
+            clock,
+            disk,
+            links,
+            proxy,
+            cluster,
+            homeserver,
+            bot,
+            alice,
+            rooms,
+            _dir: dir,
+        })
+    }
+
+    /// Waits until every route has what its stream has. What is left if that gets no further.
+    pub(crate) async fn drain(&self, said: impl Fn(u64)) -> Result<u64> {
+        let jetstream = self.cluster.jetstream(PATIENCE).await?;
+        let (mut left, mut since) = (None, Instant::now());
+        while left != Some(0) && since.elapsed() < STUCK {
+            sleep(Duration::from_secs(1)).await;
+            // A cluster that has just come back may be without a leader for a moment.
+            let Ok(now) = waiting(&jetstream).await else { continue };
+            if left != Some(now) {
+                (left, since) = (Some(now), Instant::now());
+                said(now);
+            }
+        }
+        left.context("NATS does not answer any more")
+    }
+
+    /// What the stream has for a route, in its order.
+    pub(crate) async fn stored(&self, route: &Route) -> Result<Vec<Mark>> {
+        let jetstream = self.cluster.jetstream(PATIENCE).await?;
+        let stream = jetstream.get_stream(STREAM).await?;
+        let config = OrderedConfig {
+            filter_subject: route.subjects(),
+            deliver_policy: DeliverPolicy::All,
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await?;
+        let mut left = consumer.cached_info().num_pending;
+        let mut messages = consumer.messages().await?;
+        let mut marks = Vec::new();
+        while left > 0 {
+            let Some(message) = timeout(PATIENCE, messages.next()).await? else {
+                bail!("the stream ended before {left} more messages of {}", route.name);
+            };
+            let message = message?;
+            marks.extend(Mark::all_in(&String::from_utf8_lossy(&message.payload), route.name));
+            left = message.info().map_err(|error| anyhow::anyhow!(error))?.pending;
+        }
+        Ok(marks)
+    }
+
+    /// What a route's room shows.
+    pub(crate) async fn timeline(&self, route: &Route) -> Result<Vec<Event>> {
+        let room = ROUTES.iter().zip(&self.rooms).find(|(other, _)| other.name == route.name);
+        let (_, room) = room.context("a route without a room")?;
+        self.alice.timeline(room).await
+    }
+
+    /// What the servers printed goes to files in `logs`.
+    pub(crate) async fn keep_logs(&self, logs: &Path) -> Result<()> {
+        for (index, node) in self.cluster.nodes().iter().enumerate() {
+            fs::write(logs.join(format!("nats-{}.log", index + 1)), node.log().await)?;
+        }
+        fs::write(logs.join("homeserver.log"), self.homeserver.log().await)?;
+        Ok(())
+    }
+}
+
+/// What a kind of fault needs, or why it is not there.
+fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Result<T, String> {
+    if !kinds.contains(&kind) {
+        return Err("not asked for".to_owned());
+    }
+    make().map_err(|error| format!("{error:#}"))
+}
+
+/// How many messages are not done with, of all routes.
+async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
+    let stream = jetstream.get_stream(STREAM).await?;
+    let mut waiting = 0;
+    for route in &ROUTES {
+        let info = stream.consumer_info(route.name).await?;
+        waiting += info.num_pending + info.num_ack_pending as u64;
+    }
+    Ok(waiting)
+}
+
+fn configuration(
+    links: &[TcpProxy],
+    bridge: &Account,
+    state_dir: &Path,
+    rooms: &[String],
+) -> BridgeConfig {
+    let servers: Vec<_> = links.iter().map(|link| format!("nats://{}", link.address())).collect();
+    let servers: Vec<_> = servers.iter().map(String::as_str).collect();
+    let config = BridgeConfig::of_cluster(&servers, bridge, state_dir);
+    ROUTES.iter().zip(rooms).fold(config, |config, (route, room)| {
+        let config = config.route(route.name, STREAM, &[&route.subjects()], room);
+        config.digests(route.digest_above)
+    })
+}
