@@ -80,6 +80,7 @@ struct Written {
     display: display::Written,
     #[serde(default)]
     health: health::Written,
+    #[serde(default)]
     log: Log,
     #[serde(default)]
     publish: publish::Written,

@@ -123,8 +123,8 @@ async fn run(arguments: &Arguments, kinds: &[Kind]) -> Result<bool> {
     let logs = tempfile::Builder::new().prefix("nats-matrix-soak-logs-").tempdir()?;
     let scene = Scene::new(&binary, logs.path(), kinds, length).await?;
     let rate = arguments.messages_per_second.unwrap_or(match scene.homeserver.kind() {
-        HomeserverKind::Conduit => 20,
-        HomeserverKind::Synapse => 6,
+        HomeserverKind::Conduit | HomeserverKind::Tuwunel => 20,
+        HomeserverKind::Synapse | HomeserverKind::Dendrite => 6,
     });
     let setting = setting(&scene, rate).await?;
     println!("{setting}");
