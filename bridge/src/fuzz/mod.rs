@@ -6,6 +6,7 @@ pub(crate) mod sound;
 use std::{
     collections::{BTreeMap, HashMap},
     path::Path,
+    sync::LazyLock,
 };
 
 use async_nats::HeaderMap;
@@ -122,6 +123,13 @@ fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
     at.map_or((b"", bytes), |at| (&bytes[..at], &bytes[at + separator.len()..]))
 }
 
+/// One for each language, made once as in the bridge.
+static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
+    let shanghai = TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC);
+    [(Language::English, TimeZone::UTC), (Language::Chinese, shanghai)]
+        .map(|(language, time_zone)| (language, Renderer::new(&Display { language, time_zone })))
+});
+
 /// Whatever a message holds, what is posted of it is sound: alone, in a thread, as an edit and in a digest.
 ///
 /// # Panics
@@ -129,10 +137,8 @@ fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
 /// If not.
 pub fn render(bytes: &[u8]) {
     let message = Message::of(bytes);
-    let zones = [TimeZone::UTC, TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC)];
-    for (language, time_zone) in [Language::English, Language::Chinese].into_iter().zip(zones) {
-        let renderer = Renderer::new(&Display { language, time_zone });
-        let decoded = Decoded::in_language(message.payload, language);
+    for (language, renderer) in &*RENDERERS {
+        let decoded = Decoded::in_language(message.payload, *language);
         let shown = renderer.render(&message.incoming(&decoded));
         assert_posted_soundly(&shown, message.payload, Markup::BuiltIn);
         let over = with_times(&decoded, -1, i64::MAX);
@@ -142,7 +148,7 @@ pub fn render(bytes: &[u8]) {
         assert_sound(&resolution.content(&[]), Markup::BuiltIn);
         let refused = renderer.refused(7, message.subject, message.subject, "dead");
         assert_sound(&refused.content(&[]), Markup::BuiltIn);
-        digest(&renderer, &message, &decoded, &shown);
+        digest(renderer, &message, &decoded, &shown);
     }
 }
 

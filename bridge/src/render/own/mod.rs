@@ -37,6 +37,9 @@ const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 /// More tags are not worth what the worst nesting of them costs.
 const MAX_TAGS: usize = 1_000;
 
+/// What Matrix allows links to begin with.
+const LINKS: [&str; 5] = ["https:", "http:", "ftp:", "mailto:", "magnet:"];
+
 /// A directory of templates, parsed and looked through.
 pub(super) struct Own {
     pub(super) directory: PathBuf,
@@ -163,21 +166,26 @@ impl Own {
     }
 
     /// Of addresses that come from a message only those are kept that the filters make links of: one of matrix.to would
-    /// be shown as a person, and a picture is loaded from wherever its address says.
+    /// be shown as a person, and a picture is loaded from wherever its address says. The schemes are looked at, too, as
+    /// ruma-html 0.8 does not where another attribute comes before the address.
     fn keep_addresses(&self, node: &NodeRef) {
         if let Some(element) = node.as_element() {
             element.attrs.borrow_mut().retain(|attribute| match &*attribute.name.local {
-                "href" => link::is_page(&attribute.value) || self.is_written(&attribute.value),
-                "src" => self.is_written(&attribute.value),
+                "href" => {
+                    link::is_page(&attribute.value) || self.is_written(&attribute.value, &LINKS)
+                }
+                "src" => self.is_written(&attribute.value, &["mxc:"]),
                 _ => true,
             });
         }
         node.children().for_each(|child| self.keep_addresses(&child));
     }
 
-    /// Whether an address is in one of the templates as it is.
-    fn is_written(&self, address: &str) -> bool {
-        ['"', '\''].iter().any(|quote| self.written.contains(&format!("{quote}{address}{quote}")))
+    /// Whether an address is in one of the templates as it is, and of one of these schemes.
+    fn is_written(&self, address: &str, schemes: &[&str]) -> bool {
+        let is_quoted = |quote: &char| self.written.contains(&format!("{quote}{address}{quote}"));
+        schemes.iter().any(|scheme| address.starts_with(scheme))
+            && ['"', '\''].iter().any(is_quoted)
     }
 
     fn context(&self, message: &Incoming<'_>, kind: &str, view: Value) -> Value {

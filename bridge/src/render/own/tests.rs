@@ -305,6 +305,27 @@ fn an_address_of_a_message_is_kept_where_a_filter_would_make_it_a_link() {
 }
 
 #[test]
+fn another_attribute_before_an_address_lets_nothing_through() {
+    let renderer = accepted(&[(
+        "object.html.jinja",
+        "<a href={{ payload.x | default('y') }}>a</a><img alt='x' src={{ payload.x | default('y') }}>\
+         <a target='_blank' href='javascript:alert(1)'>b</a>",
+    )]);
+    for evil in [
+        "javascript:alert(1)",
+        "javascript:alert(1) class=x",
+        "data:x target=y class=z",
+        "mxc://a/b class=x",
+    ] {
+        let html = show(&renderer, &json!({ "x": evil }).to_string()).html;
+        assert!(
+            !["href", "src", "javascript", "data:"].iter().any(|it| html.contains(it)),
+            "{html}"
+        );
+    }
+}
+
+#[test]
 fn a_message_cannot_name_a_file() {
     let renderer = accepted(&[
         ("object.txt.jinja", "{% include payload.x | default('') ignore missing %}{{ subject }}"),
