@@ -231,7 +231,7 @@ pub fn template(bytes: &[u8]) {
         }
     };
     let shown = renderer.render(&message.incoming(&decoded));
-    let has_addresses = html.contains("://");
+    let has_addresses = html.contains(':');
     let markup = if has_addresses { Markup::OwnWithAddresses } else { Markup::Own };
     assert_posted_soundly(&shown, message.payload, markup);
     let read = Html::parse(&shown.html);

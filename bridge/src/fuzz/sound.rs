@@ -222,7 +222,8 @@ fn check_address(address: &str, markup: Markup) -> Result<(), String> {
     let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
     let rest = rest.ok_or_else(|| format!("the address {address} of a {markup:?} link"))?;
     let host = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
-    let is_mention = host.contains("matrix.to") && !host.contains("matrix.to.");
+    let name = host.split(':').next().unwrap_or_default().trim_end_matches('.');
+    let is_mention = name == "matrix.to" || name.ends_with(".matrix.to");
     if is_mention || host.contains('@') || host.is_empty() {
         return Err(format!("the address {address}"));
     }
@@ -266,6 +267,7 @@ mod tests {
             ("<em onclick=\"x\">y</em>", "the attribute onclick"),
             ("<a href=\"javascript:x\">y</a>", "the address javascript:x"),
             ("<a href=\"https://matrix.to/#/@a:b\">y</a>", "the address https://matrix.to"),
+            ("<a href=\"https://MATRIX.to.:443/#/@a:b\">y</a>", "the address https://MATRIX.to"),
             ("<a href=\"https://x@y.example\">y</a>", "the address https://x@y.example"),
             ("<a href=x>y</a>", "an attribute without"),
             ("<!-- x -->", "the element <>"),
