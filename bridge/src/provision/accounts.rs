@@ -136,7 +136,7 @@ async fn by_shared_secret(
         // In Matrix's own form: whoever answered is a homeserver, and cannot do it.
         (400 | 404, None) if said["errcode"].is_string() => {
             return Err(Failure::Config(format!(
-                "provision.registration_secret_file: {url} takes no registrations. Is it a Synapse, is \
+                "provision.registration_secret_file: {url} takes no registrations. Is it a Synapse or a Dendrite, is \
                  registration_shared_secret set there, and is matrix.homeserver its own address and not a proxy's?"
             )));
         }

@@ -50,6 +50,12 @@ impl HomeserverKind {
         self != Self::Dendrite
     }
 
+    /// Whether it tells the newest first of a thread if asked to. Conduit 0.11 tells the oldest first, so that Element
+    /// may show a thread upside down.
+    pub fn orders_threads(self) -> bool {
+        self != Self::Conduit
+    }
+
     /// Whether a mention is a highlight, on the screen and in a push. For Dendrite 0.15 it is as any other message.
     pub fn counts_highlights(self) -> bool {
         self != Self::Dendrite
