@@ -16,9 +16,11 @@ let
       ../LICENSE-MIT
       ./Cargo.toml
       ./manual
+      ./monitoring
       ./schema
       ./src
       ./tests
+      ../fuzz/corpus
       ../testbed/Cargo.toml
       ../testbed/clients
       ../testbed/images
