@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
-use async_nats::jetstream::{
-    self,
-    context::{PublishError, PublishErrorKind},
-    stream::{Config as StreamConfig, DiscardPolicy},
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self,
+        context::{PublishError, PublishErrorKind},
+        stream::{Config as StreamConfig, DiscardPolicy},
+    },
 };
 use tracing::info;
 

@@ -75,7 +75,13 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
-                _ => return Err(failure),
+                _ => match failure {
+                    Failure::Unavailable(reason) => {
+                        warn!("{reason}; connecting anew, nothing is lost");
+                        setup = Rc::new(setup.reconnected());
+                    }
+                    final_one => return Err(final_one),
+                },
             },
         }
     }
@@ -242,6 +248,7 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
         let ended = tokio::select! {
             ended = routes.join_next() => ended,
             failure = nats.refused(), if first_failure.is_none() => Some(Ok(Err(failure))),
+            () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
         };
         let failure = match ended {
@@ -258,6 +265,13 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
         health.draining();
         stop.cancel();
     }
+}
+
+fn client_gone() -> Failure {
+    Failure::Unavailable(
+        "NATS: the client ended, as it does when a message has headers that it cannot read"
+            .to_owned(),
+    )
 }
 
 /// Why an attempt at the start did not succeed.

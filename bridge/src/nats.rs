@@ -28,7 +28,10 @@ pub(crate) struct Nats {
     pub(crate) client: Client,
     /// `JetStream` on it.
     pub(crate) jetstream: jetstream::Context,
+    config: Arc<config::Nats>,
     link: Arc<Link>,
+    /// Closed when the client's task has ended.
+    task: watch::Receiver<()>,
 }
 
 /// What the connection's events tell.
@@ -53,9 +56,12 @@ impl Nats {
     /// server refuses our credentials, else [`Failure::Unavailable`].
     pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
         let link = Arc::new(Link::default());
+        let (alive, task) = watch::channel(());
         let options = options(config)?.event_callback({
             let link = Arc::clone(&link);
             move |event| {
+                // The client drops this closure, and with it the sender, when its task ends.
+                let _ = &alive;
                 link.note(event);
                 ready(())
             }
@@ -68,7 +74,34 @@ impl Nats {
             Some(domain) => jetstream::with_domain(client.clone(), domain),
             None => jetstream::new(client.clone()),
         };
-        Ok(Self { client, jetstream, link })
+        Ok(Self { client, jetstream, config: Arc::new(config.clone()), link, task })
+    }
+
+    /// Another connection of the same kind, for what may break it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(crate) async fn another(&self) -> Result<Self, String> {
+        Box::pin(Self::connect(&self.config)).await.map_err(|failure| failure.to_string())
+    }
+
+    /// Waits until the client is of no more use. It reconnects by itself whatever happens, but its
+    /// task panics on some headers (`async-nats`, pull request 1612).
+    pub(crate) async fn gone(&self) {
+        let mut task = self.task.clone();
+        while task.changed().await.is_ok() {}
+    }
+
+    /// Waits until the connection breaks, or has broken before.
+    pub(crate) async fn lost(&self) {
+        let mut is_up = self.link.is_up.subscribe();
+        let mut connections = self.link.connections.subscribe();
+        tokio::select! {
+            _ = is_up.wait_for(|is_up| !is_up) => {}
+            _ = connections.wait_for(|count| *count > 1) => {}
+            () = self.gone() => {}
+        }
     }
 
     /// Changes with every reconnection.

@@ -71,6 +71,12 @@ impl Setup {
         Self::of(self.config.clone(), self.renderers.clone())
     }
 
+    /// The same without its connection to NATS.
+    pub(crate) fn reconnected(&self) -> Self {
+        let refused = self.refused.clone();
+        Self { account: self.account.clone(), refused, ..self.apart() }
+    }
+
     /// It is in force again, as the one that came after it has failed.
     pub(crate) fn instead_of(self, failure: Failure) -> Self {
         Self { refused: Some(failure), ..self }

@@ -37,6 +37,8 @@ pub(crate) struct Store {
     /// That the bucket cannot be used was said.
     is_said: bool,
     at_hand: HashMap<String, Conversation>,
+    /// What the bucket is to know and could not be told yet.
+    unwritten: HashMap<String, Conversation>,
 }
 
 impl Store {
@@ -48,6 +50,7 @@ impl Store {
             retry: None,
             is_said: false,
             at_hand: HashMap::new(),
+            unwritten: HashMap::new(),
         }
     }
 
@@ -122,15 +125,21 @@ impl Store {
     }
 
     async fn write(&mut self, conversations: Vec<(String, Conversation)>) {
+        if self.unwritten.len() >= AT_HAND {
+            self.unwritten.clear();
+        }
+        self.unwritten.extend(conversations);
         let Some(bucket) = self.bucket().await else { return };
-        let put = |(key, conversation): (String, Conversation)| {
-            let bucket = &bucket;
-            let value = serde_json::to_vec(&conversation).expect("a conversation is plain data");
+        let put = |(key, conversation): (&String, &Conversation)| {
+            let (bucket, key) = (&bucket, key.clone());
+            let value = serde_json::to_vec(conversation).expect("a conversation is plain data");
             async move { answered(bucket.put(key, value.into())).await.map(drop) }
         };
-        let puts = stream::iter(conversations).map(Ok);
-        if let Err(reason) = puts.try_for_each_concurrent(TOGETHER, put).await {
-            self.failed(&reason);
+        let puts = stream::iter(&self.unwritten).map(Ok);
+        let written = puts.try_for_each_concurrent(TOGETHER, put).await;
+        match written {
+            Ok(()) => self.unwritten.clear(),
+            Err(reason) => self.failed(&reason),
         }
     }
 
@@ -155,8 +164,8 @@ impl Store {
     }
 
     fn failed(&mut self, reason: &str) {
-        // Said once, not with every alert.
-        if !std::mem::replace(&mut self.is_said, true) {
+        // Said once, not with every alert, and not while NATS is away, which others say.
+        if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
             warn!(
                 "conversations of alerts are known only until the next restart, as the bucket {BUCKET} cannot be used \
                  ({reason}): allow the bridge to publish on $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"

@@ -100,14 +100,14 @@ impl Relay {
         {
             return Ok(());
         }
-        let unfinished = loop {
+        loop {
             let delivery = tokio::select! {
                 biased;
-                () = stop.cancelled() => break None,
+                () = stop.cancelled() => break,
                 delivery = self.source.next() => delivery?,
             };
             if !self.wait_for_morning(&delivery).await {
-                break Some(delivery);
+                break;
             }
             self.health.took(&delivery);
             let mut verdict = Box::pin(self.relay(&delivery)).await?;
@@ -118,10 +118,10 @@ impl Relay {
             match verdict {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
-                Verdict::Unfinished => break Some(delivery),
+                Verdict::Unfinished => break,
             }
-        };
-        self.source.close(unfinished).await;
+        }
+        self.source.close().await;
         info!("route {}: stopped; {}", self.route.name, self.health.metrics);
         Ok(())
     }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
-use futures_util::StreamExt;
-use tokio::time::timeout;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{sleep, timeout};
 
 use super::{Delivery, consumer};
 use crate::{config::Route, failure::chain, nats::Nats};
@@ -16,15 +16,18 @@ const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How long the next message may take, of which the server has said that it is there.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Reads what waits.
+/// How long what came before a connection broke may take from one task of the client to the other.
+const UNDERWAY: Duration = Duration::from_millis(200);
+
+/// Reads what waits, over connections of its own: a message that the client cannot read breaks them.
 pub(crate) struct Backlog {
     pub(super) nats: Nats,
     pub(super) route: Arc<Route>,
 }
 
 impl Backlog {
-    /// The messages from `first` on, to `last` or to the latest there is, in order, and not more
-    /// than fit into a digest.
+    /// The messages from `first` on, in order: all to `last`, or those to the latest there is that fit
+    /// into a digest and can be read at once.
     ///
     /// # Errors
     ///
@@ -34,7 +37,8 @@ impl Backlog {
         first: u64,
         last: Option<u64>,
     ) -> Result<Vec<Delivery>, String> {
-        let stream = consumer::stream(&self.nats, &self.route);
+        let nats = self.nats.another().await?;
+        let stream = consumer::stream(&nats, &self.route);
         let stream = stream.await.map_err(|problem| problem.to_string())?;
         let config = OrderedConfig {
             description: Some("nats-matrix reads what waits for a digest".to_owned()),
@@ -51,8 +55,14 @@ impl Backlog {
             last.is_none() && (count >= MOST_MESSAGES || bytes >= MOST_BYTES)
         };
         while pending > 0 && !is_full(read.len(), bytes) {
-            let message = match timeout(SLOW, messages.next()).await {
+            let next = tokio::select! {
+                biased;
+                next = timeout(SLOW, messages.next()) => next,
+                () = drained(&nats) => Ok(None),
+            };
+            let message = match next {
                 Ok(Some(Ok(message))) => message,
+                _ if last.is_none() && nats.lost().now_or_never().is_some() => break,
                 Ok(Some(Err(error))) => return Err(chain(&error)),
                 Ok(None) => return Err("the server ended the flow of messages".to_owned()),
                 Err(_) => return Err(format!("no message for {} s", SLOW.as_secs())),
@@ -67,4 +77,10 @@ impl Backlog {
         }
         Ok(read)
     }
+}
+
+/// Waits until the connection has broken and nothing that came over it is on its way to us.
+async fn drained(nats: &Nats) {
+    nats.lost().await;
+    sleep(UNDERWAY).await;
 }

@@ -13,7 +13,7 @@ use async_nats::jetstream::{
     stream::{Config as StreamConfig, Stream},
 };
 use time::OffsetDateTime;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::{ACK_WAIT, MAX_ACK_PENDING};
 use crate::{
@@ -201,41 +201,6 @@ fn refused(route: &Route, reason: &str) -> Problem {
         "consumer {} on stream {} was not made: {reason}",
         route.name, route.stream
     ))
-}
-
-/// Makes the server deliver again soon what is outstanding, and nothing else. False if it does not
-/// let us.
-pub(super) async fn hurry(
-    nats: &Nats,
-    route: &Route,
-    info: &ConsumerInfo,
-    ack_wait: Duration,
-    outstanding: usize,
-) -> bool {
-    let Ok(present) = usable(route, info) else { return false };
-    let hurried = PullConfig {
-        ack_wait,
-        max_ack_pending: i64::try_from(outstanding).unwrap_or(i64::MAX),
-        ..wanted(route, present)
-    };
-    match nats.jetstream.update_consumer_on_stream(hurried, &route.stream).await {
-        Ok(_) => true,
-        Err(error) => {
-            debug!(route = %route.name, "ack_wait not shortened: {}", chain(&error));
-            false
-        }
-    }
-}
-
-/// Undoes [`hurry`].
-pub(super) async fn unhurry(
-    nats: &Nats,
-    route: &Route,
-    info: &ConsumerInfo,
-) -> Result<(), Problem> {
-    let present = usable(route, info).map_err(Problem::Final)?;
-    let update = nats.jetstream.update_consumer_on_stream(wanted(route, present), &route.stream);
-    update.await.map(drop).map_err(|error| Problem::Passing(chain(&error)))
 }
 
 /// One line for each filter of the route that nothing in the stream can match.

@@ -2,27 +2,21 @@
 //!
 //! JetStream alone does not keep the order. Messages that were delivered to a process that died, or
 //! over a connection that broke, come back only after `ack_wait`, and by then newer ones have been
-//! delivered. So whenever deliveries may have been lost, the source first takes back what is
-//! outstanding (see [`recall`](Source::recall)), and only then goes on. It notices lost deliveries
-//! by the consumer sequence, which counts deliveries without a gap.
+//! delivered. So whenever deliveries may have been lost, the source first takes what is
+//! [outstanding] from the stream, and only when that is done with asks for more. It notices lost
+//! deliveries by the consumer sequence, which counts deliveries without a gap.
 
 mod backlog;
 pub(crate) mod consumer;
+mod outstanding;
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap,
     jetstream::{
         self, AckKind,
-        consumer::{
-            Info as ConsumerInfo, PullConsumer,
-            pull::{self, MessagesError},
-        },
+        consumer::pull::{self, MessagesError},
         message::Acker,
         stream::Info as StreamInfo,
     },
@@ -48,7 +42,7 @@ use crate::{
 };
 
 /// How many messages may be delivered and not yet acknowledged. Enough to keep a link of 50 ms
-/// busy, few enough to take back quickly.
+/// busy, few enough to read again quickly.
 const MAX_ACK_PENDING: usize = 64;
 /// How many acknowledgements are sent together while more messages are waiting. Each costs a system
 /// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
@@ -57,8 +51,9 @@ const ACK_BATCH: usize = 16;
 /// How many bytes one request asks for, at least: with few large messages, not their number bounds
 /// the memory.
 const MIN_PULL_BYTES: usize = 2 * 1024 * 1024;
-/// How long a request for messages stays with the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// How long a request for messages stays with the server. One that is made over a connection that
+/// breaks then is made anew after this time at the latest.
+const PULL_EXPIRES: Duration = Duration::from_secs(10);
 /// A connection that is silent for twice this long is taken for broken.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long to wait after a pull that ended with an error before it delivered anything.
@@ -67,8 +62,6 @@ const BARREN_PAUSE: Duration = Duration::from_secs(1);
 const ACK_WAIT: Duration = Duration::from_secs(30);
 /// For how long a number of waiting messages is taken for right.
 const FRESH: Duration = Duration::from_secs(2);
-/// The `ack_wait` while outstanding messages are taken back.
-const RECALL_ACK_WAIT: Duration = Duration::from_secs(1);
 
 /// One route's messages, in order.
 pub(crate) struct Source {
@@ -276,7 +269,9 @@ impl Source {
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
-        if self.done.len() >= ACK_BATCH || !self.has_next() {
+        // Without a pull they are settled before there is one.
+        let is_idle = !self.has_next() && self.pull.is_some();
+        if self.done.len() >= ACK_BATCH || is_idle {
             self.flush_acks().await;
         }
     }
@@ -286,12 +281,11 @@ impl Source {
         // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
         // ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
+        // What comes before it first: all that is outstanding is to be newer than all that is not.
+        self.flush_acks().await;
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
         if let Err(error) = self.nats.client.publish(reply, text.into()).await {
             debug!(sequence = delivery.sequence, "termination not sent: {error}");
-        }
-        if !self.has_next() {
-            self.flush_acks().await;
         }
     }
 
@@ -300,6 +294,18 @@ impl Source {
             if let Err(error) = acker.ack().await {
                 debug!("acknowledgement not sent: {error}");
             }
+        }
+    }
+
+    /// Acknowledges what is done with and waits until the server has noted it, and with it all that was
+    /// acknowledged before.
+    async fn settle(&mut self) {
+        let last = self.done.pop();
+        self.flush_acks().await;
+        if let Some(last) = last
+            && let Err(error) = last.double_ack().await
+        {
+            debug!("acknowledgement not answered: {error}");
         }
     }
 
@@ -340,7 +346,7 @@ impl Source {
 
     async fn keep(&mut self, current: &Delivery) {
         if self.reconnected.has_changed().unwrap_or(true) {
-            // All that is outstanding will be taken back; until then nothing must be added to it.
+            // All that is outstanding will be read again; until then nothing must be added to it.
             self.pull = None;
         }
         // What waits in the client could not be kept. But each that is taken lets the client ask
@@ -361,17 +367,14 @@ impl Source {
         }
     }
 
-    /// Gives back what was not delivered to the room, so that the next process gets it at once, and
-    /// makes sure that acknowledgements have left.
-    pub(crate) async fn close(mut self, unfinished: Option<Delivery>) {
+    /// Makes sure that acknowledgements have left. What was not delivered to the room is there for the
+    /// next process.
+    pub(crate) async fn close(mut self) {
         self.pull = None;
         if !self.nats.is_connected() {
             return;
         }
         self.flush_acks().await;
-        for delivery in unfinished.iter().chain(&self.held) {
-            delivery.answer(AckKind::Nak(None)).await;
-        }
         if !matches!(timeout(Duration::from_secs(2), self.nats.client.flush()).await, Ok(Ok(()))) {
             debug!("acknowledgements not flushed; what comes again is recognised");
         }
@@ -389,7 +392,7 @@ impl Source {
                 }
                 // Something before it was lost on the way. It comes again, and so does this.
                 _ => {
-                    debug!(route = %self.route.name, "a delivery is missing; taking back what is outstanding");
+                    debug!(route = %self.route.name, "a delivery is missing");
                     self.pull = None;
                 }
             },
@@ -405,9 +408,9 @@ impl Source {
         }
     }
 
-    /// Connects to the consumer, again and again until it works.
+    /// Takes what is outstanding or, if nothing is, begins to pull; again and again until it works.
     async fn begin(&mut self) -> Result<(), Failure> {
-        self.flush_acks().await;
+        self.settle().await;
         if self.is_barren {
             // The server may refuse every pull at once.
             sleep(BARREN_PAUSE).await;
@@ -435,7 +438,16 @@ impl Source {
         self.note_stream(stream.cached_info());
         let (consumer, info) = consumer::ensure(&stream, &self.route, self.begun).await?;
         self.begun.get_or_insert(info.created);
-        let info = self.recall(&consumer, info).await?;
+        if info.num_ack_pending > 0 {
+            let outstanding = outstanding::read(&self.nats, &self.route, &info).await?;
+            let count = outstanding.len();
+            debug!(route = %self.route.name, of = info.num_ack_pending, count, "outstanding messages");
+            self.health.metrics.received.inc_by(count as u64);
+            self.held.extend(outstanding);
+            if count > 0 {
+                return Ok(());
+            }
+        }
         let messages = consumer
             .stream()
             .max_messages_per_batch(MAX_ACK_PENDING)
@@ -447,48 +459,6 @@ impl Source {
             .map_err(|error| Problem::Passing(chain(&error)))?;
         self.pull = Some(Pull { messages, next: info.delivered.consumer_sequence + 1 });
         Ok(())
-    }
-
-    /// Takes back, in order, what was delivered to somebody who is gone: a process that was killed,
-    /// or this one over a connection that broke.
-    ///
-    /// For that, `ack_wait` is shortened for a moment, and `max_ack_pending` lowered to the number
-    /// of those messages, so that the server delivers them, oldest first, and nothing newer. Where
-    /// that is not permitted they come after the full `ack_wait`. Returns the consumer's state
-    /// afterwards.
-    async fn recall(
-        &mut self,
-        consumer: &PullConsumer,
-        info: ConsumerInfo,
-    ) -> Result<ConsumerInfo, Problem> {
-        let mut info = info;
-        let mut recalled: BTreeMap<u64, Delivery> = BTreeMap::new();
-        while info.num_ack_pending > recalled.len() {
-            let missing = info.num_ack_pending;
-            debug!(route = %self.route.name, missing, "taking back outstanding messages");
-            let shortened =
-                consumer::hurry(&self.nats, &self.route, &info, RECALL_ACK_WAIT, missing).await;
-            let wait = if shortened { RECALL_ACK_WAIT * 2 } else { ACK_WAIT };
-            let batch = consumer.batch().max_messages(missing).expires(wait).messages().await;
-            let mut batch = batch.map_err(|error| Problem::Passing(chain(&error)))?;
-            while let Some(Ok(message)) = batch.next().await {
-                let Some((delivery, _)) = Delivery::new(message) else { continue };
-                recalled.insert(delivery.sequence, delivery);
-                if recalled.len() == missing {
-                    break;
-                }
-            }
-            if shortened {
-                consumer::unhurry(&self.nats, &self.route, &info).await?;
-            }
-            info = consumer.get_info().await.map_err(|error| Problem::Passing(chain(&error)))?;
-            if !self.nats.is_connected() {
-                return Err(Problem::Passing("NATS: connection lost".to_owned()));
-            }
-        }
-        self.health.metrics.received.inc_by(recalled.len() as u64);
-        self.held.extend(recalled.into_values());
-        Ok(info)
     }
 
     fn pull_bytes(&self) -> usize {

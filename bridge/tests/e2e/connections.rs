@@ -320,8 +320,9 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
 }
 
 /// What the README says that the NATS user needs, without the dead letters.
-const NEEDED: [&str; 5] = [
+const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
+    "$JS.API.STREAM.MSG.GET.OPS",
     "$JS.API.CONSUMER.INFO.OPS.reports",
     "$JS.API.CONSUMER.CREATE.OPS.reports.>",
     "$JS.API.CONSUMER.MSG.NEXT.OPS.reports",

@@ -150,17 +150,22 @@ async fn a_megabyte_of_any_kind_is_shown_in_short_with_a_file() -> Result<()> {
 
 /// Publishes as no client would, with these lines for headers.
 async fn publish_raw(scene: &Scene, headers: &str, payload: &str) -> Result<()> {
+    publish_bytes(scene, format!("NATS/1.0\r\n{headers}\r\n").as_bytes(), payload).await
+}
+
+/// The same with all that is before the payload.
+async fn publish_bytes(scene: &Scene, head: &[u8], payload: &str) -> Result<()> {
     let before = messages(scene).await?;
-    let head = format!("NATS/1.0\r\n{headers}\r\n");
     let (header_size, size) = (head.len(), head.len() + payload.len());
     let mut server = TcpStream::connect(("127.0.0.1", scene.nats.port())).await?;
     let line = format!(
         "CONNECT {{\"headers\":true,\"verbose\":false}}\r\nHPUB ops.raw {header_size} {size}\r\n"
     );
-    server.write_all(format!("{line}{head}{payload}\r\nPING\r\n").as_bytes()).await?;
+    let end = format!("{payload}\r\nPING\r\n");
+    server.write_all(&[line.as_bytes(), head, end.as_bytes()].concat()).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while messages(scene).await? == before {
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not stored: {headers:.80}");
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not stored: {payload}");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     Ok(())
@@ -194,6 +199,67 @@ async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
     let shown: Vec<&str> = events.iter().map(Event::body).filter(|body| *body != END).collect();
     let expected: Vec<String> = (1..=headers.len()).map(|it| format!("message {it}")).collect();
     assert_eq!(shown, expected);
+    Ok(())
+}
+
+/// What breaks the connection of a client that reads it, or ends the client.
+const POISON: [&[u8]; 5] = [
+    b"NATS/1.0\r\nX-Y: a\rb\r\n\r\n",
+    b"NATS/1.0\r\nno colon\r\n\r\n",
+    b"NATS/1.0\r\nno name: a\r\n\r\n",
+    b"NATS/1.0\r\nX-Y: \xff\r\n\r\n",
+    b"HTTP/1.1\r\n\r\n",
+];
+
+/// Each of them between two others.
+async fn publish_poison(scene: &Scene) -> Result<usize> {
+    for (number, head) in POISON.iter().enumerate() {
+        scene.nats.publish("ops.x", format!("message {}", 2 * number + 1)).await?;
+        publish_bytes(scene, head, &format!("message {}", 2 * number + 2)).await?;
+    }
+    Ok(2 * POISON.len())
+}
+
+#[tokio::test]
+async fn headers_that_no_client_can_read_hold_nothing_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    publish_poison(&scene).await?;
+    let bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(2 * POISON.len(), PATIENCE).await.with_context(|| bridge.logs())?;
+    // And again, now that it is up.
+    publish_poison(&scene).await?;
+    let events = all_sound(&scene, Markup::BuiltIn).await.with_context(|| bridge.logs())?;
+    let shown: Vec<&str> = events.iter().map(Event::body).filter(|body| *body != END).collect();
+    let once: Vec<String> = (1..=2 * POISON.len()).map(|it| format!("message {it}")).collect();
+    assert_eq!(shown, [&once[..], &once[..]].concat());
+    assert!(bridge.logs().contains("has headers that no client can read"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_do_they_in_a_digest() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.publish_numbered(101, 120).await?;
+    let count = publish_poison(&scene).await?;
+    scene.publish_numbered(121, 140).await?;
+    let bridge = scene.start(&scene.config().digests(10))?;
+    scene.nats.publish("ops.x", END).await?;
+    let mut reader = scene.reader().await?;
+    let has_end = |events: &[Event]| events.iter().any(|event| event.body().contains(END));
+    let events = reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
+    let all: Vec<&str> = events.iter().map(Event::body).collect();
+    assert!(all[0].starts_with("📚"), "{}", bridge.logs());
+    for number in 1..=count {
+        let line = format!("message {number}");
+        let times: usize = all
+            .iter()
+            .filter(|body| !body.starts_with("📚"))
+            .flat_map(|body| body.lines())
+            .filter(|shown| shown.ends_with(&line))
+            .count();
+        assert_eq!(times, 1, "{line} in {all:#?}");
+    }
     Ok(())
 }
 
