@@ -33,6 +33,7 @@ mod cluster;
 mod containers;
 mod homeserver;
 pub mod leash;
+mod machine;
 mod matrix;
 mod nats;
 mod not_run;
@@ -51,6 +52,7 @@ pub use clients::{
 pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;
+pub use machine::machine;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder};
 pub use not_run::not_run;

@@ -24,17 +24,8 @@ struct Of {
     route: String,
 }
 
-/// The labels of a state.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct InState {
-    state: &'static str,
-}
-
-/// The labels of the program.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Build {
-    version: &'static str,
-}
+/// A label whose values are known beforehand, by its name.
+type Label = [(&'static str, &'static str); 1];
 
 type Ages = Family<Of, Gauge<f64, AtomicU64>>;
 
@@ -56,7 +47,7 @@ pub(super) struct Metrics {
     oldest: Ages,
     last_posted: Ages,
     route_ready: Family<Of, Gauge<u32, AtomicU32>>,
-    state: Family<InState, Gauge<u32, AtomicU32>>,
+    state: Family<Label, Gauge<u32, AtomicU32>>,
     pub(super) nats_reconnects: Counter,
 }
 
@@ -141,8 +132,8 @@ impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         // Not of the type "info", which only OpenMetrics has.
-        let build = Family::<Build, Gauge>::default();
-        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        let build = Family::<Label, Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "The program that runs", build);
         for (name, help, family) in [
             (
@@ -226,8 +217,9 @@ impl Metrics {
     /// In the text format, with what is true at this moment.
     pub(super) fn text(&self, snapshot: &Snapshot) -> String {
         for state in State::ALL {
-            let of = InState { state: state.name() };
-            self.state.get_or_create(&of).set(u32::from(state == snapshot.state));
+            self.state
+                .get_or_create(&[("state", state.name())])
+                .set(u32::from(state == snapshot.state));
         }
         for route in &snapshot.routes {
             let of = Of { route: route.name.as_ref().to_owned() };

@@ -1,9 +1,9 @@
 //! The table.
 
-use std::{fmt, fs, thread, time::Duration};
+use std::{fmt, time::Duration};
 
 use anyhow::Result;
-use nats_matrix_testbed::{Homeserver, Nats};
+use nats_matrix_testbed::{Homeserver, Nats, machine};
 
 use crate::{
     contender::Contender,
@@ -178,15 +178,4 @@ fn ms(time: Duration) -> f64 {
 fn mb(kib: u64) -> String {
     let tenths = (kib * 1024 + 50_000) / 100_000;
     format!("{}.{}", tenths / 10, tenths % 10)
-}
-
-/// The machine, in a few words.
-fn machine() -> String {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown processor", |(_, model)| model.trim());
-    format!("{model}, {cores} cores, {}", std::env::consts::OS)
 }

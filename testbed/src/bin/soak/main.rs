@@ -30,7 +30,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use futures_util::future;
-use nats_matrix_testbed::{Event, HomeserverKind, bridge_binary};
+use nats_matrix_testbed::{Event, HomeserverKind, bridge_binary, machine};
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
@@ -242,7 +242,7 @@ async fn setting(scene: &Scene, rate: u32) -> Result<String> {
     let version = nodes.first().context("a cluster without servers")?.version().await?;
     Ok(format!(
         "{}. {} {}, {} nats-servers {version}, all on loopback; {rate} messages a second on {} routes.",
-        report::machine(),
+        machine(),
         scene.homeserver.kind().name(),
         scene.homeserver.version(),
         nodes.len(),

@@ -1,6 +1,6 @@
 //! What a run came to.
 
-use std::{collections::BTreeMap, fmt, fs, thread};
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::{Value, json};
 
@@ -133,17 +133,6 @@ fn named(f: &mut fmt::Formatter<'_>, route: &str, what: &str, marks: &[Mark]) ->
     let first: Vec<String> = marks.iter().take(NAMED).map(ToString::to_string).collect();
     let more = if marks.len() > NAMED { " ..." } else { "" };
     writeln!(f, "\nFAIL {route}: {} {what}: {}{more}", marks.len(), first.join(" "))
-}
-
-/// The machine, in a few words.
-pub(crate) fn machine() -> String {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown processor", |(_, model)| model.trim());
-    format!("{model}, {cores} cores")
 }
 
 #[cfg(test)]
