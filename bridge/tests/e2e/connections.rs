@@ -320,7 +320,7 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
 }
 
 /// What the README says that the NATS user needs, without the dead letters.
-const NEEDED: [&str; 6] = [
+pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
     "$JS.API.CONSUMER.INFO.OPS.reports",
@@ -330,7 +330,7 @@ const NEEDED: [&str; 6] = [
 ];
 
 /// What conversations and digests need besides.
-const WANTED: [&str; 8] = [
+pub(crate) const WANTED: [&str; 8] = [
     "$KV.nats-matrix-alerts.>",
     "$JS.API.INFO",
     "$JS.API.STREAM.*.KV_nats-matrix-alerts",
@@ -342,7 +342,7 @@ const WANTED: [&str; 8] = [
 ];
 
 /// A scene where the bridge, as "bridge" with the password "b", may publish on these subjects only.
-async fn restricted(publish: &[&str]) -> Result<Scene> {
+pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
     let bridge = json!({ "publish": publish, "subscribe": ["_INBOX.>"] });
     let nats = Nats::builder()
         .config(&format!(

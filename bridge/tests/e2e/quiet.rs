@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt;
 use nats_matrix_testbed::{Event, Nats};
 use serde_json::json;
 use time::{OffsetDateTime, Time};
 
+use crate::connections::{NEEDED, WANTED, restricted};
 use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
 
 /// Quiet hours that began an hour ago and end with a minute, between 20 and 80 seconds from now.
@@ -122,6 +124,48 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
         let text = format!("alert {number} of all");
         assert_eq!(shown.matches(&format!(": {text}\n")).count(), 1, "{text} in\n{shown}");
     }
+    Ok(())
+}
+
+/// What the README says that quiet hours need besides.
+const HELD: [&str; 7] = [
+    "nats-matrix.held.>",
+    "$JS.API.STREAM.*.NATS_MATRIX_HELD",
+    "$JS.API.STREAM.MSG.GET.NATS_MATRIX_HELD",
+    "$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD",
+    "$JS.API.CONSUMER.*.NATS_MATRIX_HELD.>",
+    "$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.>",
+    "$JS.ACK.NATS_MATRIX_HELD.>",
+];
+
+#[tokio::test]
+async fn the_permissions_of_the_readme_suffice() -> Result<()> {
+    let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
+    let mut config = scene.config().digests(2).nats("user = \"bridge\"\npassword = \"b\"");
+    config.routes.push_str(&quiet().0);
+    for summary in ["first", "second", "third"] {
+        scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;
+    }
+    let bridge = scene.start(&config)?;
+    // What is held is outstanding until the morning, also for who comes after.
+    let jetstream = scene.nats.jetstream().await?;
+    let is_held = async || -> Result<bool> {
+        let held = jetstream.get_stream("NATS_MATRIX_HELD").await?;
+        let mut consumers = held.consumers();
+        let consumer = consumers.next().await.context("no consumer")??;
+        Ok(consumer.num_ack_pending == 3)
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_held().await.unwrap_or(false) {
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "{}", bridge.logs());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bridge.kill();
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    assert!(events[0].body().starts_with("📚 3 messages"), "{}", events[0].body());
+    assert!(!bridge.logs().contains("WARN"), "{}", bridge.logs());
     Ok(())
 }
 
