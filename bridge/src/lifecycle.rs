@@ -70,18 +70,17 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 info!("stopped");
                 return Ok(());
             }
+            // That no configuration is to blame for.
+            End::Failed(Failure::Unavailable(reason)) => {
+                warn!("{reason}; connecting anew, nothing is lost");
+                setup = Rc::new(setup.reconnected());
+            }
             End::Failed(failure) => match before.take() {
                 Some((old, since)) if since.elapsed() < TRIAL => {
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
-                _ => match failure {
-                    Failure::Unavailable(reason) => {
-                        warn!("{reason}; connecting anew, nothing is lost");
-                        setup = Rc::new(setup.reconnected());
-                    }
-                    final_one => return Err(final_one),
-                },
+                _ => return Err(failure),
             },
         }
     }
@@ -197,7 +196,9 @@ impl Manager<'_> {
                 }
                 End::Replaced(next)
             }
-            (_, Ok(())) => End::Stopped,
+            (_, Ok(())) | (Course::Ending { next: None, .. }, Err(Failure::Unavailable(_))) => {
+                End::Stopped
+            }
             (_, Err(failure)) => End::Failed(failure),
         }
     }

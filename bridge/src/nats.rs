@@ -93,6 +93,11 @@ impl Nats {
         while task.changed().await.is_ok() {}
     }
 
+    /// Whether the client is of no more use.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.task.has_changed().is_err()
+    }
+
     /// Waits until the connection breaks, or has broken before.
     pub(crate) async fn lost(&self) {
         let mut is_up = self.link.is_up.subscribe();
@@ -149,9 +154,10 @@ impl Nats {
         self.client.server_info().max_payload
     }
 
-    /// False while the connection is lost.
+    /// False while the connection is lost, and once the client is of no more use.
     pub(crate) fn is_connected(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
+        !self.is_gone()
+            && self.client.connection_state() == async_nats::connection::State::Connected
     }
 }
 

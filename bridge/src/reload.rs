@@ -141,7 +141,9 @@ impl Setup {
         fingerprint: [u8; 32],
     ) -> Result<Option<Made<Nats>>, Failure> {
         let present = self.nats.get();
-        if let Some(made) = present.filter(|made| made.by == Some(fingerprint)) {
+        if let Some(made) =
+            present.filter(|made| made.by == Some(fingerprint) && !made.it.is_gone())
+        {
             return Ok(Some(made.clone()));
         }
         let is_connected = present.is_some_and(|made| made.it.is_connected());

@@ -16,7 +16,10 @@ use crate::{
     nats::Nats,
     render::Renderer,
     room::{Room, Standing, is_ours},
-    source::consumer::{self, Problem},
+    source::{
+        consumer::{self, Problem},
+        outstanding,
+    },
     summary,
 };
 
@@ -130,6 +133,9 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
+    if let Err(problem) = outstanding::check(nats, &route.stream).await {
+        findings.fail("stream", problem.into_failure().of(route));
+    }
     let unmatched = consumer::unmatched(route, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));

@@ -76,7 +76,7 @@ impl Store {
     ) -> HashMap<String, Conversation> {
         let (mut known, mut missing) = (HashMap::new(), Vec::new());
         for key in keys {
-            match self.at_hand.get(&key) {
+            match self.at_hand.get(&key).or_else(|| self.unwritten.get(&key)) {
                 Some(conversation) => drop(known.insert(key, conversation.clone())),
                 None => missing.push(key),
             }

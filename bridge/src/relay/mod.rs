@@ -204,11 +204,13 @@ impl Relay {
         let route = Arc::clone(&self.route);
         let origin = delivery.origin(stream, &route.name, 0);
         let urgency = render::urgency(&decoded.payload);
-        let fate = held.fate(urgency, &origin, delivery.published);
-        match self.source.keep_while(current, fate).await {
-            Fate::WasHeld => return Ok(Some(true)),
-            Fate::Hold if may_hold => {}
-            Fate::Hold | Fate::Show => return Ok(Some(false)),
+        let stop = self.stop.clone();
+        let fate = stop.run_until_cancelled(held.fate(urgency, &origin, delivery.published));
+        match self.source.keep_while(current, Box::pin(fate)).await {
+            None => return Ok(None),
+            Some(Fate::WasHeld) => return Ok(Some(true)),
+            Some(Fate::Hold) if may_hold => {}
+            Some(Fate::Hold | Fate::Show) => return Ok(Some(false)),
         }
         // It may come again after it was shown, as a part of what went on.
         let begun = self.rooms.post().has_begun(stream, &route, delivery);
@@ -222,11 +224,13 @@ impl Relay {
             return Ok(Some(false));
         }
         let Some(held) = &mut self.held else { return Ok(Some(false)) };
-        let is_held = self.source.keep_while(current, held.hold(delivery, &origin)).await;
-        if is_held {
+        // If it is held all the same, that is seen when it comes again.
+        let copied = stop.run_until_cancelled(held.hold(delivery, &origin));
+        let is_held = self.source.keep_while(current, Box::pin(copied)).await;
+        if is_held == Some(true) {
             self.health.note(delivery, Shown::Held);
         }
-        Ok(Some(is_held))
+        Ok(is_held)
     }
 
     /// Posts a message, in the conversation that it is part of.

@@ -95,9 +95,13 @@ impl Relay {
                 return Ok(None);
             }
         };
-        let Some(last) = originals.last() else { return Ok(None) };
+        let first = delivery.sequence;
+        let Some(last) = originals.last().filter(|last| last.sequence >= first) else {
+            return Ok(None);
+        };
         let (last, published) = (last.sequence, latest(&originals, delivery));
-        let (entries, originals) = self.entries(delivery, stream, originals, true).await?;
+        let entries = self.entries(delivery, stream, originals, true).await?;
+        let Some((entries, originals)) = entries else { return Ok(Some(Verdict::Unfinished)) };
         // What other routes take and what is for other rooms has been counted, too.
         if entries.len() as u64 <= limit {
             self.rooms.here().too_few_until = published;
@@ -133,7 +137,8 @@ impl Relay {
             }
         };
         let published = latest(&originals, delivery);
-        let (entries, originals) = self.entries(delivery, stream, originals, false).await?;
+        let entries = self.entries(delivery, stream, originals, false).await?;
+        let Some((entries, originals)) = entries else { return Ok(Some(Verdict::Unfinished)) };
         let is_in_it = delivery.sequence <= span.last;
         let work = Work { delivery, stream, span, published, entries, originals };
         let verdict = self.show_digest(work).await?;
@@ -150,13 +155,14 @@ impl Relay {
     }
 
     /// What of the messages is for the room, ready to be shown. What is held back is held back here.
+    /// `None` if we were told to stop.
     async fn entries(
         &mut self,
         current: &Delivery,
         stream: &StreamId,
         read: Vec<Delivery>,
         may_hold: bool,
-    ) -> Result<(Vec<Entry>, Vec<Delivery>), Failure> {
+    ) -> Result<Option<(Vec<Entry>, Vec<Delivery>)>, Failure> {
         let room = self.rooms.post().room().to_owned();
         let mut taken = (Vec::new(), Vec::new());
         for delivery in read {
@@ -173,8 +179,10 @@ impl Relay {
             // What is current was decided on before; what was begun before is not held any more.
             if delivery.sequence != current.sequence {
                 let held = self.is_held(current, &delivery, stream, &decoded, may_hold).await?;
-                if held == Some(true) {
-                    continue;
+                match held {
+                    None => return Ok(None),
+                    Some(true) => continue,
+                    Some(false) => {}
                 }
             }
             // There are other routes, and a watchdog.
@@ -198,7 +206,7 @@ impl Relay {
             });
             taken.1.push(delivery);
         }
-        Ok(taken)
+        Ok(Some(taken))
     }
 
     /// `None`: the homeserver does not take the digest.

@@ -62,18 +62,37 @@ impl Backlog {
             };
             let message = match next {
                 Ok(Some(Ok(message))) => message,
-                _ if last.is_none() && nats.lost().now_or_never().is_some() => break,
+                // What was read is a digest, too.
+                _ if last.is_none()
+                    && (!read.is_empty() || nats.lost().now_or_never().is_some()) =>
+                {
+                    break;
+                }
                 Ok(Some(Err(error))) => return Err(chain(&error)),
                 Ok(None) => return Err("the server ended the flow of messages".to_owned()),
                 Err(_) => return Err(format!("no message for {} s", SLOW.as_secs())),
             };
             let Some((delivery, _)) = Delivery::new(message) else { continue };
+            let at_least = read.last().map_or(first, |before: &Delivery| before.sequence + 1);
+            if delivery.sequence < at_least {
+                // The client begins with the first message of the stream when the connection broke
+                // before it had any.
+                match last {
+                    None => break,
+                    Some(_) => return Err("the connection to NATS broke".to_owned()),
+                }
+            }
             if last.is_some_and(|last| delivery.sequence > last) {
                 break;
             }
+            let is_last = last == Some(delivery.sequence);
             pending = delivery.pending;
             bytes += delivery.payload().len();
             read.push(delivery);
+            // What comes after it need not be readable.
+            if is_last {
+                break;
+            }
         }
         Ok(read)
     }

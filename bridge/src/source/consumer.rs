@@ -12,7 +12,6 @@ use async_nats::jetstream::{
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{Config as StreamConfig, Stream},
 };
-use time::OffsetDateTime;
 use tracing::info;
 
 use super::{ACK_WAIT, MAX_ACK_PENDING};
@@ -43,9 +42,14 @@ impl std::fmt::Display for Problem {
 
 /// How many messages the route's consumer has, delivered or not.
 pub(crate) async fn waiting(nats: &Nats, route: &Route) -> Option<u64> {
-    let stream = stream(nats, route).await.ok()?;
-    let info = stream.consumer_info(route.name.as_str()).await.ok()?;
+    let info = info(nats, route).await?;
     Some(info.num_pending + info.num_ack_pending as u64)
+}
+
+/// What the server says of the route's consumer, if it does.
+pub(super) async fn info(nats: &Nats, route: &Route) -> Option<ConsumerInfo> {
+    let stream = stream(nats, route).await.ok()?;
+    stream.consumer_info(route.name.as_str()).await.ok()
 }
 
 /// The stream of a route.
@@ -68,52 +72,65 @@ pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem
     })
 }
 
-/// The consumer, made if there is none, brought in line with the configuration if there is.
+/// The consumer, made if there is none.
 ///
-/// `since` is set when there has been one before: whoever deleted it, what was published meanwhile
-/// is not lost.
-pub(super) async fn ensure(
+/// `reached` is set when there has been one before, to the last message that it has delivered:
+/// whoever deleted it, what was published meanwhile is not lost.
+pub(super) async fn find_or_make(
     stream: &Stream,
     route: &Route,
-    since: Option<OffsetDateTime>,
+    reached: Option<u64>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
     let name = route.name.as_str();
-    let existing = match stream.consumer_info(name).await {
-        Ok(info) => Some(info),
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
+    match stream.consumer_info(name).await {
+        Ok(info) => {
+            usable(route, &info).map_err(Problem::Final)?;
+            let consumer = stream.get_consumer(name).await;
+            let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
+            return Ok((consumer, info));
+        }
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
         Err(error) => {
             return Err(Problem::Passing(format!(
                 "no answer about consumer {name}: {}",
                 chain(&error)
             )));
         }
+    }
+    let deliver_policy = match route.start {
+        Start::All => DeliverPolicy::All,
+        // Not what is new for the server: what is outstanding is looked for from a number on.
+        Start::New => {
+            let before = reached.unwrap_or(stream.cached_info().state.last_sequence);
+            DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
+        }
     };
-    let Some(info) = existing else {
-        let deliver_policy = match (route.start, since) {
-            (Start::All, _) => DeliverPolicy::All,
-            (Start::New, None) => DeliverPolicy::New,
-            (Start::New, Some(start_time)) => DeliverPolicy::ByStartTime { start_time },
-        };
-        let new = PullConfig { deliver_policy, ..PullConfig::default() };
-        let consumer = stream.create_consumer(wanted(route, new)).await;
-        let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
-        info!("route {name}: made durable consumer {name} on stream {}", route.stream);
-        let info = consumer.cached_info().clone();
-        return Ok((consumer, info));
-    };
-    let present = usable(route, &info).map_err(Problem::Final)?;
+    let new = PullConfig { deliver_policy, ..PullConfig::default() };
+    let consumer = stream.create_consumer(wanted(route, new)).await;
+    let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
+    info!("route {name}: made durable consumer {name} on stream {}", route.stream);
+    let info = consumer.cached_info().clone();
+    Ok((consumer, info))
+}
+
+/// Brings a consumer in line with the configuration. Not while something is outstanding: that is
+/// found by what the consumer was asked for when it was delivered.
+pub(super) async fn adjust(
+    stream: &Stream,
+    route: &Route,
+    info: &ConsumerInfo,
+) -> Result<(), Problem> {
+    let present = usable(route, info).map_err(Problem::Final)?;
     let wanted = wanted(route, present.clone());
     if wanted == present {
-        let consumer = stream.get_consumer(name).await;
-        let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
-        return Ok((consumer, info));
+        return Ok(());
     }
+    let name = &route.name;
     for line in differences(&present, &wanted) {
         info!("route {name}: changing durable consumer {name}: {line}");
     }
-    let consumer = stream.update_consumer(wanted).await;
-    let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
-    Ok((consumer, info))
+    let changed = stream.update_consumer(wanted).await;
+    changed.map(drop).map_err(|error| refused(route, &chain(&error)))
 }
 
 /// The configuration of an existing consumer, if it is of the kind that we can work with.

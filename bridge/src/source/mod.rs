@@ -8,7 +8,7 @@
 
 mod backlog;
 pub(crate) mod consumer;
-mod outstanding;
+pub(crate) mod outstanding;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -16,7 +16,10 @@ use async_nats::{
     HeaderMap,
     jetstream::{
         self, AckKind,
-        consumer::pull::{self, MessagesError},
+        consumer::{
+            Info as ConsumerInfo,
+            pull::{self, MessagesError},
+        },
         message::Acker,
         stream::Info as StreamInfo,
     },
@@ -77,6 +80,10 @@ pub(crate) struct Source {
     replicas: usize,
     /// When the first consumer that we saw was made, by the server's clock.
     begun: Option<OffsetDateTime>,
+    /// The last message of the stream that the consumer has delivered, as far as we know.
+    reached: Option<u64>,
+    /// The last of the outstanding messages that were read, if there was no pull since.
+    reread: Option<u64>,
     pull: Option<Pull>,
     /// The last pull ended with an error before it delivered anything.
     is_barren: bool,
@@ -187,6 +194,8 @@ impl Source {
             counted: None,
             replicas: 1,
             begun: None,
+            reached: None,
+            reread: None,
             pull: None,
             is_barren: false,
             held: VecDeque::new(),
@@ -257,7 +266,20 @@ impl Source {
                 item = pull.messages.next() => self.take(item),
                 // Deliveries may have been on their way when the connection broke.
                 _ = self.reconnected.changed() => self.pull = None,
+                () = sleep(ACK_WAIT) => self.look_for_strays().await,
             }
+        }
+    }
+
+    /// Without a message there is no gap in the numbers either, by which lost deliveries are noticed.
+    /// The client keeps what has a status in its headers for itself.
+    async fn look_for_strays(&mut self) {
+        match consumer::info(&self.nats, &self.route).await {
+            Some(info) if info.num_ack_pending > 0 => {
+                debug!(route = %self.route.name, "something is outstanding");
+                self.pull = None;
+            }
+            _ => {}
         }
     }
 
@@ -297,8 +319,7 @@ impl Source {
         }
     }
 
-    /// Acknowledges what is done with and waits until the server has noted it, and with it all that was
-    /// acknowledged before.
+    /// Acknowledges what is done with and waits until the server has noted the last of it, and so all.
     async fn settle(&mut self) {
         let last = self.done.pop();
         self.flush_acks().await;
@@ -386,6 +407,7 @@ impl Source {
             Some(Ok(message)) => match Delivery::new(message) {
                 Some((delivery, number)) if number == pull.next => {
                     pull.next += 1;
+                    self.reached = Some(delivery.sequence);
                     self.health.metrics.received.inc();
                     self.is_barren = false;
                     self.held.push_back(delivery);
@@ -436,18 +458,16 @@ impl Source {
     async fn try_begin(&mut self) -> Result<(), Problem> {
         let stream = consumer::stream(&self.nats, &self.route).await?;
         self.note_stream(stream.cached_info());
-        let (consumer, info) = consumer::ensure(&stream, &self.route, self.begun).await?;
+        let found = consumer::find_or_make(&stream, &self.route, self.reached).await?;
+        let (consumer, info) = found;
         self.begun.get_or_insert(info.created);
-        if info.num_ack_pending > 0 {
-            let outstanding = outstanding::read(&self.nats, &self.route, &info).await?;
-            let count = outstanding.len();
-            debug!(route = %self.route.name, of = info.num_ack_pending, count, "outstanding messages");
-            self.health.metrics.received.inc_by(count as u64);
-            self.held.extend(outstanding);
-            if count > 0 {
-                return Ok(());
-            }
+        let is_outstanding = self.take_outstanding(&info).await?;
+        self.reached = Some(info.delivered.stream_sequence);
+        if is_outstanding {
+            return Ok(());
         }
+        consumer::adjust(&stream, &self.route, &info).await?;
+        outstanding::check(&self.nats, &self.route.stream).await?;
         let messages = consumer
             .stream()
             .max_messages_per_batch(MAX_ACK_PENDING)
@@ -458,7 +478,26 @@ impl Source {
             .await
             .map_err(|error| Problem::Passing(chain(&error)))?;
         self.pull = Some(Pull { messages, next: info.delivered.consumer_sequence + 1 });
+        self.reread = None;
         Ok(())
+    }
+
+    /// Reads what was delivered and is not acknowledged. False if there is nothing of that, or if
+    /// reading did not help: then the server has to deliver it again.
+    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, Problem> {
+        if info.num_ack_pending == 0 {
+            return Ok(false);
+        }
+        let outstanding = outstanding::read(&self.nats, info).await?;
+        let last = outstanding.last().map(|delivery| delivery.sequence);
+        debug!(route = %self.route.name, of = info.num_ack_pending, ?last, "outstanding messages");
+        if last.is_none_or(|last| self.reread.is_some_and(|before| last <= before)) {
+            return Ok(false);
+        }
+        self.reread = last;
+        self.health.metrics.received.inc_by(outstanding.len() as u64);
+        self.held.extend(outstanding);
+        Ok(true)
     }
 
     fn pull_bytes(&self) -> usize {
@@ -474,10 +513,13 @@ impl Source {
         self.replicas = info.config.num_replicas;
         match &self.stream {
             Some(known) if *known == id => return,
-            Some(_) => info!(
-                "route {}: stream {} was made anew; starting with its first message",
-                self.route.name, id.stream
-            ),
+            Some(_) => {
+                info!(
+                    "route {}: stream {} was made anew; starting with its first message",
+                    self.route.name, id.stream
+                );
+                self.reached = Some(0);
+            }
             None => {
                 for line in consumer::unmatched(&self.route, &info.config) {
                     warn!("route {}: {line}", self.route.name);

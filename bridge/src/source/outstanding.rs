@@ -9,7 +9,7 @@ use async_nats::{
     HeaderMap, HeaderName, HeaderValue, Message,
     jetstream::{
         self, ErrorCode,
-        consumer::Info as ConsumerInfo,
+        consumer::{Config as ConsumerConfig, DeliverPolicy, Info as ConsumerInfo},
         context::{RequestError, RequestErrorKind},
         response::Response,
         stream::RawMessage,
@@ -21,7 +21,7 @@ use serde_json::json;
 use tracing::warn;
 
 use super::{Delivery, consumer::Problem};
-use crate::{config::Route, failure::chain, nats::Nats, subject::Subject};
+use crate::{failure::chain, nats::Nats};
 
 /// The server's answer to `STREAM.MSG.GET`.
 #[derive(Deserialize)]
@@ -29,19 +29,32 @@ struct Stored {
     message: RawMessage,
 }
 
-/// Reads it, in the stream's order. What the stream no longer has is left out.
-pub(super) async fn read(
-    nats: &Nats,
-    route: &Route,
-    info: &ConsumerInfo,
-) -> Result<Vec<Delivery>, Problem> {
+/// Reads it, in the stream's order. What the stream no longer has is left out; what was acknowledged
+/// may be among it, if the server has not noted all of that.
+pub(super) async fn read(nats: &Nats, info: &ConsumerInfo) -> Result<Vec<Delivery>, Problem> {
+    let config = &info.config;
+    let begin = match config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+        _ => 1,
+    };
+    let since = match config.deliver_policy {
+        DeliverPolicy::New => Some(info.created),
+        DeliverPolicy::ByStartTime { start_time } => Some(start_time),
+        _ => None,
+    };
+    // Of a consumer that has acknowledged nothing the server may say that it began with the stream.
+    let begin = begin.max(info.ack_floor.stream_sequence + 1);
     let mut stored = BTreeMap::new();
-    for subject in &route.subjects {
-        let mut first = info.ack_floor.stream_sequence + 1;
+    for filter in filters(config) {
+        let mut first = begin;
         while first <= info.delivered.stream_sequence {
-            let Some(next) = stored_from(nats, route, first, subject).await? else { break };
+            let next = stored_from(nats, &info.stream_name, first, filter).await?;
+            let Some(next) = next.filter(|next| next.sequence <= info.delivered.stream_sequence)
+            else {
+                break;
+            };
             first = next.sequence + 1;
-            if next.sequence <= info.delivered.stream_sequence {
+            if since.is_none_or(|since| next.time >= since) {
                 stored.insert(next.sequence, next);
             }
         }
@@ -54,15 +67,27 @@ pub(super) async fn read(
     deliveries.collect()
 }
 
+/// That messages of the stream may be read, before that is needed.
+pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
+    stored_from(nats, stream, u64::MAX, ">").await.map(drop)
+}
+
+fn filters(config: &ConsumerConfig) -> Vec<&str> {
+    match config.filter_subject.as_str() {
+        "" if config.filter_subjects.is_empty() => vec![">"],
+        "" => config.filter_subjects.iter().map(String::as_str).collect(),
+        one => vec![one],
+    }
+}
+
 /// The first message on a subject from that sequence on.
 async fn stored_from(
     nats: &Nats,
-    route: &Route,
+    stream: &str,
     first: u64,
-    subject: &Subject,
+    subject: &str,
 ) -> Result<Option<RawMessage>, Problem> {
-    let stream = &route.stream;
-    let request = json!({ "seq": first, "next_by_subj": subject.to_string() });
+    let request = json!({ "seq": first, "next_by_subj": subject });
     let answer = nats.jetstream.request(format!("STREAM.MSG.GET.{stream}"), &request).await;
     match answer {
         Ok(Response::Ok(Stored { message })) => Ok(Some(message)),
@@ -72,11 +97,11 @@ async fn stored_from(
         Ok(Response::Err { error }) => {
             Err(Problem::Passing(format!("message {first} of stream {stream}: {}", chain(&error))))
         }
-        Err(error) => Err(unanswered(stream, first, &error)),
+        Err(error) => Err(unanswered(stream, &error)),
     }
 }
 
-fn unanswered(stream: &str, first: u64, error: &RequestError) -> Problem {
+fn unanswered(stream: &str, error: &RequestError) -> Problem {
     // So it is where the permission is missing.
     let hint = match error.kind() {
         RequestErrorKind::TimedOut => {
@@ -85,7 +110,7 @@ fn unanswered(stream: &str, first: u64, error: &RequestError) -> Problem {
         _ => String::new(),
     };
     Problem::Passing(format!(
-        "no answer about message {first} of stream {stream}: {}{hint}",
+        "no answer about a message of stream {stream}: {}{hint}",
         chain(error)
     ))
 }
@@ -131,19 +156,25 @@ fn delivery(
     delivery.ok_or_else(|| format!("stream {stream}: message {sequence} has no place in it"))
 }
 
-/// What can be read of headers as they are stored, and how many cannot.
+/// What can be read of headers as they are stored, in the way of the client, and how many cannot.
 fn readable(stored: &str) -> (HeaderMap, usize) {
     let (mut headers, mut unreadable) = (HeaderMap::new(), 0);
     // The first line is the version.
-    for line in stored.split("\r\n").skip(1).filter(|line| !line.is_empty()) {
-        let parsed = line.split_once(':').and_then(|(name, value)| {
-            // A break that is none for NATS is one for the client.
-            let value = value.trim().replace(['\r', '\n'], " ");
-            Some((name.parse::<HeaderName>().ok()?, value.parse::<HeaderValue>().ok()?))
-        });
-        match parsed {
-            Some((name, value)) => headers.append(name, value),
-            None => unreadable += 1,
+    let mut lines = stored.lines().skip(1).filter(|line| !line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        let Some((name, value)) = line.split_once(':') else {
+            unreadable += 1;
+            continue;
+        };
+        let mut value = value.trim_start().to_owned();
+        while let Some(folded) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
+            value.push_str(folded);
+        }
+        // A break that is none for NATS.
+        let value = value.trim_end().replace('\r', " ").parse::<HeaderValue>();
+        match (name.parse::<HeaderName>(), value) {
+            (Ok(name), Ok(value)) => headers.append(name, value),
+            _ => unreadable += 1,
         }
     }
     (headers, unreadable)
@@ -155,12 +186,12 @@ mod tests {
 
     #[test]
     fn of_headers_is_read_what_can_be() {
-        let stored =
-            "NATS/1.0\r\nX-Y: a\r\nX-Y:b \r\nno colon\r\nno name: c\r\nX-Z: d\re\nf: g\r\n\r\n";
+        let stored = "NATS/1.0 404 x\r\nX-Y: a\r\nX-Y:b \r\n c\r\nno colon\r\nno name: d\r\nX-Z: e\rf\nX-W: g\r\n\r\n";
         let (headers, unreadable) = readable(stored);
         let all: Vec<&str> = headers.get_all("X-Y").map(HeaderValue::as_str).collect();
-        assert_eq!((all, unreadable), (vec!["a", "b"], 2));
-        assert_eq!(headers.get("X-Z").map(HeaderValue::as_str), Some("d e f: g"));
+        assert_eq!((all, unreadable), (vec!["a", "b  c"], 2));
+        assert_eq!(headers.get("X-Z").map(HeaderValue::as_str), Some("e f"));
+        assert_eq!(headers.get("X-W").map(HeaderValue::as_str), Some("g"));
         assert!(readable("").0.is_empty() && readable("NATS/1.0\r\n\r\n").0.is_empty());
     }
 }

@@ -202,13 +202,15 @@ async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
     Ok(())
 }
 
-/// What breaks the connection of a client that reads it, or ends the client.
-const POISON: [&[u8]; 5] = [
+/// What breaks the connection of a client that reads it, ends the client or is not handed on by it.
+const POISON: [&[u8]; 6] = [
     b"NATS/1.0\r\nX-Y: a\rb\r\n\r\n",
     b"NATS/1.0\r\nno colon\r\n\r\n",
     b"NATS/1.0\r\nno name: a\r\n\r\n",
     b"NATS/1.0\r\nX-Y: \xff\r\n\r\n",
     b"HTTP/1.1\r\n\r\n",
+    // This one the client keeps for itself.
+    b"NATS/1.0 100 x\r\n\r\n",
 ];
 
 /// Each of them between two others.
@@ -237,16 +239,22 @@ async fn headers_that_no_client_can_read_hold_nothing_up() -> Result<()> {
     Ok(())
 }
 
+/// Whether a message is shown, by itself or in a thread; the sum of a digest quotes some, too.
+fn is_shown(events: &[Event], message: &str) -> bool {
+    let mut shown = events.iter().map(Event::body).filter(|body| !body.starts_with("📚"));
+    shown.any(|body| body.contains(message))
+}
+
 #[tokio::test]
 async fn nor_do_they_in_a_digest() -> Result<()> {
     let scene = Scene::new().await?;
     scene.publish_numbered(101, 120).await?;
     let count = publish_poison(&scene).await?;
-    scene.publish_numbered(121, 140).await?;
+    scene.publish_numbered(121, 740).await?;
     let bridge = scene.start(&scene.config().digests(10))?;
     scene.nats.publish("ops.x", END).await?;
     let mut reader = scene.reader().await?;
-    let has_end = |events: &[Event]| events.iter().any(|event| event.body().contains(END));
+    let has_end = |events: &[Event]| is_shown(events, END);
     let events = reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
     let all: Vec<&str> = events.iter().map(Event::body).collect();
     assert!(all[0].starts_with("📚"), "{}", bridge.logs());
@@ -260,6 +268,29 @@ async fn nor_do_they_in_a_digest() -> Result<()> {
             .count();
         assert_eq!(times, 1, "{line} in {all:#?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_do_they_after_a_digest_that_was_begun() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let config = config.digests(10);
+    scene.publish_numbered(101, 120).await?;
+    // Its sum is shown, its thread is not.
+    proxy.inject(Fault::on("/send/", FaultKind::HoldForever).after(1));
+    let bridge = scene.start(&config)?;
+    proxy.wait_for_requests("/send/", 2, PATIENCE).await?;
+    bridge.kill();
+    proxy.clear();
+    publish_poison(&scene).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let last = format!("message {}", 2 * POISON.len());
+    let has_last = |events: &[Event]| is_shown(events, &last);
+    let events = reader.wait_until(has_last, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert!(events[0].body().starts_with("📚 20 messages"), "{}", events[0].body());
+    assert_eq!(events[1].body().matches("── ").count(), 20, "{}", events[1].body());
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod health;
 mod hostile;
 mod noise;
+mod outstanding;
 mod payloads;
 mod provision;
 mod publish;

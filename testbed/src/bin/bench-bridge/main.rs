@@ -81,8 +81,11 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Report> {
     let binary = bridge_binary()?;
     let baseline = baseline(arguments.baseline)?;
-    // Each contender posts with an account of its own in each round, and once at a steady pace.
-    let homeserver = Homeserver::builder().people(MOST_CONTENDERS * (arguments.rounds + 1));
+    // Each contender posts with an account of its own in each round, and once at a steady pace; the
+    // bridge also for each of its queues.
+    let queues = [100, arguments.deep];
+    let people = MOST_CONTENDERS * (arguments.rounds + 1) + queues.len();
+    let homeserver = Homeserver::builder().people(people);
     let (nats, homeserver) = tokio::try_join!(Nats::start(), homeserver.start(&binary))?;
     let messages = arguments.messages.unwrap_or(match homeserver.kind() {
         HomeserverKind::Conduit | HomeserverKind::Tuwunel => 2000,
@@ -124,7 +127,7 @@ async fn run(arguments: Arguments) -> Result<Report> {
         report.add_paced(contender, paced);
     }
     if let Some(bridge) = contenders.last() {
-        for queued in [100, arguments.deep] {
+        for queued in queues {
             eprintln!("{}: memory with {queued} queued ...", bridge.name());
             let memory = measure::memory(&bench, bridge, queued).await?;
             eprintln!("    {memory}");
