@@ -5,7 +5,10 @@ use std::{future::ready, sync::Arc, time::Duration};
 use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{debug, info, warn};
 
 use crate::{
@@ -20,6 +23,9 @@ const PING: Duration = Duration::from_secs(5);
 /// How long a server may refuse us before we believe it: whoever renews credentials may tell the
 /// server of it first.
 const RENEWAL: Duration = Duration::from_secs(15);
+
+/// How long what came before a connection broke may take from one task of the client to the other.
+const UNDERWAY: Duration = Duration::from_millis(200);
 
 /// A connection that reconnects by itself for as long as it takes.
 #[derive(Debug, Clone)]
@@ -107,6 +113,12 @@ impl Nats {
             _ = connections.wait_for(|count| *count > 1) => {}
             () = self.gone() => {}
         }
+    }
+
+    /// Waits until the connection has broken and nothing that came over it is on its way to us.
+    pub(crate) async fn drained(&self) {
+        self.lost().await;
+        sleep(UNDERWAY).await;
     }
 
     /// Changes with every reconnection.

@@ -18,7 +18,7 @@ use crate::{
     room::{Room, Standing, is_ours},
     source::{
         consumer::{self, Problem},
-        outstanding,
+        stored,
     },
     summary,
 };
@@ -133,7 +133,7 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
-    if let Err(problem) = outstanding::check(nats, &route.stream).await {
+    if let Err(problem) = stored::check(nats, &route.stream).await {
         findings.fail("stream", problem.into_failure().of(route));
     }
     let unmatched = consumer::unmatched(route, &info.config);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::{Delivery, consumer};
 use crate::{config::Route, failure::chain, nats::Nats};
@@ -15,9 +15,6 @@ const MOST_MESSAGES: usize = 10_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How long the next message may take, of which the server has said that it is there.
 const SLOW: Duration = Duration::from_secs(10);
-
-/// How long what came before a connection broke may take from one task of the client to the other.
-const UNDERWAY: Duration = Duration::from_millis(200);
 
 /// Reads what waits, over connections of its own: a message that the client cannot read breaks them.
 pub(crate) struct Backlog {
@@ -58,7 +55,7 @@ impl Backlog {
             let next = tokio::select! {
                 biased;
                 next = timeout(SLOW, messages.next()) => next,
-                () = drained(&nats) => Ok(None),
+                () = nats.drained() => Ok(None),
             };
             let message = match next {
                 Ok(Some(Ok(message))) => message,
@@ -96,10 +93,4 @@ impl Backlog {
         }
         Ok(read)
     }
-}
-
-/// Waits until the connection has broken and nothing that came over it is on its way to us.
-async fn drained(nats: &Nats) {
-    nats.lost().await;
-    sleep(UNDERWAY).await;
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream::{
     ErrorCode,
     consumer::{
-        AckPolicy, DeliverPolicy, FromConsumer, Info as ConsumerInfo, PullConsumer,
-        pull::Config as PullConfig,
+        AckPolicy, Config as ConsumerConfig, DeliverPolicy, FromConsumer, Info as ConsumerInfo,
+        PullConsumer, pull::Config as PullConfig,
     },
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{Config as StreamConfig, Stream},
@@ -181,6 +181,15 @@ pub(crate) fn wanted(route: &Route, base: PullConfig) -> PullConfig {
         max_bytes: 0,
         max_expires: Duration::ZERO,
         ..base
+    }
+}
+
+/// The subjects that a consumer is asked for.
+pub(super) fn filters(config: &ConsumerConfig) -> Vec<&str> {
+    match config.filter_subject.as_str() {
+        "" if config.filter_subjects.is_empty() => vec![">"],
+        "" => config.filter_subjects.iter().map(String::as_str).collect(),
+        one => vec![one],
     }
 }
 

@@ -8,7 +8,8 @@
 
 mod backlog;
 pub(crate) mod consumer;
-pub(crate) mod outstanding;
+mod outstanding;
+pub(crate) mod stored;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -467,7 +468,7 @@ impl Source {
             return Ok(());
         }
         consumer::adjust(&stream, &self.route, &info).await?;
-        outstanding::check(&self.nats, &self.route.stream).await?;
+        stored::check(&self.nats, &self.route.stream).await?;
         let messages = consumer
             .stream()
             .max_messages_per_batch(MAX_ACK_PENDING)

@@ -23,7 +23,10 @@ use crate::{
     nats::Nats,
     payload::Decoded,
     routing::{Facts, Routing},
-    source::consumer::{self, Problem},
+    source::{
+        consumer::{self, Problem},
+        stored::Stored,
+    },
 };
 
 /// How many messages are on their way at once.
@@ -50,7 +53,7 @@ pub(super) async fn gather(
     let stream = consumer::stream(nats, route).await?;
     check_retention(&stream).map_err(Problem::Final)?;
     let mut digest = Digest::new(period.clone());
-    let reader = Reader { nats, route, stream: &stream };
+    let reader = Reader { nats, route };
     let start_time = offset(period.start)?;
     reader
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
@@ -119,37 +122,73 @@ enum Next {
 struct Reader<'a> {
     nats: &'a Nats,
     route: &'a Route,
-    stream: &'a Stream,
 }
 
 impl Reader<'_> {
     /// Gives the messages from `begin` on that the stream has, in their order, to `take`.
     async fn read(
         &self,
+        mut begin: DeliverPolicy,
+        mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
+    ) -> Result<(), Problem> {
+        loop {
+            let mut reached = None;
+            // Of its own, as a message that the client cannot read breaks it. It is the next one then.
+            let nats = self.nats.another().await.map_err(Problem::Passing)?;
+            let read = Box::pin(self.read_over(&nats, begin, &mut reached, &mut take)).await;
+            let (Err(Problem::Passing(_)), Some(reached)) = (&read, reached) else { return read };
+            let subjects: Vec<String> =
+                self.route.subjects.iter().map(ToString::to_string).collect();
+            let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
+            let next = Stored::first(self.nats, &self.route.stream, reached + 1, &filters).await?;
+            let Some(next) = next else { return Ok(()) };
+            let (sequence, published) = (next.sequence, timestamp(next.published)?);
+            if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
+                return Ok(());
+            }
+            begin = DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 };
+        }
+    }
+
+    /// In one attempt. `reached` is the sequence of the last message that was taken, or of the one
+    /// before the first.
+    async fn read_over(
+        &self,
+        nats: &Nats,
         begin: DeliverPolicy,
+        reached: &mut Option<u64>,
         take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
     ) -> Result<(), Problem> {
-        let consumer = self.consumer(begin).await?;
-        let read = self.read_all(&consumer, take).await;
+        let stream = consumer::stream(nats, self.route).await?;
+        let consumer = self.consumer(&stream, begin).await?;
+        *reached = Some(consumer.cached_info().delivered.stream_sequence);
+        let read = self.read_all(nats, &consumer, reached, take).await;
         // If this fails the server forgets it in a minute.
-        let _ = self.stream.delete_consumer(&self.consumer_name()).await;
+        let _ = stream.delete_consumer(&self.consumer_name()).await;
         read
     }
 
     async fn read_all(
         &self,
+        nats: &Nats,
         consumer: &PullConsumer,
+        reached: &mut Option<u64>,
         mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
     ) -> Result<(), Problem> {
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
-        let mut messages = self.messages(consumer).await?;
+        let mut messages = messages(nats, consumer).await?;
         for number in 1.. {
-            let Ok(message) = timeout(SILENCE, messages.next()).await else {
+            let next = tokio::select! {
+                biased;
+                next = timeout(SILENCE, messages.next()) => next,
+                () = nats.drained() => return Err(Problem::Passing("NATS: connection lost".to_owned())),
+            };
+            let Ok(message) = next else {
                 // Those that were left may have been deleted in the meantime.
                 let info = consumer.get_info().await.map_err(|error| passing(&error))?;
-                if info.num_pending == 0 {
+                if info.num_pending == 0 && info.delivered.consumer_sequence < number {
                     return Ok(());
                 }
                 return Err(Problem::Passing("NATS delivers no messages".to_owned()));
@@ -164,6 +203,7 @@ impl Reader<'_> {
             if info.consumer_sequence != number {
                 return Err(Problem::Passing("NATS: a message was lost on its way".to_owned()));
             }
+            *reached = Some(info.stream_sequence);
             if matches!(take(timestamp(info.published)?, &message), Next::Stop) || info.pending == 0
             {
                 return Ok(());
@@ -172,23 +212,15 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn messages(&self, consumer: &PullConsumer) -> Result<Messages, Problem> {
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(BATCH)
-            // A message larger than the request would never be delivered.
-            .max_bytes_per_batch(MIN_BYTES.max(2 * self.nats.max_payload()))
-            .expires(EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .messages();
-        messages.await.map_err(|error| passing(&error))
-    }
-
     /// A consumer that acknowledges nothing, and that the server forgets.
-    async fn consumer(&self, deliver_policy: DeliverPolicy) -> Result<PullConsumer, Problem> {
+    async fn consumer(
+        &self,
+        stream: &Stream,
+        deliver_policy: DeliverPolicy,
+    ) -> Result<PullConsumer, Problem> {
         let name = self.consumer_name();
         // It may still be there if we were killed while we read.
-        let _ = self.stream.delete_consumer(&name).await;
+        let _ = stream.delete_consumer(&name).await;
         let mut filters: Vec<String> =
             self.route.subjects.iter().map(ToString::to_string).collect();
         // One filter goes where servers before 2.10 look for it.
@@ -205,7 +237,7 @@ impl Reader<'_> {
             num_replicas: 1,
             ..PullConfig::default()
         };
-        self.stream.create_consumer_strict(config).await.map_err(|error| {
+        stream.create_consumer_strict(config).await.map_err(|error| {
             let name = self.consumer_name();
             let stream = &self.route.stream;
             Problem::Passing(format!(
@@ -219,6 +251,18 @@ impl Reader<'_> {
     fn consumer_name(&self) -> String {
         format!("{}:summary", self.route.name)
     }
+}
+
+async fn messages(nats: &Nats, consumer: &PullConsumer) -> Result<Messages, Problem> {
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(BATCH)
+        // A message larger than the request would never be delivered.
+        .max_bytes_per_batch(MIN_BYTES.max(2 * nats.max_payload()))
+        .expires(EXPIRES)
+        .heartbeat(HEARTBEAT)
+        .messages();
+    messages.await.map_err(|error| passing(&error))
 }
 
 fn passing(error: &dyn std::error::Error) -> Problem {

@@ -141,9 +141,7 @@ impl Summaries {
         &self,
         period: &Range<Timestamp>,
     ) -> Result<Option<Composed>, Problem> {
-        // Of its own, as a message that the client cannot read breaks it.
-        let nats = self.nats.another().await.map_err(Problem::Passing)?;
-        let digest = gather::gather(&nats, &self.route, &self.routing, period).await?;
+        let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
         let Some(digest) = digest else { return Ok(None) };
         let (name, display) = (self.route.name.as_str(), &self.route.display);
         let words = words::words(name, &digest, &lines::numbered(&digest), display);

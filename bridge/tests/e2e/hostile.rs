@@ -295,6 +295,23 @@ async fn nor_do_they_after_a_digest_that_was_begun() -> Result<()> {
 }
 
 #[tokio::test]
+async fn nor_do_they_in_a_summary() -> Result<()> {
+    let scene = Scene::new().await?;
+    let report = |host: usize| json!({ "host": host.to_string(), "disk_percent": 50 }).to_string();
+    for (number, head) in POISON.iter().enumerate() {
+        scene.nats.publish("ops.x", report(2 * number)).await?;
+        publish_bytes(&scene, head, &report(2 * number + 1)).await?;
+    }
+    let output = scene.run(&scene.config(), &["summary"])?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let problems = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{problems}");
+    let all = format!("{} reports", 2 * POISON.len());
+    assert!(said.contains(&all), "{said}{problems}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_message_with_huge_headers_that_is_refused_is_kept_and_holds_nothing_up() -> Result<()> {
     let scene = Scene::new().await?;
     let (proxy, config) = scene.through_proxy().await?;
