@@ -235,6 +235,16 @@ pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), Stri
     Ok(())
 }
 
+/// Whether something of that way is left, as far as it is known.
+pub(crate) async fn has_any(nats: &Nats, morning: &Route) -> bool {
+    let Ok(stream) = nats.jetstream.get_stream(STREAM).await else { return false };
+    let name = morning.name.as_str();
+    stream
+        .consumer_info(name)
+        .await
+        .is_ok_and(|info| info.num_pending + info.num_ack_pending as u64 > 0)
+}
+
 /// Whether a route is that of what another has held back.
 pub(crate) fn is_morning(route: &Route) -> bool {
     route.stream == STREAM

@@ -233,10 +233,11 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
         Links { nats: nats.clone(), account, config, health: health.clone(), stop: stop.clone() };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let way = Way::of(route, &all, Arc::clone(renderer), nats.clone());
-        if let Some(morning) = way.morning() {
+        let morning = way.morning();
+        if route.quiet.is_some() {
             pulse.routes.push(Arc::clone(&morning.route));
-            routes.spawn_local(morning.serve_morning(links.clone()));
         }
+        routes.spawn_local(morning.serve_morning(links.clone()));
         routes.spawn_local(way.serve(links.clone()));
     }
     health.serving();

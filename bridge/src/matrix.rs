@@ -94,7 +94,11 @@ impl From<HttpError> for MatrixError {
         // Only a homeserver answers in this form; anything else was said by a proxy on the way.
         let (kind, reason) = match &answer.body {
             ErrorBody::Standard(body) => {
-                let words = format!("{status} {} {}", body.kind.errcode(), body.message);
+                // Some homeservers begin their message with the code.
+                let code = body.kind.errcode().to_string();
+                let message = body.message.trim_start_matches(&*code);
+                let message = message.trim_start_matches([':', ' ']);
+                let words = format!("{status} {code} {message}");
                 // It goes into the log, and into a line of the room.
                 (Some(&body.kind), head(&line(&words), MAX_REASON_CHARS).to_owned())
             }
@@ -136,7 +140,10 @@ fn unanswered(reason: &str) -> String {
                 signed it"
             .to_owned();
     }
-    format!("cannot be reached: {reason}")
+    // What was asked for is in the path; what follows it is long.
+    let (before, after) = reason.split_once('?').unwrap_or((reason, ""));
+    let after = after.split_once(')').map_or(String::new(), |(_, after)| format!("){after}"));
+    format!("cannot be reached: {before}{after}")
 }
 
 /// The account, logged in.

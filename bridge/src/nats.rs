@@ -15,6 +15,7 @@ use crate::{
     config,
     credentials::Credentials,
     failure::{Failure, chain},
+    held,
 };
 
 /// How often the server is asked whether it is there. When it has not answered the third time the connection is made
@@ -151,11 +152,10 @@ impl Nats {
 
     /// Waits until the server does not let us publish on a subject, and says so.
     pub(crate) async fn denied(&self, subject: &str) -> Failure {
-        // The client hands on what the server says in small letters.
-        let words = format!("permissions violation for publish to \"{subject}\"").to_lowercase();
+        let words = format!("permissions violation for publish to \"{subject}\"");
         let mut denied = self.link.denied.subscribe();
         // The sender is as long there as we are.
-        let _ = denied.wait_for(|reason| reason.to_lowercase().contains(&words)).await;
+        let _ = denied.wait_for(|reason| is_about(reason, &words)).await;
         Failure::Refused(format!(
             "NATS does not let us publish on {subject}: have the user under [nats] permitted to"
         ))
@@ -208,6 +208,11 @@ impl Link {
             Event::ClientError(ClientError::Other(reason)) if is_refusal(&reason) => {
                 self.refused.send_replace(Some(reason));
             }
+            // Whoever needs it says what comes of that; others only ask whether something is left in it.
+            Event::ServerError(ServerError::Other(reason)) if is_about(&reason, held::STREAM) => {
+                debug!("NATS: {reason}");
+                self.denied.send_replace(reason);
+            }
             // A permission we lack: the request that needed it reports a time-out, this says why.
             Event::ServerError(ServerError::Other(reason)) => {
                 warn!("NATS: {reason}");
@@ -216,6 +221,11 @@ impl Link {
             other => debug!("NATS: {other}"),
         }
     }
+}
+
+/// The client hands on what the server says in small letters.
+fn is_about(reason: &str, name: &str) -> bool {
+    reason.to_lowercase().contains(&name.to_lowercase())
 }
 
 /// The client reports a failed reconnection by the words of its kind only.

@@ -61,11 +61,10 @@ impl Way {
         }
     }
 
-    /// That of what the route holds back, if it has quiet hours.
-    pub(crate) fn morning(&self) -> Option<Self> {
-        self.route.quiet.as_ref()?;
+    /// That of what the route holds back in quiet hours, or has when it still had them.
+    pub(crate) fn morning(&self) -> Self {
         let route = held::morning(&self.route);
-        Some(Self { routing: Routing::all_of(&route), route, ..self.clone() })
+        Self { routing: Routing::all_of(&route), route, ..self.clone() }
     }
 
     /// Relays, and sums up, until told to stop.
@@ -81,12 +80,15 @@ impl Way {
     }
 
     /// Relays what was held back, once there is a stream of it. Where nothing can be held the route
-    /// says so when it tries.
+    /// says so when it tries. Without quiet hours it ends where nothing is left of them.
     ///
     /// # Errors
     ///
     /// As of [`Relay::run`].
     pub(crate) async fn serve_morning(self, links: Links) -> Result<(), Failure> {
+        if self.route.quiet.is_none() && !held::has_any(&links.nats, &self.route).await {
+            return Ok(());
+        }
         while let Err(reason) = held::make_stream(&links.nats, 1).await {
             warn!("route {}: no stream for quiet hours: {reason}", self.route.name);
             if timeout(NO_STREAM, links.stop.cancelled()).await.is_ok() {

@@ -110,7 +110,12 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
             let info = nats.client.server_info();
             findings.ok(
                 "nats",
-                format!("connected to nats-server {} at {}:{}", info.version, info.host, info.port),
+                format!(
+                    "connected to nats-server {}, {}, by {}",
+                    info.version,
+                    info.server_name,
+                    config.nats.hosts().join(", ")
+                ),
             );
             Some(nats)
         }
@@ -279,10 +284,15 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
     let id = match resolve(account, target).await {
         Ok(Some(id)) => id,
         Ok(None) if is_ours(account, target) => {
-            return findings.ok(
-                "room",
-                format!("route {name}: {target} is free, and will be made at the first start"),
-            );
+            let free =
+                format!("route {name}: {target} is free, and will be made at the first start");
+            if route.invite.is_empty() {
+                let what = format!(
+                    "{free} with nobody in it: is the alias right? If so, name people in `invite` of the route"
+                );
+                return findings.note("room", what);
+            }
+            return findings.ok("room", free);
         }
         Ok(None) => {
             let what = format!("there is no room {target}: correct `room` of the route");
@@ -390,9 +400,8 @@ impl Findings {
         self.failure.get_or_insert(failure);
     }
 
-    #[expect(clippy::print_stdout, reason = "the findings are what was asked for")]
     fn line(mark: &str, step: &str, text: impl Display) {
-        println!("{mark:<5} {step:<11} {text}");
+        super::print(&format!("{mark:<5} {step:<11} {text}"));
     }
 
     fn end(self) -> ExitCode {

@@ -26,9 +26,8 @@ impl Kind {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the schema is what was asked for")]
 pub(super) fn main(options: &Options) {
-    println!("{}", text(options.kind));
+    super::print(&text(options.kind));
 }
 
 fn text(kind: Kind) -> String {

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::Wrong;
+use super::{Wrong, choice};
 
 /// How messages are worded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
+    #[serde(default, deserialize_with = "choice::some_of")]
     language: Option<Language>,
     time_zone: Option<String>,
 }

@@ -29,15 +29,19 @@ pub(super) fn explain(
             None => file.clone(),
         }
     };
-    let message = |text: &str, key: Option<&str>| match unknown_field(text) {
-        Some((name, advice)) => format!("{}: {advice}", place(key, Some(name))),
-        None => format!("{}: {text}", place(key, None)),
+    let message = |text: &str, key: Option<&str>| {
+        if let Some((name, advice)) = unknown_field(text) {
+            return format!("{}: {advice}", place(key, Some(name)));
+        }
+        let words = unknown_word(text).or_else(|| other_type(text));
+        format!("{}: {}", place(key, None), words.as_deref().unwrap_or(text))
     };
     match error {
         ConfigError::NotFound(key) => format!("{}: missing", place(Some(key), None)),
         ConfigError::At { error, key, .. } => message(&error.to_string(), key.as_deref()),
         ConfigError::Type { unexpected, expected, key, .. } => {
-            format!("{}: is {unexpected}, but must be {expected}", place(key.as_deref(), None))
+            let words = is_not(&unexpected.to_string(), expected);
+            format!("{}: {words}", place(key.as_deref(), None))
         }
         other => message(&other.to_string(), None),
     }
@@ -67,4 +71,35 @@ fn unknown_field(text: &str) -> Option<(&str, String)> {
         None => format!("unknown key \"{unknown}\"; the keys here are {}", known.join(", ")),
     };
     Some((unknown, advice))
+}
+
+/// Turns serde's "unknown variant `loud`, expected one of `error`, `warn`" into words.
+fn unknown_word(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("unknown variant ")?;
+    let mut words = rest.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let known: Vec<&str> = words.collect();
+    Some(format!("\"{unknown}\" is none of {}", known.join(", ")))
+}
+
+/// Turns serde's "invalid type: string "day", expected struct Written" into words.
+fn other_type(text: &str) -> Option<String> {
+    let (unexpected, expected) = text.strip_prefix("invalid type: ")?.split_once(", expected ")?;
+    Some(is_not(unexpected, expected))
+}
+
+fn is_not(unexpected: &str, expected: &str) -> String {
+    let unexpected = unexpected.replace("64-bit integer", "the number");
+    format!("is {unexpected}, but must be {}", plain(expected))
+}
+
+/// What the libraries call by the names of Rust, as people who write TOML do.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "f64" => "a number",
+        "sequence" | "a sequence" => "a list, like [\"a\", \"b\"]",
+        _ if expected.starts_with("an unsigned") => "a whole number that is not negative",
+        _ if expected.starts_with("struct ") => "a table, like { key = \"value\" }",
+        _ => expected,
+    }
 }

@@ -2,12 +2,14 @@
 
 use serde::Deserialize;
 
+use super::choice;
+
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// Our own records from this level on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "choice::one_of")]
     pub level: Level,
 }
 

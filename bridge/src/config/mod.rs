@@ -5,6 +5,7 @@
 //! `NATS_MATRIX__MATRIX__USER=bridge`, and win over the file. A list is written with commas. Routes
 //! can only be given in the file.
 
+mod choice;
 mod display;
 mod duration;
 mod explain;

@@ -227,5 +227,11 @@ fn server(text: &str) -> Result<ServerAddr, String> {
     if address.host().is_empty() {
         return Err(format!("\"{shown}\" is not an address: it names no host"));
     }
+    if address.has_user_pass() || address.username().is_some() {
+        return Err(format!(
+            "the address of {} has a name in it, which is not used: write user and password, or token, under [nats]",
+            address.host()
+        ));
+    }
     Ok(address)
 }

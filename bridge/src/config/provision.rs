@@ -8,7 +8,7 @@ use std::{
 use matrix_sdk::ruma::{OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 
-use super::{Files, Login, Secret, Wrong};
+use super::{Files, Login, Secret, Wrong, choice};
 
 /// Where passwords are kept that were made up, if the configuration does not say.
 const STATE_DIR: &str = "/var/lib/nats-matrix-provision";
@@ -113,7 +113,7 @@ pub enum Post {
 pub(super) struct Written {
     conduit: Option<PathBuf>,
     conduit_program: Option<PathBuf>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "choice::one_of")]
     implementation: Implementation,
     registration_secret_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
@@ -136,6 +136,7 @@ pub(super) struct WrittenRoom {
     avatar_file: Option<PathBuf>,
     #[serde(default)]
     invite: Vec<String>,
+    #[serde(default, deserialize_with = "choice::some_of")]
     post: Option<Post>,
     #[serde(default)]
     adopt: bool,

@@ -12,7 +12,7 @@ use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::{
-    Files, Wrong,
+    Files, Wrong, choice,
     display::{self, Display, Language},
     duration,
     matcher::{self, Matcher},
@@ -130,7 +130,7 @@ pub(super) struct Written {
     stream: String,
     subjects: Vec<String>,
     room: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "choice::one_of")]
     start: Start,
     #[serde(default)]
     invite: Vec<String>,
@@ -147,6 +147,7 @@ pub(super) struct Written {
     flapping: Option<String>,
     remind: Option<String>,
     late_after: Option<String>,
+    #[serde(default, deserialize_with = "choice::some_of")]
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,

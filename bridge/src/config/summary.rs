@@ -3,7 +3,7 @@
 use jiff::civil::{Time, Weekday};
 use serde::Deserialize;
 
-use super::Wrong;
+use super::{Wrong, choice};
 
 /// When a route's messages are summed up, by the clock of the route's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ impl Summary {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
+    #[serde(deserialize_with = "choice::one_of")]
     every: WrittenEvery,
     on: Option<String>,
     at: Option<String>,

@@ -75,7 +75,7 @@ impl State {
                 "see whether the homeserver runs, and its log; messages wait in NATS"
             }
             Self::NatsUnreachable => {
-                "see whether NATS runs and can be reached from here: nats-matrix check; publishers keep what it does not take"
+                "nats-matrix check tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
             }
             Self::Draining => "nothing; it ends within seconds",
             Self::CredentialsRefused => {

@@ -74,12 +74,11 @@ pub(crate) struct RouteMetrics {
 impl fmt::Display for RouteMetrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (posted, flawed, digests) = (self.posted.get(), self.flawed.get(), self.digests.get());
-        write!(f, "posted {posted}, of them {flawed} flawed")?;
-        match self.fallbacks.get() {
-            0 => {}
-            fallbacks => write!(f, " and {fallbacks} for which a template failed")?,
-        }
-        write!(f, ", in {digests} digests and one by one, and {} dead letters", self.dead.get())
+        let (fallbacks, dead) = (self.fallbacks.get(), self.dead.get());
+        write!(
+            f,
+            "{posted} messages posted, {flawed} flawed, {fallbacks} for which a template failed; {digests} digests, {dead} dead letters"
+        )
     }
 }
 

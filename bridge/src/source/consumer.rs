@@ -129,6 +129,15 @@ pub(super) async fn adjust(
     for line in differences(&present, &wanted) {
         info!("route {name}: changing durable consumer {name}: {line}");
     }
+    let filters =
+        |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
+    if filters(&present) != filters(&wanted) {
+        info!(
+            "route {name}: on subjects that were added, what was stored before message {} is not shown; a route with \
+             another name would show it",
+            info.delivered.stream_sequence + 1
+        );
+    }
     let changed = stream.update_consumer(wanted).await;
     changed.map(drop).map_err(|error| refused(route, &chain(&error)))
 }

@@ -1,7 +1,10 @@
 //! `nats-matrix check`: one line for each step, ok or what to do.
 
+use std::fmt::Write as _;
+
 use anyhow::Result;
 use nats_matrix_testbed::SERVER_NAME;
+use serde_json::json;
 
 use crate::scene::{Config, PATIENCE, Scene};
 
@@ -159,11 +162,17 @@ async fn servers_that_are_away_are_69() -> Result<()> {
 async fn rooms_are_told_apart() -> Result<()> {
     let scene = Scene::new().await?;
     let free = format!("#free-{}:{SERVER_NAME}", scene.bot.localpart());
-    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+    let made = format!("#made-{}:{SERVER_NAME}", scene.bot.localpart());
+    let mut config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
         .route("free", "ops.a", &free)
         .route("invited", "ops.b", &scene.room)
-        .route("nowhere", "ops.c", "#nowhere:elsewhere.example");
+        .route("nowhere", "ops.c", "#nowhere:elsewhere.example")
+        .route("made", "ops.d", &made);
+    let invite = json!([scene.alice.user_id]);
+    writeln!(config.routes, "invite = {invite}")?;
     let (_, text) = check(&scene, &config)?;
+    assert_line(&text, "note", "room", "route free: #free-");
+    assert_line(&text, "note", "room", "at the first start with nobody in it: is the alias right?");
     assert_line(&text, "ok", "room", "is free, and will be made at the first start");
     assert_line(&text, "note", "room", "is not in room");
 

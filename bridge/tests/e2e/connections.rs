@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
 use data_encoding::BASE64URL_NOPAD;
-use nats_matrix_testbed::{BridgeProcess, Nats, secrets};
+use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, Nats, secrets};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
@@ -368,6 +368,24 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     bridge.kill();
     let bridge = scene.start(&config)?;
     reader.wait_for(51, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> {
+    let dead = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
+    let scene = restricted(&[&NEEDED[..], &dead].concat()).await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+    scene.publish_numbered(1, 2).await?;
+    let bridge = scene.start(&config.nats("user = \"bridge\"\npassword = \"b\""))?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
+    let line = events[0].body();
+    assert!(line.contains("Message 1") && line.contains("400 M_BAD_JSON no."), "{line}");
+    assert_eq!(events[1].body(), "message 2");
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
     Ok(())
 }

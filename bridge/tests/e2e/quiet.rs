@@ -138,6 +138,40 @@ const HELD: [&str; 7] = [
     "$JS.ACK.NATS_MATRIX_HELD.>",
 ];
 
+/// Waits until so many messages are held, and delivered to who waits for the morning.
+async fn wait_until_held(scene: &Scene, count: usize) -> Result<()> {
+    let jetstream = scene.nats.jetstream().await?;
+    let is_held = async || -> Result<bool> {
+        let held = jetstream.get_stream("NATS_MATRIX_HELD").await?;
+        let mut consumers = held.consumers();
+        let consumer = consumers.next().await.context("no consumer")??;
+        Ok(consumer.num_ack_pending == count)
+    };
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_held().await.unwrap_or(false) {
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not held");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let by_day = scene.config();
+    let mut by_night = by_day.clone();
+    by_night.routes.push_str(&quiet().0);
+    scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
+    let bridge = scene.start(&by_night)?;
+    wait_until_held(&scene, 1).await.with_context(|| bridge.logs())?;
+    bridge.kill();
+    let _bridge = scene.start(&by_day)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 1).await?;
+    assert_eq!(events[0].body(), "🟠 WARNING: first");
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
@@ -148,18 +182,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     }
     let bridge = scene.start(&config)?;
     // What is held is outstanding until the morning, also for who comes after.
-    let jetstream = scene.nats.jetstream().await?;
-    let is_held = async || -> Result<bool> {
-        let held = jetstream.get_stream("NATS_MATRIX_HELD").await?;
-        let mut consumers = held.consumers();
-        let consumer = consumers.next().await.context("no consumer")??;
-        Ok(consumer.num_ack_pending == 3)
-    };
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !is_held().await.unwrap_or(false) {
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "{}", bridge.logs());
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
     bridge.kill();
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;

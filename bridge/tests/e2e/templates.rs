@@ -100,7 +100,7 @@ async fn a_template_that_fails_gives_way_and_the_room_learns_why() -> Result<()>
     assert_eq!(bridge.wait(PATIENCE).await?, 0);
     let log = bridge.logs();
     assert_eq!(log.lines().filter(|line| line.contains("report.html.jinja:2")).count(), 1, "{log}");
-    assert!(log.contains("posted 5, of them 0 flawed and 3 for which a template failed"), "{log}");
+    assert!(log.contains("5 messages posted, 0 flawed, 3 for which a template failed"), "{log}");
     Ok(())
 }
 
