@@ -161,6 +161,21 @@ impl Nats {
         ))
     }
 
+    /// Waits until the server, from now on, does not let us do something that names one of these, and
+    /// says what it said.
+    pub(crate) async fn denies(&self, names: &[&str]) -> String {
+        let mut denied = self.link.denied.subscribe();
+        denied.mark_unchanged();
+        loop {
+            // The sender is as long there as we are.
+            let _ = denied.changed().await;
+            let reason = denied.borrow_and_update().clone();
+            if names.iter().any(|name| is_about(&reason, name)) {
+                return reason;
+            }
+        }
+    }
+
     /// The largest message that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.client.server_info().max_payload

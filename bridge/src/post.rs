@@ -160,6 +160,8 @@ pub(crate) struct Post {
     known: Known,
     /// The message was forbidden once, although the room is open to us.
     is_doubted: bool,
+    /// The route has other rooms, which this must not hold up.
+    is_one_of_many: bool,
     stop: CancellationToken,
 }
 
@@ -199,7 +201,15 @@ impl Post {
     ) -> Self {
         let what = format!("route {}: room {target}", route.name);
         let outage = Outage::of(what, health.spot());
-        Self { room, outage, health, known: Known::default(), is_doubted: false, stop }
+        Self {
+            room,
+            outage,
+            health,
+            known: Known::default(),
+            is_doubted: false,
+            is_one_of_many: route.rooms.one().is_none(),
+            stop,
+        }
     }
 
     /// The room that is posted into.
@@ -252,7 +262,22 @@ impl Post {
         content: Value,
     ) -> Result<Outcome, Failure> {
         let send = async |room: &Room| room.send_as(transaction.clone(), &content).await;
-        self.insist(send).await.map(Some).into_outcome()
+        let posted = self.insist(send).await.map(Some);
+        match &posted {
+            Ok(_) => self.outage.over(),
+            Err(_) => self.outage.abandon(),
+        }
+        posted.into_outcome()
+    }
+
+    /// Nothing more is tried for a message: what did not work meanwhile does, if it is in the room, and is
+    /// of no matter any more, if it never will be.
+    pub(crate) fn let_go(&mut self, is_there: bool) {
+        if is_there {
+            self.outage.over();
+        } else {
+            self.outage.abandon();
+        }
     }
 
     /// Posts one event of a digest, unless it is in the room already.
@@ -319,9 +344,10 @@ impl Post {
         published: OffsetDateTime,
     ) -> Result<bool, Failure> {
         match self.look(stream, route.name.as_str(), published).await {
-            Ok(()) => Ok(true),
+            // Nothing is known of a room that is closed.
+            Ok(()) | Err(Setback::Refused(_)) => Ok(true),
             Err(Setback::Fatal(failure)) => Err(failure),
-            Err(Setback::Stopped | Setback::Refused(_)) => Ok(false),
+            Err(Setback::Stopped) => Ok(false),
         }
     }
 
@@ -421,7 +447,7 @@ impl Post {
             let last = loop {
                 match self.insist(look).await {
                     // A homeserver that will not let us look says nothing against the message.
-                    Err(Setback::Refused(reason)) => {
+                    Err(Setback::Refused(reason)) if !self.is_one_of_many => {
                         let state = State::HomeserverUnreachable;
                         let pause = self.outage.failed(state, &reason, None);
                         self.wait(pause).await?;
@@ -433,6 +459,7 @@ impl Post {
                 self.known.found(last);
             }
             self.known.certain = true;
+            self.is_doubted = false;
         }
         Ok(())
     }
@@ -517,13 +544,22 @@ impl Post {
                 error.to_string()
             }
             Ok(Standing::NoPower { have, need }) => {
-                format!(
+                let reason = format!(
                     "we may not post: {user} has power level {have}, needs {need}; raise it in the room's settings"
-                )
+                );
+                if self.is_one_of_many {
+                    return Err(Setback::Refused(reason));
+                }
+                reason
             }
             Ok(Standing::NotJoined) => {
                 match Room::enter(self.room.account(), self.room.id().into()).await {
                     Ok(_) => "we had been removed from the room and joined it again".to_owned(),
+                    Err(error) if self.is_one_of_many && error.is_final() => {
+                        return Err(Setback::Refused(format!(
+                            "we are not in the room any more, and it does not let us in: {error}"
+                        )));
+                    }
                     Err(error) => format!("we are not in the room: invite {user} ({error})"),
                 }
             }

@@ -2,12 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
+use async_nats::jetstream::{
+    self,
+    consumer::{
+        DeliverPolicy,
+        pull::{Ordered, OrderedConfig},
+    },
+};
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 
-use super::{Delivery, consumer};
-use crate::{config::Route, failure::chain, nats::Nats};
+use super::Delivery;
+use crate::{config::Route, failure::chain, health::RouteHealth, nats::Nats};
 
 /// More messages than these are for the next digest.
 const MOST_MESSAGES: usize = 10_000;
@@ -20,6 +26,7 @@ const SLOW: Duration = Duration::from_secs(10);
 pub(crate) struct Backlog {
     pub(super) nats: Nats,
     pub(super) route: Arc<Route>,
+    pub(super) health: RouteHealth,
 }
 
 impl Backlog {
@@ -35,17 +42,8 @@ impl Backlog {
         last: Option<u64>,
     ) -> Result<Vec<Delivery>, String> {
         let nats = self.nats.another().await?;
-        let stream = consumer::stream(&nats, &self.route);
-        let stream = stream.await.map_err(|problem| problem.to_string())?;
-        let config = OrderedConfig {
-            description: Some("nats-matrix reads what waits for a digest".to_owned()),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
-            filter_subjects: self.route.subjects.iter().map(ToString::to_string).collect(),
-            ..OrderedConfig::default()
-        };
-        let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
-        let mut pending = consumer.cached_info().num_pending;
-        let mut messages = consumer.messages().await.map_err(|error| chain(&error))?;
+        let filters = self.route.subjects.iter().map(ToString::to_string).collect();
+        let (mut pending, mut messages) = flow(&nats, &self.route.stream, first, filters).await?;
         let (mut read, mut bytes) = (Vec::new(), 0);
         // A digest that was begun is read whole, or its end would never be shown.
         let is_full = |count: usize, bytes: usize| {
@@ -69,6 +67,7 @@ impl Backlog {
                 Ok(None) => return Err("the server ended the flow of messages".to_owned()),
                 Err(_) => return Err(format!("no message for {} s", SLOW.as_secs())),
             };
+            self.health.beat();
             let Some((delivery, _)) = Delivery::new(message) else { continue };
             let at_least = read.last().map_or(first, |before: &Delivery| before.sequence + 1);
             if delivery.sequence < at_least {
@@ -93,4 +92,55 @@ impl Backlog {
         }
         Ok(read)
     }
+}
+
+/// The first message from a sequence on that a filter matches, over a connection of its own. `None` if
+/// there is none.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub(super) async fn first(
+    nats: &Nats,
+    stream: &str,
+    from: u64,
+    filter: &str,
+) -> Result<Option<jetstream::Message>, String> {
+    let nats = nats.another().await?;
+    let (pending, mut messages) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
+    if pending == 0 {
+        return Ok(None);
+    }
+    let next = tokio::select! {
+        biased;
+        next = timeout(SLOW, messages.next()) => next,
+        () = nats.drained() => return Err("the connection to NATS broke".to_owned()),
+    };
+    match next {
+        Ok(Some(Ok(message))) => Ok(Some(message)),
+        Ok(Some(Err(error))) => Err(chain(&error)),
+        Ok(None) => Err("the server ended the flow of messages".to_owned()),
+        Err(_) => Err(format!("no message for {} s", SLOW.as_secs())),
+    }
+}
+
+/// The messages from a sequence on, in order, without taking them, and how many there are.
+async fn flow(
+    nats: &Nats,
+    stream: &str,
+    first: u64,
+    filters: Vec<String>,
+) -> Result<(u64, Ordered), String> {
+    let stream = nats.jetstream.get_stream_no_info(stream).await;
+    let stream = stream.map_err(|error| chain(&error))?;
+    let config = OrderedConfig {
+        description: Some("nats-matrix reads what waits".to_owned()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
+        filter_subjects: filters,
+        ..OrderedConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
+    let pending = consumer.cached_info().num_pending;
+    let messages = consumer.messages().await.map_err(|error| chain(&error))?;
+    Ok((pending, messages))
 }

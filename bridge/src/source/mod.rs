@@ -83,7 +83,7 @@ pub(crate) struct Source {
     begun: Option<OffsetDateTime>,
     /// The last message of the stream that the consumer has delivered, as far as we know.
     reached: Option<u64>,
-    /// The last of the outstanding messages that were read, if there was no pull since.
+    /// The last of the outstanding messages that were read, if there was no pull since. There may be more.
     reread: Option<u64>,
     pull: Option<Pull>,
     /// The last pull ended with an error before it delivered anything.
@@ -244,7 +244,11 @@ impl Source {
 
     /// Reads what waits, without taking it.
     pub(crate) fn backlog(&self) -> Backlog {
-        Backlog { nats: self.nats.clone(), route: Arc::clone(&self.route) }
+        Backlog {
+            nats: self.nats.clone(),
+            route: Arc::clone(&self.route),
+            health: self.health.clone(),
+        }
     }
 
     /// The next message. Waits as long as there is none, also while NATS or the stream is away.
@@ -276,7 +280,7 @@ impl Source {
     /// The client keeps what has a status in its headers for itself.
     async fn look_for_strays(&mut self) {
         match consumer::info(&self.nats, &self.route).await {
-            Some(info) if info.num_ack_pending > 0 => {
+            Some(info) if outstanding::is_any(&info) => {
                 debug!(route = %self.route.name, "something is outstanding");
                 self.pull = None;
             }
@@ -483,16 +487,17 @@ impl Source {
         Ok(())
     }
 
-    /// Reads what was delivered and is not acknowledged. False if there is nothing of that, or if
-    /// reading did not help: then the server has to deliver it again.
+    /// Reads some of what was delivered and is not acknowledged. False if all of that has been read that
+    /// the stream has: what is outstanding then was done with, and comes again.
     async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, Problem> {
-        if info.num_ack_pending == 0 {
+        if !outstanding::is_any(info) {
             return Ok(false);
         }
-        let outstanding = outstanding::read(&self.nats, info).await?;
+        let most_bytes = self.pull_bytes();
+        let outstanding = outstanding::read(&self.nats, info, self.reread, most_bytes).await?;
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(route = %self.route.name, of = info.num_ack_pending, ?last, "outstanding messages");
-        if last.is_none_or(|last| self.reread.is_some_and(|before| last <= before)) {
+        if last.is_none() {
             return Ok(false);
         }
         self.reread = last;
@@ -520,6 +525,7 @@ impl Source {
                     self.route.name, id.stream
                 );
                 self.reached = Some(0);
+                self.reread = None;
             }
             None => {
                 for line in consumer::unmatched(&self.route, &info.config) {

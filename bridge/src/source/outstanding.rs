@@ -6,58 +6,74 @@
 use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
 
 use super::{
-    Delivery,
+    Delivery, MAX_ACK_PENDING,
     consumer::{self, Problem},
     stored::Stored,
 };
 use crate::nats::Nats;
 
-/// Reads it, in the stream's order. What the stream no longer has is left out; what was acknowledged
-/// may be among it, if the server has not noted all of that.
-pub(super) async fn read(nats: &Nats, info: &ConsumerInfo) -> Result<Vec<Delivery>, Problem> {
+/// Whether something may be outstanding. A server that has just become the consumer's leader may not
+/// have counted it yet, but knows from where on not all is acknowledged.
+pub(super) fn is_any(info: &ConsumerInfo) -> bool {
+    info.num_ack_pending > 0 || info.ack_floor.consumer_sequence < info.delivered.consumer_sequence
+}
+
+/// Reads some of it, in the stream's order, from the message after `after` on; nothing only if there is
+/// no more. What the stream no longer has is left out; what was acknowledged may be among it, also much
+/// of that, if one message before it is not. `most_bytes` is what the messages come to at most, but for
+/// the last.
+pub(super) async fn read(
+    nats: &Nats,
+    info: &ConsumerInfo,
+    after: Option<u64>,
+    most_bytes: usize,
+) -> Result<Vec<Delivery>, Problem> {
     let config = &info.config;
     let begin = match config.deliver_policy {
         DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
         _ => 1,
     };
+    // Once something is acknowledged it is known better, and the clocks of servers may differ.
     let since = match config.deliver_policy {
+        _ if info.ack_floor.stream_sequence > 0 => None,
         DeliverPolicy::New => Some(info.created),
         DeliverPolicy::ByStartTime { start_time } => Some(start_time),
         _ => None,
     };
     let (stream, filters) = (&info.stream_name, consumer::filters(config));
-    let (mut all, last) = (Vec::new(), info.delivered.stream_sequence);
+    let (mut some, mut bytes, last) = (Vec::new(), 0, info.delivered.stream_sequence);
     // Of a consumer that has acknowledged nothing the server may say that it began with the stream.
-    let mut from = begin.max(info.ack_floor.stream_sequence + 1);
-    while from <= last {
+    let mut from = begin.max(info.ack_floor.stream_sequence + 1).max(after.unwrap_or(0) + 1);
+    while from <= last && some.len() < MAX_ACK_PENDING && bytes < most_bytes {
         let next = Stored::first(nats, stream, from, &filters).await?;
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
-            all.push(next);
+            bytes += next.message.payload.len();
+            some.push(next);
         }
     }
-    let mut after = info.num_pending + all.len() as u64;
-    let deliveries = all.into_iter().map(|stored| {
-        after -= 1;
-        delivery(nats, info, stored, after)
+    let mut waiting = info.num_pending + some.len().max(info.num_ack_pending) as u64;
+    let deliveries = some.into_iter().map(|stored| {
+        waiting -= 1;
+        delivery(nats, info, stored, waiting)
     });
     deliveries.collect()
 }
 
-/// As it would be delivered, with so many after it.
+/// As it would be delivered, with so many waiting after it.
 fn delivery(
     nats: &Nats,
     info: &ConsumerInfo,
     stored: Stored,
-    after: u64,
+    waiting: u64,
 ) -> Result<Delivery, Problem> {
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
     let published = stored.published.unix_timestamp_nanos();
     // The form of nats-server's ADR-15. The server finds what is acknowledged by the sequence in the stream alone, and
     // wants one of the consumer that it has given.
     let given = info.delivered.consumer_sequence;
-    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.{after}");
+    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.{waiting}");
     let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
     delivery.map(|(delivery, _)| delivery).ok_or_else(|| {
         Problem::Passing(format!("stream {stream}: message {sequence} has no place in it"))

@@ -1,5 +1,8 @@
 //! Single messages, read from the stream itself: as JSON, with the headers encoded, so that also those can be read
 //! whose headers break the connection of a client (`async-nats`, pull request 1612). Any publisher may store one.
+//!
+//! In JSON a message is larger by a third, which a slow link may not bring in time, and a leaf node not at all (from
+//! nats-server 2.14 on it closes the link). Such a one is read as any consumer does.
 
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue, Message,
@@ -12,11 +15,11 @@ use async_nats::{
 };
 use data_encoding::BASE64;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::consumer::Problem;
+use super::{backlog, consumer::Problem};
 use crate::{failure::chain, nats::Nats};
 
 /// The server's answer to `STREAM.MSG.GET`.
@@ -32,6 +35,14 @@ pub(crate) struct Stored {
     pub(crate) message: Message,
 }
 
+/// Why a message was not read.
+pub(crate) enum Unread {
+    /// Nothing was answered.
+    NoAnswer,
+    /// The server said this.
+    Refused(String),
+}
+
 impl Stored {
     /// The first message from a sequence on, on a subject that one of the filters matches.
     pub(crate) async fn first(
@@ -40,16 +51,53 @@ impl Stored {
         from: u64,
         filters: &[&str],
     ) -> Result<Option<Self>, Problem> {
-        let mut first: Option<RawMessage> = None;
+        let mut first: Option<Self> = None;
         for filter in filters {
-            let found = get(nats, stream, from, filter).await?;
+            let found =
+                Self::first_on(nats, stream, from, filter).await.map_err(Problem::Passing)?;
             if let Some(found) = found
                 && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
             {
                 first = Some(found);
             }
         }
-        first.map(|raw| Self::read(stream, raw).map_err(Problem::Passing)).transpose()
+        Ok(first)
+    }
+
+    async fn first_on(
+        nats: &Nats,
+        stream: &str,
+        from: u64,
+        filter: &str,
+    ) -> Result<Option<Self>, String> {
+        let wanted = json!({ "seq": from, "next_by_subj": filter });
+        let unanswered = match get(nats, stream, &wanted).await? {
+            Got::Message(raw) => return Self::read(stream, *raw).map(Some),
+            Got::Nothing => return Ok(None),
+            Got::NoStream => return Err(format!("there is no stream {stream}")),
+            Got::NoAnswer(reason) => reason,
+        };
+        let delivered = backlog::first(nats, stream, from, filter).await;
+        let delivered = delivered.map_err(|reason| format!("{unanswered}; {reason}"))?;
+        Ok(delivered.and_then(|message| {
+            let info = message.info().ok()?;
+            let (sequence, published) = (info.stream_sequence, info.published);
+            Some(Self { sequence, published, message: message.message })
+        }))
+    }
+
+    /// The last message on a subject, which may have wildcards. `None` also if there is no such stream.
+    pub(crate) async fn last(
+        nats: &Nats,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<Self>, Unread> {
+        match get(nats, stream, &json!({ "last_by_subj": subject })).await {
+            Ok(Got::Message(raw)) => Self::read(stream, *raw).map(Some).map_err(Unread::Refused),
+            Ok(Got::Nothing | Got::NoStream) => Ok(None),
+            Ok(Got::NoAnswer(_)) => Err(Unread::NoAnswer),
+            Err(reason) => Err(Unread::Refused(reason)),
+        }
     }
 
     /// As a consumer would deliver it, with that address for the acknowledgement.
@@ -89,41 +137,48 @@ impl Stored {
 
 /// That messages of the stream may be read, before that is needed.
 pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
-    get(nats, stream, u64::MAX, ">").await.map(drop)
-}
-
-async fn get(
-    nats: &Nats,
-    stream: &str,
-    from: u64,
-    filter: &str,
-) -> Result<Option<RawMessage>, Problem> {
-    let request = json!({ "seq": from, "next_by_subj": filter });
-    let answer = nats.jetstream.request(format!("STREAM.MSG.GET.{stream}"), &request).await;
-    match answer {
-        Ok(Response::Ok(Answer { message })) => Ok(Some(message)),
-        Ok(Response::Err { error }) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
-            Ok(None)
-        }
-        Ok(Response::Err { error }) => {
-            Err(Problem::Passing(format!("message {from} of stream {stream}: {}", chain(&error))))
-        }
-        Err(error) => Err(unanswered(stream, &error)),
+    match get(nats, stream, &json!({ "seq": u64::MAX, "next_by_subj": ">" })).await {
+        Ok(Got::Message(_) | Got::Nothing | Got::NoStream) => Ok(()),
+        Ok(Got::NoAnswer(reason)) | Err(reason) => Err(Problem::Passing(reason)),
     }
 }
 
-fn unanswered(stream: &str, error: &RequestError) -> Problem {
+/// What the server says when it is asked for a message.
+enum Got {
+    Message(Box<RawMessage>),
+    /// There is none.
+    Nothing,
+    NoStream,
+    /// Nothing, for this reason.
+    NoAnswer(String),
+}
+
+async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
+    let answer = nats.jetstream.request(format!("STREAM.MSG.GET.{stream}"), wanted).await;
+    match answer {
+        Ok(Response::Ok(Answer { message })) => Ok(Got::Message(Box::new(message))),
+        Ok(Response::Err { error }) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+            Ok(Got::Nothing)
+        }
+        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            Ok(Got::NoStream)
+        }
+        Ok(Response::Err { error }) => {
+            Err(format!("message {wanted} of stream {stream}: {}", chain(&error)))
+        }
+        Err(error) => Ok(Got::NoAnswer(unanswered(stream, &error))),
+    }
+}
+
+fn unanswered(stream: &str, error: &RequestError) -> String {
     // So it is where the permission is missing.
     let hint = match error.kind() {
         RequestErrorKind::TimedOut => {
-            format!(": the user under [nats] has to publish on $JS.API.STREAM.MSG.GET.{stream}")
+            format!(" (the user under [nats] has to publish on $JS.API.STREAM.MSG.GET.{stream})")
         }
         _ => String::new(),
     };
-    Problem::Passing(format!(
-        "no answer about a message of stream {stream}: {}{hint}",
-        chain(error)
-    ))
+    format!("no answer about a message of stream {stream}: {}{hint}", chain(error))
 }
 
 /// What can be read of headers as they are stored, in the way of the client, and how many cannot.

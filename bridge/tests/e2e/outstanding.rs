@@ -1,9 +1,15 @@
 //! What was delivered to a bridge that was killed before it was shown.
 
-use anyhow::Result;
-use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy};
+use std::net::TcpListener;
 
-use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
+use anyhow::{Context as _, Result};
+use async_nats::jetstream::consumer::pull;
+use futures_util::StreamExt;
+use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy, Nats, ScratchDir};
+
+use crate::scene::{
+    Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
+};
 
 /// Has a bridge take what waits, and kills it before anything of that is shown.
 async fn taken(scene: &Scene, proxy: &FaultProxy, config: &Config) -> Result<()> {
@@ -69,5 +75,65 @@ async fn what_was_there_before_a_route_that_begins_with_what_is_new_is_not_shown
     let _bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    Ok(())
+}
+
+/// A consumer of our name that somebody else has made, and taken much from.
+#[tokio::test]
+async fn however_much_is_outstanding_all_of_it_is_shown_before_what_is_new() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.publish_numbered(1, 300).await?;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let consumer = pull::Config {
+        durable_name: Some("reports".to_owned()),
+        filter_subject: "ops.>".to_owned(),
+        max_ack_pending: 1_000,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(consumer).await?;
+    let mut taken = consumer.fetch().max_messages(250).messages().await?;
+    for number in 0..250 {
+        taken
+            .next()
+            .await
+            .with_context(|| format!("only {number}"))?
+            .map_err(|e| anyhow::anyhow!(e))?;
+    }
+    assert_eq!(scene.consumer().await?.num_ack_pending, 250);
+    let _bridge = scene.start(&scene.config())?;
+    let mut reader = scene.reader().await?;
+    assert_each_once_in_order(&read_all(&mut reader, 300).await?, 300);
+    assert_eq!(scene.consumer().await?.num_ack_pending, 0);
+    Ok(())
+}
+
+/// What a leaf node does not let through as JSON is read as it was delivered.
+#[tokio::test]
+async fn what_is_almost_as_large_as_may_be_comes_through_a_leaf_node() -> Result<()> {
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let store = ScratchDir::new("leaf")?;
+    let leaves = format!(
+        "jetstream {{ store_dir: \"{}\", domain: hub }}\nleafnodes {{ host: 127.0.0.1, port: {port} }}",
+        store.path().display()
+    );
+    let hub = Nats::builder().config(&leaves).as_process().start().await?;
+    let remote = format!(
+        "jetstream: false\nleafnodes {{ remotes: [{{ url: \"nats://127.0.0.1:{port}\" }}] }}"
+    );
+    let leaf = Nats::builder().config(&remote).as_process().start().await?;
+    let scene = Scene::with(shared_homeserver().await?, hub).await?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let config = Config::new(&leaf.url(), &proxy.url(), &scene.bot);
+    let config = config.nats("jetstream_domain = \"hub\"").route("reports", "ops.>", &scene.room);
+    scene.nats.publish("ops.text", "x".repeat(900_000)).await?;
+    taken(&scene, &proxy, &config).await?;
+    let _bridge = scene.start(&config)?;
+    scene.nats.publish("ops.text", "after it").await?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 3).await?;
+    let kinds: Vec<&str> = events.iter().map(Event::msgtype).collect();
+    assert_eq!(kinds, ["m.text", "m.file", "m.text"]);
+    assert_eq!(events[1].content["info"]["size"], 900_000);
+    assert_eq!(events[2].body(), "after it");
     Ok(())
 }

@@ -157,6 +157,40 @@ async fn a_room_that_is_closed_to_us_holds_no_other_up() -> Result<()> {
     Ok(())
 }
 
+/// Nor is one that we are put out of, until we are let in again.
+#[tokio::test]
+async fn a_room_that_we_are_put_out_of_holds_no_other_up() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_, server) = scene.bot.user_id.split_once(':').unwrap();
+    let name = scene.bot.localpart();
+    let mut rooms = Vec::new();
+    for host in ["a", "b"] {
+        let room = json!({ "preset": "private_chat", "room_alias_name": format!("{name}-{host}"),
+                           "invite": [scene.bot.user_id] });
+        rooms.push(scene.alice.create_room(room).await?);
+    }
+    let (mut a, mut b) =
+        (scene.alice.reader(&rooms[0]).await?, scene.alice.reader(&rooms[1]).await?);
+    let mut config = scene.config_for("ops.report.*", &format!("#{name}-{{subject.3}}:{server}"));
+    // Nothing is held back, but whether it is, is asked.
+    config.routes += "quiet = { from = \"00:00\", to = \"00:01\" }\n";
+    let mut bridge = scene.start(&config)?;
+    scene.nats.publish("ops.report.a", "first of a").await?;
+    a.wait_for(1, PATIENCE).await?;
+    scene.alice.kick(&rooms[0], &scene.bot.user_id).await?;
+    scene.nats.publish("ops.report.a", "second of a").await?;
+    scene.nats.publish("ops.report.b", "first of b").await?;
+    assert_eq!(bodies(&read_all(&mut b, 1).await?), ["first of b"]);
+    let said = bridge.wait_for_log("can never be posted", PATIENCE).await?;
+    assert!(said.contains("we are not in the room any more"), "{said}");
+    let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    assert_eq!(dead.cached_info().state.messages, 1);
+    scene.alice.invite(&rooms[0], &scene.bot.user_id).await?;
+    scene.nats.publish("ops.report.a", "third of a").await?;
+    assert_eq!(bodies(&read_all(&mut a, 2).await?), ["first of a", "third of a"]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_value_of_the_payload_decides() -> Result<()> {
     let scene = Scene::new().await?;
