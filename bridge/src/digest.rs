@@ -119,10 +119,12 @@ pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     said.filter_map(|entry| Some((entry.saying.as_ref()?.0.as_str(), entry))).collect()
 }
 
-/// As loud as what is still true at the end: an alert that is over needs nobody.
-pub(crate) fn urgency(entries: &[Entry]) -> Urgency {
-    let urgencies = still_true(entries).into_iter().map(|entry| entry.rendered.urgency);
-    urgencies.max().unwrap_or(Urgency::Routine)
+/// As loud as what is still true at the end: an alert that is over needs nobody. Nor does one of which
+/// `is_known` says, by its conversation's name, that a phone has buzzed for it.
+pub(crate) fn urgency(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> Urgency {
+    let is_news = |entry: &&Entry| entry.saying.as_ref().is_none_or(|(key, _)| !is_known(key));
+    let news = still_true(entries).into_iter().filter(is_news);
+    news.map(|entry| entry.rendered.urgency).max().unwrap_or(Urgency::Routine)
 }
 
 #[cfg(test)]
@@ -215,6 +217,7 @@ mod tests {
             alert(2, "warning", "web", "firing"),
             alert(3, "critical", "db", "resolved"),
         ];
+        let urgency = |entries: &[Entry]| urgency(entries, |_| false);
         assert_eq!(urgency(&entries), Urgency::Notable);
         entries.push(alert(4, "critical", "db", "firing"));
         assert_eq!(urgency(&entries), Urgency::Critical);
@@ -222,5 +225,9 @@ mod tests {
         entries.push(alert(2, "critical", "db", "resolved"));
         assert_eq!(urgency(&entries), Urgency::Routine);
         assert_eq!(urgency(&[]), Urgency::Routine);
+        let known =
+            vec![alert(1, "critical", "db", "firing"), alert(2, "warning", "web", "firing")];
+        let is_db = |key: &str| key == "\"db\"";
+        assert_eq!(super::urgency(&known, is_db), Urgency::Notable);
     }
 }

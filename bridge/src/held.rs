@@ -1,22 +1,23 @@
 //! What is held back in quiet hours: copied into a stream of our own, and shown in the morning from
 //! there, as from any other stream.
 //!
-//! Whether a message is held depends on when it was published and on whether those quiet hours are
-//! over. One that comes again after them, because a kill came before the acknowledgement, was held
-//! or not. Each copy has a subject of its own that is made of the message's origin, so that the
-//! stream tells which are there, and takes none twice.
+//! Whether a message is held depends on the hour in which it comes. One that comes again later, because
+//! a kill came before the acknowledgement, was held or not. Each copy has a subject of its own that is
+//! made of the message's origin, so that the stream tells which are there, and takes none twice.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
-    jetstream::{context::PublishErrorKind, stream::Config as StreamConfig},
+    jetstream::{
+        ErrorCode,
+        context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+        stream::Config as StreamConfig,
+    },
 };
-use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     config::{Quiet, Route, Start},
@@ -24,7 +25,10 @@ use crate::{
     nats::Nats,
     origin::Origin,
     render::Urgency,
-    source::Delivery,
+    source::{
+        Delivery,
+        stored::{Stored, Unread},
+    },
     subject::Subject,
 };
 
@@ -40,7 +44,7 @@ pub(crate) const SUBJECT: &str = "Nats-Matrix-Subject";
 pub(crate) const PUBLISHED: &str = "Nats-Matrix-Published";
 /// Where nothing can be held it is tried again after this time.
 const PAUSE: Duration = Duration::from_mins(1);
-/// How long to wait for a connection that is lost.
+/// How long to wait before asking again for what was not answered.
 const AWAY: Duration = Duration::from_secs(1);
 
 /// What a route holds back.
@@ -49,8 +53,8 @@ pub(crate) struct Held {
     quiet: Quiet,
     route: String,
     replicas: usize,
-    /// The subjects of all copies, once they were read.
-    copies: Option<HashSet<String>>,
+    /// How far the route's copies go, once that was asked.
+    reach: Option<Reach>,
     /// When it may be tried again, after it could not be done.
     retry: Option<Instant>,
     /// That nothing can be held was said.
@@ -68,9 +72,44 @@ pub(crate) enum Fate {
     WasHeld,
 }
 
+/// Of which messages there may be copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Reach {
+    Nothing,
+    /// This is the last of them.
+    UpTo {
+        created: String,
+        sequence: u64,
+    },
+}
+
+impl Reach {
+    fn of(origin: &Origin) -> Self {
+        let (created, sequence) = (origin.stream.created.clone(), origin.position.sequence);
+        Self::UpTo { created, sequence }
+    }
+
+    /// By the subject of the last copy.
+    fn read(subject: &str) -> Option<Self> {
+        let mut parts = subject.rsplit('.');
+        let sequence = parts.next()?.parse().ok()?;
+        let created = parts.nth(1)?.to_owned();
+        Some(Self::UpTo { created, sequence })
+    }
+
+    fn may_have(&self, origin: &Origin) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::UpTo { created, sequence } => {
+                *created == origin.stream.created && origin.position.sequence <= *sequence
+            }
+        }
+    }
+}
+
 /// Why a copy is not there.
 enum NoCopy {
-    /// It is, or was never asked for: the connection is lost.
+    /// Perhaps it is: there was no answer.
     Unknown,
     /// The stream does not take it.
     Refused(String),
@@ -84,7 +123,7 @@ impl Held {
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
             replicas: 1,
-            copies: None,
+            reach: None,
             retry: None,
             is_said: false,
         })
@@ -96,42 +135,87 @@ impl Held {
     }
 
     /// What is to become of a message that is this urgent. What is critical is never held.
-    pub(crate) async fn fate(
-        &mut self,
-        urgency: Urgency,
-        origin: &Origin,
-        published: OffsetDateTime,
-    ) -> Fate {
-        let Ok(moment) = Timestamp::from_nanosecond(published.unix_timestamp_nanos()) else {
+    pub(crate) async fn fate(&mut self, urgency: Urgency, origin: &Origin) -> Fate {
+        let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
+        if urgency >= Urgency::Critical || !may_try {
             return Fate::Show;
-        };
-        let Some(end) = self.quiet.end(moment).filter(|_| urgency < Urgency::Critical) else {
-            return Fate::Show;
-        };
-        let subject = subject(&self.route, origin);
-        match self.copies().await {
-            Some(copies) if copies.contains(&subject) => Fate::WasHeld,
-            Some(_) if end > Timestamp::now() => Fate::Hold,
-            None | Some(_) => Fate::Show,
+        }
+        match self.has(origin).await {
+            Ok(true) => Fate::WasHeld,
+            Ok(false) if self.quiet.end(Timestamp::now()).is_some() => Fate::Hold,
+            Ok(false) => Fate::Show,
+            Err(reason) => {
+                self.failed(&reason);
+                Fate::Show
+            }
         }
     }
 
-    /// Copies a message into the stream; while the connection is lost it waits, as nobody knows then
-    /// what became of the copy. False if the stream does not take it, so that it has to be shown.
+    /// Copies a message into the stream. False if the stream does not take it, so that it has to be
+    /// shown.
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
         let subject = subject(&self.route, origin);
-        loop {
-            match self.copy(delivery, &subject).await {
-                Ok(()) => {
-                    self.copies.get_or_insert_default().insert(subject);
-                    return true;
-                }
-                Err(NoCopy::Unknown) => sleep(AWAY).await,
-                Err(NoCopy::Refused(reason)) => {
-                    self.failed(&reason);
-                    return false;
+        match self.insist(async || self.copy(delivery, &subject).await).await {
+            Ok(()) => {
+                self.reach = Some(Reach::of(origin));
+                true
+            }
+            Err(reason) => {
+                self.failed(&reason);
+                false
+            }
+        }
+    }
+
+    /// Whether there is a copy of a message.
+    async fn has(&mut self, origin: &Origin) -> Result<bool, String> {
+        let reach = match &self.reach {
+            Some(reach) => reach.clone(),
+            None => self.insist(async || self.read_reach().await).await?,
+        };
+        let may_be = reach.may_have(origin);
+        self.reach = Some(reach);
+        if !may_be {
+            return Ok(false);
+        }
+        let subject = subject(&self.route, origin);
+        let last = self.insist(async || self.last(&subject).await).await?;
+        Ok(last.is_some())
+    }
+
+    async fn read_reach(&self) -> Result<Reach, NoCopy> {
+        let last = self.last(&filter(&self.route)).await?;
+        let reach = last.and_then(|last| Reach::read(&last.message.subject));
+        Ok(reach.unwrap_or(Reach::Nothing))
+    }
+
+    async fn last(&self, subject: &str) -> Result<Option<Stored>, NoCopy> {
+        Stored::last(&self.nats, STREAM, subject).await.map_err(|unread| match unread {
+            Unread::NoAnswer => NoCopy::Unknown,
+            Unread::Refused(reason) => NoCopy::Refused(reason),
+        })
+    }
+
+    /// Asks until there is an answer: without one nobody knows whether there is a copy.
+    ///
+    /// # Errors
+    ///
+    /// What the answer was, or that the server does not let us ask.
+    async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, NoCopy>) -> Result<T, String> {
+        let denied = self.nats.denies(&[STREAM, PREFIX]);
+        let answered = async {
+            loop {
+                match ask().await {
+                    Ok(answer) => return Ok(answer),
+                    Err(NoCopy::Refused(reason)) => return Err(reason),
+                    Err(NoCopy::Unknown) => sleep(AWAY).await,
                 }
             }
+        };
+        tokio::select! {
+            biased;
+            answer = answered => answer,
+            reason = denied => Err(reason),
         }
     }
 
@@ -156,38 +240,14 @@ impl Held {
                 PublishErrorKind::StreamNotFound if !is_made => {
                     make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
                 }
+                PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+                    return Err(NoCopy::Unknown);
+                }
                 _ if !self.nats.is_connected() => return Err(NoCopy::Unknown),
                 _ => return Err(NoCopy::Refused(chain(&error))),
             }
         }
         Err(NoCopy::Refused("its stream does not take it".to_owned()))
-    }
-
-    /// The subjects of all copies. `None` if nothing can be held.
-    async fn copies(&mut self) -> Option<&HashSet<String>> {
-        if self.retry.is_some_and(|retry| Instant::now() < retry) {
-            return None;
-        }
-        while self.copies.is_none() {
-            match self.read_copies().await {
-                Ok(copies) => self.copies = Some(copies),
-                Err(_) if !self.nats.is_connected() => sleep(AWAY).await,
-                Err(reason) => {
-                    self.failed(&reason);
-                    return None;
-                }
-            }
-        }
-        self.copies.as_ref()
-    }
-
-    async fn read_copies(&self) -> Result<HashSet<String>, String> {
-        make_stream(&self.nats, self.replicas).await?;
-        let stream = self.nats.jetstream.get_stream_no_info(STREAM).await;
-        let stream = stream.map_err(|error| chain(&error))?;
-        let subjects = stream.info_with_subjects(filter(&self.route)).await;
-        let subjects = subjects.map_err(|error| chain(&error))?;
-        subjects.map_ok(|(subject, _)| subject).try_collect().await.map_err(|error| chain(&error))
     }
 
     fn failed(&mut self, reason: &str) {
@@ -235,14 +295,42 @@ pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), Stri
     Ok(())
 }
 
-/// Whether something of that way is left, as far as it is known.
+/// Whether something of that way is left. Asks until it knows.
 pub(crate) async fn has_any(nats: &Nats, morning: &Route) -> bool {
-    let Ok(stream) = nats.jetstream.get_stream(STREAM).await else { return false };
-    let name = morning.name.as_str();
-    stream
-        .consumer_info(name)
-        .await
-        .is_ok_and(|info| info.num_pending + info.num_ack_pending as u64 > 0)
+    let answer = async {
+        loop {
+            match left(nats, morning.name.as_str()).await {
+                Ok(left) => return left > 0,
+                Err(reason) => debug!("what is left of quiet hours: {reason}"),
+            }
+            sleep(AWAY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        is_any = answer => is_any,
+        // Who may not ask has never held anything.
+        _ = nats.denies(&[STREAM]) => false,
+    }
+}
+
+async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
+    let stream = match nats.jetstream.get_stream(STREAM).await {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                return Ok(0);
+            }
+            _ => return Err(chain(&error)),
+        },
+    };
+    match stream.consumer_info(consumer).await {
+        Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+        Err(error) => Err(chain(&error)),
+    }
 }
 
 /// Whether a route is that of what another has held back.
@@ -265,4 +353,31 @@ pub(crate) fn morning(route: &Route) -> Arc<Route> {
         late_after: None,
         ..route.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::{
+        config::RouteName,
+        origin::{Position, StreamId},
+    };
+
+    #[test]
+    fn the_subject_of_a_copy_tells_how_far_copies_go() {
+        let origin = |created: &str, sequence| {
+            let stream = StreamId { stream: "OPS".to_owned(), created: created.to_owned() };
+            let route = RouteName::parse("r-1").unwrap();
+            let position = Position { sequence, part: 0 };
+            Origin::new(stream, &route, position, OffsetDateTime::UNIX_EPOCH)
+        };
+        let last = origin("17", 40);
+        let reach = Reach::read(&subject("r-1", &last)).unwrap();
+        assert_eq!(reach, Reach::of(&last));
+        assert!(reach.may_have(&last) && reach.may_have(&origin("17", 1)));
+        assert!(!reach.may_have(&origin("17", 41)) && !reach.may_have(&origin("18", 1)));
+        assert_eq!(Reach::read("something"), None);
+    }
 }

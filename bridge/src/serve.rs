@@ -86,8 +86,11 @@ impl Way {
     ///
     /// As of [`Relay::run`].
     pub(crate) async fn serve_morning(self, links: Links) -> Result<(), Failure> {
-        if self.route.quiet.is_none() && !held::has_any(&links.nats, &self.route).await {
-            return Ok(());
+        if self.route.quiet.is_none() {
+            let is_any = held::has_any(&links.nats, &self.route);
+            if !links.stop.run_until_cancelled(is_any).await.unwrap_or(false) {
+                return Ok(());
+            }
         }
         while let Err(reason) = held::make_stream(&links.nats, 1).await {
             warn!("route {}: no stream for quiet hours: {reason}", self.route.name);

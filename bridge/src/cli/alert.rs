@@ -106,6 +106,7 @@ fn of_unit(alert: &mut Alert, unit: &str, host: &str, failed: Option<FailedUnit>
         if alert.description.is_none() && !failed.log.is_empty() {
             alert.description = Some(failed.log);
         }
+        alert.last_ok = failed.worked_since.and_then(|since| since.format(&Rfc3339).ok());
         let result = failed.result.map(|result| ("result".to_owned(), result));
         alert.labels.extend(result);
     } else if !is_said {

@@ -8,7 +8,10 @@
 mod parts;
 mod store;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{OwnedEventId, RoomId};
@@ -36,6 +39,10 @@ pub(crate) struct Saying {
     pub(crate) urgency: Urgency,
     /// Those that fire.
     members: BTreeSet<u32>,
+    /// There are more members, of which nothing is known.
+    is_partial: bool,
+    /// When all was well last, if the message tells, in seconds since 1970.
+    last_ok: Option<i64>,
     /// When it began, if the message tells, in seconds since 1970.
     begun: Option<i64>,
     /// When it was over, likewise.
@@ -61,8 +68,12 @@ pub(crate) struct Conversation {
     pub(crate) times: u32,
     /// The worst so far.
     urgency: Urgency,
-    /// Those that have fired.
-    members: BTreeSet<u32>,
+    /// How bad it was said to be last.
+    level: Urgency,
+    /// When it last got better without being over, in seconds since 1970.
+    eased: i64,
+    /// Those that have fired, and since when they no longer do.
+    members: BTreeMap<u32, Option<i64>>,
     /// When the latest message was said, likewise. What was held back can come after what was said later.
     #[serde(default)]
     said: i64,
@@ -79,12 +90,12 @@ pub(crate) enum Turn {
     Update {
         /// Whether phones should buzz for it.
         pushes: bool,
-        /// It is worse than it was, so the first message is no longer right.
-        is_worse: bool,
+        /// It is worse than it was, or not as bad, so the first message is no longer right.
+        is_other: bool,
     },
     /// The end.
     Resolution,
-    /// It has begun again soon after its end.
+    /// It has begun again, soon after its end or after one that nobody has told of.
     Relapse {
         /// Whether phones should buzz for it.
         pushes: bool,
@@ -125,6 +136,8 @@ impl Saying {
                 .map_or(identity, |group| vec!["group".to_owned(), group]),
             status: alert.status,
             urgency,
+            is_partial: false,
+            last_ok: alert.last_ok.as_deref().and_then(render::seconds),
             begun: alert.time.as_deref().and_then(render::seconds),
             ended: alert.ended.as_deref().and_then(render::seconds),
         }
@@ -145,6 +158,8 @@ impl Saying {
             status: if is_over { Status::Resolved } else { Status::Firing },
             urgency,
             members: firing().map(|alert| member(&identity(alert))).take(MOST_MEMBERS).collect(),
+            is_partial: group.truncated > 0,
+            last_ok: None,
             begun: times(|alert| alert.time.as_deref()).into_iter().min(),
             ended: times(|alert| alert.ended.as_deref()).into_iter().max(),
         }
@@ -163,23 +178,28 @@ impl Saying {
             return if self.status == Status::Firing { Turn::Opening } else { Turn::Alone };
         };
         if at < before.said {
-            return Turn::Update { pushes: false, is_worse: false };
+            return Turn::Update { pushes: false, is_other: false };
         }
-        let is_worse = self.urgency > before.urgency;
+        // What comes and goes sooner than that flaps.
+        let is_long = |since: i64| at.saturating_sub(since) > seconds(patience.flapping);
+        let is_worse =
+            self.urgency > before.level && (self.urgency > before.urgency || is_long(before.eased));
+        let is_news = self.members.iter().any(|member| match before.members.get(member) {
+            Some(gone) => gone.is_some_and(is_long),
+            None => true,
+        });
         let is_due = at.saturating_sub(before.pushed) >= seconds(patience.remind);
+        let pushes = is_worse || is_news || is_due;
+        let was_well = || self.last_ok.is_some_and(|well| well > before.said && is_long(well));
         match (before.status, self.status) {
+            (Status::Firing, Status::Firing) if was_well() => Turn::Relapse { pushes: true },
             (Status::Firing, Status::Firing) => {
-                let is_news = !self.members.is_subset(&before.members);
-                Turn::Update { pushes: is_worse || is_news || is_due, is_worse }
+                Turn::Update { pushes, is_other: self.urgency != before.level }
             }
             (Status::Firing, Status::Resolved) => Turn::Resolution,
-            (Status::Resolved, Status::Firing) => {
-                if at.saturating_sub(before.resolved) > seconds(patience.flapping) {
-                    return Turn::Opening;
-                }
-                Turn::Relapse { pushes: is_worse || is_due }
-            }
-            (Status::Resolved, Status::Resolved) => Turn::Update { pushes: false, is_worse: false },
+            (Status::Resolved, Status::Firing) if is_long(before.resolved) => Turn::Opening,
+            (Status::Resolved, Status::Firing) => Turn::Relapse { pushes },
+            (Status::Resolved, Status::Resolved) => Turn::Update { pushes: false, is_other: false },
         }
     }
 }
@@ -218,12 +238,30 @@ impl Talk {
         self.before.as_ref().is_some_and(|before| before.status == Status::Firing)
     }
 
+    /// Whether phones should buzz for it.
+    pub(crate) fn pushes(&self) -> bool {
+        self.saying.urgency > Urgency::Routine
+            && match self.turn {
+                Turn::Opening | Turn::Alone => true,
+                Turn::Update { pushes, .. } | Turn::Relapse { pushes } => pushes,
+                Turn::Resolution => false,
+            }
+    }
+
+    /// The same, but no phone buzzes for what goes on.
+    pub(crate) fn muted(mut self) -> Self {
+        if let Turn::Update { pushes, .. } | Turn::Relapse { pushes } = &mut self.turn {
+            *pushes = false;
+        }
+        self
+    }
+
     /// Whether its first message no longer tells how things are.
     pub(crate) fn outdates_root(&self) -> bool {
         let may_edit = self.before.as_ref().is_some_and(|before| !before.is_shared);
         may_edit
             && match self.turn {
-                Turn::Update { is_worse, .. } => is_worse,
+                Turn::Update { is_other, .. } => is_other,
                 Turn::Resolution | Turn::Relapse { .. } => true,
                 Turn::Opening | Turn::Alone => false,
             }
@@ -235,19 +273,24 @@ impl Talk {
     }
 
     /// What is known after the message was posted, its first event being `root`; with the name of
-    /// the conversation. `None` if there is none, as the first event is not known.
+    /// the conversation. `None` if there is none, as the first event is not known. `has_pushed` is
+    /// whether phones buzzed for it.
     pub(crate) fn after(
         self,
         root: Option<OwnedEventId>,
         last: Origin,
+        has_pushed: bool,
     ) -> Option<(String, Conversation)> {
         let at = self.at.unix_timestamp();
-        let after = match (self.turn, self.before) {
+        let mut after = match (self.turn, self.before) {
             (Turn::Opening | Turn::Alone, _) | (_, None) => {
                 Conversation::begin(&self.saying, root?, at, last)
             }
             (turn, Some(before)) => before.after(&self.saying, turn, at, last),
         };
+        if has_pushed {
+            after.pushed = at;
+        }
         Some((self.key, after))
     }
 }
@@ -262,10 +305,12 @@ impl Conversation {
             begun: saying.begun.unwrap_or(at),
             resolved: if saying.status == Status::Resolved { at } else { 0 },
             said: at,
-            pushed: if saying.urgency > Urgency::Routine { at } else { 0 },
+            pushed: 0,
             times: 1,
             urgency: saying.urgency,
-            members: saying.members.clone(),
+            level: saying.urgency,
+            eased: 0,
+            members: saying.members.iter().map(|member| (*member, None)).collect(),
             last,
         }
     }
@@ -277,13 +322,6 @@ impl Conversation {
             return self;
         }
         self.said = at;
-        let pushes = match turn {
-            Turn::Update { pushes, .. } | Turn::Relapse { pushes } => pushes,
-            Turn::Opening | Turn::Resolution | Turn::Alone => false,
-        };
-        if pushes && saying.urgency > Urgency::Routine {
-            self.pushed = at;
-        }
         if turn == Turn::Resolution {
             self.resolved = at;
         }
@@ -291,20 +329,33 @@ impl Conversation {
             self.times = self.times.saturating_add(1);
         }
         if saying.status == Status::Firing {
-            self.urgency = self.urgency.max(saying.urgency);
-            self.members.extend(&saying.members);
-            if self.members.len() > MOST_MEMBERS {
-                self.members.clone_from(&saying.members);
+            if saying.urgency < self.level {
+                self.eased = at;
             }
+            self.level = saying.urgency;
+            self.urgency = self.urgency.max(saying.urgency);
         }
+        self.note_members(saying, at);
         self.status = saying.status;
         self.last = last;
         self
     }
+
+    fn note_members(&mut self, saying: &Saying, at: i64) {
+        if !saying.is_partial {
+            for gone in self.members.values_mut() {
+                gone.get_or_insert(at);
+            }
+        }
+        self.members.extend(saying.members.iter().map(|member| (*member, None)));
+        if self.members.len() > MOST_MEMBERS {
+            self.members.retain(|member, _| saying.members.contains(member));
+        }
+    }
 }
 
 /// What tells an alert from others, as far as it is known.
-fn identity(alert: &Alert) -> Vec<String> {
+pub(crate) fn identity(alert: &Alert) -> Vec<String> {
     if let Some(fingerprint) = &alert.fingerprint {
         return vec!["fingerprint".to_owned(), fingerprint.clone()];
     }

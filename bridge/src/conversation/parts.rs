@@ -17,17 +17,16 @@ impl Talk {
         notice: impl FnOnce() -> Rendered,
         route: &Route,
     ) -> Vec<Part> {
-        let quiet = |pushes| {
-            if pushes { rendered.clone() } else { rendered.clone().at_most(Urgency::Routine) }
+        let reply = || {
+            let loudest = if self.pushes() { rendered.urgency } else { Urgency::Routine };
+            rendered.clone().at_most(loudest)
         };
         let (before, reply, edited) = match (self.turn, &self.before) {
             (Turn::Opening | Turn::Alone, _) | (_, None) => return Part::of(rendered, route),
-            (Turn::Update { pushes, .. }, Some(before)) => {
-                (before, quiet(pushes), Cow::Borrowed(rendered))
-            }
+            (Turn::Update { .. }, Some(before)) => (before, reply(), Cow::Borrowed(rendered)),
             (Turn::Resolution, Some(before)) => (before, notice(), Cow::Borrowed(rendered)),
-            (Turn::Relapse { pushes }, Some(before)) => {
-                (before, quiet(pushes), Cow::Owned(flapping(rendered, before, route)))
+            (Turn::Relapse { .. }, Some(before)) => {
+                (before, reply(), Cow::Owned(flapping(rendered, before, route)))
             }
         };
         let root = &before.root;

@@ -33,13 +33,17 @@ fn turns(said: &[(i64, Saying)]) -> Vec<Turn> {
         let time = OffsetDateTime::from_unix_timestamp(*at).unwrap();
         let talk = Talk::new(String::new(), saying.clone(), known.clone(), time, PATIENCE);
         turns.push(talk.turn);
+        let pushes = talk.pushes();
         let root = Some(owned_event_id!("$root"));
-        known = talk.after(root, origin(at.unsigned_abs())).map(|(_, after)| after).or(known);
+        known =
+            talk.after(root, origin(at.unsigned_abs()), pushes).map(|(_, after)| after).or(known);
     }
     turns
 }
 
-const UPDATE: Turn = Turn::Update { pushes: false, is_worse: false };
+const UPDATE: Turn = Turn::Update { pushes: false, is_other: false };
+
+const NEWS: Turn = Turn::Update { pushes: true, is_other: false };
 
 #[test]
 fn an_alert_is_one_conversation_until_long_after_its_end() {
@@ -60,8 +64,8 @@ fn an_alert_is_one_conversation_until_long_after_its_end() {
         [
             Turn::Opening,
             UPDATE,
-            Turn::Update { pushes: true, is_worse: true },
-            UPDATE,
+            Turn::Update { pushes: true, is_other: true },
+            Turn::Update { pushes: false, is_other: true },
             Turn::Resolution,
             UPDATE,
             Turn::Relapse { pushes: false },
@@ -82,7 +86,7 @@ fn what_goes_on_for_hours_pushes_again() {
             (four_hours - 1, firing.clone()),
             (four_hours, firing.clone())
         ]),
-        [Turn::Opening, UPDATE, Turn::Update { pushes: true, is_worse: false }]
+        [Turn::Opening, UPDATE, NEWS]
     );
     // It flaps all the time.
     let flaps: Vec<_> = (0..4 * 3600 / 300 + 2)
@@ -92,16 +96,94 @@ fn what_goes_on_for_hours_pushes_again() {
     assert_eq!(pushes.count(), 1);
 }
 
+/// A group of which those fire, and so many more of which nothing was sent.
+fn group_of(names: &[&str], truncated: u64) -> Saying {
+    let alert = |name: &str, status: &str| json!({ "status": status, "labels": { "alertname": name, "severity": "warning" } });
+    let mut alerts: Vec<_> = names.iter().map(|name| alert(name, "firing")).collect();
+    alerts.push(alert("over", "resolved"));
+    let status = if names.is_empty() { "resolved" } else { "firing" };
+    saying(
+        &json!({ "groupKey": "{}:{job=\"db\"}", "status": status, "alerts": alerts, "truncatedAlerts": truncated }),
+    )
+}
+
+#[test]
+fn what_gets_worse_again_after_a_while_is_news() {
+    let (warning, critical) = (alert("warning", "firing"), alert("critical", "firing"));
+    let flapping = 15 * 60;
+    assert_eq!(
+        turns(&[
+            (0, critical.clone()),
+            (60, warning.clone()),
+            (60 + flapping, critical.clone()),
+            (1_000, warning),
+            (1_000 + flapping + 1, critical),
+        ]),
+        [
+            Turn::Opening,
+            Turn::Update { pushes: false, is_other: true },
+            Turn::Update { pushes: false, is_other: true },
+            Turn::Update { pushes: false, is_other: true },
+            Turn::Update { pushes: true, is_other: true },
+        ]
+    );
+}
+
+#[test]
+fn what_was_well_for_a_while_has_begun_again() {
+    let failed = |last_ok: i64| {
+        let ok = OffsetDateTime::from_unix_timestamp(last_ok).unwrap();
+        let ok = ok.format(&time::format_description::well_known::Rfc3339).unwrap();
+        saying(
+            &json!({ "severity": "critical", "summary": "s", "fingerprint": "f", "last_ok": ok }),
+        )
+    };
+    assert_eq!(
+        turns(&[
+            (1_000, failed(10)),
+            // It was started, and failed at once.
+            (1_100, failed(1_090)),
+            // The clock of its machine is slow.
+            (3_000, failed(900)),
+            (6_000, failed(4_000)),
+            (6_100, failed(4_000)),
+        ]),
+        [Turn::Opening, UPDATE, UPDATE, Turn::Relapse { pushes: true }, UPDATE]
+    );
+}
+
+#[test]
+fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
+    let (a, b, ab) = (group_of(&["a"], 0), group_of(&["b"], 0), group_of(&["a", "b"], 0));
+    assert_eq!(
+        turns(&[
+            (0, ab.clone()),
+            // A group is said again hours later, and each of it has fired all the time.
+            (3_600, ab.clone()),
+            (4_000, a.clone()),
+            (4_500, ab.clone()),
+            (5_000, a.clone()),
+            (5_901, ab),
+        ]),
+        [Turn::Opening, UPDATE, UPDATE, UPDATE, UPDATE, NEWS]
+    );
+    // It was over, and now it is another one.
+    assert_eq!(
+        turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, a.clone()), (180, b)]),
+        [Turn::Opening, Turn::Resolution, Turn::Relapse { pushes: false }, NEWS]
+    );
+    assert_eq!(
+        turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, group_of(&["b"], 0))])[2],
+        Turn::Relapse { pushes: true }
+    );
+    // Nobody knows what those are of which nothing was sent.
+    let (few, some) = (group_of(&["a"], 1), group_of(&["b"], 1));
+    assert_eq!(turns(&[(0, few.clone()), (60, some), (3_600, few)]), [Turn::Opening, NEWS, UPDATE]);
+}
+
 #[test]
 fn a_new_member_of_a_group_is_news() {
-    let group = |names: &[&str]| {
-        let alerts: Vec<_> = names
-            .iter()
-            .map(|name| json!({ "status": "firing", "labels": { "alertname": name, "severity": "warning" } }))
-            .collect();
-        saying(&json!({ "groupKey": "{}:{job=\"db\"}", "status": "firing", "alerts": alerts }))
-    };
-    let news = Turn::Update { pushes: true, is_worse: false };
+    let group = |names: &[&str]| group_of(names, 0);
     assert_eq!(
         turns(&[
             (0, group(&["a"])),
@@ -109,7 +191,7 @@ fn a_new_member_of_a_group_is_news() {
             (2, group(&["b"])),
             (3, group(&["a"]))
         ]),
-        [Turn::Opening, news, UPDATE, UPDATE]
+        [Turn::Opening, NEWS, UPDATE, UPDATE]
     );
     let room = room_id!("!r:x");
     let route = RouteName::parse("r").unwrap();
@@ -145,7 +227,7 @@ fn what_tells_alerts_apart() {
 fn a_message_that_comes_again_was_said() {
     let at = OffsetDateTime::UNIX_EPOCH;
     let opening = Talk::new("k".to_owned(), alert("warning", "firing"), None, at, PATIENCE);
-    let (_, known) = opening.after(Some(owned_event_id!("$root")), origin(7)).unwrap();
+    let (_, known) = opening.after(Some(owned_event_id!("$root")), origin(7), true).unwrap();
     let json = serde_json::to_vec(&known).unwrap();
     assert_eq!(serde_json::from_slice::<Conversation>(&json).unwrap(), known);
     let again = Talk::new("k".to_owned(), alert("warning", "firing"), Some(known), at, PATIENCE);

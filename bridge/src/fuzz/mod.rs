@@ -47,8 +47,8 @@ use crate::{
     origin::{Position, StreamId},
     payload::{Decoded, Payload},
     render::{
-        Incoming, MAX_TEXT_CHARS, Rendered, Renderer, conversation::with_times, in_place_of,
-        in_thread, line,
+        Incoming, MAX_TEXT_CHARS, Rendered, Renderer, Urgency, conversation::with_times,
+        in_place_of, in_thread, line,
     },
     room, routing,
 };
@@ -179,7 +179,7 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
         saying: None,
     };
     let entries: Vec<Entry> = (1..=5).map(entry).collect();
-    assert_sound(&renderer.digest(&entries).content(&[]), Markup::BuiltIn);
+    assert_sound(&renderer.digest(&entries, Urgency::Critical).content(&[]), Markup::BuiltIn);
     let root = owned_event_id!("$root:example.com");
     for piece in digest::pieces(&entries, Position { sequence: 0, part: 0 }) {
         if let digest::Piece::Text { text, .. } = piece {

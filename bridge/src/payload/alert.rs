@@ -38,6 +38,11 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub ended: Option<String>,
+    /// When all was well last, in the same form. What fires later than that is news, also where nobody
+    /// said that it was over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub last_ok: Option<String>,
     /// Where to look: a dashboard, a runbook, the failed job. Made a link if it is http or https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uri"))]
@@ -140,6 +145,7 @@ impl Alert {
             status: Status::Firing,
             time: None,
             ended: None,
+            last_ok: None,
             url: None,
             fingerprint: None,
             labels: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, env};
 
+use time::OffsetDateTime;
 use tracing::warn;
 
 use super::collect::run;
@@ -19,6 +20,8 @@ pub(crate) struct FailedUnit {
     pub(crate) reason: String,
     /// The last that it said.
     pub(crate) log: String,
+    /// Since when it had worked before, if it had.
+    pub(crate) worked_since: Option<OffsetDateTime>,
 }
 
 /// The unit that this process was started for by `OnFailure=` is asked about in the environment, as
@@ -37,7 +40,22 @@ pub(crate) async fn failed(unit: &str) -> FailedUnit {
         }
         None => journal(&["--unit", unit]).await,
     };
-    FailedUnit { reason: known.reason(), result: known.result, log }
+    let worked_since = worked_since(unit).await;
+    FailedUnit { reason: known.reason(), result: known.result, log, worked_since }
+}
+
+/// When the unit was started last and that succeeded.
+async fn worked_since(unit: &str) -> Option<OffsetDateTime> {
+    // The option is of systemd 251; where there is none, each failure is a repetition.
+    let property = "--property=ActiveEnterTimestamp";
+    let arguments = ["show", "--timestamp=unix", property, "--value", "--", unit];
+    let shown = run("systemctl", &arguments).await.ok()?;
+    at(&shown)
+}
+
+/// A moment as systemd writes it: `@1764364374`, or nothing for never.
+fn at(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp(text.trim().strip_prefix('@')?.parse().ok()?).ok()
 }
 
 /// How a unit ended.
@@ -144,6 +162,12 @@ mod tests {
         assert_eq!(reason("oom-kill", "KILL"), "out of memory");
         assert_eq!(reason("resources", ""), "resources");
         assert_eq!(End::default().reason(), "systemd does not say why");
+    }
+
+    #[test]
+    fn a_moment_is_in_seconds() {
+        assert_eq!(at("@1764364374\n").unwrap().unix_timestamp(), 1_764_364_374);
+        assert_eq!((at(""), at("@"), at("Sat 2025-11-28 21:12:54 UTC")), (None, None, None));
     }
 
     #[test]

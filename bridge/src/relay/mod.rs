@@ -7,6 +7,7 @@ mod storm;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use time::OffsetDateTime;
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -17,7 +18,7 @@ use tracing::{debug, info, warn};
 use self::rooms::{Entered, Rooms};
 use crate::{
     config::Route,
-    conversation::{self, Saying, Talk},
+    conversation::{self, Conversation, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
     health::{RouteHealth, Shown, State},
@@ -25,7 +26,7 @@ use crate::{
     origin::StreamId,
     payload::Decoded,
     post::{Message, Outcome, Part},
-    render::{self, Incoming, Rendered, Renderer, conversation::with_times},
+    render::{self, Incoming, Rendered, Renderer, Urgency, conversation::with_times},
     retry::Outage,
     routing::{Facts, Routing},
     serve::{Links, Way},
@@ -115,6 +116,7 @@ impl Relay {
                 verdict = self.tell_what_was_late(&delivery).await?;
             }
             self.health.let_go();
+            self.rooms.let_go(matches!(verdict, Verdict::Done));
             match verdict {
                 Verdict::Done => self.source.ack(delivery).await,
                 Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
@@ -205,7 +207,7 @@ impl Relay {
         let origin = delivery.origin(stream, &route.name, 0);
         let urgency = render::urgency(&decoded.payload);
         let stop = self.stop.clone();
-        let fate = stop.run_until_cancelled(held.fate(urgency, &origin, delivery.published));
+        let fate = stop.run_until_cancelled(held.fate(urgency, &origin));
         match self.source.keep_while(current, Box::pin(fate)).await {
             None => return Ok(None),
             Some(Fate::WasHeld) => return Ok(Some(true)),
@@ -255,7 +257,10 @@ impl Relay {
                 (Outcome::Posted(root), after) => {
                     self.note_late(delivery);
                     self.health.note(delivery, Shown::Posted);
-                    let after = after.and_then(|talk| talk.after(root, origin));
+                    let after = after.and_then(|talk| {
+                        let has_pushed = talk.pushes();
+                        talk.after(root, origin, has_pushed)
+                    });
                     if let Some((key, conversation)) = after {
                         self.conversations.lock().await.put(key, conversation).await;
                     }
@@ -288,7 +293,22 @@ impl Relay {
             conversations.get(&key).await
         };
         let before = self.source.keep_while(current, known).await;
-        Some(Talk::new(key, saying, before, delivery.said, self.route.patience))
+        Some(self.talk_after(before, key, saying, delivery.said))
+    }
+
+    /// What a message is after what was said before. In quiet hours what goes on is shown, but only what is
+    /// critical makes a phone buzz.
+    fn talk_after(
+        &self,
+        before: Option<Conversation>,
+        key: String,
+        saying: Saying,
+        at: OffsetDateTime,
+    ) -> Talk {
+        let is_quiet = saying.urgency < Urgency::Critical
+            && self.route.quiet.as_ref().is_some_and(|quiet| quiet.end(Timestamp::now()).is_some());
+        let talk = Talk::new(key, saying, before, at, self.route.patience);
+        if is_quiet { talk.muted() } else { talk }
     }
 
     /// The events that show a message.

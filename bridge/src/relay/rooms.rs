@@ -20,6 +20,9 @@ use crate::{
 /// A digest this long after the last one is of another storm.
 const CALM: Duration = Duration::from_mins(10);
 
+/// In a storm that goes on what is critical may make a phone buzz again after this time.
+const AGAIN: Duration = Duration::from_mins(2);
+
 /// More rooms than these are not kept in mind.
 const MOST_PLACES: usize = 256;
 
@@ -69,6 +72,8 @@ struct Storm {
     last: Instant,
     /// The loudest of its digests.
     urgency: Urgency,
+    /// When a phone buzzed for it last.
+    pushed: Option<Instant>,
 }
 
 impl Rooms {
@@ -142,6 +147,13 @@ impl Rooms {
         }
     }
 
+    /// The work on a message is over; `is_there` if it is in its room.
+    pub(super) fn let_go(&mut self, is_there: bool) {
+        if let Some(place) = self.places.get_mut(self.here) {
+            place.post.let_go(is_there);
+        }
+    }
+
     /// Posts into the room that was entered last.
     pub(super) fn post(&mut self) -> &mut Post {
         &mut self.here().post
@@ -161,10 +173,17 @@ impl Place {
         late.oldest = late.oldest.max(age);
     }
 
-    /// How loud the storm was that still goes on.
-    pub(super) fn loudness(&self) -> Urgency {
-        let storm = self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM);
-        storm.map_or(Urgency::Routine, |storm| storm.urgency)
+    /// Whether phones are to buzz for a digest with news that are as urgent as that: in a storm that goes on
+    /// only if that is worse than all before it, or critical and the last buzz is a while ago.
+    pub(super) fn is_worth_a_push(&self, urgency: Urgency) -> bool {
+        let Some(storm) = self.storm() else { return urgency > Urgency::Routine };
+        let is_while_ago = || storm.pushed.is_none_or(|pushed| pushed.elapsed() >= AGAIN);
+        urgency > storm.urgency || urgency == Urgency::Critical && is_while_ago()
+    }
+
+    /// The storm that goes on.
+    fn storm(&self) -> Option<&Storm> {
+        self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM)
     }
 
     /// When the last digest was posted, if there was one.
@@ -172,8 +191,12 @@ impl Place {
         self.storm.as_ref().map(|storm| storm.last)
     }
 
-    /// Notes that a digest was posted in a storm that was as loud as that.
-    pub(super) fn note_digest(&mut self, urgency: Urgency) {
-        self.storm = Some(Storm { last: Instant::now(), urgency });
+    /// Notes that a digest was posted with news as urgent as that, and whether phones buzzed for it.
+    pub(super) fn note_digest(&mut self, urgency: Urgency, has_pushed: bool) {
+        let now = Instant::now();
+        let before = self.storm().map_or(Urgency::Routine, |storm| storm.urgency);
+        let pushed = self.storm().and_then(|storm| storm.pushed);
+        let pushed = if has_pushed { Some(now) } else { pushed };
+        self.storm = Some(Storm { last: now, urgency: before.max(urgency), pushed });
     }
 }

@@ -1,6 +1,6 @@
 //! When too much waits to be read one by one: a digest.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use time::OffsetDateTime;
@@ -47,7 +47,12 @@ struct Work<'a> {
     entries: Vec<Entry>,
     /// The same, as they came.
     originals: Vec<Delivery>,
+    /// Whether phones buzzed for it. Nobody knows that of one that was begun before.
+    has_pushed: bool,
 }
+
+/// What a digest says last in each conversation, by the conversation's name.
+type Talks = BTreeMap<String, Talk>;
 
 impl Relay {
     /// Shows what waits, from `delivery` on, as a digest, if that is too much to be read one by one;
@@ -108,7 +113,8 @@ impl Relay {
             return Ok(None);
         }
         let span = Span { first: delivery.sequence, last, root: None };
-        let work = Work { delivery, stream, span, published, entries, originals };
+        let has_pushed = false;
+        let work = Work { delivery, stream, span, published, entries, originals, has_pushed };
         self.show_digest(work).await
     }
 
@@ -140,7 +146,8 @@ impl Relay {
         let entries = self.entries(delivery, stream, originals, false).await?;
         let Some((entries, originals)) = entries else { return Ok(Some(Verdict::Unfinished)) };
         let is_in_it = delivery.sequence <= span.last;
-        let work = Work { delivery, stream, span, published, entries, originals };
+        let has_pushed = false;
+        let work = Work { delivery, stream, span, published, entries, originals, has_pushed };
         let verdict = self.show_digest(work).await?;
         // Its own messages may be gone from the stream.
         Ok(verdict.filter(|verdict| is_in_it || matches!(verdict, Verdict::Unfinished)))
@@ -178,6 +185,7 @@ impl Relay {
             }
             // What is current was decided on before; what was begun before is not held any more.
             if delivery.sequence != current.sequence {
+                self.health.beat();
                 let held = self.is_held(current, &delivery, stream, &decoded, may_hold).await?;
                 match held {
                     None => return Ok(None),
@@ -212,7 +220,8 @@ impl Relay {
     /// `None`: the homeserver does not take the digest.
     async fn show_digest(&mut self, mut work: Work<'_>) -> Result<Option<Verdict>, Failure> {
         let name = self.route.name.clone();
-        let root = match self.sum(&work).await? {
+        let talks = self.talks(&work).await;
+        let root = match self.sum(&mut work, &talks).await? {
             Outcome::Posted(root) => root,
             Outcome::Refused(reason) => {
                 warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
@@ -223,7 +232,7 @@ impl Relay {
         };
         work.span.root = root.clone();
         if let Some(root) = &root
-            && !self.note_last_words(&work, root).await?
+            && !self.note_last_words(&work, root, talks).await?
         {
             return Ok(Some(Verdict::Unfinished));
         }
@@ -241,33 +250,8 @@ impl Relay {
         Ok(Some(Verdict::Done))
     }
 
-    /// The event that sums up. One that goes on with a storm is silent, unless it is worse.
-    async fn sum(&mut self, work: &Work<'_>) -> Result<Outcome, Failure> {
-        if let Some(root) = &work.span.root {
-            return Ok(Outcome::Posted(Some(root.clone())));
-        }
-        let mut rendered = self.renderer.digest(&work.entries);
-        let before = self.rooms.here().loudness();
-        let urgency = rendered.urgency.max(before);
-        if rendered.urgency <= before {
-            rendered = rendered.at_most(Urgency::Routine);
-        }
-        let content = rendered.content(&self.route.mention);
-        let published = work.entries.first().map_or(work.published, |entry| entry.published);
-        let origin = self.digest_origin(work, work.span.first, digest::SUM, published);
-        let posted = self.digest_event(work, &origin, Part::Text(content), "").await?;
-        if let Outcome::Posted(_) = posted {
-            self.rooms.here().note_digest(urgency);
-        }
-        Ok(posted)
-    }
-
-    /// Edits the first messages of what got worse or is over, and notes what goes on.
-    async fn note_last_words(
-        &mut self,
-        work: &Work<'_>,
-        root: &OwnedEventId,
-    ) -> Result<bool, Failure> {
+    /// What was said before in the conversations that messages of the digest are part of, and what they say.
+    async fn talks(&mut self, work: &Work<'_>) -> Talks {
         let last = digest::last_words(&work.entries);
         let keys: Vec<String> = last.keys().map(|key| (*key).to_owned()).collect();
         let conversations = Arc::clone(&self.conversations);
@@ -278,14 +262,44 @@ impl Relay {
             conversations.get_all(keys).await
         };
         let mut known = self.source.keep_while(work.delivery, get).await;
+        let said = last.into_iter().filter_map(|(key, entry)| {
+            let (_, saying) = entry.saying.clone()?;
+            let talk = self.talk_after(known.remove(key), key.to_owned(), saying, entry.said);
+            Some((key.to_owned(), talk))
+        });
+        said.collect()
+    }
+
+    /// The event that sums up. It is as loud as what is new in it, and silent where it goes on with a storm.
+    async fn sum(&mut self, work: &mut Work<'_>, talks: &Talks) -> Result<Outcome, Failure> {
+        if let Some(root) = &work.span.root {
+            return Ok(Outcome::Posted(Some(root.clone())));
+        }
+        let is_known = |key: &str| talks.get(key).is_some_and(|talk| !talk.pushes());
+        let urgency = digest::urgency(&work.entries, is_known);
+        work.has_pushed = self.rooms.here().is_worth_a_push(urgency);
+        let loudness = if work.has_pushed { urgency } else { Urgency::Routine };
+        let content = self.renderer.digest(&work.entries, loudness).content(&self.route.mention);
+        let published = work.entries.first().map_or(work.published, |entry| entry.published);
+        let origin = self.digest_origin(work, work.span.first, digest::SUM, published);
+        let posted = self.digest_event(work, &origin, Part::Text(content), "").await?;
+        if let Outcome::Posted(_) = posted {
+            self.rooms.here().note_digest(urgency, work.has_pushed);
+        }
+        Ok(posted)
+    }
+
+    /// Edits the first messages of what is not as it was or is over, and notes what goes on.
+    async fn note_last_words(
+        &mut self,
+        work: &Work<'_>,
+        root: &OwnedEventId,
+        mut talks: Talks,
+    ) -> Result<bool, Failure> {
         let mut after: Vec<(String, Conversation)> = Vec::new();
-        for (key, entry) in last {
-            let Some((_, saying)) = &entry.saying else { continue };
+        for (key, entry) in digest::last_words(&work.entries) {
+            let Some(talk) = talks.remove(key) else { continue };
             let origin = self.digest_origin(work, entry.sequence, 0, entry.published);
-            let patience = self.route.patience;
-            let before = known.remove(key);
-            let saying = saying.clone();
-            let talk = Talk::new(key.to_owned(), saying, before, entry.said, patience);
             if talk.is_said(&origin) {
                 continue;
             }
@@ -293,11 +307,14 @@ impl Relay {
                 return Ok(false);
             }
             let is_new = talk.before.is_none();
-            after.extend(talk.after(Some(root.clone()), origin).map(|(key, mut conversation)| {
+            let has_pushed = work.has_pushed && talk.pushes();
+            let said = talk.after(Some(root.clone()), origin, has_pushed);
+            after.extend(said.map(|(key, mut conversation)| {
                 conversation.is_shared |= is_new || conversation.root == *root;
                 (key, conversation)
             }));
         }
+        let conversations = Arc::clone(&self.conversations);
         let put = async { conversations.lock().await.put_all(after).await };
         self.source.keep_while(work.delivery, put).await;
         Ok(true)

@@ -8,9 +8,9 @@ use std::{
 use minijinja::{Value, context};
 use time::OffsetDateTime;
 
-use super::{MAX_TEXT_CHARS, Rendered, Renderer, Voice, builtin, moment, text};
+use super::{MAX_TEXT_CHARS, Rendered, Renderer, Urgency, Voice, builtin, moment, text};
 use crate::{
-    digest::{Entry, Kind, still_true, urgency},
+    digest::{Entry, Kind, still_true},
     words::Words,
 };
 
@@ -23,10 +23,10 @@ const SOURCES: usize = 8;
 
 impl Renderer {
     /// The event that sums up a digest of `entries`, which are in order; there is at least one.
-    pub(crate) fn digest(&self, entries: &[Entry]) -> Rendered {
+    pub(crate) fn digest(&self, entries: &[Entry], urgency: Urgency) -> Rendered {
         let view = view(entries, &self.voice);
         let (plain, html) = builtin::render(&self.builtin, "digest", &view);
-        Rendered::new(plain, html, urgency(entries))
+        Rendered::new(plain, html, urgency)
     }
 
     /// What stands over a message in the thread.

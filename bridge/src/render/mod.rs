@@ -189,11 +189,12 @@ impl Renderer {
         Rendered::words(&self.voice.words.refused(sequence, subject, reason, kept_on))
     }
 
-    /// Tells that all of a backlog is there.
+    /// Tells that all of a backlog is there. What of it needs somebody has made phones buzz itself.
     pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
         let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);
         let words = self.voice.words;
-        Rendered::words(&words.caught_up(count, &words.duration(oldest)))
+        let words = words.caught_up(count, &words.duration(oldest));
+        Rendered::words(&words).at_most(Urgency::Routine)
     }
 
     /// Renders a message.

@@ -1,14 +1,11 @@
 //! What came in in a span of time, summed up while it is read: as much memory for a million messages as for ten.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    conversation, hash,
     payload::{Alert, Decoded, Payload, Report, Severity, Status},
     render,
 };
@@ -39,7 +36,7 @@ pub(super) struct Digest {
     /// There are more hosts than those.
     pub(super) has_more_hosts: bool,
     /// Alerts that fired and were not resolved since, by what tells them apart.
-    pub(super) unresolved: BTreeMap<u64, Unresolved>,
+    pub(super) unresolved: BTreeMap<[u8; 32], Unresolved>,
     /// Set when the stream no longer has all of the period: from when on it has it.
     pub(super) kept_since: Option<Timestamp>,
     /// The last message before the period; looked for only if there is none in it.
@@ -150,7 +147,8 @@ impl Digest {
     }
 
     fn add_alert(&mut self, alert: &Alert) {
-        let key = what_tells_apart(alert);
+        let identity = conversation::identity(alert);
+        let key = hash::of_texts(identity.iter().map(String::as_str));
         if alert.status == Status::Resolved {
             self.alerts.resolved += 1;
             self.unresolved.remove(&key);
@@ -308,19 +306,6 @@ fn slope(points: &[(f32, f32)]) -> Option<(f32, f32)> {
     };
     let (xx, xy, yy) = (sum(&|x, _| x * x), sum(&|x, y| x * y), sum(&|_, y| y * y));
     (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
-}
-
-/// What alerts about the same trouble have in common.
-fn what_tells_apart(alert: &Alert) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match &alert.fingerprint {
-        Some(fingerprint) => fingerprint.hash(&mut hasher),
-        None if alert.source.is_none() && alert.labels.is_empty() => {
-            alert.summary.hash(&mut hasher);
-        }
-        None => (&alert.source, &alert.labels).hash(&mut hasher),
-    }
-    hasher.finish()
 }
 
 /// Text of strangers in one line of bounded length.

@@ -219,7 +219,11 @@ fn alerts_are_unresolved_until_the_same_trouble_is_over() {
         r#"{"severity":"critical","summary":"is up","fingerprint":"2","status":"resolved"}"#,
         r#"{"severity":"odd","summary":"Disk","source":"a","labels":{"mount":"/"}}"#,
         r#"{"severity":"odd","summary":"Disk","source":"a","labels":{"mount":"/home"}}"#,
-        r#"{"severity":"odd","summary":"Disk is fine","source":"a","labels":{"mount":"/"},"status":"resolved"}"#,
+        r#"{"severity":"odd","summary":"Disk is fine","source":"a","labels":{"mount":"/","severity":"none"},"status":"resolved"}"#,
+        r#"{"severity":"info","summary":"Backup works again","source":"b","status":"resolved"}"#,
+        r#"{"severity":"critical","summary":"No memory","source":"b"}"#,
+        r#"{"severity":"critical","summary":"Backup failed","source":"b"}"#,
+        r#"{"severity":"critical","summary":"Backup failed","source":"b","status":"resolved"}"#,
     ] {
         fleet.publish(start, alert);
     }
@@ -228,8 +232,8 @@ fn alerts_are_unresolved_until_the_same_trouble_is_over() {
     assert_eq!(
         lines,
         [
-            "6 alerts (2 critical, 3 warning, 1 info, 2 resolved)",
-            "🔴 Not resolved: Load is worse, Disk (a)"
+            "8 alerts (4 critical, 3 warning, 1 info, 4 resolved)",
+            "🔴 Not resolved: Load is worse, No memory (b), Disk (a)"
         ]
     );
 }

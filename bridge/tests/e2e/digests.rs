@@ -176,6 +176,35 @@ async fn a_digest_goes_on_with_conversations_and_begins_them() -> Result<()> {
     Ok(())
 }
 
+/// What has made a phone buzz before does so only when it is due again, however much of it is said together.
+#[tokio::test]
+async fn a_digest_of_what_is_known_is_silent() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config().digests(20);
+    config.routes.push_str(&mention(&scene.alice.user_id));
+    let hosts = |severity: &str| -> Vec<String> {
+        (0..30).map(|number| alert(severity, &format!("host-{number}"), "firing")).collect()
+    };
+    let mut reader = scene.reader().await?;
+    let mut loudness = Vec::new();
+    let new = alert("critical", "host-31", "firing");
+    for messages in [hosts("critical"), hosts("critical"), [hosts("critical"), vec![new]].concat()]
+    {
+        scene.nats.publish_many("ops.alert", messages).await?;
+        // Of the storm before a new process knows nothing.
+        let bridge = scene.start(&config)?;
+        let before = reader.events().len();
+        reader.wait_for(before + 2, PATIENCE).await?;
+        reader.settle(Duration::from_secs(2)).await?;
+        let sum = &reader.events()[before];
+        loudness.push((sum.msgtype().to_owned(), sum.content["m.mentions"]["user_ids"].is_array()));
+        bridge.kill();
+    }
+    let [text, notice] = ["m.text", "m.notice"].map(str::to_owned);
+    assert_eq!(loudness, [(text.clone(), true), (notice, false), (text, true)]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_is_long_has_its_file_in_the_thread() -> Result<()> {
     let scene = Scene::new().await?;

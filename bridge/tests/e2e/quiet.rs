@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt;
-use nats_matrix_testbed::{Event, Nats};
+use nats_matrix_testbed::{Event, Nats, TcpProxy};
 use serde_json::json;
 use time::{OffsetDateTime, Time};
 
@@ -68,6 +68,60 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     scene.nats.publish("ops.alert", alert("warning", "first", "resolved")).await?;
     let events = read_all(&mut reader, 6).await?;
     assert_eq!(events[5].content["m.relates_to"]["event_id"], sum_id(&events).as_str());
+    Ok(())
+}
+
+/// What was shown before and goes on is no reason to wake anybody, unless it is critical.
+#[tokio::test]
+async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
+    let scene = Scene::new().await?;
+    let by_day = scene.config();
+    let mut by_night = by_day.clone();
+    by_night.routes.push_str(&quiet().0);
+    let group = |hosts: &[&str], severity: &str| {
+        let alert = |host: &&str| json!({ "status": "firing", "labels": { "alertname": "Down", "instance": host, "severity": severity } });
+        json!({ "groupKey": "{}:{alertname=\"Down\"}", "status": "firing", "groupLabels": { "alertname": "Down" },
+                "alerts": hosts.iter().map(alert).collect::<Vec<_>>() })
+        .to_string()
+    };
+    let mut reader = scene.reader().await?;
+    let bridge = scene.start(&by_day)?;
+    scene.nats.publish("ops.alert", group(&["a"], "warning")).await?;
+    reader.wait_for(1, PATIENCE).await?;
+    scene.nats.publish("ops.alert", group(&["a", "b"], "warning")).await?;
+    assert_eq!(reader.wait_for(2, PATIENCE).await?[1].msgtype(), "m.text", "by day that is news");
+    bridge.kill();
+    let _bridge = scene.start(&by_night)?;
+    scene.nats.publish("ops.alert", group(&["a", "b", "c"], "warning")).await?;
+    assert_eq!(reader.wait_for(3, PATIENCE).await?[2].msgtype(), "m.notice");
+    scene.nats.publish("ops.alert", group(&["a", "b", "c", "d"], "critical")).await?;
+    assert_eq!(reader.wait_for(4, PATIENCE).await?[3].msgtype(), "m.text");
+    Ok(())
+}
+
+/// NATS that does not answer for a while may have the copies all the same.
+#[tokio::test]
+async fn what_is_held_while_nats_is_slow_is_not_shown_twice() -> Result<()> {
+    let scene = Scene::new().await?;
+    let link =
+        TcpProxy::start(&format!("127.0.0.1:{}", scene.nats.port()), Duration::from_millis(20))
+            .await?;
+    let url = format!("nats://{}", link.address());
+    let mut config =
+        Config::new(&url, &scene.bot.homeserver, &scene.bot).route("reports", "ops.>", &scene.room);
+    config.routes.push_str(&quiet().0);
+    let warnings = (0..50).map(|number| alert("warning", &format!("alert {number}"), "firing"));
+    scene.nats.publish_many("ops.alert", warnings).await?;
+    let bridge = scene.start(&config)?;
+    wait_until_held_some(&scene).await.with_context(|| bridge.logs())?;
+    // Longer than an answer is waited for, and not so long that the connection is given up.
+    link.hold();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    link.release();
+    wait_until_held(&scene, 50).await.with_context(|| bridge.logs())?;
+    let mut reader = scene.reader().await?;
+    let shown = reader.settle(Duration::from_secs(2)).await?;
+    assert_eq!(shown.len(), 0, "nothing is shown at night: {shown:#?}\n{}", bridge.logs());
     Ok(())
 }
 
@@ -153,6 +207,20 @@ async fn wait_until_held(scene: &Scene, count: usize) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
+}
+
+async fn wait_until_held_some(scene: &Scene) -> Result<()> {
+    let jetstream = scene.nats.jetstream().await?;
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if let Ok(held) = jetstream.get_stream("NATS_MATRIX_HELD").await
+            && held.cached_info().state.messages > 5
+        {
+            return Ok(());
+        }
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "not held");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -179,7 +179,7 @@ fn a_monitor_of_uptime_kuma_goes_down_and_comes_up_in_one_conversation() {
     let up = alert(&fixture("uptime-kuma-up"));
     assert_eq!(up.status, Status::Resolved);
     assert_eq!(up.ended.as_deref(), Some("2026-11-23T06:47:10.456Z"));
-    assert_eq!(up.fingerprint.as_deref(), Some("uptime-kuma:10"));
+    assert_eq!(up.fingerprint.as_deref(), Some("uptime-kuma:10:Services / Forgejo"));
     assert_eq!(up.fingerprint, down.fingerprint);
 }
 

@@ -103,7 +103,8 @@ fn alert(
     alert.description = filled(heartbeat.msg).or(msg);
     // A monitor that has no address has the beginning of one; in others there is a password.
     alert.url = filled(monitor.url).filter(|url| !url.ends_with("://") && !url.contains('@'));
-    alert.fingerprint = id.map(|id| format!("uptime-kuma:{id}"));
+    // Another Uptime Kuma counts its monitors from 1, too.
+    alert.fingerprint = id.map(|id| format!("uptime-kuma:{id}:{name}"));
     alert.labels = monitor
         .tags
         .into_iter()
