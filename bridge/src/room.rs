@@ -294,9 +294,24 @@ impl Room {
         Ok(self.state(StateEventType::RoomEncryption).await?.is_some())
     }
 
+    /// Whether somebody is in the room, or invited.
+    pub(crate) async fn has(&self, user: &UserId) -> Result<bool, MatrixError> {
+        let member = self.state_of(StateEventType::RoomMember, user.as_str()).await?;
+        let membership = member.as_ref().and_then(|member| member["membership"].as_str());
+        Ok(matches!(membership, Some("join" | "invite")))
+    }
+
     async fn state(&self, kind: StateEventType) -> Result<Option<Value>, MatrixError> {
+        self.state_of(kind, "").await
+    }
+
+    async fn state_of(
+        &self,
+        kind: StateEventType,
+        key: &str,
+    ) -> Result<Option<Value>, MatrixError> {
         let request =
-            get_state_event_for_key::v3::Request::new(self.id.clone(), kind, String::new());
+            get_state_event_for_key::v3::Request::new(self.id.clone(), kind, key.to_owned());
         match self.account.request(|client| client.send(request)).await {
             Ok(answer) => Ok(serde_json::from_str(answer.into_content().json().get()).ok()),
             Err(MatrixError::NotFound(_)) => Ok(None),

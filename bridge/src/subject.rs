@@ -91,10 +91,14 @@ impl Subject {
         theirs.next().is_none()
     }
 
-    /// Whether it matches subjects with this many tokens, or more.
+    /// Whether it matches subjects of which the token of that number, counted from 1, is one that fits.
     #[must_use]
-    pub fn may_have_token(&self, number: usize) -> bool {
-        self.0.ends_with('>') || self.0.split('.').count() >= number
+    pub fn may_have_token(&self, number: usize, fits: impl Fn(&str) -> bool) -> bool {
+        match self.0.split('.').nth(number - 1) {
+            Some("*" | ">") => true,
+            Some(token) => fits(token),
+            None => self.0.ends_with('>'),
+        }
     }
 
     /// True if some subject exists that both match.

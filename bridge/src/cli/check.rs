@@ -1,7 +1,7 @@
 //! `nats-matrix check`: walks the way of a report and says of each step whether it works, or what
 //! to do. It changes nothing: no consumer is made, no room joined, no session kept.
 
-use std::{fmt::Display, path::Path, process::ExitCode};
+use std::{collections::BTreeSet, fmt::Display, future::ready, path::Path, process::ExitCode};
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
@@ -82,6 +82,10 @@ async fn online(config: Config, findings: &mut Findings) {
     if let Some(nats) = nats(&config, findings).await {
         for route in &config.routes {
             stream(&nats, route, findings).await;
+        }
+        let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
+        for name in streams {
+            unrouted(&nats, name, &config.routes, findings).await;
         }
     }
     if is_here(&config.matrix) {
@@ -169,26 +173,50 @@ async fn subjects(stream: &Stream, route: &Route, findings: &mut Findings) {
                 continue;
             }
         };
-        let mut held: Vec<(String, usize)> =
-            held.filter_map(async |item| item.ok()).collect().await;
-        held.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
+        let held: Vec<(String, usize)> = held.filter_map(async |item| item.ok()).collect().await;
         let messages: usize = held.iter().map(|(_, count)| count).sum();
-        let examples: Vec<String> =
-            held.iter().take(3).map(|(subject, count)| format!("{subject} ({count})")).collect();
-        findings.ok(
-            "subjects",
-            match examples.len() {
-                0 => format!("route {}: \"{filter}\" can match, nothing is stored yet", route.name),
-                shown => format!(
-                    "route {}: \"{filter}\" matches {messages} messages on {} subjects: {}{}",
-                    route.name,
-                    held.len(),
-                    examples.join(", "),
-                    if held.len() > shown { ", ..." } else { "" }
-                ),
-            },
-        );
+        let found = if held.is_empty() {
+            "can match, nothing is stored yet".to_owned()
+        } else {
+            format!("matches {messages} messages on {}", subjects_in_words(held))
+        };
+        findings.ok("subjects", format!("route {}: \"{filter}\" {found}", route.name));
     }
+}
+
+/// What a stream holds that is on the subjects of no route. Where it cannot be asked, that was said before.
+async fn unrouted(nats: &Nats, name: &str, routes: &[Route], findings: &mut Findings) {
+    let Ok(stream) = nats.jetstream.get_stream(name).await else { return };
+    let Ok(held) = stream.info_with_subjects(">").await else { return };
+    let of_stream = || routes.iter().filter(|route| route.stream == name);
+    let is_taken = |subject: &str| {
+        of_stream().flat_map(|route| &route.subjects).any(|filter| filter.matches(subject))
+    };
+    let held = held.filter_map(async |item| item.ok());
+    let held: Vec<(String, usize)> =
+        held.filter(|(subject, _)| ready(!is_taken(subject))).collect().await;
+    if held.is_empty() {
+        return;
+    }
+    let messages: usize = held.iter().map(|(_, count)| count).sum();
+    let what = format!(
+        "stream {name}: no route takes {messages} messages on {}; a last route with `default = true` and all subjects \
+         would",
+        subjects_in_words(held)
+    );
+    findings.note("subjects", what);
+}
+
+/// "3 subjects: a (12), b (7), c (1)", those with most first.
+fn subjects_in_words(mut held: Vec<(String, usize)>) -> String {
+    held.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
+    let examples: Vec<String> =
+        held.iter().take(3).map(|(subject, count)| format!("{subject} ({count})")).collect();
+    let (plural, more) = (
+        if held.len() == 1 { "" } else { "s" },
+        if held.len() > examples.len() { ", ..." } else { "" },
+    );
+    format!("{} subject{plural}: {}{more}", held.len(), examples.join(", "))
 }
 
 async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
@@ -318,6 +346,7 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
         Ok(Standing::MayPost) => match room.is_encrypted().await {
             Ok(false) => {
                 findings.ok("room", format!("route {name}: {user} may post into {target}"));
+                mentioned(&room, route, findings).await;
             }
             Ok(true) => {
                 let what = format!(
@@ -328,6 +357,19 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
             Err(error) => findings.fail("room", unavailable(error)),
         },
         Err(error) => findings.fail("room", unavailable(error)),
+    }
+}
+
+/// Whom the route mentions has to be there.
+async fn mentioned(room: &Room, route: &Route, findings: &mut Findings) {
+    for user in &route.mention {
+        if matches!(room.has(user).await, Ok(false)) {
+            let what = format!(
+                "route {}: critical alerts mention {user}, who is not in the room: correct `mention`, or invite them",
+                route.name
+            );
+            findings.note("mention", what);
+        }
     }
 }
 

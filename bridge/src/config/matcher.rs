@@ -41,11 +41,14 @@ pub struct Pattern(String);
 
 /// What [`Field::Kind`] can be.
 const KINDS: [&str; 7] = ["report", "alert", "note", "event", "object", "text", "binary"];
+/// Of these what alerts are made of.
+const WITH_ALERTS: [&str; 2] = ["alert", "event"];
+const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 const STATUSES: [&str; 2] = ["firing", "resolved"];
 
 /// One text or several.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be a text, like \"critical\", or a list of texts")]
 pub(super) enum Written {
     One(String),
     Several(Vec<String>),
@@ -85,23 +88,40 @@ pub(super) fn check(
     written: BTreeMap<String, Written>,
     subjects: &[Subject],
 ) -> Result<Vec<Matcher>, Wrong> {
-    written
-        .into_iter()
-        .map(|(name, patterns)| {
-            let wrong = |what: String| Wrong::new(format!("{key}.\"{name}\""), what);
-            let any_of: Vec<Pattern> = match patterns {
-                Written::One(text) => vec![Pattern(text)],
-                Written::Several(texts) => texts.into_iter().map(Pattern).collect(),
-            };
-            if any_of.is_empty() {
-                return Err(wrong("an empty list, which nothing can fit".to_owned()));
-            }
-            let field = field(&name).map_err(wrong)?;
-            let matcher = Matcher { field, any_of };
-            matcher.check(subjects).map_err(wrong)?;
-            Ok(matcher)
-        })
-        .collect()
+    let matchers = written.into_iter().map(|(name, patterns)| {
+        let wrong = |what: String| Wrong::new(format!("{key}.\"{name}\""), what);
+        let any_of: Vec<Pattern> = match patterns {
+            Written::One(text) => vec![Pattern(text)],
+            Written::Several(texts) => texts.into_iter().map(Pattern).collect(),
+        };
+        if any_of.is_empty() {
+            return Err(wrong("an empty list, which nothing can fit".to_owned()));
+        }
+        let field = field(&name).map_err(wrong)?;
+        let matcher = Matcher { field, any_of };
+        matcher.check(subjects).map_err(wrong)?;
+        Ok(matcher)
+    });
+    let matchers = matchers.collect::<Result<Vec<_>, _>>()?;
+    check_together(key, &matchers)?;
+    Ok(matchers)
+}
+
+/// That a message can fit all of them.
+fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), Wrong> {
+    let is_of_alert = |matcher: &&Matcher| matches!(matcher.field, Field::Severity | Field::Status);
+    let may_be_alert = |matcher: &Matcher| {
+        let has = |kind: &&str| matcher.any_of.iter().any(|pattern| pattern.fits(kind));
+        WITH_ALERTS.iter().any(has)
+    };
+    let kind = matchers.iter().find(|matcher| matcher.field == Field::Kind);
+    if matchers.iter().any(|matcher| is_of_alert(&matcher)) && !kind.is_none_or(may_be_alert) {
+        return Err(Wrong::new(
+            format!("{key}.\"kind\""),
+            "only alerts have `severity` and `status`, so nothing can fit".to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn field(name: &str) -> Result<Field, String> {
@@ -144,22 +164,44 @@ impl Matcher {
             Field::Kind => one_of(&KINDS),
             Field::Status => one_of(&STATUSES),
             Field::Severity => self.check_severity(),
-            Field::Subject(number) => {
-                if subjects.iter().any(|subject| subject.may_have_token(*number)) {
-                    return Ok(());
-                }
-                Err(format!("no subject of the route has {number} tokens"))
-            }
+            Field::Subject(number) => self.check_token(*number, subjects),
             Field::Source | Field::Header(_) | Field::Payload(_) => Ok(()),
         }
     }
 
     /// "crit" is understood in an alert, and would never fit here, where it is "critical".
     fn check_severity(&self) -> Result<(), String> {
-        for pattern in self.any_of.iter().filter(|pattern| pattern.is_literal()) {
-            let meant = String::from(Severity::from(pattern.0.clone()));
+        let fits = |pattern: &Pattern| SEVERITIES.iter().any(|severity| pattern.fits(severity));
+        for pattern in &self.any_of {
+            let small = Pattern(pattern.0.to_lowercase());
+            let meant = if pattern.is_literal() {
+                String::from(Severity::from(pattern.0.clone()))
+            } else if fits(&small) && !fits(pattern) {
+                small.0
+            } else {
+                continue;
+            };
             if meant != pattern.0 {
                 return Err(format!("\"{pattern}\" in an alert becomes \"{meant}\": match that"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_token(&self, number: usize, subjects: &[Subject]) -> Result<(), String> {
+        if !subjects.iter().any(|subject| subject.may_have_token(number, |_| true)) {
+            return Err(format!("no subject of the route has {number} tokens"));
+        }
+        for pattern in &self.any_of {
+            if pattern.0.is_empty() || pattern.0.contains(['.', ' ', '>']) {
+                return Err(format!("\"{pattern}\" is no token of a subject"));
+            }
+            let is_possible =
+                |subject: &Subject| subject.may_have_token(number, |token| pattern.fits(token));
+            if !subjects.iter().any(is_possible) {
+                return Err(format!(
+                    "\"{pattern}\" is never the token {number} of a subject of the route, so nothing can fit"
+                ));
             }
         }
         Ok(())
@@ -199,6 +241,11 @@ mod tests {
             ("subject.4", "x", "no subject of the route has 4 tokens"),
             ("subject.0", "x", "is not the number of a token"),
             ("subject.x", "x", "is not the number of a token"),
+            ("subject.2", "alert", "is never the token 2 of a subject"),
+            ("subject.2", "al*", "is never the token 2 of a subject"),
+            ("subject.3", "a.b", "is no token of a subject"),
+            ("subject.3", "", "is no token of a subject"),
+            ("severity", "WARN*", "in an alert becomes \"warn*\""),
             ("header.", "x", "is neither header.NAME"),
             ("payload.a..b", "x", "is neither header.NAME"),
             ("body.x", "x", "is neither header.NAME"),
@@ -209,11 +256,22 @@ mod tests {
         }
         let empty = [("kind".to_owned(), Written::Several(Vec::new()))].into();
         assert!(check("k", empty, &subjects).unwrap_err().to_string().contains("an empty list"));
-        for (name, value) in
-            [("severity", "*"), ("severity", "P1"), ("subject.3", "db-*"), ("kind", "*")]
-        {
+        for (name, value) in [
+            ("severity", "*"),
+            ("severity", "P1"),
+            ("severity", "P*"),
+            ("subject.2", "rep*"),
+            ("subject.3", "db-*"),
+            ("kind", "*"),
+        ] {
             let written = [(name.to_owned(), Written::One(value.to_owned()))].into();
             assert_eq!(check("k", written, &subjects).unwrap().len(), 1, "{name}");
         }
+        let both = |kind: &str| {
+            let pair = |name: &str, value: &str| (name.to_owned(), Written::One(value.to_owned()));
+            check("k", [pair("kind", kind), pair("severity", "critical")].into(), &subjects)
+        };
+        assert!(both("alert").is_ok() && both("*").is_ok() && both("event").is_ok());
+        assert!(both("report").unwrap_err().to_string().contains("only alerts have"));
     }
 }

@@ -36,7 +36,7 @@ async fn all_is_well() -> Result<()> {
         ("config", "1 route"),
         ("nats", "connected to nats-server"),
         ("stream", "OPS holds 1 messages and takes ops.>"),
-        ("subjects", "\"ops.>\" matches 1 messages on 1 subjects: ops.report.server-01 (1)"),
+        ("subjects", "\"ops.>\" matches 1 messages on 1 subject: ops.report.server-01 (1)"),
         ("consumer", "will be made at the first start"),
         ("homeserver", "speaks Matrix up to v1."),
         ("login", &format!("as {}", scene.bot.user_id)),
@@ -181,5 +181,25 @@ async fn rooms_are_told_apart() -> Result<()> {
     let (code, text) = check(&scene, &scene.config())?;
     assert_eq!(code, 64, "{text}");
     assert_line(&text, "FAIL", "power", "has power level -1");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_no_route_takes_and_who_cannot_be_mentioned_is_noted() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.bot.join(&scene.room).await?;
+    for subject in ["ops.report.a", "ops.alert.a", "ops.alert.a", "ops.backup"] {
+        scene.nats.publish(subject, "x").await?;
+    }
+    let mut config = scene.config_for("ops.report.>", &scene.room);
+    let stranger = format!("@stranger:{SERVER_NAME}");
+    let _ = writeln!(config.routes, "mention = [\"{}\", \"{stranger}\"]", scene.alice.user_id);
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    let what =
+        "stream OPS: no route takes 3 messages on 2 subjects: ops.alert.a (2), ops.backup (1);";
+    assert_line(&text, "note", "subjects", what);
+    assert_line(&text, "note", "mention", &format!("{stranger}, who is not in the room"));
+    assert!(!text.contains(&format!("{}, who is not", scene.alice.user_id)), "{text}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -215,8 +215,13 @@ async fn a_room_is_told_in_its_language_and_time_zone() -> Result<()> {
 }
 
 fn preview(arguments: &[&str]) -> Result<(i32, String, String)> {
-    let output =
-        Command::new(BINARY).arg("preview").args(arguments).stdin(Stdio::null()).output()?;
+    preview_in(Path::new("."), arguments)
+}
+
+fn preview_in(directory: &Path, arguments: &[&str]) -> Result<(i32, String, String)> {
+    let mut command = Command::new(BINARY);
+    command.arg("preview").args(arguments).current_dir(directory).stdin(Stdio::null());
+    let output = command.output()?;
     let (out, error) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
     Ok((output.status.code().unwrap(), out, error))
 }
@@ -231,6 +236,12 @@ fn a_template_can_be_looked_at_before_it_is_relied_upon() -> Result<()> {
     let (code, out, _) = preview(&zone)?;
     assert_eq!(code, 0);
     assert!(out.contains("<b>db-01</b> 14:35\n"), "{out}");
+    // By its name alone, beside what is none.
+    std::fs::write(directory.path().join("notes.txt"), "not for a room")?;
+    let name = ["--template", "alert.html.jinja", "--sample", "alert"];
+    let (code, out, error) = preview_in(directory.path(), &name)?;
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains("<b>db-01</b> 06:35\n"), "{out}");
     let (_, out, _) = preview(&["--template", path, "--sample", "alert-short"])?;
     assert!(out.contains("Fault:   alert.html.jinja:1: time: None is neither a time"), "{out}");
     std::fs::write(&file, "\n{{ summary | uper }}")?;

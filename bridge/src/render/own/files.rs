@@ -15,15 +15,20 @@ pub(super) fn kind_of(file: &str) -> Option<&str> {
     KINDS.contains(&kind).then_some(kind)
 }
 
-/// The files of a directory by their names; those that are hidden are nobody's business.
-pub(super) fn read(directory: &Path) -> Result<BTreeMap<String, String>, Vec<Fault>> {
+/// The files of a directory by their names, or one of them with those that it can include; those that are hidden
+/// are nobody's business.
+pub(super) fn read(
+    directory: &Path,
+    only: Option<&str>,
+) -> Result<BTreeMap<String, String>, Vec<Fault>> {
     let unreadable =
         |error: io::Error| vec![Fault::of_file("", format!("cannot be read: {error}"))];
     let (mut sources, mut faults) = (BTreeMap::new(), Vec::new());
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') {
+        let is_other = only.is_some_and(|only| name != only && !name.starts_with('_'));
+        if name.starts_with('.') || is_other {
             continue;
         }
         match source(&name, &entry.path()) {

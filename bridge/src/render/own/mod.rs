@@ -61,17 +61,16 @@ impl Own {
     /// Everything that is wrong with them, whatever the message.
     pub(super) fn load(path: &Path, voice: &Voice) -> Result<Self, Vec<Fault>> {
         let (directory, only) = if path.is_file() {
-            (path.parent().unwrap_or(Path::new("")), path.file_name())
+            // The directory of a mere name has none.
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            (parent.unwrap_or(Path::new(".")), path.file_name().and_then(|name| name.to_str()))
         } else {
             (path, None)
         };
         let within = |faults: Vec<Fault>| -> Vec<Fault> {
             faults.into_iter().map(|fault| fault.within(directory)).collect()
         };
-        let mut sources = read(directory).map_err(within)?;
-        if let Some(only) = only.and_then(|name| name.to_str()) {
-            sources.retain(|name, _| name == only || name.starts_with('_'));
-        }
+        let sources = read(directory, only).map_err(within)?;
         Self::of(directory, &sources, voice).map_err(within)
     }
 
