@@ -133,7 +133,7 @@ async fn kills_lose_nothing_of_a_digest_and_show_nothing_twice() -> Result<()> {
 }
 
 #[tokio::test]
-async fn ten_thousand_alerts_are_readable_within_seconds() -> Result<()> {
+async fn ten_thousand_alerts_are_one_message_in_little_memory() -> Result<()> {
     let scene = Scene::new().await?;
     let hosts =
         (0..10_000).map(|number| alert("warning", &format!("host-{}", number % 500), "firing"));
@@ -143,8 +143,10 @@ async fn ten_thousand_alerts_are_readable_within_seconds() -> Result<()> {
     let mut reader = scene.reader().await?;
     reader.wait_until(|events| shown(events).len() == 10_000, PATIENCE).await?;
     let peak = bridge.peak_rss_kib()? / 1024;
+    // How long it takes is measured by `cargo bench-bridge`.
     eprintln!("10,000 alerts after {:.1?}, with at most {peak} MiB", began.elapsed());
     assert_eq!(sums(reader.events()).len(), 1);
+    assert!(peak < 100, "more than the service may have: {peak} MiB");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use anyhow::Result;
-use nats_matrix_testbed::{BridgeConfig, BridgeProcess, Usage};
+use nats_matrix_testbed::{BridgeProcess, Usage};
 use tokio::task::AbortHandle;
 
 use crate::{job::Job, raw};
@@ -64,10 +64,7 @@ impl Contender {
                 Ok(Running::Process(BridgeProcess::spawn_command(&command, job.dir.path())?))
             }
             Self::Bridge { binary } => {
-                let config =
-                    BridgeConfig::new(&job.nats_url, &job.bot, &job.dir.path().join("state"))
-                        .route("reports", &job.stream, &[&job.subject], &job.room)
-                        .one_by_one();
+                let config = job.bridge_config().one_by_one();
                 let process = BridgeProcess::spawn(binary, config.toml(), job.dir.path())?;
                 Ok(Running::Process(process))
             }

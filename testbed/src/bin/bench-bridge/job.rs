@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use nats_matrix_testbed::{Account, Homeserver, Nats, ScratchDir, TcpProxy};
+use nats_matrix_testbed::{Account, BridgeConfig, Homeserver, Nats, ScratchDir, TcpProxy};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -88,6 +88,24 @@ impl Bench {
             sleep(every).await;
         }
     }
+}
+
+impl Job {
+    /// The bridge's, with which it shows much that waits as a digest.
+    pub(crate) fn bridge_config(&self) -> BridgeConfig {
+        BridgeConfig::new(&self.nats_url, &self.bot, &self.dir.path().join("state")).route(
+            "reports",
+            &self.stream,
+            &[&self.subject],
+            &self.room,
+        )
+    }
+}
+
+/// An alert, of a machine of 500.
+pub(crate) fn alert(number: usize) -> String {
+    let source = format!("host-{}", number % 500);
+    json!({ "severity": "warning", "summary": "Disk almost full", "source": source }).to_string()
 }
 
 /// The payload of a message: a report like any other, that can be told from the rest.

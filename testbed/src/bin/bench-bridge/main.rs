@@ -42,6 +42,10 @@ struct Arguments {
     #[arg(long, default_value_t = 100_000)]
     deep: usize,
 
+    /// The alerts that are shown as a digest.
+    #[arg(long, default_value_t = 10_000)]
+    storm: usize,
+
     /// The Python baseline [default: `../shared/peer/nio_bridge.py` if it exists].
     #[arg(long)]
     baseline: Option<PathBuf>,
@@ -82,9 +86,9 @@ async fn run(arguments: Arguments) -> Result<Report> {
     let binary = bridge_binary()?;
     let baseline = baseline(arguments.baseline)?;
     // Each contender posts with an account of its own in each round, and once at a steady pace; the
-    // bridge also for each of its queues.
+    // bridge also for each of its queues and storms.
     let queues = [100, arguments.deep];
-    let people = MOST_CONTENDERS * (arguments.rounds + 1) + queues.len();
+    let people = MOST_CONTENDERS * (arguments.rounds + 1) + queues.len() + arguments.rounds;
     let homeserver = Homeserver::builder().people(people);
     let (nats, homeserver) = tokio::try_join!(Nats::start(), homeserver.start(&binary))?;
     let messages = arguments.messages.unwrap_or(match homeserver.kind() {
@@ -105,7 +109,7 @@ async fn run(arguments: Arguments) -> Result<Report> {
 
     let mut contenders = vec![Contender::Raw];
     contenders.extend(baseline);
-    contenders.push(Contender::Bridge { binary });
+    contenders.push(Contender::Bridge { binary: binary.clone() });
 
     for round in 1..=arguments.rounds {
         for contender in &contenders {
@@ -133,6 +137,12 @@ async fn run(arguments: Arguments) -> Result<Report> {
             eprintln!("    {memory}");
             report.add_memory(memory);
         }
+    }
+    for round in 1..=arguments.rounds {
+        eprintln!("round {round}: bridge shows {} alerts that waited ...", arguments.storm);
+        let storm = measure::storm(&bench, &binary, arguments.storm).await?;
+        eprintln!("    {storm}");
+        report.add_storm(storm);
     }
     Ok(report)
 }

@@ -2,16 +2,17 @@
 
 use std::{
     fmt,
+    path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
-use nats_matrix_testbed::{Reader, Usage};
+use nats_matrix_testbed::{BridgeProcess, Event, Reader, Usage};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     contender::{Contender, Running},
-    job::{Bench, Job, number_in, report},
+    job::{Bench, Job, alert, number_in, report},
     raw,
 };
 
@@ -160,6 +161,34 @@ pub(crate) async fn memory(bench: &Bench, contender: &Contender, queued: usize) 
     Ok(Memory { queued, peak_rss_kib: usage.peak_rss_kib, later_rss_kib: later })
 }
 
+/// What waited when an outage was over, shown as a digest.
+pub(crate) struct Storm {
+    pub(crate) alerts: usize,
+    /// From the start of the process until a client that follows the room has all of them.
+    pub(crate) readable: Duration,
+    pub(crate) peak_rss_kib: u64,
+}
+
+/// Starts the bridge on a queue of alerts.
+pub(crate) async fn storm(bench: &Bench, binary: &Path, alerts: usize) -> Result<Storm> {
+    let job = bench.job().await?;
+    bench.nats.publish_many(&job.subject, (0..alerts).map(alert)).await?;
+    let mut reader = bench.alice.reader(&job.room).await?;
+    let started = Instant::now();
+    let process = BridgeProcess::spawn(binary, job.bridge_config().toml(), job.dir.path())?;
+    // Each has a line over it, with its time and subject, in the thread.
+    let shown = |events: &[Event]| -> usize {
+        events.iter().map(|event| event.body().matches("── ").count()).sum()
+    };
+    let all = reader.wait_until(|events| shown(events) >= alerts, Duration::from_mins(2)).await;
+    let events = all.with_context(|| format!("its log:\n{}", process.logs()))?;
+    if shown(events) != alerts {
+        bail!("the room has {} alerts of {alerts}", shown(events));
+    }
+    let readable = started.elapsed();
+    Ok(Storm { alerts, readable, peak_rss_kib: process.usage()?.peak_rss_kib })
+}
+
 /// Waits until message `number` is in the room; the latest message and the usage at that moment.
 async fn wait(
     bench: &Bench,
@@ -212,6 +241,13 @@ impl fmt::Display for Paced {
             Some(rss) => write!(f, ", idle {rss} KiB"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Storm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { alerts, readable, peak_rss_kib } = self;
+        write!(f, "{alerts} alerts readable after {readable:.1?}, peak {peak_rss_kib} KiB")
     }
 }
 

@@ -7,7 +7,7 @@ use nats_matrix_testbed::{Homeserver, Nats, machine};
 
 use crate::{
     contender::Contender,
-    measure::{Drain, Memory, Paced, percentile},
+    measure::{Drain, Memory, Paced, Storm, percentile},
 };
 
 /// All that was measured, as Markdown.
@@ -15,6 +15,7 @@ pub(crate) struct Report {
     setting: String,
     columns: Vec<Column>,
     memory: Vec<Memory>,
+    storms: Vec<Storm>,
 }
 
 struct Column {
@@ -43,7 +44,7 @@ impl Report {
             homeserver.version(),
             nats.version().await?,
         );
-        Ok(Self { setting, columns: Vec::new(), memory: Vec::new() })
+        Ok(Self { setting, columns: Vec::new(), memory: Vec::new(), storms: Vec::new() })
     }
 
     pub(crate) fn add_drain(&mut self, contender: &Contender, drain: Drain) {
@@ -56,6 +57,10 @@ impl Report {
 
     pub(crate) fn add_memory(&mut self, memory: Memory) {
         self.memory.push(memory);
+    }
+
+    pub(crate) fn add_storm(&mut self, storm: Storm) {
+        self.storms.push(storm);
     }
 
     fn column(&mut self, contender: &Contender) -> &mut Column {
@@ -165,6 +170,17 @@ impl fmt::Display for Report {
                 write!(f, ", {} MB until 3,000 were", mb(*later))?;
             }
             writeln!(f, ".")?;
+        }
+        let seconds = Spread::of(self.storms.iter().map(|storm| storm.readable.as_secs_f64()));
+        if let (Some(seconds), Some(storm)) = (seconds, self.storms.first()) {
+            let most = self.storms.iter().map(|storm| storm.peak_rss_kib).max().unwrap_or_default();
+            writeln!(
+                f,
+                "\nnats-matrix with {} alerts that waited: readable as a digest after {} s, with at most {} MB RSS.",
+                storm.alerts,
+                seconds.with_digits(1),
+                mb(most)
+            )?;
         }
         Ok(())
     }
