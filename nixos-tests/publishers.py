@@ -65,6 +65,16 @@ with subtest("while NATS is away no unit fails for it, and nothing is lost"):
 with subtest("an alert about an alert is none"):
     server.succeed("systemctl start nats-matrix-alert@nats-matrix-alert@backup.service.service", timeout=PATIENCE)
 
+with subtest("since when a unit had worked is said with its failure"):
+    server.succeed("systemd-run --unit worker sleep infinity")
+    server.succeed("systemctl kill --signal KILL worker")
+    server.wait_until_succeeds("systemctl is-failed worker")
+    said = server.succeed("nats-matrix alert --server nats://127.0.0.1:4222 --unit worker.service --dry-run")
+    print(said)
+    assert '"last_ok"' in said, f"expected when the unit began to work, seen: {said!r}"
+    said = server.succeed("nats-matrix alert --server nats://127.0.0.1:4222 --unit backup.service --dry-run")
+    assert '"last_ok"' not in said, f"expected nothing of a unit that never worked, seen: {said!r}"
+
 with subtest("that was all"):
     phone.settle()
     assert_equal("the messages", len(phone.history()), 4)

@@ -124,3 +124,60 @@ fn value(original: &[u8], path: &[String]) -> Option<String> {
         other => Some(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, path::Path};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn route(lines: &str) -> Route {
+        let toml = format!(
+            "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
+             [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
+        );
+        let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
+        config.unwrap().routes.remove(0)
+    }
+
+    #[test]
+    fn each_condition_looks_at_what_it_names() {
+        let alert = r#"{"severity":"crit","summary":"s","source":"db-01","status":"resolved","tags":["a"],"load":9.5}"#;
+        let report = r#"{"host":"db-01","disk_percent":14}"#;
+        let mut headers = HeaderMap::new();
+        headers.append("Team", "storage");
+        headers.append("Team", "network");
+        for (lines, payload, takes) in [
+            ("match.kind = \"alert\"", alert, true),
+            ("match.kind = \"alert\"", report, false),
+            ("match.severity = [\"warning\", \"critical\"]", alert, true),
+            ("match.severity = \"critical\"", report, false),
+            ("match.status = \"resolved\"", alert, true),
+            ("match.status = \"firing\"", alert, false),
+            ("match.source = \"db-*\"", alert, true),
+            ("match.source = \"db-*\"", report, true),
+            ("match.source = \"web-*\"", report, false),
+            ("match.\"header.Team\" = \"network\"", report, true),
+            ("match.\"header.Team\" = \"web\"", report, false),
+            ("match.\"header.other\" = \"*\"", report, false),
+            ("match.\"payload.tags.0\" = \"a\"", alert, true),
+            ("match.\"payload.load\" = \"9.*\"", alert, true),
+            ("match.\"payload.load\" = \"*\"", report, false),
+            ("match.\"subject.2\" = \"alert\"", alert, true),
+            ("match.\"subject.3\" = \"web\"", alert, false),
+            ("match = { severity = \"critical\", source = \"web\" }", alert, false),
+        ] {
+            let decoded = Decoded::from_bytes(payload.as_bytes());
+            let facts = Facts {
+                subject: "ops.alert.db",
+                headers: Some(&headers),
+                decoded: &decoded,
+                original: payload.as_bytes(),
+            };
+            let route = Arc::new(route(lines));
+            let routing = Routing::of(&route, std::slice::from_ref(&route));
+            assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
+        }
+    }
+}

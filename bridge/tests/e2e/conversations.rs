@@ -129,6 +129,25 @@ async fn what_fires_again_later_is_another_conversation() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_goes_on_for_long_is_said_aloud_again() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes += "remind = \"2s\"\n";
+    let _bridge = scene.start(&config)?;
+    for _ in 0..2 {
+        scene.nats.publish("ops.alert.db-01", alert("warning", "firing")).await?;
+    }
+    sleep(Duration::from_millis(3100)).await;
+    scene.nats.publish("ops.alert.db-01", alert("warning", "firing")).await?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 3).await?;
+    let kinds: Vec<_> = events.iter().map(Event::msgtype).collect();
+    assert_eq!(kinds, ["m.text", "m.notice", "m.text"]);
+    assert_eq!(relation(&events[2]), Some(("m.thread", events[0].event_id.as_str())));
+    Ok(())
+}
+
 /// Kills fall between an event and what is noted of it, between two events of one message, and before
 /// the acknowledgement.
 #[tokio::test]
