@@ -135,6 +135,13 @@ struct Ailment {
     since: Moment,
 }
 
+impl Ailment {
+    /// Whether the route has it, by itself or with all others.
+    fn is_of(&self, route: &Arc<str>) -> bool {
+        self.route.as_ref().is_none_or(|its| its == route)
+    }
+}
+
 /// All that is known.
 #[derive(Debug, Default)]
 pub(super) struct Board {
@@ -287,13 +294,13 @@ impl Board {
     }
 
     pub(super) fn stuck(&mut self) -> Option<String> {
-        let is_away = |ailment: &Ailment| ailment.state == State::NatsUnreachable;
-        let nats_is_away = self.ailments.values().any(is_away);
+        let away = self.ailments.values().filter(|it| it.state == State::NatsUnreachable);
         let now = Instant::now();
         let mut stuck = Vec::new();
         for (name, line) in &mut self.routes {
             let Some(in_hand) = &mut line.in_hand else { continue };
-            if nats_is_away {
+            // What another route misses, as its stream, is no excuse for this one.
+            if away.clone().any(|ailment| ailment.is_of(name)) {
                 in_hand.until = in_hand.until.max(now + PATIENCE);
             }
             if in_hand.until < now {
@@ -315,8 +322,8 @@ impl Board {
     }
 
     fn route_snapshot(&self, name: &Arc<str>, line: &Line) -> RouteSnapshot {
-        let is_its = |ailment: &&Ailment| ailment.route.as_ref().is_none_or(|route| route == name);
-        let worst = self.ailments.values().filter(is_its).max_by_key(|ailment| ailment.state);
+        let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
+        let worst = its.max_by_key(|ailment| ailment.state);
         let phase = if line.is_begun { State::Connected } else { State::Starting };
         let age = line.in_hand.as_ref().map(|in_hand| in_hand.published.age());
         RouteSnapshot {

@@ -89,8 +89,8 @@ impl Health {
         self.board().words()
     }
 
-    /// The routes whose message has been in hand for too long, in words. While NATS is away they wait
-    /// for it, and are given time anew when it is back.
+    /// The routes whose message has been in hand for too long, in words. While NATS is away, for all or
+    /// for one of them, they wait for it, and are given time anew when it is back.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.board().stuck()
     }

@@ -100,6 +100,19 @@ async fn without_nats_nothing_hangs_nor_at_once_when_it_is_back() {
     assert!(health.stuck().is_some());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
+    let health = Health::default();
+    let (a, b) = (route(&health, "a"), route(&health, "b"));
+    for route in [&a, &b] {
+        health.board().route(&route.name).take(OffsetDateTime::now_utc(), 7);
+    }
+    let stream = a.spot();
+    stream.ails(State::NatsUnreachable, &"no such stream", Duration::ZERO);
+    tokio::time::advance(Duration::from_mins(6)).await;
+    assert_eq!(health.stuck().unwrap(), "route b hangs with message 7");
+}
+
 #[test]
 fn numbers_of_a_route_are_there_from_the_start_and_tell_what_was() {
     let health = Health::default();
