@@ -80,7 +80,10 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
-                _ => return Err(failure),
+                _ => {
+                    manager.give_up(&failure);
+                    return Err(failure);
+                }
             },
         }
     }
@@ -155,6 +158,8 @@ impl Manager<'_> {
         let work = serve(Rc::clone(setup), self.health.clone(), stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
+        // What we begin with is news, too.
+        changes.mark_changed();
         let mut course = Course::On;
         let result = loop {
             tokio::select! {
@@ -208,6 +213,15 @@ impl Manager<'_> {
         self.health.refused(failure);
         notify(&[NotifyState::Ready]);
     }
+
+    /// Says of refused credentials that they are why it ends: the service manager shows what it was told
+    /// last, and nobody else may have had the time to ask.
+    fn give_up(&self, failure: &Failure) {
+        let Failure::Refused(reason) = failure else { return };
+        let refused = self.health.spot(None);
+        refused.ails(State::CredentialsRefused, reason, Duration::ZERO);
+        notify(&[NotifyState::Status(&self.health.words())]);
+    }
 }
 
 fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Course<'a> {
@@ -244,12 +258,13 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
     notify(&[NotifyState::Ready]);
 
     let refused = health.spot(None);
+    let mut refusal = Box::pin(nats.refused(Some(&refused)));
     let mut pulse = Box::pin(pulse.run());
     let mut first_failure = None;
     loop {
         let ended = tokio::select! {
             ended = routes.join_next() => ended,
-            failure = nats.refused(), if first_failure.is_none() => Some(Ok(Err(failure))),
+            failure = &mut refusal, if first_failure.is_none() => Some(Ok(Err(failure))),
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
         };

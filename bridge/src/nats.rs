@@ -15,6 +15,7 @@ use crate::{
     config,
     credentials::Credentials,
     failure::{Failure, chain},
+    health::{Spot, State},
     held,
 };
 
@@ -134,18 +135,25 @@ impl Nats {
 
     /// Waits until a server refuses the credentials with which it accepted us before, and goes on to
     /// while they are read again, and says so. Like a wrong password at the start this does not mend
-    /// itself.
-    pub(crate) async fn refused(&self) -> Failure {
+    /// itself. `spot` is where it is noted meanwhile, for those who watch over us.
+    pub(crate) async fn refused(&self, spot: Option<&Spot>) -> Failure {
         let mut refused = self.link.refused.subscribe();
         loop {
             // The sender is as long there as we are.
             let reason = refused.wait_for(Option::is_some).await;
             let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
-            warn!("NATS does not accept our credentials ({reason}); reading them again");
+            let said = format!("NATS does not accept our credentials ({reason})");
+            warn!("{said}; reading them again");
+            if let Some(spot) = spot {
+                spot.ails(State::CredentialsRefused, &said, Duration::ZERO);
+            }
             if timeout(RENEWAL, refused.wait_for(Option::is_none)).await.is_err() {
                 return Failure::Refused(format!(
                     "NATS no longer accepts our credentials ({reason}): renew those under [nats]"
                 ));
+            }
+            if let Some(spot) = spot {
+                spot.well();
             }
         }
     }

@@ -79,7 +79,7 @@ impl State {
             }
             Self::Draining => "nothing; it ends within seconds",
             Self::CredentialsRefused => {
-                "renew the credentials in the configuration, then restart: nats-matrix check tells which"
+                "renew the credentials in the configuration, then restart if it has ended: nats-matrix check tells which"
             }
         }
     }

@@ -152,7 +152,7 @@ impl<'a> Sender<'a> {
         let acknowledged = tokio::select! {
             acknowledged = timeout_at(until, publish) => acknowledged,
             failure = nats.denied(&message.subject) => return Err(Trouble::Blocked(failure)),
-            failure = nats.refused() => return Err(Trouble::Away(failure)),
+            failure = nats.refused(None) => return Err(Trouble::Away(failure)),
         };
         match acknowledged {
             Ok(Ok(ack)) => Ok(Receipt::Stored { stream: ack.stream, sequence: ack.sequence }),

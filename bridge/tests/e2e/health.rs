@@ -12,7 +12,11 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::scene::{Config, PATIENCE, Scene, read_all};
+use crate::{
+    connections::write,
+    reload::{users, with_password},
+    scene::{Config, PATIENCE, Scene, read_all},
+};
 
 /// The listener of a bridge.
 struct Pages {
@@ -93,6 +97,45 @@ async fn each_state_has_a_name_a_reason_and_what_to_do() -> Result<()> {
     scene.nats.restart().await?;
     pages.wait_for("connected").await?;
     assert!(pages.number("nats_matrix_nats_reconnects_total").await? >= 1.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_it_starts_and_while_it_stops_it_is_not_ready() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let slowly = FaultKind::Delay(Duration::from_secs(3));
+    proxy.inject(Fault::on("/login", slowly.clone()).times(1));
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("starting").await?;
+    pages.wait_for("connected").await?;
+    proxy.inject(Fault::on("/send/", slowly).times(1));
+    scene.nats.publish("ops.x", "hello").await?;
+    proxy.wait_for_requests("/send/", 1, PATIENCE).await?;
+    bridge.terminate()?;
+    pages.wait_for("draining").await?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 0, "{}", bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn credentials_that_nats_refuses_are_told_as_long_as_they_may_be_renewed() -> Result<()> {
+    let scene = with_password("first").await?;
+    let file = |password: &str| write(scene.dir.path(), "nats-password", password);
+    file("first")?;
+    let config = scene.config().nats("user = \"bridge\"\npassword_file = \"nats-password\"");
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    scene.nats.reload(&users("second"), &[]).await?;
+    let said = pages.wait_for("credentials-refused").await?;
+    assert!(said["reasons"][0].as_str().unwrap().contains("our credentials"), "{said}");
+    file("second")?;
+    pages.wait_for("connected").await?;
+    scene.nats.reload(&users("third"), &[]).await?;
+    pages.wait_for("credentials-refused").await?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 77, "{}", bridge.logs());
     Ok(())
 }
 

@@ -295,13 +295,13 @@ async fn another_account_logs_in_unless_the_homeserver_refuses_it() -> Result<()
 }
 
 /// Users of NATS: the test's own, and the bridge with this password.
-fn users(password: &str) -> String {
+pub(crate) fn users(password: &str) -> String {
     format!(
         "authorization {{ users: [ {{ user: admin, password: a }}, {{ user: bridge, password: \"{password}\" }} ] }}"
     )
 }
 
-async fn with_password(password: &str) -> Result<Scene> {
+pub(crate) async fn with_password(password: &str) -> Result<Scene> {
     let admin = || ConnectOptions::with_user_and_password("admin".into(), "a".into());
     let nats = Nats::builder().config(&users(password)).client_options(admin).as_process();
     scene(nats.start().await?).await
