@@ -368,13 +368,20 @@ impl Watchdog {
     }
 
     fn feed(&mut self) {
-        match self.health.stuck() {
-            None => notify(&[NotifyState::Watchdog]),
-            Some(stuck) if !std::mem::replace(&mut self.is_said, true) => {
-                error!("{stuck}: the service manager is to restart us; nothing is lost by that");
-            }
-            Some(_) => {}
+        if self.is_to_be_fed() {
+            notify(&[NotifyState::Watchdog]);
         }
+    }
+
+    /// Whether no route hangs. If one does, that is said.
+    fn is_to_be_fed(&mut self) -> bool {
+        let stuck = self.health.stuck();
+        if let Some(stuck) = &stuck
+            && !std::mem::replace(&mut self.is_said, true)
+        {
+            error!("{stuck}: the service manager is to restart us; nothing is lost by that");
+        }
+        stuck.is_none()
     }
 }
 
@@ -389,5 +396,24 @@ fn reloading() {
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         debug!("service manager not notified: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::with_a_message;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_watchdog_is_fed_no_more_when_a_route_hangs() {
+        let (health, route) = with_a_message("a");
+        let mut watchdog = Watchdog::new(health);
+        tokio::time::advance(Duration::from_mins(4)).await;
+        assert!(watchdog.is_to_be_fed());
+        tokio::time::advance(Duration::from_mins(2)).await;
+        assert!(!watchdog.is_to_be_fed() && watchdog.is_said);
+        assert!(!watchdog.is_to_be_fed(), "nor the next time");
+        route.let_go();
+        assert!(watchdog.is_to_be_fed());
     }
 }

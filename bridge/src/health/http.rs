@@ -92,7 +92,7 @@ async fn converse(stream: TcpStream, health: Health) {
     }
 }
 
-fn answer(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, health: &Health) -> Response<Full<Bytes>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refusal = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET\n".to_owned());
         refusal.headers_mut().insert(ALLOW, "GET, HEAD".parse().expect("plain text"));

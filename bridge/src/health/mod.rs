@@ -234,4 +234,6 @@ impl Moment {
 }
 
 #[cfg(test)]
+pub(crate) use tests::with_a_message;
+#[cfg(test)]
 mod tests;

@@ -1,3 +1,5 @@
+use http_body_util::BodyExt;
+use hyper::{Request, StatusCode};
 use time::OffsetDateTime;
 
 use super::*;
@@ -5,6 +7,14 @@ use super::*;
 fn route(health: &Health, name: &str) -> RouteHealth {
     health.board().add_route(name);
     RouteHealth { health: health.clone(), name: name.into(), metrics: health.0.metrics.route(name) }
+}
+
+/// With a route that has a message in hand.
+pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
+    let health = Health::default();
+    let route = route(&health, name);
+    health.board().route(&route.name).take(OffsetDateTime::now_utc(), 7);
+    (health, route)
 }
 
 fn state(health: &Health) -> State {
@@ -82,6 +92,23 @@ async fn a_message_that_nothing_is_done_about_hangs() {
     assert!(health.stuck().is_some());
     a.let_go();
     assert_eq!(health.stuck(), None, "an idle route does nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_over_http_is_told_that_it_hangs() {
+    let (health, route) = with_a_message("a");
+    let ask = async || {
+        let request = Request::get("/livez").body(()).unwrap();
+        let answer = http::answer(&request, &health);
+        let (status, body) = (answer.status(), answer.into_body().collect().await.unwrap());
+        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+    };
+    assert_eq!(ask().await, (StatusCode::OK, "alive\n".to_owned()));
+    tokio::time::advance(Duration::from_mins(6)).await;
+    let hangs = "route a hangs with message 7\n".to_owned();
+    assert_eq!(ask().await, (StatusCode::SERVICE_UNAVAILABLE, hangs));
+    route.let_go();
+    assert_eq!(ask().await.0, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
