@@ -94,6 +94,8 @@ impl Way {
         }
         while let Err(reason) = held::make_stream(&links.nats, 1).await {
             warn!("route {}: no stream for quiet hours: {reason}", self.route.name);
+            // All is shown at once meanwhile, so that nothing is amiss but this.
+            links.health.route(&self.route).set_aside();
             if timeout(NO_STREAM, links.stop.cancelled()).await.is_ok() {
                 return Ok(());
             }

@@ -229,6 +229,16 @@ impl Board {
         self.routes.entry(Arc::clone(name)).or_default()
     }
 
+    /// The route, if it is not set aside.
+    pub(super) fn known(&mut self, name: &Arc<str>) -> Option<&mut Line> {
+        self.routes.get_mut(name)
+    }
+
+    /// Nobody has to wait for the route, until it is there again.
+    pub(super) fn set_aside(&mut self, name: &Arc<str>) {
+        self.routes.remove(name);
+    }
+
     pub(super) fn ails(
         &mut self,
         number: u64,

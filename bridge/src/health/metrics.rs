@@ -187,8 +187,8 @@ impl Metrics {
         self
     }
 
-    /// What is true of routes at a moment; they may be others from now on.
-    pub(super) fn forget_gauges(&self) {
+    /// What is true of routes at a moment; at the next one they may be others.
+    fn forget_gauges(&self) {
         self.pending.clear();
         self.oldest.clear();
         self.last_posted.clear();
@@ -220,6 +220,7 @@ impl Metrics {
                 .get_or_create(&[("state", state.name())])
                 .set(u32::from(state == snapshot.state));
         }
+        self.forget_gauges();
         for route in &snapshot.routes {
             let of = Of { route: route.name.as_ref().to_owned() };
             let is_ready = route.state == State::Connected;

@@ -65,7 +65,6 @@ impl Health {
 
     /// A configuration takes over; `refused` if it does because the one after it failed.
     pub(crate) fn begin(&self, refused: Option<&Failure>) {
-        self.0.metrics.forget_gauges();
         self.change(|board| board.begin(refused.map(ToString::to_string)));
     }
 
@@ -128,13 +127,19 @@ impl RouteHealth {
         self.health.change(|board| board.route(&self.name).is_begun = true);
     }
 
+    /// There is nothing that messages could come from, so that there is no such line until it is asked
+    /// for again.
+    pub(crate) fn set_aside(&self) {
+        self.health.change(|board| board.set_aside(&self.name));
+    }
+
     /// This is the room that it posts into.
     pub(crate) fn entered(&self, room: &RoomId) {
         self.health.board().route(&self.name).room = Some(room.to_owned());
     }
 
     fn room(&self) -> Option<OwnedRoomId> {
-        self.health.board().route(&self.name).room.clone()
+        self.health.board().known(&self.name)?.room.clone()
     }
 
     /// A message is worked on from now on.
@@ -161,7 +166,9 @@ impl RouteHealth {
 
     /// How many messages wait.
     fn waits(&self, count: u64) {
-        self.health.board().route(&self.name).pending = Some(count);
+        if let Some(line) = self.health.board().known(&self.name) {
+            line.pending = Some(count);
+        }
     }
 
     /// A place to note what does not work for the route.

@@ -141,6 +141,23 @@ async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
 }
 
 #[test]
+fn a_route_that_is_set_aside_is_not_waited_for_and_has_no_numbers() {
+    let health = Health::default();
+    let (a, held) = (route(&health, "a"), route(&health, "a:held"));
+    health.serving();
+    a.begun();
+    let ready = "nats_matrix_route_ready{route=\"a:held\"}";
+    let has_number = || health.0.metrics.text(&health.snapshot()).contains(ready);
+    assert!(state(&health) == State::Starting && has_number());
+    held.set_aside();
+    held.waits(3);
+    assert!(held.room().is_none());
+    assert!(state(&health) == State::Connected && !has_number());
+    route(&health, "a:held");
+    assert!(state(&health) == State::Starting && has_number());
+}
+
+#[test]
 fn numbers_of_a_route_are_there_from_the_start_and_tell_what_was() {
     let health = Health::default();
     let a = route(&health, "a");

@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// The listener of a bridge.
-struct Pages {
+pub(crate) struct Pages {
     client: reqwest::Client,
     url: String,
 }
 
 impl Pages {
-    async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
+    pub(crate) async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
         let line = bridge.wait_for_log("status page on http://", PATIENCE).await?;
         let url = line.split("status page on ").nth(1).context("no address")?.trim().to_owned();
         Ok(Self { client: reqwest::Client::new(), url })
@@ -37,7 +37,7 @@ impl Pages {
     }
 
     /// Waits until the bridge is in a state; returns all that it says then.
-    async fn wait_for(&self, state: &str) -> Result<Value> {
+    pub(crate) async fn wait_for(&self, state: &str) -> Result<Value> {
         let begun = Instant::now();
         loop {
             let (status, text) = self.get("readyz").await?;
@@ -59,7 +59,7 @@ impl Pages {
     }
 }
 
-fn listening(config: Config) -> Config {
+pub(crate) fn listening(config: Config) -> Config {
     let mut config = config;
     config.routes.insert_str(0, "[health]\nlisten = \"127.0.0.1:0\"\n");
     config

@@ -8,8 +8,11 @@ use nats_matrix_testbed::{Event, Nats, TcpProxy};
 use serde_json::json;
 use time::{OffsetDateTime, Time};
 
-use crate::connections::{NEEDED, WANTED, restricted};
-use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::{
+    connections::{NEEDED, WANTED, restricted},
+    health::{Pages, listening},
+    scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
+};
 
 /// Quiet hours that began an hour ago and end with a minute, between 20 and 80 seconds from now.
 fn quiet() -> (String, Duration) {
@@ -274,11 +277,15 @@ async fn what_cannot_be_held_back_is_shown() -> Result<()> {
         .nats("user = \"few\"\npassword = \"few\"")
         .route("reports", "ops.>", &scene.room);
     config.routes.push_str(&quiet().0);
-    let mut bridge = scene.start(&config)?;
+    let mut bridge = scene.start(&listening(config))?;
+    let pages = Pages::of(&mut bridge).await?;
     scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
     let mut reader = scene.reader().await?;
     let events = reader.wait_for(1, PATIENCE).await?;
     assert_eq!(events[0].body(), "🟠 WARNING: first");
+    // All works but this.
+    let said = pages.wait_for("connected").await?;
+    assert_eq!(said["routes"].as_object().map(serde_json::Map::len), Some(1), "{said}");
     bridge.wait_for_log("nothing can be held back in quiet hours", PATIENCE).await?;
     Ok(())
 }
