@@ -14,7 +14,10 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::{Moment, PATIENCE};
-use crate::matrix::MatrixError;
+use crate::{
+    matrix::MatrixError,
+    source::{First, Waiting},
+};
 
 /// So many of a route's last messages are known.
 const RECENT: usize = 10;
@@ -160,17 +163,21 @@ pub(super) struct Line {
     pub(super) is_begun: bool,
     /// The room that it posts into, if that is one and was entered.
     pub(super) room: Option<OwnedRoomId>,
-    pub(super) in_hand: Option<InHand>,
-    pub(super) pending: Option<u64>,
+    in_hand: Option<InHand>,
+    /// How many messages wait, when NATS was asked last.
+    pending: Option<u64>,
+    /// The first of them.
+    first: Option<First>,
+    /// The last that was done with.
+    done: u64,
     last_posted: Option<Moment>,
     recent: VecDeque<Recent>,
 }
 
 /// The message that is worked on.
 #[derive(Debug)]
-pub(super) struct InHand {
-    published: Moment,
-    sequence: u64,
+struct InHand {
+    message: First,
     /// If nothing was done until then, it hangs.
     until: Instant,
 }
@@ -314,7 +321,7 @@ impl Board {
                 in_hand.until = in_hand.until.max(now + PATIENCE);
             }
             if in_hand.until < now {
-                stuck.push(format!("route {name} hangs with message {}", in_hand.sequence));
+                stuck.push(format!("route {name} hangs with message {}", in_hand.message.sequence));
             }
         }
         (!stuck.is_empty()).then(|| stuck.join(", "))
@@ -335,7 +342,7 @@ impl Board {
         let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
         let worst = its.max_by_key(|ailment| ailment.state);
         let phase = if line.is_begun { State::Connected } else { State::Starting };
-        let age = line.in_hand.as_ref().map(|in_hand| in_hand.published.age());
+        let age = line.first().map(|first| moment(first.published).age());
         RouteSnapshot {
             name: Arc::clone(name),
             state: worst.map_or(phase, |worst| worst.state),
@@ -350,9 +357,31 @@ impl Board {
 }
 
 impl Line {
-    pub(super) fn take(&mut self, published: OffsetDateTime, sequence: u64) {
-        let until = Instant::now() + PATIENCE;
-        self.in_hand = Some(InHand { published: moment(published), sequence, until });
+    pub(super) fn take(&mut self, message: First) {
+        self.in_hand = Some(InHand { message, until: Instant::now() + PATIENCE });
+    }
+
+    /// The message in hand is done with.
+    pub(super) fn let_go(&mut self) {
+        if let Some(in_hand) = self.in_hand.take() {
+            self.done = in_hand.message.sequence;
+            self.forget_done();
+        }
+    }
+
+    pub(super) fn wait(&mut self, waiting: Waiting) {
+        (self.pending, self.first) = (waiting.count, waiting.first);
+        // NATS may have been asked before it had the acknowledgement.
+        self.forget_done();
+    }
+
+    fn forget_done(&mut self) {
+        self.first = self.first.filter(|first| first.sequence > self.done);
+    }
+
+    /// What is worked on is the first of all.
+    pub(super) fn first(&self) -> Option<First> {
+        self.in_hand.as_ref().map(|in_hand| in_hand.message).or(self.first)
     }
 
     /// Something was done, and nothing is to be done for as long as `pause`.

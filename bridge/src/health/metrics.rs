@@ -164,7 +164,7 @@ impl Metrics {
         registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
         let help = "Messages that wait in NATS for the route, with those on their way";
         registry.register("pending", help, self.pending.clone());
-        let help = "Age of the message that is to be posted next; 0 if there is none";
+        let help = "Age of the first message that is not in the room; 0 if there is none";
         registry.register_with_unit(
             "oldest_unposted_age",
             help,

@@ -31,7 +31,12 @@ pub(crate) use self::{
     metrics::RouteMetrics,
     pulse::Pulse,
 };
-use crate::{config::Route, failure::Failure, held, source::Delivery};
+use crate::{
+    config::Route,
+    failure::Failure,
+    held,
+    source::{Delivery, First, Waiting},
+};
 
 /// A message that is in hand for this long, with nothing tried and nothing waited for, hangs.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -144,12 +149,13 @@ impl RouteHealth {
 
     /// A message is worked on from now on.
     pub(crate) fn took(&self, delivery: &Delivery) {
-        self.health.board().route(&self.name).take(delivery.published, delivery.sequence);
+        let Delivery { sequence, published, .. } = *delivery;
+        self.health.board().route(&self.name).take(First { sequence, published });
     }
 
     /// None is worked on any more.
     pub(crate) fn let_go(&self) {
-        self.health.board().route(&self.name).in_hand = None;
+        self.health.board().route(&self.name).let_go();
     }
 
     /// Something was done.
@@ -164,11 +170,16 @@ impl RouteHealth {
         self.metrics.note(shown);
     }
 
-    /// How many messages wait.
-    fn waits(&self, count: u64) {
+    /// What NATS says that waits.
+    fn waits(&self, waiting: Waiting) {
         if let Some(line) = self.health.board().known(&self.name) {
-            line.pending = Some(count);
+            line.wait(waiting);
         }
+    }
+
+    /// The first message that is not in the room, as far as it is known.
+    fn first(&self) -> Option<First> {
+        self.health.board().known(&self.name)?.first()
     }
 
     /// A place to note what does not work for the route.

@@ -18,7 +18,7 @@ use crate::{
 
 /// How often the homeserver is asked.
 const ASK_HOMESERVER: Duration = Duration::from_secs(30);
-/// How often NATS is asked how many messages wait.
+/// How often NATS is asked how many messages wait, and since when.
 const ASK_NATS: Duration = Duration::from_secs(15);
 
 /// Looks after what is not used at the moment.
@@ -116,9 +116,9 @@ impl Pulse {
             ticks.tick().await;
             for (route, health) in routes {
                 if self.nats.is_connected()
-                    && let Some(count) = source::consumer::waiting(&self.nats, route).await
+                    && let Some(waiting) = source::waiting(&self.nats, route, health.first()).await
                 {
-                    health.waits(count);
+                    health.waits(waiting);
                 }
             }
         }

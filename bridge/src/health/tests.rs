@@ -13,8 +13,12 @@ fn route(health: &Health, name: &str) -> RouteHealth {
 pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
     let health = Health::default();
     let route = route(&health, name);
-    health.board().route(&route.name).take(OffsetDateTime::now_utc(), 7);
+    health.board().route(&route.name).take(message(7));
     (health, route)
+}
+
+fn message(sequence: u64) -> First {
+    First { sequence, published: OffsetDateTime::now_utc() }
 }
 
 fn state(health: &Health) -> State {
@@ -75,7 +79,7 @@ fn what_ails_all_is_said_once_and_of_every_route() {
 async fn a_message_that_nothing_is_done_about_hangs() {
     let health = Health::default();
     let a = route(&health, "a");
-    let take = || health.board().route(&a.name).take(OffsetDateTime::now_utc(), 7);
+    let take = || health.board().route(&a.name).take(message(7));
     let minutes = |minutes| tokio::time::advance(Duration::from_mins(minutes));
     take();
     minutes(4).await;
@@ -116,7 +120,7 @@ async fn without_nats_nothing_hangs_nor_at_once_when_it_is_back() {
     let health = Health::default();
     let a = route(&health, "a");
     let nats = health.spot(None);
-    health.board().route(&a.name).take(OffsetDateTime::now_utc(), 7);
+    health.board().route(&a.name).take(message(7));
     nats.ails(State::NatsUnreachable, &"connection lost", Duration::ZERO);
     tokio::time::advance(Duration::from_hours(1)).await;
     assert_eq!(health.stuck(), None);
@@ -132,7 +136,7 @@ async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
     let health = Health::default();
     let (a, b) = (route(&health, "a"), route(&health, "b"));
     for route in [&a, &b] {
-        health.board().route(&route.name).take(OffsetDateTime::now_utc(), 7);
+        health.board().route(&route.name).take(message(7));
     }
     let stream = a.spot();
     stream.ails(State::NatsUnreachable, &"no such stream", Duration::ZERO);
@@ -150,11 +154,37 @@ fn a_route_that_is_set_aside_is_not_waited_for_and_has_no_numbers() {
     let has_number = || health.0.metrics.text(&health.snapshot()).contains(ready);
     assert!(state(&health) == State::Starting && has_number());
     held.set_aside();
-    held.waits(3);
+    held.waits(Waiting { count: Some(3), first: None });
     assert!(held.room().is_none());
     assert!(state(&health) == State::Connected && !has_number());
     route(&health, "a:held");
     assert!(state(&health) == State::Starting && has_number());
+}
+
+#[test]
+fn how_long_the_first_message_has_waited_is_known_before_it_is_worked_on() {
+    let health = Health::default();
+    let a = route(&health, "a");
+    let old = |sequence: u64| {
+        let published = OffsetDateTime::now_utc() - Duration::from_mins(sequence);
+        First { sequence, published }
+    };
+    let waits = |first: First| a.waits(Waiting { count: Some(9), first: Some(first) });
+    let minutes = || health.snapshot().routes[0].oldest_seconds / 60;
+    assert_eq!(minutes(), 0);
+    waits(old(8));
+    assert_eq!(minutes(), 8);
+    health.board().route(&a.name).take(old(7));
+    assert_eq!(minutes(), 7);
+    a.let_go();
+    assert_eq!(minutes(), 8, "that is the next one");
+    health.board().route(&a.name).take(old(8));
+    a.let_go();
+    assert_eq!(minutes(), 0);
+    waits(old(8));
+    assert_eq!(minutes(), 0, "NATS had not heard yet that it is done with");
+    waits(old(9));
+    assert_eq!(minutes(), 9);
 }
 
 #[test]
@@ -163,7 +193,7 @@ fn numbers_of_a_route_are_there_from_the_start_and_tell_what_was() {
     let a = route(&health, "a");
     a.metrics.note(Shown::Posted);
     a.metrics.note(Shown::Digested(41));
-    a.waits(3);
+    a.waits(Waiting { count: Some(3), first: None });
     let text = health.0.metrics.text(&health.snapshot());
     for line in [
         "nats_matrix_posted_total{route=\"a\"} 42",
@@ -194,7 +224,7 @@ fn what_others_write_is_no_html_of_the_page() {
 fn rules_and_dashboard_ask_for_numbers_that_there_are() {
     let health = Health::default();
     let a = route(&health, "a");
-    a.waits(0);
+    a.waits(Waiting { count: Some(0), first: None });
     a.metrics.sent(Duration::from_millis(3));
     health.board().route(&a.name).note("ops", OffsetDateTime::now_utc(), Shown::Posted);
     let text = health.0.metrics.text(&health.snapshot());

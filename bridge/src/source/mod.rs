@@ -10,6 +10,7 @@ mod backlog;
 pub(crate) mod consumer;
 mod outstanding;
 pub(crate) mod stored;
+mod waiting;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -33,8 +34,11 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-pub(crate) use self::backlog::Backlog;
 use self::consumer::Problem;
+pub(crate) use self::{
+    backlog::Backlog,
+    waiting::{First, Waiting, waiting},
+};
 use crate::{
     config::{Route, RouteName},
     failure::{Failure, chain},

@@ -4,6 +4,7 @@
 //! would break the connection again each time.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
+use time::OffsetDateTime;
 
 use super::{
     Delivery, MAX_ACK_PENDING,
@@ -28,22 +29,10 @@ pub(super) async fn read(
     after: Option<u64>,
     most_bytes: usize,
 ) -> Result<Vec<Delivery>, Problem> {
-    let config = &info.config;
-    let begin = match config.deliver_policy {
-        DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
-        _ => 1,
-    };
-    // Once something is acknowledged it is known better, and the clocks of servers may differ.
-    let since = match config.deliver_policy {
-        _ if info.ack_floor.stream_sequence > 0 => None,
-        DeliverPolicy::New => Some(info.created),
-        DeliverPolicy::ByStartTime { start_time } => Some(start_time),
-        _ => None,
-    };
-    let (stream, filters) = (&info.stream_name, consumer::filters(config));
+    let (begin, since) = begin(info);
+    let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
     let (mut some, mut bytes, last) = (Vec::new(), 0, info.delivered.stream_sequence);
-    // Of a consumer that has acknowledged nothing the server may say that it began with the stream.
-    let mut from = begin.max(info.ack_floor.stream_sequence + 1).max(after.unwrap_or(0) + 1);
+    let mut from = begin.max(after.unwrap_or(0) + 1);
     while from <= last && some.len() < MAX_ACK_PENDING && bytes < most_bytes {
         let next = Stored::first(nats, stream, from, &filters).await?;
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
@@ -59,6 +48,31 @@ pub(super) async fn read(
         delivery(nats, info, stored, waiting)
     });
     deliveries.collect()
+}
+
+/// The first message that is not acknowledged, delivered or not.
+pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, Problem> {
+    let ((from, since), filters) = (begin(info), consumer::filters(&info.config));
+    let first = Stored::first(nats, &info.stream_name, from, &filters).await?;
+    Ok(first.filter(|first| since.is_none_or(|since| first.published >= since)))
+}
+
+/// Nothing before this message, or this time, is left to be acknowledged.
+pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
+    let policy = &info.config.deliver_policy;
+    // Of a consumer that has acknowledged nothing the server may say that it began with the stream.
+    let begin = match policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => *start_sequence,
+        _ => 1,
+    };
+    // Once something is acknowledged it is known better, and the clocks of servers may differ.
+    let since = match policy {
+        _ if info.ack_floor.stream_sequence > 0 => None,
+        DeliverPolicy::New => Some(info.created),
+        DeliverPolicy::ByStartTime { start_time } => Some(*start_time),
+        _ => None,
+    };
+    (begin.max(info.ack_floor.stream_sequence + 1), since)
 }
 
 /// As it would be delivered, with so many waiting after it.

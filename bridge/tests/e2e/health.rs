@@ -172,6 +172,35 @@ async fn a_room_that_has_put_us_out_is_noticed_and_entered_when_we_are_invited()
 }
 
 #[tokio::test]
+async fn what_waits_for_its_room_or_for_nats_grows_older() -> Result<()> {
+    let scene = Scene::new().await?;
+    let room = scene.alice.create_room(json!({ "preset": "private_chat" })).await?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let published = Instant::now();
+    let mut bridge = scene.start(&listening(scene.config_for("ops.>", &room)))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("not-in-room").await?;
+    let age = async || pages.number("nats_matrix_oldest_unposted_age_seconds{").await;
+    while age().await? < 2.0 {
+        anyhow::ensure!(published.elapsed() < PATIENCE, "{}", pages.get("metrics").await?.1);
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(age().await? <= published.elapsed().as_secs_f64() + 1.0);
+    // The last that was known goes on.
+    scene.nats.kill().await;
+    pages.wait_for("nats-unreachable").await?;
+    let before = age().await?;
+    sleep(Duration::from_secs(2)).await;
+    assert!(age().await? > before);
+    scene.nats.restart().await?;
+    scene.alice.invite(&room, &scene.bot.user_id).await?;
+    pages.wait_for("connected").await?;
+    read_all(&mut scene.alice.reader(&room).await?, 1).await?;
+    assert!(age().await? < 0.5);
+    Ok(())
+}
+
+#[tokio::test]
 async fn metrics_and_the_page_tell_what_became_of_messages() -> Result<()> {
     let scene = Scene::new().await?;
     let mut bridge = scene.start(&listening(scene.config()))?;
