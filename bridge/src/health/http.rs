@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Health, board::State, page};
+use super::{Health, board::State, metrics, page};
 use crate::failure::Failure;
 
 /// How many connections are served at a time; others wait.
@@ -38,7 +38,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text";
-/// What is said in [`OPEN_METRICS`] is also right in the older format.
+/// The older format.
 const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Takes the address.
@@ -115,13 +115,14 @@ pub(super) fn answer<B>(request: &Request<B>, health: &Health) -> Response<Full<
         }
         "/metrics" => {
             let accepted = request.headers().get(ACCEPT).and_then(|accept| accept.to_str().ok());
-            let media_type = match accepted {
+            let text = health.0.metrics.text(&health.snapshot());
+            match accepted {
                 Some(accepted) if accepted.contains(OPEN_METRICS) => {
-                    "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                    page(StatusCode::OK, media_type, text)
                 }
-                _ => CLASSIC_METRICS,
-            };
-            page(StatusCode::OK, media_type, health.0.metrics.text(&health.snapshot()))
+                _ => page(StatusCode::OK, CLASSIC_METRICS, metrics::classic(&text)),
+            }
         }
         _ => page(
             StatusCode::NOT_FOUND,

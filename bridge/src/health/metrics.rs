@@ -213,7 +213,7 @@ impl Metrics {
         }
     }
 
-    /// In the text format, with what is true at this moment.
+    /// In the format of `OpenMetrics`, with what is true at this moment.
     pub(super) fn text(&self, snapshot: &Snapshot) -> String {
         for state in State::ALL {
             self.state
@@ -238,4 +238,14 @@ impl Metrics {
         text::encode(&mut out, &self.registry).expect("a string takes everything");
         out
     }
+}
+
+/// The same in the older format, in which also the description of a counter has the name of its number.
+pub(super) fn classic(open_metrics: &str) -> String {
+    let is_counter = |name: &str| open_metrics.contains(&format!("\n# TYPE {name} counter\n"));
+    let lines = open_metrics.lines().map(|line| match *line.splitn(4, ' ').collect::<Vec<_>>() {
+        ["#", what, name, said] if is_counter(name) => format!("# {what} {name}_total {said}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }

@@ -1,5 +1,5 @@
-use http_body_util::BodyExt;
-use hyper::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{Request, Response, StatusCode, body::Bytes, header::ACCEPT};
 use time::OffsetDateTime;
 
 use super::*;
@@ -19,6 +19,11 @@ pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
 
 fn message(sequence: u64) -> First {
     First { sequence, published: OffsetDateTime::now_utc() }
+}
+
+async fn text(answer: Response<Full<Bytes>>) -> String {
+    let body = answer.into_body().collect().await.unwrap();
+    String::from_utf8(body.to_bytes().to_vec()).unwrap()
 }
 
 fn state(health: &Health) -> State {
@@ -104,8 +109,7 @@ async fn who_asks_over_http_is_told_that_it_hangs() {
     let ask = async || {
         let request = Request::get("/livez").body(()).unwrap();
         let answer = http::answer(&request, &health);
-        let (status, body) = (answer.status(), answer.into_body().collect().await.unwrap());
-        (status, String::from_utf8(body.to_bytes().to_vec()).unwrap())
+        (answer.status(), text(answer).await)
     };
     assert_eq!(ask().await, (StatusCode::OK, "alive\n".to_owned()));
     tokio::time::advance(Duration::from_mins(6)).await;
@@ -204,6 +208,27 @@ fn numbers_of_a_route_are_there_from_the_start_and_tell_what_was() {
         "nats_matrix_state{state=\"connected\"} 0",
     ] {
         assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_counter_is_described_by_the_name_that_each_format_has_for_it() {
+    let health = Health::default();
+    route(&health, "a");
+    for (accept, name) in [
+        ("*/*", "nats_matrix_posted_total"),
+        ("application/openmetrics-text", "nats_matrix_posted"),
+    ] {
+        let request = Request::get("/metrics").header(ACCEPT, accept).body(()).unwrap();
+        let text = text(http::answer(&request, &health)).await;
+        for line in [
+            &format!("# HELP {name} Messages that are in the room, by themselves or in digests."),
+            &format!("# TYPE {name} counter"),
+            "# TYPE nats_matrix_state gauge",
+            "nats_matrix_posted_total{route=\"a\"} 0",
+        ] {
+            assert!(text.lines().any(|said| said == line), "{line} is not in\n{text}");
+        }
     }
 }
 
