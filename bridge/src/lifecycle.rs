@@ -47,6 +47,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         file,
         signals: Signals::install()?,
         hangup: Hangup::install()?,
+        is_asked: false,
         watchdog: Watchdog::new(health.clone()),
         health,
     };
@@ -113,7 +114,13 @@ enum Turn {
     Late,
 }
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    fn reading(setup: &'a Setup, file: &'a Path) -> Self {
+        info!("SIGHUP: reading {} again", file.display());
+        reloading();
+        Self::Reading(setup.next(file).boxed_local())
+    }
+
     async fn turn(&mut self) -> Turn {
         match self {
             Self::On => std::future::pending().await,
@@ -137,6 +144,8 @@ struct Manager<'a> {
     file: &'a Path,
     signals: Signals,
     hangup: Hangup,
+    /// SIGHUP has come, and what it is for was neither taken nor refused yet.
+    is_asked: bool,
     watchdog: Watchdog,
     health: Health,
 }
@@ -160,7 +169,8 @@ impl Manager<'_> {
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // What we begin with is news, too.
         changes.mark_changed();
-        let mut course = Course::On;
+        // The work before may have ended while it was read.
+        let mut course = if self.is_asked { Course::reading(setup, self.file) } else { Course::On };
         let result = loop {
             tokio::select! {
                 result = &mut service => break result,
@@ -171,15 +181,19 @@ impl Manager<'_> {
                     course = ending(&stop, None);
                 }
                 () = self.hangup.next(), if matches!(course, Course::On) => {
-                    info!("SIGHUP: reading {} again", self.file.display());
-                    reloading();
-                    course = Course::Reading(setup.next(self.file).boxed_local());
+                    self.is_asked = true;
+                    course = Course::reading(setup, self.file);
                 }
                 turn = course.turn() => match turn {
-                    Turn::Read(Ok(next)) => course = ending(&stop, Some(next)),
-                    Turn::Read(Err(failure)) => {
-                        self.refuse(&failure);
-                        course = Course::On;
+                    Turn::Read(next) => {
+                        self.is_asked = false;
+                        course = match next {
+                            Ok(next) => ending(&stop, Some(next)),
+                            Err(failure) => {
+                                self.refuse(&failure);
+                                Course::On
+                            }
+                        };
                     }
                     // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
                     Turn::Late => break Ok(()),

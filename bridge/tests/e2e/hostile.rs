@@ -214,7 +214,7 @@ const POISON: [&[u8]; 6] = [
 ];
 
 /// Each of them between two others.
-async fn publish_poison(scene: &Scene) -> Result<usize> {
+pub(crate) async fn publish_poison(scene: &Scene) -> Result<usize> {
     for (number, head) in POISON.iter().enumerate() {
         scene.nats.publish("ops.x", format!("message {}", 2 * number + 1)).await?;
         publish_bytes(scene, head, &format!("message {}", 2 * number + 2)).await?;

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     connections::{Pki, over_tls, write},
+    hostile::publish_poison,
     scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver},
     service,
 };
@@ -241,6 +242,21 @@ async fn a_stop_while_it_goes_on_is_a_stop() -> Result<()> {
     assert_eq!(running.bridge.wait(PATIENCE).await?, 0, "{}", running.bridge.logs());
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     assert!(!running.bridge.logs().contains(TAKES_OVER), "{}", running.bridge.logs());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_ends_meanwhile_does_not_have_it_forgotten() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let mut running = Running::start(&scene, &scene.config()).await?;
+    proxy.inject(Fault::on("/_matrix/", FaultKind::HoldForever).times(1));
+    running.write(&config.toml())?;
+    running.bridge.hang_up()?;
+    proxy.wait_for_requests("/_matrix/", 1, PATIENCE).await?;
+    publish_poison(&scene).await?;
+    running.bridge.wait_for_log("connecting anew", PATIENCE).await?;
+    running.bridge.wait_for_log(TAKES_OVER, PATIENCE).await?;
     Ok(())
 }
 
