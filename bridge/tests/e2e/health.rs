@@ -247,7 +247,8 @@ async fn the_page_can_be_read_on_a_phone() -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     pages.wait_for("homeserver-unreachable").await?;
     let screenshot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("status-page.png");
-    let view = phone.show(&pages.get("").await?.1, &screenshot).await?;
+    let view = phone.show(&pages.url, &screenshot).await?;
+    assert_eq!(view.styles, 1, "the listener's policy lets the page have its own");
     assert!(view.width <= PHONE_WIDTH, "{} wide", view.width);
     for text in ["homeserver-unreachable", "What to do:", "reports", "502", &long, "posted"] {
         assert!(view.text.contains(text), "{text} is not in\n{}", view.text);
