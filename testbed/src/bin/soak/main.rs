@@ -68,6 +68,10 @@ struct Arguments {
     #[arg(long, value_delimiter = ',')]
     faults: Vec<Kind>,
 
+    /// Fail unless a fault of each of these kinds struck.
+    #[arg(long)]
+    all_kinds: bool,
+
     /// Write the result as JSON, too.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -149,7 +153,9 @@ async fn run(arguments: &Arguments, kinds: &[Kind]) -> Result<bool> {
     let Soaked { faults, not_run, undelivered, verdicts, rooms } = soaked;
     let life = scene.bridge.life().await;
     let minutes = arguments.minutes;
-    let report = Report { setting, seed, minutes, faults, not_run, verdicts, undelivered, life };
+    let required = if arguments.all_kinds { kinds.to_vec() } else { Vec::new() };
+    let report =
+        Report { setting, seed, minutes, faults, required, not_run, verdicts, undelivered, life };
     println!("\n{report}");
     if let Some(file) = &arguments.json {
         let text = format!("{:#}\n", report.to_json());

@@ -20,6 +20,8 @@ pub(crate) struct Report {
     pub(crate) minutes: u64,
     /// How many faults of each kind struck.
     pub(crate) faults: BTreeMap<Kind, usize>,
+    /// Of each of these kinds one has to have struck.
+    pub(crate) required: Vec<Kind>,
     /// What could not be had, and why.
     pub(crate) not_run: Vec<(Kind, String)>,
     /// By route.
@@ -33,11 +35,32 @@ impl Report {
     /// Whether everything arrived, once and in order, and the bridge never gave up; and whether there was anything
     /// to survive.
     pub(crate) fn is_well(&self) -> bool {
-        !self.faults.is_empty()
+        self.unproved().is_empty()
             && self.verdicts.iter().all(|(_, verdict)| verdict.messages > 0)
             && self.undelivered == 0
             && self.life.ends.is_empty()
             && self.verdicts.iter().all(|(_, verdict)| verdict.is_well())
+    }
+
+    /// What was not put to the test, though nothing may have gone wrong.
+    fn unproved(&self) -> Vec<String> {
+        let struck = |kind: Kind| self.faults.contains_key(&kind);
+        let missing = self.required.iter().filter(|kind| !struck(**kind));
+        let missing = missing.map(|kind| format!("no fault of the kind {} struck", kind.name()));
+        // A fault that the bridge did not notice was none.
+        let unnoticed = [
+            (self.faults.is_empty(), "no fault struck"),
+            (
+                struck(Kind::DiskFull) && self.life.disk_full == 0,
+                "the disk was full, and the bridge never failed to keep its session",
+            ),
+            (
+                (struck(Kind::TokenRevoked) || struck(Kind::DiskFull)) && self.life.logins == 0,
+                "the bridge's token was revoked, and it never logged in again",
+            ),
+        ];
+        let unnoticed = unnoticed.into_iter().filter(|(is_so, _)| *is_so);
+        unnoticed.map(|(_, what)| what.to_owned()).chain(missing).collect()
     }
 
     /// The same for programs.
@@ -62,6 +85,7 @@ impl Report {
             "minutes": self.minutes,
             "faults": faults.collect::<serde_json::Map<_, _>>(),
             "not_run": not_run.collect::<Vec<_>>(),
+            "unproved": self.unproved(),
             "routes": routes.collect::<Vec<_>>(),
             "undelivered": self.undelivered,
             "bridge": {
@@ -113,8 +137,8 @@ impl fmt::Display for Report {
             named(f, route, "acknowledged by NATS but not in its stream", &verdict.lost_by_nats)?;
             named(f, route, "in the stream more than once", &verdict.doubled_by_nats)?;
         }
-        if self.faults.is_empty() {
-            writeln!(f, "\nFAIL no fault struck")?;
+        for what in self.unproved() {
+            writeln!(f, "\nFAIL {what}")?;
         }
         if self.undelivered > 0 {
             writeln!(f, "\nFAIL {} messages were not delivered in the end", self.undelivered)?;
@@ -146,6 +170,7 @@ mod tests {
             seed: 1,
             minutes: 1,
             faults: [(Kind::BridgeKill, 1)].into(),
+            required: Vec::new(),
             not_run: Vec::new(),
             verdicts: vec![("plain", verdict)],
             undelivered: 0,
@@ -168,6 +193,36 @@ mod tests {
         let text = lost.to_string();
         assert!(text.contains("FAIL plain: 1 lost: ‹plain 1.7›"), "{text}");
         assert_eq!(lost.to_json()["ok"], false);
+    }
+
+    #[test]
+    fn a_kind_that_has_to_strike_and_does_not_is_a_failure() {
+        let required = vec![Kind::BridgeKill, Kind::ClockJump];
+        let missing = Report { required, ..report() };
+        assert!(!missing.is_well());
+        let text = missing.to_string();
+        assert!(text.contains("FAIL no fault of the kind clock-jump struck"), "{text}");
+        assert!(!text.contains("bridge-kill struck"), "{text}");
+        let faults = [(Kind::BridgeKill, 1), (Kind::ClockJump, 1)].into();
+        assert!(Report { faults, ..missing }.is_well());
+    }
+
+    #[test]
+    fn a_full_disk_and_a_revoked_token_count_only_if_the_bridge_ran_into_them() {
+        let after = |kind: Kind, logins: usize, disk_full: usize| {
+            let life = Life { logins, disk_full, ..Life::default() };
+            Report { faults: [(kind, 1)].into(), life, ..report() }
+        };
+        assert!(after(Kind::TokenRevoked, 1, 0).is_well());
+        assert!(after(Kind::DiskFull, 1, 1).is_well());
+        for (unnoticed, said) in [
+            (after(Kind::TokenRevoked, 0, 0), "it never logged in again"),
+            (after(Kind::DiskFull, 0, 1), "it never logged in again"),
+            (after(Kind::DiskFull, 1, 0), "never failed to keep its session"),
+        ] {
+            assert!(!unnoticed.is_well(), "{said}");
+            assert!(unnoticed.to_string().contains(said), "{unnoticed}");
+        }
     }
 
     #[test]

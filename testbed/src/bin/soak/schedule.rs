@@ -254,6 +254,13 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_comes_in_the_two_minutes_of_ci() {
+        let schedule = Schedule::new(7, Duration::from_mins(2), Kind::all());
+        let kinds: BTreeSet<_> = schedule.faults.iter().map(|fault| fault.kind).collect();
+        assert_eq!(kinds.len(), Kind::all().len());
+    }
+
+    #[test]
     fn a_lane_has_one_fault_at_a_time() {
         let schedule = Schedule::new(4, LENGTH, Kind::all());
         for lane in Lane::ALL {

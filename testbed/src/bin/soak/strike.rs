@@ -14,7 +14,7 @@ use crate::{
     schedule::{Fault, Kind},
 };
 
-/// How long the bridge may be without a token that can be revoked, for other reasons.
+/// How long the bridge may be without a token that can be revoked, or not notice a full disk, for other reasons.
 const PATIENCE: Duration = Duration::from_mins(2);
 /// How long one attempt at that may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -142,15 +142,22 @@ impl Scene {
         }
     }
 
-    /// The token is renewed while it cannot be kept, and then the bridge begins with the old one.
+    /// The token is renewed while it cannot be kept, and then the bridge begins with the old one. The disk stays full
+    /// until the bridge has run into it, which other faults can put off.
     async fn fill_disk(&self, lasts: Duration) -> Result<()> {
         let Ok(disk) = &self.disk else { bail!("there is no small disk") };
+        let before = self.bridge.life().await.disk_full;
         disk.fill()?;
         let revoked = self.revoke_token().await;
         sleep(lasts / 2).await;
         self.bridge.kill().await;
         self.bridge.start().await?;
         sleep(lasts / 2).await;
+        let deadline = Instant::now() + PATIENCE;
+        // The report says if it never did.
+        while self.bridge.life().await.disk_full == before && Instant::now() < deadline {
+            sleep(Duration::from_millis(500)).await;
+        }
         disk.free()?;
         revoked
     }
