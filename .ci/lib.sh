@@ -3,8 +3,38 @@
 
 # Outside the checkout, so that a fresh clone does not fetch and build everything anew.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nats-matrix
+# Where `crate` puts programs.
+PATH=$PATH:$cache/tools/bin
 
-step() { printf '\n== %s\n' "$*"; }
+# What a release is made with, here so that it is said once.
+# shellcheck disable=SC2034
+deb=cargo-deb@3.8.0
+# shellcheck disable=SC2034
+cyclonedx=cargo-cyclonedx@0.5.9
+
+steps=()
+# step NAME: what comes next, until another one or `how_long`.
+step() {
+    step_done
+    step_name=$* step_began=$SECONDS
+    printf '\n== %s\n' "$*"
+}
+step_done() {
+    [ -z "${step_name:-}" ] || steps+=("$(printf '%6d s  %s' $((SECONDS - step_began)) "$step_name")")
+    step_name=
+}
+
+# how_long LIMIT: says how many seconds each step took, and all; more than the limit in all is a failure.
+how_long() {
+    step_done
+    printf '\n== how long it took\n'
+    printf '%s\n' "${steps[@]}"
+    printf '%6d s  all\n' "$SECONDS"
+    if [ "$SECONDS" -gt "$1" ]; then
+        echo "FAIL: it took $SECONDS s, which is longer than $1 s" >&2
+        return 1
+    fi
+}
 
 # need COMMAND [PACKAGE]: the program is there, from Debian if it is missing and we may install it.
 need() {
@@ -22,4 +52,20 @@ from_pypi() {
         cp "$2" "$venv/requirements.txt"
     fi
     PATH=$venv/bin:$PATH
+}
+
+# crate COMMAND CRATE@VERSION [OPTION...]: the program is on the PATH, compiled once.
+crate() {
+    command -v "$1" >/dev/null ||
+        CARGO_TARGET_DIR=$cache/tools/target cargo install --quiet --locked --root "$cache/tools" "${@:2}"
+}
+
+# sbom FILE: every crate that is linked into the program, in CycloneDX. It is the same wherever it is made, if the time
+# is (SOURCE_DATE_EPOCH).
+sbom() {
+    cargo cyclonedx --quiet --manifest-path bridge/Cargo.toml --format json --no-build-deps \
+        --override-filename nats-matrix.cdx
+    sed "s|path+file://$PWD/|path+file:///nats-matrix/|" bridge/nats-matrix.cdx.json >"$1"
+    # There is one of each member of the workspace.
+    rm {bridge,testbed}/nats-matrix.cdx.json
 }
