@@ -418,4 +418,29 @@ mod tests {
             assert!(count >= 5, "{target} has {count} files");
         }
     }
+
+    /// What nobody sees: after letters of whose scripts it is part, in a flag, and where it means nothing.
+    const HIDDEN: &str = "\u{200b}\u{e01}\u{200d}\u{200b}\u{1f3f4}\u{e0067}\u{e007f}a\u{e0067}\u{200c}\u{e01}\u{202e}\u{2060}\u{e01}\u{200c}";
+
+    #[test]
+    fn with_what_nobody_sees_the_corpus_keeps_the_promises_too() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
+        let targets: [(&str, Target); 2] =
+            [("render", super::render), ("template", super::template)];
+        for (target, run) in targets {
+            for entry in fs::read_dir(format!("{corpus}/{target}")).unwrap() {
+                let path = entry.unwrap().path();
+                // The large ones are about something else.
+                let Ok(text) = fs::read_to_string(&path) else { continue };
+                if text.len() > 4_096 {
+                    continue;
+                }
+                for place in ["\":\"", "\": \"", " ", "."] {
+                    let hiding = text.replace(place, &format!("{place}{HIDDEN}"));
+                    let done = std::panic::catch_unwind(|| run(hiding.as_bytes()));
+                    assert!(done.is_ok(), "{} after {place}", path.display());
+                }
+            }
+        }
+    }
 }

@@ -125,15 +125,42 @@ fn check_numbers(value: &Value) -> Result<(), String> {
 }
 
 fn check_text(text: &str) -> Result<(), String> {
-    let misleads = |c: &char| match c {
-        '\n' | '\t' => false,
-        // Embeddings, overrides and isolates; what takes no room.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2060}' | '\u{feff}' => true,
+    let (mut before, mut is_in_flag) = (' ', false);
+    for c in text.chars() {
+        is_in_flag = c == '\u{1f3f4}' || is_in_flag && is_tag(c);
+        let misleads = match c {
+            '\n' | '\t' => false,
+            // Emoji and some scripts have them between their own characters.
+            '\u{200b}'..='\u{200d}' => {
+                before.is_ascii()
+                    || before.is_whitespace()
+                    || ('\u{200b}'..='\u{200d}').contains(&before)
+            }
+            // The flags of Scotland and others are written with them.
+            c if is_tag(c) => !is_in_flag,
+            c => misleads(c),
+        };
+        if misleads {
+            return Err(format!("the character {}", c.escape_unicode()));
+        }
+        before = c;
+    }
+    Ok(())
+}
+
+fn is_tag(c: char) -> bool {
+    ('\u{e0000}'..='\u{e007f}').contains(&c)
+}
+
+/// Whatever comes before it.
+fn misleads(c: char) -> bool {
+    match c {
+        // Line ends of others; embeddings, overrides and isolates.
+        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        // What takes no room.
+        '\u{180e}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' => true,
+        '\u{fff9}'..='\u{fffb}' => true,
         c => c.is_control(),
-    };
-    match text.chars().find(misleads) {
-        Some(c) => Err(format!("the character {}", c.escape_unicode())),
-        None => Ok(()),
     }
 }
 
@@ -145,7 +172,12 @@ fn check_html(html: &str, markup: Markup) -> Result<(), String> {
         let (found, after) = rest[at..].split_at(1);
         rest = match found {
             "<" => tag(after, &mut open, markup)?,
-            "&" => entity(after).ok_or_else(|| format!("a bare & before {after:.20}"))?.1,
+            "&" => {
+                let (c, after) =
+                    entity(after).ok_or_else(|| format!("a bare & before {after:.20}"))?;
+                check_text(c.encode_utf8(&mut [0; 4]))?;
+                after
+            }
             _ => return Err("a bare >".to_owned()),
         };
     }
@@ -249,6 +281,10 @@ mod tests {
             "a &lt;b&gt; &amp; &#x27;<br>c",
             "<strong>x <em>y</em></strong><code>z</code>",
             "<a href=\"https:&#x2f;&#x2f;a.example&#x2f;?b&amp;c\">a</a>",
+            // A rainbow flag, the flag of Scotland, "I want" in Persian.
+            "\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
         ] {
             html(sound).unwrap_or_else(|wrong| panic!("{sound}: {wrong}"));
         }
@@ -272,6 +308,14 @@ mod tests {
             ("<a href=x>y</a>", "an attribute without"),
             ("<!-- x -->", "the element <>"),
             ("a\u{202e}b", "the character \\u{202e}"),
+            ("a&#x202e;b", "the character \\u{202e}"),
+            ("a\u{200b}b", "the character \\u{200b}"),
+            ("<em>\u{200d}b</em>", "the character \\u{200d}"),
+            ("\u{e01}\u{200b}\u{200c}", "the character \\u{200c}"),
+            ("ok\u{e0068}", "the character \\u{e0068}"),
+            ("\u{1f3f4}\u{e0067}a\u{e007f}", "the character \\u{e007f}"),
+            ("a\u{2063}b", "the character \\u{2063}"),
+            ("a\u{fffa}b", "the character \\u{fffa}"),
             (&"x".repeat(EVENT_LIMIT), "an event of"),
         ] {
             let wrong = html(unsound).unwrap_err();
