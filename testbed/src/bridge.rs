@@ -192,8 +192,9 @@ impl BridgeProcess {
         self.leash.signal(Signal::TERM)
     }
 
-    /// Sends SIGHUP, as `systemctl reload` does.
+    /// Sends SIGHUP, as `systemctl reload` does. The secrets that are there by now are looked for, too.
     pub fn hang_up(&mut self) -> Result<()> {
+        self.kept.note();
         self.leash.signal(Signal::HUP)
     }
 
@@ -238,7 +239,7 @@ impl Drop for BridgeProcess {
         self.leash.end();
         if !std::thread::panicking() {
             let log = fs::read(&self.log).expect("the log is there for as long as the process");
-            secrets::none_in("the log of nats-matrix", &log, &self.kept);
+            secrets::none_in("the log of nats-matrix", &log, &mut self.kept);
         }
     }
 }

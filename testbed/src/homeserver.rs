@@ -257,9 +257,9 @@ impl Homeserver {
         }
         let mut command = tokio::process::Command::new(nats_matrix);
         command.arg("provision").arg("--config").arg(config).kill_on_drop(true);
-        let kept = secrets::expect(command.as_std());
+        let mut kept = secrets::expect(command.as_std());
         let output = command.output().await.context("cannot run nats-matrix")?;
-        secrets::none_in_output(&output, &kept);
+        secrets::none_in_output(&output, &mut kept);
         if stops {
             self.restart().await?;
         }

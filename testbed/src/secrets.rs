@@ -2,7 +2,8 @@
 //! process has used so far.
 //!
 //! A secret is known from the configuration and environment of a command ([`expect`]), from the accounts that tests
-//! log in, or from what the program itself keeps: its session and the passwords that it makes up. [`BridgeProcess`] and
+//! log in, or from what the program itself keeps: its session and the passwords that it makes up. The configuration is
+//! read again before each signal to do so and in the end, as secrets are renewed while the program runs. [`BridgeProcess`] and
 //! [`Homeserver::provision`] look by themselves; a test that runs another command does so with [`output`] or
 //! [`none_in_output`].
 //!
@@ -10,7 +11,7 @@
 //! [`Homeserver::provision`]: crate::Homeserver::provision
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsStr,
     fs, io,
     path::{Path, PathBuf},
@@ -34,11 +35,15 @@ const SHORTEST: usize = 8;
 /// What each secret is, by the secret.
 static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
-/// Where a program keeps secrets that it is given or makes up, to be read when it has ended.
+/// Where a program has secrets that it is given or makes up, to be read again later: by then there may be others.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
-    sessions: Vec<PathBuf>,
-    passwords: Vec<PathBuf>,
+    config: Option<PathBuf>,
+    /// Where the program was started, if not where we were.
+    started_in: Option<PathBuf>,
+    sessions: BTreeSet<PathBuf>,
+    /// Every file in these is a secret.
+    directories: BTreeSet<PathBuf>,
 }
 
 fn known() -> MutexGuard<'static, BTreeMap<String, String>> {
@@ -67,26 +72,16 @@ pub fn expect(command: &Command) -> Kept {
         let value = value.to_string_lossy();
         match name.strip_prefix(VARIABLE).and_then(|key| key.rsplit_once("__")) {
             Some((_, key)) if KEYS.contains(&key.to_lowercase().as_str()) => note(name, &value),
-            _ if name == "CREDENTIALS_DIRECTORY" => note_files(Path::new(&*value)),
+            _ if name == "CREDENTIALS_DIRECTORY" => {
+                kept.directories.insert(PathBuf::from(&*value));
+            }
             _ => {}
         }
     }
     let after_option = command.get_args().skip_while(|it| *it != OsStr::new("--config")).nth(1);
-    let Some(file) = after_option.map(Path::new) else { return kept };
-    // What is no TOML, or not there, is for the program to say.
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let config: Table = text.parse().unwrap_or_default();
-    let directory = file.parent().unwrap_or(Path::new(""));
-    note_table(&file.display().to_string(), &config, directory);
-    let state = |section: &str| Some(config.get(section)?.get("state_dir")?.as_str()?.to_owned());
-    if let Some(state) = state("matrix") {
-        let there = command.get_current_dir().unwrap_or(directory);
-        kept.sessions.push(there.join(state).join("session.json"));
-    }
-    if let Some(state) = state("provision") {
-        let state = directory.join(state);
-        kept.passwords.extend([state.join("passwords"), state]);
-    }
+    kept.config = after_option.map(PathBuf::from);
+    kept.started_in = command.get_current_dir().map(Path::to_owned);
+    kept.note();
     kept
 }
 
@@ -123,8 +118,9 @@ fn note_files(directory: &Path) {
 }
 
 impl Kept {
-    /// Looks from now on for what the program has kept.
-    fn note(&self) {
+    /// Looks from now on also for the secrets that are there by now.
+    pub(crate) fn note(&mut self) {
+        self.note_config();
         for file in &self.sessions {
             let text = fs::read_to_string(file).unwrap_or_default();
             let session: Json = serde_json::from_str(&text).unwrap_or_default();
@@ -132,8 +128,27 @@ impl Kept {
                 note(&format!("the access token in {}", file.display()), token);
             }
         }
-        for directory in &self.passwords {
+        for directory in &self.directories {
             note_files(directory);
+        }
+    }
+
+    /// What a configuration named before stays known: a program that is told to read another may still use it.
+    fn note_config(&mut self) {
+        let Some(file) = &self.config else { return };
+        // What is no TOML, or not there, is for the program to say.
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let config: Table = text.parse().unwrap_or_default();
+        let directory = file.parent().unwrap_or(Path::new(""));
+        note_table(&file.display().to_string(), &config, directory);
+        let state = |section: &str| config.get(section)?.get("state_dir")?.as_str();
+        if let Some(state) = state("matrix") {
+            let there = self.started_in.as_deref().unwrap_or(directory);
+            self.sessions.insert(there.join(state).join("session.json"));
+        }
+        if let Some(state) = state("provision") {
+            let state = directory.join(state);
+            self.directories.extend([state.join("passwords"), state]);
         }
     }
 }
@@ -154,7 +169,7 @@ fn found_in(text: &str) -> Vec<String> {
 ///
 /// If so.
 #[track_caller]
-pub(crate) fn none_in(what: &str, printed: &[u8], kept: &Kept) {
+pub(crate) fn none_in(what: &str, printed: &[u8], kept: &mut Kept) {
     kept.note();
     let found = found_in(&String::from_utf8_lossy(printed));
     assert!(found.is_empty(), "{what} shows a secret: {}", found.join("; "));
@@ -166,7 +181,7 @@ pub(crate) fn none_in(what: &str, printed: &[u8], kept: &Kept) {
 ///
 /// If it printed a secret.
 #[track_caller]
-pub fn none_in_output(output: &Output, kept: &Kept) {
+pub fn none_in_output(output: &Output, kept: &mut Kept) {
     none_in("the output", &output.stdout, kept);
     none_in("the error output", &output.stderr, kept);
 }
@@ -182,9 +197,9 @@ pub fn none_in_output(output: &Output, kept: &Kept) {
 /// If it printed a secret.
 #[track_caller]
 pub fn output(command: &mut Command) -> io::Result<Output> {
-    let kept = expect(command);
+    let mut kept = expect(command);
     let output = command.output()?;
-    none_in_output(&output, &kept);
+    none_in_output(&output, &mut kept);
     Ok(output)
 }
 
@@ -193,7 +208,10 @@ mod tests {
     use std::{
         os::unix::fs::PermissionsExt,
         panic::{AssertUnwindSafe, catch_unwind},
+        time::Duration,
     };
+
+    use anyhow::Result;
 
     use super::*;
     use crate::{BridgeProcess, ScratchDir};
@@ -202,19 +220,24 @@ mod tests {
         panic.downcast_ref::<String>().map_or("", String::as_str)
     }
 
-    /// A program that prints the file after `--config`, and what is in `state`.
-    fn talkative(dir: &Path) -> PathBuf {
+    /// A program that prints what is secret.
+    fn talkative(dir: &Path, script: &str) -> PathBuf {
         let program = dir.join("talkative");
-        let script = "#!/bin/sh\ncat \"$3\" state/session.json made/passwords/*\n";
-        fs::write(&program, script).unwrap();
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
         program
+    }
+
+    /// What a test says that had this process.
+    fn said_of(process: BridgeProcess) -> String {
+        let panic = catch_unwind(AssertUnwindSafe(|| drop(process))).unwrap_err();
+        message(&*panic).to_owned()
     }
 
     #[test]
     fn a_program_that_prints_its_secrets_fails_the_test_and_they_are_not_printed_again() {
         let dir = ScratchDir::new("secrets").unwrap();
-        let program = talkative(dir.path());
+        let program = talkative(dir.path(), "cat \"$3\" state/session.json made/passwords/*");
         fs::create_dir_all(dir.path().join("state")).unwrap();
         fs::create_dir_all(dir.path().join("made/passwords")).unwrap();
         fs::write(dir.path().join("seed.nk"), "SUSEEDSEEDSEED\n").unwrap();
@@ -229,14 +252,38 @@ mod tests {
         ] {
             let mut process = BridgeProcess::spawn(&program, config, dir.path()).unwrap();
             let ended = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            ended.block_on(process.wait(std::time::Duration::from_mins(1))).unwrap();
-            let panic = catch_unwind(AssertUnwindSafe(|| drop(process))).unwrap_err();
-            let message = message(&*panic);
+            ended.block_on(process.wait(Duration::from_mins(1))).unwrap();
+            let message = said_of(process);
             assert!(message.contains(said), "{message}");
             for secret in ["inline-secret-1", "SUSEEDSEEDSEED", "tok-en-tok-en", "made-up-made-up"]
             {
                 assert!(!message.contains(secret), "a secret is in {message}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_renewed_while_the_program_runs_is_found_too() {
+        const PATIENCE: Duration = Duration::from_mins(1);
+        let script = "trap 'cat seed.nk; exit' HUP TERM; echo ready; while :; do sleep 0.05; done";
+        // What a reload reads is known even if it is replaced again before the program ends.
+        let hang_up: fn(&mut BridgeProcess) -> Result<()> = BridgeProcess::hang_up;
+        for (signal, then) in
+            [(hang_up, "SUTHIRDTHIRD"), (BridgeProcess::terminate, "SUSECONDSECOND")]
+        {
+            let dir = ScratchDir::new("secrets").unwrap();
+            let program = talkative(dir.path(), script);
+            let seed = |seed: &str| fs::write(dir.path().join("seed.nk"), seed).unwrap();
+            seed("SUFIRSTFIRST");
+            let config = "[nats]\nnkey_seed_file = \"seed.nk\"\n";
+            let mut process = BridgeProcess::spawn(&program, config, dir.path()).unwrap();
+            process.wait_for_log("ready", PATIENCE).await.unwrap();
+            seed("SUSECONDSECOND");
+            signal(&mut process).unwrap();
+            process.wait(PATIENCE).await.unwrap();
+            seed(then);
+            let message = said_of(process);
+            assert!(message.contains("nkey_seed_file of nats of "), "{message}");
         }
     }
 

@@ -75,7 +75,7 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         ("#ops:example.com", "ops", "routes[0].room: \"ops\" is neither #alias:server nor !id"),
         (
             "password_file",
-            "password = \"x\"\npassword_file",
+            "password = \"one-of-the-two\"\npassword_file",
             "matrix.password: give either matrix.password or matrix.password_file, not both",
         ),
         (
@@ -85,7 +85,7 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         ),
         (
             "[nats]",
-            "[nats]\ntoken = \"x\"\nuser = \"y\"\npassword = \"z\"",
+            "[nats]\ntoken = \"too-much-1\"\nuser = \"y\"\npassword = \"too-much-2\"",
             "nats: give only one of",
         ),
         ("[nats]", "[nats]\ncert_file = \"x\"", "nats.cert_file: needs key_file too"),

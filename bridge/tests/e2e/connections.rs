@@ -341,13 +341,17 @@ pub(crate) const WANTED: [&str; 8] = [
     "$JS.API.CONSUMER.DELETE.OPS.>",
 ];
 
-/// A scene where the bridge, as "bridge" with the password "b", may publish on these subjects only.
+/// How the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what it prints.
+pub(crate) const LOGIN: &str = "user = \"bridge\"\npassword = \"only-the-bridge-knows\"";
+
+/// A scene where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
 pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
     let bridge = json!({ "publish": publish, "subscribe": ["_INBOX.>"] });
     let nats = Nats::builder()
         .config(&format!(
             "authorization {{ users: [\
-               {{ user: admin, password: a }}, {{ user: bridge, password: b, permissions: {bridge} }} ] }}"
+               {{ user: admin, password: a }}, \
+               {{ user: bridge, password: only-the-bridge-knows, permissions: {bridge} }} ] }}"
         ))
         .client_options(|| ConnectOptions::with_user_and_password("admin".into(), "a".into()))
         .start()
@@ -358,7 +362,7 @@ pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
-    let config = scene.config().nats("user = \"bridge\"\npassword = \"b\"");
+    let config = scene.config().nats(LOGIN);
     arrives(&scene, &config).await?;
     // Also what was outstanding when it was killed is taken back.
     scene.publish_numbered(1, 50).await?;
@@ -380,7 +384,7 @@ async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> 
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
     scene.publish_numbered(1, 2).await?;
-    let bridge = scene.start(&config.nats("user = \"bridge\"\npassword = \"b\""))?;
+    let bridge = scene.start(&config.nats(LOGIN))?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
@@ -393,7 +397,7 @@ async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> 
 #[tokio::test]
 async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
-    let config = scene.config().digests(20).nats("user = \"bridge\"\npassword = \"b\"");
+    let config = scene.config().digests(20).nats(LOGIN);
     scene.publish_numbered(1, 30).await?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
@@ -405,7 +409,7 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
-    let config = scene.config().digests(20).nats("user = \"bridge\"\npassword = \"b\"");
+    let config = scene.config().digests(20).nats(LOGIN);
     let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });
     scene.nats.publish_many("ops.alert", vec![alert("firing").to_string(); 30]).await?;
     let bridge = scene.start(&config)?;

@@ -245,14 +245,14 @@ async fn alerts_of_a_group_are_one_conversation() -> Result<()> {
 async fn without_a_bucket_alerts_arrive_all_the_same() -> Result<()> {
     let users = "authorization { users = [\n\
         { user: all, password: all },\n\
-        { user: few, password: few, permissions: { publish: { deny: [\"$KV.>\", \"$JS.API.STREAM.*.KV_nats-matrix-alerts\"] } } },\n\
+        { user: few, password: for-the-few, permissions: { publish: { deny: [\"$KV.>\", \"$JS.API.STREAM.*.KV_nats-matrix-alerts\"] } } },\n\
     ] }\n";
     let options =
         || async_nats::ConnectOptions::new().user_and_password("all".to_owned(), "all".to_owned());
     let nats = Nats::builder().config(users).client_options(options).start().await?;
     let scene = Scene::with(shared_homeserver().await?, nats).await?;
     let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
-        .nats("user = \"few\"\npassword = \"few\"")
+        .nats("user = \"few\"\npassword = \"for-the-few\"")
         .route("reports", "ops.>", &scene.room);
     let mut bridge = scene.start(&config)?;
     for status in ["firing", "resolved"] {

@@ -66,9 +66,9 @@ impl Node {
 struct Said(Output);
 
 async fn said(mut command: Command) -> Result<Said> {
-    let kept = secrets::expect(command.as_std());
+    let mut kept = secrets::expect(command.as_std());
     let output = command.output().await?;
-    secrets::none_in_output(&output, &kept);
+    secrets::none_in_output(&output, &mut kept);
     Ok(Said(output))
 }
 
@@ -347,7 +347,7 @@ async fn a_subject_that_no_stream_takes_is_said_and_holds_up_no_other() -> Resul
 #[tokio::test]
 async fn refused_it_says_so_and_keeps_the_message() -> Result<()> {
     let accounts = r#"authorization { users: [
-        { user: "node", password: "right", permissions: {
+        { user: "node", password: "the-right-one", permissions: {
             publish: ["ops.alert.>", "$JS.API.>"], subscribe: "_INBOX.>" } },
         { user: "admin", password: "admin" } ] }"#;
     let admin =
@@ -361,14 +361,14 @@ async fn refused_it_says_so_and_keeps_the_message() -> Result<()> {
         said(command).await
     };
     let alert = ["alert", "--severity", "info", "--summary"];
-    with("wrong", &[&alert[..], &["one"]].concat())
+    with("the-wrong-one", &[&alert[..], &["one"]].concat())
         .await?
         .is(77, &["refuses our credentials", "check those under [nats]", "kept as"]);
-    with("right", &["report"])
+    with("the-right-one", &["report"])
         .await?
         .is(77, &["does not let us publish on ops.report.node-1", "kept as"]);
     assert_eq!(stored(&nats).await?, ["one"], "kept, and sent with the next one");
-    with("right", &[&alert[..], &["two"]].concat()).await?.is(0, &["ops.report.node-1"]);
+    with("the-right-one", &[&alert[..], &["two"]].concat()).await?.is(0, &["ops.report.node-1"]);
     assert_eq!(stored(&nats).await?, ["one", "two"]);
     Ok(())
 }

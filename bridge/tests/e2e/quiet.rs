@@ -9,7 +9,7 @@ use serde_json::json;
 use time::{OffsetDateTime, Time};
 
 use crate::{
-    connections::{NEEDED, WANTED, restricted},
+    connections::{LOGIN, NEEDED, WANTED, restricted},
     health::{Pages, listening},
     scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
 };
@@ -246,7 +246,7 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
-    let mut config = scene.config().digests(2).nats("user = \"bridge\"\npassword = \"b\"");
+    let mut config = scene.config().digests(2).nats(LOGIN);
     config.routes.push_str(&quiet().0);
     for summary in ["first", "second", "third"] {
         scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;
@@ -267,14 +267,14 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
 async fn what_cannot_be_held_back_is_shown() -> Result<()> {
     let users = "authorization { users = [\n\
         { user: all, password: all },\n\
-        { user: few, password: few, permissions: { publish: { deny: [\"nats-matrix.>\", \"$JS.API.STREAM.*.NATS_MATRIX_HELD\"] } } },\n\
+        { user: few, password: for-the-few, permissions: { publish: { deny: [\"nats-matrix.>\", \"$JS.API.STREAM.*.NATS_MATRIX_HELD\"] } } },\n\
     ] }\n";
     let options =
         || async_nats::ConnectOptions::new().user_and_password("all".to_owned(), "all".to_owned());
     let nats = Nats::builder().config(users).client_options(options).start().await?;
     let scene = Scene::with(shared_homeserver().await?, nats).await?;
     let mut config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
-        .nats("user = \"few\"\npassword = \"few\"")
+        .nats("user = \"few\"\npassword = \"for-the-few\"")
         .route("reports", "ops.>", &scene.room);
     config.routes.push_str(&quiet().0);
     let mut bridge = scene.start(&listening(config))?;

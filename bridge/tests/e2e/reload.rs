@@ -325,9 +325,9 @@ pub(crate) async fn with_password(password: &str) -> Result<Scene> {
 
 #[tokio::test]
 async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
-    let scene = with_password("first").await?;
+    let scene = with_password("first-password").await?;
     let file = |password: &str| write(scene.dir.path(), "nats-password", password);
-    file("first\n")?;
+    file("first-password\n")?;
     let config = scene.config().nats("user = \"bridge\"\npassword_file = \"nats-password\"");
     let mut running = Running::start(&scene, &config).await?;
     let mut reader = scene.reader().await?;
@@ -335,17 +335,17 @@ async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
     reader.wait_for(1, PATIENCE).await?;
 
     // The file first: nobody notices.
-    file("second\n")?;
-    scene.nats.reload(&users("second"), &[]).await?;
+    file("second-password\n")?;
+    scene.nats.reload(&users("second-password"), &[]).await?;
     running.bridge.wait_for_log("connected again", PATIENCE).await?;
     scene.publish_numbered(2, 2).await?;
     reader.wait_for(2, PATIENCE).await?;
 
     // The server first: it is tried for a while.
-    scene.nats.reload(&users("third"), &[]).await?;
+    scene.nats.reload(&users("third-password"), &[]).await?;
     running.bridge.wait_for_log("NATS does not accept our credentials", PATIENCE).await?;
     sleep(Duration::from_secs(3)).await;
-    file("third\n")?;
+    file("third-password\n")?;
     scene.publish_numbered(3, 3).await?;
     reader.wait_for(3, PATIENCE).await.with_context(|| running.bridge.logs())?;
     assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
@@ -353,7 +353,7 @@ async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
     assert!(!["first", "second", "third"].iter().any(|secret| logs.contains(secret)), "{logs}");
 
     // Nobody renews them.
-    scene.nats.reload(&users("fourth"), &[]).await?;
+    scene.nats.reload(&users("fourth-password"), &[]).await?;
     assert_eq!(running.bridge.wait(PATIENCE).await?, 77, "{}", running.bridge.logs());
     Ok(())
 }
@@ -442,11 +442,11 @@ async fn a_renewed_ca_is_used_with_and_without_a_signal() -> Result<()> {
 
 #[tokio::test]
 async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
-    let scene = with_password("b").await?;
+    let scene = with_password("always-the-same").await?;
     let config = |number: usize| {
         // Each has another file, so each makes a new connection.
         let name = format!("password-{}", number % 2);
-        write(scene.dir.path(), &name, "b")?;
+        write(scene.dir.path(), &name, "always-the-same")?;
         anyhow::Ok(scene.config().nats(&format!("user = \"bridge\"\npassword_file = \"{name}\"")))
     };
     let mut running = Running::start(&scene, &config(0)?).await?;

@@ -89,7 +89,7 @@ async fn it_is_ready_too_when_it_has_to_wait_and_says_for_what() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_never_ready_with_a_wrong_password() -> Result<()> {
     let mut scene = Scene::new().await?;
-    scene.bot.password = "wrong".to_owned();
+    scene.bot.password = "not the password".to_owned();
     let (mut bridge, manager) = start(&scene)?;
     assert_eq!(bridge.wait(PATIENCE).await?, 77);
     let told = manager.rest()?;
