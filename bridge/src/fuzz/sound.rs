@@ -155,11 +155,12 @@ fn is_tag(c: char) -> bool {
 /// Whatever comes before it.
 fn misleads(c: char) -> bool {
     match c {
-        // Line ends of others; embeddings, overrides and isolates.
-        '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        // What takes no room.
-        '\u{180e}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' => true,
-        '\u{fff9}'..='\u{fffb}' => true,
+        // Line ends of others; embeddings, overrides and isolates; what takes no room.
+        '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}'
+        | '\u{180e}'
+        | '\u{feff}'
+        | '\u{fff9}'..='\u{fffb}' => true,
         c => c.is_control(),
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Contender {
 /// A contender at work; it stops when dropped.
 pub(crate) enum Running {
     Task(AbortHandle),
-    Process(BridgeProcess),
+    Process(Box<BridgeProcess>),
 }
 
 impl Contender {
@@ -61,12 +61,13 @@ impl Contender {
                     .env("NATS_URL", &job.nats_url)
                     .env("STREAM", &job.stream)
                     .env("SUBJECTS", &job.subject);
-                Ok(Running::Process(BridgeProcess::spawn_command(&command, job.dir.path())?))
+                let process = BridgeProcess::spawn_command(&command, job.dir.path())?;
+                Ok(Running::Process(Box::new(process)))
             }
             Self::Bridge { binary } => {
                 let config = job.bridge_config().one_by_one();
                 let process = BridgeProcess::spawn(binary, config.toml(), job.dir.path())?;
-                Ok(Running::Process(process))
+                Ok(Running::Process(Box::new(process)))
             }
         }
     }
