@@ -111,12 +111,14 @@ impl Pulse {
 
     async fn count(&self, routes: &[(&Arc<Route>, RouteHealth)]) -> Infallible {
         let mut ticks = interval(ASK_NATS);
+        let mut seen: Vec<_> = routes.iter().map(|_| source::Seen::default()).collect();
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (route, health) in routes {
+            for ((route, health), seen) in routes.iter().zip(&mut seen) {
                 if self.nats.is_connected()
-                    && let Some(waiting) = source::waiting(&self.nats, route, health.first()).await
+                    && let Some(waiting) =
+                        source::waiting(&self.nats, route, health.first(), seen).await
                 {
                     health.waits(waiting);
                 }

@@ -37,7 +37,7 @@ use tracing::{debug, info, warn};
 use self::consumer::Problem;
 pub(crate) use self::{
     backlog::Backlog,
-    waiting::{First, Waiting, waiting},
+    waiting::{First, Seen, Waiting, waiting},
 };
 use crate::{
     config::{Route, RouteName},

@@ -13,6 +13,9 @@ use crate::{
     nats::Nats,
 };
 
+/// What was not read is tried again after it was seen so often.
+const SELDOM: u32 = 20;
+
 /// What is not acknowledged, delivered or not.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
@@ -44,36 +47,71 @@ impl From<Stored> for First {
     }
 }
 
-/// Asks NATS, and reads the first message unless that is the one which is `known`: it may be large.
-/// `None` if there was no answer.
-pub(crate) async fn waiting(nats: &Nats, route: &Route, known: Option<First>) -> Option<Waiting> {
-    let stream = consumer::stream(nats, route).await.ok()?;
-    let still = |from: u64| known.filter(|known| known.is_in(stream.cached_info(), from));
-    match stream.consumer_info(route.name.as_str()).await {
-        Ok(info) => {
-            let count = info.num_pending + info.num_ack_pending as u64;
-            let first = match still(outstanding::begin(&info).0) {
-                _ if count == 0 => None,
-                Some(first) => Some(first),
-                None => outstanding::first(nats, &info).await.ok()?.map(First::from),
-            };
-            Some(Waiting { count: Some(count), first })
-        }
-        // It is made when the room was entered.
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            let first = match (route.start, still(1)) {
-                (Start::New, _) => None,
-                (Start::All, Some(first)) => Some(first),
-                (Start::All, None) => first_of(nats, route).await.ok()?,
-            };
-            Some(Waiting { count: None, first })
-        }
-        Err(_) => None,
+/// Where the first message is to be looked for, and how often it was found to wait there, without being
+/// worked on or known.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    from: u64,
+    times: u32,
+}
+
+impl Seen {
+    /// Whether it is to be read: when it was there the last time, too, and seldom again if it cannot be. It
+    /// may be so large that a leaf node closes its link.
+    fn again(&mut self, from: u64) -> bool {
+        let times = if self.from == from { self.times + 1 } else { 0 };
+        *self = Self { from, times };
+        times % SELDOM == 1
     }
 }
 
-async fn first_of(nats: &Nats, route: &Route) -> Result<Option<First>, Problem> {
+/// Asks NATS, and reads the first message if that has waited for a while and is not the one which is
+/// `known`. `None` if there was no answer.
+pub(crate) async fn waiting(
+    nats: &Nats,
+    route: &Route,
+    known: Option<First>,
+    seen: &mut Seen,
+) -> Option<Waiting> {
+    let stream = consumer::stream(nats, route).await.ok()?;
+    let info = match stream.consumer_info(route.name.as_str()).await {
+        Ok(info) => Some(info),
+        // It is made when the room was entered.
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
+        Err(_) => return None,
+    };
+    let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
+    let is_none = count.map_or(route.start == Start::New, |count| count == 0);
+    let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
+    let known = known.filter(|known| !is_none && known.is_in(stream.cached_info(), from));
+    if is_none || known.is_some() || !seen.again(from) {
+        return Some(Waiting { count, first: known });
+    }
+    let first = match &info {
+        Some(info) => outstanding::first(nats, info).await,
+        None => first_of(nats, route).await,
+    };
+    Some(Waiting { count, first: first.ok().flatten().map(First::from) })
+}
+
+async fn first_of(nats: &Nats, route: &Route) -> Result<Option<Stored>, Problem> {
     let filters: Vec<String> = route.subjects.iter().map(ToString::to_string).collect();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-    Ok(Stored::first(nats, &route.stream, 1, &filters).await?.map(First::from))
+    Stored::first(nats, &route.stream, 1, &filters).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_is_read_and_seldom_again() {
+        let mut seen = Seen::default();
+        let mut read = |from: u64| (0..40).map(|_| seen.again(from)).collect::<Vec<_>>();
+        let times = |read: &[bool]| read.iter().filter(|read| **read).count();
+        for all in [read(7), read(8)] {
+            assert!(!all[0] && all[1] && times(&all) == 2, "{all:?}");
+        }
+        assert!((9..50).all(|from| !seen.again(from)), "the route goes on");
+    }
 }
