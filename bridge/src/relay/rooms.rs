@@ -193,10 +193,9 @@ impl Place {
 
     /// Notes that a digest was posted with news as urgent as that, and whether phones buzzed for it.
     pub(super) fn note_digest(&mut self, urgency: Urgency, has_pushed: bool) {
-        let now = Instant::now();
-        let before = self.storm().map_or(Urgency::Routine, |storm| storm.urgency);
-        let pushed = self.storm().and_then(|storm| storm.pushed);
-        let pushed = if has_pushed { Some(now) } else { pushed };
-        self.storm = Some(Storm { last: now, urgency: before.max(urgency), pushed });
+        let (now, before) = (Instant::now(), self.storm());
+        let loudest = before.map_or(urgency, |before| before.urgency.max(urgency));
+        let pushed = if has_pushed { Some(now) } else { before.and_then(|before| before.pushed) };
+        self.storm = Some(Storm { last: now, urgency: loudest, pushed });
     }
 }
