@@ -184,6 +184,14 @@ impl Nats {
         }
     }
 
+    /// The subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
+    pub(crate) fn api(&self, request: &str) -> String {
+        match &self.config.jetstream_domain {
+            Some(domain) => format!("$JS.{domain}.API.{request}"),
+            None => format!("$JS.API.{request}"),
+        }
+    }
+
     /// The largest message that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.client.server_info().max_payload

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     config::{Field, Matcher, Route},
-    payload::{Alert, Decoded, Payload, Status},
+    payload::{Alert, Decoded, Payload, Status, bounded},
 };
 
 /// What of a message routes look at.
@@ -113,13 +113,9 @@ pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
 
 /// A value of the JSON that was published, as text.
 fn value(original: &[u8], path: &[String]) -> Option<String> {
-    let root: Value = serde_json::from_slice(original).ok()?;
-    let found = path.iter().try_fold(&root, |value, key| match value {
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        other => other.get(key),
-    })?;
-    match found {
-        Value::String(text) => Some(text.clone()),
+    let text = std::str::from_utf8(original).ok()?;
+    match bounded::at(text, path)? {
+        Value::String(text) => Some(text),
         Value::Null => None,
         other => Some(other.to_string()),
     }

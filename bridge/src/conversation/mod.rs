@@ -158,7 +158,7 @@ impl Saying {
             status: if is_over { Status::Resolved } else { Status::Firing },
             urgency,
             members: firing().map(|alert| member(&identity(alert))).take(MOST_MEMBERS).collect(),
-            is_partial: group.truncated > 0,
+            is_partial: group.truncated > 0 || group.left_out.firing() > 0,
             last_ok: None,
             begun: times(|alert| alert.time.as_deref()).into_iter().min(),
             ended: times(|alert| alert.ended.as_deref()).into_iter().max(),

@@ -6,6 +6,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use super::bounded;
+
+/// How many labels, annotations and other entries are kept of one alert.
+pub(super) const MOST_LABELS: usize = 256;
+
 /// Something that wants a person's attention.
 ///
 /// Any JSON object with `severity` and `summary` is taken for an alert; `"kind": "alert"` says so
@@ -153,6 +158,45 @@ impl Alert {
             extra: Map::new(),
         }
     }
+
+    /// Leaves out what is too long to be shown. Whether something is left out.
+    pub(super) fn shorten(&mut self) -> bool {
+        let texts = [
+            &mut self.source,
+            &mut self.description,
+            &mut self.time,
+            &mut self.ended,
+            &mut self.url,
+            &mut self.fingerprint,
+            &mut self.group,
+        ];
+        let texts = texts.into_iter().flatten().chain([&mut self.summary]);
+        let was_long = texts.map(bounded::shorten).fold(false, |any, was_long| any | was_long);
+        was_long || self.labels.len() >= MOST_LABELS || self.extra.len() >= MOST_LABELS
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(super) fn weight(&self) -> usize {
+        /// Of an entry of a map, with its two texts.
+        const ENTRY: usize = 128;
+        let texts = [
+            &self.source,
+            &self.description,
+            &self.time,
+            &self.ended,
+            &self.url,
+            &self.fingerprint,
+            &self.group,
+        ];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        let labels: usize =
+            self.labels.iter().map(|(name, value)| ENTRY + name.len() + value.len()).sum();
+        let extra = self
+            .extra
+            .iter()
+            .map(|(name, value)| ENTRY + name.len() + value.as_str().map_or(ENTRY, str::len));
+        size_of::<Self>() + self.summary.len() + texts + labels + extra.sum::<usize>()
+    }
 }
 
 /// Alerts that came in one message.
@@ -168,29 +212,70 @@ pub struct Group {
     pub url: Option<String>,
     /// How many more there are, of which the sender left everything out.
     pub truncated: u64,
-    /// The alerts, as they were sent.
+    /// The alerts in the order in which they were sent, without those that are only counted.
     pub alerts: Vec<Alert>,
+    /// Those that are only counted, as there are too many: the least bad and oldest.
+    pub left_out: Counts,
 }
 
-/// Labels, whose values need not be text; null is none.
+/// How many alerts there are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Of those that fire, the critical ones.
+    pub critical: u64,
+    /// Warnings, and alerts of severities that we do not know.
+    pub warning: u64,
+    /// What is merely good to know.
+    pub info: u64,
+    /// Those that are over.
+    pub resolved: u64,
+}
+
+impl Counts {
+    /// Counts an alert.
+    pub fn add(&mut self, alert: &Alert) {
+        *match (alert.status, &alert.severity) {
+            (Status::Resolved, _) => &mut self.resolved,
+            (Status::Firing, Severity::Critical) => &mut self.critical,
+            (Status::Firing, Severity::Warning | Severity::Other(_)) => &mut self.warning,
+            (Status::Firing, Severity::Info) => &mut self.info,
+        } += 1;
+    }
+
+    /// Counts other alerts, too.
+    pub fn add_all(&mut self, others: Self) {
+        self.critical += others.critical;
+        self.warning += others.warning;
+        self.info += others.info;
+        self.resolved += others.resolved;
+    }
+
+    /// How many fire.
+    #[must_use]
+    pub fn firing(self) -> u64 {
+        self.critical + self.warning + self.info
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.firing() + self.resolved
+    }
+}
+
+/// Labels, whose values need not be text; null is none. At most [`MOST_LABELS`] of them.
 pub(super) fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Scalar {
-        Text(String),
-        Number(serde_json::Number),
-        Flag(bool),
-    }
-    let labels: Option<BTreeMap<String, Scalar>> =
-        Option::deserialize(deserializer).map_err(|_| {
-            serde::de::Error::custom("labels must be an object of text, numbers and booleans")
-        })?;
-    let text = |scalar| match scalar {
-        Scalar::Text(text) => text,
-        Scalar::Number(number) => number.to_string(),
-        Scalar::Flag(flag) => flag.to_string(),
+    let text = |value| match value {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
-    Ok(labels.unwrap_or_default().into_iter().map(|(name, value)| (name, text(value))).collect())
+    let wrong =
+        || serde::de::Error::custom("labels must be an object of text, numbers and booleans");
+    let labels = bounded::map(deserializer).map_err(|_: D::Error| wrong())?;
+    let labels = labels.into_iter().take(MOST_LABELS);
+    labels.map(|(name, value)| Some((name, text(value)?))).collect::<Option<_>>().ok_or_else(wrong)
 }

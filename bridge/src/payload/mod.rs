@@ -3,8 +3,12 @@
 //! Decoding never fails. What is not a report, an alert or some other JSON object is text, and what
 //! is not text is kept as bytes; anything that looks like a mistake of the publisher is named as a
 //! flaw.
+//!
+//! What is decoded takes at most a few hundred kilobytes, however large the message is and whatever it
+//! holds: what is more than that is left out, and the message is attached.
 
 mod alert;
+pub(crate) mod bounded;
 mod foreign;
 mod note;
 mod report;
@@ -14,12 +18,15 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use self::foreign::{alertmanager, cloudevents, forgejo, uptime_kuma};
 pub use self::{
-    alert::{Alert, Group, Severity, Status},
+    alert::{Alert, Counts, Group, Severity, Status},
     foreign::cloudevents::Event,
     note::{Line, Note},
     report::Report,
+};
+use self::{
+    bounded::Kept,
+    foreign::{alertmanager, cloudevents, forgejo, uptime_kuma},
 };
 use crate::{config::Language, render, words::Words};
 
@@ -41,7 +48,25 @@ pub enum Payload {
     /// Any other UTF-8 text, also other JSON.
     Text(String),
     /// Not UTF-8.
-    Binary(Vec<u8>),
+    Binary(Binary),
+}
+
+/// Bytes that are no text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    /// The first of them.
+    pub head: Vec<u8>,
+    /// How many there are.
+    pub len: usize,
+}
+
+impl Binary {
+    /// How many of the bytes are kept.
+    const HEAD: usize = 64;
+
+    fn of(bytes: &[u8]) -> Self {
+        Self { head: bytes[..bytes.len().min(Self::HEAD)].to_vec(), len: bytes.len() }
+    }
 }
 
 /// A decoded payload, and what was wrong with it.
@@ -49,6 +74,8 @@ pub enum Payload {
 pub struct Decoded {
     /// What to show.
     pub payload: Payload,
+    /// Whether the message holds more than that, because it is too much to be shown.
+    pub is_cut: bool,
     /// What the publisher should mend, if anything; the message is shown all the same.
     pub flaw: Option<Flaw>,
 }
@@ -90,59 +117,63 @@ impl Decoded {
             Ok(text) => text,
             Err(error) => {
                 let at = error.valid_up_to();
-                return Self::flawed(
-                    Payload::Binary(bytes.to_vec()),
-                    format!("not UTF-8 text at byte {at}"),
-                );
+                let payload = Payload::Binary(Binary::of(bytes));
+                return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
             }
         };
         // A byte order mark is no content, and would make JSON unreadable.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let trimmed = text.trim();
         if trimmed.is_empty() {
-            return Self::flawed(Payload::Text(String::new()), "empty payload");
+            return Self::sound(Payload::Text(String::new())).with_flaw("empty payload");
         }
         if !trimmed.starts_with('{') {
-            return Self::sound(Payload::Text(text.to_owned()));
+            return Self::text(text);
         }
-        match serde_json::from_str::<Map<String, Value>>(trimmed) {
-            Ok(object) => Self::from_object(object, language.words()),
-            Err(error) => Self::flawed(
-                Payload::Text(text.to_owned()),
-                format!("begins like JSON but is not: {error}"),
-            ),
+        match bounded::object(trimmed) {
+            Ok(object) => Self::from_object(trimmed, object, language.words()),
+            Err(error) => {
+                Self::text(text).with_flaw(format!("begins like JSON but is not: {error}"))
+            }
         }
     }
 
-    fn from_object(object: Map<String, Value>, words: &dyn Words) -> Self {
+    /// Decodes an object, of which `text` is the JSON.
+    fn from_object(text: &str, object: Kept<Map<String, Value>>, words: &dyn Words) -> Self {
+        let Kept { value: object, is_cut } = object;
         let shape = Shape::of(&object);
         let parsed = match shape {
-            Shape::Report => Report::deserialize(&object).map(Payload::Report),
-            Shape::Alert => Alert::deserialize(&object).map(Payload::Alert),
-            Shape::Alertmanager => alertmanager::decode(&object, words),
-            Shape::UptimeKuma => uptime_kuma::decode(&object, words),
-            Shape::Forgejo => forgejo::decode(&object, words),
-            Shape::CloudEvent => match cloudevents::decode(&object, words) {
-                Ok(decoded) => return decoded,
-                Err(error) => Err(error),
-            },
-            Shape::Other => return Self::sound(Payload::Object(object)),
+            Shape::Report => Report::deserialize(&object).map(Payload::Report).map(Self::sound),
+            Shape::Alert => Alert::deserialize(&object).map(Payload::Alert).map(Self::sound),
+            Shape::Alertmanager => alertmanager::decode(text, &object, words),
+            Shape::UptimeKuma => uptime_kuma::decode(&object, words).map(Self::sound),
+            Shape::Forgejo => forgejo::decode(&object, words).map(Self::sound),
+            Shape::CloudEvent => cloudevents::decode(text, words),
+            Shape::Other => return Self { is_cut, ..Self::sound(Payload::Object(object)) },
         };
         match parsed {
-            Ok(payload) => Self::sound(payload),
-            Err(error) => Self::flawed(
-                Payload::Object(object),
-                format!("looks like {shape} but is not: {error}"),
-            ),
+            // The members of a group are not taken from what was cut.
+            Ok(decoded) => {
+                let is_whole = matches!(shape, Shape::Alertmanager | Shape::CloudEvent);
+                Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
+            }
+            Err(error) => Self { is_cut, ..Self::sound(Payload::Object(object)) }
+                .with_flaw(format!("looks like {shape} but is not: {error}")),
         }
+    }
+
+    /// The beginning of a text.
+    fn text(text: &str) -> Self {
+        let head = &text[..text.floor_char_boundary(bounded::MOST_TEXT)];
+        Self { is_cut: head.len() < text.len(), ..Self::sound(Payload::Text(head.to_owned())) }
     }
 
     fn sound(payload: Payload) -> Self {
-        Self { payload, flaw: None }
+        Self { payload, is_cut: false, flaw: None }
     }
 
-    fn flawed(payload: Payload, flaw: impl Into<String>) -> Self {
-        Self { payload, flaw: Some(Flaw::new(&flaw.into())) }
+    fn with_flaw(self, flaw: impl AsRef<str>) -> Self {
+        Self { flaw: Some(Flaw::new(flaw.as_ref())), ..self }
     }
 }
 

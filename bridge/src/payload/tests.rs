@@ -81,7 +81,7 @@ proptest! {
     fn no_bytes_make_decoding_fail(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
         let decoded = Decoded::from_bytes(&bytes);
         if let Payload::Binary(kept) = decoded.payload {
-            prop_assert_eq!(kept, bytes);
+            prop_assert!(kept.len == bytes.len() && bytes.starts_with(&kept.head));
             prop_assert!(decoded.flaw.is_some());
         }
     }

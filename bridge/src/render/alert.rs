@@ -6,7 +6,7 @@ use minijinja::{Value, context, value::Serde};
 
 use super::{Urgency, Voice, moment, rows, text};
 use crate::{
-    payload::{Alert, Group, Severity, Status},
+    payload::{Alert, Counts, Group, Severity, Status},
     words::{State, Words},
 };
 
@@ -66,18 +66,19 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     let words = voice.words;
-    let count = (alerts.len() as u64).saturating_add(group.truncated);
+    let sent = (alerts.len() as u64).saturating_add(group.left_out.total());
+    let count = sent.saturating_add(group.truncated);
     let title = text::line(&group.title);
-    let hidden = alerts.len().saturating_sub(MOST_ALERTS);
+    let hidden = sent.saturating_sub(MOST_ALERTS as u64);
     let truncated = group.truncated;
     let rest = [
-        (hidden > 0).then(|| words.more_attached(hidden)),
+        (hidden > 0).then(|| words.more_attached(usize::try_from(hidden).unwrap_or(usize::MAX))),
         (truncated > 0).then(|| words.more_not_sent(truncated)),
     ];
     context! {
         mark => alerts.first().map(|alert| mark_and_word(alert, words).0),
         heading => words.alerts(count, &title),
-        tally => tally(&alerts, truncated, words),
+        tally => tally(&alerts, group.left_out, truncated, words),
         count,
         title,
         labels => group.labels.clone(),
@@ -132,16 +133,24 @@ fn mark_and_word(alert: &Alert, words: &dyn Words) -> (&'static str, String) {
     (state.mark(), word)
 }
 
-/// "(2 critical, 1 warning, 1 resolved)", of alerts that are in order.
-fn tally(alerts: &[&Alert], unknown: u64, words: &dyn Words) -> String {
+/// "(2 critical, 1 warning, 1 resolved)", of alerts that are in order, and of others.
+fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> String {
     let mut tally: Vec<(String, u64)> = Vec::new();
-    for alert in alerts {
-        let (_, word) = mark_and_word(alert, words);
-        match tally.iter_mut().find(|(known, _)| *known == word) {
-            Some((_, count)) => *count += 1,
-            None => tally.push((word, 1)),
-        }
-    }
+    let mut add = |word: String, more: u64| match tally.iter_mut().find(|(it, _)| *it == word) {
+        Some((_, count)) => *count += more,
+        None => tally.push((word, more)),
+    };
+    alerts.iter().for_each(|alert| add(mark_and_word(alert, words).1, 1));
+    let others = [
+        (State::Critical, others.critical),
+        (State::Warning, others.warning),
+        (State::Info, others.info),
+        (State::Resolved, others.resolved),
+    ];
+    others
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .for_each(|(state, count)| add(words.state(state).to_owned(), count));
     words.tally(&tally, unknown)
 }
 

@@ -17,7 +17,11 @@ pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, D
             let mut alert = alert.clone();
             alert.time = alert.time.or_else(|| moment::written(begun));
             alert.ended = alert.ended.or_else(|| moment::written(ended));
-            Cow::Owned(Decoded { payload: Payload::Alert(alert), flaw: decoded.flaw.clone() })
+            Cow::Owned(Decoded {
+                payload: Payload::Alert(alert),
+                is_cut: decoded.is_cut,
+                flaw: decoded.flaw.clone(),
+            })
         }
         _ => Cow::Borrowed(decoded),
     }

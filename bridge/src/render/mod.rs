@@ -209,7 +209,9 @@ impl Renderer {
         let (texts, fault) = self.texts(message);
         let rendered =
             Rendered::bounded(texts, urgency(payload), words, attachment).with_fault(fault, words);
-        if leaves_something_out(payload) && rendered.attachment.is_none() {
+        if (message.decoded.is_cut || leaves_something_out(payload))
+            && rendered.attachment.is_none()
+        {
             return rendered.with_original(attachment());
         }
         rendered
@@ -269,7 +271,7 @@ impl Renderer {
             Payload::Text(body) => {
                 context! { text => text::clean(body.trim_end()), flaw => self.flaw(message) }
             }
-            Payload::Binary(bytes) => context! { size => bytes.len() },
+            Payload::Binary(bytes) => context! { size => bytes.len },
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use minijinja::{HtmlEscape, Value};
 
-use crate::words::Words;
+use crate::{payload::Binary, words::Words};
 
 /// Keeps line ends and tabs; shows other control characters, those that reverse the direction of the text and
 /// those that nobody sees as a replacement mark, so that what a reader sees is what was sent.
@@ -83,19 +83,21 @@ pub(crate) fn head(text: &str, max_chars: usize) -> &str {
 }
 
 /// What can be said of a message that is no text.
-pub(super) fn binary(subject: &str, data: &[u8], words: &dyn Words) -> String {
+pub(super) fn binary(subject: &str, data: &Binary, words: &dyn Words) -> String {
     format!("📦 {subject}\n{}", bytes(data, words))
 }
 
 /// What can be said of bytes that are no text: how many, and the first of them.
-pub(super) fn bytes(bytes: &[u8], words: &dyn Words) -> String {
-    let mut text = words.not_text(&words.bytes(bytes.len() as u64)) + "\n";
-    for byte in bytes.iter().take(32) {
+pub(super) fn bytes(bytes: &Binary, words: &dyn Words) -> String {
+    /// How many of them are shown.
+    const SHOWN: usize = 32;
+    let mut text = words.not_text(&words.bytes(bytes.len as u64)) + "\n";
+    for byte in bytes.head.iter().take(SHOWN) {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x} ");
     }
     text.truncate(text.trim_end().len());
-    if bytes.len() > 32 {
+    if bytes.len > SHOWN {
         text.push_str(" …");
     }
     text

@@ -9,6 +9,8 @@
 mod backlog;
 pub(crate) mod consumer;
 mod outstanding;
+pub(crate) mod pull;
+mod size;
 pub(crate) mod stored;
 mod waiting;
 
@@ -17,16 +19,9 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use async_nats::{
     HeaderMap,
     jetstream::{
-        self, AckKind,
-        consumer::{
-            Info as ConsumerInfo,
-            pull::{self, MessagesError},
-        },
-        message::Acker,
-        stream::Info as StreamInfo,
+        self, AckKind, consumer::Info as ConsumerInfo, message::Acker, stream::Info as StreamInfo,
     },
 };
-use futures_util::{FutureExt, StreamExt};
 use time::OffsetDateTime;
 use tokio::{
     sync::watch,
@@ -34,14 +29,14 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use self::consumer::Problem;
 pub(crate) use self::{
     backlog::Backlog,
     waiting::{First, Seen, Waiting, waiting},
 };
+use self::{consumer::Problem, pull::Pull};
 use crate::{
     config::{Route, RouteName},
-    failure::{Failure, chain},
+    failure::Failure,
     health::{RouteHealth, State},
     held,
     nats::Nats,
@@ -49,21 +44,14 @@ use crate::{
     retry::Outage,
 };
 
-/// How many messages may be delivered and not yet acknowledged. Enough to keep a link of 50 ms
-/// busy, few enough to read again quickly.
-const MAX_ACK_PENDING: usize = 64;
+/// How many messages may be delivered and not yet acknowledged.
+const MAX_ACK_PENDING: usize = pull::BATCH;
 /// How many acknowledgements are sent together while more messages are waiting. Each costs a system
 /// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
 /// room.
 const ACK_BATCH: usize = 16;
-/// How many bytes one request asks for, at least: with few large messages, not their number bounds
-/// the memory.
-const MIN_PULL_BYTES: usize = 2 * 1024 * 1024;
-/// How long a request for messages stays with the server. One that is made over a connection that
-/// breaks then is made anew after this time at the latest.
-const PULL_EXPIRES: Duration = Duration::from_secs(10);
-/// A connection that is silent for twice this long is taken for broken.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How many bytes of messages are in hand, before no more are taken. A message that is larger is alone.
+const MOST_IN_HAND: usize = 512 * 1024;
 /// How long to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 /// After how long JetStream delivers again what was not acknowledged.
@@ -89,7 +77,7 @@ pub(crate) struct Source {
     reached: Option<u64>,
     /// The last of the outstanding messages that were read, if there was no pull since. There may be more.
     reread: Option<u64>,
-    pull: Option<Pull>,
+    flow: Option<Flow>,
     /// The last pull ended with an error before it delivered anything.
     is_barren: bool,
     /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
@@ -98,9 +86,9 @@ pub(crate) struct Source {
     done: Vec<Acker>,
 }
 
-/// An open flow of messages.
-struct Pull {
-    messages: pull::Stream,
+/// The open flow of messages.
+struct Flow {
+    pull: Pull,
     /// The consumer sequence that the next delivery must have.
     next: u64,
 }
@@ -119,11 +107,13 @@ pub(crate) struct Delivery {
     pub(crate) published: OffsetDateTime,
     /// How many more the server had for the route when it delivered this one.
     pending: u64,
+    /// About how many bytes of memory it takes.
+    pub(crate) weight: usize,
     received: Instant,
 }
 
 impl Delivery {
-    fn new(message: jetstream::Message) -> Option<(Self, u64)> {
+    fn new(mut message: jetstream::Message) -> Option<(Self, u64)> {
         let info = message.info().ok()?;
         let (sequence, published, pending, delivery) =
             (info.stream_sequence, info.published, info.pending, info.consumer_sequence);
@@ -137,7 +127,9 @@ impl Delivery {
             .and_then(|said| OffsetDateTime::from_unix_timestamp_nanos(said.parse().ok()?).ok())
             .unwrap_or(published);
         let received = Instant::now();
-        let delivery_of = Self { message, subject, said, sequence, published, pending, received };
+        let weight = size::reduce(&mut message);
+        let delivery_of =
+            Self { message, subject, said, sequence, published, pending, weight, received };
         Some((delivery_of, delivery))
     }
 
@@ -201,7 +193,7 @@ impl Source {
             begun: None,
             reached: None,
             reread: None,
-            pull: None,
+            flow: None,
             is_barren: false,
             held: VecDeque::new(),
             done: Vec::new(),
@@ -264,17 +256,26 @@ impl Source {
     /// [`Failure::Config`] when the consumer can never be used.
     pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
         loop {
-            if let Some(delivery) = self.held.pop_front() {
-                return Ok(delivery);
-            }
-            let Some(pull) = &mut self.pull else {
+            let Some(flow) = &mut self.flow else {
+                if let Some(delivery) = self.held.pop_front() {
+                    return Ok(delivery);
+                }
                 self.begin().await?;
                 continue;
             };
+            if let Some(delivery) = self.held.pop_front() {
+                // So that the next ones are on their way while this is worked on; not beside a large one.
+                if delivery.weight < MOST_IN_HAND
+                    && let Err(reason) = flow.pull.ask().await
+                {
+                    self.broken(&reason);
+                }
+                return Ok(delivery);
+            }
             tokio::select! {
-                item = pull.messages.next() => self.take(item),
+                item = flow.pull.next() => self.take(item),
                 // Deliveries may have been on their way when the connection broke.
-                _ = self.reconnected.changed() => self.pull = None,
+                _ = self.reconnected.changed() => self.flow = None,
                 () = sleep(ACK_WAIT) => self.look_for_strays().await,
             }
         }
@@ -286,7 +287,7 @@ impl Source {
         match consumer::info(&self.nats, &self.route).await {
             Some(info) if outstanding::is_any(&info) => {
                 debug!(route = %self.route.name, "something is outstanding");
-                self.pull = None;
+                self.flow = None;
             }
             _ => {}
         }
@@ -301,7 +302,7 @@ impl Source {
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
         // Without a pull they are settled before there is one.
-        let is_idle = !self.has_next() && self.pull.is_some();
+        let is_idle = !self.has_next() && self.flow.is_some();
         if self.done.len() >= ACK_BATCH || is_idle {
             self.flush_acks().await;
         }
@@ -349,8 +350,8 @@ impl Source {
 
     /// Takes one item that has arrived in the client. False if there is none.
     fn take_arrived(&mut self) -> bool {
-        let Some(pull) = &mut self.pull else { return false };
-        let item = pull.messages.next().now_or_never();
+        let Some(flow) = &mut self.flow else { return false };
+        let item = flow.pull.arrived();
         item.map(|item| self.take(item)).is_some()
     }
 
@@ -377,12 +378,10 @@ impl Source {
     async fn keep(&mut self, current: &Delivery) {
         if self.reconnected.has_changed().unwrap_or(true) {
             // All that is outstanding will be read again; until then nothing must be added to it.
-            self.pull = None;
+            self.flow = None;
         }
-        // What waits in the client could not be kept. But each that is taken lets the client ask
-        // for more, so there has to be an end.
-        let full = self.pull_bytes();
-        while self.held.iter().map(|held| held.payload().len()).sum::<usize>() < full {
+        // What waits in the client could not be kept.
+        while self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND {
             if !self.take_arrived() {
                 break;
             }
@@ -400,7 +399,7 @@ impl Source {
     /// Makes sure that acknowledgements have left. What was not delivered to the room is there for the
     /// next process.
     pub(crate) async fn close(mut self) {
-        self.pull = None;
+        self.flow = None;
         if !self.nats.is_connected() {
             return;
         }
@@ -410,12 +409,12 @@ impl Source {
         }
     }
 
-    fn take(&mut self, item: Option<Result<jetstream::Message, MessagesError>>) {
-        let Some(pull) = &mut self.pull else { return };
+    fn take(&mut self, item: Result<jetstream::Message, String>) {
+        let Some(flow) = &mut self.flow else { return };
         match item {
-            Some(Ok(message)) => match Delivery::new(message) {
-                Some((delivery, number)) if number == pull.next => {
-                    pull.next += 1;
+            Ok(message) => match Delivery::new(message) {
+                Some((delivery, number)) if number == flow.next => {
+                    flow.next += 1;
                     self.reached = Some(delivery.sequence);
                     self.health.metrics.received.inc();
                     self.is_barren = false;
@@ -424,18 +423,20 @@ impl Source {
                 // Something before it was lost on the way. It comes again, and so does this.
                 _ => {
                     debug!(route = %self.route.name, "a delivery is missing");
-                    self.pull = None;
+                    self.flow = None;
                 }
             },
             // Some of these errors are of the moment, some final; beginning anew tells which.
-            Some(Err(error)) => {
-                debug!(route = %self.route.name, "pull ended: {}", chain(&error));
-                self.pull = None;
-                if std::mem::replace(&mut self.is_barren, true) {
-                    self.outage.failed(State::NatsUnreachable, &chain(&error), None);
-                }
-            }
-            None => self.pull = None,
+            Err(reason) => self.broken(&reason),
+        }
+    }
+
+    /// The flow has ended before its time.
+    fn broken(&mut self, reason: &str) {
+        debug!(route = %self.route.name, "pull ended: {reason}");
+        self.flow = None;
+        if std::mem::replace(&mut self.is_barren, true) {
+            self.outage.failed(State::NatsUnreachable, &reason, None);
         }
     }
 
@@ -477,16 +478,8 @@ impl Source {
         }
         consumer::adjust(&stream, &self.route, &info).await?;
         stored::check(&self.nats, &self.route.stream).await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(MAX_ACK_PENDING)
-            .max_bytes_per_batch(self.pull_bytes())
-            .expires(PULL_EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .messages()
-            .await
-            .map_err(|error| Problem::Passing(chain(&error)))?;
-        self.pull = Some(Pull { messages, next: info.delivered.consumer_sequence + 1 });
+        let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
+        self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;
         Ok(())
     }
@@ -497,8 +490,7 @@ impl Source {
         if !outstanding::is_any(info) {
             return Ok(false);
         }
-        let most_bytes = self.pull_bytes();
-        let outstanding = outstanding::read(&self.nats, info, self.reread, most_bytes).await?;
+        let outstanding = outstanding::read(&self.nats, info, self.reread).await?;
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(route = %self.route.name, of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {
@@ -508,11 +500,6 @@ impl Source {
         self.health.metrics.received.inc_by(outstanding.len() as u64);
         self.held.extend(outstanding);
         Ok(true)
-    }
-
-    fn pull_bytes(&self) -> usize {
-        // A message larger than the request would never be delivered.
-        MIN_PULL_BYTES.max(2 * self.nats.max_payload())
     }
 
     fn note_stream(&mut self, info: &StreamInfo) {

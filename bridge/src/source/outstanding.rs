@@ -7,7 +7,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
 use time::OffsetDateTime;
 
 use super::{
-    Delivery, MAX_ACK_PENDING,
+    Delivery, MAX_ACK_PENDING, MOST_IN_HAND,
     consumer::{self, Problem},
     stored::Stored,
 };
@@ -21,33 +21,34 @@ pub(super) fn is_any(info: &ConsumerInfo) -> bool {
 
 /// Reads some of it, in the stream's order, from the message after `after` on; nothing only if there is
 /// no more. What the stream no longer has is left out; what was acknowledged may be among it, also much
-/// of that, if one message before it is not. `most_bytes` is what the messages come to at most, but for
-/// the last.
+/// of that, if one message before it is not. What they come to is [`MOST_IN_HAND`] at most, but for the
+/// last.
 pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
     after: Option<u64>,
-    most_bytes: usize,
 ) -> Result<Vec<Delivery>, Problem> {
     let (begin, since) = begin(info);
     let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
-    let (mut some, mut bytes, last) = (Vec::new(), 0, info.delivered.stream_sequence);
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    let last = info.delivered.stream_sequence;
     let mut from = begin.max(after.unwrap_or(0) + 1);
-    while from <= last && some.len() < MAX_ACK_PENDING && bytes < most_bytes {
+    while from <= last && some.len() < MAX_ACK_PENDING && bytes < MOST_IN_HAND {
         let next = Stored::first(nats, stream, from, &filters).await?;
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
-            bytes += next.message.payload.len();
+            let next = delivery(nats, info, next)?;
+            bytes += next.weight;
             some.push(next);
         }
     }
     let mut waiting = info.num_pending + some.len().max(info.num_ack_pending) as u64;
-    let deliveries = some.into_iter().map(|stored| {
+    for delivery in &mut some {
         waiting -= 1;
-        delivery(nats, info, stored, waiting)
-    });
-    deliveries.collect()
+        delivery.pending = waiting;
+    }
+    Ok(some)
 }
 
 /// The first message that is not acknowledged, delivered or not.
@@ -75,19 +76,14 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
     (begin.max(info.ack_floor.stream_sequence + 1), since)
 }
 
-/// As it would be delivered, with so many waiting after it.
-fn delivery(
-    nats: &Nats,
-    info: &ConsumerInfo,
-    stored: Stored,
-    waiting: u64,
-) -> Result<Delivery, Problem> {
+/// As it would be delivered.
+fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, Problem> {
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
     let published = stored.published.unix_timestamp_nanos();
     // The form of nats-server's ADR-15. The server finds what is acknowledged by the sequence in the stream alone, and
     // wants one of the consumer that it has given.
     let given = info.delivered.consumer_sequence;
-    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.{waiting}");
+    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
     let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
     delivery.map(|(delivery, _)| delivery).ok_or_else(|| {
         Problem::Passing(format!("stream {stream}: message {sequence} has no place in it"))

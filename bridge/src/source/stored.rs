@@ -4,14 +4,11 @@
 //! In JSON a message is larger by a third, which a slow link may not bring in time, and a leaf node not at all (from
 //! nats-server 2.14 on it closes the link). Such a one is read as any consumer does.
 
+use std::borrow::Cow;
+
 use async_nats::{
-    HeaderMap, HeaderName, HeaderValue, Message,
-    jetstream::{
-        self, ErrorCode,
-        context::{RequestError, RequestErrorKind},
-        response::Response,
-        stream::RawMessage,
-    },
+    HeaderMap, HeaderName, HeaderValue, Message, RequestError, RequestErrorKind,
+    jetstream::{self, ErrorCode},
 };
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -22,10 +19,27 @@ use tracing::warn;
 use super::{backlog, consumer::Problem};
 use crate::{failure::chain, nats::Nats};
 
-/// The server's answer to `STREAM.MSG.GET`.
+/// The server's answer to `STREAM.MSG.GET`. Base64 needs no escapes in JSON, so that the largest message is not copied
+/// before it is decoded.
 #[derive(Deserialize)]
-struct Answer {
-    message: RawMessage,
+struct Answer<'a> {
+    #[serde(borrow)]
+    message: Option<RawMessage<'a>>,
+    error: Option<jetstream::Error>,
+}
+
+/// A message as it is stored.
+#[derive(Deserialize)]
+struct RawMessage<'a> {
+    subject: String,
+    #[serde(rename = "seq")]
+    sequence: u64,
+    #[serde(borrow, default, rename = "data")]
+    payload: Cow<'a, str>,
+    #[serde(borrow, rename = "hdrs")]
+    headers: Option<Cow<'a, str>>,
+    #[serde(with = "time::serde::rfc3339")]
+    time: OffsetDateTime,
 }
 
 /// A message as the stream has it.
@@ -72,7 +86,7 @@ impl Stored {
     ) -> Result<Option<Self>, String> {
         let wanted = json!({ "seq": from, "next_by_subj": filter });
         let unanswered = match get(nats, stream, &wanted).await? {
-            Got::Message(raw) => return Self::read(stream, *raw).map(Some),
+            Got::Message(message) => return Ok(Some(*message)),
             Got::Nothing => return Ok(None),
             Got::NoStream => return Err(format!("there is no stream {stream}")),
             Got::NoAnswer(reason) => reason,
@@ -93,7 +107,7 @@ impl Stored {
         subject: &str,
     ) -> Result<Option<Self>, Unread> {
         match get(nats, stream, &json!({ "last_by_subj": subject })).await {
-            Ok(Got::Message(raw)) => Self::read(stream, *raw).map(Some).map_err(Unread::Refused),
+            Ok(Got::Message(message)) => Ok(Some(*message)),
             Ok(Got::Nothing | Got::NoStream) => Ok(None),
             Ok(Got::NoAnswer(_)) => Err(Unread::NoAnswer),
             Err(reason) => Err(Unread::Refused(reason)),
@@ -106,9 +120,9 @@ impl Stored {
         jetstream::Message { message, context: nats.jetstream.clone() }
     }
 
-    fn read(stream: &str, raw: RawMessage) -> Result<Self, String> {
+    fn read(stream: &str, raw: RawMessage<'_>) -> Result<Self, String> {
         let RawMessage { subject, sequence, payload, headers, time } = raw;
-        let decoded = |text: String| {
+        let decoded = |text: Cow<'_, str>| {
             let bytes = BASE64.decode(text.as_bytes());
             bytes.map_err(|error| format!("message {sequence} of stream {stream}: {error}"))
         };
@@ -145,7 +159,7 @@ pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
 
 /// What the server says when it is asked for a message.
 enum Got {
-    Message(Box<RawMessage>),
+    Message(Box<Stored>),
     /// There is none.
     Nothing,
     NoStream,
@@ -154,19 +168,25 @@ enum Got {
 }
 
 async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
-    let answer = nats.jetstream.request(format!("STREAM.MSG.GET.{stream}"), wanted).await;
+    let subject = nats.api(&format!("STREAM.MSG.GET.{stream}"));
+    let answer = match nats.client.request(subject, wanted.to_string().into()).await {
+        Ok(answer) => answer.payload,
+        Err(error) => return Ok(Got::NoAnswer(unanswered(stream, &error))),
+    };
+    let answer: Answer<'_> = serde_json::from_slice(&answer)
+        .map_err(|error| format!("message {wanted} of stream {stream}: {error}"))?;
     match answer {
-        Ok(Response::Ok(Answer { message })) => Ok(Got::Message(Box::new(message))),
-        Ok(Response::Err { error }) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
-            Ok(Got::Nothing)
+        Answer { message: Some(raw), .. } => {
+            Stored::read(stream, raw).map(|message| Got::Message(Box::new(message)))
         }
-        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-            Ok(Got::NoStream)
-        }
-        Ok(Response::Err { error }) => {
-            Err(format!("message {wanted} of stream {stream}: {}", chain(&error)))
-        }
-        Err(error) => Ok(Got::NoAnswer(unanswered(stream, &error))),
+        Answer { error: Some(error), .. } => match error.error_code() {
+            ErrorCode::NO_MESSAGE_FOUND => Ok(Got::Nothing),
+            ErrorCode::STREAM_NOT_FOUND => Ok(Got::NoStream),
+            _ => Err(format!("message {wanted} of stream {stream}: {}", chain(&error))),
+        },
+        Answer { .. } => Ok(Got::NoAnswer(format!(
+            "an answer without a message about message {wanted} of stream {stream}"
+        ))),
     }
 }
 

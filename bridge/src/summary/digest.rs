@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     conversation, hash,
-    payload::{Alert, Decoded, Payload, Report, Severity, Status},
+    payload::{Alert, Counts, Decoded, Payload, Report, Severity, Status},
     render,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Digest {
     /// The span of time of one value of a [`Gauge`].
     pub(super) step: SignedDuration,
     pub(super) reports: u64,
-    pub(super) alerts: Alerts,
+    pub(super) alerts: Counts,
     /// Messages that are neither reports nor alerts.
     pub(super) others: u64,
     pub(super) hosts: BTreeMap<String, Host>,
@@ -41,22 +41,6 @@ pub(super) struct Digest {
     pub(super) kept_since: Option<Timestamp>,
     /// The last message before the period; looked for only if there is none in it.
     pub(super) last_before: Option<Timestamp>,
-}
-
-/// How many alerts there were.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Alerts {
-    pub(super) critical: u64,
-    /// Also those of severities that we do not know.
-    pub(super) warning: u64,
-    pub(super) info: u64,
-    pub(super) resolved: u64,
-}
-
-impl Alerts {
-    pub(super) fn fired(self) -> u64 {
-        self.critical + self.warning + self.info
-    }
 }
 
 /// An alert that may still go on.
@@ -95,7 +79,7 @@ impl Digest {
             period,
             step,
             reports: 0,
-            alerts: Alerts::default(),
+            alerts: Counts::default(),
             others: 0,
             hosts: BTreeMap::new(),
             has_more_hosts: false,
@@ -107,7 +91,7 @@ impl Digest {
 
     /// Whether no message came in.
     pub(super) fn is_empty(&self) -> bool {
-        self.reports == 0 && self.others == 0 && self.alerts == Alerts::default()
+        self.reports == 0 && self.others == 0 && self.alerts == Counts::default()
     }
 
     /// Adds a message that the stream stored at `published`, which is in the period.
@@ -119,7 +103,10 @@ impl Digest {
         match payload {
             Payload::Report(report) => self.add_report(published, report),
             Payload::Alert(alert) => self.add_alert(alert),
-            Payload::Alerts(group) => group.alerts.iter().for_each(|alert| self.add_alert(alert)),
+            Payload::Alerts(group) => {
+                group.alerts.iter().for_each(|alert| self.add_alert(alert));
+                self.alerts.add_all(group.left_out);
+            }
             Payload::Event(event) => match event.data.as_deref() {
                 Some(data) => self.add_payload(published, data),
                 None => self.others += 1,
@@ -149,18 +136,13 @@ impl Digest {
     fn add_alert(&mut self, alert: &Alert) {
         let identity = conversation::identity(alert);
         let key = hash::of_texts(identity.iter().map(String::as_str));
+        self.alerts.add(alert);
         if alert.status == Status::Resolved {
-            self.alerts.resolved += 1;
             self.unresolved.remove(&key);
             return;
         }
-        match alert.severity {
-            Severity::Critical => self.alerts.critical += 1,
-            Severity::Warning | Severity::Other(_) => self.alerts.warning += 1,
-            Severity::Info => {
-                self.alerts.info += 1;
-                return;
-            }
+        if alert.severity == Severity::Info {
+            return;
         }
         if self.unresolved.len() < MOST_UNRESOLVED || self.unresolved.contains_key(&key) {
             let unresolved = Unresolved {

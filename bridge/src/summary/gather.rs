@@ -5,13 +5,9 @@ use std::{ops::Range, time::Duration};
 
 use async_nats::jetstream::{
     self,
-    consumer::{
-        AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy,
-        pull::{Config as PullConfig, Stream as Messages},
-    },
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull::Config as PullConfig},
     stream::{RetentionPolicy, Stream},
 };
-use futures_util::StreamExt;
 use jiff::Timestamp;
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -25,18 +21,11 @@ use crate::{
     routing::{Facts, Routing},
     source::{
         consumer::{self, Problem},
+        pull::Pull,
         stored::Stored,
     },
 };
 
-/// How many messages are on their way at once.
-const BATCH: usize = 64;
-/// How many bytes of messages are on their way at once, at least.
-const MIN_BYTES: usize = 1024 * 1024;
-/// How long a request for messages stays with the server.
-const EXPIRES: Duration = Duration::from_secs(30);
-/// A connection that is silent for twice this long is taken for broken.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 /// After how long without a message it is asked whether there are still any.
 const SILENCE: Duration = Duration::from_secs(10);
 /// When the server forgets the consumer of a bridge that was killed while it read.
@@ -178,11 +167,11 @@ impl Reader<'_> {
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
-        let mut messages = messages(nats, consumer).await?;
+        let mut pull = Pull::begin(nats, consumer.clone()).await.map_err(Problem::Passing)?;
         for number in 1.. {
             let next = tokio::select! {
                 biased;
-                next = timeout(SILENCE, messages.next()) => next,
+                next = timeout(SILENCE, pull.next()) => next,
                 () = nats.drained() => return Err(Problem::Passing("NATS: connection lost".to_owned())),
             };
             let Ok(message) = next else {
@@ -193,9 +182,7 @@ impl Reader<'_> {
                 }
                 return Err(Problem::Passing("NATS delivers no messages".to_owned()));
             };
-            let message = message
-                .ok_or_else(|| Problem::Passing("NATS: the delivery has ended".to_owned()))?
-                .map_err(|error| passing(&error))?;
+            let message = message.map_err(|reason| Problem::Passing(format!("NATS: {reason}")))?;
             let info = message.info().map_err(|error| {
                 Problem::Passing(format!("NATS: no JetStream message: {error}"))
             })?;
@@ -251,18 +238,6 @@ impl Reader<'_> {
     fn consumer_name(&self) -> String {
         format!("{}:summary", self.route.name)
     }
-}
-
-async fn messages(nats: &Nats, consumer: &PullConsumer) -> Result<Messages, Problem> {
-    let messages = consumer
-        .stream()
-        .max_messages_per_batch(BATCH)
-        // A message larger than the request would never be delivered.
-        .max_bytes_per_batch(MIN_BYTES.max(2 * nats.max_payload()))
-        .expires(EXPIRES)
-        .heartbeat(HEARTBEAT)
-        .messages();
-    messages.await.map_err(|error| passing(&error))
 }
 
 fn passing(error: &dyn std::error::Error) -> Problem {

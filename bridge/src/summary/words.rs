@@ -2,9 +2,10 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::digest::{Alerts, Digest, Unresolved};
+use super::digest::{Digest, Unresolved};
 use crate::{
     config::{Display, Language},
+    payload::Counts,
     render::{self, Rendered, Urgency},
 };
 
@@ -96,8 +97,8 @@ impl Words<'_> {
         self.list(parts.into_iter().flatten())
     }
 
-    fn alerts(&self, alerts: Alerts) -> Option<String> {
-        if alerts == Alerts::default() {
+    fn alerts(&self, alerts: Counts) -> Option<String> {
+        if alerts == Counts::default() {
             return None;
         }
         let severities = [
@@ -110,7 +111,7 @@ impl Words<'_> {
         Some(match self.language {
             Language::English => {
                 let parts = parts.map(|(count, word, _)| format!("{} {word}", grouped(count)));
-                let alerts = match alerts.fired() {
+                let alerts = match alerts.firing() {
                     0 => "no new alert".to_owned(),
                     fired => counted(fired, "alert", "alerts"),
                 };
@@ -119,7 +120,7 @@ impl Words<'_> {
             Language::Chinese => {
                 let parts = parts.map(|(count, _, word)| format!("{word} {}", grouped(count)));
                 let parts = self.list(parts);
-                format!("{} 条告警（{parts}）", grouped(alerts.fired()))
+                format!("{} 条告警（{parts}）", grouped(alerts.firing()))
             }
         })
     }

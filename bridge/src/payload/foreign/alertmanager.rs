@@ -2,7 +2,7 @@
 //! <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>,
 //! <https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/>.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,10 +10,12 @@ use serde_json::{Map, Value};
 use super::{filled, known, or_default};
 use crate::{
     payload::{
-        Payload,
-        alert::{self, Alert, Group, Severity, Status},
+        Decoded, Payload,
+        alert::{self, Alert, Counts, Group, Severity, Status},
+        bounded,
     },
-    words::Words,
+    render,
+    words::{State, Words},
 };
 
 type Labels = BTreeMap<String, String>;
@@ -26,25 +28,34 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
         && ["groupKey", "groupLabels", "commonLabels"].iter().any(|key| object.contains_key(*key))
 }
 
-/// One alert as such, several as a group.
+/// One alert as such, several as a group. `object` is what was kept of the JSON in `text`, where the alerts are read
+/// from one by one: there can be thousands of them, and the worst may come last.
 pub(in crate::payload) fn decode(
+    text: &str,
     object: &Map<String, Value>,
     words: &dyn Words,
-) -> serde_json::Result<Payload> {
+) -> serde_json::Result<Decoded> {
     let webhook = Webhook::deserialize(object)?;
-    if webhook.alerts.is_empty() {
+    let mut members = Members::default();
+    let status = webhook.status.unwrap_or_default();
+    bounded::each(text, "alerts", |entry: Entry| members.add(entry.alert(status, words)))?;
+    let is_any_cut = members.is_cut;
+    let (alerts, left_out) = members.finish();
+    if alerts.is_empty() {
         return Err(serde::de::Error::custom("it holds no alerts"));
     }
-    let group = webhook.group(words);
-    Ok(match <[Alert; 1]>::try_from(group.alerts) {
-        Ok([mut alert]) if group.truncated == 0 => {
+    let is_cut = is_any_cut || left_out.total() > 0;
+    let group = webhook.group();
+    let payload = match <[Alert; 1]>::try_from(alerts) {
+        Ok([mut alert]) if group.truncated == 0 && left_out.total() == 0 => {
             alert.url = alert.url.or(group.url);
             alert.group = group.fingerprint;
             Payload::Alert(alert)
         }
-        Ok(one) => Payload::Alerts(Group { alerts: one.into(), ..group }),
-        Err(alerts) => Payload::Alerts(Group { alerts, ..group }),
-    })
+        Ok(one) => Payload::Alerts(Group { alerts: one.into(), left_out, ..group }),
+        Err(alerts) => Payload::Alerts(Group { alerts, left_out, ..group }),
+    };
+    Ok(Decoded { is_cut, ..Decoded::sound(payload) })
 }
 
 #[derive(Deserialize)]
@@ -54,7 +65,6 @@ struct Webhook {
     receiver: Option<String>,
     #[serde(default)]
     status: Option<Status>,
-    alerts: Vec<Entry>,
     #[serde(default, deserialize_with = "alert::labels")]
     group_labels: Labels,
     #[serde(default, deserialize_with = "alert::labels")]
@@ -66,16 +76,16 @@ struct Webhook {
 }
 
 impl Webhook {
-    fn group(self, words: &dyn Words) -> Group {
-        let title = self.title();
-        let status = self.status.unwrap_or_default();
+    /// The group without its members.
+    fn group(self) -> Group {
         Group {
-            title,
+            title: self.title(),
             labels: own(self.common_labels),
             fingerprint: filled(self.group_key),
             url: filled(self.external_url),
             truncated: self.truncated_alerts,
-            alerts: self.alerts.into_iter().map(|entry| entry.alert(status, words)).collect(),
+            alerts: Vec::new(),
+            left_out: Counts::default(),
         }
     }
 
@@ -89,6 +99,59 @@ impl Webhook {
         filled(Some(grouped.join(", ")))
             .or_else(|| filled(self.receiver.clone()))
             .unwrap_or_default()
+    }
+}
+
+/// The members of a group: the worst and newest of them, and how many others there are.
+#[derive(Default)]
+struct Members {
+    /// With their places among all.
+    kept: Vec<(usize, Alert)>,
+    /// About how many bytes those take.
+    weight: usize,
+    count: usize,
+    left_out: Counts,
+    /// Something of a member is left out.
+    is_cut: bool,
+}
+
+impl Members {
+    /// How many members are kept at least, if they are small.
+    const MOST: usize = 256;
+    /// How many bytes they may take.
+    const MOST_WEIGHT: usize = 1024 * 1024;
+
+    fn add(&mut self, mut alert: Alert) {
+        self.is_cut |= alert.shorten();
+        self.weight += alert.weight();
+        self.kept.push((self.count, alert));
+        self.count += 1;
+        if self.kept.len() >= 2 * Self::MOST || self.weight >= 2 * Self::MOST_WEIGHT {
+            self.leave_out();
+        }
+    }
+
+    /// Leaves out the least bad, and of equally bad ones the oldest, so that there is room for others.
+    fn leave_out(&mut self) {
+        let time = |alert: &Alert| alert.time.as_deref().and_then(render::seconds);
+        self.kept.sort_by_cached_key(|(_, alert)| (State::of(alert), Reverse(time(alert))));
+        let mut weight = 0;
+        let fits = |(_, alert): &&(usize, Alert)| {
+            weight += alert.weight();
+            weight <= Self::MOST_WEIGHT
+        };
+        let most = self.kept.iter().take(Self::MOST).take_while(fits).count().max(1);
+        self.kept.drain(most..).for_each(|(_, alert)| self.left_out.add(&alert));
+        self.weight = self.kept.iter().map(|(_, alert)| alert.weight()).sum();
+    }
+
+    /// Those that are kept, in the order in which they were sent, and how many are not.
+    fn finish(mut self) -> (Vec<Alert>, Counts) {
+        if self.kept.len() > Self::MOST || self.weight > Self::MOST_WEIGHT {
+            self.leave_out();
+        }
+        self.kept.sort_by_key(|(place, _)| *place);
+        (self.kept.into_iter().map(|(_, alert)| alert).collect(), self.left_out)
     }
 }
 
@@ -112,7 +175,7 @@ struct Entry {
     dashboard_url: Option<String>,
     #[serde(rename = "silenceURL")]
     silence_url: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "bounded::map")]
     values: Map<String, Value>,
 }
 

@@ -4,12 +4,17 @@
 //! An event in binary mode has its attributes in headers and is nothing but its data here, which is
 //! decoded like any payload.
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    payload::{Decoded, Payload, Shape},
+    payload::{
+        Binary, Decoded, Payload, Shape,
+        bounded::{self, Kept},
+    },
     words::Words,
 };
 
@@ -29,15 +34,17 @@ pub struct Event {
 }
 
 #[derive(Deserialize)]
-struct Envelope {
+struct Envelope<'a> {
     #[serde(rename = "type")]
     kind: String,
     source: String,
     subject: Option<String>,
     time: Option<String>,
-    #[serde(default)]
-    data: Value,
-    data_base64: Option<String>,
+    /// Not taken apart, as that is up to what it is.
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<Cow<'a, str>>,
 }
 
 pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
@@ -46,68 +53,63 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
 }
 
 /// The data itself if it is of a shape that we know, which then is shown as ever.
-pub(in crate::payload) fn decode(
-    object: &Map<String, Value>,
-    words: &dyn Words,
-) -> serde_json::Result<Decoded> {
-    let envelope = Envelope::deserialize(object)?;
-    let data = contents(envelope.data, envelope.data_base64, words)?;
-    let Some(Decoded { payload, flaw }) = data else {
-        return Ok(Decoded::sound(Payload::Event(Event {
-            kind: envelope.kind,
-            source: envelope.source,
-            subject: envelope.subject,
-            time: envelope.time,
-            data: None,
-        })));
+pub(in crate::payload) fn decode(text: &str, words: &dyn Words) -> serde_json::Result<Decoded> {
+    let Envelope { mut kind, mut source, mut subject, mut time, data, data_base64 } =
+        serde_json::from_str(text)?;
+    let texts = [&mut kind, &mut source].into_iter().chain(&mut subject).chain(&mut time);
+    let was_long = texts.map(bounded::shorten).fold(false, |any, was_long| any | was_long);
+    let data = contents(data, data_base64.as_deref(), words)?;
+    let Some(Decoded { payload, is_cut, flaw }) = data else {
+        let event = Event { kind, source, subject, time, data: None };
+        return Ok(Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) });
     };
     let payload = match payload {
         Payload::Alert(mut alert) => {
-            alert.source = alert.source.or(Some(envelope.source));
-            alert.time = alert.time.or(envelope.time);
+            alert.source = alert.source.or(Some(source));
+            alert.time = alert.time.or(time);
             Payload::Alert(alert)
         }
-        Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => Payload::Event(Event {
-            kind: envelope.kind,
-            source: envelope.source,
-            subject: envelope.subject,
-            time: envelope.time,
-            data: Some(Box::new(payload)),
-        }),
+        Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
+            Payload::Event(Event { kind, source, subject, time, data: Some(Box::new(payload)) })
+        }
         known => known,
     };
-    Ok(Decoded { payload, flaw })
+    Ok(Decoded { payload, is_cut: is_cut || was_long, flaw })
 }
 
 fn contents(
-    data: Value,
-    base64: Option<String>,
+    data: Option<&RawValue>,
+    base64: Option<&str>,
     words: &dyn Words,
 ) -> serde_json::Result<Option<Decoded>> {
     if let Some(base64) = base64 {
         let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| {
             serde::de::Error::custom(format_args!("data_base64 is not Base64: {error}"))
         })?;
-        return Ok(Some(match String::from_utf8(bytes) {
-            Ok(text) => match serde_json::from_str(&text) {
-                Ok(Value::Object(object)) => within(object, words),
-                _ => Decoded::sound(Payload::Text(text)),
+        return Ok(Some(match std::str::from_utf8(&bytes) {
+            Ok(text) => match bounded::object(text) {
+                Ok(object) => within(text, object, words),
+                Err(_) => Decoded::text(text),
             },
-            Err(error) => Decoded::sound(Payload::Binary(error.into_bytes())),
+            Err(_) => Decoded::sound(Payload::Binary(Binary::of(&bytes))),
         }));
     }
-    Ok(match data {
+    let Some(text) = data.map(RawValue::get) else { return Ok(None) };
+    let Kept { value, is_cut } = bounded::any(text)?;
+    Ok(match value {
         Value::Null => None,
-        Value::Object(object) => Some(within(object, words)),
-        Value::String(text) => Some(Decoded::sound(Payload::Text(text))),
-        other => Some(Decoded::sound(Payload::Text(other.to_string()))),
+        Value::Object(object) => Some(within(text, Kept { value: object, is_cut }, words)),
+        Value::String(text) => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(text)) }),
+        other => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(other.to_string())) }),
     })
 }
 
 /// An envelope in an envelope is not opened: there is no end to them.
-fn within(object: Map<String, Value>, words: &dyn Words) -> Decoded {
-    match Shape::of(&object) {
-        Shape::CloudEvent => Decoded::sound(Payload::Object(object)),
-        _ => Decoded::from_object(object, words),
+fn within(text: &str, object: Kept<Map<String, Value>>, words: &dyn Words) -> Decoded {
+    match Shape::of(&object.value) {
+        Shape::CloudEvent => {
+            Decoded { is_cut: object.is_cut, ..Decoded::sound(Payload::Object(object.value)) }
+        }
+        _ => Decoded::from_object(text, object, words),
     }
 }

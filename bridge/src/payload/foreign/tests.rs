@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::payload::{Alert, Decoded, Group, Note, Payload, Severity, Status};
+use crate::payload::{Alert, Binary, Decoded, Group, Note, Payload, Severity, Status};
 
 /// A message as documented by its sender: `tests/payloads/README.md`.
 fn fixture(name: &str) -> Value {
@@ -250,7 +250,7 @@ fn any_other_cloudevent_is_shown_with_its_envelope() {
         event
     };
     assert_eq!(data(&bytes("dGV4dA==")), Some(Payload::Text("text".into())));
-    assert_eq!(data(&bytes("/wA=")), Some(Payload::Binary(vec![0xff, 0])));
+    assert_eq!(data(&bytes("/wA=")), Some(Payload::Binary(Binary { head: vec![0xff, 0], len: 2 })));
     let alert = bytes("eyJzZXZlcml0eSI6ImluZm8iLCJzdW1tYXJ5IjoicyJ9");
     assert_eq!(self::alert(&alert).summary, "s");
 }
@@ -463,4 +463,68 @@ fn whatever_is_odd_in_a_message_it_is_still_shown() {
             }
         }
     }
+}
+
+#[test]
+fn of_a_large_group_the_worst_and_newest_are_kept_and_the_others_counted() {
+    let member = |number: u64, severity: &str, status: &str| {
+        json!({
+            "status": status,
+            "labels": { "alertname": "DiskFull", "severity": severity, "instance": format!("db-{number}") },
+            "startsAt": format!("2026-11-23T06:00:{:02}.{number:06}Z", number % 60),
+            "fingerprint": format!("{number:x}"),
+        })
+    };
+    let mut members: Vec<Value> =
+        (0..3_000).map(|number| member(number, "info", "firing")).collect();
+    members.push(member(5_000, "critical", "firing"));
+    members.extend((6_000..6_500).map(|number| member(number, "critical", "resolved")));
+    let group = |alerts: Vec<Value>| {
+        let webhook = json!({ "groupKey": "g", "groupLabels": {}, "alerts": alerts });
+        let decoded = decode(&webhook);
+        match decoded.payload {
+            Payload::Alerts(group) => (group, decoded.is_cut),
+            other => panic!("not a group: {other:?}"),
+        }
+    };
+    let (large, is_cut) = group(members.clone());
+    assert!(is_cut && large.alerts.len() == 256);
+    let worst = large.alerts.iter().find(|alert| alert.severity == Severity::Critical).unwrap();
+    assert_eq!(worst.source.as_deref(), Some("db-5000"));
+    assert!(large.alerts.iter().all(|alert| alert.status == Status::Firing));
+    assert_eq!((large.left_out.info, large.left_out.resolved), (3_000 - 255, 500));
+    // In the order in which they were sent, and whole where there is room.
+    assert!(large.alerts.last() == Some(worst));
+    let (small, is_cut) = group(members.split_off(3_301));
+    assert!(!is_cut && small.alerts.len() == 200 && small.left_out.total() == 0);
+}
+
+#[test]
+fn of_a_member_with_too_much_as_much_is_kept_as_can_be_shown() {
+    let labels: std::collections::BTreeMap<String, String> =
+        (0..50_000).map(|number| (format!("label{number}"), String::new())).collect();
+    let long = "x".repeat(500_000);
+    let member =
+        json!({ "labels": labels, "annotations": { "summary": "s", "description": long } });
+    let webhook = json!({ "groupKey": "g", "alerts": [member, {}] });
+    let decoded = decode(&webhook);
+    assert!(decoded.is_cut);
+    let Payload::Alerts(group) = decoded.payload else { panic!("not a group") };
+    let alert = &group.alerts[0];
+    assert!(alert.labels.len() < 1_000 && alert.description.as_ref().unwrap().len() < 40_000);
+}
+
+#[test]
+fn data_of_a_cloud_event_is_decoded_whatever_its_size() {
+    let zeros = vec![0; 300_000];
+    let report = json!({ "zeros": zeros, "host": "db-01", "completed": ["backup"] });
+    let event =
+        |data: Value| json!({ "specversion": "1.0", "type": "t", "source": "s", "data": data });
+    let decoded = decode(&event(report));
+    let Payload::Report(report) = decoded.payload else { panic!("not a report") };
+    assert!(decoded.is_cut && report.completed == ["backup"]);
+    assert!(report.extra["zeros"].as_array().unwrap().len() < 1_000);
+    let group = fixture("alertmanager-group");
+    let decoded = decode(&event(group.clone()));
+    assert_eq!(decoded.payload, decode(&group).payload);
 }

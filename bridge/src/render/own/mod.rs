@@ -23,6 +23,7 @@ use ruma_html::{Html, NodeRef, SanitizerConfig};
 pub use self::fault::Fault;
 use self::files::{kind_of, read};
 use super::{Incoming, Voice, builtin, content::MAX_HTML_BYTES, link, text};
+use crate::payload::bounded;
 
 /// The kinds of messages that have templates.
 pub(super) const KINDS: [&str; 7] =
@@ -31,7 +32,7 @@ pub(super) const KINDS: [&str; 7] =
 /// The steps that one template may take; a loop over a thousand entries takes some ten thousand.
 const FUEL: u64 = 200_000;
 
-/// What a template may write besides what the message holds, which is cut later if it is too long.
+/// What a template may write in bytes, which is cut later if it is too long to be shown.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
 /// More tags are not worth what the worst nesting of them costs.
@@ -125,7 +126,7 @@ impl Own {
             return Ok((None, None));
         }
         let context = self.context(message, kind, view());
-        let limit = MAX_OUTPUT_BYTES.saturating_add(message.original.len().saturating_mul(8));
+        let limit = MAX_OUTPUT_BYTES;
         let plain = plain.map(|template| render_plain(&template, &context, limit)).transpose()?;
         let html = html.map(|template| self.render_html(&template, &context, limit)).transpose()?;
         Ok(match (plain, html) {
@@ -300,11 +301,15 @@ impl Write for Bounded {
     }
 }
 
-/// The JSON that was published, else the text.
+/// The JSON that was published, else the text; of a large message as much as is kept of any.
 fn payload(original: &[u8]) -> Value {
-    match serde_json::from_slice::<serde_json::Value>(original) {
-        Ok(json) => Value::from(Serde(json)),
-        Err(_) => Value::from(String::from_utf8_lossy(original)),
+    let text = std::str::from_utf8(original).ok();
+    match text.and_then(|text| bounded::any(text).ok()) {
+        Some(kept) => Value::from(Serde(kept.value)),
+        None => {
+            let head = &original[..original.len().min(bounded::MOST_TEXT)];
+            Value::from(String::from_utf8_lossy(head))
+        }
     }
 }
 

@@ -1,0 +1,279 @@
+//! Messages of a pull consumer, asked for within a bound of bytes.
+//!
+//! The client's own stream asks for as many bytes as the largest message has, again and again, and what
+//! it is sent is parsed at once. Of headers that takes fifty times their bytes, so that a few dozen small
+//! messages with 64 kB of headers each would take all the memory that the bridge is given. Here at most
+//! [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is asked for by
+//! itself, when nothing else is in hand.
+
+use std::time::Duration;
+
+use async_nats::{
+    Message, StatusCode, Subject, Subscriber,
+    jetstream::{
+        self,
+        consumer::{PullConsumer, pull::BatchConfig},
+    },
+};
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use crate::{failure::chain, nats::Nats};
+
+/// How many messages are asked for at once. Enough to keep a link of 50 ms busy, few enough to be read
+/// again quickly.
+pub(super) const BATCH: usize = 64;
+/// How many bytes are asked for at once, as the server counts them: payloads, headers and subjects. It
+/// holds the largest headers that a stream stores, which are 64 kB.
+pub(super) const BATCH_BYTES: usize = 128 * 1024;
+/// What a message takes on the wire besides what the server's `max_payload` limits: its subject, and the
+/// address for the acknowledgement.
+const ADDRESSES: usize = 16 * 1024;
+/// No message of any server is larger than this.
+const LARGEST: usize = 80 * 1024 * 1024;
+/// How long a request for messages stays with the server. One that is made over a connection that
+/// breaks then is made anew after this time at the latest.
+const EXPIRES: Duration = Duration::from_secs(10);
+/// A server that is silent for twice this long is taken for gone.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// An open flow of messages.
+pub(crate) struct Pull {
+    consumer: PullConsumer,
+    context: jetstream::Context,
+    inbox: Subject,
+    messages: Subscriber,
+    /// What was asked for and neither came nor was refused.
+    open: Amount,
+    /// How many bytes the next request asks for, if that is for one large message.
+    large: Option<usize>,
+    /// Nothing came since the last request.
+    is_barren: bool,
+    /// The largest message that the server is known to take, in bytes.
+    largest: usize,
+    /// When the server last said something, or was last asked.
+    heard: Instant,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Amount {
+    messages: usize,
+    bytes: usize,
+}
+
+/// What the server says that is no message of the stream.
+enum Notice {
+    /// It is there.
+    Alive,
+    /// A request has ended with that much of it left.
+    Ended(Amount),
+    /// The next message is larger than what is left of a request.
+    TooLarge(Amount),
+    /// There will be no more, for this reason.
+    Over(String),
+}
+
+impl Pull {
+    /// Nothing is asked for yet.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended.
+    pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, String> {
+        let inbox = Subject::from(nats.client.new_inbox());
+        let messages = nats.client.subscribe(inbox.clone()).await;
+        Ok(Self {
+            consumer,
+            context: nats.jetstream.clone(),
+            inbox,
+            messages: messages.map_err(|error| chain(&error))?,
+            open: Amount::default(),
+            large: None,
+            is_barren: false,
+            largest: nats.max_payload() + ADDRESSES,
+            heard: Instant::now(),
+        })
+    }
+
+    /// Asks for more, if there is not enough on its way. To be called while nothing large is in hand.
+    ///
+    /// # Errors
+    ///
+    /// The connection has ended.
+    pub(crate) async fn ask(&mut self) -> Result<(), String> {
+        let wanted = match self.large {
+            Some(bytes) if self.open.messages == 0 => Amount { messages: 1, bytes },
+            None if self.open.messages <= BATCH / 2 && self.open.bytes <= BATCH_BYTES / 2 => {
+                Amount { messages: BATCH, bytes: BATCH_BYTES }
+            }
+            _ => return Ok(()),
+        };
+        let request = BatchConfig {
+            batch: wanted.messages,
+            expires: Some(EXPIRES),
+            no_wait: false,
+            max_bytes: wanted.bytes,
+            idle_heartbeat: HEARTBEAT,
+            min_pending: None,
+            min_ack_pending: None,
+            group: None,
+        };
+        let asked = self.consumer.request_batch(request, self.inbox.clone()).await;
+        asked.map_err(|error| chain(&error))?;
+        self.open.messages += wanted.messages;
+        self.open.bytes += wanted.bytes;
+        self.is_barren = true;
+        self.heard = Instant::now();
+        Ok(())
+    }
+
+    /// The next message; waits for one. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why the flow has ended: the connection, the consumer or the server's patience has.
+    pub(crate) async fn next(&mut self) -> Result<jetstream::Message, String> {
+        loop {
+            self.ask().await?;
+            let next = timeout_at(self.heard + 2 * HEARTBEAT, self.messages.next()).await;
+            let item = next.map_err(|_| "no heartbeat of the server".to_owned())?;
+            let item = item.ok_or_else(|| "the subscription has ended".to_owned())?;
+            if let Some(message) = self.take(item)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// A message that has arrived already. Asks for no more.
+    pub(crate) fn arrived(&mut self) -> Option<Result<jetstream::Message, String>> {
+        loop {
+            let item = self.messages.next().now_or_never()?;
+            let item = item.ok_or_else(|| "the subscription has ended".to_owned());
+            match item.and_then(|item| self.take(item)) {
+                Ok(Some(message)) => return Some(Ok(message)),
+                Ok(None) => {}
+                Err(reason) => return Some(Err(reason)),
+            }
+        }
+    }
+
+    /// Takes what has arrived. `None`: it was for us.
+    fn take(&mut self, item: Message) -> Result<Option<jetstream::Message>, String> {
+        self.heard = Instant::now();
+        // A publisher can write a status into the headers of a message, too.
+        if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
+            self.open.subtract(Amount { messages: 1, bytes: item.length });
+            self.is_barren = false;
+            self.large = (item.length > BATCH_BYTES).then_some(self.largest);
+            let context = self.context.clone();
+            return Ok(Some(jetstream::Message { message: item, context }));
+        }
+        match Notice::read(&item) {
+            Notice::Alive => {}
+            Notice::Ended(left) => self.open.subtract(left),
+            Notice::TooLarge(left) => {
+                self.open.subtract(left);
+                // What is left of a request may be too little for a message that a new one has room for.
+                if self.open.messages == 0 && self.is_barren {
+                    self.large = match self.large {
+                        None => Some(self.largest),
+                        Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
+                        Some(_) => return Err("a message is larger than any can be".to_owned()),
+                    };
+                    debug!(bytes = self.large, "asking for one large message");
+                }
+            }
+            Notice::Over(reason) => return Err(reason),
+        }
+        Ok(None)
+    }
+}
+
+impl Amount {
+    /// What ends after what was counted does not make it less than nothing.
+    fn subtract(&mut self, other: Self) {
+        self.messages = self.messages.saturating_sub(other.messages);
+        self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(other.bytes) };
+    }
+}
+
+impl Notice {
+    /// By nats-server's ADR-13 and ADR-37.
+    fn read(message: &Message) -> Self {
+        let description = message.description.as_deref().unwrap_or_default();
+        let header = |name: &str| {
+            let value = message.headers.as_ref()?.get(name)?;
+            value.as_str().parse::<usize>().ok()
+        };
+        let left = header("Nats-Pending-Messages").zip(header("Nats-Pending-Bytes"));
+        let left = left.map(|(messages, bytes)| Amount { messages, bytes });
+        let is_for_good = ["Consumer Deleted", "Consumer is push based", "Exceeded MaxRequest"]
+            .iter()
+            .any(|reason| description.starts_with(reason));
+        match (message.status, left) {
+            (Some(StatusCode::IDLE_HEARTBEAT), _) => Self::Alive,
+            (Some(status), _) if is_for_good => Self::Over(format!("{status} {description}")),
+            (Some(_), Some(left))
+                if description.eq_ignore_ascii_case("Message Size Exceeds MaxBytes") =>
+            {
+                Self::TooLarge(left)
+            }
+            (Some(_), Some(left)) => Self::Ended(left),
+            (Some(status), None) => Self::Over(format!("{status} {description}")),
+            (None, _) => Self::Over("an answer that is no message of the stream".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::HeaderMap;
+
+    use super::*;
+
+    fn notice(status: u16, description: &str, left: Option<(usize, usize)>) -> Notice {
+        let headers = left.map(|(messages, bytes)| {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Pending-Messages", messages.to_string());
+            headers.insert("Nats-Pending-Bytes", bytes.to_string());
+            headers
+        });
+        Notice::read(&Message {
+            subject: "_INBOX.x".into(),
+            reply: None,
+            payload: Vec::new().into(),
+            headers,
+            status: Some(StatusCode::from_u16(status).unwrap()),
+            description: Some(description.to_owned()),
+            length: 0,
+        })
+    }
+
+    #[test]
+    fn what_the_server_says_ends_a_request_or_all() {
+        assert!(matches!(notice(100, "Idle Heartbeat", None), Notice::Alive));
+        let left = Some((3, 7));
+        assert!(matches!(
+            notice(408, "Request Timeout", left),
+            Notice::Ended(Amount { messages: 3, bytes: 7 })
+        ));
+        assert!(matches!(notice(409, "Message Size Exceeds MaxBytes", left), Notice::TooLarge(_)));
+        assert!(matches!(notice(409, "Leadership Change", left), Notice::Ended(_)));
+        assert!(matches!(notice(409, "Batch Completed", Some((0, 0))), Notice::Ended(_)));
+        for (status, description) in
+            [(409, "Consumer Deleted"), (409, "Exceeded MaxRequestBatch of 1"), (503, "")]
+        {
+            assert!(matches!(notice(status, description, None), Notice::Over(_)), "{description}");
+        }
+    }
+
+    #[test]
+    fn without_messages_to_come_no_bytes_are_on_their_way() {
+        let mut open = Amount { messages: 2, bytes: 100 };
+        open.subtract(Amount { messages: 1, bytes: 40 });
+        assert_eq!(open, Amount { messages: 1, bytes: 60 });
+        open.subtract(Amount { messages: 1, bytes: 10 });
+        assert_eq!(open, Amount::default());
+    }
+}
