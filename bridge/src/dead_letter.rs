@@ -86,6 +86,7 @@ impl DeadLetters {
         reason: &str,
     ) -> Result<(), PublishError> {
         let (mut headers, left_out) = bounded(&delivery.own_headers());
+        let left_out = left_out + delivery.headers_left_out;
         if left_out > 0 {
             headers.insert("Nats-Matrix-Headers-Left-Out", left_out.to_string());
         }

@@ -65,6 +65,16 @@ pub(crate) enum Piece<'a> {
     File { of: u64, file: &'a Attachment },
 }
 
+impl Entry {
+    /// About how many bytes of memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let sources: usize =
+            self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
+        let saying = self.saying.as_ref().map_or(0, |(key, saying)| key.len() + saying.weight());
+        size_of::<Self>() + self.head.len() + self.rendered.plain.len() + sources + saying
+    }
+}
+
 impl Kind {
     pub(crate) fn of(payload: &Payload) -> Self {
         let worst = routing::alerts(payload).into_iter().map(State::of).min();

@@ -29,6 +29,7 @@ mod matrix;
 mod nats;
 pub mod origin;
 pub mod payload;
+mod poison;
 mod post;
 mod provision;
 mod publish;

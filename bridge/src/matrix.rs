@@ -236,6 +236,11 @@ impl Account {
         })
     }
 
+    /// Where the bridge keeps what has to outlast it.
+    pub(crate) fn state_dir(&self) -> &std::path::Path {
+        &self.config.state_dir
+    }
+
     /// Ends a session that was opened for a moment. A token that we were given stays valid.
     pub(crate) async fn log_out(self) {
         if self.has_logged_in {

@@ -165,6 +165,14 @@ impl Saying {
         }
     }
 
+    /// About how many bytes of memory it takes, besides its own.
+    pub(crate) fn weight(&self) -> usize {
+        /// Of a member in a tree.
+        const MEMBER: usize = 16;
+        let texts = self.fingerprint.iter().map(|text| size_of::<String>() + text.len());
+        texts.sum::<usize>() + MEMBER * self.members.len()
+    }
+
     /// The name of its conversation in a room, by a route.
     pub(crate) fn key(&self, route: &RouteName, room: &RoomId) -> String {
         let parts = self.fingerprint.iter().map(String::as_str);

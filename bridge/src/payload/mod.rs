@@ -138,6 +138,12 @@ impl Decoded {
         }
     }
 
+    /// Takes a message for mere bytes, for a reason that is shown.
+    #[must_use]
+    pub fn as_bytes(bytes: &[u8], reason: &str) -> Self {
+        Self::sound(Payload::Binary(Binary::of(bytes))).with_flaw(reason)
+    }
+
     /// Decodes an object, of which `text` is the JSON.
     fn from_object(text: &str, object: Kept<Map<String, Value>>, words: &dyn Words) -> Self {
         let Kept { value: object, is_cut } = object;

@@ -15,7 +15,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::rooms::{Entered, Rooms};
+use self::{
+    rooms::{Entered, Rooms},
+    storm::UNREADABLE,
+};
 use crate::{
     config::Route,
     conversation::{self, Conversation, Saying, Talk},
@@ -25,6 +28,7 @@ use crate::{
     held::{self, Fate, Held},
     origin::StreamId,
     payload::Decoded,
+    poison::{self, Handling},
     post::{Message, Outcome, Part},
     render::{self, Incoming, Rendered, Renderer, Urgency, conversation::with_times},
     retry::Outage,
@@ -51,8 +55,9 @@ pub(crate) struct Relay {
     conversations: Arc<Mutex<conversation::Store>>,
     held: Option<Held>,
     health: RouteHealth,
-    /// Until then there is none, as what waits could not be read.
+    /// Until then there is none, as what waits could not be read, or ended the process.
     no_digest_until: Option<Instant>,
+    poison: poison::Guard,
 }
 
 /// What is to become of a message at its source.
@@ -72,6 +77,13 @@ impl Relay {
         let Links { nats, account, config, health, stop } = links;
         let health = health.route(&route);
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
+        let name = if held::is_morning(&route) {
+            format!("{}-held", route.name)
+        } else {
+            route.name.to_string()
+        };
+        let poison = poison::Guard::open(account.state_dir(), &name);
+        let no_digest_until = poison.ended_in_digest().then(|| Instant::now() + UNREADABLE);
         Self {
             conversations,
             held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),
@@ -83,7 +95,8 @@ impl Relay {
             renderer,
             told: HashSet::new(),
             health,
-            no_digest_until: None,
+            no_digest_until,
+            poison,
             route,
         }
     }
@@ -133,7 +146,7 @@ impl Relay {
         let Some(stream) = self.source.stream().cloned() else {
             return Err(Failure::Bug("a message of no stream".to_owned()));
         };
-        let decoded = self.decode(delivery);
+        let decoded = self.decode(delivery, &stream);
         let facts = Facts {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -152,6 +165,12 @@ impl Relay {
         if self.rooms.post().is_done(&stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
+        }
+        if self.poison.handling(&stream.created, delivery.sequence) == Handling::Never {
+            let route = Arc::clone(&self.route);
+            let message = Message { delivery, stream: &stream, route: &route, parts: Vec::new() };
+            let reason = "the bridge ended each time it worked on this message".to_owned();
+            return self.bury(&message, reason).await;
         }
         match self.is_held(delivery, delivery, &stream, &decoded, true).await? {
             None => return Ok(Verdict::Unfinished),
@@ -353,20 +372,33 @@ impl Relay {
         Ok(Verdict::Done)
     }
 
-    fn decode(&self, delivery: &Delivery) -> Decoded {
-        Decoded::in_language(delivery.payload(), self.route.display.language)
+    /// Decodes a message, unless that has ended the process before.
+    fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
+        let (created, sequence) = (&stream.created, delivery.sequence);
+        self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
+            Handling::Usual => {
+                Decoded::in_language(delivery.payload(), self.route.display.language)
+            }
+            Handling::AsBytes | Handling::Never => Decoded::as_bytes(
+                delivery.payload(),
+                "the bridge ended twice while it worked on this, so it is not looked into",
+            ),
+        })
     }
 
     fn render(&mut self, delivery: &Delivery, decoded: &Decoded) -> Rendered {
-        let rendered = self.renderer.render(&Incoming {
-            subject: delivery.subject(),
-            headers: delivery.headers(),
-            stream: &self.route.stream,
-            sequence: delivery.sequence,
-            published: delivery.said,
-            route: self.route.name.as_str(),
-            decoded,
-            original: delivery.payload(),
+        let created = self.source.stream().map(|stream| stream.created.as_str());
+        let rendered = self.poison.work(created.unwrap_or_default(), delivery.sequence, || {
+            self.renderer.render(&Incoming {
+                subject: delivery.subject(),
+                headers: delivery.headers(),
+                stream: &self.route.stream,
+                sequence: delivery.sequence,
+                published: delivery.said,
+                route: self.route.name.as_str(),
+                decoded,
+                original: delivery.payload(),
+            })
         });
         self.note_fault(delivery, &rendered);
         rendered

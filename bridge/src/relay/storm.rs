@@ -28,13 +28,11 @@ use crate::{
 const BETWEEN: Duration = Duration::from_secs(10);
 
 /// What waits and could not be read, as without the permission, is tried again after this time.
-const UNREADABLE: Duration = Duration::from_mins(10);
+pub(super) const UNREADABLE: Duration = Duration::from_mins(10);
 
-/// When the latest of messages was published; that need not be the last of them, if clocks were set.
-fn latest(messages: &[Delivery], current: &Delivery) -> OffsetDateTime {
-    let times = messages.iter().map(|message| message.published);
-    times.max().map_or(current.published, |latest| latest.max(current.published))
-}
+/// How much memory the messages of a digest and their texts may take, in bytes. What comes after that is for the next
+/// one.
+const MOST_WEIGHT: usize = 14 * 1024 * 1024;
 
 /// A digest in the making.
 struct Work<'a> {
@@ -49,6 +47,18 @@ struct Work<'a> {
     originals: Vec<Delivery>,
     /// Whether phones buzzed for it. Nobody knows that of one that was begun before.
     has_pushed: bool,
+}
+
+/// What of the messages that wait is for the room.
+struct Taken {
+    entries: Vec<Entry>,
+    /// The same, as they came.
+    originals: Vec<Delivery>,
+    /// The last message that was looked at, whether it is for the room or not.
+    last: u64,
+    /// When the latest of those that were looked at was published; that need not be the last of them, if clocks were
+    /// set.
+    published: OffsetDateTime,
 }
 
 /// What a digest says last in each conversation, by the conversation's name.
@@ -77,7 +87,10 @@ impl Relay {
         if !self.wait_for_more(delivery).await {
             return Ok(Some(Verdict::Unfinished));
         }
-        Box::pin(self.begin(delivery, stream, limit.get())).await
+        self.poison.digest(true);
+        let shown = Box::pin(self.begin(delivery, stream, limit.get())).await;
+        self.poison.digest(false);
+        shown
     }
 
     /// Begins a digest of what waits from `delivery` on, if there is as much as that for the room.
@@ -100,13 +113,9 @@ impl Relay {
                 return Ok(None);
             }
         };
-        let first = delivery.sequence;
-        let Some(last) = originals.last().filter(|last| last.sequence >= first) else {
-            return Ok(None);
-        };
-        let (last, published) = (last.sequence, latest(&originals, delivery));
-        let entries = self.entries(delivery, stream, originals, true).await?;
-        let Some((entries, originals)) = entries else { return Ok(Some(Verdict::Unfinished)) };
+        let taken = self.entries(delivery, stream, originals, true).await?;
+        let Some(taken) = taken else { return Ok(Some(Verdict::Unfinished)) };
+        let Taken { entries, originals, last, published } = taken;
         // What other routes take and what is for other rooms has been counted, too.
         if entries.len() as u64 <= limit {
             self.rooms.here().too_few_until = published;
@@ -142,9 +151,9 @@ impl Relay {
                 }
             }
         };
-        let published = latest(&originals, delivery);
-        let entries = self.entries(delivery, stream, originals, false).await?;
-        let Some((entries, originals)) = entries else { return Ok(Some(Verdict::Unfinished)) };
+        let taken = self.entries(delivery, stream, originals, false).await?;
+        let Some(taken) = taken else { return Ok(Some(Verdict::Unfinished)) };
+        let Taken { entries, originals, published, .. } = taken;
         let is_in_it = delivery.sequence <= span.last;
         let has_pushed = false;
         let work = Work { delivery, stream, span, published, entries, originals, has_pushed };
@@ -161,23 +170,35 @@ impl Relay {
         self.source.keep_while(delivery, waited).await
     }
 
-    /// What of the messages is for the room, ready to be shown. What is held back is held back here.
-    /// `None` if we were told to stop.
+    /// What of the messages is for the room, ready to be shown. What is held back is held back here. Those that there is
+    /// no room for in memory are left for the next digest, unless this one was begun before. `None` if we were told to
+    /// stop.
     async fn entries(
         &mut self,
         current: &Delivery,
         stream: &StreamId,
         read: Vec<Delivery>,
         may_hold: bool,
-    ) -> Result<Option<(Vec<Entry>, Vec<Delivery>)>, Failure> {
+    ) -> Result<Option<Taken>, Failure> {
         let room = self.rooms.post().room().to_owned();
-        let mut taken = (Vec::new(), Vec::new());
+        let mut taken = Taken {
+            entries: Vec::new(),
+            originals: Vec::new(),
+            last: current.sequence,
+            published: current.published,
+        };
+        let mut weight = 0;
         for delivery in read {
+            if may_hold && weight >= MOST_WEIGHT {
+                break;
+            }
+            taken.last = taken.last.max(delivery.sequence);
+            taken.published = taken.published.max(delivery.published);
             let target = self.route.rooms.of(delivery.subject());
             if !self.rooms.here().has(&target) {
                 continue;
             }
-            let decoded = self.decode(&delivery);
+            let decoded = self.decode(&delivery, stream);
             let (subject, original) = (delivery.subject(), delivery.payload());
             let headers = delivery.headers();
             if !self.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
@@ -199,7 +220,7 @@ impl Relay {
             // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
             let rendered = Rendered { html: String::new(), ..self.render(&delivery, &decoded) };
             let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
-            taken.0.push(Entry {
+            let entry = Entry {
                 sequence: delivery.sequence,
                 published: delivery.published,
                 said: delivery.said,
@@ -211,8 +232,10 @@ impl Relay {
                     .map(str::to_owned)
                     .collect(),
                 saying: saying.map(key),
-            });
-            taken.1.push(delivery);
+            };
+            weight += entry.weight() + delivery.weight;
+            taken.entries.push(entry);
+            taken.originals.push(delivery);
         }
         Ok(Some(taken))
     }
@@ -332,7 +355,7 @@ impl Relay {
         else {
             return Ok(true);
         };
-        let decoded = self.decode(original);
+        let decoded = self.decode(original, work.stream);
         let decoded = with_times(&decoded, talk.begun(), talk.ended());
         let rendered = self.render(original, &decoded);
         let content = in_place_of(&before.root, &rendered.content(&self.route.mention));

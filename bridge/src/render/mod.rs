@@ -365,7 +365,9 @@ pub(crate) fn urgency(payload: &Payload) -> Urgency {
 /// Whether what is shown cannot be all of it, however short it is.
 fn leaves_something_out(payload: &Payload) -> bool {
     match payload {
-        Payload::Alerts(group) => group.alerts.len() > alert::MOST_ALERTS,
+        Payload::Alerts(group) => {
+            group.alerts.len() > alert::MOST_ALERTS || group.left_out.total() > 0
+        }
         Payload::Event(event) => event.data.as_deref().is_some_and(leaves_something_out),
         Payload::Binary(_) => true,
         _ => false,

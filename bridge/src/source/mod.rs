@@ -109,6 +109,8 @@ pub(crate) struct Delivery {
     pending: u64,
     /// About how many bytes of memory it takes.
     pub(crate) weight: usize,
+    /// How many values of headers are not here, as there were too many.
+    pub(crate) headers_left_out: usize,
     received: Instant,
 }
 
@@ -127,9 +129,18 @@ impl Delivery {
             .and_then(|said| OffsetDateTime::from_unix_timestamp_nanos(said.parse().ok()?).ok())
             .unwrap_or(published);
         let received = Instant::now();
-        let weight = size::reduce(&mut message);
-        let delivery_of =
-            Self { message, subject, said, sequence, published, pending, weight, received };
+        let size::Size { weight, headers_left_out } = size::reduce(&mut message);
+        let delivery_of = Self {
+            message,
+            subject,
+            said,
+            sequence,
+            published,
+            pending,
+            weight,
+            headers_left_out,
+            received,
+        };
         Some((delivery_of, delivery))
     }
 

@@ -9,25 +9,39 @@ const HEADER: usize = 256;
 const VALUE: usize = 64;
 /// What a message takes besides its texts.
 const MESSAGE: usize = 512;
-/// The headers that are kept may take that much. There are no more of any use: a stream stores 64 kB, which is 13,000
-/// of the shortest.
-const MOST_HEADERS: usize = 64 * 1024;
+/// How much memory the headers that are kept may take: one may be as large as a stream stores, which is 64 kB, but 13,000
+/// of the shortest are of no use.
+const MOST_HEADERS: usize = 128 * 1024;
 /// A payload that is smaller is copied, so that it does not keep the whole buffer that it was read into, with the
 /// headers and the messages beside it.
 const COPIED: usize = 16 * 1024;
 
-/// Lets go of what is not needed of a message. About how many bytes of memory the rest takes.
-pub(super) fn reduce(message: &mut jetstream::Message) -> usize {
+/// How much of a message is in memory.
+pub(super) struct Size {
+    /// About how many bytes it takes.
+    pub(super) weight: usize,
+    /// How many values of headers were left out.
+    pub(super) headers_left_out: usize,
+}
+
+/// Lets go of what is not needed of a message.
+pub(super) fn reduce(message: &mut jetstream::Message) -> Size {
     if message.payload.len() < COPIED {
         message.message.payload = message.payload.to_vec().into();
     }
-    if let Some(headers) =
-        message.message.headers.take_if(|headers| of_headers(headers) > MOST_HEADERS)
-    {
-        message.message.headers = Some(first(&headers));
+    let mut headers_left_out = 0;
+    if let Some(headers) = message.headers.as_ref().filter(|all| of_headers(all) > MOST_HEADERS) {
+        let kept = first(headers);
+        headers_left_out = count(headers) - count(&kept);
+        message.message.headers = Some(kept);
     }
     let headers = message.headers.as_ref().map_or(0, of_headers);
-    MESSAGE + message.subject.len() + message.payload.len() + headers
+    let weight = MESSAGE + message.subject.len() + message.payload.len() + headers;
+    Size { weight, headers_left_out }
+}
+
+fn count(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(_, values)| values.len()).sum()
 }
 
 /// About how many bytes of memory headers take.
