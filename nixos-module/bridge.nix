@@ -218,6 +218,15 @@ let
           message when they are over.
         '';
       };
+      alertScope = lib.mkOption {
+        type = lib.types.str;
+        default = "subject";
+        example = "subject.3";
+        description = ''
+          Which messages speak of the same alerts: `subject`, those on the same subject; `subject.3`, those with the same third
+          token; `route`, all that the route takes.
+        '';
+      };
       flapping = lib.mkOption {
         type = lib.types.str;
         default = "15m";
@@ -381,6 +390,7 @@ in
               default
               ;
             room = fullRoom route.room;
+            alert_scope = route.alertScope;
             digest_above = route.digestAbove;
             late_after = route.lateAfter;
           }

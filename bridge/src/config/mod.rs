@@ -5,6 +5,7 @@
 //! `NATS_MATRIX__MATRIX__USER=bridge`, and win over the file. A list is written with commas. Routes
 //! can only be given in the file.
 
+mod alert_scope;
 mod choice;
 mod display;
 mod duration;
@@ -32,8 +33,8 @@ use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-pub(crate) use self::{display::time_zone, place::Source, secret::read as read_file};
 pub use self::{
+    alert_scope::AlertScope,
     display::{Display, Language},
     health::Health,
     log::{Level, Log},
@@ -48,6 +49,7 @@ pub use self::{
     secret::{Files, Secret},
     summary::{Every, Summary},
 };
+pub(crate) use self::{display::time_zone, place::Source, secret::read as read_file};
 use crate::failure::Failure;
 
 /// Everything the bridge is told, checked as far as is possible without a network.

@@ -12,7 +12,9 @@ use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
 use super::{
-    Files, Wrong, choice,
+    Files, Wrong,
+    alert_scope::AlertScope,
+    choice,
     display::{self, Display, Language},
     duration,
     matcher::{self, Matcher},
@@ -47,6 +49,8 @@ pub struct Route {
     pub mention: Vec<OwnedUserId>,
     /// More messages than these that wait at once are shown as a digest; `None` for never.
     pub digest_above: Option<NonZeroU64>,
+    /// Which messages can speak of the same alert.
+    pub alert_scope: AlertScope,
     /// With alerts that go on, or come and go.
     pub patience: Patience,
     /// When only what is critical is shown at once.
@@ -144,6 +148,7 @@ pub(super) struct Written {
     is_default: bool,
     digest_above: Option<u64>,
     quiet: Option<quiet::Written>,
+    alert_scope: Option<String>,
     flapping: Option<String>,
     remind: Option<String>,
     late_after: Option<String>,
@@ -198,6 +203,9 @@ impl Written {
             let Some(text) = text else { return Ok(default) };
             duration::parse(text).map_err(|what| Wrong::new(key(name), what))
         };
+        let alert_scope = self.alert_scope.map(|scope| AlertScope::parse(&scope, &subjects));
+        let alert_scope =
+            alert_scope.transpose().map_err(|what| Wrong::new(key("alert_scope"), what))?;
         let display = display::Written::new(self.language, self.time_zone)
             .check(&format!("routes[{index}]"), display)?;
         let summary = self.summary.map(|summary| summary.check(&key("summary"))).transpose()?;
@@ -215,6 +223,7 @@ impl Written {
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,
             digest_above: NonZeroU64::new(self.digest_above.unwrap_or(DIGEST_ABOVE)),
+            alert_scope: alert_scope.unwrap_or_default(),
             patience: Patience {
                 flapping: span("flapping", self.flapping.as_deref(), FLAPPING)?,
                 remind: span("remind", self.remind.as_deref(), REMIND)?,

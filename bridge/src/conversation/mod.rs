@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 
 pub(crate) use self::store::Store;
 use crate::{
-    config::{Patience, RouteName},
+    config::{Patience, Route},
     hash,
     origin::Origin,
     payload::{Alert, Group, Payload, Status},
@@ -33,8 +33,10 @@ const MOST_MEMBERS: usize = 256;
 /// What a message says in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Saying {
-    /// Which conversation, whatever the route and room.
+    /// Which alert, among those of one scope.
     fingerprint: Vec<String>,
+    /// The Alertmanager or Grafana that sent it, if it is known.
+    sender: Option<String>,
     pub(crate) status: Status,
     pub(crate) urgency: Urgency,
     /// Those that fire.
@@ -134,6 +136,7 @@ impl Saying {
                 .group
                 .clone()
                 .map_or(identity, |group| vec!["group".to_owned(), group]),
+            sender: alert.sender.clone(),
             status: alert.status,
             urgency,
             is_partial: false,
@@ -155,6 +158,7 @@ impl Saying {
         };
         Self {
             fingerprint: vec!["group".to_owned(), fingerprint],
+            sender: group.url.clone(),
             status: if is_over { Status::Resolved } else { Status::Firing },
             urgency,
             members: firing().map(|alert| member(&identity(alert))).take(MOST_MEMBERS).collect(),
@@ -173,10 +177,12 @@ impl Saying {
         texts.sum::<usize>() + MEMBER * self.members.len()
     }
 
-    /// The name of its conversation in a room, by a route.
-    pub(crate) fn key(&self, route: &RouteName, room: &RoomId) -> String {
-        let parts = self.fingerprint.iter().map(String::as_str);
-        let hash = hash::of_texts([route.as_str(), room.as_str()].into_iter().chain(parts));
+    /// The name of its conversation in a room, by a route, when it was published on `subject`. Who may publish there
+    /// is the one thing about a message that its publisher cannot choose.
+    pub(crate) fn key(&self, route: &Route, room: &RoomId, subject: &str) -> String {
+        let scope = route.alert_scope.texts(subject, self.sender.as_deref());
+        let parts = scope.into_iter().chain(self.fingerprint.iter().map(String::as_str));
+        let hash = hash::of_texts([route.name.as_str(), room.as_str()].into_iter().chain(parts));
         HEXLOWER.encode(&hash[..16])
     }
 
@@ -362,7 +368,7 @@ impl Conversation {
     }
 }
 
-/// What tells an alert from others, as far as it is known.
+/// What tells an alert from others of one scope, as far as it is known.
 pub(crate) fn identity(alert: &Alert) -> Vec<String> {
     if let Some(fingerprint) = &alert.fingerprint {
         return vec!["fingerprint".to_owned(), fingerprint.clone()];

@@ -1,8 +1,11 @@
+use std::{collections::HashMap, path::Path};
+
 use matrix_sdk::ruma::{owned_event_id, room_id};
 use serde_json::json;
 
 use super::*;
 use crate::{
+    config::{Config, RouteName},
     origin::{Position, StreamId},
     payload::Decoded,
 };
@@ -193,15 +196,15 @@ fn a_new_member_of_a_group_is_news() {
         ]),
         [Turn::Opening, NEWS, UPDATE, UPDATE]
     );
-    let room = room_id!("!r:x");
-    let route = RouteName::parse("r").unwrap();
-    assert_eq!(group(&["a"]).key(&route, room), group(&["a", "b"]).key(&route, room));
+    let (room, route) = (room_id!("!r:x"), route(""));
+    let key = |saying: Saying| saying.key(&route, room, "ops.x");
+    assert_eq!(key(group(&["a"])), key(group(&["a", "b"])));
 }
 
 #[test]
 fn what_tells_alerts_apart() {
-    let route = RouteName::parse("r").unwrap();
-    let key = |payload: serde_json::Value| saying(&payload).key(&route, room_id!("!r:x"));
+    let route = route("");
+    let key = |payload: serde_json::Value| saying(&payload).key(&route, room_id!("!r:x"), "ops.x");
     let labelled = |severity: &str, disk: &str, summary: &str| {
         key(
             json!({ "severity": severity, "summary": summary, "source": "db", "labels": { "disk": disk, "severity": severity } }),
@@ -220,7 +223,53 @@ fn what_tells_alerts_apart() {
     };
     assert_eq!(given("f", "a"), given("f", "b"));
     let saying = alert("warning", "firing");
-    assert_ne!(saying.key(&route, room_id!("!r:x")), saying.key(&route, room_id!("!s:x")));
+    let key = |room| saying.key(&route, room, "ops.x");
+    assert_ne!(key(room_id!("!r:x")), key(room_id!("!s:x")));
+}
+
+fn route(lines: &str) -> Route {
+    let toml = format!(
+        "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
+         [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
+    );
+    let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
+    config.unwrap().routes.remove(0)
+}
+
+#[test]
+fn nobody_else_speaks_of_an_alert_unless_the_route_says_so() {
+    let by = |line: &str, subject: &str| {
+        alert("critical", "firing").key(&route(line), room_id!("!r:x"), subject)
+    };
+    let own = by("", "ops.alert.db-01");
+    assert_eq!(own, by("alert_scope = \"subject\"", "ops.alert.db-01"));
+    assert_ne!(own, by("", "ops.alert.evil"));
+    let third = |subject: &str| by("alert_scope = \"subject.3\"", subject);
+    assert_eq!(third("ops.firing.db-01"), third("ops.resolved.db-01"));
+    assert_ne!(third("ops.alert.db-01"), third("ops.alert.evil"));
+    let whole = |subject: &str| by("alert_scope = \"route\"", subject);
+    assert_eq!(whole("ops.alert.db-01"), whole("ops.other"));
+}
+
+/// A group of one alert, and of two, as an Alertmanager of that address sends it.
+fn groups_from(url: &str) -> [Saying; 2] {
+    let alert = |pod: &str| json!({ "status": "firing", "labels": { "pod": pod } });
+    [vec![alert("a")], vec![alert("a"), alert("b")]].map(|alerts| {
+        saying(&json!({ "groupKey": "{}:{}", "externalURL": url, "status": "firing", "alerts": alerts }))
+    })
+}
+
+#[test]
+fn two_alertmanagers_with_one_group_key_speak_of_two_alerts() {
+    let key = |saying: &Saying, line: &str| saying.key(&route(line), room_id!("!r:x"), "ops.am");
+    let (eu, us) = (groups_from("http://eu.example.com"), groups_from("http://us.example.com"));
+    for line in ["", "alert_scope = \"subject.2\""] {
+        assert_eq!(key(&eu[0], line), key(&eu[1], line), "alone or with others, {line}");
+        assert_ne!(key(&eu[0], line), key(&us[0], line), "{line}");
+        assert_ne!(key(&eu[1], line), key(&us[1], line), "{line}");
+    }
+    let line = "alert_scope = \"route\"";
+    assert_eq!(key(&eu[0], line), key(&us[1], line));
 }
 
 #[test]

@@ -52,8 +52,8 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uri"))]
     pub url: Option<String>,
-    /// Alerts with the same fingerprint are one conversation: the same trouble, still firing, worse
-    /// or resolved. Without one, `source` and `labels` tell which alerts those are; `source` and
+    /// Alerts of one subject with the same fingerprint are one conversation: the same trouble, still
+    /// firing, worse or resolved. Without one, `source` and `labels` tell which alerts those are; `source` and
     /// `summary` where there are no labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
@@ -64,6 +64,10 @@ pub struct Alert {
     #[serde(skip)]
     #[schemars(skip)]
     pub group: Option<String>,
+    /// The Alertmanager or Grafana that it came from alone, by its address.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub sender: Option<String>,
     /// Everything else that the object holds.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -155,6 +159,7 @@ impl Alert {
             fingerprint: None,
             labels: BTreeMap::new(),
             group: None,
+            sender: None,
             extra: Map::new(),
         }
     }
@@ -208,7 +213,7 @@ pub struct Group {
     pub labels: BTreeMap<String, String>,
     /// What tells the group from others.
     pub fingerprint: Option<String>,
-    /// Where to see them all.
+    /// Where to see them all: the address of the Alertmanager or Grafana that sent them, which tells it from others.
     pub url: Option<String>,
     /// How many more there are, of which the sender left everything out.
     pub truncated: u64,

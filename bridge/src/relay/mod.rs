@@ -304,7 +304,7 @@ impl Relay {
         decoded: &Decoded,
     ) -> Option<Talk> {
         let saying = Saying::of(&decoded.payload)?;
-        let key = saying.key(&self.route.name, self.rooms.post().room());
+        let key = saying.key(&self.route, self.rooms.post().room(), delivery.subject());
         let (conversations, replicas) = (Arc::clone(&self.conversations), self.source.replicas());
         let known = async {
             let mut conversations = conversations.lock().await;

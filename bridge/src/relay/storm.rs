@@ -219,7 +219,7 @@ impl Relay {
             let saying = Saying::of(&decoded.payload);
             // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
             let rendered = Rendered { html: String::new(), ..self.render(&delivery, &decoded) };
-            let key = |saying: Saying| (saying.key(&self.route.name, &room), saying);
+            let key = |saying: Saying| (saying.key(&self.route, &room, delivery.subject()), saying);
             let entry = Entry {
                 sequence: delivery.sequence,
                 published: delivery.published,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    config::AlertScope,
     conversation, hash,
     payload::{Alert, Counts, Decoded, Payload, Report, Severity, Status},
     render,
@@ -26,6 +27,8 @@ const SHORT: SignedDuration = SignedDuration::from_hours(49);
 pub(super) struct Digest {
     /// Of which span of time.
     pub(super) period: Range<Timestamp>,
+    /// Which messages can speak of the same alert.
+    alert_scope: AlertScope,
     /// The span of time of one value of a [`Gauge`].
     pub(super) step: SignedDuration,
     pub(super) reports: u64,
@@ -72,11 +75,12 @@ pub(super) struct Gauge {
 
 impl Digest {
     /// Nothing has come in yet.
-    pub(super) fn new(period: Range<Timestamp>) -> Self {
+    pub(super) fn new(period: Range<Timestamp>, alert_scope: AlertScope) -> Self {
         let length = period.end.duration_since(period.start);
         let step = SignedDuration::from_mins(if length <= SHORT { 15 } else { 120 });
         Self {
             period,
+            alert_scope,
             step,
             reports: 0,
             alerts: Counts::default(),
@@ -95,20 +99,21 @@ impl Digest {
     }
 
     /// Adds a message that the stream stored at `published`, which is in the period.
-    pub(super) fn add(&mut self, published: Timestamp, decoded: &Decoded) {
-        self.add_payload(published, &decoded.payload);
+    pub(super) fn add(&mut self, published: Timestamp, subject: &str, decoded: &Decoded) {
+        self.add_payload(published, subject, &decoded.payload);
     }
 
-    fn add_payload(&mut self, published: Timestamp, payload: &Payload) {
+    fn add_payload(&mut self, published: Timestamp, subject: &str, payload: &Payload) {
         match payload {
             Payload::Report(report) => self.add_report(published, report),
-            Payload::Alert(alert) => self.add_alert(alert),
+            Payload::Alert(alert) => self.add_alert(subject, alert.sender.as_deref(), alert),
             Payload::Alerts(group) => {
-                group.alerts.iter().for_each(|alert| self.add_alert(alert));
+                let sender = group.url.as_deref();
+                group.alerts.iter().for_each(|alert| self.add_alert(subject, sender, alert));
                 self.alerts.add_all(group.left_out);
             }
             Payload::Event(event) => match event.data.as_deref() {
-                Some(data) => self.add_payload(published, data),
+                Some(data) => self.add_payload(published, subject, data),
                 None => self.others += 1,
             },
             Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
@@ -133,9 +138,10 @@ impl Digest {
         host.memory.add(step, report.memory_percent);
     }
 
-    fn add_alert(&mut self, alert: &Alert) {
+    fn add_alert(&mut self, subject: &str, sender: Option<&str>, alert: &Alert) {
         let identity = conversation::identity(alert);
-        let key = hash::of_texts(identity.iter().map(String::as_str));
+        let scope = self.alert_scope.texts(subject, sender);
+        let key = hash::of_texts(scope.into_iter().chain(identity.iter().map(String::as_str)));
         self.alerts.add(alert);
         if alert.status == Status::Resolved {
             self.unresolved.remove(&key);

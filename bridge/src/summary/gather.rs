@@ -41,7 +41,7 @@ pub(super) async fn gather(
 ) -> Result<Option<Digest>, Problem> {
     let stream = consumer::stream(nats, route).await?;
     check_retention(&stream).map_err(Problem::Final)?;
-    let mut digest = Digest::new(period.clone());
+    let mut digest = Digest::new(period.clone(), route.alert_scope);
     let reader = Reader { nats, route };
     let start_time = offset(period.start)?;
     reader
@@ -50,7 +50,7 @@ pub(super) async fn gather(
                 return Next::Stop;
             }
             if let Some(decoded) = taken(routing, message) {
-                digest.add(published, &decoded);
+                digest.add(published, &message.subject, &decoded);
             }
             Next::GoOn
         })

@@ -4,7 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::{digest::Digest, lines::numbered, picture, words::words};
 use crate::{
-    config::{Display, Language},
+    config::{AlertScope, Display, Language},
     payload::Decoded,
 };
 
@@ -35,11 +35,15 @@ struct Fleet {
 
 impl Fleet {
     fn of(text: &str) -> Self {
-        Self { digest: Digest::new(period(text)) }
+        Self { digest: Digest::new(period(text), AlertScope::default()) }
     }
 
     fn publish(&mut self, at: Timestamp, payload: &str) {
-        self.digest.add(at, &Decoded::from_bytes(payload.as_bytes()));
+        self.publish_on("ops.x", at, payload);
+    }
+
+    fn publish_on(&mut self, subject: &str, at: Timestamp, payload: &str) {
+        self.digest.add(at, subject, &Decoded::from_bytes(payload.as_bytes()));
     }
 
     /// A host that reports every ten minutes from and to a share of the period.
@@ -277,4 +281,36 @@ fn there_is_an_end_to_the_hosts_that_are_told_apart() {
         fleet.publish(start, &format!(r#"{{"host":"{number}","disk_percent":1}}"#));
     }
     assert!(fleet.words(Language::English).contains("1,200 reports from 1,000+ hosts"));
+}
+
+#[test]
+fn only_who_said_it_says_that_it_is_over() {
+    let mut fleet = Fleet::of(DAY);
+    let at = fleet.digest.period.start;
+    let alert = |status: &str| {
+        format!(
+            r#"{{"severity":"critical","summary":"Disk full","source":"db-01","fingerprint":"f","status":"{status}"}}"#
+        )
+    };
+    fleet.publish_on("ops.alert.db-01", at, &alert("firing"));
+    fleet.publish_on("ops.alert.evil", at, &alert("resolved"));
+    assert_eq!(fleet.digest.unresolved().len(), 1);
+    fleet.publish_on("ops.alert.db-01", at, &alert("resolved"));
+    assert_eq!(fleet.digest.unresolved().len(), 0);
+    // Two Alertmanagers with the same group, alone in it or not.
+    let group = |cluster: &str, status: &str, pods: &[&str]| {
+        let alert = |pod: &&str| format!(r#"{{"status":"{status}","labels":{{"pod":"{pod}"}}}}"#);
+        let alerts: Vec<_> = pods.iter().map(alert).collect();
+        format!(
+            r#"{{"groupKey":"g","externalURL":"http://{cluster}.example.com","alerts":[{}]}}"#,
+            alerts.join(",")
+        )
+    };
+    fleet.publish(at, &group("eu", "firing", &["a", "b"]));
+    fleet.publish(at, &group("us", "firing", &["a"]));
+    fleet.publish(at, &group("eu", "resolved", &["a"]));
+    assert_eq!(fleet.digest.unresolved().len(), 2);
+    fleet.publish(at, &group("us", "resolved", &["a"]));
+    fleet.publish(at, &group("eu", "resolved", &["b"]));
+    assert_eq!(fleet.digest.unresolved().len(), 0);
 }

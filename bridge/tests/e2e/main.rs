@@ -15,6 +15,7 @@ mod digests;
 mod faults;
 mod health;
 mod hostile;
+mod identity;
 mod noise;
 mod outstanding;
 mod payloads;

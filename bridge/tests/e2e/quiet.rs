@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Quiet hours that began an hour ago and end with a minute, between 20 and 80 seconds from now.
-fn quiet() -> (String, Duration) {
+pub(crate) fn quiet() -> (String, Duration) {
     let now = OffsetDateTime::now_utc();
     let end = now + Duration::from_secs(80);
     let end = end.replace_time(Time::from_hms(end.hour(), end.minute(), 0).unwrap());

@@ -158,6 +158,13 @@ impl Config {
         self
     }
 
+    /// Adds lines to the last route.
+    pub(crate) fn lines(mut self, lines: &str) -> Self {
+        self.routes.push_str(lines);
+        self.routes.push('\n');
+        self
+    }
+
     /// Adds lines to `[nats]`.
     pub(crate) fn nats(mut self, lines: &str) -> Self {
         self.nats += lines;

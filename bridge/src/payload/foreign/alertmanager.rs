@@ -48,6 +48,7 @@ pub(in crate::payload) fn decode(
     let group = webhook.group();
     let payload = match <[Alert; 1]>::try_from(alerts) {
         Ok([mut alert]) if group.truncated == 0 && left_out.total() == 0 => {
+            alert.sender.clone_from(&group.url);
             alert.url = alert.url.or(group.url);
             alert.group = group.fingerprint;
             Payload::Alert(alert)

@@ -1,0 +1,223 @@
+//! Who may speak of an alert: nobody resolves, mutes or takes over what somebody else has said.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nats_matrix_testbed::Event;
+use serde_json::json;
+
+use crate::{
+    quiet::quiet,
+    scene::{Config, PATIENCE, Scene, read_all},
+};
+
+fn alert(summary: &str, status: &str) -> String {
+    json!({
+        "severity": "critical",
+        "summary": summary,
+        "source": "db-01",
+        "fingerprint": "disk:db-01",
+        "status": status,
+    })
+    .to_string()
+}
+
+/// A group of one alert that an Alertmanager of that address sends, with the same key as all others do.
+fn group(address: &str, pod: &str, status: &str) -> String {
+    json!({
+        "version": "4",
+        "receiver": "nats",
+        "groupKey": "{}:{alertname=\"PodNotReady\"}",
+        "externalURL": address,
+        "status": status,
+        "groupLabels": { "alertname": "PodNotReady" },
+        "commonLabels": { "alertname": "PodNotReady", "pod": pod, "severity": "critical" },
+        "alerts": [{
+            "status": status,
+            "labels": { "alertname": "PodNotReady", "pod": pod, "severity": "critical" },
+            "annotations": { "summary": format!("Pod {pod} is not ready") },
+            "startsAt": "2026-11-23T06:00:00Z",
+            "endsAt": if status == "resolved" { "2026-11-23T06:10:00Z" } else { "0001-01-01T00:00:00Z" },
+        }],
+    })
+    .to_string()
+}
+
+/// The messages that begin a thread or stand alone, as first posted.
+fn roots(events: &[Event]) -> Vec<&Event> {
+    events.iter().filter(|event| event.content["m.relates_to"].is_null()).collect()
+}
+
+/// The text that an edit gives a message, if there is one.
+fn edited<'a>(events: &'a [Event], root: &Event) -> Option<&'a str> {
+    let edit = events.iter().rfind(|event| {
+        let relation = &event.content["m.relates_to"];
+        relation["rel_type"] == "m.replace" && relation["event_id"] == root.event_id.as_str()
+    })?;
+    edit.content["m.new_content"]["body"].as_str()
+}
+
+fn scoped(scene: &Scene, scope: &str) -> Config {
+    scene.config().lines(&format!("alert_scope = \"{scope}\""))
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_resolve_the_alert_of_another() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scene.config())?;
+    for (subject, status) in [
+        ("ops.alert.db-01", "firing"),
+        ("ops.alert.evil", "resolved"),
+        ("ops.alert.db-01", "firing"),
+    ] {
+        scene.nats.publish(subject, alert("Disk full", status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 3).await?;
+    let roots = roots(&events);
+    assert_eq!(roots.len(), 2, "db-01's, and the end of nothing: {events:#?}");
+    assert_eq!(edited(&events, roots[0]), None, "nobody has resolved db-01's");
+    assert_eq!(events[2].content["m.relates_to"]["event_id"], roots[0].event_id.as_str());
+    scene.nats.publish("ops.alert.db-01", alert("Disk full", "resolved")).await?;
+    let events = read_all(&mut reader, 5).await?;
+    assert!(edited(&events, roots[0]).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stranger_who_is_first_takes_nobodys_push_away() -> Result<()> {
+    let scene = Scene::new().await?;
+    let phone = scene.phone().await?;
+    let _bridge = scene.start(&scene.config())?;
+    scene.nats.publish("ops.alert.evil", alert("nothing of matter", "firing")).await?;
+    scene.nats.publish("ops.alert.db-01", alert("Disk full", "firing")).await?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    assert_eq!((events[1].msgtype(), roots(&events).len()), ("m.text", 2));
+    let pushes = phone.settle(2, PATIENCE, Duration::from_secs(2)).await;
+    let has_pushed = pushes.iter().any(|push| push.event_id == events[1].event_id);
+    assert!(has_pushed && pushes.len() == 2, "{pushes:?}");
+    Ok(())
+}
+
+/// The same in a digest, which is as loud as what is still true at its end.
+#[tokio::test]
+async fn a_stranger_resolves_nothing_in_a_digest() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.nats.publish("ops.alert.db-01", alert("Disk full", "firing")).await?;
+    for _ in 0..6 {
+        scene.nats.publish("ops.alert.evil", alert("Disk full", "resolved")).await?;
+    }
+    let _bridge = scene.start(&scene.config().digests(5))?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 2).await?;
+    assert!(events[0].body().starts_with("📚 7 messages"), "{}", events[0].body());
+    assert_eq!(events[0].msgtype(), "m.text", "it is still critical: {}", events[0].body());
+    // And the alert goes on in the digest's thread.
+    scene.nats.publish("ops.alert.db-01", alert("Disk full", "firing")).await?;
+    let events = read_all(&mut reader, 3).await?;
+    assert_eq!(events[2].content["m.relates_to"]["event_id"], events[0].event_id.as_str());
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_clusters_with_one_group_key_are_two_alerts() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scene.config())?;
+    let (eu, us) = ("http://am.eu.example.com", "http://am.us.example.com");
+    for (address, pod, status) in
+        [(eu, "shop-eu", "firing"), (us, "shop-us", "firing"), (eu, "shop-eu", "resolved")]
+    {
+        scene.nats.publish("ops.alertmanager", group(address, pod, status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let [eu_root, us_root] = roots(&events)[..] else { panic!("not two: {events:#?}") };
+    assert!(edited(&events, eu_root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    assert!(us_root.body().contains("shop-us") && us_root.msgtype() == "m.text");
+    assert_eq!(edited(&events, us_root), None, "it still burns in the US");
+    scene.nats.publish("ops.alertmanager", group(us, "shop-us", "resolved")).await?;
+    let events = read_all(&mut reader, 6).await?;
+    assert!(edited(&events, us_root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pair_of_alertmanagers_with_one_address_is_one() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scene.config())?;
+    // One of them tells that it fires, both do, and the other that it is over.
+    for status in ["firing", "firing", "resolved"] {
+        let said = group("http://alerts.example.com", "shop", status);
+        scene.nats.publish("ops.alertmanager", said).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let [root] = roots(&events)[..] else { panic!("not one: {events:#?}") };
+    assert!(edited(&events, root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_declares_which_token_of_the_subject_counts() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scoped(&scene, "subject.3"))?;
+    for (subject, status) in [
+        ("ops.firing.db-01", "firing"),
+        ("ops.resolved.evil", "resolved"),
+        ("ops.resolved.db-01", "resolved"),
+    ] {
+        scene.nats.publish(subject, alert("Disk full", status)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let roots = roots(&events);
+    assert_eq!(roots.len(), 2, "{events:#?}");
+    assert!(roots[1].body().starts_with("✅ RESOLVED"), "the end of nothing");
+    let edit = &events[2].content["m.relates_to"];
+    assert_eq!(edit["event_id"], roots[0].event_id.as_str(), "after the stranger's word");
+    Ok(())
+}
+
+/// Peers of a cluster that have an address each, as by default.
+#[tokio::test]
+async fn a_route_declares_that_all_speak_of_the_same_alerts() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scoped(&scene, "route"))?;
+    for (node, status) in [("n3", "firing"), ("n2", "firing"), ("n1", "resolved")] {
+        let said = group(&format!("http://{node}:9093"), "shop", status);
+        scene.nats.publish(&format!("ops.{node}"), said).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 4).await?;
+    let [root] = roots(&events)[..] else { panic!("not one: {events:#?}") };
+    assert!(edited(&events, root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    Ok(())
+}
+
+/// In quiet hours what is said is copied to other subjects; what counts is where it was published.
+#[tokio::test]
+async fn what_was_held_back_is_of_whoever_published_it() -> Result<()> {
+    let scene = Scene::new().await?;
+    let say = |subject: &'static str, status: &'static str| {
+        let warning = alert("Disk full", status).replace("critical", "warning");
+        scene.nats.publish(subject, warning)
+    };
+    let (line, rest) = quiet();
+    let mut config = scene.config();
+    config.routes += &line;
+    let _bridge = scene.start(&config)?;
+    say("ops.alert.db-01", "firing").await?;
+    say("ops.alert.evil", "resolved").await?;
+    let mut reader = scene.reader().await?;
+    // The digest of the morning and its thread.
+    reader.wait_for(2, rest + PATIENCE).await?;
+    let events = reader.events();
+    assert!(events[0].body().starts_with("📚 2 messages"), "{}", events[0].body());
+    say("ops.alert.db-01", "firing").await?;
+    let events = read_all(&mut reader, 3).await?;
+    let relation = &events[2].content["m.relates_to"];
+    assert_eq!(relation["event_id"], events[0].event_id.as_str(), "it goes on");
+    assert_eq!(events[2].msgtype(), "m.notice", "and was not over: {}", events[2].body());
+    Ok(())
+}
