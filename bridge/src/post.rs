@@ -443,7 +443,10 @@ impl Post {
         published: OffsetDateTime,
     ) -> Result<(), Setback> {
         if !self.known.certain {
-            let look = async |room: &Room| room.last_posted(stream, route, published).await;
+            let health = self.health.clone();
+            let look = async |room: &Room| {
+                room.last_posted(stream, route, published, || health.beat()).await
+            };
             let last = loop {
                 match self.insist(look).await {
                     // A homeserver that will not let us look says nothing against the message.

@@ -195,12 +195,14 @@ impl Room {
     }
 
     /// The latest of a route's events that is in the room, as far as it can show a message
-    /// published at `published` or later.
+    /// published at `published` or later. `went_on` is called after each page: others may have
+    /// written any number of them since.
     pub(crate) async fn last_posted(
         &self,
         stream: &StreamId,
         route: &str,
         published: OffsetDateTime,
+        went_on: impl Fn(),
     ) -> Result<Option<Reached>, MatrixError> {
         let mut reached: Option<Reached> = None;
         let find = |events: Vec<Posted>| {
@@ -208,7 +210,7 @@ impl Room {
             // The first part of a message may be on the page before that of its last.
             reached.as_ref().is_some_and(Reached::is_whole)
         };
-        self.look_back(published, find).await?;
+        self.look_back(published, went_on, find).await?;
         Ok(reached)
     }
 
@@ -217,7 +219,7 @@ impl Room {
         let until = OffsetDateTime::from_unix_timestamp_nanos(mark.until.as_nanosecond())
             .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
-        self.look_back(until, |events| events.iter().any(is_it)).await
+        self.look_back(until, || {}, |events| events.iter().any(is_it)).await
     }
 
     /// Goes through our own latest events, page by page, until `find` has found enough or they are all older than
@@ -225,6 +227,7 @@ impl Room {
     async fn look_back(
         &self,
         oldest: OffsetDateTime,
+        went_on: impl Fn(),
         mut find: impl FnMut(Vec<Posted>) -> bool,
     ) -> Result<bool, MatrixError> {
         let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
@@ -243,16 +246,19 @@ impl Room {
                 filter = RoomEventFilter::default();
                 continue;
             }
-            let mut events = posted(&page.chunk);
+            // Not every homeserver heeds the filter. Of events of others nothing can be relied on: anybody can write an
+            // origin into one, and other homeservers and application services give them any time.
+            let is_own = |event: &Posted| event.sender == self.account.user;
+            let events: Vec<Posted> = posted(&page.chunk).filter(is_own).collect();
             let all_older =
                 events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
-            // Not every homeserver heeds the filter, and anybody can write an origin into an event.
-            events.retain(|event| event.sender == self.account.user);
             let found = find(events);
-            from = page.end;
-            if found || all_older || page.chunk.is_empty() || from.is_none() {
+            let is_end = page.chunk.is_empty() || page.end.is_none() || page.end == from;
+            if found || all_older || is_end {
                 return Ok(found);
             }
+            from = page.end;
+            went_on();
         }
     }
 
@@ -400,9 +406,9 @@ struct PostedContent {
     summary: Option<Mark>,
 }
 
-/// The events of a page that are messages.
-fn posted(page: &[Raw<AnyTimelineEvent>]) -> Vec<Posted> {
-    page.iter().filter_map(|event| event.deserialize_as_unchecked().ok()).collect()
+/// The events of a page that could be our messages.
+fn posted(page: &[Raw<AnyTimelineEvent>]) -> impl Iterator<Item = Posted> {
+    page.iter().filter_map(|event| event.deserialize_as_unchecked().ok())
 }
 
 /// How far a route has come by a page of events.
@@ -413,7 +419,7 @@ pub(crate) fn reached_in(
     route: &str,
 ) -> Option<Reached> {
     let mut reached = None;
-    Reached::note_all(&mut reached, posted(page), stream, route);
+    Reached::note_all(&mut reached, posted(page).collect(), stream, route);
     reached
 }
 

@@ -1,8 +1,11 @@
 //! Getting into a room.
 
-use anyhow::Result;
-use nats_matrix_testbed::{Fault, FaultKind, FaultProxy, SERVER_NAME};
-use serde_json::json;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy, SERVER_NAME};
+use serde_json::{Value, json};
+use url::Url;
 
 use crate::scene::{Config, PATIENCE, Scene, read_all};
 
@@ -101,6 +104,52 @@ async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<(
         .filter(|event| event.sender == scene.bot.user_id)
         .collect();
     crate::scene::assert_each_once_in_order(&ours, 4);
+    Ok(())
+}
+
+/// The latest `count` events of a room as a homeserver tells them that filters nothing, and what lies before them.
+async fn unfiltered_page(scene: &Scene, count: usize) -> Result<Value> {
+    let mut url = Url::parse(&scene.bot.homeserver)?;
+    url.set_path(&format!("_matrix/client/v3/rooms/{}/messages", scene.room));
+    url.query_pairs_mut().append_pair("dir", "b").append_pair("limit", &count.to_string());
+    let client = reqwest::Client::new();
+    let page = client.get(url).bearer_auth(&scene.alice.access_token).send().await?;
+    Ok(page.error_for_status()?.json().await?)
+}
+
+/// Other homeservers and application services give their events any time, and Conduit shows them whatever the filter.
+#[tokio::test]
+async fn chatter_of_others_that_looks_old_does_not_hide_our_messages() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(3, PATIENCE).await?;
+    bridge.kill();
+    for number in 0..100 {
+        let content = json!({ "msgtype": "m.text", "body": format!("chatter {number}") });
+        let transaction = format!("chatter-{number}");
+        scene.alice.send(&scene.room, "m.room.message", &transaction, content).await?;
+    }
+    let mut page = unfiltered_page(&scene, 100).await?;
+    let chatter = page["chunk"].as_array_mut().context("no events")?;
+    assert!(chatter.iter().all(|event| event["sender"] == scene.alice.user_id.as_str()));
+    for event in chatter {
+        event["origin_server_ts"] = json!(1_000);
+    }
+    proxy.inject(Fault::on("/messages", FaultKind::respond(200, page)).times(1));
+    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    let _bridge = scene.start(&config)?;
+    scene.publish_numbered(4, 4).await?;
+    let is_last = |event: &Event| event.body() == "message 4";
+    reader.wait_until(|events| events.iter().any(is_last), PATIENCE).await?;
+    let events = reader.settle(Duration::from_secs(2)).await?;
+    let ours: Vec<Event> =
+        events.iter().filter(|event| event.sender == scene.bot.user_id).cloned().collect();
+    crate::scene::assert_each_once_in_order(&ours, 4);
+    assert!(proxy.requests_matching("/messages").len() > 1, "it looked beyond the chatter");
     Ok(())
 }
 
