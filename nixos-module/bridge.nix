@@ -83,6 +83,31 @@ let
           `{subject.3}` is the third token of a message's subject, so that each machine can have its room.
         '';
       };
+      fallbackRoom = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "ops";
+        description = ''
+          With a token of the subject in {option}`room`: where messages go whose own room cannot be used, written like
+          {option}`room`. Without it they are dead letters.
+        '';
+      };
+      newRoomsPerHour = lib.mkOption {
+        type = lib.types.nullOr lib.types.ints.u32;
+        default = null;
+        defaultText = lib.literalMD "`20`";
+        example = 5;
+        description = "With a token of the subject in {option}`room`: how many rooms are made within an hour at most.";
+      };
+      roomCreators = lib.mkOption {
+        type = lib.types.listOf lib.types.str;
+        default = [ ];
+        example = [ "@alice:chat.example.com" ];
+        description = ''
+          With a token of the subject in {option}`room`: who may have made a room, besides the bridge and the administrators
+          among {option}`services.natsMatrix.users`. That of anybody else is not posted into.
+        '';
+      };
       start = lib.mkOption {
         type = lib.types.enum [
           "all"
@@ -374,6 +399,9 @@ in
             # A path of the configuration becomes one of the store, which the bridge can read.
             templates = if route.templates == null then null else "${route.templates}";
             summary = if route.summary == null then null else dropNull route.summary;
+            fallback_room = if route.fallbackRoom == null then null else fullRoom route.fallbackRoom;
+            new_rooms_per_hour = route.newRoomsPerHour;
+            room_creators = if route.roomCreators == [ ] then null else route.roomCreators;
           }
           // {
             inherit name;

@@ -74,6 +74,12 @@ impl DeadLetters {
         self.publish(delivery, stream, reason).await.map_err(|error| chain(&error))
     }
 
+    /// Whether a subject is of dead letters, of whichever route.
+    pub(crate) fn have(&self, subject: &str) -> bool {
+        let rest = subject.strip_prefix(self.prefix.as_str());
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    }
+
     /// The subject they are published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject

@@ -250,6 +250,8 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
     let config = &setup.config;
     let mut routes = JoinSet::new();
     let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    let administrators = config.provision.administrators(account.user.server_name()).collect();
+    let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
     let mut pulse = Pulse {
         health: health.clone(),
@@ -257,10 +259,16 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
         account: Arc::clone(&account),
         routes: all.clone(),
     };
-    let links =
-        Links { nats: nats.clone(), account, config, health: health.clone(), stop: stop.clone() };
+    let links = Links {
+        nats: nats.clone(),
+        account,
+        administrators,
+        config,
+        health: health.clone(),
+        stop: stop.clone(),
+    };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let way = Way::of(route, &all, Arc::clone(renderer), nats.clone());
+        let way = Way::of(route, &all, Arc::clone(renderer), nats.clone(), state_dir);
         let morning = way.morning();
         if route.quiet.is_some() {
             pulse.routes.push(Arc::clone(&morning.route));

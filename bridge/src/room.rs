@@ -7,22 +7,20 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{
     OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId,
-    RoomOrAliasId, RoomVersionId, UInt, UserId,
+    RoomOrAliasId, UInt, UserId,
     api::{
         Direction,
         client::{
             alias::get_alias,
             filter::RoomEventFilter,
             media::create_content,
-            membership::{join_room_by_id_or_alias, joined_rooms},
+            membership::{join_room_by_id_or_alias, joined_rooms, leave_room},
             message::{get_message_events, send_message_event},
             room::{Visibility, create_room},
             state::{get_state_event_for_key, get_state_events},
         },
     },
-    events::{
-        AnyStateEvent, AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType,
-    },
+    events::{AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType},
     serde::Raw,
 };
 use serde::{Deserialize, Deserializer};
@@ -33,6 +31,7 @@ use tracing::info;
 use crate::{
     matrix::{Account, MatrixError},
     origin::{ORIGIN_KEY, Origin, Position, StreamId},
+    ownership::Ownership,
     render::Attachment,
     summary::Mark,
 };
@@ -274,8 +273,7 @@ impl Room {
         if !joined(&self.account).await?.contains(&self.id) {
             return Ok(Standing::NotJoined);
         }
-        let created = self.created().await?;
-        if created.is_some_and(|event| event.gives_all_power_to(&self.account.user)) {
+        if self.ownership().await?.gives_all_power_to(&self.account.user) {
             return Ok(Standing::MayPost);
         }
         let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
@@ -289,10 +287,17 @@ impl Room {
         Ok(if have < need { Standing::NoPower { have, need } } else { Standing::MayPost })
     }
 
-    /// How the room was made. Its maker is not in the content, so that all of the room's state is asked for.
-    async fn created(&self) -> Result<Option<Created>, MatrixError> {
+    /// Whose the room is. Who made it is not in the content of an event, so that all of the room's state is asked for.
+    pub(crate) async fn ownership(&self) -> Result<Ownership, MatrixError> {
         let request = get_state_events::v3::Request::new(self.id.clone());
-        Ok(created(&self.account.request(|client| client.send(request)).await?.room_state))
+        let answer = self.account.request(|client| client.send(request)).await?;
+        Ok(Ownership::of(&answer.room_state))
+    }
+
+    /// Leaves the room.
+    pub(crate) async fn leave(&self) -> Result<(), MatrixError> {
+        let request = leave_room::v3::Request::new(self.id.clone());
+        self.account.request(|client| client.send(request)).await.map(drop)
     }
 
     /// Whether the room is encrypted, so that plain messages do not belong there.
@@ -361,33 +366,6 @@ impl Reached {
     }
 }
 
-/// What of a room's `m.room.create` tells who may do anything there.
-#[derive(Deserialize)]
-struct Created {
-    sender: OwnedUserId,
-    content: CreatedContent,
-}
-
-#[derive(Deserialize)]
-struct CreatedContent {
-    #[serde(default)]
-    room_version: Option<RoomVersionId>,
-    #[serde(default)]
-    additional_creators: Vec<OwnedUserId>,
-}
-
-impl Created {
-    /// From room version 12 on its creators have more power than any level, and no level of their own
-    /// (<https://spec.matrix.org/v1.16/rooms/v12/>).
-    fn gives_all_power_to(&self, user: &UserId) -> bool {
-        let rules = self.content.room_version.as_ref().and_then(RoomVersionId::rules);
-        let is_creator = self.sender == user
-            || self.content.additional_creators.iter().any(|creator| creator == user);
-        is_creator
-            && rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
-    }
-}
-
 /// What of an event tells where it comes from.
 #[derive(Deserialize)]
 struct Posted {
@@ -421,19 +399,6 @@ pub(crate) fn reached_in(
     let mut reached = None;
     Reached::note_all(&mut reached, posted(page).collect(), stream, route);
     reached
-}
-
-/// Whether a page of a room's state says that its maker may do anything.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn has_mighty_maker(state: &[Raw<AnyStateEvent>], user: &UserId) -> bool {
-    created(state).is_some_and(|event| event.gives_all_power_to(user))
-}
-
-fn created(state: &[Raw<AnyStateEvent>]) -> Option<Created> {
-    let kind = StateEventType::RoomCreate.to_string();
-    let is_it =
-        |event: &&Raw<_>| event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind));
-    state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok())
 }
 
 fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {

@@ -1,8 +1,9 @@
 //! A route with all that belongs to it: its relay, that of what it holds back in quiet hours, and its
 //! summaries.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
+use matrix_sdk::ruma::OwnedUserId;
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -13,9 +14,10 @@ use crate::{
     failure::Failure,
     health::Health,
     held,
-    join::{self, Opened},
+    join::{self, Kind, Opened},
     matrix::Account,
     nats::Nats,
+    new_rooms::NewRooms,
     relay::Relay,
     render::Renderer,
     routing::Routing,
@@ -30,6 +32,8 @@ const NO_STREAM: Duration = Duration::from_mins(5);
 pub(crate) struct Links {
     pub(crate) nats: Nats,
     pub(crate) account: Arc<Account>,
+    /// Of homeserver and rooms.
+    pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
@@ -42,6 +46,8 @@ pub(crate) struct Way {
     pub(crate) routing: Routing,
     pub(crate) renderer: Arc<Renderer>,
     /// Of the route, also of what it has held back.
+    pub(crate) new_rooms: Arc<NewRooms>,
+    /// Likewise.
     pub(crate) conversations: Arc<Mutex<conversation::Store>>,
 }
 
@@ -52,8 +58,10 @@ impl Way {
         all: &[Arc<Route>],
         renderer: Arc<Renderer>,
         nats: Nats,
+        state_dir: &Path,
     ) -> Self {
         Self {
+            new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             route: Arc::clone(route),
             routing: Routing::of(route, all),
             renderer,
@@ -114,7 +122,8 @@ impl Way {
             let Links { account, stop, .. } = &links;
             let health = links.health.route(&route);
             // What keeps us out is for the relay to tell.
-            let opened = join::open_room(&route, &target, account, &health, stop).await;
+            let room = (&target, Kind::Only);
+            let opened = join::open_room(&route, room, account, &health, stop).await;
             if let Ok(Opened::Room(room)) = opened {
                 Poster::new(summaries, summary, room, &health).run().await;
             }

@@ -1,7 +1,9 @@
 //! `nats-matrix check`: walks the way of a report and says of each step whether it works, or what
 //! to do. It changes nothing: no consumer is made, no room joined, no session kept.
 
-use std::{collections::BTreeSet, fmt::Display, future::ready, path::Path, process::ExitCode};
+use std::{
+    collections::BTreeSet, fmt::Display, future::ready, path::Path, process::ExitCode, sync::Arc,
+};
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
@@ -99,11 +101,11 @@ async fn online(config: Config, findings: &mut Findings) {
         findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
     }
     let Some(account) = account(&config, findings).await else { return };
-    let account = std::sync::Arc::new(account);
+    let account = Arc::new(account);
     for route in &config.routes {
-        room(&account, route, findings).await;
+        rooms(&account, route, findings).await;
     }
-    if let Ok(account) = std::sync::Arc::try_unwrap(account) {
+    if let Ok(account) = Arc::try_unwrap(account) {
         account.log_out().await;
     }
 }
@@ -300,13 +302,27 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
     }
 }
 
-async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut Findings) {
-    let (name, user) = (&route.name, &account.user);
-    let Some(target) = route.rooms.one() else {
-        let rooms = &route.rooms;
-        let what = format!("route {name}: {rooms} is known with the first message for each");
+async fn rooms(account: &Arc<Account>, route: &Route, findings: &mut Findings) {
+    if let Some(target) = route.rooms.one() {
+        return room(account, route, target, findings).await;
+    }
+    let (name, rooms) = (&route.name, &route.rooms);
+    let limit = format!(
+        "route {name}: {rooms} is known with the first message for each; at most {} are made within an hour",
+        route.new_rooms_per_hour
+    );
+    let Some(fallback) = &route.fallback_room else {
+        let what = format!(
+            "{limit}, and what is for others is a dead letter: a `fallback_room` of the route would show it"
+        );
         return findings.note("room", what);
     };
+    findings.note("room", format!("{limit}, and what is for others goes to {fallback}"));
+    room(account, route, fallback, findings).await;
+}
+
+async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findings: &mut Findings) {
+    let (name, user) = (&route.name, &account.user);
     let unavailable =
         |error: MatrixError| Failure::Unavailable(format!("room {target}: {error}")).of(route);
     let id = match resolve(account, target).await {
@@ -328,7 +344,7 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
         }
         Err(error) => return findings.fail("room", unavailable(error)),
     };
-    let room = Room::new(std::sync::Arc::clone(account), id);
+    let room = Room::new(Arc::clone(account), id);
     match room.standing().await {
         Ok(Standing::NotJoined) => {
             let what = format!(
@@ -345,7 +361,8 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
         }
         Ok(Standing::MayPost) => match room.is_encrypted().await {
             Ok(false) => {
-                findings.ok("room", format!("route {name}: {user} may post into {target}"));
+                let whose = whose(&room).await;
+                findings.ok("room", format!("route {name}: {user} may post into {target}{whose}"));
                 mentioned(&room, route, findings).await;
             }
             Ok(true) => {
@@ -358,6 +375,13 @@ async fn room(account: &std::sync::Arc<Account>, route: &Route, findings: &mut F
         },
         Err(error) => findings.fail("room", unavailable(error)),
     }
+}
+
+/// Who has made a room, which its alias does not tell, in words that follow its name.
+async fn whose(room: &Room) -> String {
+    let Ok(ownership) = room.ownership().await else { return String::new() };
+    let creators: Vec<&str> = ownership.creators().map(|user| user.as_str()).collect();
+    if creators.is_empty() { String::new() } else { format!(", made by {}", creators.join(", ")) }
 }
 
 /// Whom the route mentions has to be there.

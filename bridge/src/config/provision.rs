@@ -28,6 +28,15 @@ pub struct Provision {
     pub rooms: Vec<DeclaredRoom>,
 }
 
+impl Provision {
+    /// The administrators of homeserver and rooms, on a server of that name.
+    pub(crate) fn administrators(&self, server: &ServerName) -> impl Iterator<Item = OwnedUserId> {
+        let admins = self.users.iter().filter(|user| user.admin);
+        // Which names an id can have was checked with the configuration.
+        admins.filter_map(move |user| UserId::parse(format!("@{}:{server}", user.localpart)).ok())
+    }
+}
+
 /// How accounts are made on a homeserver that takes no registrations.
 #[derive(Debug, Clone)]
 pub enum Means {

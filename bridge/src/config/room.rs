@@ -44,12 +44,8 @@ enum Part {
 impl Rooms {
     /// Parses the room of a route with these subjects.
     pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, String> {
-        let parse = |room: &str| {
-            RoomOrAliasId::parse(room)
-                .map_err(|error| format!("\"{written}\" is neither #alias:server nor !id: {error}"))
-        };
         if !written.contains(['{', '}']) {
-            return parse(written).map(Self::One);
+            return target(written).map(Self::One);
         }
         let pattern = Pattern { written: written.to_owned(), parts: parts(written)? };
         for part in &pattern.parts {
@@ -60,7 +56,9 @@ impl Rooms {
         }
         // Longer ones are cut.
         let longest = vec!["x".repeat(TOKEN_CHARS); MOST_TOKENS].join(".");
-        let example = parse(&pattern.alias(&longest))?;
+        let example = pattern.alias(&longest);
+        let example =
+            RoomOrAliasId::parse(&*example).map_err(|error| not_a_room(written, &error))?;
         if example.as_str().len() > MOST_BYTES {
             return Err(format!("\"{written}\" makes aliases of more than {MOST_BYTES} bytes"));
         }
@@ -96,6 +94,22 @@ impl Rooms {
             Self::BySubject(_) => None,
         }
     }
+}
+
+/// Parses one room.
+///
+/// # Errors
+///
+/// A sentence that says what is wrong.
+pub(super) fn target(written: &str) -> Result<RoomTarget, String> {
+    if written.contains(['{', '}']) {
+        return Err(format!("\"{written}\" has to be one room, without tokens of the subject"));
+    }
+    RoomOrAliasId::parse(written).map_err(|error| not_a_room(written, &error))
+}
+
+fn not_a_room(written: &str, error: &dyn fmt::Display) -> String {
+    format!("\"{written}\" is neither #alias:server nor !id: {error}")
 }
 
 impl fmt::Display for Rooms {

@@ -19,7 +19,7 @@ use super::{
     duration,
     matcher::{self, Matcher},
     quiet::{self, Quiet},
-    room::Rooms,
+    room::{self, RoomTarget, Rooms},
     summary::{self, Summary},
 };
 use crate::{held, subject::Subject};
@@ -35,6 +35,12 @@ pub struct Route {
     pub subjects: Vec<Subject>,
     /// Where its messages are posted.
     pub rooms: Rooms,
+    /// Where messages go whose own room cannot be used, of a route with many.
+    pub fallback_room: Option<RoomTarget>,
+    /// How many rooms the bridge may make within an hour, of a route with many.
+    pub new_rooms_per_hour: u32,
+    /// Who may have made a room of a route with many, besides the bridge and administrators.
+    pub room_creators: Vec<OwnedUserId>,
     /// Where a new consumer begins.
     pub start: Start,
     /// Who is invited when the bridge has to make the room.
@@ -73,6 +79,8 @@ const FLAPPING: Duration = Duration::from_mins(15);
 /// What goes on pushes again this often, if it is said again. Alertmanager's `repeat_interval` is
 /// the same by default.
 const REMIND: Duration = Duration::from_hours(4);
+/// As many as a small cluster needs on its first day, and far fewer than somebody who invents names could do with.
+const NEW_ROOMS_PER_HOUR: u32 = 20;
 /// `late_after` where a route does not say.
 const LATE_AFTER: Duration = Duration::from_hours(1);
 
@@ -136,6 +144,9 @@ pub(super) struct Written {
     room: String,
     #[serde(default, deserialize_with = "choice::one_of")]
     start: Start,
+    fallback_room: Option<String>,
+    new_rooms_per_hour: Option<u32>,
+    room_creators: Option<Vec<String>>,
     #[serde(default)]
     invite: Vec<String>,
     #[serde(default)]
@@ -191,6 +202,19 @@ impl Written {
         }
         let rooms = Rooms::parse(&self.room, &subjects);
         let rooms = rooms.map_err(|what| Wrong::new(key("room"), what))?;
+        let of_many = [
+            ("fallback_room", self.fallback_room.is_some()),
+            ("new_rooms_per_hour", self.new_rooms_per_hour.is_some()),
+            ("room_creators", self.room_creators.is_some()),
+        ];
+        if let Some((name, _)) = of_many.iter().find(|(_, is_given)| *is_given)
+            && rooms.one().is_some()
+        {
+            let what = "is for a `room` with a token of the subject, like {subject.3}; this route has but one";
+            return Err(Wrong::new(key(name), what));
+        }
+        let fallback_room = self.fallback_room.as_deref().map(room::target).transpose();
+        let fallback_room = fallback_room.map_err(|what| Wrong::new(key("fallback_room"), what))?;
         let users = |name: &str, users: &[String]| {
             let parse = |user: &String| {
                 UserId::parse(user).map_err(|error| {
@@ -219,6 +243,9 @@ impl Written {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
             stream,
             rooms,
+            fallback_room,
+            new_rooms_per_hour: self.new_rooms_per_hour.unwrap_or(NEW_ROOMS_PER_HOUR),
+            room_creators: users("room_creators", &self.room_creators.unwrap_or_default())?,
             start: self.start,
             invite: users("invite", &self.invite)?,
             mention: users("mention", &self.mention)?,

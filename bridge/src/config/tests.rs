@@ -95,6 +95,39 @@ fn what_is_held_back_is_no_stream_of_a_route() {
 }
 
 #[test]
+fn what_is_for_many_rooms_is_refused_where_there_is_one() {
+    let many = MINIMAL.replace("room = \"", "room = \"#x-{subject.2}:chat.example.com\" # ");
+    let route = |text: &str| load(text, &[]).map(|mut config| config.routes.remove(0));
+    let plain = route(&many).unwrap();
+    assert_eq!((plain.new_rooms_per_hour, plain.fallback_room), (20, None));
+    let lines = "fallback_room = \"!f:x\"\nnew_rooms_per_hour = 0\nroom_creators = [\"@a:x\"]\n";
+    let full = route(&(many.clone() + lines)).unwrap();
+    assert_eq!(full.fallback_room.unwrap().as_str(), "!f:x");
+    assert_eq!((full.new_rooms_per_hour, full.room_creators[0].as_str()), (0, "@a:x"));
+    for line in lines.lines() {
+        let wrong = load(&format!("{MINIMAL}{line}\n"), &[]).unwrap_err().to_string();
+        let key = line.split(' ').next().unwrap();
+        assert!(
+            wrong.contains(&format!("routes[0].{key}: is for a `room` with a token")),
+            "{wrong}"
+        );
+    }
+    for (line, said) in [
+        ("fallback_room = \"ops\"", "routes[0].fallback_room: \"ops\" is neither #alias:server"),
+        ("fallback_room = \"#{subject.2}:x\"", "has to be one room"),
+        ("room_creators = [\"alice\"]", "routes[0].room_creators: \"alice\" is not @user:server"),
+        ("new_rooms_per_hour = -1", "new_rooms_per_hour"),
+        ("falback_room = \"!f:x\"", "did you mean \"fallback_room\"?"),
+        ("alert_scope = \"subjects\"", "routes[0].alert_scope: \"subjects\" is none of"),
+        ("alert_scope = \"subject.0\"", "is none of"),
+        ("alert_scop = \"route\"", "did you mean \"alert_scope\"?"),
+    ] {
+        let wrong = load(&format!("{many}{line}\n"), &[]).unwrap_err().to_string();
+        assert!(wrong.contains(said), "{line}: {wrong}");
+    }
+}
+
+#[test]
 fn a_number_in_a_variable_is_still_text() {
     for text in ["00123", "1e5", "True"] {
         let config = load(MINIMAL, &[("NATS_MATRIX__MATRIX__USER", text)]).unwrap();

@@ -30,7 +30,7 @@ use matrix_sdk::{
             error::FromHttpResponseError,
         },
         exports::http::Response,
-        owned_event_id, user_id,
+        owned_event_id, room_alias_id, user_id,
     },
 };
 use ruma_html::{Html, SanitizerConfig};
@@ -45,6 +45,7 @@ use crate::{
     failure::Failure,
     matrix::{LONGEST_WAIT_ASKED, MatrixError},
     origin::{Position, StreamId},
+    ownership::Ownership,
     payload::{Decoded, Payload},
     render::{
         Incoming, MAX_TEXT_CHARS, Rendered, Renderer, Urgency, conversation::with_times,
@@ -336,7 +337,9 @@ pub fn homeserver(bytes: &[u8]) {
     answer.to::<get_alias::v3::Request>();
     let user = user_id!("@bridge:example.com");
     if let Some(state) = answer.to::<get_state_events::v3::Request>() {
-        room::has_mighty_maker(&state.room_state, user);
+        let ownership = Ownership::of(&state.room_state);
+        ownership.gives_all_power_to(user);
+        ownership.objection(room_alias_id!("#ops:example.com"), user, &[]);
     }
     if let Some(page) = answer.to::<get_message_events::v3::Request>() {
         let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };

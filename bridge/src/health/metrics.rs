@@ -39,6 +39,8 @@ pub(super) struct Metrics {
     digests: Family<Of, Counter>,
     held: Family<Of, Counter>,
     dead: Family<Of, Counter>,
+    diverted: Family<Of, Counter>,
+    rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
@@ -62,6 +64,9 @@ pub(crate) struct RouteMetrics {
     digested: Counter,
     held: Counter,
     pub(crate) dead: Counter,
+    /// Messages whose own room could not be used.
+    pub(crate) diverted: Counter,
+    pub(crate) rooms_made: Counter,
     /// Attempts that failed and were made again.
     pub(crate) retried: Counter,
     /// Posted as they are, as they could not be read.
@@ -112,6 +117,8 @@ impl Default for Metrics {
             digests: Family::default(),
             held: Family::default(),
             dead: Family::default(),
+            diverted: Family::default(),
+            rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
             fallbacks: Family::default(),
@@ -145,6 +152,12 @@ impl Metrics {
             ("digests", "Digests that were posted", &self.digests),
             ("held", "Messages that were held back in quiet hours", &self.held),
             ("dead_lettered", "Messages that can never be posted and are kept in NATS", &self.dead),
+            (
+                "diverted",
+                "Messages whose own room could not be used: in the fallback room, or kept in NATS",
+                &self.diverted,
+            ),
+            ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
             ("retried", "Attempts to post that failed and were made again", &self.retried),
             (
                 "flawed",
@@ -206,6 +219,8 @@ impl Metrics {
             digested: counter(&self.digested),
             held: counter(&self.held),
             dead: counter(&self.dead),
+            diverted: counter(&self.diverted),
+            rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),

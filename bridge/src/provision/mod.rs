@@ -292,7 +292,7 @@ fn people(config: &Config, account: &Account, room: &DeclaredRoom) -> rooms::Peo
     rooms::People {
         // Who is there anyway.
         invite: invite.filter(|user| *user != account.user).collect(),
-        admins: admins(config).into_iter().map(|user| here(account, user)).collect(),
+        admins: config.provision.administrators(account.user.server_name()).collect(),
     }
 }
 

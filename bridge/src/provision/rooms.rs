@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{
-    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, UserId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId,
     api::client::{
         alias::get_alias,
         media::create_content,
@@ -25,6 +25,7 @@ use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
     matrix::{Account, MatrixError},
+    ownership::{Objection, Ownership},
 };
 
 /// Where the hash of the declared picture is kept, beside the address of its upload.
@@ -87,12 +88,16 @@ pub(super) async fn ensure(
     };
     let there = There::of(account, id, mode).await.map_err(wrong)?;
     if !room.adopt
-        && let Some(stranger) = there.stranger(&people.admins)
+        && let Some(objection) = there.ownership.objection(&alias, &account.user, &people.admins)
     {
         there.leave_again().await;
+        let who = match objection {
+            Objection::Stranger(_) => " and is neither the bridge nor one of [users] with admin",
+            Objection::Unknown | Objection::NotItsAlias => "",
+        };
         return Err(Failure::Refused(format!(
-            "room {alias}: was made by {stranger}, who can do anything there and is neither the bridge nor one of \
-             [users] with admin. Have the alias removed, choose another one, or set adopt = true in [rooms.{}]",
+            "room {alias}: {objection}{who}. Have the alias removed, choose another one, or set adopt = true in \
+             [rooms.{}]",
             room.alias
         )));
     }
@@ -143,8 +148,7 @@ struct There<'a> {
     account: &'a Account,
     id: OwnedRoomId,
     state: HashMap<(String, String), Value>,
-    /// Who can do anything there.
-    creators: Vec<OwnedUserId>,
+    ownership: Ownership,
     /// Whether we were not in it before.
     is_joined_now: bool,
     mode: Mode,
@@ -155,7 +159,6 @@ struct StateEvent {
     #[serde(rename = "type")]
     kind: String,
     state_key: String,
-    sender: OwnedUserId,
     content: Value,
 }
 
@@ -165,7 +168,7 @@ impl<'a> There<'a> {
             account,
             id,
             state: HashMap::new(),
-            creators: Vec::new(),
+            ownership: Ownership::of(&[]),
             is_joined_now: false,
             mode,
         };
@@ -191,14 +194,10 @@ impl<'a> There<'a> {
             Ok(answer) => answer,
             Err(error) => return Err((error, self)),
         };
+        self.ownership = Ownership::of(&answer.room_state);
         let events = answer.room_state.iter();
         let events = events.filter_map(|event| event.deserialize_as_unchecked::<StateEvent>().ok());
         for event in events {
-            if event.kind == StateEventType::RoomCreate.to_string() {
-                let more = event.content["additional_creators"].as_array().into_iter().flatten();
-                let more = more.filter_map(|user| UserId::parse(user.as_str()?).ok());
-                self.creators = std::iter::once(event.sender.clone()).chain(more).collect();
-            }
             self.state.insert((event.kind, event.state_key), event.content);
         }
         Ok(self)
@@ -207,12 +206,6 @@ impl<'a> There<'a> {
     fn is_in(&self) -> bool {
         let own = self.content(&StateEventType::RoomMember, self.account.user.as_str());
         own["membership"] == "join"
-    }
-
-    /// Somebody who has made the room and is neither us nor one of `trusted`.
-    fn stranger(&self, trusted: &[OwnedUserId]) -> Option<&UserId> {
-        let is_known = |user: &&OwnedUserId| **user == self.account.user || trusted.contains(user);
-        self.creators.iter().find(|user| !is_known(user)).map(AsRef::as_ref)
     }
 
     /// Out of a room that is not to be ours.
@@ -277,7 +270,8 @@ impl<'a> There<'a> {
             None => {}
         }
         // Creators have more than any level, and must not be given one from room version 12 on.
-        for admin in admins.iter().filter(|admin| !self.creators.contains(admin)) {
+        let is_creator = |user: &OwnedUserId| self.ownership.creators().any(|it| it == user);
+        for admin in admins.iter().filter(|admin| !is_creator(admin)) {
             let level = present["users"][admin.as_str()].as_i64().unwrap_or_default();
             wanted["users"][admin.as_str()] = json!(level.max(ADMIN));
         }

@@ -73,9 +73,10 @@ enum Verdict {
 impl Relay {
     /// The relay of one route.
     pub(crate) fn new(way: Way, links: Links) -> Self {
-        let Way { route, routing, renderer, conversations } = way;
-        let Links { nats, account, config, health, stop } = links;
-        let health = health.route(&route);
+        let Way { route, routing, renderer, new_rooms, conversations } = way;
+        let health = links.health.route(&route);
+        let rooms = Rooms::new(Arc::clone(&route), new_rooms, &links, health.clone());
+        let Links { nats, config, stop, .. } = links;
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         let name = if held::is_morning(&route) {
             format!("{}-held", route.name)
@@ -88,7 +89,7 @@ impl Relay {
             conversations,
             held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),
             source: Source::new(nats, Arc::clone(&route), health.clone()),
-            rooms: Rooms::new(Arc::clone(&route), account, health.clone(), stop.clone()),
+            rooms,
             stop,
             dead_letters,
             routing,
@@ -108,10 +109,7 @@ impl Relay {
     /// What only a person can mend: a consumer that cannot be used, credentials that are refused.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let stop = self.stop.clone();
-        // Who has to invite us should hear of it before the first message.
-        if let Some(room) = self.route.rooms.one()
-            && !matches!(self.rooms.enter(room).await?, Entered::In)
-        {
+        if !self.rooms.enter_first().await? {
             return Ok(());
         }
         loop {
@@ -156,10 +154,10 @@ impl Relay {
         if !self.routing.takes(&facts) {
             return Ok(Verdict::Done);
         }
-        let room = self.route.rooms.of(delivery.subject());
-        match self.source.keep_while(delivery, self.rooms.enter(&room)).await? {
+        let entered = Box::pin(self.rooms.enter(&stream, delivery));
+        match self.source.keep_while(delivery, entered).await? {
             Entered::In => {}
-            Entered::Closed(reason) => return Ok(self.give_up(delivery, &stream, reason).await),
+            Entered::Closed(reason) => return Ok(self.put_away(delivery, &stream, reason).await),
             Entered::Stopped => return Ok(Verdict::Unfinished),
         }
         if self.rooms.post().is_done(&stream, delivery) {
@@ -431,17 +429,28 @@ impl Relay {
 
     /// Keeps a message that can never be posted as a dead letter.
     async fn give_up(&mut self, delivery: &Delivery, stream: &StreamId, reason: String) -> Verdict {
+        let what =
+            format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
+        let kept_on = self.dead_letters.subject().to_owned();
+        let verdict = self.put_away(delivery, stream, reason).await;
+        if let Verdict::Dead(reason) = &verdict {
+            let route = &self.route.name;
+            warn!("route {route}: {what} ({reason}); it is kept on {kept_on}");
+        }
+        verdict
+    }
+
+    /// Keeps a message as a dead letter for a reason that is in the log already.
+    async fn put_away(
+        &mut self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        reason: String,
+    ) -> Verdict {
         if !self.keep_dead_letter(delivery, stream, &reason).await {
             return Verdict::Unfinished;
         }
         self.health.note(delivery, Shown::Dead);
-        warn!(
-            "route {}: message {} on {} can never be posted ({reason}); it is kept on {}",
-            self.route.name,
-            delivery.sequence,
-            delivery.subject(),
-            self.dead_letters.subject(),
-        );
         Verdict::Dead(reason)
     }
 
@@ -469,6 +478,10 @@ impl Relay {
         stream: &StreamId,
         reason: &str,
     ) -> bool {
+        // A route that takes dead letters, too, would be given each anew for ever.
+        if self.dead_letters.have(delivery.subject()) {
+            return true;
+        }
         let what = format!("route {}: dead letter {}", self.route.name, delivery.sequence);
         let mut outage = Outage::of(what, self.health.spot());
         let kept = async {

@@ -1,20 +1,25 @@
 //! The rooms that a route posts into: one, or one for each value of some tokens of the subject.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::OwnedRoomId;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::{
     config::{RoomTarget, Route},
     failure::Failure,
     health::RouteHealth,
-    join::{self, Opened},
+    join::{self, Closed, Guard, Kind, Opened},
     matrix::Account,
+    new_rooms::NewRooms,
+    origin::StreamId,
     post::Post,
     render::Urgency,
+    serve::Links,
+    source::Delivery,
 };
 
 /// A digest this long after the last one is of another storm.
@@ -26,21 +31,34 @@ const AGAIN: Duration = Duration::from_mins(2);
 /// More rooms than these are not kept in mind.
 const MOST_PLACES: usize = 256;
 
+/// A room that is not ours is left alone for this long.
+const LEFT_ALONE: Duration = Duration::from_mins(10);
+
+/// That no more rooms are made is said this often.
+const SAID_AGAIN: Duration = Duration::from_hours(1);
+
 /// The rooms of one route, which are entered when there is something for them.
 pub(super) struct Rooms {
     route: Arc<Route>,
     account: Arc<Account>,
     health: RouteHealth,
     stop: CancellationToken,
+    guard: Guard,
     places: Vec<Place>,
     /// The index of the room that is posted into.
     here: usize,
+    /// The rooms that could not be used, and when that was found.
+    closed: HashMap<RoomTarget, (Instant, Closed)>,
+    /// When it was said that no more rooms are made.
+    said: Option<Instant>,
+    /// That the fallback room cannot be used was said.
+    has_no_fallback: bool,
 }
 
 /// Whether a room was entered.
 pub(super) enum Entered {
     In,
-    /// It does not let us in, for this reason; there are others.
+    /// It cannot be used, for this reason, and neither can the fallback room, if there is one.
     Closed(String),
     /// We were told to stop first.
     Stopped,
@@ -51,11 +69,21 @@ pub(super) struct Place {
     id: OwnedRoomId,
     /// What led there; more than one alias can.
     targets: Vec<RoomTarget>,
+    /// Whether it is the route's fallback room.
+    pub(super) is_fallback: bool,
     pub(super) post: Post,
     storm: Option<Storm>,
     late: Option<Late>,
     /// Of the messages that were published up to then too few are waiting for a digest.
     pub(super) too_few_until: OffsetDateTime,
+}
+
+/// How an attempt to open a room ended.
+enum Opening {
+    /// It has this index.
+    At(usize),
+    Closed(Closed),
+    Stopped,
 }
 
 /// What came late, and of which the room was not told yet.
@@ -80,53 +108,204 @@ impl Rooms {
     /// None is entered yet.
     pub(super) fn new(
         route: Arc<Route>,
-        account: Arc<Account>,
+        new_rooms: Arc<NewRooms>,
+        links: &Links,
         health: RouteHealth,
-        stop: CancellationToken,
     ) -> Self {
-        Self { route, account, health, stop, places: Vec::new(), here: 0 }
+        let trusted = links.administrators.iter().chain(&route.room_creators).cloned().collect();
+        Self {
+            route,
+            account: Arc::clone(&links.account),
+            health,
+            stop: links.stop.clone(),
+            guard: Guard { trusted, new_rooms },
+            places: Vec::new(),
+            here: 0,
+            closed: HashMap::new(),
+            said: None,
+            has_no_fallback: false,
+        }
     }
 
-    /// Goes to a room, and waits until it lets us in.
+    /// Goes to the room that needs no message to be known: whoever has to let us in should hear of it before the
+    /// first one. False if we were told to stop before the only room let us in.
     ///
     /// # Errors
     ///
     /// As of [`join::open_room`].
-    pub(super) async fn enter(&mut self, target: &RoomTarget) -> Result<Entered, Failure> {
-        if let Some(index) = self.places.iter().position(|place| place.has(target)) {
+    pub(super) async fn enter_first(&mut self) -> Result<bool, Failure> {
+        let Some(room) = self.route.rooms.one().cloned() else {
+            return Ok(!matches!(self.enter_fallback().await?, Entered::Stopped));
+        };
+        Ok(matches!(self.open(&room, false).await?, Opening::At(_)))
+    }
+
+    /// Goes to the room of a message, and waits until it lets us in; if the route has others, to the fallback room
+    /// instead.
+    ///
+    /// # Errors
+    ///
+    /// As of [`join::open_room`].
+    pub(super) async fn enter(
+        &mut self,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<Entered, Failure> {
+        let target = self.route.rooms.of(delivery.subject());
+        if let Some(index) = self.places.iter().position(|place| place.has(&target)) {
             self.here = index;
             return Ok(Entered::In);
         }
-        let open = join::open_room(&self.route, target, &self.account, &self.health, &self.stop);
-        let opened = Box::pin(open).await?;
-        let room = match opened {
-            Opened::Room(room) => room,
-            Opened::Closed(reason) => return Ok(Entered::Closed(reason)),
-            Opened::Stopped => return Ok(Entered::Stopped),
+        // What did not get a room of its own before a restart has not lost it to one that it gets now.
+        match self.is_in_fallback(stream, delivery).await? {
+            Some(false) => {}
+            Some(true) => return Ok(Entered::In),
+            None => return Ok(Entered::Stopped),
+        }
+        let closed = match self.left_alone(&target) {
+            Some(closed) => closed,
+            None => match self.open(&target, false).await? {
+                Opening::At(index) => {
+                    self.here = index;
+                    return Ok(Entered::In);
+                }
+                Opening::Stopped => return Ok(Entered::Stopped),
+                Opening::Closed(closed) => closed,
+            },
         };
+        self.health.metrics.diverted.inc();
+        let entered = self.enter_fallback().await?;
+        self.note_closed(target, &closed, matches!(entered, Entered::In));
+        Ok(match entered {
+            Entered::Closed(_) => Entered::Closed(format!("its room cannot be used: {closed}")),
+            other => other,
+        })
+    }
+
+    /// Why a room that was looked at a short while ago is not looked at again.
+    fn left_alone(&self, target: &RoomTarget) -> Option<Closed> {
+        let (since, closed) = self.closed.get(target)?;
+        let is_on = matches!(closed, Closed::ForLong(_)) && since.elapsed() < LEFT_ALONE;
+        is_on.then(|| closed.clone())
+    }
+
+    /// Says once what is the matter with a room, and not with each message for it.
+    fn note_closed(&mut self, target: RoomTarget, closed: &Closed, has_fallback: bool) {
+        let is_said = match closed {
+            Closed::NotMade(_) => self.said.is_some_and(|said| said.elapsed() < SAID_AGAIN),
+            _ => self.closed.get(&target).is_some_and(|(_, before)| before == closed),
+        };
+        if !is_said {
+            let (route, fallback) = (&self.route.name, &self.route.fallback_room);
+            let now = match fallback.as_ref().filter(|_| has_fallback) {
+                Some(room) => format!("its messages go to {room}"),
+                None => "its messages are dead letters; another room can be their `fallback_room`"
+                    .to_owned(),
+            };
+            warn!("route {route}: room {target} cannot be used: {closed}; {now}");
+        }
+        if matches!(closed, Closed::NotMade(_)) {
+            if !is_said {
+                self.said = Some(Instant::now());
+            }
+            return;
+        }
+        if self.closed.len() >= MOST_PLACES {
+            self.closed.clear();
+        }
+        if !is_said || self.left_alone(&target).is_none() {
+            self.closed.insert(target, (Instant::now(), closed.clone()));
+        }
+    }
+
+    /// Whether a message is in the fallback room, which is then the one that is posted into. `None` if we were told
+    /// to stop before it was known.
+    ///
+    /// No digest is posted there, so that whatever is behind the last message in it is done with: it is in its own
+    /// room, or there.
+    async fn is_in_fallback(
+        &mut self,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<Option<bool>, Failure> {
+        match self.enter_fallback().await? {
+            Entered::In => {}
+            Entered::Closed(_) => return Ok(Some(false)),
+            Entered::Stopped => return Ok(None),
+        }
+        let route = Arc::clone(&self.route);
+        if self.post().is_done(stream, delivery) {
+            return Ok(Some(true));
+        }
+        self.post().has_begun(stream, &route, delivery).await
+    }
+
+    /// Goes to the fallback room. Closed if there is none, or if it is closed to us.
+    async fn enter_fallback(&mut self) -> Result<Entered, Failure> {
+        let Some(target) = self.route.fallback_room.clone() else {
+            return Ok(Entered::Closed("the route has no fallback_room".to_owned()));
+        };
+        if let Some(index) = self.places.iter().position(|place| place.is_fallback) {
+            self.here = index;
+            return Ok(Entered::In);
+        }
+        match self.open(&target, true).await? {
+            Opening::At(index) => {
+                self.here = index;
+                self.places[index].is_fallback = true;
+                self.health.entered(&self.places[index].id);
+                self.has_no_fallback = false;
+                Ok(Entered::In)
+            }
+            Opening::Closed(closed) => {
+                if !std::mem::replace(&mut self.has_no_fallback, true) {
+                    let route = &self.route.name;
+                    warn!("route {route}: fallback room {target} cannot be used: {closed}");
+                }
+                Ok(Entered::Closed(closed.to_string()))
+            }
+            Opening::Stopped => Ok(Entered::Stopped),
+        }
+    }
+
+    async fn open(&mut self, target: &RoomTarget, is_fallback: bool) -> Result<Opening, Failure> {
+        let kind = match (is_fallback, self.route.rooms.one()) {
+            (true, _) => Kind::Fallback,
+            (false, Some(_)) => Kind::Only,
+            (false, None) => Kind::OfMany(&self.guard),
+        };
+        let room = (target, kind);
+        let open = join::open_room(&self.route, room, &self.account, &self.health, &self.stop);
+        let room = match Box::pin(open).await? {
+            Opened::Room(room) => room,
+            Opened::Closed(closed) => return Ok(Opening::Closed(closed)),
+            Opened::Stopped => return Ok(Opening::Stopped),
+        };
+        self.closed.remove(target);
         // How far the route has come there is known once for all of its aliases.
         if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
             self.places[index].targets.push(target.clone());
-            self.here = index;
-            return Ok(Entered::In);
+            return Ok(Opening::At(index));
         }
-        if self.places.len() >= MOST_PLACES {
+        if self.places.len() >= MOST_PLACES
+            && let Some(oldest) = self.places.iter().position(|place| !place.is_fallback)
+        {
             // What is forgotten is read from the room when there is something for it again.
-            self.places.remove(0);
+            self.places.remove(oldest);
         }
         if self.route.rooms.one().is_some() {
             self.health.entered(room.id());
         }
-        self.here = self.places.len();
         self.places.push(Place {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
+            is_fallback,
             post: Post::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
             storm: None,
             late: None,
             too_few_until: OffsetDateTime::UNIX_EPOCH,
         });
-        Ok(Entered::In)
+        Ok(Opening::At(self.places.len() - 1))
     }
 
     /// The room that was entered last.

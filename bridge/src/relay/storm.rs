@@ -78,6 +78,10 @@ impl Relay {
             return Box::pin(self.finish(delivery, stream, span)).await;
         }
         let Some(limit) = route.digest_above else { return Ok(None) };
+        // Which messages have no room of their own may be another question after a restart.
+        if self.rooms.here().is_fallback {
+            return Ok(None);
+        }
         let may_be = delivery.published > self.rooms.here().too_few_until
             && self.no_digest_until.is_none_or(|until| Instant::now() >= until)
             && !self.rooms.post().has_any_of(delivery);

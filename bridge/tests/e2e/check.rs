@@ -203,3 +203,38 @@ async fn what_no_route_takes_and_who_cannot_be_mentioned_is_noted() -> Result<()
     assert!(!text.contains(&format!("{}, who is not", scene.alice.user_id)), "{text}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_has_no_room_of_its_own_is_told_where_it_goes() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_, server) = scene.bot.user_id.split_once(':').unwrap();
+    let room = format!("#{}-{{subject.3}}:{server}", scene.bot.localpart());
+    let mut config = scene.config_for("ops.report.*", &room);
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    assert_line(
+        &text,
+        "note",
+        "room",
+        "at most 20 are made within an hour, and what is for others is a dead letter",
+    );
+    config = config.lines(&format!("fallback_room = \"{}\"\nnew_rooms_per_hour = 5", scene.room));
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    assert_line(
+        &text,
+        "note",
+        "room",
+        &format!(
+            "at most 5 are made within an hour, and what is for others goes to {}",
+            scene.room
+        ),
+    );
+    assert_line(&text, "note", "room", "is not in room");
+    scene.bot.join(&scene.room).await?;
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    let whose = format!("may post into {}, made by {}", scene.room, scene.alice.user_id);
+    assert_line(&text, "ok", "room", &whose);
+    Ok(())
+}

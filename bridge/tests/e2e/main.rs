@@ -16,6 +16,7 @@ mod faults;
 mod health;
 mod hostile;
 mod identity;
+mod named_rooms;
 mod noise;
 mod outstanding;
 mod payloads;

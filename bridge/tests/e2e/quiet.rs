@@ -149,6 +149,7 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
     let room = format!("#{name}-{{subject.2}}:{server}");
     let mut config = scene.config_for("ops.*", &room).digests(10);
     config.routes.push_str(&line);
+    config = config.lines(&format!("room_creators = [\"{}\"]", scene.alice.user_id));
     for number in 0..60 {
         let host = if number % 3 == 0 { "b" } else { "a" };
         let severity = if number % 20 == 0 { "critical" } else { "info" };

@@ -142,7 +142,8 @@ async fn a_room_that_is_closed_to_us_holds_no_other_up() -> Result<()> {
     let open = json!({ "preset": "private_chat", "room_alias_name": format!("{name}-open"),
                        "invite": [scene.bot.user_id] });
     let open = scene.alice.create_room(open).await?;
-    let config = scene.config_for("ops.report.*", &format!("#{name}-{{subject.3}}:{server}"));
+    let mut config = scene.config_for("ops.report.*", &format!("#{name}-{{subject.3}}:{server}"));
+    config = config.lines(&format!("room_creators = [\"{}\"]", scene.alice.user_id));
     for host in ["secret", "private", "open"] {
         scene.nats.publish(&format!("ops.report.{host}"), format!("of {host}")).await?;
     }
@@ -172,6 +173,7 @@ async fn a_room_that_we_are_put_out_of_holds_no_other_up() -> Result<()> {
     let (mut a, mut b) =
         (scene.alice.reader(&rooms[0]).await?, scene.alice.reader(&rooms[1]).await?);
     let mut config = scene.config_for("ops.report.*", &format!("#{name}-{{subject.3}}:{server}"));
+    config = config.lines(&format!("room_creators = [\"{}\"]", scene.alice.user_id));
     // Nothing is held back, but whether it is, is asked.
     config.routes += "quiet = { from = \"00:00\", to = \"00:01\" }\n";
     let mut bridge = scene.start(&config)?;

@@ -1,0 +1,155 @@
+//! How many rooms a route may still make. Any publisher names rooms where they are named after subjects, so without a
+//! limit one that invents tokens makes rooms, and invitations, without end.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use matrix_sdk::ruma::RoomAliasId;
+use tempfile::NamedTempFile;
+use time::OffsetDateTime;
+use tracing::warn;
+
+use crate::config::Route;
+
+/// The span of time that the limit is for, in seconds.
+const HOUR: i64 = 60 * 60;
+
+/// The rooms that a route has made within the hour. They are kept in a file, so that a restart, which a publisher may
+/// be able to bring about, does not begin anew.
+#[derive(Debug)]
+pub(crate) struct NewRooms {
+    limit: u32,
+    file: PathBuf,
+    made: Mutex<Made>,
+}
+
+#[derive(Debug, Default)]
+struct Made {
+    /// When each was made, in seconds since 1970, by its alias.
+    at: BTreeMap<String, i64>,
+    /// That they cannot be kept was said.
+    is_said: bool,
+}
+
+/// No more rooms for now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooMany(u32);
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "no more rooms are made within the hour than new_rooms_per_hour, which is {}",
+            self.0
+        )
+    }
+}
+
+impl NewRooms {
+    /// Those of a route, as far as they are known from before.
+    pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
+        // Neither name can have a dot.
+        let file = state_dir.join(format!("new-rooms.{}.{}.json", route.stream, route.name));
+        let at = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let made = Made { at: at.unwrap_or_default(), is_said: false };
+        Self { limit: route.new_rooms_per_hour, file, made: Mutex::new(made) }
+    }
+
+    /// Counts a room that is about to be made. One that could not be made, and is tried again, counts once.
+    ///
+    /// # Errors
+    ///
+    /// That there were as many as may be.
+    pub(crate) fn take(&self, alias: &RoomAliasId) -> Result<(), TooMany> {
+        self.take_at(alias, OffsetDateTime::now_utc().unix_timestamp())
+    }
+
+    fn take_at(&self, alias: &RoomAliasId, now: i64) -> Result<(), TooMany> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Also not those of a clock that was ahead.
+        made.at.retain(|_, at| now.abs_diff(*at) < HOUR.unsigned_abs());
+        if made.at.contains_key(alias.as_str()) {
+            return Ok(());
+        }
+        if made.at.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX) {
+            return Err(TooMany(self.limit));
+        }
+        made.at.insert(alias.to_string(), now);
+        if let Err(error) = self.keep(&made.at)
+            && !std::mem::replace(&mut made.is_said, true)
+        {
+            warn!(
+                "matrix.state_dir: cannot keep in {} which rooms were made ({error}), so that after a restart as many \
+                 may be made again",
+                self.file.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Replaces the file in one step.
+    fn keep(&self, made: &BTreeMap<String, i64>) -> std::io::Result<()> {
+        let directory = self.file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory)?;
+        let file = NamedTempFile::new_in(directory)?;
+        serde_json::to_writer(&file, made)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.file)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::ruma::room_alias_id;
+
+    use super::*;
+
+    fn new_rooms(directory: &Path, limit: u32) -> NewRooms {
+        let file = directory.join("state/new-rooms.S.r.json");
+        let at = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let made = Made { at: at.unwrap_or_default(), is_said: false };
+        NewRooms { limit, file, made: Mutex::new(made) }
+    }
+
+    #[test]
+    fn there_are_no_more_within_an_hour_also_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b, c) = (room_alias_id!("#a:x"), room_alias_id!("#b:x"), room_alias_id!("#c:x"));
+        let rooms = new_rooms(directory.path(), 2);
+        assert_eq!(rooms.take_at(a, 1_000), Ok(()));
+        assert_eq!(rooms.take_at(a, 1_001), Ok(()), "the same");
+        assert_eq!(rooms.take_at(b, 2_000), Ok(()));
+        assert_eq!(rooms.take_at(c, 2_001), Err(TooMany(2)));
+        let rooms = new_rooms(directory.path(), 2);
+        assert_eq!(rooms.take_at(b, 2_002), Ok(()));
+        assert_eq!(rooms.take_at(c, 1_000 + HOUR - 1), Err(TooMany(2)));
+        assert_eq!(rooms.take_at(c, 1_000 + HOUR), Ok(()));
+        assert_eq!(rooms.take_at(a, 1_000 + HOUR), Err(TooMany(2)));
+    }
+
+    #[test]
+    fn neither_a_clock_that_was_wrong_nor_a_damaged_file_is_forever() {
+        let directory = tempfile::tempdir().unwrap();
+        let (a, b) = (room_alias_id!("#a:x"), room_alias_id!("#b:x"));
+        let rooms = new_rooms(directory.path(), 1);
+        assert_eq!(rooms.take_at(a, 1_000_000), Ok(()));
+        assert_eq!(rooms.take_at(b, 1_000), Ok(()));
+        std::fs::write(&rooms.file, "{").unwrap();
+        assert_eq!(new_rooms(directory.path(), 1).take_at(a, 1_000), Ok(()));
+        assert_eq!(new_rooms(directory.path(), 0).take_at(b, 9_000), Err(TooMany(0)));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_counted_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("state"), "no directory").unwrap();
+        let rooms = new_rooms(directory.path(), 1);
+        assert_eq!(rooms.take_at(room_alias_id!("#a:x"), 1), Ok(()));
+        assert_eq!(rooms.take_at(room_alias_id!("#b:x"), 2), Err(TooMany(1)));
+    }
+}

@@ -1,0 +1,185 @@
+//! Who has made a room, by its state: its creators can do anything there, and read all that is posted.
+//!
+//! An alias proves nothing. Whoever has an account may take one that is free, for a room of their own or for one that
+//! we made for other people.
+
+use std::fmt;
+
+use matrix_sdk::ruma::{
+    OwnedRoomAliasId, OwnedUserId, RoomAliasId, RoomVersionId, UserId,
+    events::{AnyStateEvent, StateEventType},
+    serde::Raw,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// What of a room's state tells whose it is.
+pub(crate) struct Ownership {
+    created: Option<Created>,
+    aliases: Aliases,
+}
+
+/// Why an alias does not lead to a room of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Objection {
+    /// Its state does not tell who made it.
+    Unknown,
+    /// This creator is neither we nor trusted.
+    Stranger(OwnedUserId),
+    /// It is a room of ours to which somebody else has given the alias.
+    NotItsAlias,
+}
+
+/// `m.room.create`
+#[derive(Deserialize)]
+struct Created {
+    sender: OwnedUserId,
+    content: CreatedContent,
+}
+
+#[derive(Deserialize)]
+struct CreatedContent {
+    #[serde(default)]
+    room_version: Option<RoomVersionId>,
+    #[serde(default)]
+    additional_creators: Vec<OwnedUserId>,
+}
+
+/// `m.room.canonical_alias`, which only those may set who change the room's settings.
+#[derive(Default, Deserialize)]
+struct Aliases {
+    #[serde(default)]
+    alias: Option<OwnedRoomAliasId>,
+    #[serde(default)]
+    alt_aliases: Vec<OwnedRoomAliasId>,
+}
+
+#[derive(Deserialize)]
+struct WithAliases {
+    content: Aliases,
+}
+
+impl Ownership {
+    /// Reads all of a room's state.
+    pub(crate) fn of(state: &[Raw<AnyStateEvent>]) -> Self {
+        let aliases: Option<WithAliases> = event(state, &StateEventType::RoomCanonicalAlias);
+        Self {
+            created: event(state, &StateEventType::RoomCreate),
+            aliases: aliases.map(|event| event.content).unwrap_or_default(),
+        }
+    }
+
+    /// Those who have made the room.
+    pub(crate) fn creators(&self) -> impl Iterator<Item = &OwnedUserId> {
+        let created = self.created.iter();
+        created.flat_map(|event| {
+            std::iter::once(&event.sender).chain(&event.content.additional_creators)
+        })
+    }
+
+    /// Whether a user has more power than any level. From room version 12 on its creators do, and have no level of
+    /// their own (<https://spec.matrix.org/v1.16/rooms/v12/>).
+    pub(crate) fn gives_all_power_to(&self, user: &UserId) -> bool {
+        let version = self.created.as_ref().and_then(|event| event.content.room_version.as_ref());
+        let rules = version.and_then(RoomVersionId::rules);
+        self.creators().any(|creator| creator == user)
+            && rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
+    }
+
+    /// What speaks against taking this for the room of an alias that `own` or one of `trusted` has made.
+    pub(crate) fn objection(
+        &self,
+        alias: &RoomAliasId,
+        own: &UserId,
+        trusted: &[OwnedUserId],
+    ) -> Option<Objection> {
+        if self.created.is_none() {
+            return Some(Objection::Unknown);
+        }
+        let is_known = |user: &OwnedUserId| *user == own || trusted.contains(user);
+        if let Some(stranger) = self.creators().find(|user| !is_known(user)) {
+            return Some(Objection::Stranger(stranger.clone()));
+        }
+        let is_its_alias = self.aliases.alias.iter().chain(&self.aliases.alt_aliases);
+        let is_its_alias = is_its_alias.into_iter().any(|of_room| *of_room == alias);
+        (!is_its_alias).then_some(Objection::NotItsAlias)
+    }
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("does not tell who made it"),
+            Self::Stranger(user) => write!(f, "was made by {user}, who can do anything there"),
+            Self::NotItsAlias => f.write_str(
+                "is another room, which does not have this among its addresses: whoever gave it the alias may be anybody",
+            ),
+        }
+    }
+}
+
+/// The state event of a kind, if it is there and well formed.
+fn event<T: DeserializeOwned>(state: &[Raw<AnyStateEvent>], kind: &StateEventType) -> Option<T> {
+    let kind = kind.to_string();
+    let is_it = |event: &&Raw<_>| {
+        event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind))
+            && event.get_field::<String>("state_key").is_ok_and(|key| key.as_deref() == Some(""))
+    };
+    state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::ruma::{owned_user_id, room_alias_id, user_id};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn ownership(state: &[Value]) -> Ownership {
+        let raw = |event: &Value| Raw::from_json(serde_json::value::to_raw_value(event).unwrap());
+        Ownership::of(&state.iter().map(raw).collect::<Vec<_>>())
+    }
+
+    fn created_by(sender: &str, more: &[&str]) -> Value {
+        let content = json!({ "room_version": "12", "additional_creators": more });
+        json!({ "type": "m.room.create", "state_key": "", "sender": sender, "content": content })
+    }
+
+    fn with_alias(content: &Value) -> Value {
+        json!({ "type": "m.room.canonical_alias", "state_key": "", "sender": "@b:x", "content": content })
+    }
+
+    fn objection(state: &[Value]) -> Option<Objection> {
+        let trusted = [owned_user_id!("@alice:x")];
+        ownership(state).objection(room_alias_id!("#ops:x"), user_id!("@bridge:x"), &trusted)
+    }
+
+    #[test]
+    fn a_room_is_ours_if_all_its_creators_are_known_and_it_has_the_alias() {
+        let alias = with_alias(&json!({ "alias": "#ops:x" }));
+        let other = with_alias(&json!({ "alias": "#web:x", "alt_aliases": ["#ops:x"] }));
+        let foreign = with_alias(&json!({ "alias": "#web:x" }));
+        let own = created_by("@bridge:x", &[]);
+        let stranger = || Some(Objection::Stranger(owned_user_id!("@eve:x")));
+        for (state, expected) in [
+            (vec![own.clone(), alias.clone()], None),
+            (vec![created_by("@alice:x", &["@bridge:x"]), other], None),
+            (vec![created_by("@eve:x", &[]), alias.clone()], stranger()),
+            (vec![created_by("@bridge:x", &["@eve:x"]), alias.clone()], stranger()),
+            (vec![own.clone(), foreign], Some(Objection::NotItsAlias)),
+            (vec![own], Some(Objection::NotItsAlias)),
+            (vec![alias], Some(Objection::Unknown)),
+            (vec![], Some(Objection::Unknown)),
+        ] {
+            assert_eq!(objection(&state), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_that_type_with_a_key_is_not_the_rooms_own() {
+        let mut forged = created_by("@bridge:x", &[]);
+        forged["state_key"] = json!("x");
+        let alias = with_alias(&json!({ "alias": "#ops:x" }));
+        let state = [forged, created_by("@eve:x", &[]), alias];
+        assert!(matches!(objection(&state), Some(Objection::Stranger(_))));
+    }
+}
