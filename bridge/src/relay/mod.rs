@@ -83,7 +83,7 @@ impl Relay {
         } else {
             route.name.to_string()
         };
-        let poison = poison::Guard::open(account.state_dir(), &name);
+        let poison = poison::Guard::open(links.account.state_dir(), &name);
         let no_digest_until = poison.ended_in_digest().then(|| Instant::now() + UNREADABLE);
         Self {
             conversations,
