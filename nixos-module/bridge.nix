@@ -328,6 +328,15 @@ in
         read it: routes, subjects and times, but no content of messages.
       '';
     };
+    health.hosts = lib.mkOption {
+      type = lib.types.listOf lib.types.str;
+      default = [ ];
+      example = [ "server-01" ];
+      description = ''
+        The names by which it may be asked, besides `localhost` and any address: those that Prometheus, a proxy or a
+        browser elsewhere knows this machine by.
+      '';
+    };
     display = {
       language = languageOption;
       timeZone = timeZoneOption;
@@ -386,6 +395,7 @@ in
         });
         health = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.health) listen;
+          hosts = if cfg.health.hosts == [ ] then null else cfg.health.hosts;
         });
         display = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.display) language;

@@ -159,7 +159,8 @@ impl Manager<'_> {
         if let Some(address) = setup.config.health.listen {
             match health::bind(address).await {
                 Ok(listener) => {
-                    drop(tasks.spawn_local(health::serve(listener, self.health.clone())));
+                    let hosts = setup.config.health.hosts.clone();
+                    drop(tasks.spawn_local(health::serve(listener, hosts, self.health.clone())));
                 }
                 Err(failure) => return End::Failed(failure),
             }

@@ -51,6 +51,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
     };
     let count = config.routes.len();
     findings.ok("config", format!("{file}: {count} route{}", if count == 1 { "" } else { "s" }));
+    in_clear(&config, &mut findings);
     for route in config.routes.iter().filter(|route| route.templates.is_some()) {
         templates(route, &mut findings);
     }
@@ -60,6 +61,27 @@ pub(super) fn main(options: &Options) -> ExitCode {
         findings.fail("check", failure);
     }
     findings.end()
+}
+
+/// What the network between this machine and the servers can read.
+fn in_clear(config: &Config, findings: &mut Findings) {
+    let (servers, has_secret) = config.nats.in_clear();
+    if !servers.is_empty() {
+        let what = if has_secret { "password or token, and all messages," } else { "all messages" };
+        findings.note(
+            "nats",
+            format!(
+                "{}: {what} cross the network in clear: use tls://, with nats.ca_file for a private CA, and best with a \
+                 client certificate (nats.cert_file)",
+                servers.join(", ")
+            ),
+        );
+    }
+    let matrix = &config.matrix;
+    if matrix.homeserver.scheme() == "http" && !is_here(matrix) {
+        let what = "the bridge's password, its token and all messages cross the network in clear: use https://";
+        findings.note("homeserver", format!("{}: {what}", matrix.homeserver));
+    }
 }
 
 fn templates(route: &Route, findings: &mut Findings) {

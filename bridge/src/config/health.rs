@@ -4,19 +4,23 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::Wrong;
+use super::{Wrong, nats};
 
 /// Where the bridge tells how it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Health {
     /// The address of the listener, if there is to be one.
     pub listen: Option<SocketAddr>,
+    /// The names by which it may be asked, besides `localhost` and any address.
+    pub hosts: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
     listen: Option<String>,
+    #[serde(default, deserialize_with = "nats::list")]
+    hosts: Vec<String>,
 }
 
 impl Written {
@@ -29,6 +33,22 @@ impl Written {
                 Wrong::new("health.listen", what)
             })
         });
-        Ok(Health { listen: listen.transpose()? })
+        for (number, host) in self.hosts.iter().enumerate() {
+            if !is_name(host) {
+                let what = format!(
+                    "\"{host}\" is no name of a host: write one like \"server-01\", without a port"
+                );
+                return Err(Wrong::new(format!("health.hosts[{number}]"), what));
+            }
+        }
+        Ok(Health { listen: listen.transpose()?, hosts: self.hosts })
     }
+}
+
+fn is_name(host: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    host.split('.').all(is_label)
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +32,19 @@ pub struct Nats {
 }
 
 impl Nats {
+    /// The servers on other machines that are not asked for TLS, and whether something secret is sent to them as it is: of
+    /// an nkey and of credentials, a signature is.
+    pub(crate) fn in_clear(&self) -> (Vec<String>, bool) {
+        let is_here = |host: &str| {
+            let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+            host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+        };
+        let is_clear = |server: &&ServerAddr| !server.tls_required() && !is_here(server.host());
+        let servers = self.servers.iter().filter(is_clear).map(ServerAddr::as_url_str);
+        let has_secret = matches!(self.auth, Auth::Password { .. } | Auth::Token(_));
+        (servers.map(str::to_owned).collect(), has_secret)
+    }
+
     /// The files of TLS with the keys that name them.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let ca = self.ca_file.as_deref().map(|path| ("nats.ca_file", path));

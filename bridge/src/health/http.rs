@@ -1,25 +1,33 @@
 //! The listener: pages for monitoring systems and for people.
 //!
 //! It has no authentication and only ever reads, and it must not be able to hurt the bridge: few
-//! connections at a time, one request on each, and little time for it.
+//! connections at a time, one request on each, and little time for it. Whoever asks last is served: when there are too
+//! many, the connection that has been there for longest has to go.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{
-        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+        ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
+        X_CONTENT_TYPE_OPTIONS,
     },
+    http::uri::Authority,
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
-    task::spawn_local,
+    task::{AbortHandle, spawn_local},
     time::{sleep, timeout},
 };
 use tracing::{debug, info, warn};
@@ -27,10 +35,13 @@ use tracing::{debug, info, warn};
 use super::{Health, board::State, metrics, page};
 use crate::failure::Failure;
 
-/// How many connections are served at a time; others wait.
+/// How many connections are served at a time. An answer takes less than a millisecond, so those that are there for
+/// longer have nothing to say, or are slow.
 const CONNECTIONS: usize = 32;
 /// How long a connection may take, in all.
 const LONGEST: Duration = Duration::from_secs(10);
+/// How many bytes a request may have before it is understood.
+const LARGEST_REQUEST: usize = 16 * 1024;
 /// How long to wait when no connection can be accepted, as without free file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -57,18 +68,22 @@ pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-/// Answers requests for ever.
-pub(crate) async fn serve(listener: TcpListener, health: Health) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+/// Answers requests for ever, by the names `hosts` and by any address.
+pub(crate) async fn serve(listener: TcpListener, hosts: Vec<String>, health: Health) {
+    let hosts: Rc<[String]> = hosts.into();
+    let mut guests: VecDeque<AbortHandle> = VecDeque::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
-                let health = health.clone();
-                spawn_local(async move {
-                    converse(stream, health).await;
-                    drop(place);
-                });
+                guests.retain(|guest| !guest.is_finished());
+                if guests.len() >= CONNECTIONS
+                    && let Some(oldest) = guests.pop_front()
+                {
+                    debug!("health.listen: too many connections, the oldest is closed");
+                    oldest.abort();
+                }
+                let guest = spawn_local(converse(stream, Rc::clone(&hosts), health.clone()));
+                guests.push_back(guest.abort_handle());
             }
             Err(error) => {
                 warn!("health.listen: no connection accepted: {error}");
@@ -78,18 +93,44 @@ pub(crate) async fn serve(listener: TcpListener, health: Health) {
     }
 }
 
-async fn converse(stream: TcpStream, health: Health) {
+async fn converse(stream: TcpStream, hosts: Rc<[String]>, health: Health) {
     let answer = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, &health);
+        let answer =
+            if is_for_us(&request, &hosts) { answer(&request, &health) } else { misdirected() };
         std::future::ready(Ok::<_, Infallible>(answer))
     });
-    let connection =
-        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(LARGEST_REQUEST)
+        .serve_connection(TokioIo::new(stream), answer);
     match timeout(LONGEST, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!("health.listen: {error}"),
         Err(_) => debug!("health.listen: a request took too long"),
     }
+}
+
+/// Whether a request names us. A web page can have a browser ask us, and read the answer, by having a name of its own
+/// lead to our address (DNS rebinding); then the browser says that name.
+pub(super) fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
+    let said = match (request.uri().authority(), request.headers().get(HOST)) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => match Authority::try_from(host.as_bytes()) {
+            Ok(authority) => authority,
+            Err(_) => return false,
+        },
+        // No browser leaves it out.
+        (None, None) => return true,
+    };
+    let host = said.host().trim_start_matches('[').trim_end_matches(']');
+    let is_name = |name: &str| host.trim_end_matches('.').eq_ignore_ascii_case(name);
+    host.parse::<IpAddr>().is_ok() || is_name("localhost") || hosts.iter().any(|name| is_name(name))
+}
+
+fn misdirected() -> Response<Full<Bytes>> {
+    let what =
+        "this is not known by that name here: ask by address, or add the name to health.hosts\n";
+    page(StatusCode::MISDIRECTED_REQUEST, TEXT, what.to_owned())
 }
 
 pub(super) fn answer<B>(request: &Request<B>, health: &Health) -> Response<Full<Bytes>> {

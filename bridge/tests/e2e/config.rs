@@ -43,6 +43,33 @@ fn a_good_one_passes_offline_without_its_secrets() -> Result<()> {
 }
 
 #[test]
+fn what_others_on_the_network_can_read_is_noted() -> Result<()> {
+    let away = GOOD.replace("nats://127.0.0.1:1", "nats://nats.example.com:4222");
+    let (code, text) = run(&["check", "--offline"], &away, &[])?;
+    assert_eq!(code, 0, "{text}");
+    let note = "note  nats        nats://nats.example.com:4222: all messages cross the network in clear: use tls://";
+    assert!(text.contains(note), "{text}");
+    let with_token = away.replace("[matrix]", "token_file = \"token\"\n[matrix]");
+    let (_, text) = run(&["check", "--offline"], &with_token, &[])?;
+    assert!(
+        text.contains("password or token, and all messages, cross the network in clear"),
+        "{text}"
+    );
+    for here in ["tls://nats.example.com:4222", "nats://localhost:4222", "nats://[::1]:4222"] {
+        let (_, text) =
+            run(&["check", "--offline"], &GOOD.replace("nats://127.0.0.1:1", here), &[])?;
+        assert!(!text.contains("in clear"), "{text}");
+    }
+    let away = GOOD.replace("http://127.0.0.1:1", "http://chat.example.com");
+    let (_, text) = run(&["check", "--offline"], &away, &[])?;
+    assert!(
+        text.contains("note  homeserver  http://chat.example.com/: the bridge's password"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[test]
 fn each_mistake_gets_its_one_line() -> Result<()> {
     let cases: &[(&str, &str, &str)] = &[
         ("servers", "servrs", "unknown key \"servrs\"; did you mean \"servers\"?"),
@@ -100,6 +127,11 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
             "room = ",
             "default = true\nmatch.kind = \"alert\"\nroom = ",
             "routes[0].match: a default route takes whatever no other one does",
+        ),
+        (
+            "[nats]",
+            "[health]\nhosts = [\"a\", \"b:9464\"]\n[nats]",
+            "health.hosts[1]: \"b:9464\" is no name of a host",
         ),
         ("room = ", "match.severity = \"crit\"\nroom = ", "in an alert becomes \"critical\""),
         (

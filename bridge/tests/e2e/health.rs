@@ -4,12 +4,15 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, PHONE_WIDTH, Phone, not_run};
-use reqwest::{Method, StatusCode, header::CONTENT_SECURITY_POLICY};
+use reqwest::{
+    Method, StatusCode,
+    header::{CONTENT_SECURITY_POLICY, HOST},
+};
 use serde_json::{Value, json};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -271,16 +274,48 @@ async fn the_listener_reads_only_and_bad_guests_do_not_keep_others_out() -> Resu
 
     let address = pages.url.trim_start_matches("http://").trim_end_matches('/');
     let mut guests = Vec::new();
-    for _ in 0..100 {
+    for _ in 0..200 {
         let mut guest = TcpStream::connect(address).await?;
         guest.write_all(b"GET / HTTP/1.1\r\n").await?;
         guests.push(guest);
     }
-    // Those are put out after ten seconds.
+    let asked = Instant::now();
     assert_eq!(pages.get("livez").await?.0, StatusCode::OK);
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    // They are not kept either.
+    let first = timeout(Duration::from_secs(3), guests[0].read_u8()).await?;
+    assert!(first.is_err(), "the first is open, and was told {first:?}");
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    Ok(())
+}
+
+/// A web page of anybody's can have a browser ask, by a name of its own that leads here.
+#[tokio::test]
+async fn it_is_asked_by_names_that_are_its_own() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = listening(scene.config());
+    config.routes = config.routes.replacen("[health]", "[health]\nhosts = [\"server-01.lan\"]", 1);
+    let mut bridge = scene.start(&config)?;
+    let pages = Pages::of(&mut bridge).await?;
+    let as_name = async |name: &str| -> Result<(StatusCode, String)> {
+        let request = pages.client.get(format!("{}readyz", pages.url)).header(HOST, name);
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    };
+    for name in
+        ["evil.example", "evil.example:9464", "localhost.evil.example", "127.0.0.1.evil.example"]
+    {
+        let (status, text) = as_name(name).await?;
+        assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{name}: {text}");
+        assert!(text.contains("health.hosts") && !text.contains("reports"), "{text}");
+    }
+    for name in
+        ["127.0.0.1:9464", "[::1]:9464", "localhost:9464", "Server-01.LAN:9464", "192.0.2.7"]
+    {
+        assert_ne!(as_name(name).await?.0, StatusCode::MISDIRECTED_REQUEST, "{name}");
+    }
     Ok(())
 }
 
