@@ -282,6 +282,9 @@ let
     ++ lib.optional cfg.conduit.enable "nats-matrix-conduit.service";
     path = lib.mkForce [ ]; # they run no programs
     serviceConfig = sandbox // {
+      # The bridge looks whose program has the homeserver's port before it sends a secret there; in a namespace of its
+      # own all users but root look the same.
+      PrivateUsers = false;
       User = "nats-matrix";
       StateDirectory = "nats-matrix";
       StateDirectoryMode = "0700";
@@ -300,6 +303,17 @@ in
         defaultText = lib.literalMD "the homeserver on this machine, if `conduit.enable`";
         example = "https://matrix.example.com";
         description = "The URL of the homeserver's client API.";
+      };
+      homeserverOwner = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        defaultText = lib.literalMD "the user of the homeserver on this machine, if `conduit.enable`";
+        example = "matrix-synapse";
+        description = ''
+          The user that the homeserver runs as, if it is on this machine and reached without TLS: nothing is sent to the
+          program of anybody else who has taken its port. Not declared, root and all users of the system will do; `*` is
+          everybody.
+        '';
       };
       caFile = fileOption "A private CA (PEM) to trust besides the system's." "/etc/ssl/matrix-ca.pem";
       user = lib.mkOption {
@@ -392,6 +406,7 @@ in
       {
         matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.matrix) homeserver user;
+          homeserver_owner = cfg.matrix.homeserverOwner;
         });
         health = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.health) listen;

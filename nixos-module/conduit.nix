@@ -18,6 +18,8 @@ let
   format = pkgs.formats.toml { };
   configFile = "/etc/nats-matrix/conduit.toml";
   stateDirectory = "nats-matrix-conduit";
+  user = "nats-matrix-conduit";
+  homeserver = "http://127.0.0.1:${toString cfg.conduit.port}";
 
   # What differs between the implementations: the names of the package, of the variable that names the
   # configuration, and of a few keys.
@@ -62,7 +64,7 @@ let
     # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
     environment.MALLOC_ARENA_MAX = "2";
     serviceConfig = {
-      User = "nats-matrix-conduit";
+      User = user;
       StateDirectory = [ stateDirectory ];
       StateDirectoryMode = "0700";
       LimitNOFILE = 65536; # RocksDB keeps its files open
@@ -158,7 +160,9 @@ in
       ] cfg.conduit.settings.global "services.natsMatrix.conduit.environmentFile";
 
     services.natsMatrix = {
-      matrix.homeserver = lib.mkDefault "http://127.0.0.1:${toString cfg.conduit.port}";
+      matrix.homeserver = lib.mkDefault homeserver;
+      # Somebody else may take the port while it is down.
+      matrix.homeserverOwner = lib.mkIf (cfg.matrix.homeserver == homeserver) (lib.mkDefault user);
 
       settings.provision = lib.mkIf cfg.provision.enable {
         conduit = lib.mkDefault configFile;

@@ -315,6 +315,8 @@ in
           wantedBy = [ "multi-user.target" ];
           unitConfig.StartLimitIntervalSec = 0;
           serviceConfig = {
+            # Like the bridge, it looks whose program has the homeserver's port.
+            PrivateUsers = false;
             User = "nats-matrix-provision";
             TimeoutStartSec = "2min";
             # The homeserver may come later. What it refuses (77), and what is declared wrong (64), stays so.

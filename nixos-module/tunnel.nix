@@ -134,7 +134,14 @@ in
       {
         description = "Cloudflare Tunnel to the Matrix homeserver";
         documentation = [ "https://developers.cloudflare.com/tunnel/" ];
-        wantedBy = [ "multi-user.target" ];
+        # It stops when the homeserver does, whatever the reason: any user of this machine may then take its port, and
+        # would be told what people log in with. What remains are the milliseconds from a crash to that stop. It is the
+        # homeserver that brings it back, as its restart does not start again what was stopped with it.
+        wantedBy = [
+          "multi-user.target"
+          "nats-matrix-conduit.service"
+        ];
+        bindsTo = [ "nats-matrix-conduit.service" ];
         wants = [ "network-online.target" ];
         # After the homeserver: a phone that comes through too early would be told of a server in trouble.
         after = [
@@ -146,6 +153,8 @@ in
         environment = {
           # Go collects harder before the kernel has to.
           GOMEMLIMIT = "${toString (mebibytes cfg.memory.tunnel.high * 85 / 100)}MiB";
+          # Requests that are on their way have nobody to answer them, and by default it would wait 30 s for them.
+          TUNNEL_GRACE_PERIOD = "1s";
           TUNNEL_METRICS = "127.0.0.1:${toString cfg.tunnel.metricsPort}";
           TUNNEL_TRANSPORT_PROTOCOL = cfg.tunnel.protocol;
         };

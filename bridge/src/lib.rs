@@ -27,6 +27,7 @@ mod lifecycle;
 mod log;
 mod matrix;
 mod nats;
+mod neighbour;
 mod new_rooms;
 pub mod origin;
 mod ownership;

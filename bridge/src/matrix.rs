@@ -37,6 +37,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, Login},
     failure::{Failure, chain},
+    neighbour::{Guard, Stranger},
     render::{head, line},
 };
 
@@ -56,6 +57,9 @@ pub(crate) enum MatrixError {
     /// is suspended): it may or may not have been taken.
     #[error("{0}")]
     Unreachable(String),
+    /// Not sent, because somebody else has the homeserver's port, or may have.
+    #[error("{0}")]
+    Untrusted(String),
     /// Not taken, because there were too many (429).
     #[error("asks us to slow down: {reason}")]
     Limited {
@@ -88,6 +92,9 @@ impl MatrixError {
 impl From<HttpError> for MatrixError {
     fn from(error: HttpError) -> Self {
         let Some(answer) = error.as_client_api_error() else {
+            if let Some(stranger) = Stranger::behind(&error) {
+                return Self::Untrusted(stranger.to_string());
+            }
             return Self::Unreachable(unanswered(&chain(&error)));
         };
         let status = answer.status_code.as_u16();
@@ -311,6 +318,9 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
         for certificate in certificates {
             builder = builder.add_root_certificate(certificate);
         }
+    }
+    if let Some(guard) = Guard::of(config) {
+        builder = guard.on(builder);
     }
     if config.homeserver.scheme() == "http" {
         // Not even the system's CAs: a small machine may have none, and they take time to load.

@@ -518,6 +518,7 @@ impl Post {
                 self.known.certain = false;
                 (error.to_string(), None)
             }
+            MatrixError::Untrusted(_) => (error.to_string(), None),
             MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
             MatrixError::TokenRefused(_) => match self.room.account().renew().await {
                 Ok(()) => (error.to_string(), None),

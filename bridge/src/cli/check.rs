@@ -8,11 +8,10 @@ use std::{
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
-use url::Host;
 
 use super::{ConfigFile, block_on, waiting};
 use crate::{
-    config::{self, Config, Login, RoomTarget, Route, Summary},
+    config::{Config, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
@@ -78,7 +77,7 @@ fn in_clear(config: &Config, findings: &mut Findings) {
         );
     }
     let matrix = &config.matrix;
-    if matrix.homeserver.scheme() == "http" && !is_here(matrix) {
+    if matrix.homeserver.scheme() == "http" && !matrix.is_here() {
         let what = "the bridge's password, its token and all messages cross the network in clear: use https://";
         findings.note("homeserver", format!("{}: {what}", matrix.homeserver));
     }
@@ -112,7 +111,7 @@ async fn online(config: Config, findings: &mut Findings) {
             unrouted(&nats, name, &config.routes, findings).await;
         }
     }
-    if is_here(&config.matrix) {
+    if config.matrix.is_here() {
         for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
             if let Some(waiting) = waiting::waiting(unit) {
                 findings.note(step, waiting);
@@ -279,19 +278,9 @@ fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings
     }
 }
 
-/// Whether the homeserver is on this machine.
-fn is_here(config: &config::Matrix) -> bool {
-    match config.homeserver.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
 async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
     let homeserver = &config.matrix.homeserver;
-    let advice = if is_here(&config.matrix) && waiting::exists(CONDUIT_UNIT) {
+    let advice = if config.matrix.is_here() && waiting::exists(CONDUIT_UNIT) {
         format!(": look at systemctl status {CONDUIT_UNIT}")
     } else {
         String::new()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use matrix_sdk::ruma::{ServerName, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
 use super::{Files, Secret, Wrong, default_state_dir, secret};
 use crate::{failure::Failure, hash};
@@ -21,9 +21,36 @@ pub struct Matrix {
     pub login: Login,
     /// Where the session is kept, so that the device stays the same over restarts.
     pub state_dir: PathBuf,
+    /// Whose program the homeserver is, if it is on this machine.
+    pub owner: HomeserverOwner,
+}
+
+/// Whose program may be at the other end of a connection to the homeserver that stays on this machine and is without
+/// TLS. Root always may.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum HomeserverOwner {
+    /// Any user of the system, or our own, but nobody who logs in.
+    #[default]
+    Undeclared,
+    /// The user of this name or number.
+    Named(String),
+    /// Our own user alone, not even root.
+    Own,
+    /// Whoever it is.
+    Anybody,
 }
 
 impl Matrix {
+    /// Whether the homeserver is on this machine, as far as its URL says.
+    pub(crate) fn is_here(&self) -> bool {
+        match self.homeserver.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    }
+
     /// A hash of all that a session is made of, where it is and what the files hold now.
     ///
     /// # Errors
@@ -44,6 +71,7 @@ impl Matrix {
             &secret.place(),
             secret.read()?.expose_secret(),
             &self.state_dir.to_string_lossy(),
+            &format!("{:?}", self.owner),
         ]))
     }
 }
@@ -80,6 +108,7 @@ pub enum Login {
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
     homeserver: String,
+    homeserver_owner: Option<String>,
     ca_file: Option<PathBuf>,
     user: Option<String>,
     password: Option<SecretString>,
@@ -92,8 +121,10 @@ pub(super) struct Written {
 impl Written {
     /// `made` is the password that `nats-matrix provision` makes for the bridge's account, if it makes it.
     pub(super) fn check(self, files: &Files, made: Option<Secret>) -> Result<Matrix, Wrong> {
+        let homeserver = homeserver(&self.homeserver)?;
         Ok(Matrix {
-            homeserver: homeserver(&self.homeserver)?,
+            owner: owner(self.homeserver_owner.as_deref(), &homeserver)?,
+            homeserver,
             ca_file: self.ca_file.as_deref().map(|name| files.find(name)),
             state_dir: self.state_dir.clone().unwrap_or_else(default_state_dir),
             login: self.login(files, made)?,
@@ -149,4 +180,26 @@ fn homeserver(text: &str) -> Result<Url, Wrong> {
         return Err(wrong("has a user or a password in it: give those under [matrix]".to_owned()));
     }
     Ok(url)
+}
+
+/// Root's own name is one like any other.
+fn owner(declared: Option<&str>, homeserver: &Url) -> Result<HomeserverOwner, Wrong> {
+    let wrong = |what: String| Err(Wrong::new("matrix.homeserver_owner", what));
+    match declared {
+        None => Ok(HomeserverOwner::Undeclared),
+        Some(_) if homeserver.scheme() == "https" => wrong(
+            "is not looked at with https://, where the certificate says who it is: leave it out"
+                .to_owned(),
+        ),
+        Some("*") => Ok(HomeserverOwner::Anybody),
+        // The same as useradd(8) takes, and numbers.
+        Some(name) if !name.is_empty() && name.bytes().all(is_of_a_user) => {
+            Ok(HomeserverOwner::Named(name.to_owned()))
+        }
+        Some(name) => wrong(format!("\"{name}\" is no name of a user")),
+    }
+}
+
+fn is_of_a_user(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.@$".contains(&byte)
 }

@@ -39,7 +39,7 @@ pub use self::{
     health::Health,
     log::{Level, Log},
     matcher::{Field, Matcher, Pattern},
-    matrix::{Login, Matrix},
+    matrix::{HomeserverOwner, Login, Matrix},
     nats::{Auth, ClientCertificate, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
     publish::{Publish, Publisher},

@@ -33,6 +33,8 @@ pub(crate) enum State {
     NotInRoom,
     /// The homeserver does not answer, or not with what we need.
     HomeserverUnreachable,
+    /// Somebody else has the homeserver's port.
+    HomeserverUntrusted,
     /// NATS does not answer, or not with what we need.
     NatsUnreachable,
     /// What is on its way is finished, then the process ends.
@@ -43,11 +45,12 @@ pub(crate) enum State {
 
 impl State {
     /// All of them.
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Connected,
         Self::Starting,
         Self::NotInRoom,
         Self::HomeserverUnreachable,
+        Self::HomeserverUntrusted,
         Self::NatsUnreachable,
         Self::Draining,
         Self::CredentialsRefused,
@@ -60,6 +63,7 @@ impl State {
             Self::Starting => "starting",
             Self::NotInRoom => "not-in-room",
             Self::HomeserverUnreachable => "homeserver-unreachable",
+            Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
             Self::Draining => "draining",
             Self::CredentialsRefused => "credentials-refused",
@@ -76,6 +80,9 @@ impl State {
             }
             Self::HomeserverUnreachable => {
                 "see whether the homeserver runs, and its log; messages wait in NATS"
+            }
+            Self::HomeserverUntrusted => {
+                "end the program that has taken the homeserver's port, and find out why it did: it may be after passwords; nothing was sent to it, and messages wait in NATS"
             }
             Self::NatsUnreachable => {
                 "nats-matrix check tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
@@ -95,6 +102,7 @@ impl State {
             MatrixError::Unreachable(_)
             | MatrixError::Limited { .. }
             | MatrixError::Rejected(_) => Self::HomeserverUnreachable,
+            MatrixError::Untrusted(_) => Self::HomeserverUntrusted,
             MatrixError::TokenRefused(_) => Self::CredentialsRefused,
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => Self::NotInRoom,
         }

@@ -204,7 +204,9 @@ async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
 pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
     let what = format!("{}: {error}", there.homeserver);
     match error {
-        MatrixError::Unreachable(_) | MatrixError::Limited { .. } => Failure::Unavailable(what),
+        MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::Limited { .. } => {
+            Failure::Unavailable(what)
+        }
         MatrixError::TokenRefused(_)
         | MatrixError::Forbidden(_)
         | MatrixError::NotFound(_)

@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use super::password;
 use crate::{
-    config::{self, Implementation, Source},
+    config::{self, HomeserverOwner, Implementation, Source},
     failure::Failure,
     matrix::{self, Account, LoginError, MatrixError},
 };
@@ -91,7 +91,9 @@ impl Private {
             wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
         })?;
         let homeserver = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a valid URL");
-        let there = config::Matrix { homeserver, ca_file: None, ..matrix.clone() };
+        // Another user of this machine may be faster at taking the port, and would be told passwords.
+        let owner = HomeserverOwner::Own;
+        let there = config::Matrix { homeserver, ca_file: None, owner, ..matrix.clone() };
         let mut private = Self { child, implementation, there, token, login_key };
         match timeout(PATIENCE, private.answers()).await {
             Ok(Ok(())) => Ok(private),
@@ -106,9 +108,7 @@ impl Private {
     /// Waits until it answers, or says how it ended.
     async fn answers(&mut self) -> Result<(), String> {
         loop {
-            // Another user of this machine may have been faster, and would be told passwords.
-            let answered = self.there.homeserver.port().is_some_and(is_ours)
-                && matrix::versions(&self.there).await.is_ok();
+            let answered = matrix::versions(&self.there).await.is_ok();
             match self.child.try_wait() {
                 Ok(None) if answered => return Ok(()),
                 Ok(None) => sleep(Duration::from_millis(50)).await,
@@ -258,21 +258,6 @@ fn command(implementation: Implementation, program: &Path, config: &Path) -> Com
         .stdout(std::io::stderr())
         .kill_on_drop(true);
     command
-}
-
-/// The state of a socket that listens, in /proc/self/net/tcp.
-const LISTENS: &str = "0A";
-
-/// Whether a process of this user listens on a port of loopback.
-fn is_ours(port: u16) -> bool {
-    // proc_pid_net(5): "sl local_address rem_address st tx:rx tr:tm retrnsmt uid ...", in hexadecimal.
-    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes(Ipv4Addr::LOCALHOST.octets()));
-    let own = geteuid().as_raw().to_string();
-    let sockets = std::fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
-    sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).any(|fields| {
-        let is = |at: usize, what: &str| fields.get(at).is_some_and(|field| *field == what);
-        is(1, &local) && is(3, LISTENS) && is(7, &own)
-    })
 }
 
 /// That the configuration is one that we can work with: what is written into the database has to belong to whom it

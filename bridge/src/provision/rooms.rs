@@ -113,7 +113,7 @@ fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failu
             "room {alias}: {} may not change it ({reason}): invite it there and give it the power level {ADMIN}",
             account.user
         )),
-        MatrixError::Unreachable(_) | MatrixError::Limited { .. } => {
+        MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::Limited { .. } => {
             Failure::Unavailable(format!("room {alias}: the homeserver {error}"))
         }
         _ => Failure::Refused(format!("room {alias}: the homeserver {error}")),

@@ -345,7 +345,7 @@ impl Poster {
                 let _ = Room::enter(self.room.account(), self.room.id().into()).await;
             }
             MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
-            MatrixError::Unreachable(_) | MatrixError::NotFound(_) => {}
+            MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::NotFound(_) => {}
         }
         Ok((reason, None))
     }

@@ -129,6 +129,17 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
             "routes[0].match: a default route takes whatever no other one does",
         ),
         (
+            "\"http://127.0.0.1:1\"",
+            "\"https://127.0.0.1:1\"\nhomeserver_owner = \"conduit\"",
+            "matrix.homeserver_owner: is not looked at with https://",
+        ),
+        (
+            "user =",
+            "homeserver_owner = \"a b\"\nuser =",
+            "matrix.homeserver_owner: \"a b\" is no name of a user",
+        ),
+        ("user =", "homeserver_ower = \"a\"\nuser =", "did you mean \"homeserver_owner\"?"),
+        (
             "[nats]",
             "[health]\nhosts = [\"a\", \"b:9464\"]\n[nats]",
             "health.hosts[1]: \"b:9464\" is no name of a host",

@@ -29,5 +29,6 @@ mod routing;
 mod scene;
 mod service;
 mod shutdown;
+mod strangers;
 mod summary;
 mod templates;
