@@ -12,6 +12,9 @@ pub enum Failure {
     /// The configuration or the command line is wrong; only a person can mend it. Exit code 64.
     #[error("{0}")]
     Config(String),
+    /// The room is encrypted, and we post in clear; only a person can mend it. Exit code 64.
+    #[error("{0}")]
+    Encrypted(String),
     /// A server does not answer. Only one-shot commands stop for it, `run` keeps trying. Exit code
     /// 69.
     #[error("{0}")]
@@ -27,17 +30,26 @@ pub enum Failure {
 impl Failure {
     /// The same, with more to say.
     pub(crate) fn and(mut self, more: &str) -> Self {
-        let (Self::Config(text) | Self::Unavailable(text) | Self::Refused(text) | Self::Bug(text)) =
-            &mut self;
+        let (Self::Config(text)
+        | Self::Encrypted(text)
+        | Self::Unavailable(text)
+        | Self::Refused(text)
+        | Self::Bug(text)) = &mut self;
         text.push_str(more);
         self
+    }
+
+    /// Whether it concerns but the route that ended with it: what the configuration says of that route does not fit what
+    /// is there.
+    pub(crate) fn is_of_one_route(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Encrypted(_))
     }
 
     /// The process exit code, as in `sysexits.h`.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
-            Self::Config(_) => 64,
+            Self::Config(_) | Self::Encrypted(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Bug(_) => 70,
             Self::Refused(_) => 77,

@@ -15,7 +15,7 @@ use crate::{
     new_rooms::{NewRooms, TooMany},
     ownership::Objection,
     retry::Outage,
-    room::{self, Entry, Room},
+    room::{self, Entry, Room, encrypted},
 };
 
 /// That often a room of many is tried that a homeserver fails at which answers all else.
@@ -73,7 +73,7 @@ impl fmt::Display for Closed {
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] for an encrypted room, [`Failure::Refused`] when the homeserver no longer
+/// [`Failure::Encrypted`] for an encrypted room, [`Failure::Refused`] when the homeserver no longer
 /// accepts our login.
 pub(crate) async fn open_room(
     route: &Route,
@@ -98,9 +98,10 @@ pub(crate) async fn open_room(
                 return Ok(Opened::Closed(Closed::ToUs("it is encrypted".to_owned())));
             }
             Err(OpenError::Encrypted) => {
-                return Err(Failure::Config(format!(
-                    "route {}: room {target} is encrypted, and the bridge posts without encryption: make a room without it",
-                    route.name
+                return Err(Failure::Encrypted(format!(
+                    "route {}: {}",
+                    route.name,
+                    encrypted(target)
                 )));
             }
             Err(OpenError::Matrix(error)) => error,

@@ -49,4 +49,5 @@ mod source;
 pub mod subject;
 mod suggest;
 mod summary;
+mod supervise;
 mod words;

@@ -21,6 +21,7 @@ use crate::{
     retry::Outage,
     serve::{Links, Way},
     signals::{Hangup, Signals},
+    supervise::{Trial, keep_going},
 };
 
 /// How long stopping may take, with some time left of the ten seconds that we promise.
@@ -52,11 +53,12 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         health,
     };
     let mut setup = Rc::new(setup);
-    let mut before: Option<(Setup, Instant)> = None;
+    let mut before: Option<(Setup, Trial)> = None;
     loop {
         log.set(setup.config.log);
         manager.health.begin(setup.refused.as_ref());
-        match manager.attend(&setup).await {
+        let trial = before.as_ref().map(|(_, trial)| trial.clone());
+        match manager.attend(&setup, trial).await {
             End::Replaced(next) => {
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
@@ -64,7 +66,8 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                         "what systemd handed over is as it was when the service was started: restart it for renewed credentials"
                     );
                 }
-                before = Some((setup.apart(), Instant::now()));
+                let known = manager.health.failures();
+                before = Some((setup.apart(), Trial { until: Instant::now() + TRIAL, known }));
                 setup = next;
             }
             End::Stopped => {
@@ -77,7 +80,8 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 setup = Rc::new(setup.reconnected());
             }
             End::Failed(failure) => match before.take() {
-                Some((old, since)) if since.elapsed() < TRIAL => {
+                // When a route has failed, the others finish what is on its way first.
+                Some((old, trial)) if Instant::now() < trial.until + LONGEST_STOP => {
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
@@ -152,7 +156,7 @@ struct Manager<'a> {
 
 impl Manager<'_> {
     /// Sees to the work by one configuration until it ends.
-    async fn attend(&mut self, setup: &Rc<Setup>) -> End {
+    async fn attend(&mut self, setup: &Rc<Setup>, trial: Option<Trial>) -> End {
         let stop = CancellationToken::new();
         // All routes share this thread: their work is waiting for servers.
         let tasks = LocalSet::new();
@@ -165,7 +169,7 @@ impl Manager<'_> {
                 Err(failure) => return End::Failed(failure),
             }
         }
-        let work = serve(Rc::clone(setup), self.health.clone(), stop.clone());
+        let work = serve(Rc::clone(setup), self.health.clone(), trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // What we begin with is news, too.
@@ -244,7 +248,12 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Course<'a> {
     Course::Ending { by: Instant::now() + LONGEST_STOP, next }
 }
 
-async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(
+    setup: Rc<Setup>,
+    health: Health,
+    trial: Option<Trial>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let Some(nats) = setup.nats(&health, &stop).await? else { return Ok(()) };
     let Some(account) = setup.account(&health, &stop).await? else { return Ok(()) };
 
@@ -269,13 +278,14 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let way = Way::of(route, &all, Arc::clone(renderer), nats.clone(), state_dir);
+        let way = Way::of(route, &all, renderer.clone(), nats.clone(), state_dir);
         let morning = way.morning();
         if route.quiet.is_some() {
             pulse.routes.push(Arc::clone(&morning.route));
         }
-        routes.spawn_local(morning.serve_morning(links.clone()));
-        routes.spawn_local(way.serve(links.clone()));
+        let (links, trial) = (|| links.clone(), || trial.clone());
+        routes.spawn_local(keep_going(morning, links(), trial(), Way::serve_morning));
+        routes.spawn_local(keep_going(way, links(), trial(), Way::serve));
     }
     health.serving();
     notify(&[NotifyState::Ready]);
@@ -297,7 +307,7 @@ async fn serve(setup: Rc<Setup>, health: Health, stop: CancellationToken) -> Res
             Some(Ok(Err(failure))) => failure,
             Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
         };
-        // One route that cannot go on must be seen; the others finish what is on its way.
+        // No route can go on; each finishes what is on its way.
         if let Failure::Refused(reason) = &failure {
             refused.ails(State::CredentialsRefused, reason, Duration::ZERO);
         }

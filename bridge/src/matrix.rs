@@ -60,6 +60,9 @@ pub(crate) enum MatrixError {
     /// Not sent, because somebody else has the homeserver's port, or may have.
     #[error("{0}")]
     Untrusted(String),
+    /// Not sent, because the room is encrypted, and what we post is not.
+    #[error("{0}")]
+    Encrypted(String),
     /// Not taken, because there were too many (429).
     #[error("asks us to slow down: {reason}")]
     Limited {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    config::{RoomTarget, Route},
+    config::{RoomTarget, Route, RouteName},
     digest,
     failure::Failure,
     health::{RouteHealth, State},
@@ -19,7 +19,7 @@ use crate::{
     origin::{Origin, Position, Span, StreamId},
     render::{Attachment, Rendered, in_thread},
     retry::Outage,
-    room::{Reached, Room, Standing},
+    room::{Reached, Room, Standing, encrypted},
     source::Delivery,
 };
 
@@ -154,6 +154,8 @@ impl Known {
 
 /// Posts the messages of one route.
 pub(crate) struct Post {
+    route: RouteName,
+    target: RoomTarget,
     room: Room,
     outage: Outage,
     health: RouteHealth,
@@ -202,6 +204,8 @@ impl Post {
         let what = format!("route {}: room {target}", route.name);
         let outage = Outage::of(what, health.spot());
         Self {
+            route: route.name.clone(),
+            target: target.clone(),
             room,
             outage,
             health,
@@ -519,6 +523,14 @@ impl Post {
                 (error.to_string(), None)
             }
             MatrixError::Untrusted(_) => (error.to_string(), None),
+            // One of many must not hold the others up.
+            MatrixError::Encrypted(reason) if self.is_one_of_many => {
+                return Err(Setback::Refused(reason.clone()));
+            }
+            MatrixError::Encrypted(_) => {
+                let what = format!("route {}: {}", self.route, encrypted(&self.target));
+                return Err(Setback::Fatal(Failure::Encrypted(what)));
+            }
             MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
             MatrixError::TokenRefused(_) => match self.room.account().renew().await {
                 Ok(()) => (error.to_string(), None),

@@ -20,8 +20,8 @@ use crate::{
 /// A configuration that was accepted, and what was made by it.
 pub(crate) struct Setup {
     pub(crate) config: Config,
-    /// Of each route.
-    pub(crate) renderers: Vec<Arc<Renderer>>,
+    /// Of each route; `None` if its templates were refused, which are then tried again.
+    pub(crate) renderers: Vec<Option<Arc<Renderer>>>,
     nats: OnceCell<Made<Nats>>,
     account: OnceCell<Made<Arc<Account>>>,
     /// Why the one that came after it has given way to it.
@@ -36,15 +36,40 @@ struct Made<T> {
 }
 
 impl Setup {
-    /// Reads the configuration and its templates.
+    /// Reads the configuration and its templates, to begin with. Templates of one route that are wrong do not keep the
+    /// others from running.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] for what is wrong in the configuration, or with the templates of all routes: with nothing that
+    /// could run, whoever starts it had better be told so at once.
+    pub(crate) fn begin(file: &Path) -> Result<Self, Failure> {
+        let config = Config::load(file)?;
+        let (mut renderers, mut refused) = (Vec::new(), None);
+        for route in &config.routes {
+            match Renderer::of(route) {
+                Ok(renderer) => renderers.push(Some(Arc::new(renderer))),
+                Err(failure) => {
+                    renderers.push(None);
+                    refused.get_or_insert(failure);
+                }
+            }
+        }
+        match refused {
+            Some(failure) if renderers.iter().all(Option::is_none) => Err(failure),
+            _ => Ok(Self::of(config, renderers)),
+        }
+    }
+
+    /// Reads the configuration and its templates, to take the place of one that works.
     ///
     /// # Errors
     ///
     /// [`Failure::Config`] for whatever is wrong in either.
-    pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
+    fn load(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
-        let renderers = config.routes.iter().map(|route| Renderer::of(route).map(Arc::new));
-        let renderers = renderers.collect::<Result<_, _>>()?;
+        let made = config.routes.iter().map(|route| Renderer::of(route).map(Arc::new).map(Some));
+        let renderers = made.collect::<Result<_, _>>()?;
         Ok(Self::of(config, renderers))
     }
 
@@ -82,7 +107,7 @@ impl Setup {
         Self { refused: Some(failure), ..self }
     }
 
-    fn of(config: Config, renderers: Vec<Arc<Renderer>>) -> Self {
+    fn of(config: Config, renderers: Vec<Option<Arc<Renderer>>>) -> Self {
         let (nats, account) = (OnceCell::new(), OnceCell::new());
         Self { config, renderers, nats, account, refused: None }
     }

@@ -3,7 +3,12 @@
 //! Each function here is one attempt; patience is the relay's. Nothing is synced: the bridge asks
 //! only for what it needs, which keeps it small however large the room is.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use matrix_sdk::ruma::{
     OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId,
@@ -26,6 +31,7 @@ use matrix_sdk::ruma::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::{
@@ -41,12 +47,17 @@ use crate::{
 const CLOCK_SKEW: Duration = Duration::from_mins(15);
 /// How many events are asked for at a time when the room is searched.
 const PAGE: u32 = 100;
+/// For how long a room that was not encrypted is taken not to be. Whoever may change its settings can switch encryption
+/// on at any time.
+const PLAIN: Duration = Duration::from_secs(15);
 
 /// A room that we are in.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     account: Arc<Account>,
     id: OwnedRoomId,
+    /// When it was last seen not to be encrypted.
+    plain: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What keeps us from posting in a room.
@@ -87,6 +98,14 @@ pub(crate) enum Entry {
 pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, MatrixError> {
     let request = joined_rooms::v3::Request::new();
     Ok(account.request(|client| client.send(request)).await?.joined_rooms)
+}
+
+/// Says of a room that it is encrypted, and what to do.
+pub(crate) fn encrypted(room: impl Display) -> String {
+    format!(
+        "room {room} is encrypted, which cannot be undone, and the bridge posts without encryption: give the route \
+         another room"
+    )
 }
 
 impl Room {
@@ -139,7 +158,7 @@ impl Room {
 
     /// A room that was entered.
     pub(crate) fn new(account: Arc<Account>, id: OwnedRoomId) -> Self {
-        Self { account, id }
+        Self { account, id, plain: Arc::default() }
     }
 
     /// The room's id.
@@ -170,6 +189,7 @@ impl Room {
         transaction: OwnedTransactionId,
         content: &Value,
     ) -> Result<OwnedEventId, MatrixError> {
+        self.expect_plain().await?;
         let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
         let request = send_message_event::v3::Request::new_raw(
             self.id.clone(),
@@ -186,6 +206,7 @@ impl Room {
         file: &Attachment,
         name: &str,
     ) -> Result<OwnedMxcUri, MatrixError> {
+        self.expect_plain().await?;
         let mut request = create_content::v3::Request::new(file.bytes.clone());
         request.filename = Some(name.to_owned());
         request.content_type = Some(file.media_type.to_owned());
@@ -302,7 +323,22 @@ impl Room {
 
     /// Whether the room is encrypted, so that plain messages do not belong there.
     pub(crate) async fn is_encrypted(&self) -> Result<bool, MatrixError> {
-        Ok(self.state(StateEventType::RoomEncryption).await?.is_some())
+        let is_encrypted = self.state(StateEventType::RoomEncryption).await?.is_some();
+        *self.plain() = (!is_encrypted).then(Instant::now);
+        Ok(is_encrypted)
+    }
+
+    /// Makes sure that the room was not encrypted a moment ago; all that goes into it passes here.
+    async fn expect_plain(&self) -> Result<(), MatrixError> {
+        let is_fresh = self.plain().is_some_and(|seen| seen.elapsed() < PLAIN);
+        if !is_fresh && self.is_encrypted().await? {
+            return Err(MatrixError::Encrypted(encrypted(&self.id)));
+        }
+        Ok(())
+    }
+
+    fn plain(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether somebody is in the room, or invited.

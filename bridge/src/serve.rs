@@ -44,7 +44,8 @@ pub(crate) struct Links {
 pub(crate) struct Way {
     pub(crate) route: Arc<Route>,
     pub(crate) routing: Routing,
-    pub(crate) renderer: Arc<Renderer>,
+    /// `None` if its templates were refused.
+    pub(crate) renderer: Option<Arc<Renderer>>,
     /// Of the route, also of what it has held back.
     pub(crate) new_rooms: Arc<NewRooms>,
     /// Likewise.
@@ -56,7 +57,7 @@ impl Way {
     pub(crate) fn of(
         route: &Arc<Route>,
         all: &[Arc<Route>],
-        renderer: Arc<Renderer>,
+        renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
     ) -> Self {
@@ -79,10 +80,15 @@ impl Way {
     ///
     /// # Errors
     ///
-    /// As of [`Relay::run`].
+    /// As of [`Relay::run`] and, if its templates were refused, [`Renderer::of`].
     pub(crate) async fn serve(self, links: Links) -> Result<(), Failure> {
+        let renderer = match &self.renderer {
+            Some(renderer) => Arc::clone(renderer),
+            // They may have been mended.
+            None => Arc::new(Renderer::of(&self.route)?),
+        };
         let summaries = self.summaries(&links);
-        let relayed = Box::pin(Relay::new(self, links).run()).await;
+        let relayed = Box::pin(Relay::new(self, renderer, links).run()).await;
         drop(summaries);
         relayed
     }
@@ -92,7 +98,7 @@ impl Way {
     ///
     /// # Errors
     ///
-    /// As of [`Relay::run`].
+    /// As of [`Way::serve`].
     pub(crate) async fn serve_morning(self, links: Links) -> Result<(), Failure> {
         if self.route.quiet.is_none() {
             let is_any = held::has_any(&links.nats, &self.route);

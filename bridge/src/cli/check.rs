@@ -16,7 +16,7 @@ use crate::{
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
     render::Renderer,
-    room::{Room, Standing, is_ours},
+    room::{Room, Standing, encrypted, is_ours},
     source::{
         consumer::{self, Problem},
         stored,
@@ -376,12 +376,7 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
                 findings.ok("room", format!("route {name}: {user} may post into {target}{whose}"));
                 mentioned(&room, route, findings).await;
             }
-            Ok(true) => {
-                let what = format!(
-                    "room {target} is encrypted, and the bridge posts without encryption: make a room without it"
-                );
-                findings.fail("room", Failure::Config(what).of(route));
-            }
+            Ok(true) => findings.fail("room", Failure::Encrypted(encrypted(target)).of(route)),
             Err(error) => findings.fail("room", unavailable(error)),
         },
         Err(error) => findings.fail("room", unavailable(error)),
@@ -429,6 +424,7 @@ impl Failure {
         let of = |text: String| format!("route {}: {text}", route.name);
         match self {
             Self::Config(text) => Self::Config(of(text)),
+            Self::Encrypted(text) => Self::Encrypted(of(text)),
             Self::Unavailable(text) => Self::Unavailable(of(text)),
             Self::Refused(text) => Self::Refused(of(text)),
             Self::Bug(text) => Self::Bug(of(text)),

@@ -4,6 +4,6 @@ use super::{ConfigFile, block_on};
 use crate::{failure::Failure, lifecycle, log::Log, reload::Setup};
 
 pub(super) fn main(options: &ConfigFile, log: &Log) -> Result<(), Failure> {
-    let setup = Setup::load(&options.config)?;
+    let setup = Setup::begin(&options.config)?;
     block_on(lifecycle::run(&options.config, setup, log))?
 }

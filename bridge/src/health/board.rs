@@ -31,6 +31,10 @@ pub(crate) enum State {
     Starting,
     /// We are not in a room, or may not post there.
     NotInRoom,
+    /// A room is encrypted, and we post in clear.
+    RoomEncrypted,
+    /// What a route declares cannot be done, as long as nobody changes it or what it is about.
+    RouteRefused,
     /// The homeserver does not answer, or not with what we need.
     HomeserverUnreachable,
     /// Somebody else has the homeserver's port.
@@ -45,10 +49,12 @@ pub(crate) enum State {
 
 impl State {
     /// All of them.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Connected,
         Self::Starting,
         Self::NotInRoom,
+        Self::RoomEncrypted,
+        Self::RouteRefused,
         Self::HomeserverUnreachable,
         Self::HomeserverUntrusted,
         Self::NatsUnreachable,
@@ -62,6 +68,8 @@ impl State {
             Self::Connected => "connected",
             Self::Starting => "starting",
             Self::NotInRoom => "not-in-room",
+            Self::RoomEncrypted => "room-encrypted",
+            Self::RouteRefused => "route-refused",
             Self::HomeserverUnreachable => "homeserver-unreachable",
             Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
@@ -77,6 +85,12 @@ impl State {
             Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
             Self::NotInRoom => {
                 "invite the bridge's user to the room, or raise its power level; messages wait in NATS"
+            }
+            Self::RoomEncrypted => {
+                "give the route another room in the configuration and reload it, as encryption cannot be switched off; messages wait in NATS"
+            }
+            Self::RouteRefused => {
+                "mend what the reason names: it is tried again every half minute, and with a reload at once; messages of the route wait in NATS, the others go on"
             }
             Self::HomeserverUnreachable => {
                 "see whether the homeserver runs, and its log; messages wait in NATS"
@@ -103,6 +117,7 @@ impl State {
             | MatrixError::Limited { .. }
             | MatrixError::Rejected(_) => Self::HomeserverUnreachable,
             MatrixError::Untrusted(_) => Self::HomeserverUntrusted,
+            MatrixError::Encrypted(_) => Self::RoomEncrypted,
             MatrixError::TokenRefused(_) => Self::CredentialsRefused,
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => Self::NotInRoom,
         }
@@ -169,6 +184,8 @@ pub(super) struct Board {
 pub(super) struct Line {
     /// Its messages come.
     pub(super) is_begun: bool,
+    /// What it ended with, if it is not tried again with success yet.
+    failure: Option<u64>,
     /// The room that it posts into, if that is one and was entered.
     pub(super) room: Option<OwnedRoomId>,
     in_hand: Option<InHand>,
@@ -228,6 +245,9 @@ impl Board {
     pub(super) fn begin(&mut self, refused: Option<String>) {
         self.phase = Phase::Starting;
         self.refused = refused;
+        for number in self.routes.values().filter_map(|line| line.failure) {
+            self.ailments.remove(&number);
+        }
         self.routes.clear();
     }
 
@@ -251,7 +271,9 @@ impl Board {
 
     /// Nobody has to wait for the route, until it is there again.
     pub(super) fn set_aside(&mut self, name: &Arc<str>) {
-        self.routes.remove(name);
+        if let Some(number) = self.routes.remove(name).and_then(|line| line.failure) {
+            self.well(number);
+        }
     }
 
     pub(super) fn ails(
@@ -264,6 +286,33 @@ impl Board {
         let before = self.ailments.get(&number).filter(|before| before.state == state);
         let since = before.map_or_else(Moment::now, |before| before.since);
         self.ailments.insert(number, Ailment { route, state, reason, since });
+    }
+
+    /// The route has ended, for this reason, and is tried again. Whether that is news.
+    pub(super) fn fails(&mut self, name: &Arc<str>, state: State, reason: String) -> bool {
+        let number = self.route(name).failure.unwrap_or_else(|| self.new_number());
+        let before = self.ailments.get(&number).map(|before| &before.reason);
+        let is_news = before != Some(&reason);
+        self.ails(number, Some(Arc::clone(name)), state, reason);
+        let line = self.route(name);
+        line.failure = Some(number);
+        line.is_begun = false;
+        line.put_back();
+        is_news
+    }
+
+    /// The route's messages come. Whether they had failed to.
+    pub(super) fn begun(&mut self, name: &Arc<str>) -> bool {
+        let line = self.route(name);
+        line.is_begun = true;
+        line.failure.take().is_some_and(|number| self.well(number))
+    }
+
+    /// The routes that have ended and are tried again, and why they have.
+    pub(super) fn failures(&self) -> Vec<(Arc<str>, String)> {
+        let reason = |line: &Line| Some(self.ailments.get(&line.failure?)?.reason.clone());
+        let routes = self.routes.iter();
+        routes.filter_map(|(name, line)| Some((Arc::clone(name), reason(line)?))).collect()
     }
 
     /// Whether it was ill.
@@ -374,6 +423,13 @@ impl Line {
         if let Some(in_hand) = self.in_hand.take() {
             self.done = in_hand.message.sequence;
             self.forget_done();
+        }
+    }
+
+    /// The message in hand waits again.
+    fn put_back(&mut self) {
+        if let Some(in_hand) = self.in_hand.take() {
+            self.first = Some(in_hand.message);
         }
     }
 

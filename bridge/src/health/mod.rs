@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedRoomId, RoomId};
 use serde::Serialize;
 use tokio::sync::watch;
+use tracing::info;
 
 use self::{
     board::{Board, Phase},
@@ -88,6 +89,11 @@ impl Health {
         self.change(|board| board.phase = Phase::Draining);
     }
 
+    /// The routes that have ended and are tried again, and why they have.
+    pub(crate) fn failures(&self) -> Vec<(Arc<str>, String)> {
+        self.board().failures()
+    }
+
     /// In a line, as for `systemctl status`.
     pub(crate) fn words(&self) -> String {
         self.board().words()
@@ -127,9 +133,25 @@ pub(crate) struct RouteHealth {
 }
 
 impl RouteHealth {
+    /// The name of its line.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Messages come from now on.
     pub(crate) fn begun(&self) {
-        self.health.change(|board| board.route(&self.name).is_begun = true);
+        let mut had_failed = false;
+        self.health.change(|board| had_failed = board.begun(&self.name));
+        if had_failed {
+            info!("route {}: works again", self.name);
+        }
+    }
+
+    /// It has ended for this reason, which is noted until its messages come again. Whether that is news.
+    pub(crate) fn fails(&self, state: State, reason: &str) -> bool {
+        let mut is_news = false;
+        self.health.change(|board| is_news = board.fails(&self.name, state, reason.to_owned()));
+        is_news
     }
 
     /// There is nothing that messages could come from, so that there is no such line until it is asked

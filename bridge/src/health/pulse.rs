@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
-use matrix_sdk::ruma::OwnedRoomId;
+use matrix_sdk::ruma::{OwnedRoomId, RoomId};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Health, RouteHealth, Spot, board::State};
@@ -12,7 +12,7 @@ use crate::{
     failure::Failure,
     matrix::{Account, LoginError, MatrixError},
     nats::Nats,
-    room::{self, Room},
+    room::{self, Room, encrypted},
     source,
 };
 
@@ -65,7 +65,7 @@ impl Pulse {
 
     async fn watch_homeserver(&self, routes: &[(&Arc<Route>, RouteHealth)]) -> Failure {
         let spot = self.health.spot(None);
-        let mut out = HashMap::new();
+        let mut ill = HashMap::new();
         let mut ticks = interval(ASK_HOMESERVER);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -73,7 +73,7 @@ impl Pulse {
             let error = match room::joined(&self.account).await {
                 Ok(joined) => {
                     spot.well();
-                    self.compare(routes, &joined, &mut out).await;
+                    self.compare(routes, &joined, &mut ill).await;
                     continue;
                 }
                 Err(error) => error,
@@ -88,25 +88,49 @@ impl Pulse {
         }
     }
 
-    /// Notes which rooms we are out of. Those that let us in again are entered.
+    /// Notes which rooms we are out of, and which are encrypted. Those that let us in again are entered.
     async fn compare(
         &self,
         routes: &[(&Arc<Route>, RouteHealth)],
         joined: &[OwnedRoomId],
-        out: &mut HashMap<Arc<str>, Spot>,
+        ill: &mut HashMap<Arc<str>, Spot>,
     ) {
-        for (_, route) in routes {
-            let Some(room) = route.room().filter(|room| !joined.contains(room)) else {
-                out.remove(&route.name);
+        for (route, health) in routes {
+            let Some(room) = health.room() else {
+                ill.remove(&health.name);
                 continue;
             };
-            if let Err(error) = Room::enter(&self.account, (&*room).into()).await {
-                let user = &self.account.user;
-                let reason = format!("we are not in room {room}: invite {user} ({error})");
-                let spot = out.entry(Arc::clone(&route.name)).or_insert_with(|| route.spot());
-                spot.ails(State::NotInRoom, &reason, Duration::ZERO);
+            match self.what_ails(route, &room, joined.contains(&room)).await {
+                Some((state, reason)) => {
+                    let spot = ill.entry(Arc::clone(&health.name)).or_insert_with(|| health.spot());
+                    spot.ails(state, &reason, Duration::ZERO);
+                }
+                None => drop(ill.remove(&health.name)),
             }
         }
+    }
+
+    /// What keeps a route from posting into its room.
+    async fn what_ails(
+        &self,
+        route: &Route,
+        room: &RoomId,
+        is_joined: bool,
+    ) -> Option<(State, String)> {
+        if !is_joined && let Err(error) = Room::enter(&self.account, room.into()).await {
+            let user = &self.account.user;
+            return Some((
+                State::NotInRoom,
+                format!("we are not in room {room}: invite {user} ({error})"),
+            ));
+        }
+        let asked = Room::new(Arc::clone(&self.account), room.to_owned()).is_encrypted().await;
+        // Without an answer, the next one tells; what does not answer is seen elsewhere.
+        let is_encrypted = asked.unwrap_or(false);
+        is_encrypted.then(|| {
+            let reason = route.rooms.one().map_or_else(|| encrypted(room), encrypted);
+            (State::RoomEncrypted, reason)
+        })
     }
 
     async fn count(&self, routes: &[(&Arc<Route>, RouteHealth)]) -> Infallible {

@@ -208,6 +208,7 @@ pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
             Failure::Unavailable(what)
         }
         MatrixError::TokenRefused(_)
+        | MatrixError::Encrypted(_)
         | MatrixError::Forbidden(_)
         | MatrixError::NotFound(_)
         | MatrixError::Rejected(_) => Failure::Refused(what),

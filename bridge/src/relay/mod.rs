@@ -72,18 +72,18 @@ enum Verdict {
 
 impl Relay {
     /// The relay of one route.
-    pub(crate) fn new(way: Way, links: Links) -> Self {
-        let Way { route, routing, renderer, new_rooms, conversations } = way;
+    pub(crate) fn new(way: Way, renderer: Arc<Renderer>, links: Links) -> Self {
+        let Way { route, routing, new_rooms, conversations, .. } = way;
         let health = links.health.route(&route);
         let rooms = Rooms::new(Arc::clone(&route), new_rooms, &links, health.clone());
-        let Links { nats, config, stop, .. } = links;
+        let Links { nats, account, config, stop, .. } = links;
         let dead_letters = DeadLetters::of(nats.clone(), &config.dead_letter_subject, &route.name);
         let name = if held::is_morning(&route) {
             format!("{}-held", route.name)
         } else {
             route.name.to_string()
         };
-        let poison = poison::Guard::open(links.account.state_dir(), &name);
+        let poison = poison::Guard::open(account.state_dir(), &name);
         let no_digest_until = poison.ended_in_digest().then(|| Instant::now() + UNREADABLE);
         Self {
             conversations,
@@ -106,8 +106,20 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// What only a person can mend: a consumer that cannot be used, credentials that are refused.
+    /// [`Failure::Config`] and [`Failure::Encrypted`] for what is wrong with this route alone, such as a consumer that
+    /// cannot be used; the others for what is wrong with all, such as credentials that are refused. The message in hand
+    /// then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        let ended = self.relay_all().await;
+        // What is in the room is acknowledged also when something else is wrong.
+        self.source.close().await;
+        if ended.is_ok() {
+            info!("route {}: stopped; {}", self.route.name, self.health.metrics);
+        }
+        ended
+    }
+
+    async fn relay_all(&mut self) -> Result<(), Failure> {
         let stop = self.stop.clone();
         if !self.rooms.enter_first().await? {
             return Ok(());
@@ -134,8 +146,6 @@ impl Relay {
                 Verdict::Unfinished => break,
             }
         }
-        self.source.close().await;
-        info!("route {}: stopped; {}", self.route.name, self.health.metrics);
         Ok(())
     }
 

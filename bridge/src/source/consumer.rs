@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    ErrorCode,
+    Error, ErrorCode,
     consumer::{
         AckPolicy, Config as ConsumerConfig, DeliverPolicy, FromConsumer, Info as ConsumerInfo,
         PullConsumer, pull::Config as PullConfig,
     },
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
-    stream::{Config as StreamConfig, Stream},
+    stream::{Config as StreamConfig, ConsumerErrorKind, ConsumerUpdateErrorKind, Stream},
 };
 use tracing::info;
 
@@ -21,6 +21,9 @@ use crate::{
     nats::Nats,
     subject::Subject,
 };
+
+/// The status of an answer to a request that is wrong in itself.
+const BAD_REQUEST: usize = 400;
 
 /// Why a consumer cannot be used.
 #[derive(Debug)]
@@ -107,7 +110,13 @@ pub(super) async fn find_or_make(
     };
     let new = PullConfig { deliver_policy, ..PullConfig::default() };
     let consumer = stream.create_consumer(wanted(route, new)).await;
-    let consumer = consumer.map_err(|error| refused(route, &chain(&error)))?;
+    let consumer = consumer.map_err(|error| {
+        let answer = match error.kind() {
+            ConsumerErrorKind::JetStream(answer) => Some(answer),
+            _ => None,
+        };
+        refused(route, "made", &chain(&error), answer)
+    })?;
     info!("route {name}: made durable consumer {name} on stream {}", route.stream);
     let info = consumer.cached_info().clone();
     Ok((consumer, info))
@@ -139,7 +148,13 @@ pub(super) async fn adjust(
         );
     }
     let changed = stream.update_consumer(wanted).await;
-    changed.map(drop).map_err(|error| refused(route, &chain(&error)))
+    changed.map(drop).map_err(|error| {
+        let answer = match error.kind() {
+            ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
+            _ => None,
+        };
+        refused(route, "changed", &chain(&error), answer)
+    })
 }
 
 /// The configuration of an existing consumer, if it is of the kind that we can work with.
@@ -231,11 +246,17 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         .collect()
 }
 
-fn refused(route: &Route, reason: &str) -> Problem {
-    Problem::Passing(format!(
-        "consumer {} on stream {} was not made: {reason}",
-        route.name, route.stream
-    ))
+/// What it means that a consumer was not `done` ("made" or "changed"). A server that finds the request wrong, as with a
+/// stream of the retention `workqueue` that has another consumer for the same subjects, says so each time.
+fn refused(route: &Route, done: &str, reason: &str, answer: Option<Error>) -> Problem {
+    let (name, stream) = (&route.name, &route.stream);
+    let what = format!("consumer {name} on stream {stream} was not {done}: {reason}");
+    match answer {
+        Some(answer) if answer.code() == BAD_REQUEST => Problem::Final(Failure::Config(format!(
+            "route {name}: {what}: change the route, or the stream with its other consumers (nats consumer ls {stream})"
+        ))),
+        _ => Problem::Passing(what),
+    }
 }
 
 /// One line for each filter of the route that nothing in the stream can match.

@@ -345,6 +345,8 @@ impl Poster {
                 let _ = Room::enter(self.room.account(), self.room.id().into()).await;
             }
             MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
+            // The relay says what is to be done about it.
+            MatrixError::Encrypted(_) => return Err(Failure::Encrypted(reason)),
             MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::NotFound(_) => {}
         }
         Ok((reason, None))

@@ -80,7 +80,7 @@ async fn a_stream_that_does_not_exist_is_named() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_consumer_of_another_kind_is_named_by_check_and_ends_run() -> Result<()> {
+async fn a_consumer_of_another_kind_is_named_by_check_and_by_run() -> Result<()> {
     let scene = Scene::new().await?;
     let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
     let push = async_nats::jetstream::consumer::push::Config {
@@ -94,8 +94,7 @@ async fn a_consumer_of_another_kind_is_named_by_check_and_ends_run() -> Result<(
     let what = "already has a consumer \"reports\" that pushes to a subject";
     assert_line(&text, "FAIL", "consumer", what);
     let mut bridge = scene.start(&scene.config())?;
-    assert_eq!(bridge.wait(PATIENCE).await?, 64);
-    assert!(bridge.logs().contains("nats consumer rm OPS reports"), "{}", bridge.logs());
+    bridge.wait_for_log("nats consumer rm OPS reports", PATIENCE).await?;
     Ok(())
 }
 

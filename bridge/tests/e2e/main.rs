@@ -15,6 +15,7 @@ mod digests;
 mod faults;
 mod health;
 mod hostile;
+mod ill_routes;
 mod identity;
 mod named_rooms;
 mod noise;

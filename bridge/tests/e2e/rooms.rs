@@ -61,21 +61,6 @@ async fn a_bridge_that_is_not_invited_says_whom_to_invite_and_waits() -> Result<
 }
 
 #[tokio::test]
-async fn an_encrypted_room_is_refused_in_words() -> Result<()> {
-    let scene = Scene::new().await?;
-    let encryption =
-        json!({ "type": "m.room.encryption", "content": { "algorithm": "m.megolm.v1.aes-sha2" } });
-    let room = scene
-        .alice
-        .create_room(json!({ "preset": "private_chat", "invite": [scene.bot.user_id], "initial_state": [encryption] }))
-        .await?;
-    let mut bridge = scene.start(&scene.config_for("ops.>", &room))?;
-    assert_eq!(bridge.wait(PATIENCE).await?, 64);
-    assert!(bridge.logs().contains("is encrypted"), "{}", bridge.logs());
-    Ok(())
-}
-
-#[tokio::test]
 async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<()> {
     let scene = Scene::new().await?;
     scene.publish_numbered(1, 3).await?;
