@@ -50,4 +50,5 @@ pub mod subject;
 mod suggest;
 mod summary;
 mod supervise;
+mod text;
 mod words;

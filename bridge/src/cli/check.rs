@@ -21,7 +21,7 @@ use crate::{
         consumer::{self, Problem},
         stored,
     },
-    summary,
+    summary, text,
 };
 
 /// The units beside the bridge's, if this machine has them.
@@ -474,6 +474,8 @@ impl Findings {
     }
 
     fn line(mark: &str, step: &str, text: impl Display) {
+        // What a server or a stream says can have several lines, of which none may look like a finding.
+        let text = text::clean(&text.to_string()).replace('\n', &format!("\n{:18}", ""));
         super::print(&format!("{mark:<5} {step:<11} {text}"));
     }
 

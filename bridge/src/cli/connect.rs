@@ -8,7 +8,7 @@ use matrix_sdk::ruma::{
 };
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
-use super::{ConfigFile, block_on, print};
+use super::{ConfigFile, block_on, print, print_for_terminal};
 use crate::{
     config::{Config, Route},
     failure::Failure,
@@ -32,9 +32,9 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     for room in rooms(&config, &server) {
         let link = room.matrix_to_uri().to_string();
         let code = qr_code(&link, std::io::stdout().is_terminal())?;
-        print(&format!(
-            "The room {room}: accept its invitation, or scan this with the phone\n\n{code}\n{link}\n"
-        ));
+        print(&format!("The room {room}: accept its invitation, or scan this with the phone\n"));
+        print_for_terminal(&code);
+        print(&format!("{link}\n"));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{failure::Failure, log::Log};
+use crate::{failure::Failure, log::Log, text};
 
 /// Reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -107,12 +107,18 @@ pub fn main() -> ExitCode {
 /// The one line for the person who must act.
 #[expect(clippy::print_stderr, reason = "this is the program's last word, not a log record")]
 fn say_error(failure: &Failure) {
-    eprintln!("nats-matrix: {failure}");
+    eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
 }
 
-/// A line of what was asked for. Whoever closes the pipe has read enough.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Prints what was asked for, in which words of publishers and servers command no terminal. Whoever closes the pipe has
+/// read enough.
+fn print(lines: &str) {
+    print_for_terminal(&text::clean(lines));
+}
+
+/// Prints text of our own as it is, also what sets colours.
+fn print_for_terminal(lines: &str) {
+    let _ = writeln!(std::io::stdout(), "{lines}");
 }
 
 /// One thread for everything: the work is waiting, and more threads only cost memory.

@@ -17,6 +17,7 @@ use super::{Moment, PATIENCE};
 use crate::{
     matrix::MatrixError,
     source::{First, Waiting},
+    text,
 };
 
 /// So many of a route's last messages are known.
@@ -285,6 +286,7 @@ impl Board {
     ) {
         let before = self.ailments.get(&number).filter(|before| before.state == state);
         let since = before.map_or_else(Moment::now, |before| before.since);
+        let reason = text::clean(&reason);
         self.ailments.insert(number, Ailment { route, state, reason, since });
     }
 
@@ -346,7 +348,8 @@ impl Board {
     }
 
     fn refusal(&self) -> Option<String> {
-        self.refused.as_ref().map(|reason| format!("new configuration refused: {reason}"))
+        let reason = text::clean(self.refused.as_ref()?);
+        Some(format!("new configuration refused: {reason}"))
     }
 
     pub(super) fn words(&self) -> String {
@@ -467,7 +470,7 @@ impl Line {
             self.last_posted = Some(at);
         }
         self.recent.truncate(RECENT - 1);
-        let subject = subject.to_owned();
+        let subject = text::line(subject);
         self.recent.push_front(Recent { at, published: moment(published), subject, outcome });
     }
 }

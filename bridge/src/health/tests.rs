@@ -271,3 +271,21 @@ fn rules_and_dashboard_ask_for_numbers_that_there_are() {
         assert!(count > 5, "{count}");
     }
 }
+
+#[tokio::test]
+async fn what_others_write_is_cleaned_on_the_page_and_for_machines() {
+    let (health, route) = with_a_message("a");
+    let evil = "ops.\u{202e}\u{1b}[2Jx\u{200b}";
+    health.board().route(&route.name).note(evil, OffsetDateTime::now_utc(), Shown::Posted);
+    let spot = route.spot();
+    spot.ails(State::NatsUnreachable, &evil, Duration::ZERO);
+    let snapshot = health.snapshot();
+    for shown in [page::html(&snapshot), page::readiness(&snapshot).to_string(), health.words()] {
+        assert!(
+            shown.contains("ops.\u{fffd}\u{fffd}[2Jx\u{fffd}") || !shown.contains("ops."),
+            "{shown}"
+        );
+        assert!(!shown.contains(['\u{202e}', '\u{1b}', '\u{200b}']), "{shown}");
+    }
+    assert!(page::html(&snapshot).matches("[2Jx").count() >= 2);
+}

@@ -14,6 +14,7 @@ use crate::{
     failure::Failure,
     payload::Decoded,
     render::{Incoming, Rendered, Renderer, Urgency},
+    routing,
     samples::{SAMPLES, Sample},
 };
 
@@ -74,8 +75,9 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
         }
         Some(sample) => vec![show_sample(&renderer, options, &sample)],
         None => {
-            let subject = options.subject.as_deref().unwrap_or("ops.report.example");
-            vec![show(&renderer, options, ("", subject, read_payload()?))]
+            let payload = read_payload()?;
+            let subject = options.subject.clone().unwrap_or_else(|| usual_subject(&payload));
+            vec![show(&renderer, options, ("", &subject, payload))]
         }
     };
     match options.format {
@@ -90,6 +92,15 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A subject that names the machine which a message is said to be of, as those of publishers do.
+fn usual_subject(payload: &[u8]) -> String {
+    let decoded = Decoded::from_bytes(payload);
+    match routing::sources(&decoded.payload)[..] {
+        [source] if !source.contains(char::is_whitespace) => format!("ops.report.{source}"),
+        _ => "ops.report.example".to_owned(),
+    }
 }
 
 fn read_payload() -> Result<Vec<u8>, Failure> {
