@@ -27,6 +27,9 @@ pub(crate) const TEXT: u32 = 2;
 /// How much text one event of the thread has, in bytes. Larger ones are slow to open on a phone.
 const PIECE_BYTES: usize = 16 * 1024;
 
+/// What the heading of each message in the thread begins with.
+const RULE: char = '─';
+
 /// One message of a digest.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -98,7 +101,7 @@ pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
     let mut pieces = Vec::new();
     let (mut text, mut up_to) = (String::new(), 0);
     for entry in entries.iter().filter(|entry| !is_shown(TEXT, entry)) {
-        let more = format!("── {}\n{}\n\n", entry.head, entry.rendered.plain);
+        let more = format!("{RULE}{RULE} {}\n{}\n\n", entry.head, entry.rendered.below(RULE));
         let file = entry.rendered.attachment.as_ref().filter(|_| !is_shown(FILE, entry));
         if !text.is_empty() && (text.len() + more.len() > PIECE_BYTES || file.is_some()) {
             pieces.push(Piece::Text { up_to, text: std::mem::take(&mut text) });

@@ -24,9 +24,14 @@ impl Markup {
     /// Elements, each with its attributes.
     fn allowed(self) -> &'static [(&'static str, &'static [&'static str])] {
         match self {
-            Self::BuiltIn => {
-                &[("a", &["href"]), ("br", &[]), ("code", &[]), ("em", &[]), ("strong", &[])]
-            }
+            Self::BuiltIn => &[
+                ("a", &["href"]),
+                ("blockquote", &[]),
+                ("br", &[]),
+                ("code", &[]),
+                ("em", &[]),
+                ("strong", &[]),
+            ],
             // https://spec.matrix.org/v1.18/client-server-api/#mroommessage-msgtypes
             Self::Own | Self::OwnWithAddresses => &[
                 ("a", &["href", "target"]),
@@ -102,11 +107,17 @@ fn check(content: &Value, markup: Markup) -> Result<(), String> {
         }
         let body = content["body"].as_str().ok_or("no body")?;
         check_text(body)?;
+        if markup == Markup::BuiltIn {
+            check_lines(body)?;
+        }
         match content.get("formatted_body") {
             None => {}
             Some(Value::String(html)) if content["format"] == "org.matrix.custom.html" => {
                 check_text(html)?;
                 check_html(html, markup)?;
+                if markup == Markup::BuiltIn {
+                    check_lines(&unquoted(html))?;
+                }
             }
             Some(_) => return Err("HTML that is none".to_owned()),
         }
@@ -124,6 +135,88 @@ fn check_numbers(value: &Value) -> Result<(), String> {
     }
 }
 
+/// What lines of the bridge begin with: alerts, and what is told of them; reports; notes of a forge; digests; notices.
+const MARKS: [&str; 37] = [
+    "🔴",
+    "🟠",
+    "🔵",
+    "✅",
+    "📍",
+    "🏷️",
+    "🕒",
+    "🔗",
+    "📈",
+    "🔁",
+    "👤",
+    "…",
+    "📊",
+    "🔄",
+    "💻",
+    "😊",
+    "📨",
+    "📦",
+    "🔨",
+    "🌿",
+    "💬",
+    "🔀",
+    "🎫",
+    "🚀",
+    "🍴",
+    "📝",
+    "🎁",
+    "📁",
+    "🤖 nats-matrix",
+    "⚙️",
+    "📚",
+    "⏱️",
+    "🧵",
+    "──",
+    "🔧",
+    "⚠️",
+    "ℹ️",
+];
+
+/// Asserts that each line is the bridge's own, in a quote, or begins with words: nothing else has a symbol in front.
+fn check_lines(text: &str) -> Result<(), String> {
+    for line in text.lines() {
+        // An edit's fallback, the indented lines of a message in a digest, and where one is cut.
+        let line = line.trim_start_matches("* ").trim_start().trim_end_matches(" …");
+        let first = line.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
+        let is_plain = first.is_none_or(char::is_alphanumeric);
+        if !is_plain && !line.starts_with('│') && !MARKS.iter().any(|mark| line.starts_with(mark))
+        {
+            return Err(format!("the line {line}"));
+        }
+    }
+    Ok(())
+}
+
+/// The lines of HTML that are in no quote.
+fn unquoted(html: &str) -> String {
+    let (mut depth, mut lines) = (0_usize, String::new());
+    for part in html.split_inclusive("blockquote>") {
+        let (text, tag) = part.split_at(part.rfind('<').unwrap_or(part.len()));
+        if depth == 0 {
+            lines.push_str(text);
+        }
+        match tag {
+            "<blockquote>" => depth += 1,
+            "</blockquote>" => depth = depth.saturating_sub(1),
+            tag if depth == 0 => lines.push_str(tag),
+            _ => {}
+        }
+        if tag.ends_with("blockquote>") {
+            lines.push('\n');
+        }
+    }
+    let mut text = String::new();
+    for part in lines.replace("<br>", "\n").split('<') {
+        let after = part.split_once('>').map_or(part, |(_, after)| after);
+        text.push_str(after);
+    }
+    text
+}
+
 fn check_text(text: &str) -> Result<(), String> {
     let (mut before, mut is_in_flag) = (' ', false);
     for c in text.chars() {
@@ -132,10 +225,15 @@ fn check_text(text: &str) -> Result<(), String> {
             '\n' | '\t' => false,
             // Emoji and some scripts have them between their own characters.
             '\u{200b}'..='\u{200d}' => {
-                before.is_ascii()
+                before < '\u{530}'
                     || before.is_whitespace()
                     || ('\u{200b}'..='\u{200d}').contains(&before)
             }
+            // They choose the style of an emoji, which keycaps begin with in ASCII, or the form of an ideograph.
+            '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => {
+                !"0123456789#*©®".contains(before) && before < '\u{203c}'
+            }
+            '\u{180b}'..='\u{180f}' => !('\u{1820}'..='\u{18aa}').contains(&before),
             // The flags of Scotland and others are written with them.
             c if is_tag(c) => !is_in_flag,
             c => misleads(c),
@@ -155,12 +253,27 @@ fn is_tag(c: char) -> bool {
 /// Whatever comes before it.
 fn misleads(c: char) -> bool {
     match c {
-        // Line ends of others; embeddings, overrides and isolates; what takes no room.
-        '\u{2028}'..='\u{202e}'
+        // Marks of direction; line ends of others; embeddings, overrides and isolates; what takes no room; blanks.
+        '\u{61c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}'
-        | '\u{180e}'
         | '\u{feff}'
-        | '\u{fff9}'..='\u{fffb}' => true,
+        | '\u{fff9}'..='\u{fffc}'
+        | '\u{ad}'
+        | '\u{34f}'
+        | '\u{115f}'
+        | '\u{1160}'
+        | '\u{17b4}'
+        | '\u{17b5}'
+        | '\u{2800}'
+        | '\u{3164}'
+        | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0080}'..='\u{e0fff}' => true,
         c => c.is_control(),
     }
 }
@@ -282,9 +395,10 @@ mod tests {
             "a &lt;b&gt; &amp; &#x27;<br>c",
             "<strong>x <em>y</em></strong><code>z</code>",
             "<a href=\"https:&#x2f;&#x2f;a.example&#x2f;?b&amp;c\">a</a>",
+            "<strong>🔴 CRITICAL:</strong> a<blockquote>🛑 <em>b</em><br>🤖 c</blockquote>📍 d<br>(1) e",
             // A rainbow flag, the flag of Scotland, "I want" in Persian.
-            "\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
-            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+            "a \u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
+            "a \u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
             "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
         ] {
             html(sound).unwrap_or_else(|wrong| panic!("{sound}: {wrong}"));
@@ -316,6 +430,14 @@ mod tests {
             ("ok\u{e0068}", "the character \\u{e0068}"),
             ("\u{1f3f4}\u{e0067}a\u{e007f}", "the character \\u{e007f}"),
             ("a\u{2063}b", "the character \\u{2063}"),
+            ("a\u{ad}b", "the character \\u{ad}"),
+            ("\u{5d0}\u{200f}", "the character \\u{200f}"),
+            ("a\u{fe0f}", "the character \\u{fe0f}"),
+            ("\u{3164}", "the character \\u{3164}"),
+            ("a<br>🛑 stop", "the line 🛑 stop"),
+            ("<strong>🛑</strong> stop", "the line 🛑 stop"),
+            ("<blockquote>🛑</blockquote>🛑 stop", "the line 🛑 stop"),
+            ("🤖nats-matrix: x", "the line 🤖"),
             ("a\u{fffa}b", "the character \\u{fffa}"),
             (&"x".repeat(EVENT_LIMIT), "an event of"),
         ] {

@@ -27,7 +27,7 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
         severity => text::line(&String::from(alert.severity.clone())),
         status => Value::from(Serde(alert.status)),
         summary => text::line(&alert.summary),
-        source => alert.source.as_deref().map(text::line),
+        source => alert.source.as_deref().map(text::name),
         description => alert.description.as_deref().map(|text| text::clean(text.trim_end())),
         labels => alert.labels.clone(),
         tags => tags(alert, &Labels::new()),
@@ -105,7 +105,7 @@ fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
         if head.len() < line.len() { format!("{head} …") } else { line }
     });
     let details = [
-        alert.source.as_deref().map(|source| format!("📍 {}", text::line(source))),
+        alert.source.as_deref().map(|source| format!("📍 {}", text::name(source))),
         Some(tags(alert, &group.labels)).filter(|it| !it.is_empty()).map(|it| format!("🏷️ {it}")),
         measured(alert).map(|values| format!("📈 {}", text::line(values))),
         voice.span(alert.time.as_deref(), alert.ended.as_deref()).map(|it| format!("🕒 {it}")),

@@ -49,12 +49,15 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
             AutoEscape::None
         }
     });
-    // In plain text each of them is the text itself.
+    // In plain text a link is its text.
     templates.add_filter("lines", |state: &State, value: &str| {
         if is_html(state) { text::html_lines(value) } else { Value::from(value) }
     });
+    templates.add_filter("quote", |state: &State, value: &str| {
+        if is_html(state) { text::html_quote(value) } else { Value::from(text::quoted(value)) }
+    });
     templates.add_filter("value", |state: &State, value: &str| {
-        if is_html(state) { link::html_value(value) } else { Value::from(value) }
+        if is_html(state) { link::html_value(value) } else { Value::from(text::continued(value)) }
     });
     templates.add_filter("link", |state: &State, address: &str| {
         if is_html(state) { link::html_link(address) } else { Value::from(address) }
@@ -96,5 +99,5 @@ pub(super) fn render(templates: &Environment<'_>, kind: &str, view: &Value) -> (
     let plain = render(format!("{kind}.txt"));
     // Line ends in a template are for its reader; in HTML only <br> breaks a line.
     let html = render(format!("{kind}.html")).replace('\n', "");
-    (plain.trim_end().to_owned(), html)
+    (plain.trim_end().to_owned(), text::tidy(&html))
 }

@@ -75,9 +75,9 @@ impl Rendered {
         Self { plain, html, urgency, attachment: None, fault: None }
     }
 
-    /// Words of our own, which want attention.
+    /// A line of our own, which wants attention.
     pub(crate) fn words(text: &str) -> Self {
-        let plain = text::clean(text);
+        let plain = text::line(text);
         Self::new(plain.clone(), text::html(&plain), Urgency::Notable)
     }
 
@@ -90,7 +90,7 @@ impl Rendered {
     pub(super) fn with_fault(mut self, fault: Option<Fault>, words: &dyn Words) -> Self {
         if let Some(fault) = &fault {
             let note = words.template_failed(&fault.to_string());
-            self = self.with_line(&note);
+            self = self.with_line(&words.notice(&note));
         }
         self.fault = fault;
         self
@@ -110,8 +110,13 @@ impl Rendered {
     /// The same with one more line of our own.
     pub(crate) fn with_line(mut self, line: &str) -> Self {
         self.plain = format!("{}\n{line}", self.plain);
-        self.html = format!("{}<br>{}", self.html, text::html(line));
+        self.html = text::tidy(&format!("{}<br>{}", self.html, text::html(line)));
         self
+    }
+
+    /// The plain text below a heading that begins with `mark`: none of its lines looks like the next one.
+    pub(crate) fn below(&self, mark: char) -> String {
+        text::without_line_of(&self.plain, mark)
     }
 
     /// Cuts a text that is too long and attaches the original instead.
@@ -128,7 +133,7 @@ impl Rendered {
         let original = original();
         let size = words.bytes(original.bytes.len() as u64);
         let head = text::head(&plain, MAX_TEXT_CHARS);
-        let plain = format!("{head}\n{}", words.cut(&size));
+        let plain = format!("{head}\n{}", words.notice(&words.cut(&size)));
         // The HTML cannot be cut without breaking tags: make it anew from the text.
         let html = text::html(&plain);
         Self::new(plain, html, urgency).with_original(original)
@@ -153,7 +158,8 @@ impl Rendered {
             let names: Vec<&str> = people.iter().map(|user| user.localpart()).collect();
             let pills: Vec<String> = people.iter().map(|user| pill(user)).collect();
             content["body"] = json!(format!("{}\n👤 {}", self.plain, names.join(", ")));
-            content["formatted_body"] = json!(format!("{}<br>👤 {}", self.html, pills.join(", ")));
+            content["formatted_body"] =
+                json!(text::tidy(&format!("{}<br>👤 {}", self.html, pills.join(", "))));
             content["m.mentions"] = json!({ "user_ids": people });
         }
         content

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use minijinja::{Value, context};
+use minijinja::{HtmlEscape, Value, context};
 use time::OffsetDateTime;
 
 use super::{MAX_TEXT_CHARS, Rendered, Renderer, Urgency, Voice, builtin, moment, text};
@@ -32,7 +32,7 @@ impl Renderer {
     /// What stands over a message in the thread.
     pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
         let published = moment::written(published.unix_timestamp()).unwrap_or_default();
-        format!("{} · {}", self.voice.moment(&published), text::line(subject))
+        format!("{} · {}", self.voice.moment(&published), text::name(subject))
     }
 }
 
@@ -114,9 +114,19 @@ fn shown(entry: &Entry) -> Value {
     let plain = &entry.rendered.plain;
     let head = text::head(plain, CHARS);
     let shown = if head.len() == plain.len() { head.to_owned() } else { format!("{head} …") };
-    // The first line says what it is.
+    if shown.lines().all(text::is_quoted) {
+        return context! { html => Value::from_safe_string(text::html(&shown)), plain => shown };
+    }
+    // The first line says what it is. Those below are set apart: none can be taken for the first of another message.
     let (first, rest) = shown.split_once('\n').unwrap_or((&shown, ""));
-    let line_end = if rest.is_empty() { "" } else { "<br>" };
-    let html = format!("<strong>{}</strong>{line_end}{}", text::html(first), text::html(rest));
-    context! { html => Value::from_safe_string(html), plain => shown }
+    let mut plain = first.to_owned();
+    for line in rest.lines() {
+        plain.push_str(if line.is_empty() { "\n" } else { "\n  " });
+        plain.push_str(line);
+    }
+    let mut html = format!("<strong>{}</strong>", HtmlEscape(first));
+    if !rest.is_empty() {
+        html = format!("{html}<blockquote>{}</blockquote>", text::html(rest));
+    }
+    context! { html => Value::from_safe_string(html), plain }
 }

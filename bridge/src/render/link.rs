@@ -1,5 +1,7 @@
 //! Addresses in payloads, of which only web pages are made links.
 
+use std::{borrow::Cow, net::Ipv6Addr};
+
 use minijinja::{HtmlEscape, Value};
 use url::Url;
 
@@ -26,30 +28,158 @@ pub(super) fn is_page(address: &str) -> bool {
     page(address).is_some()
 }
 
-fn anchor(page: &Url, label: &str) -> Value {
+fn anchor(page: &Url, label: &str) -> String {
     let (href, label) = (HtmlEscape(page.as_str()), HtmlEscape(label));
-    Value::from_safe_string(format!("<a href=\"{href}\">{label}</a>"))
+    format!("<a href=\"{href}\">{label}</a>")
 }
 
 /// The template filter `value`: the lines of a text, or the link that it is.
 pub(super) fn html_value(value: &str) -> Value {
-    page(value).map_or_else(|| text::html_lines(value), |page| anchor(&page, value.trim()))
+    if let Some(page) = page(value) {
+        return Value::from_safe_string(anchor(&page, &true_address(value.trim())));
+    }
+    let (first, rest) = value.split_once('\n').unzip();
+    let rest = rest.map(|rest| text::html(&text::quoted(rest))).unwrap_or_default();
+    Value::from_safe_string(format!("{}{rest}", HtmlEscape(first.unwrap_or(value))))
 }
 
 /// The template filter `link`: a link that shows whose page it is, as addresses can be long.
 pub(super) fn html_link(address: &str) -> Value {
-    let Some(page) = page(address) else { return text::html_lines(address) };
-    let host = page.host_str().unwrap_or_default();
-    let label = page.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-    anchor(&page, &label)
+    match page(address) {
+        Some(page) => Value::from_safe_string(anchor(&page, &place(&page))),
+        None => text::html_lines(address),
+    }
 }
 
 /// The template filter `leading_to`: a text that is a link if there is a page that it leads to.
 pub(super) fn html_leading_to(label: &str, address: Option<&str>) -> Value {
-    match address.and_then(page) {
-        Some(page) => anchor(&page, label),
-        None => text::html_lines(label),
+    let Some(page) = address.and_then(page) else { return text::html_lines(label) };
+    let anchor = anchor(&page, label);
+    Value::from_safe_string(match true_place(label, page.as_str()) {
+        Some(place) => format!("{anchor} ({})", HtmlEscape(&place)),
+        None => anchor,
+    })
+}
+
+/// Where a link leads, if its label looks like an address and is not that one. A label that is merely words promises no
+/// place.
+pub(super) fn true_place(label: &str, address: &str) -> Option<String> {
+    let url: Url = address.parse().ok()?;
+    let host = url.host_str().or_else(|| url.path().rsplit_once('@').map(|(_, host)| host));
+    let host = host.unwrap_or_default().trim_end_matches('.').to_lowercase();
+    let is_other = |part: &str| names_host(part) && !is_within(&host, part);
+    let is_part_end =
+        |c: char| c.is_whitespace() || !(c.is_alphanumeric() || is_dot(c) || c == '-');
+    let is_other_number = |part: &str| {
+        let address = part.trim_matches(|c: char| !c.is_ascii_hexdigit() && c != ':');
+        address.contains(':')
+            && address.parse::<Ipv6Addr>().is_ok_and(|it| host != format!("[{it}]"))
+    };
+    let misleads =
+        label.split(is_part_end).any(is_other) || label.split_whitespace().any(is_other_number);
+    misleads.then(|| place(&url))
+}
+
+/// The host and port of a link, else what comes before its colon.
+fn place(url: &Url) -> String {
+    let host = url.host_str().or_else(|| url.path().rsplit_once('@').map(|(_, host)| host));
+    let host = host.unwrap_or_else(|| url.scheme());
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// Dots, and characters that browsers or people take for one.
+fn is_dot(c: char) -> bool {
+    matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' | '\u{2024}')
+}
+
+/// Ends of the names of files that no registry has made the end of a host's name. Labels are often titles of commits.
+const FILE_ENDINGS: &[&str] = &[
+    "bak", "bat", "cfg", "conf", "cpp", "crt", "css", "csv", "db", "deb", "env", "go", "gz",
+    "html", "img", "ini", "iso", "java", "jpg", "js", "json", "key", "lock", "log", "mount", "nix",
+    "pdf", "pem", "php", "png", "service", "sql", "svg", "tar", "timer", "toml", "ts", "txt",
+    "xml", "yaml", "yml",
+];
+
+/// Whether a word could be the name or the number of a host on the internet.
+fn names_host(word: &str) -> bool {
+    let labels: Vec<&str> = word.trim_matches(is_dot).split(is_dot).collect();
+    let [.., last] = &labels[..] else { return false };
+    if labels.len() < 2 || labels.iter().any(|label| label.is_empty()) {
+        return false;
     }
+    let is_number = |label: &&str| label.len() <= 3 && label.bytes().all(|b| b.is_ascii_digit());
+    let is_name = last.chars().count() >= 2 && last.chars().all(char::is_alphabetic)
+        || last.to_lowercase().starts_with("xn--");
+    labels.len() == 4 && labels.iter().all(is_number)
+        || is_name && !FILE_ENDINGS.contains(&last.to_lowercase().as_str())
+}
+
+/// Whether a word names a host, or the domain that it is in, in letters that look like no others.
+fn is_within(host: &str, word: &str) -> bool {
+    let word = word.trim_matches('.').to_ascii_lowercase();
+    word.is_ascii() && (host == word || host.ends_with(&format!(".{word}")))
+}
+
+/// Shows the addresses of pages in a text as browsers read them: clients make links of those, too.
+pub(super) fn with_true_addresses(text: String) -> String {
+    let ends = |c: char| c.is_whitespace() || "<>\"│".contains(c);
+    let goes_on = |c: char| ",;!'()*{}|^`，；！（）、》」".contains(c);
+    let mut shown = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at);
+        let is_web = |scheme: &&str| {
+            let start = before.len().checked_sub(scheme.len());
+            let end = start.and_then(|start| before.get(start..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(scheme))
+        };
+        let mut end = after.find(ends).unwrap_or(after.len());
+        match ["https", "http"].into_iter().find(is_web) {
+            Some(scheme) => {
+                let (before, _) = before.split_at(before.len() - scheme.len());
+                // What is no address as a whole may be one up to where a sentence goes on.
+                if rest[before.len()..at + end].parse::<Url>().is_err() {
+                    end = after[..end].find(goes_on).unwrap_or(end);
+                }
+                let address = &rest[before.len()..at + end];
+                shown.push_str(before);
+                shown.push_str(&true_address(address));
+            }
+            None => shown.push_str(&rest[..at + end]),
+        }
+        rest = &after[end..];
+    }
+    if shown.is_empty() {
+        return text;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// An address with the host that it leads to, in letters that look like no others, and without a name before the host,
+/// which is there to be taken for it. The rest is as it was written where that misleads nobody. What is no page's stays
+/// as it is.
+pub(super) fn true_address(address: &str) -> Cow<'_, str> {
+    if address.len() > MAX_LINK_BYTES {
+        return Cow::Borrowed(address);
+    }
+    let url = address.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let Some(mut url) = url else { return Cow::Borrowed(address) };
+    let has_name = !url.username().is_empty() || url.password().is_some();
+    let name = if has_name { "…@" } else { "" };
+    let authority = format!("{name}{}", place(&url));
+    let (scheme, rest) = address.split_once("://").unwrap_or_default();
+    let (written, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+    if written.is_empty() || text::runs_backwards(path) {
+        // None of them can be refused where there is a host.
+        let _ = (url.set_username(""), url.set_password(None));
+        let address = url.as_str();
+        return Cow::Owned(address.replacen("://", &format!("://{name}"), 1));
+    }
+    if written.eq_ignore_ascii_case(&authority) {
+        return Cow::Borrowed(address);
+    }
+    Cow::Owned(format!("{scheme}://{authority}{path}"))
 }
 
 #[cfg(test)]
@@ -101,5 +231,76 @@ mod tests {
         // A name with letters that look like others is shown by its true one.
         let html = html_link("https://ex\u{430}mple.com/").to_string();
         assert!(html.ends_with(">xn--exmple-4nf.com</a>"), "{html}");
+    }
+    #[test]
+    fn a_label_that_names_another_place_is_followed_by_the_true_one() {
+        let evil = "https://evil.example:8443/bank.com";
+        for label in [
+            "https://bank.com/login",
+            "bank.com",
+            "Log in at BANK.COM, now",
+            "see (www.bank.com)",
+            "alice@bank.com",
+            "192.0.2.7",
+            "[2001:db8::1] is down",
+            "bank\u{3002}com",
+            "bank\u{2024}com",
+            // In Cyrillic letters, and a name that is written in them honestly.
+            "b\u{430}nk.com",
+            "\u{431}\u{430}\u{43d}\u{43a}.\u{440}\u{444}",
+            "xn--bnk-6cd.com",
+            "evil.example.bank.com",
+            "evil.example bank.com",
+        ] {
+            let html = html_leading_to(label, Some(evil)).to_string();
+            assert!(html.ends_with("</a> (evil.example:8443)"), "{html}");
+        }
+        for label in [
+            "Disk almost full",
+            "evil.example",
+            "https://evil.example:8443/bank",
+            "ops/infra #13: Update flake.lock",
+            "v1.2.3 … e.g. 12.5 %",
+            "main...feature",
+            "",
+        ] {
+            let html = html_leading_to(label, Some(evil)).to_string();
+            assert!(html.ends_with("</a>"), "{html}");
+        }
+        // The owner of a domain is who answers for its hosts.
+        assert_eq!(true_place("example.com", "https://git.example.com/x"), None);
+        assert_eq!(true_place("ops@example.com", "mailto:ops@example.com"), None);
+        assert_eq!(true_place("ops@bank.com", "mailto:x@evil.org").as_deref(), Some("evil.org"));
+        assert_eq!(true_place("bank.com", "magnet:?xt=1").as_deref(), Some("magnet"));
+    }
+
+    #[test]
+    fn addresses_are_shown_as_browsers_read_them() {
+        for (written, shown) in [
+            ("https://b\u{430}nk.com/a b", "https://xn--bnk-6cd.com/a b"),
+            ("see https://bank.com@evil.example/x, now", "see https://…@evil.example/x, now"),
+            ("HTTP://%65vil.example:80", "HTTP://evil.example"),
+            ("http://0x7f.1/", "http://127.0.0.1/"),
+            ("https://bank.com:x@[::1]:8443?q", "https://…@[::1]:8443?q"),
+            ("https:///evil.example/x", "https://evil.example/x"),
+            ("https://bank\u{3002}com", "https://bank.com"),
+            ("(https://b\u{430}nk.com).", "(https://xn--bnk-6cd.com)."),
+            // Letters that run backwards would move what is beside them.
+            ("https://evil.example/\u{5d0}", "https://evil.example/%D7%90"),
+            ("https://x@evil.example/\u{5d0}", "https://…@evil.example/%D7%90"),
+        ] {
+            assert_eq!(with_true_addresses(written.to_owned()), shown);
+            assert_eq!(with_true_addresses(shown.to_owned()), shown);
+        }
+        for text in [
+            "https://wiki.example/Страница?q=1#a, and http://a.example.",
+            "HTTPS://A.example:8443/",
+            "ftp://b\u{430}nk.com :// https:// http://[ https",
+            "mxc://a/b",
+        ] {
+            assert_eq!(with_true_addresses(text.to_owned()), text);
+        }
+        let html = html_value("https://b\u{430}nk.com/x").to_string();
+        assert!(html.ends_with(">https:&#x2f;&#x2f;xn--bnk-6cd.com&#x2f;x</a>"), "{html}");
     }
 }

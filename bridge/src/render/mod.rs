@@ -10,6 +10,7 @@ mod filters;
 mod link;
 mod moment;
 mod own;
+mod speaker;
 mod text;
 
 use std::{path::Path, time::Duration};
@@ -186,15 +187,16 @@ impl Renderer {
     /// to read a log to learn of an alert.
     #[must_use]
     pub fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> Rendered {
-        Rendered::words(&self.voice.words.refused(sequence, subject, reason, kept_on))
+        let words = self.voice.words;
+        Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))
     }
 
     /// Tells that all of a backlog is there. What of it needs somebody has made phones buzz itself.
     pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
         let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);
         let words = self.voice.words;
-        let words = words.caught_up(count, &words.duration(oldest));
-        Rendered::words(&words).at_most(Urgency::Routine)
+        let caught_up = words.caught_up(count, &words.duration(oldest));
+        Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
     }
 
     /// Renders a message.
@@ -238,13 +240,13 @@ impl Renderer {
     /// Plain text and HTML, as the built-in templates have it.
     fn builtin(&self, message: &Incoming<'_>) -> (String, String) {
         let words = self.voice.words;
-        let subject = || text::clean(message.subject);
+        let subject = || text::line(message.subject);
         let plain = match &message.decoded.payload {
             Payload::Text(body) if text::clean(body).trim().is_empty() => {
-                words.empty_message(&subject())
+                words.notice(&words.empty_message(&subject()))
             }
             Payload::Text(body) => {
-                let lines = [text::clean(body.trim_end())];
+                let lines = [text::body(&text::clean(body.trim_end()))];
                 lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
             }
             Payload::Binary(bytes) => text::binary(&subject(), bytes, words),
@@ -257,14 +259,17 @@ impl Renderer {
     /// What a payload says, for templates.
     fn view(&self, message: &Incoming<'_>) -> Value {
         let voice = &self.voice;
-        match &message.decoded.payload {
+        let payload = &message.decoded.payload;
+        let via = (!speaker::is_told_by(payload, message.subject))
+            .then(|| voice.words.via(&text::name(message.subject)));
+        let view = match payload {
             Payload::Report(report) => report_view(report, voice),
             Payload::Alert(alert) => alert::view(alert, voice),
             Payload::Alerts(group) => alert::group_view(group, voice),
             Payload::Note(note) => note_view(note),
             Payload::Event(event) => event_view(event, self.flaw(message), voice),
             Payload::Object(object) => context! {
-                subject => text::clean(message.subject),
+                subject => text::line(message.subject),
                 rows => rows(object),
                 flaw => self.flaw(message),
             },
@@ -272,11 +277,17 @@ impl Renderer {
                 context! { text => text::clean(body.trim_end()), flaw => self.flaw(message) }
             }
             Payload::Binary(bytes) => context! { size => bytes.len },
-        }
+        };
+        context! { via, ..view }
     }
 
     fn flaw(&self, message: &Incoming<'_>) -> Option<String> {
-        message.decoded.flaw.as_ref().map(|flaw| self.voice.words.flaw(&flaw.to_string()))
+        message
+            .decoded
+            .flaw
+            .as_ref()
+            .map(|flaw| self.voice.words.flaw(&flaw.to_string()))
+            .map(|flaw| self.voice.words.notice(&flaw))
     }
 }
 
@@ -308,7 +319,7 @@ fn report_view(report: &Report, voice: &Voice) -> Value {
     .flatten()
     .collect();
     context! {
-        host => text::line(&report.host),
+        host => text::name(&report.host),
         completed => list(&report.completed),
         in_progress => list(&report.in_progress),
         disk_percent => report.disk_percent,
@@ -334,12 +345,15 @@ fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     let (rows, text) = match event.data.as_deref() {
         Some(Payload::Object(object)) => (rows(object), None),
         Some(Payload::Text(body)) => (Vec::new(), Some(text::clean(body.trim_end()))),
-        Some(Payload::Binary(bytes)) => (Vec::new(), Some(text::bytes(bytes, voice.words))),
+        Some(Payload::Binary(bytes)) => {
+            let (size, bytes) = text::bytes(bytes, voice.words);
+            (Vec::new(), Some(format!("{size}\n{bytes}")))
+        }
         // Any other is shown as if it had come without an envelope.
         _ => (Vec::new(), None),
     };
     let source = [Some(&event.source), event.subject.as_ref()];
-    let source: Vec<String> = source.into_iter().flatten().map(|part| text::line(part)).collect();
+    let source: Vec<String> = source.into_iter().flatten().map(|part| text::name(part)).collect();
     context! {
         type => text::line(&event.kind),
         source => source.join(" "),
@@ -387,10 +401,12 @@ fn rows(object: &Map<String, Json>) -> Vec<(String, String)> {
                 Json::String(value) => text::clean(value.trim_end()),
                 other => text::clean(&other.to_string()),
             };
-            (text::line(key), value)
+            (text::apart(&text::line(key)).into_owned(), value)
         })
         .collect()
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

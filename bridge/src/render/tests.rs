@@ -32,12 +32,15 @@ const EVENT_LIMIT: usize = 65_536 - 4_096;
 fn absent_fields_leave_no_line() {
     let report = json!({ "host": "a", "memory_percent": 16.04 });
     let rendered = render(&report.to_string());
-    assert_eq!(rendered.plain, "📊 a Operational Report\n💻 Memory usage: 16%");
-    assert_eq!(rendered.html, "📊 <strong>a</strong> Operational Report<br>💻 Memory usage: 16%");
+    assert_eq!(rendered.plain, "📊 a Operational Report (via ops.x)\n💻 Memory usage: 16%");
+    assert_eq!(
+        rendered.html,
+        "📊 <strong>a</strong> Operational Report <em>(via ops.x)</em><br>💻 Memory usage: 16%"
+    );
     let report = json!({ "host": "a", "completed": ["", " "], "satisfaction": 0 });
     assert_eq!(
         render(&report.to_string()).plain,
-        "📊 a Operational Report\n😊 Satisfaction rating: 0/5"
+        "📊 a Operational Report (via ops.x)\n😊 Satisfaction rating: 0/5"
     );
     let alert = json!({ "severity": "info", "summary": "s" });
     assert_eq!(render(&alert.to_string()).plain, "🔵 INFO: s");
@@ -48,7 +51,7 @@ fn a_list_item_with_lines_stays_in_its_line() {
     let report = json!({ "host": "a\nb", "completed": ["one\ntwo", "three"] });
     assert_eq!(
         render(&report.to_string()).plain,
-        "📊 a b Operational Report\n✅ Completed: one two, three"
+        "📊 a b Operational Report (via ops.x)\n✅ Completed: one two, three"
     );
 }
 
@@ -61,7 +64,7 @@ fn everything_is_said_in_chinese() {
                          "disk_percent": 14, "memory_percent": 16.5, "satisfaction": 3, "区域": "华东" });
     assert_eq!(
         plain(&report.to_string()),
-        "📊 server-01 运维报告\n✅ 已完成：备份、清理\n🔄 进行中：升级\n💻 磁盘使用率：14% | 内存使用率：16.5%\n\
+        "📊 server-01 运维报告（经由 ops.x）\n✅ 已完成：备份、清理\n🔄 进行中：升级\n💻 磁盘使用率：14% | 内存使用率：16.5%\n\
          😊 满意度：3/5\n区域：华东"
     );
     assert!(
@@ -70,8 +73,9 @@ fn everything_is_said_in_chinese() {
             .contains("<strong>已完成：</strong>备份、清理")
     );
     assert!(
-        plain(&fixture("alertmanager-group"))
-            .starts_with("🔴 6 条告警：DiskFull（严重 1，警告 2，已恢复 1，未知 2）\n")
+        plain(&fixture("alertmanager-group")).starts_with(
+            "🔴 6 条告警：DiskFull（严重 1，警告 2，已恢复 1，未知 2）（经由 ops.x）\n"
+        )
     );
     assert!(
         plain(&fixture("alertmanager-group")).contains("🕒 2026-11-23 13:12:00 – 14:40:30 CST（持续 1 小时 28 分钟）\n… 另有 2 条，发送方未随消息发出")
@@ -86,10 +90,13 @@ fn everything_is_said_in_chinese() {
         plain(&fixture("forgejo-pull-request"))
             .starts_with("🔀 alice 合并了 ops/infra 的合并请求 #13：Move db-01 to the new disk")
     );
-    assert!(plain("{\"a\"").contains("\n⚠️ 消息格式有误：begins like JSON but is not"));
-    assert_eq!(plain(""), "（ops.x 收到一条空消息）");
     assert!(
-        plain(&"很".repeat(5_000)).ends_with("\n… 内容过长，已截断；完整内容（14.6 KiB）见附件")
+        plain("{\"a\"").contains("\n🤖 nats-matrix：消息格式有误：begins like JSON but is not")
+    );
+    assert_eq!(plain(""), "🤖 nats-matrix：ops.x 收到一条空消息");
+    assert!(
+        plain(&"很".repeat(5_000))
+            .ends_with("\n🤖 nats-matrix：内容过长，已截断；完整内容（14.6 KiB）见附件")
     );
 }
 
@@ -113,7 +120,7 @@ fn an_alert_that_is_over_says_how_long_it_went_on_and_labels_are_not_said_twice(
     let rendered = render(&alert.to_string());
     assert_eq!(
         rendered.plain,
-        "✅ RESOLVED: Disk full\n📍 db-01\n🏷️ mount=/var, public\n\
+        "✅ RESOLVED: Disk full\n📍 db-01 (via ops.x)\n🏷️ mount=/var, public\n\
          🕒 2026-11-23 06:35:51 – 06:47:10 UTC (11 min 19 s)\n🔗 https://grafana.example/d/abc"
     );
     assert!(rendered.html.ends_with(">grafana.example</a>"), "{}", rendered.html);
@@ -131,9 +138,13 @@ fn objects_show_keys_and_values_in_their_order() {
         render(r#"{"z":"last","a":{"nested":[1,2.5]},"text":"two\nlines","nothing":null}"#);
     assert_eq!(
         rendered.plain,
-        "📨 ops.x\nz: last\na: {\"nested\":[1,2.5]}\ntext: two\nlines\nnothing: null"
+        "📨 ops.x\nz: last\na: {\"nested\":[1,2.5]}\ntext: two\n│ lines\nnothing: null"
     );
-    assert!(rendered.html.contains("<strong>text:</strong> two<br>lines"), "{}", rendered.html);
+    assert!(
+        rendered.html.contains("<strong>text:</strong> two<blockquote>lines</blockquote>"),
+        "{}",
+        rendered.html
+    );
 }
 
 #[test]
@@ -142,7 +153,9 @@ fn a_cut_is_made_between_words_and_never_within_a_character() {
     let rendered = render(&text);
     assert!(rendered.plain.starts_with("wörter wörter"));
     assert!(
-        rendered.plain.contains("wörter\n… cut here; the whole (7.8 KiB) is in the attached file")
+        rendered.plain.contains(
+            "wörter\n🤖 nats-matrix: cut here; the whole (7.8 KiB) is in the attached file"
+        )
     );
     assert_eq!(rendered.attachment.unwrap().bytes, text.as_bytes());
     let unbroken = "ö".repeat(10_000);
@@ -152,7 +165,18 @@ fn a_cut_is_made_between_words_and_never_within_a_character() {
 /// True if `html` has no tag and no entity but ours, and no link but to a web page.
 fn is_safe(html: &str) -> bool {
     let mut rest = html.to_owned();
-    for ours in ["<br>", "<strong>", "</strong>", "<em>", "</em>", "<code>", "</code>", "</a>"] {
+    for ours in [
+        "<br>",
+        "<strong>",
+        "</strong>",
+        "<em>",
+        "</em>",
+        "<code>",
+        "</code>",
+        "</a>",
+        "<blockquote>",
+        "</blockquote>",
+    ] {
         rest = rest.replace(ours, "");
     }
     while let Some(start) = rest.find("<a href=\"http") {
@@ -178,10 +202,10 @@ fn a_group_of_alerts_begins_with_the_worst_and_the_newest() {
     assert_eq!(rendered.urgency, Urgency::Critical);
     assert_eq!(
         rendered.plain,
-        "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown)\n\
+        "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown) (via ops.x)\n\
          🏷️ cluster=eu-1, job=node\n\
          🔴 CRITICAL: Only 2 GiB left on /var of db-01\n\
-         At this rate /var is full in 20 minutes.\n\
+         │ At this rate /var is full in 20 minutes.\n\
          📍 db-01:9100 · 🏷️ mountpoint=/var · 🕒 2026-11-23 06:35:51 UTC\n\
          🟠 WARNING: Only 8 GiB left on / of web-02\n\
          📍 web-02:9100 · 🏷️ mountpoint=/ · 🕒 2026-11-23 06:39:40 UTC\n\
@@ -236,29 +260,29 @@ fn what_others_send_is_shown_as_text_for_people() {
         (
             "uptime-kuma-down",
             Urgency::Critical,
-            "🔴 CRITICAL: Services / Forgejo is down\nconnect ECONNREFUSED 192.0.2.7:443\n\
+            "🔴 CRITICAL: Services / Forgejo is down\n│ connect ECONNREFUSED 192.0.2.7:443\n\
              🏷️ public, zone=eu-1\n🕒 2026-11-23 06:35:51 UTC\n🔗 https://git.example.com",
         ),
         (
             "forgejo-push",
             Urgency::Routine,
-            "🔨 alice pushed 3 commits to ops/infra main\nbffeb74 Backups go to the new host\n\
-             5d1c0a8 Raise the limit of the bridge (bob)\n28e1879 Update flake.lock\n\
+            "🔨 alice pushed 3 commits to ops/infra main\n│ bffeb74 Backups go to the new host\n\
+             │ 5d1c0a8 Raise the limit of the bridge (bob)\n│ 28e1879 Update flake.lock\n\
              🔗 https://git.example.com/ops/infra/compare/0f1e2d3c4b5a69788796a5b4c3d2e1f000112233...\
              bffeb74224043ba2feb48d137756c8a9331c449a",
         ),
         (
             "forgejo-run-recover",
             Urgency::Routine,
-            "✅ RESOLVED: Workflow check.yml succeeds again\n📍 ops/infra\n\
-             Backups go to the new host (by alice)\n🏷️ event=push, ref=main\n\
+            "✅ RESOLVED: Workflow check.yml succeeds again\n📍 ops/infra (via ops.x)\n\
+             │ Backups go to the new host (by alice)\n🏷️ event=push, ref=main\n\
              🕒 2026-11-23 07:03:35 – 07:42:40 UTC (39 min 5 s)\n\
              🔗 https://git.example.com/ops/infra/actions/runs/13",
         ),
         (
             "cloudevent",
             Urgency::Notable,
-            "📨 com.example.backup.finished\n📍 /backup/db-01 nightly\n🕒 2026-11-23 03:10:00 UTC\n\
+            "📨 com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x)\n🕒 2026-11-23 03:10:00 UTC\n\
              bytes: 81604378624\ntook: PT12M\nlog: https://backup.example.com/runs/412",
         ),
     ] {

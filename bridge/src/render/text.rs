@@ -1,139 +1,135 @@
-//! Text of strangers, made fit to be shown.
+//! Text and bytes as a room shows them.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use minijinja::{HtmlEscape, Value};
 
-use crate::{payload::Binary, words::Words};
+use super::link;
+pub(crate) use crate::text::head;
+use crate::{payload::Binary, text, words::Words};
 
-/// Keeps line ends and tabs; shows other control characters, those that reverse the direction of the text and
-/// those that nobody sees as a replacement mark, so that what a reader sees is what was sent.
-pub(super) fn clean(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    let (mut before, mut is_in_flag) = (' ', false);
-    while let Some(c) = chars.next() {
-        is_in_flag = c == FLAG || is_in_flag && is_tag(c);
-        match c {
-            '\r' if chars.peek() == Some(&'\n') => {}
-            '\r' | '\u{2028}' | '\u{2029}' => clean.push('\n'),
-            '\n' | '\t' => clean.push(c),
-            c if is_joiner(c) && joins_nothing(before) => clean.push(MARK),
-            c if is_tag(c) && !is_in_flag => clean.push(MARK),
-            c if c.is_control() || is_bidi_control(c) || is_hidden(c) => clean.push(MARK),
-            c => clean.push(c),
-        }
-        before = c;
-    }
-    clean
-}
+/// Longer names of machines, services and subjects are cut.
+const MAX_NAME_CHARS: usize = 120;
 
-/// Stands for a character that is not shown.
-const MARK: char = '\u{fffd}';
-/// What tags make a flag of, such as Scotland's.
-const FLAG: char = '\u{1f3f4}';
+/// What begins each line of others that could be taken for one of ours. Our own lines never begin with it.
+const QUOTE: char = '│';
 
-/// Zero-width space, non-joiner and joiner. They have a meaning in emoji and in scripts such as those of Persia and
-/// Thailand.
-fn is_joiner(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200d}')
-}
-
-/// Whether a joiner means nothing after a character.
-fn joins_nothing(before: char) -> bool {
-    before.is_ascii() || before.is_whitespace() || is_joiner(before)
-}
-
-fn is_tag(c: char) -> bool {
-    matches!(c, '\u{e0000}'..='\u{e007f}')
-}
-
-/// What takes no room and is of no use in a message.
-fn is_hidden(c: char) -> bool {
-    matches!(c, '\u{180e}' | '\u{2060}'..='\u{2065}' | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+/// Text of others, with what a person can read, and addresses that lead where they say.
+pub(crate) fn clean(text: &str) -> String {
+    link::with_true_addresses(text::clean(text))
 }
 
 /// [`clean`], in one line.
 pub(crate) fn line(text: &str) -> String {
-    clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    link::with_true_addresses(text::line(text))
 }
 
-/// Explicit embeddings, overrides and isolates; the marks LRM and RLM reverse nothing and are
-/// needed in right-to-left scripts.
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// [`line`], not longer than what is a name.
+pub(super) fn name(text: &str) -> String {
+    let line = line(text);
+    let head = head(&line, MAX_NAME_CHARS);
+    if head.len() < line.len() { format!("{head} …") } else { line }
 }
 
-/// Plain text as HTML with the same lines.
+/// Lines of others, set apart from ours.
+pub(super) fn quoted(text: &str) -> String {
+    let quote =
+        |line: &str| if line.is_empty() { QUOTE.to_string() } else { format!("{QUOTE} {line}") };
+    text.split('\n').map(quote).collect::<Vec<_>>().join("\n")
+}
+
+/// A line of others that is bare where nobody can take it for one of ours: those begin with a symbol that is not on
+/// keyboards, as 🔴 or 🤖.
+pub(super) fn apart(line: &str) -> Cow<'_, str> {
+    let first = line.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
+    if first.is_none_or(char::is_alphanumeric) {
+        Cow::Borrowed(line)
+    } else {
+        Cow::Owned(quoted(line))
+    }
+}
+
+/// A whole text of others. Of several lines each is set apart, so that it is seen where the text ends.
+pub(super) fn body(text: &str) -> String {
+    if text.contains('\n') { quoted(text) } else { apart(text).into_owned() }
+}
+
+/// Text of others that goes on after the line in which it begins.
+pub(super) fn continued(text: &str) -> String {
+    match text.split_once('\n') {
+        Some((first, rest)) => format!("{first}\n{}", quoted(rest)),
+        None => text.to_owned(),
+    }
+}
+
+/// Whether a line is set apart.
+pub(super) fn is_quoted(line: &str) -> bool {
+    line.starts_with(QUOTE)
+}
+
+/// The same text, in which no line begins with a mark but in a quote.
+pub(super) fn without_line_of(text: &str, mark: char) -> String {
+    let line = |line| if starts_with(line, mark) { quoted(line) } else { String::from(line) };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a reader sees a mark at the beginning of a text.
+pub(super) fn starts_with(text: &str, mark: char) -> bool {
+    text.trim_start().starts_with(mark)
+}
+
+/// Whether some of a text is read from right to left.
+pub(super) fn runs_backwards(text: &str) -> bool {
+    text.chars().any(text::is_right_to_left)
+}
+
+/// Plain text as HTML with the same lines. What is set apart is so there, too.
 pub(crate) fn html(text: &str) -> String {
-    HtmlEscape(text).to_string().replace('\n', "<br>")
+    let mut html = String::with_capacity(text.len());
+    let mut is_in_quote = false;
+    for (index, line) in text.split('\n').enumerate() {
+        let quoted = line.strip_prefix(QUOTE);
+        let was_in_quote = std::mem::replace(&mut is_in_quote, quoted.is_some());
+        html.push_str(match (was_in_quote, is_in_quote) {
+            (false, true) => "<blockquote>",
+            (true, false) => "</blockquote>",
+            _ if index == 0 => "",
+            _ => "<br>",
+        });
+        let line = quoted.map_or(line, |line| line.strip_prefix(' ').unwrap_or(line));
+        // Writing to a String cannot fail.
+        let _ = write!(html, "{}", HtmlEscape(line));
+    }
+    if is_in_quote {
+        html.push_str("</blockquote>");
+    }
+    html
+}
+
+/// HTML without the line ends beside what has lines of its own.
+pub(super) fn tidy(html: &str) -> String {
+    html.replace("<br><blockquote>", "<blockquote>").replace("</blockquote><br>", "</blockquote>")
 }
 
 /// Escapes, and breaks lines where the value does.
 pub(super) fn html_lines(value: &str) -> Value {
-    Value::from_safe_string(html(value))
+    Value::from_safe_string(HtmlEscape(value).to_string().replace('\n', "<br>"))
 }
 
-/// The first characters of a text, cut at a line or word end if one is near.
-pub(crate) fn head(text: &str, max_chars: usize) -> &str {
-    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text };
-    let head = &text[..end];
-    let near = head.char_indices().rev().take(200).find(|(_, c)| c.is_whitespace());
-    near.map_or(head, |(at, _)| &head[..at]).trim_end()
+/// The template filter `quote`: text of others in a quote.
+pub(super) fn html_quote(value: &str) -> Value {
+    Value::from_safe_string(html(&quoted(value)))
 }
 
 /// What can be said of a message that is no text.
 pub(super) fn binary(subject: &str, data: &Binary, words: &dyn Words) -> String {
-    format!("📦 {subject}\n{}", bytes(data, words))
+    let (size, bytes) = bytes(data, words);
+    format!("📦 {subject}\n{}\n{}", words.notice(&size), quoted(&bytes))
 }
 
 /// What can be said of bytes that are no text: how many, and the first of them.
-pub(super) fn bytes(bytes: &Binary, words: &dyn Words) -> String {
-    /// How many of them are shown.
-    const SHOWN: usize = 32;
-    let mut text = words.not_text(&words.bytes(bytes.len as u64)) + "\n";
-    for byte in bytes.head.iter().take(SHOWN) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x} ");
-    }
-    text.truncate(text.trim_end().len());
-    if bytes.len > SHOWN {
-        text.push_str(" …");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nobody_sees_is_shown_as_a_mark() {
-        for (text, shown) in [
-            ("ser\u{200b}ver", "ser\u{fffd}ver"),
-            ("@ro\u{200d}om", "@ro\u{fffd}om"),
-            ("\u{200b}", "\u{fffd}"),
-            ("\u{0e01}\u{200b}\u{200b}", "\u{0e01}\u{200b}\u{fffd}"),
-            ("a\u{feff}b\u{2060}c\u{180e}d\u{fffa}", "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}"),
-            ("ok\u{e0068}\u{e0069}", "ok\u{fffd}\u{fffd}"),
-            ("a\u{202e}b\u{2066}c\u{2069}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
-        ] {
-            assert_eq!(clean(text), shown, "{}", text.escape_unicode());
-        }
-    }
-
-    #[test]
-    fn scripts_and_emoji_keep_what_they_need() {
-        for text in [
-            // A family, a rainbow flag, the flag of Scotland, "I want" in Persian, words in Thai, and marks of direction.
-            "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
-            "\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
-            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
-            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
-            "\u{0e44}\u{0e17}\u{0e22}\u{200b}\u{0e14}\u{0e35}",
-            "\u{200f}\u{5d0}\u{200e} a",
-        ] {
-            assert_eq!(clean(text), text, "{}", text.escape_unicode());
-        }
-    }
+pub(super) fn bytes(bytes: &Binary, words: &dyn Words) -> (String, String) {
+    let shown: Vec<String> = bytes.head.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    let more = if bytes.len > shown.len() { " …" } else { "" };
+    (words.not_text(&words.bytes(bytes.len as u64)), shown.join(" ") + more)
 }

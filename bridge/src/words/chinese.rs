@@ -112,28 +112,32 @@ impl Words for Chinese {
         "每条消息均在此消息的讨论串中。"
     }
 
+    fn via(&self, subject: &str) -> String {
+        format!("（经由 {subject}）")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
-        format!("（{subject} 收到一条空消息）")
+        format!("{subject} 收到一条空消息")
     }
     fn not_text(&self, size: &str) -> String {
         format!("{size} 非文本数据，完整内容见附件")
     }
     fn cut(&self, size: &str) -> String {
-        format!("… 内容过长，已截断；完整内容（{size}）见附件")
+        format!("内容过长，已截断；完整内容（{size}）见附件")
     }
     fn flaw(&self, flaw: &str) -> String {
-        format!("⚠️ 消息格式有误：{flaw}")
+        format!("消息格式有误：{flaw}")
     }
     fn template_failed(&self, fault: &str) -> String {
-        format!("⚠️ 模板出错，已改用内置模板：{fault}")
+        format!("模板出错，已改用内置模板：{fault}")
     }
     fn caught_up(&self, count: u64, oldest: &str) -> String {
-        format!("⏱ 积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
+        format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
     }
 
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
-            "⚠️ {subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），原消息已保存到 {kept_on}"
+            "{subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），原消息已保存到 {kept_on}"
         )
     }
 

@@ -117,29 +117,33 @@ impl Words for English {
         "Each of them is in the thread."
     }
 
+    fn via(&self, subject: &str) -> String {
+        format!("(via {subject})")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
-        format!("(empty message on {subject})")
+        format!("an empty message on {subject}")
     }
     fn not_text(&self, size: &str) -> String {
         format!("{size} of data that is not text; the whole is in the attached file")
     }
     fn cut(&self, size: &str) -> String {
-        format!("… cut here; the whole ({size}) is in the attached file")
+        format!("cut here; the whole ({size}) is in the attached file")
     }
     fn flaw(&self, flaw: &str) -> String {
-        format!("⚠️ {flaw}")
+        flaw.to_owned()
     }
     fn template_failed(&self, fault: &str) -> String {
-        format!("⚠️ {fault}; shown with the built-in template")
+        format!("{fault}; shown with the built-in template")
     }
     fn caught_up(&self, count: u64, oldest: &str) -> String {
         let messages = if count == 1 { "message was" } else { "messages were" };
-        format!("⏱ Caught up: {count} {messages} late, the oldest by {oldest}")
+        format!("caught up, {count} {messages} late, the oldest by {oldest}")
     }
 
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
         format!(
-            "⚠️ Message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. It is kept on {kept_on}"
+            "message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. It is kept on {kept_on}"
         )
     }
 

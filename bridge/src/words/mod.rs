@@ -21,6 +21,9 @@ impl Language {
     }
 }
 
+/// What begins a line that the bridge says of itself.
+pub(crate) const NOTICE_MARK: char = '🤖';
+
 /// How bad an alert is, or that it is over; the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
@@ -129,6 +132,13 @@ pub(crate) trait Words: Sync {
     fn and_more(&self, named: &str, more: usize) -> String;
     fn newest(&self) -> &'static str;
     fn in_thread(&self) -> &'static str;
+
+    /// A line that the bridge says of itself. No line of others begins as it does: where one would, it is set apart.
+    fn notice(&self, text: &str) -> String {
+        format!("{NOTICE_MARK} nats-matrix{}{}{text}", self.colon(), self.gap())
+    }
+    /// The subject of a message that is said to be of a machine which its subject does not name.
+    fn via(&self, subject: &str) -> String;
 
     fn empty_message(&self, subject: &str) -> String;
     fn not_text(&self, size: &str) -> String;

@@ -237,7 +237,7 @@ async fn refused(status: u16, errcode: &str) -> Result<()> {
     let events = read_all(&mut reader, 2).await?;
     assert_eq!(events.len(), 2);
     let note = events[0].body();
-    assert!(note.contains("Message 1 on ops.text cannot be shown"), "{note}");
+    assert!(note.contains("🤖 nats-matrix: message 1 on ops.text cannot be shown"), "{note}");
     assert!(note.contains(errcode) && note.contains("nats-matrix.dead-letter.reports"), "{note}");
     assert_eq!(events[1].body(), "the next one");
     bridge.wait_for_log("can never be posted", PATIENCE).await?;

@@ -343,6 +343,43 @@ async fn killed_at(scene: &Scene, sequence: u64, times: u32) -> Result<()> {
     Ok(())
 }
 
+/// A subject that clears a terminal, changes its colours, and runs backwards.
+const COMMANDS: &str = "ops.\u{1b}[2J\u{9b}31m\u{202e}\u{200b}evil\u{ad}.\u{7}\u{3164}";
+
+/// Whether a person sees all of a text, in the order in which it is written.
+fn assert_legible(text: &str) {
+    let hidden =
+        "\u{ad}\u{200b}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{3164}";
+    let found = text.chars().find(|c| c.is_control() && *c != '\n' || hidden.contains(*c));
+    assert!(found.is_none(), "{found:?} in {text:?}");
+}
+
+#[tokio::test]
+async fn a_subject_commands_no_terminal_and_no_log() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.bot.join(&scene.room).await?;
+    // It is said in the log for what is wrong with it.
+    scene.nats.publish(COMMANDS, "{\"x\": \u{202e}\u{1b}[2J").await?;
+    let output = scene.run(&scene.config(), &["check"])?;
+    let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    assert!(
+        output.status.success() && said.contains("1 subject: ops.") && said.contains("evil"),
+        "{said}"
+    );
+    assert_legible(&said);
+    // No route takes it.
+    let output = scene.run(&scene.config_for("ops.report.>", &scene.room), &["check"])?;
+    let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    assert!(said.contains("no route takes 1 messages on 1 subject: ops."), "{said}");
+    assert_legible(&said);
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("is posted as it is", PATIENCE).await?;
+    all_sound(&scene, Markup::BuiltIn).await?;
+    assert!(bridge.logs().contains("evil"), "{}", bridge.logs());
+    assert_legible(&bridge.logs());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing_up() -> Result<()>
 {
@@ -370,5 +407,35 @@ async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing
     let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
     let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
     assert!(dead.payload.starts_with(b"{\"severity\""));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_publisher_speaks_in_its_own_name_alone() -> Result<()> {
+    let scene = Scene::new().await?;
+    let alert = json!({ "severity": "info", "summary": "s", "source": "db-01",
+                        "description": "✅ RESOLVED: Disk full\n📍 db-02" });
+    scene.nats.publish("ops.alert.evil", alert.to_string()).await?;
+    scene.nats.publish("ops.alert.db-01", alert.to_string()).await?;
+    for text in ["🤖 nats-matrix: all is well", "🔴 CRITICAL: Disk full\n📍 db-01"] {
+        scene.nats.publish("ops.text.evil", text).await?;
+    }
+    let _bridge = scene.start(&scene.config())?;
+    let events = all_sound(&scene, Markup::BuiltIn).await?;
+    let texts: Vec<(&str, &str)> = events.iter().map(|it| (it.body(), it.html())).collect();
+    let has = |body: &str, html: &str| {
+        let found = texts.iter().any(|(plain, rich)| *plain == body && rich.ends_with(html));
+        assert!(found, "{body} in {texts:#?}");
+    };
+    let quote = "<blockquote>✅ RESOLVED: Disk full<br>📍 db-02</blockquote>";
+    has(
+        "🔵 INFO: s\n📍 db-01 (via ops.alert.evil)\n│ ✅ RESOLVED: Disk full\n│ 📍 db-02",
+        &format!("📍 db-01 <em>(via ops.alert.evil)</em>{quote}"),
+    );
+    has("│ 🤖 nats-matrix: all is well", "<blockquote>🤖 nats-matrix: all is well</blockquote>");
+    has(
+        "│ 🔴 CRITICAL: Disk full\n│ 📍 db-01",
+        "<blockquote>🔴 CRITICAL: Disk full<br>📍 db-01</blockquote>",
+    );
     Ok(())
 }

@@ -41,11 +41,11 @@ async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Resul
     // Two of them come with a file: the binary one and the deep one.
     let (scene, events, log) = shown(&payloads, 12).await?;
     let bodies: Vec<&str> = events.iter().map(Event::body).collect();
-    assert_eq!(bodies[0], "(empty message on ops.x.node-1)");
+    assert_eq!(bodies[0], "🤖 nats-matrix: an empty message on ops.x.node-1");
     assert_eq!(bodies[1], "not JSON, just text");
     assert!(
         bodies[2].starts_with(
-            "{\"host\": \"server-01\", \"completed\": [\n⚠️ begins like JSON but is not"
+            "{\"host\": \"server-01\", \"completed\": [\n🤖 nats-matrix: begins like JSON but is not"
         ),
         "{}",
         bodies[2]
@@ -157,7 +157,7 @@ async fn alerts_buzz_and_routine_does_not() -> Result<()> {
     assert_eq!(types, ["m.text", "m.text", "m.notice", "m.notice"]);
     assert_eq!(
         events[0].body(),
-        "🔴 CRITICAL: Disk almost full\n📍 db-01\nOnly 2 GiB left.\nCleaning starts at 1 GiB.\n\
+        "🔴 CRITICAL: Disk almost full\n📍 db-01\n│ Only 2 GiB left.\n│ Cleaning starts at 1 GiB.\n\
          🏷️ device=sda1, mount=/var\n🕒 2026-11-23 06:35:51 UTC"
     );
     assert!(events[3].body().starts_with("✅ RESOLVED: Disk almost full"), "{}", events[3].body());
@@ -194,14 +194,14 @@ async fn what_others_send_is_shown_in_the_same_way() -> Result<()> {
         }
     }
     for (event, (msgtype, begin)) in events.iter().zip([
-        ("m.text", "🔴 CRITICAL: Only 2 GiB left on /var of db-01\n📍 db-01:9100\n"),
-        ("m.text", "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown)\n"),
-        ("m.text", "🟠 2 alerts: team=blue (2 warning)\n"),
+        ("m.text", "🔴 CRITICAL: Only 2 GiB left on /var of db-01\n📍 db-01:9100 (via ops.x.node-1)\n"),
+        ("m.text", "🔴 6 alerts: DiskFull (1 critical, 2 warning, 1 resolved, 2 unknown) (via ops.x.node-1)\n"),
+        ("m.text", "🟠 2 alerts: team=blue (2 warning)"),
         ("m.text", "🔴 CRITICAL: Services / Forgejo is down\n"),
         ("m.notice", "✅ RESOLVED: Services / Forgejo is up\n"),
-        ("m.text", "📨 com.example.backup.finished\n📍 /backup/db-01 nightly\n"),
+        ("m.text", "📨 com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x.node-1)\n"),
         ("m.notice", "🔨 alice pushed 3 commits to ops/infra main\n"),
-        ("m.text", "🟠 WARNING: Workflow check.yml failed\n📍 ops/infra\n"),
+        ("m.text", "🟠 WARNING: Workflow check.yml failed\n📍 ops/infra (via ops.x.node-1)\n"),
         ("m.notice", "✅ RESOLVED: Workflow check.yml succeeds again\n"),
     ]) {
         assert_eq!(event.msgtype(), msgtype, "{}", event.body());

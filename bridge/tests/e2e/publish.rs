@@ -179,7 +179,7 @@ async fn a_machine_reports_itself_and_an_alert_makes_the_phone_buzz() -> Result<
     assert_eq!(shown[0].msgtype(), "m.notice");
 
     assert_eq!(shown[1].msgtype(), "m.text");
-    let alert = "🔴 CRITICAL: Disk almost full\n📍 node-1\n2 GB left\n🏷️ mount=/var\n🕒 20";
+    let alert = "🔴 CRITICAL: Disk almost full\n📍 node-1\n│ 2 GB left\n🏷️ mount=/var\n🕒 20";
     assert!(shown[1].body().starts_with(alert), "{}", shown[1].body());
     Ok(())
 }

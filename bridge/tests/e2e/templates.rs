@@ -85,15 +85,17 @@ async fn a_template_that_fails_gives_way_and_the_room_learns_why() -> Result<()>
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 5).await?;
     let bodies: Vec<&str> = events.iter().map(Event::body).collect();
-    let note =
-        "⚠️ report.html.jinja:2: `payload.extra` is undefined; shown with the built-in template";
-    assert_eq!(bodies[0], format!("📊 a Operational Report\n💻 Disk usage: 1%\n{note}"));
+    let note = "🤖 nats-matrix: report.html.jinja:2: `payload.extra` is undefined; shown with the built-in template";
+    assert_eq!(
+        bodies[0],
+        format!("📊 a Operational Report (via ops.report.x)\n💻 Disk usage: 1%\n{note}")
+    );
     assert!(events[0].html().ends_with(&format!("<br>{note}")), "{}", events[0].html());
     assert_eq!(events[1].html(), "<b>b</b> 5");
     assert!(bodies[2].ends_with(note), "{}", bodies[2]);
     assert_eq!(
         bodies[3],
-        "99999\n⚠️ text.txt.jinja:1: is stopped: it goes on too long; shown with the built-in template"
+        "99999\n🤖 nats-matrix: text.txt.jinja:1: is stopped: it goes on too long; shown with the built-in template"
     );
     assert_eq!(bodies[4], "7");
     bridge.terminate()?;

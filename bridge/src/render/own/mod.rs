@@ -23,7 +23,7 @@ use ruma_html::{Html, NodeRef, SanitizerConfig};
 pub use self::fault::Fault;
 use self::files::{kind_of, read};
 use super::{Incoming, Voice, builtin, content::MAX_HTML_BYTES, link, text};
-use crate::payload::bounded;
+use crate::{payload::bounded, words::NOTICE_MARK};
 
 /// The kinds of messages that have templates.
 pub(super) const KINDS: [&str; 7] =
@@ -151,11 +151,12 @@ impl Own {
             return Ok(text);
         }
         // Line ends in a template are for its reader, and so are those in what it takes for safe.
-        let text = text::clean(&text).replace('\n', " ");
+        let text = crate::text::clean(&text).replace('\n', " ");
         let html = Html::parse(text.trim());
         html.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
         html.children().for_each(|node| self.keep_addresses(&node));
-        let html = html.to_string();
+        html.children().for_each(|node| keep_honest(&node));
+        let html = text::tidy(&html.to_string());
         if html.trim().is_empty() {
             return Err(Fault::of_file(
                 template.name(),
@@ -253,6 +254,48 @@ fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<()
     escape_formatter(out, state, value)
 }
 
+/// Shows where links lead whose text looks like another address, and sets apart what looks like a notice of ours.
+fn keep_honest(node: &NodeRef) {
+    if let Some(text) = node.as_text() {
+        let shown = text.borrow().to_string();
+        let honest = text::without_line_of(&link::with_true_addresses(shown), NOTICE_MARK);
+        *text.borrow_mut() = honest.into();
+    }
+    node.children().for_each(|child| keep_honest(&child));
+    let Some(place) = hidden_place(node) else { return };
+    let place = format!(" ({place})");
+    let after = node.next_sibling().map(|after| text_of(&after)).unwrap_or_default();
+    if !after.starts_with(&place)
+        && let Some(text) = last_text(node)
+        && let Some(text) = text.as_text()
+    {
+        text.borrow_mut().push_slice(&place);
+    }
+}
+
+/// Where a link leads whose text looks like another address. Clients show one of matrix.to as a person or room.
+fn hidden_place(node: &NodeRef) -> Option<String> {
+    let attributes = node.as_element()?.attrs.borrow();
+    let href = attributes.iter().find(|attribute| &*attribute.name.local == "href")?;
+    let is_mention = href.value.starts_with("https://matrix.to/");
+    link::true_place(&text_of(node), &href.value).filter(|_| !is_mention)
+}
+
+fn text_of(node: &NodeRef) -> String {
+    match node.as_text() {
+        Some(text) => text.borrow().to_string(),
+        None => node.children().map(|child| text_of(&child)).collect(),
+    }
+}
+
+fn last_text(node: &NodeRef) -> Option<NodeRef> {
+    if node.as_text().is_some() {
+        return Some(node.clone());
+    }
+    let children: Vec<NodeRef> = node.children().collect();
+    children.iter().rev().find_map(last_text)
+}
+
 fn is_too_much(html: &str) -> bool {
     html.len() > MAX_HTML_BYTES || html.matches('<').count() > MAX_TAGS
 }
@@ -266,7 +309,8 @@ fn render_plain(
     if text.trim().is_empty() {
         return Err(Fault::of_file(template.name(), "makes an empty text"));
     }
-    Ok(text.trim_end().to_owned())
+    // A notice of ours is not what others may imitate.
+    Ok(text::without_line_of(text.trim_end(), NOTICE_MARK))
 }
 
 fn render_bounded(

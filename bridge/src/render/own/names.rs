@@ -36,6 +36,7 @@ const FILTERS: &[&str] = &[
     "min",
     "number",
     "percent",
+    "quote",
     "reject",
     "rejectattr",
     "replace",
@@ -74,7 +75,7 @@ const TESTS: &[&str] = &[
 ];
 
 /// What every template knows of a message, whatever its kind.
-const COMMON: [&str; 11] = [
+const COMMON: [&str; 12] = [
     "subject",
     "tokens",
     "headers",
@@ -85,6 +86,7 @@ const COMMON: [&str; 11] = [
     "kind",
     "payload",
     "flaw",
+    "via",
     "words",
 ];
 

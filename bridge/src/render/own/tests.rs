@@ -95,7 +95,11 @@ fn one_of_a_pair_is_enough() {
         ("a<b>\nis here", "a&lt;b&gt;<br>is here")
     );
     let shown = show(&accepted(&[("report.html.jinja", "<em>{{ host }}</em>")]), REPORT);
-    assert!(shown.plain.starts_with("📊 a<b> Operational Report\n"), "{}", shown.plain);
+    assert!(
+        shown.plain.starts_with("📊 a<b> Operational Report (via ops.report.server-01)\n"),
+        "{}",
+        shown.plain
+    );
     assert_eq!(shown.html, "<em>a&lt;b&gt;</em>");
     // What there is no template for is shown as ever.
     let shown = show(&accepted(&[("alert.txt.jinja", "{{ summary }}")]), REPORT);
@@ -222,8 +226,7 @@ fn what_the_payload_holds_is_not_known_before() {
     let shown = show(&renderer, r#"{"sensor":"rack"}"#);
     let fault = shown.fault.clone().unwrap();
     assert_eq!(fault.file(), "object.html.jinja");
-    let note =
-        "⚠️ object.html.jinja:1: `payload.readings` is undefined; shown with the built-in template";
+    let note = "🤖 nats-matrix: object.html.jinja:1: `payload.readings` is undefined; shown with the built-in template";
     assert_eq!(shown.plain, format!("📨 ops.report.server-01\nsensor: rack\n{note}"));
     assert!(shown.html.ends_with(&format!("<br>{note}")), "{}", shown.html);
     let guarded = accepted(&[(
@@ -388,8 +391,9 @@ fn a_template_speaks_the_language_of_its_route() {
     assert_eq!(said, "已完成 12 字节 08:00 CST 1");
     let failed = show(&renderer, r#"{"host":"a","completed":[]}"#).plain;
     assert!(
-        failed
-            .ends_with("⚠️ 模板出错，已改用内置模板：report.txt.jinja:1: `payload.x` is undefined"),
+        failed.ends_with(
+            "🤖 nats-matrix：模板出错，已改用内置模板：report.txt.jinja:1: `payload.x` is undefined"
+        ),
         "{failed}"
     );
 }

@@ -1,0 +1,272 @@
+//! What a publisher does who wants readers to take words for those of the bridge, or of another machine.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::{
+    digest::{Entry, Kind, Piece, pieces},
+    fuzz::sound::{Markup, assert_sound},
+    origin::Position,
+};
+
+/// Made once, as in the bridge.
+static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
+    [Language::English, Language::Chinese]
+        .map(|language| Renderer::new(&Display { language, ..Display::default() }))
+});
+
+fn show(subject: &str, payload: &[u8], language: Language) -> Rendered {
+    show_with(&RENDERERS[usize::from(language == Language::Chinese)], subject, payload)
+}
+
+fn show_with(renderer: &Renderer, subject: &str, payload: &[u8]) -> Rendered {
+    renderer.render(&Incoming {
+        subject,
+        headers: None,
+        stream: "OPS",
+        sequence: 1,
+        published: OffsetDateTime::UNIX_EPOCH,
+        route: "all",
+        decoded: &Decoded::in_language(payload, renderer.voice.language),
+        original: payload,
+    })
+}
+
+fn plain(subject: &str, payload: &Json) -> String {
+    show(subject, payload.to_string().as_bytes(), Language::English).plain
+}
+
+#[test]
+fn a_source_that_the_subject_does_not_name_is_told_with_the_subject() {
+    let alert = |source: &str| json!({ "severity": "info", "summary": "s", "source": source });
+    let evil = "ops.alert.evil";
+    assert_eq!(plain("ops.alert.db-01", &alert("db-01:9100")), "🔵 INFO: s\n📍 db-01:9100");
+    assert_eq!(plain(evil, &alert("db-01")), "🔵 INFO: s\n📍 db-01 (via ops.alert.evil)");
+    let forged = plain(evil, &alert("db-01 (via ops.alert.db-01)"));
+    assert!(forged.ends_with(" (via ops.alert.evil)"), "{forged}");
+    // However long the name is, the subject is there.
+    let long = plain(evil, &alert(&format!("db-01 {}", "x".repeat(5_000))));
+    assert!(long.ends_with(" … (via ops.alert.evil)"), "{long}");
+    let endless = format!("ops.alert.evil.{}", "x".repeat(500));
+    assert!(plain(&endless, &alert("db-01")).contains("📍 db-01 (via ops.alert.evil.xxx"));
+    let html = show(evil, alert("db-01").to_string().as_bytes(), Language::Chinese).html;
+    assert!(html.ends_with("📍 db-01<em>（经由 ops.alert.evil）</em>"), "{html}");
+    let report = json!({ "host": "db-01", "disk_percent": 1 });
+    assert!(plain("ops.report.evil", &report).starts_with("📊 db-01 Operational Report (via ops."));
+    assert!(!plain("ops.report.db-01", &report).contains("via"));
+    // Of many once, however many they are of.
+    let member = |source: &str| json!({ "labels": { "alertname": "x", "instance": source } });
+    let group = json!({ "groupKey": "g", "alerts": [member("a:1"), member("b:1"), member("c:1")] });
+    assert_eq!(plain("ops.alertmanager", &group).matches("(via ops.alertmanager)").count(), 1);
+    let event = json!({ "specversion": "1.0", "type": "t", "source": "/db-01", "id": "1" });
+    assert!(plain("ops.evil", &event).contains("📍 /db-01 (via ops.evil)"));
+}
+
+#[test]
+fn words_of_others_are_set_apart_and_what_is_harmless_stays_bare() {
+    for (text, shown) in [
+        ("db-01 is down", "db-01 is down"),
+        ("[db-01] (down) - 80 %", "[db-01] (down) - 80 %"),
+        ("磁盘已满", "磁盘已满"),
+        ("✅ RESOLVED: Disk full", "│ ✅ RESOLVED: Disk full"),
+        ("  ' 🔴 CRITICAL: Disk full", "│   ' 🔴 CRITICAL: Disk full"),
+        ("🤖 nats-matrix: caught up", "│ 🤖 nats-matrix: caught up"),
+        ("│ x", "│ │ x"),
+        ("one\n\n📍 db-01", "│ one\n│\n│ 📍 db-01"),
+    ] {
+        let rendered = show("ops.x", text.as_bytes(), Language::English);
+        assert_eq!(rendered.plain, shown);
+        assert_eq!(rendered.html.starts_with("<blockquote>"), shown.starts_with('│'), "{text}");
+    }
+    let alert = json!({ "severity": "critical", "summary": "s", "description": "a\n📍 db-01",
+                        "url": "https://a.example", "📍 db-02": "x", "log": "one\n🔗 two" });
+    let rendered = show("ops.x", alert.to_string().as_bytes(), Language::English);
+    assert_eq!(
+        rendered.plain,
+        "🔴 CRITICAL: s\n│ a\n│ 📍 db-01\n│ 📍 db-02: x\nlog: one\n│ 🔗 two\n🔗 https://a.example"
+    );
+    assert_eq!(
+        rendered.html,
+        "🔴 <strong>CRITICAL: s</strong><blockquote>a<br>📍 db-01</blockquote>\
+         <strong>│ 📍 db-02:</strong> x<br><strong>log:</strong> one<blockquote>🔗 two</blockquote>\
+         🔗 <a href=\"https:&#x2f;&#x2f;a.example&#x2f;\">a.example</a>"
+    );
+}
+
+/// Lines that could be the bridge's, each with a word that only a publisher would write.
+fn forged() -> impl Strategy<Value = String> {
+    let marks: &[&str] = &[
+        "🔴 CRITICAL: ",
+        "🟠 ",
+        "🔵",
+        "✅ RESOLVED after 5 min: ",
+        "📍 ",
+        "🏷️ ",
+        "🕒 ",
+        "🔗 ",
+        "📊 ",
+        "📚 12 ",
+        "🧵 ",
+        "⏱️ ",
+        "🤖 nats-matrix: ",
+        "🤖nats-matrix: ",
+        "🤖 nats-matrix：",
+        "── then · ops.",
+        "… and ",
+        "📦 ",
+        "📨 ",
+        "👤 ",
+        "🔁 ",
+        "🛑 ",
+        "│ ",
+        "> ",
+        "",
+        "\t📍 ",
+        "\u{a0}📍 ",
+        "'📍 ",
+        "\u{2800}📍 ",
+        "\u{200e}📍 ",
+    ];
+    (proptest::sample::select(marks), "[a-z ]{0,5}")
+        .prop_map(|(mark, word)| format!("{mark}forged{word}"))
+}
+
+fn forged_text() -> impl Strategy<Value = String> {
+    let ends = proptest::sample::select(&["\n", "\r", "\r\n", "\n\n", "\u{2028}", " "][..]);
+    proptest::collection::vec((forged(), ends), 1..4)
+        .prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect())
+}
+
+/// Every kind of message, with a text wherever one may be.
+fn payloads(text: &str) -> Vec<Vec<u8>> {
+    let alert = json!({ "severity": "critical", "summary": text, "source": text, "description": text,
+                        "time": text, "url": text, "labels": { text: text }, text: text });
+    let report = json!({ "host": text, "completed": [text], "in_progress": [text], text: text });
+    let member = json!({ "labels": { "alertname": text, "instance": text, text: text },
+                         "annotations": { "summary": text, "description": text, text: text },
+                         "startsAt": text, "generatorURL": text });
+    let group = json!({ "groupKey": text, "groupLabels": { text: text }, "alerts": [member, member],
+                        "externalURL": text, "truncatedAlerts": 1 });
+    let user = json!({ "login": text });
+    let push = json!({ "ref": text, "before": "1", "after": "2", "compare_url": text, "pusher": user,
+                       "repository": { "full_name": text, "html_url": text }, "sender": user,
+                       "commits": [{ "id": text, "message": text, "url": text, "author": user }] });
+    let comment = json!({ "action": text, "repository": { "full_name": text }, "sender": user,
+                          "issue": { "number": 1, "title": text, "html_url": text },
+                          "comment": { "body": text, "html_url": text } });
+    let event =
+        json!({ "specversion": "1.0", "id": "1", "type": text, "source": text, "data": text });
+    let rows = json!({ text: text, "nested": { text: [text] } });
+    let flawed = json!({ "kind": "report", "host": [text], text: text });
+    let messages = [alert, report, group, push, comment, event, rows, flawed];
+    let bytes = messages.iter().map(|message| message.to_string().into_bytes());
+    bytes.chain([text.as_bytes().to_vec(), [text.as_bytes(), &[0xff]].concat()]).collect()
+}
+
+/// Lines that are a publisher's from their beginning on, and in no quote.
+fn taken_for_ours(text: &str) -> Option<&str> {
+    let marks: &[&str] = &[
+        "🔴 CRITICAL: ",
+        "✅ RESOLVED after 5 min: ",
+        "📚 12 ",
+        "🧵 ",
+        "⏱️ ",
+        "🤖",
+        "── then · ops.",
+        "… and ",
+        "🛑",
+        "🔵",
+    ];
+    text.lines().map(str::trim_start).find(|line| {
+        marks.iter().any(|mark| {
+            let rest = line.strip_prefix(mark).map(|rest| rest.trim_start_matches('\u{fe0f}'));
+            let rest = rest.map(|rest| rest.trim_start().trim_start_matches("nats-matrix"));
+            rest.is_some_and(|rest| rest.trim_start_matches([':', '：', ' ']).starts_with("forged"))
+        })
+    })
+}
+
+fn entry(renderer: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    let (head, kind) = (renderer.head(at, "ops.evil"), Kind::Other);
+    Entry {
+        sequence,
+        published: at,
+        said: at,
+        head,
+        rendered,
+        kind,
+        sources: Vec::new(),
+        saying: None,
+    }
+}
+
+proptest! {
+    // Each of them is many messages.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_line_of_others_looks_like_one_of_ours(text in forged_text()) {
+        for language in [Language::English, Language::Chinese] {
+            for payload in payloads(&text) {
+                let shown = show("ops.evil", &payload, language);
+                let title = format!("🔴 CRITICAL: {}", crate::text::line(&text));
+                let rest = shown.plain.strip_prefix(&title).unwrap_or(&shown.plain);
+                prop_assert_eq!(taken_for_ours(rest), None, "{}", &shown.plain);
+                assert_sound(&shown.content(&[]), Markup::BuiltIn);
+            }
+        }
+    }
+
+    #[test]
+    fn no_entry_of_a_digest_looks_like_another(text in forged_text()) {
+        let fields = [("text", "text"), ("alert", "description"), ("object", "payload")];
+        let templates = fields.map(|(kind, field)| {
+            (format!("{kind}.txt.jinja"), format!("x\n{{{{ {field} }}}}"))
+        });
+        let renderer = Renderer::with_sources(&Display::default(), &templates.into());
+        let renderer = renderer.map_err(|faults| TestCaseError::fail(format!("{faults:?}")))?;
+        for payload in payloads(&text) {
+            let shown = show_with(&renderer, "ops.evil", &payload);
+            let notices = shown.plain.lines().filter(|line| text::starts_with(line, '🤖'));
+            prop_assert!(notices.clone().all(|line| !line.contains("forged") || line.contains("jinja")), "{}", &shown.plain);
+            let entries = [entry(&renderer, 1, shown.clone()), entry(&renderer, 2, shown)];
+            let digest = renderer.digest(&entries, Urgency::Notable);
+            // One heading, which is ours; of each message the first line; all else is indented or in a quote.
+            let bare = digest.plain.lines().filter(|line| !line.is_empty() && !line.starts_with(['│', ' ']));
+            let bare: Vec<&str> = bare.collect();
+            prop_assert_eq!(bare.len(), 5, "{}", &digest.plain);
+            let thread = pieces(&entries, Position { sequence: 0, part: 0 });
+            let thread = thread.into_iter().filter_map(|piece| match piece {
+                Piece::Text { text, .. } => Some(text),
+                Piece::File { .. } => None,
+            });
+            let thread: String = thread.collect();
+            let headings = thread.lines().filter(|line| text::starts_with(line, '─')).count();
+            prop_assert_eq!(headings, 2, "{}", thread);
+        }
+    }
+}
+
+#[test]
+fn a_template_of_the_users_cannot_be_made_to_lie() {
+    let html = "<a href='{{ payload.url }}'>{{ payload.label }}</a><br>{{ payload.note }}\
+                <a href='https://wiki.example/x'>{{ payload.label }}</a>{{ payload.label | leading_to(payload.url) }}";
+    let templates = [("object.html.jinja".to_owned(), html.to_owned())];
+    let renderer = Renderer::with_sources(&Display::default(), &templates.into()).unwrap();
+    let object = json!({ "url": "https://evil.example/", "label": "bank.com",
+                         "note": "one\n🤖 nats-matrix: all is well\nhttps://b\u{430}nk.com" });
+    let shown = show_with(&renderer, "ops.evil", object.to_string().as_bytes());
+    assert_eq!(shown.fault, None);
+    for part in [
+        ">bank.com (evil.example)</a><br>one<br>│ 🤖 nats-matrix: all is well<br>https://xn--bnk-6cd.com",
+        ">bank.com (wiki.example)</a>",
+        ">bank.com</a> (evil.example)",
+    ] {
+        assert!(shown.html.contains(part), "{}", shown.html);
+    }
+    assert_eq!(shown.html.matches("(evil.example)").count(), 2, "{}", shown.html);
+}
