@@ -3,6 +3,7 @@
 {
   config,
   lib,
+  options,
   pkgs,
   ...
 }:
@@ -102,6 +103,19 @@ in
       example = "fleet.alert";
       description = "The same for alerts.";
     };
+
+    # A shell of NixOS finds no program by a short name.
+    systemctl = lib.mkOption {
+      type = lib.types.str;
+      internal = true;
+      # system-manager has no such option: systemd is Debian's there.
+      default =
+        if options.systemd ? package then
+          "${config.systemd.package}/bin/systemctl"
+        else
+          "/usr/bin/systemctl";
+      description = "The program that lists the failed units.";
+    };
   };
 
   config = lib.mkIf reporter.enable (
@@ -119,11 +133,12 @@ in
             description = "Report of this machine on NATS";
             serviceConfig = {
               # The D-Bus of Debian 12 turns away users that systemd makes up. So root asks, for this list alone, and
-              # overwrites nothing.
+              # overwrites nothing. Where systemctl fails there is no list, and where the disk is full its end is
+              # missing: the report says both.
               RuntimeDirectory = "nats-matrix-report";
               ExecStartPre =
-                "-+/bin/sh -Cc 'umask 022 && systemctl list-units --state=failed --plain --no-legend --full >${failedUnits}.new"
-                + " && mv ${failedUnits}.new ${failedUnits}'";
+                "-+/bin/sh -Cc 'umask 022 && units=$$(${reporter.systemctl} list-units --state=failed --plain --no-legend --full)"
+                + " && printf \"%%s\\n\" \"$$units\" >${failedUnits}'";
               ExecStart = "${program} report --failed-units ${failedUnits}";
               TimeoutStartSec = "2min";
             };

@@ -41,16 +41,23 @@ let
         path = pkgs.writeText file text;
       }) units
     );
-  onNixos = folder "units-nixos" (
-    lib.mapAttrs (_: unit: portable unit.text) (debian.ours (exampleHost { }).systemd.units)
+  # Only their names matter here, so none of the programs has to be built.
+  rendered = lib.mapAttrs (_: unit: builtins.unsafeDiscardStringContext unit.text) (
+    debian.ours (exampleHost { }).systemd.units
   );
+  onNixos = folder "units-nixos" (lib.mapAttrs (_: portable) rendered);
   onDebian = folder "units-debian" (debian.render ./example-host.nix).units;
 in
 assert lib.assertMsg (
   conduit == (debian.render host).conduit
 ) "nixos-module/debian/etc/conduit.toml says something else than the module";
-pkgs.runCommand "units" { } ''
+pkgs.runCommand "units" { nativeBuildInputs = [ pkgs.python3 ]; } ''
   tail -n +1 ${onNixos}/*
+  python3 ${./check-shell-lines} /nix/store ${folder "units-rendered" rendered}/*
+  for unit in ${./refused-units}/*.service; do
+    ! python3 ${./check-shell-lines} /nix/store $unit || { echo "check-shell-lines does not refuse $unit"; exit 1; }
+  done
+  python3 ${./run-failed-units} ${golden} ${packaged + "/units"}
   compare() { diff -ru "$2" "$1" || { echo "$2 is stale: see nixos-tests/README.md"; exit 1; }; }
   compare ${onNixos} ${golden}
   compare ${onDebian} ${golden}

@@ -57,7 +57,7 @@ complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l in-pr
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l satisfaction -d 'How content you are, from 0 to 5' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l host -d 'What this machine is called, instead of its host name' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l disk -d 'Where a file system is mounted of which to say how full it is; may be given several times. The fullest one counts. The root file system by default' -r -F
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l failed-units -d 'What `systemctl list-units --state=failed --plain --no-legend` has printed, for a service that may not ask itself' -r -F
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l failed-units -d 'What `systemctl list-units --state=failed --plain --no-legend` has printed, or an empty line where there was nothing, for a service that may not ask itself' -r -F
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l no-spool -d 'Do not keep the message if it cannot be sent'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -l dry-run -d 'Show what would be published'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand report" -s h -l help -d 'Print help'

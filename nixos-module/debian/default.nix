@@ -28,6 +28,7 @@ let
         package = lib.mkForce (program "/usr/bin/nats-matrix");
         conduit.package = lib.mkForce (program "/usr/bin/conduit");
         tunnel.package = lib.mkForce (program "/usr/bin/cloudflared");
+        reporter.systemctl = "/usr/bin/systemctl";
       };
       # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
       systemd.globalEnvironment = lib.mkForce { };

@@ -25,8 +25,8 @@ pub(super) struct Options {
     /// one counts. The root file system by default.
     #[arg(long = "disk", value_name = "PATH")]
     disks: Vec<PathBuf>,
-    /// What `systemctl list-units --state=failed --plain --no-legend` has printed, for a service that may not ask
-    /// itself.
+    /// What `systemctl list-units --state=failed --plain --no-legend` has printed, or an empty line where there was
+    /// nothing, for a service that may not ask itself.
     #[arg(long, value_name = "FILE")]
     failed_units: Option<PathBuf>,
 }

@@ -90,7 +90,7 @@ async fn units_that_failed(list: Option<&Path>) -> Option<String> {
     let arguments =
         ["list-units", "--state=failed", "--plain", "--no-legend", "--no-pager", "--full"];
     let text = match list {
-        Some(file) => fs::read_to_string(file).map_err(|error| format!("cannot be told: {error}")),
+        Some(file) => whole_list(file).map_err(|error| format!("cannot be told: {error}")),
         // Not started by systemd, as in a container.
         None if !Path::new("/run/systemd/system").exists() => return None,
         None => run("systemctl", &arguments).await,
@@ -100,6 +100,13 @@ async fn units_that_failed(list: Option<&Path>) -> Option<String> {
         // Nothing at all would look as if there was none.
         Err(reason) => Some(reason),
     }
+}
+
+/// The text of a list. A full disk cuts one off, perhaps at its beginning, so it has to end with a line break.
+fn whole_list(file: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(file)?;
+    let is_whole = text.ends_with('\n');
+    is_whole.then_some(text).ok_or_else(|| io::Error::other("the end of the list is missing"))
 }
 
 fn failed(text: &str) -> Option<String> {
@@ -190,7 +197,14 @@ mod tests {
         assert!(
             units_that_failed(Some(&list)).await.unwrap().starts_with("cannot be told: No such")
         );
-        fs::write(&list, "").unwrap();
+        for cut in ["", "a.service loaded failed failed A\nb.serv"] {
+            fs::write(&list, cut).unwrap();
+            assert_eq!(
+                units_that_failed(Some(&list)).await.unwrap(),
+                "cannot be told: the end of the list is missing"
+            );
+        }
+        fs::write(&list, "\n").unwrap();
         assert_eq!(units_that_failed(Some(&list)).await, None);
         fs::write(&list, "a.service loaded failed failed A\n").unwrap();
         assert_eq!(units_that_failed(Some(&list)).await.unwrap(), "a.service");
