@@ -58,6 +58,24 @@ crate() {
         CARGO_TARGET_DIR=$cache/tools/target cargo install --quiet --locked --root "$cache/tools" "${@:2}"
 }
 
+# advisories: no crate that a lock of ours names has an advisory. By the database as it is now, or else by the copy that
+# was fetched before, whose age is said.
+advisories() {
+    local manifest database databases=${CARGO_HOME:-$HOME/.cargo}/advisory-dbs
+    cargo deny fetch db 2>/dev/null || echo "the advisory database cannot be reached"
+    database=$(find "$databases" -mindepth 1 -maxdepth 1 -name 'advisory-db-*' -type d -print -quit 2>/dev/null || true)
+    if [ -z "$database" ]; then
+        echo "NOT RUN: advisories, as there is no copy of their database in $databases either"
+        return
+    fi
+    git -C "$database" log -1 --format='by the database of %cs, which is %cr'
+    for manifest in Cargo.toml fuzz/Cargo.toml; do
+        cargo fetch --quiet --locked --manifest-path "$manifest"
+        echo "${manifest%.toml}.lock"
+        cargo deny --offline --manifest-path "$manifest" --config deny.toml check advisories
+    done
+}
+
 # sbom FILE: every crate that is linked into the program, in CycloneDX. It is the same wherever it is made, if the time
 # is (SOURCE_DATE_EPOCH).
 sbom() {

@@ -2,18 +2,24 @@
 //! servers have none.
 
 use png::{BitDepth, ColorType, Encoder, EncodingError, Filter};
+use skrifa::{
+    FontRef, GlyphId, MetadataProvider,
+    charmap::Charmap,
+    instance::{LocationRef, Size},
+    metrics::GlyphMetrics,
+    outline::{DrawSettings, OutlineGlyphCollection, OutlinePen},
+};
 use tiny_skia::{
     Color, FillRule, LineCap, LineJoin, Paint, Path, PathBuilder, Pixmap, Rect, Stroke, StrokeDash,
     Transform,
 };
-use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
 const FONT: &[u8] = include_bytes!("font/Roboto-Regular.ttf");
 
 /// Whether the font has all characters of a text.
 pub(super) fn can_write(text: &str) -> bool {
     let font = Font::new();
-    text.chars().all(|c| font.face.glyph_index(c).is_some())
+    text.chars().all(|c| font.characters.map(c).is_some())
 }
 
 /// A colour as 0xRRGGBB, and how opaque it is.
@@ -175,24 +181,33 @@ impl Canvas {
     }
 }
 
+/// The font in units of its own, of which `units` are as high as its letters.
 struct Font {
-    face: Face<'static>,
+    characters: Charmap<'static>,
+    advances: GlyphMetrics<'static>,
+    outlines: OutlineGlyphCollection<'static>,
     units: f32,
 }
 
 impl Font {
     fn new() -> Self {
-        let face = Face::parse(FONT, 0)
-            .expect("the font is part of the program, and a test draws with it");
-        Self { units: f32::from(face.units_per_em()), face }
+        let font =
+            FontRef::new(FONT).expect("the font is part of the program, and a test draws with it");
+        let (size, location) = (Size::unscaled(), LocationRef::default());
+        Self {
+            characters: font.charmap(),
+            advances: font.glyph_metrics(size, location),
+            outlines: font.outline_glyphs(),
+            units: f32::from(font.metrics(size, location).units_per_em),
+        }
     }
 
     fn glyph(&self, c: char) -> GlyphId {
-        self.face.glyph_index(c).unwrap_or_default()
+        self.characters.map(c).unwrap_or_default()
     }
 
     fn advance(&self, glyph: GlyphId, size: f32) -> f32 {
-        f32::from(self.face.glyph_hor_advance(glyph).unwrap_or_default()) * size / self.units
+        self.advances.advance_width(glyph).unwrap_or_default() * size / self.units
     }
 
     fn width(&self, text: &str, size: f32) -> f32 {
@@ -200,33 +215,36 @@ impl Font {
     }
 
     fn outline(&self, text: &str, size: f32, left: f32, base: f32) -> Option<Path> {
-        let mut outline =
-            Outline { path: PathBuilder::new(), x: left, y: base, scale: size / self.units };
+        let mut pen =
+            TextPen { path: PathBuilder::new(), x: left, y: base, scale: size / self.units };
         for c in text.chars() {
             let glyph = self.glyph(c);
-            // A blank has none.
-            let _ = self.face.outline_glyph(glyph, &mut outline);
-            outline.x += self.advance(glyph, size);
+            if let Some(outline) = self.outlines.get(glyph) {
+                let settings = DrawSettings::unhinted(Size::unscaled(), LocationRef::default());
+                // A glyph that is broken is a blank, and this font has none: a test draws all of them.
+                let _ = outline.draw(settings, &mut pen);
+            }
+            pen.x += self.advance(glyph, size);
         }
-        outline.path.finish()
+        pen.path.finish()
     }
 }
 
 /// Takes the outline of a glyph, whose y axis points up, to its place.
-struct Outline {
+struct TextPen {
     path: PathBuilder,
     x: f32,
     y: f32,
     scale: f32,
 }
 
-impl Outline {
+impl TextPen {
     fn at(&self, x: f32, y: f32) -> (f32, f32) {
         (self.x + x * self.scale, self.y - y * self.scale)
     }
 }
 
-impl OutlineBuilder for Outline {
+impl OutlinePen for TextPen {
     fn move_to(&mut self, x: f32, y: f32) {
         let (x, y) = self.at(x, y);
         self.path.move_to(x, y);
@@ -249,5 +267,29 @@ impl OutlineBuilder for Outline {
 
     fn close(&mut self) {
         self.path.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_letter_of_the_font_is_drawn_at_its_place() {
+        let font = Font::new();
+        let letters: Vec<char> =
+            font.characters.mappings().filter_map(|(code, _)| char::from_u32(code)).collect();
+        assert!(letters.len() > 500, "{}", letters.len());
+        for c in letters {
+            let drawn = font.outline(&c.to_string(), 100.0, 0.0, 0.0);
+            assert_eq!(drawn.is_none(), c.is_whitespace(), "{c:?}");
+            assert!(font.width(&c.to_string(), 100.0) > 0.0, "{c:?}");
+        }
+        // The height of capital letters in Roboto is 1456 of 2048.
+        let two = font.outline("HH", 2048.0, 10.0, 2000.0).unwrap().bounds();
+        assert_eq!((two.top(), two.bottom()), (544.0, 2000.0));
+        let one = font.outline("H", 2048.0, 10.0, 2000.0).unwrap().bounds();
+        assert_eq!(two.left(), one.left());
+        assert_eq!(two.right(), one.right() + font.width("H", 2048.0));
     }
 }
