@@ -3,6 +3,7 @@
 //! the key to log in as anybody. The Conduit that people use takes neither.
 
 use std::{
+    io::Write,
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -23,10 +24,12 @@ use matrix_sdk::ruma::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tempfile::NamedTempFile;
 use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
 };
+use toml::{Table, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -73,19 +76,23 @@ impl Private {
     ) -> Result<Self, Failure> {
         let wrong = |what: String| Failure::Config(format!("{}: {what}", program.display()));
         may_use(config)?;
-        let port = free_port().map_err(|error| wrong(format!("no free port: {error}")))?;
         let (token, login_key) = (password::random()?, password::random()?);
-        let mut command = command(implementation, program, config);
+        // Removed when this function ends: it has been read by then.
+        let private = private_config(config, implementation, &token, &login_key)?;
+        let port = free_port().map_err(|error| wrong(format!("no free port: {error}")))?;
+        let mut command = command(implementation, program, private.path());
         for (variable, value) in [
             ("ADDRESS", Ipv4Addr::LOCALHOST.to_string().as_str()),
             ("PORT", &port.to_string()),
             ("ALLOW_REGISTRATION", "true"),
-            ("REGISTRATION_TOKEN", token.expose_secret()),
         ]
         .into_iter()
-        .chain(special(implementation, &login_key))
+        .chain(first_account_is_no_admin(implementation))
         {
             command.env(prefix(implementation).to_owned() + variable, value);
+        }
+        for variable in SECRET_VARIABLES {
+            command.env_remove(prefix(implementation).to_owned() + variable);
         }
         let child = command.spawn().map_err(|error| {
             wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
@@ -94,9 +101,9 @@ impl Private {
         // Another user of this machine may be faster at taking the port, and would be told passwords.
         let owner = HomeserverOwner::Own;
         let there = config::Matrix { homeserver, ca_file: None, owner, ..matrix.clone() };
-        let mut private = Self { child, implementation, there, token, login_key };
-        match timeout(PATIENCE, private.answers()).await {
-            Ok(Ok(())) => Ok(private),
+        let mut started = Self { child, implementation, there, token, login_key };
+        match timeout(PATIENCE, started.answers()).await {
+            Ok(Ok(())) => Ok(started),
             Ok(Err(status)) => Err(wrong(format!(
                 "ended while it started ({status}); what it printed says why. Does another one run on this \
                  database? Stop it, or let systemd do all of it: systemctl restart nats-matrix-provision"
@@ -226,20 +233,70 @@ fn prefix(implementation: Implementation) -> &'static str {
     }
 }
 
-/// What has a name of its own in each: logins by JWT, and how the first account is kept from being made an
-/// administrator, declared or not.
-fn special(implementation: Implementation, login_key: &SecretString) -> Vec<(&'static str, &str)> {
-    let key = login_key.expose_secret();
+/// The setting by which each keeps the first account from being made an administrator, declared or not.
+fn first_account_is_no_admin(
+    implementation: Implementation,
+) -> Option<(&'static str, &'static str)> {
     match implementation {
-        Implementation::Conduit => vec![("JWT_SECRET", key)],
-        Implementation::Tuwunel => vec![
-            ("JWT__ENABLE", "true"),
-            ("JWT__KEY", key),
-            ("JWT__REGISTER_USER", "false"),
-            ("GRANT_ADMIN_TO_FIRST_USER", "false"),
-        ],
-        Implementation::Continuwuity => vec![("FORCE_DISABLE_FIRST_RUN_MODE", "true")],
+        Implementation::Conduit => None,
+        Implementation::Tuwunel => Some(("GRANT_ADMIN_TO_FIRST_USER", "false")),
+        Implementation::Continuwuity => Some(("FORCE_DISABLE_FIRST_RUN_MODE", "true")),
     }
+}
+
+/// What would win over the secrets of [`private_config`].
+const SECRET_VARIABLES: [&str; 6] = [
+    "REGISTRATION_TOKEN",
+    "REGISTRATION_TOKEN_FILE",
+    "JWT_SECRET",
+    "JWT__ENABLE",
+    "JWT__KEY",
+    "JWT__REGISTER_USER",
+];
+
+/// The configuration with our token for registrations and our key for logins in it: in a file of this user alone, as
+/// an environment is in /proc for as long as the process lives, and is handed on to whatever it starts. The file is
+/// removed when dropped.
+fn private_config(
+    config: &Path,
+    implementation: Implementation,
+    token: &SecretString,
+    login_key: &SecretString,
+) -> Result<NamedTempFile, Failure> {
+    let wrong = |what: &dyn std::fmt::Display| {
+        Failure::Config(format!("provision.conduit: {}: {what}", config.display()))
+    };
+    let text = Zeroizing::new(std::fs::read_to_string(config).map_err(|error| wrong(&error))?);
+    let mut settings: Table =
+        text.parse().map_err(|error: toml::de::Error| wrong(&error.message()))?;
+    let global = table(&mut settings, "global").ok_or_else(|| wrong(&"global is no table"))?;
+    global.remove("registration_token_file");
+    let owned = |secret: &SecretString| Value::String(secret.expose_secret().to_owned());
+    global.insert("registration_token".to_owned(), owned(token));
+    match implementation {
+        Implementation::Conduit => {
+            global.insert("jwt_secret".to_owned(), owned(login_key));
+        }
+        Implementation::Tuwunel => {
+            let jwt = table(global, "jwt").ok_or_else(|| wrong(&"global.jwt is no table"))?;
+            jwt.insert("enable".to_owned(), true.into());
+            jwt.insert("key".to_owned(), owned(login_key));
+            jwt.insert("register_user".to_owned(), false.into());
+        }
+        Implementation::Continuwuity => {}
+    }
+    let text = Zeroizing::new(toml::to_string(&settings).map_err(|error| wrong(&error))?);
+    let cannot = |error| Failure::Unavailable(format!("cannot write a temporary file: {error}"));
+    // For its owner alone, as all of this kind are.
+    let mut file =
+        tempfile::Builder::new().prefix("conduit-").suffix(".toml").tempfile().map_err(cannot)?;
+    file.write_all(text.as_bytes()).map_err(cannot)?;
+    Ok(file)
+}
+
+/// The table of this name within another, made if there is none. `None` if something else has the name.
+fn table<'a>(settings: &'a mut Table, name: &str) -> Option<&'a mut Table> {
+    settings.entry(name).or_insert_with(|| Table::new().into()).as_table_mut()
 }
 
 fn command(implementation: Implementation, program: &Path, config: &Path) -> Command {

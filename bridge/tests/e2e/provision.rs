@@ -1,7 +1,8 @@
 //! `nats-matrix provision` and `connect`: from nothing to a room.
 
 use std::{
-    fs,
+    collections::HashSet,
+    env, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -314,43 +315,105 @@ async fn registration_is_closed_to_strangers_at_every_moment() -> Result<()> {
     Ok(())
 }
 
+/// What was seen of all processes while somebody looked.
+#[derive(Default)]
+struct Processes {
+    /// Command lines and environments.
+    texts: HashSet<String>,
+    /// The configurations that homeservers were started with for a moment, and their modes.
+    configurations: HashSet<(PathBuf, String, u32)>,
+}
+
+impl Processes {
+    fn look(&mut self) {
+        for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            for file in ["cmdline", "environ"] {
+                let Ok(text) = fs::read(process.path().join(file)) else { continue };
+                let text = String::from_utf8_lossy(&text).into_owned();
+                let named = text.split('\0').find_map(|variable| {
+                    let file = variable.strip_prefix("CONDUIT_CONFIG=")?;
+                    file.starts_with(&*env::temp_dir().join("conduit-").to_string_lossy())
+                        .then(|| PathBuf::from(file))
+                });
+                self.configurations.extend(named.and_then(|file| {
+                    let mode = fs::metadata(&file).ok()?.permissions().mode() & 0o777;
+                    Some((file.clone(), fs::read_to_string(file).ok()?, mode))
+                }));
+                self.texts.insert(text);
+            }
+        }
+    }
+
+    /// Looks again and again until this is said to be over.
+    fn watch(done: Arc<AtomicBool>) -> std::thread::JoinHandle<Self> {
+        std::thread::spawn(move || {
+            let mut seen = Self::default();
+            while !done.load(Ordering::Relaxed) {
+                seen.look();
+            }
+            seen
+        })
+    }
+
+    /// The token for registrations and the key for logins of a homeserver that was started on this database, whose
+    /// file only its user can read; its processes had neither under any name.
+    fn made_up_secrets(&self, database: &str) -> Result<Vec<String>> {
+        let mut secrets = Vec::new();
+        for (file, text, mode) in &self.configurations {
+            // Others are provisioned at the same time.
+            if !text.lines().any(|line| line == database) {
+                continue;
+            }
+            assert_eq!(*mode, 0o600, "{}", file.display());
+            assert!(!file.exists(), "{} is left over", file.display());
+            let value = |key: &str| {
+                let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+                line.map(|value| value.trim_end_matches('"').to_owned())
+            };
+            secrets.extend([
+                value("registration_token").context("no registration_token")?,
+                value("jwt_secret").context("no jwt_secret")?,
+            ]);
+            let named = file.to_string_lossy();
+            for text in self.texts.iter().filter(|text| text.contains(&*named)) {
+                let variables = ["_REGISTRATION_TOKEN=", "_JWT_SECRET="];
+                assert!(!variables.iter().any(|variable| text.contains(variable)), "{text}");
+            }
+        }
+        Ok(secrets)
+    }
+}
+
 #[tokio::test]
-async fn the_process_list_shows_no_secret() -> Result<()> {
+async fn neither_the_process_list_nor_an_environment_shows_a_secret() -> Result<()> {
     let site = Site::new().await?;
     let config = site.declare(DECLARED)?;
     let done = Arc::new(AtomicBool::new(false));
-    let watcher = std::thread::spawn({
-        let done = Arc::clone(&done);
-        move || {
-            let mut seen = std::collections::HashSet::new();
-            while !done.load(Ordering::Relaxed) {
-                let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-                seen.extend(
-                    processes.filter_map(|each| fs::read(each.path().join("cmdline")).ok()),
-                );
-            }
-            seen
-        }
-    });
+    let watcher = Processes::watch(Arc::clone(&done));
     assert_eq!(site.provision(&config).await?.0, 0);
     done.store(true, Ordering::Relaxed);
-    let lines: Vec<String> = watcher
-        .join()
-        .expect("the watcher does not panic")
-        .iter()
-        .map(|line| String::from_utf8_lossy(line).into_owned())
-        .collect();
+    let seen = watcher.join().expect("the watcher does not panic");
     let config = config.display().to_string();
-    assert!(lines.iter().any(|line| line.contains(&config)), "provision was not seen: {lines:?}");
+    assert!(seen.texts.iter().any(|text| text.contains(&config)), "provision was not seen");
     let bridge = fs::read_to_string(site.made().join("bridge-password"))?;
-    let secrets = [
+    let mut secrets = vec![
         site.password("alice")?,
         site.password("bob")?,
         "shared by the testbed".to_owned(),
         bridge.trim_end().to_owned(),
     ];
-    for line in lines {
-        assert!(!secrets.iter().any(|secret| line.contains(secret)), "{line}");
+    if site.homeserver.kind() == HomeserverKind::Conduit {
+        let text = fs::read_to_string(&config)?;
+        let declared = text.lines().find_map(|line| line.strip_prefix("conduit = "));
+        let declared = declared.context("no conduit")?.trim_matches('"');
+        let declared = fs::read_to_string(declared)?;
+        let database = declared.lines().find(|line| line.starts_with("database_path = "));
+        let made_up = seen.made_up_secrets(database.context("no database_path")?)?;
+        assert!(made_up.len() >= 2, "the homeserver's configuration was not seen");
+        secrets.extend(made_up);
+    }
+    for text in seen.texts {
+        assert!(!secrets.iter().any(|secret| text.contains(secret)), "{text}");
     }
     Ok(())
 }
