@@ -83,6 +83,13 @@ with subtest("the secrets are in none of these places, not even while accounts a
     assert_equal("the passwords", [generated_password(user) for user in ("bridge", "alice")], passwords)
     assert_equal("places with a secret", finds(NEEDLES), {})
 
+with subtest("the bridge is handed what is for it, and nothing of other services"):
+    handed_over = server.succeed(f"ls {CREDENTIALS}").split()
+    its_own = re.compile(r"bridge-password|(secrets_)?(nats|matrix)[-.].*")
+    foreign = [name for name in handed_over if not its_own.fullmatch(name)]
+    assert_equal("what is not for the bridge", foreign, [])
+    assert "bridge-password" in handed_over, f"expected the password of the bridge, seen: {handed_over}"
+
 with subtest("the credentials of the running service can be read by it alone"):
     read = f"cat {CREDENTIALS}/bridge-password"
     assert_equal("the credential", server.succeed(read).strip(), passwords[0])

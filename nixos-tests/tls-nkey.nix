@@ -44,7 +44,7 @@ in
       services.natsMatrix.nats = {
         servers = lib.mkForce [ "tls://hub:4222" ];
         caFile = "${tls}/ca.pem";
-        nkeySeedFile = "/root/secrets/bridge.nk";
+        nkeySeedFile = "/root/secrets/nats-nkey-seed";
       };
     };
   };

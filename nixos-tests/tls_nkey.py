@@ -9,7 +9,7 @@ REFUSED = "refuses our credentials"
 ADVICE = "check those under [nats]"
 SOON = "/run/systemd/system/nats-matrix-retry.timer.d/soon.conf"
 
-phone = prepare({f"{SECRETS}/bridge.nk": SEEDS["right"]})
+phone = prepare({f"{SECRETS}/nats-nkey-seed": SEEDS["right"]})
 
 with subtest("NATS lets nobody in without TLS or without a key"):
     assert "--nkey" in NATS_OPTS, f"expected an nkey in NATS_OPTS, seen: {NATS_OPTS}"
@@ -28,7 +28,7 @@ with subtest("the check finds nothing to complain about"):
     assert any(line.startswith("ok    nats ") for line in findings), f"expected NATS to be ok, seen: {findings}"
 
 with subtest("with a foreign seed the bridge stops and says why"):
-    write_secret(f"{SECRETS}/bridge.nk", SEEDS["foreign"])
+    write_secret(f"{SECRETS}/nats-nkey-seed", SEEDS["foreign"])
     before = len(journal("nats-matrix"))
     code, _ = server.execute("systemctl restart nats-matrix")
     assert code != 0, "expected the start with a foreign seed to fail"
@@ -70,7 +70,7 @@ with subtest("who stops the bridge stops the attempts"):
 
 with subtest("with the right seed back, everything that was published meanwhile arrives"):
     publish("ops.report.server-01", "report {{Count}}", 20)
-    write_secret(f"{SECRETS}/bridge.nk", SEEDS["right"])
+    write_secret(f"{SECRETS}/nats-nkey-seed", SEEDS["right"])
     server.succeed("systemctl restart nats-matrix")
     phone.wait_for(21)
     phone.settle()

@@ -57,6 +57,10 @@ pkgs.runCommand "units" { nativeBuildInputs = [ pkgs.python3 ]; } ''
   for unit in ${./refused-units}/*.service; do
     ! python3 ${./check-shell-lines} /nix/store $unit || { echo "check-shell-lines does not refuse $unit"; exit 1; }
   done
+  python3 ${./check-credentials} ${golden}/* ${packaged + "/units"}/*
+  for unit in ${./refused-credentials}/*.service; do
+    ! python3 ${./check-credentials} $unit || { echo "check-credentials does not refuse $unit"; exit 1; }
+  done
   python3 ${./run-failed-units} ${golden} ${packaged + "/units"}
   compare() { diff -ru "$2" "$1" || { echo "$2 is stale: see nixos-tests/README.md"; exit 1; }; }
   compare ${onNixos} ${golden}

@@ -2,9 +2,34 @@
 # the package cannot bring. `nats-matrix check` says what a unit waits for, and its Documentation= as the place to get it.
 { lib, ... }:
 let
-  # One entry for all secrets of the bridge, whichever the configuration names: a file x in there is the credential
-  # secrets_x. The bridge finds it as "secrets/x", and so does `nats-matrix check` in root's terminal.
-  secrets.serviceConfig.LoadCredential = [ "secrets:/etc/nats-matrix/secrets" ];
+  # A file x in there is the credential secrets_x. The bridge finds it as "secrets/x", and so does `nats-matrix check` in
+  # root's terminal. One that is not there is a newline, as in provision.nix. Of a directory each file is a credential.
+  secrets = names: {
+    serviceConfig = {
+      LoadCredential = map (name: "secrets_${name}:/etc/nats-matrix/secrets/${name}") names;
+      SetCredential = map (name: "secrets_${name}:\\n") names;
+    };
+  };
+  # Each service has what it needs, whichever of it the configuration names; and nothing else. The postinst script knows
+  # these names, too.
+  forNats = secrets [
+    "nats-nkey-seed"
+    "nats.creds"
+    "nats-token"
+    "nats-password"
+    "nats-ca.pem"
+    "nats-cert.pem"
+    "nats-key.pem"
+  ];
+  forMatrix = secrets [
+    "matrix-password"
+    "matrix-access-token"
+    "matrix-ca.pem"
+  ];
+  forAccounts = secrets [
+    "registration"
+    "people"
+  ];
 
   waitsForConduit = {
     documentation = lib.mkForce [ "https://docs.conduit.rs/deploying/generic.html" ];
@@ -30,12 +55,19 @@ in
   };
 
   systemd.services = {
-    nats-matrix = secrets;
-    nats-matrix-check = secrets;
-    nats-matrix-report = secrets;
-    "nats-matrix-alert@" = secrets;
+    nats-matrix = lib.mkMerge [
+      forNats
+      forMatrix
+    ];
+    nats-matrix-check = lib.mkMerge [
+      forNats
+      forMatrix
+    ];
+    nats-matrix-report = forNats;
+    "nats-matrix-alert@" = forNats;
     nats-matrix-provision = lib.mkMerge [
-      secrets
+      forMatrix
+      forAccounts
       waitsForConduit
     ];
     nats-matrix-conduit = lib.mkMerge [

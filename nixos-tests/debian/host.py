@@ -81,7 +81,7 @@ def configure(tls: bool = False) -> None:
     if tls:
         server.succeed(
             f"""sed -i 's|^#ca_file = .*|ca_file = "/etc/nats/ca.pem"|' {ETC}/config.toml""",
-            f"""sed -i 's|^#nkey_seed_file = .*|nkey_seed_file = "secrets/bridge.nk"|' {ETC}/config.toml""",
+            f"""sed -i 's|^#nkey_seed_file = .*|nkey_seed_file = "secrets/nats-nkey-seed"|' {ETC}/config.toml""",
         )
     if not HAS_CONDUIT:
         server.succeed(

@@ -31,7 +31,8 @@ impl Files {
         Self { credentials: credentials.map(Path::to_owned), beside: beside.to_owned() }
     }
 
-    /// The path a name stands for. The file need not exist, as in an offline check at build time.
+    /// The path a name stands for: of a credential that is there and not blank, else beside the configuration. The
+    /// file need not exist, as in an offline check at build time.
     pub(super) fn find(&self, name: &Path) -> PathBuf {
         // The same file, written out.
         let name = name.strip_prefix(&self.beside).unwrap_or(name);
@@ -41,19 +42,22 @@ impl Files {
         self.credentials
             .iter()
             .map(|directory| directory.join(credential(name)))
-            .find(|path| path.exists())
+            .find(|path| is_there(path))
             .unwrap_or_else(|| self.beside.join(name))
     }
 
     /// A file that `nats-matrix provision` makes: the credential of this name, unless that is missing or
     /// blank, as it is for a unit that was started before there was the file.
     pub(super) fn made(&self, name: &str, path: PathBuf) -> PathBuf {
-        let is_there = |file: &PathBuf| {
-            std::fs::read_to_string(file).is_ok_and(|text| !Zeroizing::new(text).trim().is_empty())
-        };
         let credential = self.credentials.as_ref().map(|directory| directory.join(name));
-        credential.filter(is_there).unwrap_or(path)
+        credential.filter(|file| is_there(file)).unwrap_or(path)
     }
+}
+
+/// Whether a credential was handed over. Our units set those to a newline whose file is not there, so that they start
+/// without it.
+fn is_there(credential: &Path) -> bool {
+    std::fs::read_to_string(credential).is_ok_and(|text| !Zeroizing::new(text).trim().is_empty())
 }
 
 /// The credential that a file becomes: of a directory `secrets`, `LoadCredential=secrets:/...` makes

@@ -261,7 +261,10 @@ fn a_file_of_systemd_comes_before_one_beside_the_configuration() {
     let files = Files::in_directories(Some(credentials.path()), beside.path());
     let name = Path::new("bridge.nk");
     assert_eq!(files.find(name), beside.path().join(name));
-    std::fs::write(credentials.path().join(name), "").unwrap();
+    // What a unit has in place of a file that is not there.
+    std::fs::write(credentials.path().join(name), "\n").unwrap();
+    assert_eq!(files.find(name), beside.path().join(name));
+    std::fs::write(credentials.path().join(name), "SU...\n").unwrap();
     assert_eq!(files.find(name), credentials.path().join(name));
     assert_eq!(files.find(Path::new("/abs")), Path::new("/abs"));
 }
@@ -273,7 +276,7 @@ fn a_file_in_a_directory_is_found_under_the_name_that_systemd_gives_it() {
     let name = Path::new("secrets/matrix-password");
     assert_eq!(files.find(name), beside.path().join(name));
     let handed_over = credentials.path().join("secrets_matrix-password");
-    std::fs::write(&handed_over, "").unwrap();
+    std::fs::write(&handed_over, "a secret").unwrap();
     assert_eq!(files.find(name), handed_over);
     assert_eq!(files.find(&beside.path().join(name)), handed_over, "the same, written out");
 }
