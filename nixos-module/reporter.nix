@@ -104,6 +104,27 @@ in
       description = "The same for alerts.";
     };
 
+    journalLines = lib.mkOption {
+      type = lib.types.ints.between 0 200;
+      default = 20;
+      example = 0;
+      description = ''
+        How many of the last lines that a failed unit has written in the journal its alert shows. Passwords, tokens and
+        keys are masked in them where they can be recognised; 0 publishes none.
+      '';
+    };
+
+    secretPatterns = lib.mkOption {
+      type = lib.types.listOf lib.types.str;
+      default = [ ];
+      example = [ "acme-[0-9a-f]{32}" ];
+      description = ''
+        What else to mask in these lines: regular expressions as the [crate
+        regex](https://docs.rs/regex/latest/regex/#syntax) has them. Of one with a group `(?P<secret>...)` only that is
+        masked.
+      '';
+    };
+
     # A shell of NixOS finds no program by a short name.
     systemctl = lib.mkOption {
       type = lib.types.str;
@@ -125,6 +146,8 @@ in
           inherit (reporter) disks host;
           report_subject = reporter.reportSubject;
           alert_subject = reporter.alertSubject;
+          journal_lines = reporter.journalLines;
+          secret_patterns = reporter.secretPatterns;
         });
 
         systemd.services.nats-matrix-report = lib.mkMerge [

@@ -7,11 +7,12 @@ BACKUP = """\
 OnFailure=nats-matrix-alert@%n.service
 [Service]
 Type=oneshot
-ExecStart=/bin/sh -c "echo copying; echo no space left on the backup host >&2; exit 3"
+ExecStart=/bin/sh -c "echo copying to sftp://backup:hunter2@nas; echo no space left on the backup host >&2; exit 3"
 """
 REPORT_TEXT = "📊 server-01 Operational Report"
 ALERT_TEXT = "🔴 CRITICAL: backup.service has failed: exit status 3\n📍 server-01\n"
-LAST_WORDS = "copying\nno space left on the backup host"
+# Everybody in the room reads them.
+LAST_WORDS = "copying to sftp://backup:***@nas\nno space left on the backup host"
 
 
 def fail() -> None:

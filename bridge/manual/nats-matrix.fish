@@ -73,7 +73,7 @@ complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l descri
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l label -d 'What tells alerts apart; may be given several times' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l url -d 'Where to look' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l fingerprint -d 'Alerts with the same fingerprint are about the same trouble' -r
-complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l unit -d 'A unit of systemd that has failed: why, and its last lines in the journal. It is critical unless said otherwise' -r
+complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l unit -d 'A unit of systemd that has failed: why, and its last lines in the journal, with secrets masked. It is critical unless said otherwise' -r
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l no-spool -d 'Do not keep the message if it cannot be sent'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l dry-run -d 'Show what would be published'
 complete -c nats-matrix -n "__fish_nats_matrix_using_subcommand alert" -l resolved -d 'It is over'

@@ -43,6 +43,7 @@ mod retry;
 mod room;
 mod routing;
 pub mod samples;
+mod secrets;
 mod serve;
 mod signals;
 mod source;

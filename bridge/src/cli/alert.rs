@@ -48,8 +48,8 @@ pub(super) struct Options {
     /// It is over.
     #[arg(long)]
     resolved: bool,
-    /// A unit of systemd that has failed: why, and its last lines in the journal. It is critical unless said
-    /// otherwise.
+    /// A unit of systemd that has failed: why, and its last lines in the journal, with secrets masked. It is critical
+    /// unless said otherwise.
     #[arg(long, allow_hyphen_values = true)]
     unit: Option<String>,
 }
@@ -64,7 +64,10 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     let host = publisher.publish.host.clone();
     let subject = publisher.publish.alert_subject.of(&host);
     let failed = match options.unit.as_deref() {
-        Some(unit) if !options.resolved => Some(block_on(unit::failed(unit))?),
+        Some(unit) if !options.resolved => {
+            let publish = &publisher.publish;
+            Some(block_on(unit::failed(unit, publish.journal_lines, &publish.masks))?)
+        }
         _ => None,
     };
     let alert = alert(options, &host, failed)?;

@@ -12,7 +12,11 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Files, Nats, Wrong, nats, place::Source};
-use crate::{failure::Failure, subject::Subject};
+use crate::{
+    failure::Failure,
+    secrets::{Masks, Pattern},
+    subject::Subject,
+};
 
 /// What a publisher is told: `[nats]` and `[publish]`. A file may also hold the rest of a bridge's
 /// configuration, which is not looked at: a machine that reports has no part in Matrix.
@@ -35,6 +39,10 @@ pub struct Publish {
     pub alert_subject: Subject,
     /// Where the file systems are mounted of which reports say how full they are. At least one.
     pub disks: Vec<PathBuf>,
+    /// How many of the last lines that a failed unit has written in the journal are published; 0 for none.
+    pub journal_lines: u16,
+    /// What is hidden in these lines.
+    pub masks: Masks,
     /// Where messages wait until NATS has them.
     pub spool_dir: PathBuf,
 }
@@ -47,6 +55,9 @@ pub(super) struct Written {
     alert_subject: Option<String>,
     #[serde(default, deserialize_with = "nats::list")]
     disks: Vec<String>,
+    journal_lines: Option<u16>,
+    #[serde(default, deserialize_with = "nats::list")]
+    secret_patterns: Vec<String>,
     spool_dir: Option<PathBuf>,
 }
 
@@ -58,6 +69,9 @@ struct Sections {
     publish: Written,
 }
 
+/// How many lines of the journal an alert about a unit has, and how many it can have.
+const JOURNAL_LINES: u16 = 20;
+const MOST_JOURNAL_LINES: u16 = 200;
 /// The variable that the option for a server stands for.
 const SERVERS: &str = "NATS_MATRIX__NATS__SERVERS";
 
@@ -132,8 +146,25 @@ impl Written {
                 format!("\"{disk}\" is not a whole path, like \"/var\""),
             ));
         }
+        let journal_lines = self.journal_lines.unwrap_or(JOURNAL_LINES);
+        if journal_lines > MOST_JOURNAL_LINES {
+            return Err(Wrong::new(
+                "publish.journal_lines",
+                format!("is {journal_lines}, and may be {MOST_JOURNAL_LINES} at most"),
+            ));
+        }
+        let declared = self.secret_patterns.iter().enumerate().map(|(index, text)| {
+            Pattern::new(text).map_err(|what| {
+                Wrong::new(
+                    format!("publish.secret_patterns[{index}]"),
+                    format!("\"{text}\": {what}"),
+                )
+            })
+        });
         Ok(Publish {
             host,
+            journal_lines,
+            masks: Masks::with(declared.collect::<Result<_, _>>()?),
             report_subject: subject("report_subject", self.report_subject, "ops.report")?,
             alert_subject: subject("alert_subject", self.alert_subject, "ops.alert")?,
             disks: disks.into_iter().map(PathBuf::from).collect(),
@@ -184,6 +215,13 @@ mod tests {
         };
         let subject = said(&[("NATS_MATRIX__PUBLISH__REPORT_SUBJECT", "ops.>")]);
         assert!(subject.contains("publish.report_subject: \"ops.>\" has wildcards"), "{subject}");
+        let lines = said(&[("NATS_MATRIX__PUBLISH__JOURNAL_LINES", "201")]);
+        assert!(lines.contains("publish.journal_lines: is 201, and may be 200 at most"), "{lines}");
+        let pattern = said(&[("NATS_MATRIX__PUBLISH__SECRET_PATTERNS", "a,(b")]);
+        assert!(
+            pattern.contains("publish.secret_patterns[1]: \"(b\": unclosed group"),
+            "{pattern}"
+        );
         let disk = said(&[("NATS_MATRIX__PUBLISH__DISKS", "var")]);
         assert!(disk.contains("publish.disks: \"var\" is not a whole path"), "{disk}");
         let nothing = load(None, &[]).unwrap_err().to_string();

@@ -6,9 +6,9 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use super::collect::run;
+use crate::secrets::Masks;
 
-/// The last lines of the journal that are shown, and how much of each.
-const LINES: &str = "20";
+/// How much of a line of the journal is shown.
 const LINE_CHARS: usize = 300;
 
 /// A unit that has failed, as far as systemd tells.
@@ -18,28 +18,31 @@ pub(crate) struct FailedUnit {
     pub(crate) result: Option<String>,
     /// In a few words, like "exit status 3".
     pub(crate) reason: String,
-    /// The last that it said.
+    /// The last that it said, without secrets.
     pub(crate) log: String,
     /// Since when it had worked before, if it had.
     pub(crate) worked_since: Option<OffsetDateTime>,
 }
 
 /// The unit that this process was started for by `OnFailure=` is asked about in the environment, as
-/// by now it may run again; else systemd is asked.
-pub(crate) async fn failed(unit: &str) -> FailedUnit {
+/// by now it may run again; else systemd is asked. Of what it said these many lines are kept, with what `masks`
+/// hide.
+pub(crate) async fn failed(unit: &str, lines: u16, masks: &Masks) -> FailedUnit {
     let known = match monitored(unit, |name| env::var(name).ok()) {
         Some(known) => known,
         None => shown(unit).await,
     };
     let log = match known.invocation.as_deref() {
+        _ if lines == 0 => String::new(),
         // The run that failed: what it printed, and what systemd says of it.
         Some(id) => {
             let (of_unit, about_unit) =
                 (format!("_SYSTEMD_INVOCATION_ID={id}"), format!("INVOCATION_ID={id}"));
-            journal(&[&of_unit, "+", &about_unit]).await
+            journal(lines, &[&of_unit, "+", &about_unit]).await
         }
-        None => journal(&["--unit", unit]).await,
+        None => journal(lines, &["--unit", unit]).await,
     };
+    let log = last_lines(&masks.mask(&log));
     let worked_since = worked_since(unit).await;
     FailedUnit { reason: known.reason(), result: known.result, log, worked_since }
 }
@@ -110,13 +113,15 @@ impl End {
     }
 }
 
-async fn journal(matches: &[&str]) -> String {
-    let mut arguments = vec!["--lines", LINES, "--output=cat", "--no-pager", "--quiet"];
+async fn journal(lines: u16, matches: &[&str]) -> String {
+    let lines = format!("--lines={lines}");
+    let mut arguments = vec![lines.as_str(), "--output=cat", "--no-pager", "--quiet"];
     arguments.extend(matches);
     // Whoever reads the alert is told, too.
-    last_lines(&run("journalctl", &arguments).await.unwrap_or_else(|reason| reason))
+    run("journalctl", &arguments).await.unwrap_or_else(|reason| reason)
 }
 
+/// The lines that say something, none of them too long.
 fn last_lines(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Output, Stdio},
     time::Duration,
@@ -404,6 +405,47 @@ async fn a_full_spool_refuses_what_comes_and_loses_nothing() -> Result<()> {
     let stored = stored(&nats).await?;
     assert_eq!((stored.len(), stored.last().map(String::as_str)), (1_001, Some("last")));
     assert!(node.waiting()?.is_empty());
+    Ok(())
+}
+
+/// Programs in place of systemd's, which containers lack: of a unit that has printed secrets. The scenario
+/// `publishers` has the real ones.
+fn journal_with_secrets(node: &Node) -> Result<PathBuf> {
+    let programs = node.dir.path().join("programs");
+    fs::create_dir(&programs)?;
+    let lines = "connecting to postgres://app:hunter2@db-01/app\nPIN 4711\nno space left";
+    let journal = format!("#!/bin/sh\necho '{lines}'\n");
+    let unit = "#!/bin/sh\necho Result=exit-code\necho ExecMainStatus=3\n".to_owned();
+    for (name, text) in [("journalctl", journal), ("systemctl", unit)] {
+        let file = programs.join(name);
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(programs)
+}
+
+#[tokio::test]
+async fn secrets_in_the_last_lines_of_a_unit_are_masked_and_the_lines_can_be_left_out() -> Result<()>
+{
+    let node = Node::new("nats://127.0.0.1:1")?;
+    let programs = journal_with_secrets(&node)?;
+    let description = async |variables: &[(&str, &str)]| -> Result<Value> {
+        let mut command = node.command(&["alert", "--unit", "backup.service", "--dry-run"]);
+        command.env("PATH", &programs).envs(variables.iter().copied());
+        let said = said(command).await?;
+        said.is(0, &[]);
+        let text = String::from_utf8_lossy(&said.0.stdout).into_owned();
+        let json = &text[text.find('{').context("no payload")?..];
+        let alert: Value = serde_json::from_str(json)?;
+        assert_eq!(alert["summary"], "backup.service has failed: exit status 3");
+        Ok(alert["description"].clone())
+    };
+    let masked = "connecting to postgres://app:***@db-01/app\nPIN 4711\nno space left";
+    assert_eq!(description(&[]).await?, masked);
+    let declared = [("NATS_MATRIX__PUBLISH__SECRET_PATTERNS", "PIN (?P<secret>[0-9]+)")];
+    assert_eq!(description(&declared).await?, masked.replace("4711", "***"));
+    let none = [("NATS_MATRIX__PUBLISH__JOURNAL_LINES", "0")];
+    assert_eq!(description(&none).await?, Value::Null);
     Ok(())
 }
 
