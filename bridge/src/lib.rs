@@ -15,6 +15,7 @@ mod conversation;
 mod credentials;
 mod dead_letter;
 mod digest;
+mod directory;
 pub mod failure;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

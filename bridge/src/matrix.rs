@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Login},
+    directory::{self, Directory, Missing},
     failure::{Failure, chain},
     neighbour::{Guard, Stranger},
     render::{head, line},
@@ -47,6 +48,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// We never wait longer for a homeserver that asks for patience; then it may ask again.
 pub(crate) const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
 
+/// The largest session that is read, in bytes.
+const MOST_OF_SESSION: u64 = 64 * 1024;
 /// The longest words of a homeserver that are repeated, in characters.
 const MAX_REASON_CHARS: usize = 400;
 
@@ -465,7 +468,7 @@ fn session_file(config: &config::Matrix) -> PathBuf {
 /// The session that was kept, if it is of this account on this homeserver.
 fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failure> {
     let path = session_file(config);
-    let text = match std::fs::read(&path) {
+    let text = match directory::read(&path, MOST_OF_SESSION) {
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -499,12 +502,9 @@ fn keep(config: &config::Matrix, client: &Client) -> Result<(), Failure> {
     };
     let path = session_file(config);
     let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(&config.state_dir)?;
-        let mut file = tempfile::NamedTempFile::new_in(&config.state_dir)?;
-        serde_json::to_writer(&mut file, &kept)?;
-        file.as_file().sync_all()?;
-        file.persist(&path)?;
-        Ok(())
+        let text = Zeroizing::new(serde_json::to_vec(&kept)?);
+        let (directory, name) = Directory::around(&path, Missing::Make)?;
+        directory.replace(&name, &text)
     };
     write().map_err(|error| {
         Failure::Config(format!(

@@ -10,7 +10,10 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use super::Wrong;
-use crate::failure::Failure;
+use crate::{directory, failure::Failure};
+
+/// The largest file that is read, in bytes: all CAs of a system are smaller.
+const MOST_BYTES: u64 = 1024 * 1024;
 
 /// Where relative file names of the configuration are looked for.
 #[derive(Debug, Clone)]
@@ -138,8 +141,19 @@ impl Secret {
 }
 
 /// Reads a small text file that the configuration names under `key`, which may be a secret.
+///
+/// # Errors
+///
+/// [`Failure::Config`] when it cannot be read, or when somebody else may have put another one in its place: what is in
+/// a password's file is sent to a server.
 pub(crate) fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
-    std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+    let text = directory::read(path, MOST_BYTES).and_then(|bytes| {
+        let bytes = Zeroizing::new(bytes);
+        let text = std::str::from_utf8(&bytes);
+        text.map(|text| Zeroizing::new(text.to_owned()))
+            .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
+    });
+    text.map_err(|error| {
         // What is only root's is handed to the service when it starts, and to nobody else.
         let advice = match error.kind() {
             ErrorKind::PermissionDenied if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {

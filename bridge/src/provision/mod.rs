@@ -7,8 +7,6 @@ mod password;
 mod rooms;
 mod rotate;
 
-use std::fs;
-
 use matrix_sdk::ruma::{OwnedUserId, UserId, api::client::profile::get_profile};
 
 pub(crate) use self::rotate::rotate;
@@ -159,7 +157,7 @@ async fn person(
         Registered::Taken => {
             // Nobody's password.
             if password.is_new {
-                let _ = fs::remove_file(&user.password_file);
+                let _ = password::remove(&user.password_file);
             }
             report.item(Mark::Found, "user", &user.localpart);
         }
@@ -226,7 +224,7 @@ async fn registered_bridge(
     let wanted = Wanted { localpart, password: &text, display_name: None, admin: false };
     let registered = registrar.register(there, &wanted).await?;
     if let (Registered::Taken, Some(path)) = (registered, new_file) {
-        let _ = fs::remove_file(path);
+        let _ = password::remove(path);
         return Err(Failure::Refused(format!(
             "{localpart}, the bridge's account, is there already, and its password is not: write it into {}. {}",
             path.display(),

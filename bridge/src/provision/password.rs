@@ -1,9 +1,8 @@
 //! Passwords in files: read, or made up and written for nobody else to read.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, fchown},
+    ffi::{OsStr, OsString},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +10,11 @@ use data_encoding::BASE32_NOPAD;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use crate::{config::Secret, failure::Failure};
+use crate::{
+    config::Secret,
+    directory::{Directory, Missing},
+    failure::Failure,
+};
 
 /// Bytes of chance in a secret: 120 bits, which become 24 letters and digits.
 const CHANCE: usize = 15;
@@ -53,32 +56,43 @@ pub(super) fn random() -> Result<SecretString, Failure> {
 
 /// The file in which a new password waits until the homeserver has taken it.
 pub(super) fn waiting(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    beside(path.as_os_str()).into()
+}
+
+fn beside(name: &OsStr) -> OsString {
+    let mut name = name.to_owned();
     name.push(".new");
-    name.into()
+    name
 }
 
 /// Writes a file that only its owner can read, whole or not at all; one that is there already is an error, so
-/// that no password is lost.
+/// that no password is lost. Made by root, it belongs to whom its directory belongs to.
 pub(super) fn write_new(path: &Path, password: &SecretString) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    // With mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    writeln!(file, "{}", password.expose_secret())?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    fs::File::open(directory)?.sync_all()
+    let (directory, name) = Directory::around(path, Missing::Make)?;
+    directory.write_new(&name, &line(password))
 }
 
-/// Gives a file to the owner of another one: root rotates passwords that belong to a service.
-pub(super) fn same_owner(path: &Path, as_of: &Path) -> io::Result<()> {
-    let (file, wanted) = (fs::File::open(path)?, fs::metadata(as_of)?);
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) == (wanted.uid(), wanted.gid()) {
-        return Ok(());
-    }
-    fchown(&file, Some(wanted.uid()), Some(wanted.gid()))
+/// Writes a password beside the file `path`, for the same owner, in the place of one that nobody needs.
+pub(super) fn write_beside(path: &Path, password: &SecretString) -> io::Result<()> {
+    let (directory, name) = Directory::around(path, Missing::Fail)?;
+    let new = beside(&name);
+    directory.replace_as(&new, &line(password), &name)
+}
+
+/// Puts the password that waits beside a file into its place.
+pub(super) fn move_into_place(path: &Path) -> io::Result<()> {
+    let (directory, name) = Directory::around(path, Missing::Fail)?;
+    directory.rename(&beside(&name), &name)
+}
+
+/// Removes a file with a password that nobody has.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    let (directory, name) = Directory::around(path, Missing::Fail)?;
+    directory.remove(&name)
+}
+
+fn line(password: &SecretString) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(format!("{}\n", password.expose_secret()).into_bytes())
 }
 
 pub(super) fn unwritten(path: &Path, error: &io::Error) -> Failure {

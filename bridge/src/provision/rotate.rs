@@ -1,6 +1,6 @@
 //! A new password for an account that is declared.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use matrix_sdk::ruma::api::client::{
     account::change_password,
@@ -39,7 +39,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
             // An attempt was cut short after the homeserver had taken the new one: that was that.
             Ok(account) => {
                 account.log_out().await;
-                return replace(&waiting, path);
+                return replace(path);
             }
             Err(LoginError::Final(Failure::Refused(_))) => {}
             Err(error) => return Err(login_failure(&config.matrix, error)),
@@ -57,7 +57,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
     })?;
     let new = password::random()?;
     let written =
-        write(&waiting, &new, path).map_err(|error| password::unwritten(&waiting, &error));
+        password::write_beside(path, &new).map_err(|error| password::unwritten(&waiting, &error));
     let changed = match written {
         Ok(()) => {
             change(&account, &old, &new).await.map_err(|error| failure(&config.matrix, &error))
@@ -65,7 +65,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
         Err(failure) => Err(failure),
     };
     account.log_out().await;
-    changed.and_then(|()| replace(&waiting, path))
+    changed.and_then(|()| replace(path))
 }
 
 fn password_file<'a>(config: &'a Config, localpart: &str) -> Result<&'a Path, Failure> {
@@ -83,20 +83,11 @@ fn password_file<'a>(config: &'a Config, localpart: &str) -> Result<&'a Path, Fa
     })
 }
 
-fn write(waiting: &Path, new: &SecretString, path: &Path) -> io::Result<()> {
-    if waiting.exists() {
-        // Of an attempt that the homeserver did not take.
-        fs::remove_file(waiting)?;
-    }
-    password::write_new(waiting, new)?;
-    password::same_owner(waiting, path)
-}
-
-fn replace(waiting: &Path, path: &Path) -> Result<(), Failure> {
-    fs::rename(waiting, path).map_err(|error| {
+fn replace(path: &Path) -> Result<(), Failure> {
+    password::move_into_place(path).map_err(|error| {
         Failure::Config(format!(
             "the new password is in {} and cannot replace {}: {error}",
-            waiting.display(),
+            password::waiting(path).display(),
             path.display()
         ))
     })

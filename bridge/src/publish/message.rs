@@ -1,7 +1,7 @@
 //! A message on its way to NATS.
 
 use data_encoding::BASE32_NOPAD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -18,6 +18,7 @@ pub(crate) struct Message {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub(super) time: OffsetDateTime,
+    #[serde(deserialize_with = "subject")]
     pub(super) subject: String,
     pub(super) payload: Map<String, Value>,
 }
@@ -27,9 +28,10 @@ impl Message {
     ///
     /// # Errors
     ///
-    /// [`Failure::Bug`] for a payload that is no JSON object.
+    /// [`Failure::Config`] for a subject that is NATS's own, [`Failure::Bug`] for a payload that is no JSON object.
     pub(crate) fn new(subject: &Subject, payload: &impl Serialize) -> Result<Self, Failure> {
         let bug = |text: &str| Failure::Bug(format!("a message cannot be made: {text}"));
+        may_be_published(subject).map_err(Failure::Config)?;
         let mut chance = [0; 20];
         aws_lc_rs::rand::fill(&mut chance).map_err(|_| bug("the system has no random numbers"))?;
         let payload = match serde_json::to_value(payload) {
@@ -64,6 +66,23 @@ impl Message {
     pub(super) fn is_late(&self) -> bool {
         now() - self.time > LATE
     }
+}
+
+/// Reads the subject of a message that waits. Whoever could write it there need not have our rights in NATS.
+fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let subject = String::deserialize(deserializer)?;
+    let checked = Subject::literal(&subject).and_then(|subject| may_be_published(&subject));
+    checked.map(|()| subject).map_err(D::Error::custom)
+}
+
+/// That a subject is for what people publish, and none of those by which NATS is told what to do.
+fn may_be_published(subject: &Subject) -> Result<(), String> {
+    if subject.as_str().starts_with('$') {
+        return Err(format!(
+            "the subject {subject} is NATS's own, and no report or alert goes there"
+        ));
+    }
+    Ok(())
 }
 
 /// To the second: nobody needs more.

@@ -62,14 +62,15 @@ pub(crate) async fn publish(
     message: &Message,
     patience: Duration,
 ) -> Result<Receipt, Unsent> {
-    let place = spool.map(|spool| spool.put(message));
-    let own = match &place {
-        Some(Ok(number)) => Own::Kept(*number),
-        _ => Own::Here(message),
+    let place = match spool {
+        Some(spool) => Some(spool.put(message).await),
+        None => None,
     };
+    let kept = place.as_ref().and_then(|place| place.as_ref().ok().copied());
+    let own = Own { message, kept };
     let trouble = match until_sent(nats, spool, &own, patience).await {
         Ok(receipt) => {
-            if let Some(Err(error @ SpoolError::Io { .. })) = &place {
+            if let Some(Err(error @ (SpoolError::Io { .. } | SpoolError::Large { .. }))) = &place {
                 warn!(
                     "{error}: had NATS been away, the message would be lost; say --spool DIR, or --no-spool"
                 );

@@ -40,9 +40,10 @@ pub(super) enum Trouble {
 }
 
 /// The message of this process.
-pub(super) enum Own<'a> {
-    Kept(Number),
-    Here(&'a Message),
+pub(super) struct Own<'a> {
+    pub(super) message: &'a Message,
+    /// Its place in the spool, if it has one.
+    pub(super) kept: Option<Number>,
 }
 
 /// A connection to NATS, made when it is needed, and how long there is.
@@ -72,20 +73,20 @@ impl<'a> Sender<'a> {
                     return Err(Trouble::Away(Failure::Unavailable(reason)));
                 }
                 // Of a spool that could not be written this is said at the end.
-                Err(error) => debug!("the spool cannot be used: {error}"),
+                Err(error) if own.kept.is_none() => debug!("the spool cannot be used: {error}"),
+                Err(error) => warn!("what waits cannot be sent: {error}"),
             }
         }
-        match (own, spool, result) {
-            (_, _, Some(result)) => result,
+        let receipt = match (result, spool.zip(own.kept)) {
+            (Some(result), _) => return result,
             // Another process has sent it meanwhile.
-            (Own::Kept(number), Some(spool), None) if !spool.path(*number).exists() => {
-                Ok(Receipt::Known)
-            }
-            (Own::Kept(_), ..) => {
-                Err(Trouble::Away(Failure::Unavailable("the spool cannot be used".to_owned())))
-            }
-            (Own::Here(message), ..) => self.send(message, true).await,
+            (None, Some((spool, number))) if !spool.holds(number) => return Ok(Receipt::Known),
+            (None, _) => self.send(own.message, true).await?,
+        };
+        if let Some((spool, number)) = spool.zip(own.kept) {
+            remove(spool, number);
         }
+        Ok(receipt)
     }
 
     /// Sends all that waits, in order. Returns what became of our own message, if it is among them.
@@ -98,8 +99,12 @@ impl<'a> Sender<'a> {
         let mut blocked: HashMap<String, Trouble> = HashMap::new();
         let mut ours = None;
         for number in spool.waiting().unwrap_or_default() {
-            let is_ours = matches!(own, Own::Kept(own) if *own == number);
+            let is_ours = own.kept == Some(number);
             let path = spool.path(number);
+            // Also of what cannot be read there may be more than there is time for.
+            if Instant::now() >= self.until {
+                return Err(Trouble::Away(late("not all that waits could be sent")));
+            }
             let message = match spool.message(number) {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
@@ -114,9 +119,7 @@ impl<'a> Sender<'a> {
                 None => self.send(&message, is_first).await,
             };
             match &result {
-                Ok(_) => spool.done(number).unwrap_or_else(|error| {
-                    warn!("{} was sent but cannot be removed: {error}", path.display());
-                }),
+                Ok(_) => remove(spool, number),
                 Err(trouble @ Trouble::Blocked(failure)) => {
                     if is_first && !is_ours {
                         warn!("{failure}; {} waits for that", path.display());
@@ -162,7 +165,6 @@ impl<'a> Sender<'a> {
     }
 
     async fn connected(&mut self) -> Result<&Nats, Failure> {
-        let late = |what: &str| Failure::Unavailable(format!("{what} in the time that there was"));
         if Instant::now() >= self.until {
             return Err(late("not all that waits could be sent"));
         }
@@ -174,6 +176,16 @@ impl<'a> Sender<'a> {
         };
         Ok(self.nats.insert(nats))
     }
+}
+
+fn remove(spool: &Spool, number: Number) {
+    if let Err(error) = spool.done(number) {
+        warn!("{} was sent but cannot be removed: {error}", spool.path(number).display());
+    }
+}
+
+fn late(what: &str) -> Failure {
+    Failure::Unavailable(format!("{what} in the time that there was"))
 }
 
 /// What NATS says to a message.

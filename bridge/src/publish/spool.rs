@@ -3,11 +3,13 @@
 //! A message is there before it is sent and goes once it is acknowledged, so that a kill at any moment
 //! loses none. Two locks keep processes apart: one to put messages in, held for a moment, and one to send
 //! them, so that no two send the same or overtake each other.
+//!
+//! The directory is that of a service, and root uses it, too: for what its owner may put there, see [`Directory`].
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown},
+    ffi::{OsStr, OsString},
+    fs::{File, TryLockError},
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,14 +18,19 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use super::Message;
+use crate::directory::{Directory, Missing, unfinished};
 
 /// The most messages that may wait, and their bytes: a small server's disk is not for this. What waits is
 /// never dropped for what comes; whoever brings one too many is told.
 const MOST: usize = 1_000;
 const MOST_BYTES: u64 = 16 << 20;
+/// The largest message in bytes, which is what a NATS server takes by default.
+const MOST_OF_ONE: u64 = 1 << 20;
 
-/// How often a process that waits for the lock looks whether it is free.
+/// How often a process that waits for a lock looks whether it is free.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long to wait for others to put their messages in.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A directory of waiting messages.
 #[derive(Debug, Clone)]
@@ -43,6 +50,8 @@ pub(crate) enum SpoolError {
          those that nobody needs", .count, .bytes, .dir.display()
     )]
     Full { dir: PathBuf, count: usize, bytes: u64 },
+    #[error("it has {size} bytes, and larger ones than {MOST_OF_ONE} are not kept")]
+    Large { size: usize },
     #[error("cannot write {}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
 }
@@ -59,100 +68,129 @@ impl Spool {
     }
 
     /// Keeps a message behind all others; it is on disk when this returns.
-    pub(crate) fn put(&self, message: &Message) -> Result<Number, SpoolError> {
+    pub(crate) async fn put(&self, message: &Message) -> Result<Number, SpoolError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |error| SpoolError::Io { path, error }
         };
-        let text = serde_json::to_vec(message).map_err(|error| failed(&self.dir)(error.into()))?;
         let dir = &self.dir;
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed(dir))?;
-        let lock = self.create("put.lock").map_err(failed(dir))?;
-        lock.lock().map_err(failed(dir))?;
+        let text = serde_json::to_vec(message).map_err(|error| failed(dir)(error.into()))?;
+        if text.len() as u64 > MOST_OF_ONE {
+            return Err(SpoolError::Large { size: text.len() });
+        }
+        let directory = Directory::open(dir, Missing::Make).map_err(failed(dir))?;
+        let lock = locked(&directory, "put.lock", Instant::now() + PATIENCE).await;
+        let _lock = lock.map_err(failed(dir))?.ok_or_else(|| {
+            let held = format!("put.lock is held for more than {} s", PATIENCE.as_secs());
+            failed(dir)(io::Error::other(held))
+        })?;
 
-        let waiting = self.waiting().map_err(failed(dir))?;
-        let bytes: u64 = waiting
-            .iter()
-            .map(|number| fs::metadata(self.path(*number)).map_or(0, |file| file.len()))
-            .sum();
-        if waiting.len() >= MOST || bytes + text.len() as u64 > MOST_BYTES {
+        // Of a process that was killed while it held the lock.
+        remove_unfinished(&directory).map_err(failed(dir))?;
+        let waiting = numbers(&directory).map_err(failed(dir))?;
+        let sizes = waiting.iter().map(|number| directory.size(&number.name()).unwrap_or_default());
+        let bytes = sizes.fold(0, u64::saturating_add);
+        if waiting.len() >= MOST || bytes.saturating_add(text.len() as u64) > MOST_BYTES {
             return Err(SpoolError::Full { dir: dir.clone(), count: waiting.len(), bytes });
         }
         // Of what is sent meanwhile nothing is overtaken: it came before.
         let number = Number(waiting.last().map_or(1, |last| last.0 + 1));
         let path = self.path(number);
-        let write = || {
-            let mut file = self.create("new")?;
-            file.set_len(0)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(dir.join("new"), &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(failed(&path))?;
+        if number.0 > Number::MOST {
+            return Err(failed(&path)(io::Error::other("there is no number after it: remove it")));
+        }
+        directory.replace(&number.name(), &text).map_err(failed(&path))?;
         Ok(number)
     }
 
     /// What waits, the first to go first.
     pub(crate) fn waiting(&self) -> io::Result<Vec<Number>> {
-        let mut waiting = Vec::new();
-        for entry in fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            let number = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok());
-            waiting.extend(number.map(Number));
-        }
-        waiting.sort_unstable();
-        Ok(waiting)
+        numbers(&self.open()?)
     }
 
     /// A message that waits; none if it has gone.
     pub(crate) fn message(&self, number: Number) -> io::Result<Option<Message>> {
-        match fs::read(self.path(number)) {
+        match self.open()?.read(&number.name(), MOST_OF_ONE) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
+    /// Whether a message waits.
+    pub(crate) fn holds(&self, number: Number) -> bool {
+        self.open().is_ok_and(|directory| directory.holds(&number.name()))
+    }
+
     /// Removes a message, which NATS has.
     pub(crate) fn done(&self, number: Number) -> io::Result<()> {
-        fs::remove_file(self.path(number))
+        self.open()?.remove(&number.name())
     }
 
     /// Waits for the turn to send; none if others had it until then.
     pub(crate) async fn turn(&self, until: Instant) -> io::Result<Option<Turn>> {
-        let lock = self.create("send.lock")?;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => return Ok(Some(Turn { _lock: lock })),
-                Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOOK).await,
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
+        let lock = locked(&self.open()?, "send.lock", until).await?;
+        Ok(lock.map(|lock| Turn { _lock: lock }))
     }
 
     /// The file of a message.
     pub(crate) fn path(&self, number: Number) -> PathBuf {
-        self.dir.join(format!("{:010}.json", number.0))
+        self.dir.join(number.name())
     }
 
-    /// Opens a file, which is made if there is none. Made by root, it belongs to whom the directory
-    /// belongs to: the service of which this is the state.
-    fn create(&self, name: &str) -> io::Result<File> {
-        let path = self.dir.join(name);
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        let (dir, own) = (fs::metadata(&self.dir)?, file.metadata()?);
-        if own.uid() != dir.uid() && rustix::process::geteuid().is_root() {
-            fchown(&file, Some(dir.uid()), Some(dir.gid()))?;
+    fn open(&self) -> io::Result<Directory> {
+        Directory::open(&self.dir, Missing::Fail)
+    }
+}
+
+impl Number {
+    /// The most that a number can be.
+    const MOST: u64 = u64::MAX / 2;
+
+    /// The name of the message's file.
+    fn name(self) -> OsString {
+        format!("{:010}.json", self.0).into()
+    }
+
+    /// The number that a file has its name of.
+    fn of(name: &OsStr) -> Option<Self> {
+        let number = Self(name.to_str()?.strip_suffix(".json")?.parse().ok()?);
+        (number.0 <= Self::MOST && number.name() == name).then_some(number)
+    }
+}
+
+/// The messages in a directory, in order.
+fn numbers(directory: &Directory) -> io::Result<Vec<Number>> {
+    let mut numbers: Vec<Number> =
+        directory.names()?.iter().filter_map(|name| Number::of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Removes messages of which the writing was cut short.
+fn remove_unfinished(directory: &Directory) -> io::Result<()> {
+    let names = directory.names()?;
+    let is_message = |name: &OsStr| unfinished(name).and_then(Number::of).is_some();
+    names.iter().filter(|name| is_message(name)).try_for_each(|name| directory.remove(name))
+}
+
+/// Waits for a lock; none if others had it until then.
+async fn locked(directory: &Directory, name: &str, until: Instant) -> io::Result<Option<File>> {
+    let lock = directory.lock_file(name.as_ref())?;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LOOK).await,
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
-        Ok(file)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::MetadataExt};
+
     use serde_json::json;
 
     use super::*;
@@ -169,50 +207,82 @@ mod tests {
         (dir, spool)
     }
 
-    #[test]
-    fn what_was_put_first_goes_first() {
+    #[tokio::test]
+    async fn what_was_put_first_goes_first() {
         let (_dir, spool) = spool();
-        let put: Vec<Number> =
-            (0..12).map(|n| spool.put(&message(&n.to_string())).unwrap()).collect();
+        let mut put = Vec::new();
+        for number in 0..12 {
+            put.push(spool.put(&message(&number.to_string())).await.unwrap());
+        }
         assert_eq!(spool.waiting().unwrap(), put);
         spool.done(put[0]).unwrap();
         assert!(spool.message(put[0]).unwrap().is_none());
         assert_eq!(spool.message(put[1]).unwrap().unwrap().payload["host"], "1");
-        let next = spool.put(&message("12")).unwrap();
+        let next = spool.put(&message("12")).await.unwrap();
         assert_eq!(spool.waiting().unwrap().last(), Some(&next));
     }
 
-    #[test]
-    fn a_write_that_was_cut_short_is_no_message() {
+    #[tokio::test]
+    async fn a_write_that_was_cut_short_is_no_message() {
         let (_dir, spool) = spool();
-        spool.put(&message("a")).unwrap();
-        fs::write(
-            spool.dir.join("new"),
-            "{\"id\":\"a message that is longer than the next one, which",
-        )
-        .unwrap();
-        let next = spool.put(&message("b")).unwrap();
+        spool.put(&message("a")).await.unwrap();
+        let unfinished = spool.dir.join("0000000002.json.1234567890.tmp");
+        fs::write(&unfinished, "{\"id\":\"a message that is longer than the next one, which")
+            .unwrap();
+        let next = spool.put(&message("b")).await.unwrap();
         assert_eq!(spool.waiting().unwrap().len(), 2);
+        assert!(!unfinished.exists());
         assert_eq!(spool.message(next).unwrap().unwrap().payload["host"], "b");
     }
 
-    #[test]
-    fn a_full_spool_keeps_what_it_has_and_says_so() {
+    #[tokio::test]
+    async fn a_full_spool_keeps_what_it_has_and_says_so() {
         let (_dir, spool) = spool();
-        let large = "x".repeat(usize::try_from(MOST_BYTES / 3).unwrap());
-        for _ in 0..2 {
-            spool.put(&message(&large)).unwrap();
+        let of = |part: u64| message(&"x".repeat(usize::try_from(MOST_OF_ONE / part).unwrap()));
+        let refused = spool.put(&of(1)).await.unwrap_err().to_string();
+        assert!(refused.contains("larger ones than 1048576 are not kept"), "{refused}");
+        // Of a little more than half of that there are fewer than twice as many.
+        let most = MOST_BYTES / MOST_OF_ONE * 2 - 1;
+        for _ in 0..most {
+            spool.put(&of(2)).await.unwrap();
         }
-        let refused = spool.put(&message(&large)).unwrap_err().to_string();
-        assert!(refused.contains("2 messages of") && refused.contains("not kept"), "{refused}");
-        assert_eq!(spool.waiting().unwrap().len(), 2);
-        spool.put(&message("small")).unwrap();
+        let refused = spool.put(&of(2)).await.unwrap_err().to_string();
+        let words = format!("{most} messages of");
+        assert!(refused.contains(&words) && refused.contains("not kept"), "{refused}");
+        assert_eq!(spool.waiting().unwrap().len() as u64, most);
+        spool.put(&message("small")).await.unwrap();
     }
 
-    #[test]
-    fn nobody_else_can_read_it() {
+    #[tokio::test]
+    async fn only_names_that_are_given_are_messages() {
         let (_dir, spool) = spool();
-        let number = spool.put(&message("a")).unwrap();
+        spool.put(&message("a")).await.unwrap();
+        for name in ["2.json", "+000000003.json", "18446744073709551615.json", "0000000004.json5"] {
+            fs::write(spool.dir.join(name), "{}").unwrap();
+        }
+        assert_eq!(spool.put(&message("b")).await.unwrap(), Number(2));
+        let last = Number(Number::MOST);
+        fs::write(spool.path(last), "{}").unwrap();
+        let refused = spool.put(&message("c")).await.unwrap_err().to_string();
+        assert!(refused.contains("no number after it"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn nothing_that_was_put_there_speaks_to_nats_itself() {
+        let (_dir, spool) = spool();
+        let number = spool.put(&message("a")).await.unwrap();
+        let text = fs::read_to_string(spool.path(number)).unwrap();
+        for subject in ["$JS.API.STREAM.DELETE.OPS", "ops.>", "ops.a\\r\\nPUB ops.b 0"] {
+            fs::write(spool.path(number), text.replace("ops.report.a", subject)).unwrap();
+            let refused = spool.message(number).unwrap_err().to_string();
+            assert!(refused.contains("subject") || refused.contains("wildcards"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_else_can_read_it() {
+        let (_dir, spool) = spool();
+        let number = spool.put(&message("a")).await.unwrap();
         assert_eq!(fs::metadata(&spool.dir).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(spool.path(number)).unwrap().mode() & 0o777, 0o600);
     }
@@ -220,7 +290,7 @@ mod tests {
     #[tokio::test]
     async fn only_one_sends_at_a_time() {
         let (_dir, spool) = spool();
-        spool.put(&message("a")).unwrap();
+        spool.put(&message("a")).await.unwrap();
         let turn = spool.turn(Instant::now()).await.unwrap().unwrap();
         assert!(spool.turn(Instant::now()).await.unwrap().is_none());
         drop(turn);

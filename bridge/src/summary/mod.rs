@@ -28,6 +28,7 @@ use tracing::{error, info, warn};
 use self::{digest::Digest, picture::Picture};
 use crate::{
     config::{Every, Route, Summary},
+    directory,
     failure::Failure,
     hash,
     health::{RouteHealth, State},
@@ -87,7 +88,7 @@ impl Composed {
     /// Writes the picture into a file. False if there is none.
     pub(crate) fn write(&self, file: &Path) -> Result<bool, Failure> {
         let Some((picture, _)) = &self.pictures else { return Ok(false) };
-        std::fs::write(file, &picture.png).map_err(|error| {
+        directory::write(file, &picture.png).map_err(|error| {
             Failure::Config(format!("cannot write {}: {error}", file.display()))
         })?;
         Ok(true)

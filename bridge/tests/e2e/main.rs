@@ -21,6 +21,7 @@ mod named_rooms;
 mod noise;
 mod outstanding;
 mod payloads;
+mod planted;
 mod provision;
 mod publish;
 mod quiet;

@@ -103,7 +103,7 @@ fn grow_old(node: &Node) -> Result<()> {
 }
 
 /// The summaries in stream OPS, in order.
-async fn stored(nats: &Nats) -> Result<Vec<String>> {
+pub(crate) async fn stored(nats: &Nats) -> Result<Vec<String>> {
     let mut stream = nats.jetstream().await?.get_stream("OPS").await?;
     let last = stream.info().await?.state.last_sequence;
     let mut stored = Vec::new();
