@@ -15,6 +15,7 @@ let
       ../LICENSE-APACHE
       ../LICENSE-MIT
       ./Cargo.toml
+      ./examples
       ./manual
       ./monitoring
       ./schema

@@ -50,6 +50,15 @@ in
         what = "a NATS token";
         example = "/run/secrets/nats-token";
       };
+      inboxPrefix = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "_INBOX_server-01";
+        description = ''
+          Where NATS answers and delivers. Whoever may subscribe to this with `.>` behind it reads along. If it is not given it
+          is `_INBOX_nats-matrix`, and for reports and alerts of this machine `_INBOX_nats-matrix-publish.` and its name.
+        '';
+      };
     };
   };
 
@@ -75,6 +84,7 @@ in
       {
         nats = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.nats) servers user;
+          inbox_prefix = cfg.nats.inboxPrefix;
         });
       }
       (credentialNames cfg natsFiles)

@@ -53,6 +53,10 @@ struct Link {
     refused: watch::Sender<Option<String>>,
     /// The last thing that the server does not let us do.
     denied: watch::Sender<String>,
+    /// What the inboxes begin with.
+    inbox_prefix: String,
+    /// Set when the server does not let us subscribe to an inbox, without which nothing is answered.
+    is_unanswered: watch::Sender<bool>,
 }
 
 impl Nats {
@@ -63,7 +67,7 @@ impl Nats {
     /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::Refused`] when a
     /// server refuses our credentials, else [`Failure::Unavailable`].
     pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::of(config.inbox_prefix.to_string()));
         let (alive, task) = watch::channel(());
         let options = options(config)?.event_callback({
             let link = Arc::clone(&link);
@@ -133,10 +137,31 @@ impl Nats {
         self.link.is_up.subscribe()
     }
 
-    /// Waits until a server refuses the credentials with which it accepted us before, and goes on to
-    /// while they are read again, and says so. Like a wrong password at the start this does not mend
-    /// itself. `spot` is where it is noted meanwhile, for those who watch over us.
+    /// Waits until a server refuses what does not mend itself, and says so: our credentials, or to answer us. `spot` is
+    /// where it is noted meanwhile, for those who watch over us.
     pub(crate) async fn refused(&self, spot: Option<&Spot>) -> Failure {
+        tokio::select! {
+            failure = self.credentials_refused(spot) => failure,
+            failure = self.unanswered() => failure,
+        }
+    }
+
+    /// Waits until the server does not let us subscribe to our inboxes. The client would not try that again by itself
+    /// when the permission is there.
+    async fn unanswered(&self) -> Failure {
+        let mut is_unanswered = self.link.is_unanswered.subscribe();
+        // The sender is as long there as we are.
+        let _ = is_unanswered.wait_for(|is_unanswered| *is_unanswered).await;
+        Failure::Refused(format!(
+            "NATS does not let us subscribe to {prefix}.>, where all its answers come: have the user under [nats] \
+             permitted to, and nobody else; or set nats.inbox_prefix to what it may subscribe to",
+            prefix = self.link.inbox_prefix
+        ))
+    }
+
+    /// Waits until a server refuses the credentials with which it accepted us before, and goes on to
+    /// while they are read again, and says so.
+    async fn credentials_refused(&self, spot: Option<&Spot>) -> Failure {
         let mut refused = self.link.refused.subscribe();
         loop {
             // The sender is as long there as we are.
@@ -204,9 +229,11 @@ impl Nats {
     }
 }
 
-impl Default for Link {
-    fn default() -> Self {
+impl Link {
+    fn of(inbox_prefix: String) -> Self {
         Self {
+            inbox_prefix,
+            is_unanswered: watch::Sender::default(),
             connections: watch::Sender::default(),
             // There is no `Nats` before the first connection.
             is_up: watch::Sender::new(true),
@@ -214,9 +241,7 @@ impl Default for Link {
             denied: watch::Sender::default(),
         }
     }
-}
 
-impl Link {
     fn note(&self, event: Event) {
         match event {
             Event::Connected => {
@@ -247,6 +272,11 @@ impl Link {
             // A permission we lack: the request that needed it reports a time-out, this says why.
             Event::ServerError(ServerError::Other(reason)) => {
                 warn!("NATS: {reason}");
+                let inbox =
+                    format!("permissions violation for subscription to \"{}.", self.inbox_prefix);
+                if is_about(&reason, &inbox) {
+                    self.is_unanswered.send_replace(true);
+                }
                 self.denied.send_replace(reason);
             }
             other => debug!("NATS: {other}"),
@@ -273,7 +303,10 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
             ConnectOptions::with_auth_callback(move |nonce| ready(credentials.answer(&nonce)))
         }
     };
-    options = options.name("nats-matrix").ping_interval(PING);
+    options = options
+        .name("nats-matrix")
+        .ping_interval(PING)
+        .custom_inbox_prefix(config.inbox_prefix.as_str());
     // The client opens these files itself, and again for each connection.
     for (key, path) in config.certificates() {
         config::read_file(key, path)?;

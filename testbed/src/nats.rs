@@ -46,6 +46,7 @@ pub struct NatsBuilder {
     member: Option<String>,
     config: String,
     files: Vec<(String, Vec<u8>)>,
+    environment: Vec<(String, String)>,
     options: Option<Options>,
     as_process: bool,
 }
@@ -68,6 +69,12 @@ impl NatsBuilder {
     /// Puts a file into the server's working directory, so that its configuration can name it.
     pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), contents.into()));
+        self
+    }
+
+    /// Sets a variable of the server's environment, to which its configuration can refer.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -95,7 +102,11 @@ impl NatsBuilder {
             let setup = Setup::default()
                 .file("nats.conf", configuration(place, name, &self.config))
                 .arguments(["--config", "nats.conf"]);
-            self.files.iter().fold(setup, |setup, (name, contents)| setup.file(name, &contents[..]))
+            let files = self.files.iter();
+            let setup =
+                files.fold(setup, |setup, (name, contents)| setup.file(name, &contents[..]));
+            let variables = self.environment.iter();
+            variables.fold(setup, |setup, (name, value)| setup.environment(name, value))
         })
         .await?;
         Ok(Nats {

@@ -103,12 +103,14 @@ fn templates(route: &Route, findings: &mut Findings) {
 
 async fn online(config: Config, findings: &mut Findings) {
     if let Some(nats) = nats(&config, findings).await {
-        for route in &config.routes {
-            stream(&nats, route, findings).await;
-        }
-        let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
-        for name in streams {
-            unrouted(&nats, name, &config.routes, findings).await;
+        // Without answers each of these would only say that there was none.
+        let refused = tokio::select! {
+            biased;
+            failure = nats.refused(None) => Some(failure),
+            () = streams(&nats, &config, findings) => None,
+        };
+        if let Some(failure) = refused {
+            findings.fail("nats", failure);
         }
     }
     if config.matrix.is_here() {
@@ -150,6 +152,16 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
             findings.fail("nats", failure);
             None
         }
+    }
+}
+
+async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+    for route in &config.routes {
+        stream(nats, route, findings).await;
+    }
+    let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
+    for name in streams {
+        unrouted(nats, name, &config.routes, findings).await;
     }
 }
 

@@ -55,9 +55,14 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         None => route.summary.unwrap_or(Summary::DAILY),
     };
     let nats = Nats::connect(&config.nats).await?;
-    let summaries = Summaries::of(Arc::clone(route), Routing::of(route, &routes), nats);
+    let summaries = Summaries::of(Arc::clone(route), Routing::of(route, &routes), nats.clone());
     let period = summaries.period_up_to_now(summary);
-    let composed = summaries.compose(&period).await.map_err(|problem| match problem {
+    let composed = tokio::select! {
+        biased;
+        failure = nats.refused(None) => return Err(failure),
+        composed = summaries.compose(&period) => composed,
+    };
+    let composed = composed.map_err(|problem| match problem {
         Problem::Passing(reason) => Failure::Unavailable(format!("route {}: {reason}", route.name)),
         Problem::Final(failure) => failure.of(route),
     })?;

@@ -136,7 +136,7 @@ impl Config {
         provision.check_bridge(&matrix.login).map_err(within)?;
         let display = written.display.check("display", &Display::default()).map_err(within)?;
         Ok(Self {
-            nats: written.nats.check(&files).map_err(within)?,
+            nats: written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?,
             matrix,
             routes: route::check(written.routes, &display, &files).map_err(within)?,
             display,

@@ -29,7 +29,16 @@ pub struct Nats {
     pub jetstream_domain: Option<String>,
     /// Messages that can never be posted are published under `<this>.<route>`.
     pub dead_letter_subject: Subject,
+    /// Answers of NATS, and with them all messages that are read, come on `<this>.>`: whoever may subscribe to that reads
+    /// along.
+    pub inbox_prefix: Subject,
 }
+
+/// The inboxes of the bridge, if nothing else is said. None of those that a client has who asks for none (`_INBOX`), as
+/// in many accounts everybody may subscribe to these.
+pub(super) const BRIDGE_INBOX: &str = "_INBOX_nats-matrix";
+/// The inboxes of a machine that publishes are under this and its name.
+pub(super) const PUBLISHER_INBOX: &str = "_INBOX_nats-matrix-publish";
 
 impl Nats {
     /// The servers on other machines that are not asked for TLS, and whether something secret is sent to them as it is: of
@@ -68,6 +77,7 @@ impl Nats {
             texts.extend([text(key), text(&path.to_string_lossy()), secret::read(key, path)?]);
         }
         texts.push(text(self.jetstream_domain.as_deref().unwrap_or_default()));
+        texts.push(text(self.inbox_prefix.as_str()));
         let (kind, secret) = match &self.auth {
             Auth::None => ("", None),
             Auth::Nkey(seed) => ("nkey", Some(seed)),
@@ -133,6 +143,7 @@ pub(super) struct Written {
     token_file: Option<PathBuf>,
     jetstream_domain: Option<String>,
     dead_letter_subject: Option<String>,
+    inbox_prefix: Option<String>,
 }
 
 impl Nats {
@@ -155,7 +166,8 @@ impl fmt::Debug for Nats {
 }
 
 impl Written {
-    pub(super) fn check(self, files: &Files) -> Result<Nats, Wrong> {
+    /// What is written, with `inbox` for the inboxes if nothing is said of them.
+    pub(super) fn check(self, files: &Files, inbox: &Subject) -> Result<Nats, Wrong> {
         let servers = self
             .servers
             .iter()
@@ -175,8 +187,15 @@ impl Written {
         let dead_letters = self.dead_letter_subject.as_deref().unwrap_or("nats-matrix.dead-letter");
         let dead_letter_subject = Subject::literal(dead_letters)
             .map_err(|what| Wrong::new("nats.dead_letter_subject", what))?;
+        let inbox_prefix = match self.inbox_prefix.as_deref() {
+            Some(prefix) => {
+                inbox_prefix(prefix).map_err(|what| Wrong::new("nats.inbox_prefix", what))?
+            }
+            None => inbox.clone(),
+        };
         Ok(Nats {
             servers,
+            inbox_prefix,
             certificate,
             ca_file: self.ca_file.as_deref().map(|name| files.find(name)),
             jetstream_domain: self.jetstream_domain.clone(),
@@ -231,6 +250,24 @@ pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
         List::Items(items) => items,
         List::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
     })
+}
+
+/// The inboxes of a machine of that name that publishes: nobody's but its own.
+pub(super) fn publisher_inbox(host: &str) -> Subject {
+    Subject::literal(PUBLISHER_INBOX).expect("it is a subject").of(host)
+}
+
+/// The inboxes of the bridge.
+pub(super) fn bridge_inbox() -> Subject {
+    Subject::literal(BRIDGE_INBOX).expect("it is a subject")
+}
+
+fn inbox_prefix(text: &str) -> Result<Subject, String> {
+    let prefix = Subject::literal(text)?;
+    if text.starts_with('$') {
+        return Err(format!("\"{text}\" is NATS's own; write something like \"{BRIDGE_INBOX}\""));
+    }
+    Ok(prefix)
 }
 
 fn server(text: &str) -> Result<ServerAddr, String> {

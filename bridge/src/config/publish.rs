@@ -122,10 +122,10 @@ impl Publisher {
         let source = Source { file, text };
         let written: Sections = super::read(source, environment)?;
         let within = |wrong: Wrong| wrong.within(source);
-        Ok(Self {
-            nats: written.nats.check(&Files::beside(file)).map_err(within)?,
-            publish: written.publish.check().map_err(within)?,
-        })
+        let publish = written.publish.check().map_err(within)?;
+        let inbox = nats::publisher_inbox(&publish.host);
+        let nats = written.nats.check(&Files::beside(file), &inbox).map_err(within)?;
+        Ok(Self { nats, publish })
     }
 }
 

@@ -363,3 +363,37 @@ fn a_made_password_that_is_not_there_yet_is_the_one_that_will_be() {
     std::fs::write(&credential, "s\n").unwrap();
     assert_eq!(files.made("bridge-password", made), credential);
 }
+
+#[test]
+fn inboxes_are_nobody_elses() {
+    let with = |prefix: &str| {
+        let line = format!("[nats]\ninbox_prefix = \"{prefix}\"");
+        load(&MINIMAL.replacen("[nats]", &line, 1), &[])
+    };
+    assert_eq!(load(MINIMAL, &[]).unwrap().nats.inbox_prefix.as_str(), "_INBOX_nats-matrix");
+    assert_eq!(with("_INBOX.a").unwrap().nats.inbox_prefix.as_str(), "_INBOX.a");
+    for (prefix, words) in [
+        ("_INBOX.>", "nats.inbox_prefix: \"_INBOX.>\" has wildcards"),
+        ("_INBOX.", "nats.inbox_prefix: \"_INBOX.\" is not a subject: empty"),
+        ("$JS.API", "nats.inbox_prefix: \"$JS.API\" is NATS's own"),
+    ] {
+        let wrong = with(prefix).unwrap_err().to_string();
+        assert!(wrong.contains(words), "{wrong}");
+    }
+    let publisher = |host: &str| {
+        let variables = [
+            ("NATS_MATRIX__NATS__SERVERS".to_owned(), "nats://a:1".to_owned()),
+            ("NATS_MATRIX__PUBLISH__HOST".to_owned(), host.to_owned()),
+        ];
+        let publisher = Publisher::parse("", Path::new("none"), &variables.into()).unwrap();
+        publisher.nats.inbox_prefix.to_string()
+    };
+    assert_eq!(publisher("db-01"), "_INBOX_nats-matrix-publish.db-01");
+    assert_eq!(publisher("db.example.com"), "_INBOX_nats-matrix-publish.db-example-com");
+    // A connection that was made with another one is made anew.
+    let text = MINIMAL.replace("nkey_seed_file = \"bridge.nk\"\n", "");
+    let fingerprint =
+        |variables: &[(&str, &str)]| load(&text, variables).unwrap().nats.fingerprint().unwrap();
+    let other = [("NATS_MATRIX__NATS__INBOX_PREFIX", "_INBOX")];
+    assert_ne!(fingerprint(&[]), fingerprint(&other));
+}

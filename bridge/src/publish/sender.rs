@@ -6,10 +6,12 @@ use std::{
 };
 
 use async_nats::{
+    StatusCode,
     header::NATS_MESSAGE_ID,
     jetstream::{
         context::{PublishError, PublishErrorKind},
         message::PublishMessage,
+        stream::{DirectGetError, DirectGetErrorKind},
     },
 };
 use tokio::time::{Instant, timeout, timeout_at};
@@ -211,8 +213,20 @@ async fn is_stored(nats: &Nats, message: &Message) -> bool {
     let last = async {
         let stream = nats.jetstream.stream_by_subject(message.subject.as_str()).await.ok()?;
         let stream = nats.jetstream.get_stream_no_info(stream).await.ok()?;
-        let last = stream.get_last_raw_message_by_subject(&message.subject).await.ok()?;
-        Some(last.headers.get(NATS_MESSAGE_ID)?.as_str() == message.id)
+        // A user can be permitted to read in this way what is on one subject alone, and in the other all of the stream.
+        let last = match stream.direct_get_last_for_subject(message.subject.as_str()).await {
+            Ok(last) => last.headers,
+            Err(error) if is_off(&error) => {
+                stream.get_last_raw_message_by_subject(&message.subject).await.ok()?.headers
+            }
+            Err(_) => return None,
+        };
+        Some(last.get(NATS_MESSAGE_ID)?.as_str() == message.id)
     };
     timeout(LOOK, last).await.ok().flatten().unwrap_or(false)
+}
+
+/// Whether the stream does not let its messages be read in that way.
+fn is_off(error: &DirectGetError) -> bool {
+    matches!(error.kind(), DirectGetErrorKind::ErrorResponse(StatusCode::NO_RESPONDERS, _))
 }

@@ -346,7 +346,7 @@ pub(crate) const LOGIN: &str = "user = \"bridge\"\npassword = \"only-the-bridge-
 
 /// A scene where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
 pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
-    let bridge = json!({ "publish": publish, "subscribe": ["_INBOX.>"] });
+    let bridge = json!({ "publish": publish, "subscribe": ["_INBOX_nats-matrix.>"] });
     let nats = Nats::builder()
         .config(&format!(
             "authorization {{ users: [\

@@ -26,6 +26,7 @@ mod provision;
 mod publish;
 mod quiet;
 mod reload;
+mod rights;
 mod rooms;
 mod routing;
 mod scene;

@@ -349,7 +349,7 @@ async fn a_subject_that_no_stream_takes_is_said_and_holds_up_no_other() -> Resul
 async fn refused_it_says_so_and_keeps_the_message() -> Result<()> {
     let accounts = r#"authorization { users: [
         { user: "node", password: "the-right-one", permissions: {
-            publish: ["ops.alert.>", "$JS.API.>"], subscribe: "_INBOX.>" } },
+            publish: ["ops.alert.>", "$JS.API.>"], subscribe: "_INBOX_nats-matrix-publish.node-1.>" } },
         { user: "admin", password: "admin" } ] }"#;
     let admin =
         || async_nats::ConnectOptions::with_user_and_password("admin".into(), "admin".into());
