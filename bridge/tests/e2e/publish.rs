@@ -444,8 +444,8 @@ async fn secrets_in_the_last_lines_of_a_unit_are_masked_and_the_lines_can_be_lef
     assert_eq!(description(&[]).await?, masked);
     let declared = [("NATS_MATRIX__PUBLISH__SECRET_PATTERNS", "PIN (?P<secret>[0-9]+)")];
     assert_eq!(description(&declared).await?, masked.replace("4711", "***"));
-    let none = [("NATS_MATRIX__PUBLISH__JOURNAL_LINES", "0")];
-    assert_eq!(description(&none).await?, Value::Null);
+    let left_out = [("NATS_MATRIX__PUBLISH__JOURNAL_LINES", "0")];
+    assert_eq!(description(&left_out).await?, Value::Null);
     Ok(())
 }
 
