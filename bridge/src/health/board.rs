@@ -282,11 +282,11 @@ impl Board {
         number: u64,
         route: Option<Arc<str>>,
         state: State,
-        reason: String,
+        reason: &str,
     ) {
         let before = self.ailments.get(&number).filter(|before| before.state == state);
         let since = before.map_or_else(Moment::now, |before| before.since);
-        let reason = text::clean(&reason);
+        let reason = text::clean(reason);
         self.ailments.insert(number, Ailment { route, state, reason, since });
     }
 

@@ -222,7 +222,7 @@ impl Spot {
     /// It does not work, and is tried again after `pause`.
     pub(crate) fn ails(&self, state: State, reason: &dyn Display, pause: Duration) {
         self.health.change(|board| {
-            board.ails(self.number, self.route.clone(), state, reason.to_string());
+            board.ails(self.number, self.route.clone(), state, &reason.to_string());
             if let Some(route) = &self.route {
                 board.route(route).beat(pause);
             }

@@ -189,9 +189,9 @@ fn taken_for_ours(text: &str) -> Option<&str> {
     })
 }
 
-fn entry(renderer: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
+fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
     let at = OffsetDateTime::UNIX_EPOCH;
-    let (head, kind) = (renderer.head(at, "ops.evil"), Kind::Other);
+    let (head, kind) = (by.head(at, "ops.evil"), Kind::Other);
     Entry {
         sequence,
         published: at,

@@ -10,6 +10,9 @@ use super::text;
 /// A longer one is text. What it costs in bytes it does twice.
 const MAX_LINK_BYTES: usize = 2_000;
 
+/// More of a text than fits into a message, whatever its characters are.
+const MOST_SHOWN_BYTES: usize = 64 * 1024;
+
 /// The page that a text leads to, if it is the address of one and of nothing else.
 ///
 /// Clients show an address of `matrix.to` as a mention of a person or room, so none is made a link.
@@ -122,38 +125,42 @@ fn is_within(host: &str, word: &str) -> bool {
 
 /// Shows the addresses of pages in a text as browsers read them: clients make links of those, too.
 pub(super) fn with_true_addresses(text: String) -> String {
-    let ends = |c: char| c.is_whitespace() || "<>\"│".contains(c);
-    let goes_on = |c: char| ",;!'()*{}|^`，；！（）、》」".contains(c);
-    let mut shown = String::new();
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at);
-        let is_web = |scheme: &&str| {
-            let start = before.len().checked_sub(scheme.len());
-            let end = start.and_then(|start| before.get(start..));
-            end.is_some_and(|end| end.eq_ignore_ascii_case(scheme))
-        };
-        let mut end = after.find(ends).unwrap_or(after.len());
-        match ["https", "http"].into_iter().find(is_web) {
-            Some(scheme) => {
-                let (before, _) = before.split_at(before.len() - scheme.len());
-                // What is no address as a whole may be one up to where a sentence goes on.
-                if rest[before.len()..at + end].parse::<Url>().is_err() {
-                    end = after[..end].find(goes_on).unwrap_or(end);
-                }
-                let address = &rest[before.len()..at + end];
-                shown.push_str(before);
-                shown.push_str(&true_address(address));
-            }
-            None => shown.push_str(&rest[..at + end]),
-        }
-        rest = &after[end..];
+    let (mut shown, mut done) = (String::new(), 0);
+    // What comes later is more than any room is shown.
+    let most = &text[..text.floor_char_boundary(MOST_SHOWN_BYTES)];
+    while let Some(at) = most[done..].find("://").map(|at| done + at) {
+        let scheme = ["https", "http"].into_iter().find(|scheme| {
+            let before = &most.as_bytes()[done..at];
+            before.len() >= scheme.len()
+                && before[before.len() - scheme.len()..].eq_ignore_ascii_case(scheme.as_bytes())
+        });
+        let address = scheme.and_then(|scheme| address_at(&most[at - scheme.len()..]));
+        let begin = at - scheme.map_or(0, str::len);
+        let end = address.map_or(at + "://".len(), |address| begin + address.len());
+        shown.push_str(&most[done..begin]);
+        shown.push_str(&true_address(&most[begin..end]));
+        done = end;
     }
-    if shown.is_empty() {
+    if done == 0 {
         return text;
     }
-    shown.push_str(rest);
+    shown.push_str(&text[done..]);
     shown
+}
+
+/// The address that a text begins with, as a client would find it.
+fn address_at(text: &str) -> Option<&str> {
+    let ends = |c: char| c.is_whitespace() || "<>\"│".contains(c);
+    let goes_on = |c: char| ",;!'()*{}|^`，；！（）、》」".contains(c);
+    let text = &text[..text.floor_char_boundary(MAX_LINK_BYTES)];
+    let word = &text[..text.find(ends).unwrap_or(text.len())];
+    let is_address = |text: &&str| {
+        let url: Option<Url> = text.parse().ok();
+        url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains(goes_on)))
+    };
+    // What is no address as a whole may be one up to where a sentence goes on.
+    let part = &word[..word.find(goes_on).unwrap_or(word.len())];
+    [word, part].into_iter().find(is_address)
 }
 
 /// An address with the host that it leads to, in letters that look like no others, and without a name before the host,
@@ -285,6 +292,12 @@ mod tests {
             ("https:///evil.example/x", "https://evil.example/x"),
             ("https://bank\u{3002}com", "https://bank.com"),
             ("(https://b\u{430}nk.com).", "(https://xn--bnk-6cd.com)."),
+            ("x://https://b\u{430}nk.com", "x://https://xn--bnk-6cd.com"),
+            ("http://[https://b\u{430}nk.com", "http://[https://xn--bnk-6cd.com"),
+            (
+                "https://a.example,https://b\u{430}nk.com",
+                "https://a.example,https://xn--bnk-6cd.com",
+            ),
             // Letters that run backwards would move what is beside them.
             ("https://evil.example/\u{5d0}", "https://evil.example/%D7%90"),
             ("https://x@evil.example/\u{5d0}", "https://…@evil.example/%D7%90"),
@@ -297,6 +310,7 @@ mod tests {
             "HTTPS://A.example:8443/",
             "ftp://b\u{430}nk.com :// https:// http://[ https",
             "mxc://a/b",
+            "https://a.example,https://b.example",
         ] {
             assert_eq!(with_true_addresses(text.to_owned()), text);
         }

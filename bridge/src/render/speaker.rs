@@ -36,7 +36,7 @@ fn names(subject: &str, source: &str) -> bool {
             }))
 }
 
-/// "db-01:9100" and "[::1]:9100" without the port.
+/// A name or number of a host, as `db-01:9100` or `[::1]:9100`, without the port.
 fn without_port(source: &str) -> &str {
     let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match source.rsplit_once(':') {
