@@ -104,13 +104,12 @@ impl DeadLetters {
         // Published twice, as after a kill, it is kept once.
         let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
         headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        let mut payload = delivery.payload();
+        let mut payload = delivery.payload().clone();
         let room = self.nats.max_payload().saturating_sub(HEADERS_AT_MOST);
         if payload.len() > room {
             headers.insert("Nats-Matrix-Cut", format!("{} of {} bytes", room, payload.len()));
-            payload = &payload[..room];
+            payload.truncate(room);
         }
-        let payload = payload.to_vec().into();
         let subject = self.subject.clone();
         let published = self.nats.jetstream.publish_with_headers(subject, headers, payload);
         published.await?.await.map(drop)

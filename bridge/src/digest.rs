@@ -142,6 +142,7 @@ pub(crate) fn urgency(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> Urg
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use serde_json::json;
 
     use super::*;
@@ -152,7 +153,7 @@ mod tests {
     };
 
     fn entry(sequence: u64, payload: &serde_json::Value) -> Entry {
-        let bytes = payload.to_string().into_bytes();
+        let bytes = Bytes::from(payload.to_string());
         let decoded = Decoded::from_bytes(&bytes);
         let saying = Saying::of(&decoded.payload);
         Entry {

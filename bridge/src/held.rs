@@ -226,7 +226,7 @@ impl Held {
         headers.insert(NATS_EXPECTED_STREAM, STREAM);
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
         for is_made in [false, true] {
-            let payload = delivery.payload().to_vec().into();
+            let payload = delivery.payload().clone();
             let jetstream = &self.nats.jetstream;
             let sent = jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload);
             let answer = match sent.await {

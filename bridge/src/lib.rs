@@ -46,6 +46,7 @@ mod routing;
 pub mod samples;
 mod secrets;
 mod serve;
+mod session;
 mod signals;
 mod source;
 pub mod subject;

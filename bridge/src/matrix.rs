@@ -2,21 +2,23 @@
 //! answer means.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use matrix_sdk::{
-    Client, HttpError, SessionMeta, SessionTokens,
-    authentication::matrix::MatrixSession,
-    config::RequestConfig,
+    HttpError,
     reqwest::{self, Certificate},
     ruma::{
         OwnedDeviceId, OwnedUserId, UserId,
         api::{
             client::{
                 account::whoami,
+                authenticated_media::get_media_config,
+                discovery::get_supported_versions,
+                media,
                 session::{
                     login::{self, v3::LoginInfo},
                     logout,
@@ -26,11 +28,10 @@ use matrix_sdk::{
             error::{ErrorBody, ErrorKind, RetryAfter},
         },
     },
-    store::RoomLoadSettings,
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::OnceCell;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -40,11 +41,9 @@ use crate::{
     failure::{Failure, chain},
     neighbour::{Guard, Stranger},
     render::{head, line},
+    session::{Identity, Request, Session},
 };
 
-/// How long a request may take. Long, because a homeserver that is busy with the request must not
-/// get it a second time.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// We never wait longer for a homeserver that asks for patience; then it may ask again.
 pub(crate) const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
 
@@ -66,6 +65,15 @@ pub(crate) enum MatrixError {
     /// Not sent, because the room is encrypted, and what we post is not.
     #[error("{0}")]
     Encrypted(String),
+    /// The answer is longer than any that we ask for: the request may or may not have been taken.
+    #[error(
+        "answers with more than {megabytes} MiB, of which no more is read: is matrix.homeserver the address of a \
+         homeserver?"
+    )]
+    TooLong {
+        /// How much is read, in MiB.
+        megabytes: usize,
+    },
     /// Not taken, because there were too many (429).
     #[error("asks us to slow down: {reason}")]
     Limited {
@@ -165,20 +173,12 @@ pub(crate) struct Account {
     config: config::Matrix,
     /// Who we are.
     pub(crate) user: OwnedUserId,
-    // A client can log in only once, so a new login means a new client.
-    client: Mutex<Client>,
+    session: Mutex<Session>,
+    /// The largest file that the homeserver takes, in bytes, once it has said so.
+    upload_limit: OnceCell<u64>,
     renewing: tokio::sync::Mutex<()>,
     /// Whether we logged in; a token that we were given is not ours to end.
     has_logged_in: bool,
-}
-
-/// What is kept in the state directory.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    homeserver: String,
-    user_id: OwnedUserId,
-    device_id: OwnedDeviceId,
-    access_token: Zeroizing<String>,
 }
 
 /// Why there is no session.
@@ -197,30 +197,33 @@ impl Account {
             Login::Password { user, .. } => read_kept(&config, user).map_err(LoginError::Final)?,
             Login::AccessToken(_) => None,
         };
-        let client = match kept {
-            Some(kept) => match restore(&config, &kept).await {
-                Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
-                    info!("homeserver ended our session ({reason}); logging in again");
-                    log_in(&config, Some(kept.device_id)).await?
+        let session = match kept {
+            Some(kept) => {
+                let device = kept.device_id.clone();
+                match restore(&config, kept).await {
+                    Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
+                        info!("homeserver ended our session ({reason}); logging in again");
+                        log_in(&config, Some(device)).await?
+                    }
+                    restored => restored?,
                 }
-                restored => restored?,
-            },
+            }
             None => log_in(&config, None).await?,
         };
         let has_logged_in = matches!(config.login, Login::Password { .. });
-        Self::of(config, client, has_logged_in)
+        Self::of(config, session, has_logged_in)
     }
 
     /// A session of its own that is not kept, for a check beside a running bridge; end it with
     /// [`Account::log_out`].
     pub(crate) async fn open_briefly(config: config::Matrix) -> Result<Self, LoginError> {
-        let (client, has_logged_in) = match &config.login {
+        let (session, has_logged_in) = match &config.login {
             Login::AccessToken(_) => (log_in(&config, None).await?, false),
             Login::Password { user, password } => {
                 (password_login(&config, user, password, None).await?, true)
             }
         };
-        Self::of(config, client, has_logged_in)
+        Self::of(config, session, has_logged_in)
     }
 
     /// The same for whoever a token stands for, in a login of the type `kind`.
@@ -232,80 +235,109 @@ impl Account {
         let data = [("token".to_owned(), token.expose_secret().into())].into_iter().collect();
         let info = LoginInfo::new(kind, data);
         let info = info.map_err(|error| LoginError::Final(Failure::Bug(error.to_string())))?;
-        let client = new_session(&config, info, None).await?;
-        Self::of(config, client, true)
+        let session = new_session(&config, info, None).await?;
+        Self::of(config, session, true)
     }
 
-    fn of(config: config::Matrix, client: Client, has_logged_in: bool) -> Result<Self, LoginError> {
-        let user = client.user_id().map(ToOwned::to_owned);
+    fn of(
+        config: config::Matrix,
+        session: Session,
+        has_logged_in: bool,
+    ) -> Result<Self, LoginError> {
+        let user = session.identity().map(|identity| identity.user_id.clone());
         let user =
             user.ok_or_else(|| LoginError::Final(Failure::Bug("logged in as nobody".to_owned())))?;
         Ok(Self {
             config,
             user,
-            client: Mutex::new(client),
+            session: Mutex::new(session),
+            upload_limit: OnceCell::new(),
             renewing: tokio::sync::Mutex::default(),
             has_logged_in,
         })
-    }
-
-    /// Where the bridge keeps what has to outlast it.
-    pub(crate) fn state_dir(&self) -> &std::path::Path {
-        &self.config.state_dir
     }
 
     /// Ends a session that was opened for a moment. A token that we were given stays valid.
     pub(crate) async fn log_out(self) {
         if self.has_logged_in {
             // Best effort: the token is forgotten either way.
-            let _ = self.request(|client| client.send(logout::v3::Request::new())).await;
+            let _ = self.request(logout::v3::Request::new()).await;
         }
     }
 
-    /// Makes one attempt at a request: `account.request(|client| client.send(...))`.
-    pub(crate) async fn request<T, F>(
+    /// Makes one attempt at a request.
+    pub(crate) async fn request<R: Request>(
         &self,
-        send: impl FnOnce(Client) -> F,
-    ) -> Result<T, MatrixError>
-    where
-        F: IntoFuture<Output = Result<T, HttpError>>,
-    {
-        send(self.client()).await.map_err(MatrixError::from)
+        request: R,
+    ) -> Result<R::IncomingResponse, MatrixError> {
+        Ok(self.session().send(request).await?)
+    }
+
+    /// Makes one attempt at a request whose body is `bytes`, of which no copy is made.
+    pub(crate) async fn request_with<R: Request>(
+        &self,
+        request: R,
+        bytes: Bytes,
+    ) -> Result<R::IncomingResponse, MatrixError> {
+        Ok(self.session().send_bytes(request, bytes).await?)
+    }
+
+    /// The largest file that the homeserver takes, in bytes. `None` if it does not say.
+    pub(crate) async fn upload_limit(&self) -> Option<u64> {
+        let ask = async || -> Result<u64, MatrixError> {
+            match self.request(get_media_config::v1::Request::new()).await {
+                Ok(limits) => Ok(limits.upload_size.into()),
+                // A homeserver of before Matrix 1.11.
+                Err(MatrixError::NotFound(_) | MatrixError::Unreachable(_)) => {
+                    #[expect(deprecated, reason = "what such a homeserver knows")]
+                    let request = media::get_media_config::v3::Request::new();
+                    match self.request(request).await {
+                        Ok(limits) => Ok(limits.upload_size.into()),
+                        // It has no such limit, or does not tell.
+                        Err(MatrixError::NotFound(_)) => Ok(u64::MAX),
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        };
+        self.upload_limit.get_or_try_init(ask).await.ok().copied()
+    }
+
+    /// Where what is to outlast a restart is kept.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// Makes one attempt at a request that is answered with an array, whose elements are handed over one by one.
+    pub(crate) async fn request_each<R: Request>(
+        &self,
+        request: R,
+        take: impl FnMut(&[u8]),
+    ) -> Result<(), MatrixError> {
+        Ok(self.session().send_for_each(request, take).await?)
     }
 
     /// Logs in again with the same device, after [`MatrixError::TokenRefused`].
     pub(crate) async fn renew(&self) -> Result<(), LoginError> {
-        let before = self.client().access_token();
+        let token =
+            |session: &Session| session.identity().map(|identity| identity.access_token.clone());
+        let before = token(&self.session());
         let _one_at_a_time = self.renewing.lock().await;
-        if self.client().access_token() != before {
+        if token(&self.session()) != before {
             return Ok(());
         }
         info!("homeserver ended our session; logging in again");
-        let device = self.client().device_id().map(ToOwned::to_owned);
-        let client = log_in(&self.config, device).await?;
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        let device = self.session().identity().map(|identity| identity.device_id.clone());
+        let session = log_in(&self.config, device).await?;
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
         Ok(())
     }
 
-    /// The client that speaks for us, for what [`Account::request`] cannot say.
-    pub(crate) fn client(&self) -> Client {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What speaks for us, for what [`Account::request`] cannot say.
+    pub(crate) fn session(&self) -> Session {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// A client that leaves retrying to us: its own would not keep messages alive at NATS, and trusts
-/// any `retry_after`.
-pub(crate) async fn client(config: &config::Matrix) -> Result<Client, Failure> {
-    let requests = RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT);
-    let wrong =
-        |error: &dyn std::error::Error| Failure::Config(format!("matrix: {}", chain(error)));
-    Client::builder()
-        .homeserver_url(&config.homeserver)
-        .request_config(requests)
-        .http_client(http_client(config)?)
-        .build()
-        .await
-        .map_err(|error| wrong(&error))
 }
 
 /// HTTP as a homeserver's API needs it. A redirect would carry our access token elsewhere, and to
@@ -343,72 +375,67 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
 
 /// The homeserver's answer to the question whether anybody is there, which needs no account.
 pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, LoginError> {
-    let client = client(config).await.map_err(LoginError::Final)?;
-    let answer = client.fetch_server_versions(None).await;
+    let session = anonymous(config)?;
+    let answer = session.send(get_supported_versions::Request::new()).await;
     answer.map(|answer| answer.versions).map_err(|error| LoginError::Passing(error.into()))
 }
 
-/// A client that speaks with an access token that we have; the homeserver is not asked.
-async fn with_session(config: &config::Matrix, kept: &Kept) -> Result<Client, LoginError> {
-    let client = client(config).await.map_err(LoginError::Final)?;
-    let session = MatrixSession {
-        meta: SessionMeta { user_id: kept.user_id.clone(), device_id: kept.device_id.clone() },
-        tokens: SessionTokens { access_token: kept.access_token.to_string(), refresh_token: None },
-    };
-    let restored = client.matrix_auth().restore_session(session, RoomLoadSettings::default()).await;
-    restored.map_err(|error| LoginError::Final(Failure::Bug(chain(&error))))?;
-    Ok(client)
+fn anonymous(config: &config::Matrix) -> Result<Session, LoginError> {
+    Session::anonymous(config).map_err(LoginError::Final)
 }
 
-async fn who_am_i(client: &Client) -> Result<whoami::v3::Response, MatrixError> {
-    client.send(whoami::v3::Request::new()).await.map_err(MatrixError::from)
+async fn who_am_i(session: &Session) -> Result<whoami::v3::Response, LoginError> {
+    let answer = session.send(whoami::v3::Request::new()).await;
+    answer.map_err(|error| LoginError::Passing(error.into()))
 }
 
-async fn restore(config: &config::Matrix, kept: &Kept) -> Result<Client, LoginError> {
-    let client = with_session(config, kept).await?;
-    who_am_i(&client).await.map_err(LoginError::Passing)?;
-    Ok(client)
+async fn restore(config: &config::Matrix, kept: Identity) -> Result<Session, LoginError> {
+    let session = anonymous(config)?.of(kept);
+    who_am_i(&session).await?;
+    Ok(session)
 }
 
 async fn log_in(
     config: &config::Matrix,
     device: Option<OwnedDeviceId>,
-) -> Result<Client, LoginError> {
+) -> Result<Session, LoginError> {
     match &config.login {
         Login::AccessToken(token) => {
             let token = token.read().map_err(LoginError::Final)?;
             with_token(config, token).await
         }
         Login::Password { user, password } => {
-            let client = password_login(config, user, password, device.clone()).await?;
-            match (keep(config, &client), device) {
+            let session = password_login(config, user, password, device.clone()).await?;
+            match (keep(config, &session), device) {
                 (Ok(()), _) => {}
                 // The device is the one that is kept, only the token is newer: that costs a login
                 // after the next start.
                 (Err(failure), Some(_)) => warn!("{failure}"),
                 (Err(failure), None) => return Err(LoginError::Final(failure)),
             }
-            Ok(client)
+            Ok(session)
         }
     }
 }
 
-async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Client, LoginError> {
+async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Session, LoginError> {
     // Whose token it is, is for the homeserver to say; this stands in until it did.
-    let mut kept = Kept {
+    let mut identity = Identity {
         homeserver: config.homeserver.to_string(),
         user_id: UserId::parse("@unknown:localhost").expect("a valid user id"),
         device_id: "UNKNOWN".into(),
         access_token: token.expose_secret().to_owned().into(),
     };
-    let client = with_session(config, &kept).await?;
-    let me = who_am_i(&client).await.map_err(|error| match error {
-        MatrixError::TokenRefused(reason) => refused(config, "matrix.access_token_file", &reason),
-        other => LoginError::Passing(other),
+    let session = anonymous(config)?.of(identity.clone());
+    let me = who_am_i(&session).await.map_err(|error| match error {
+        LoginError::Passing(MatrixError::TokenRefused(reason)) => {
+            refused(config, "matrix.access_token_file", &reason)
+        }
+        other => other,
     })?;
-    kept.user_id = me.user_id;
-    kept.device_id = me.device_id.unwrap_or(kept.device_id);
-    with_session(config, &kept).await
+    identity.user_id = me.user_id;
+    identity.device_id = me.device_id.unwrap_or(identity.device_id);
+    Ok(session.of(identity))
 }
 
 async fn password_login(
@@ -416,7 +443,7 @@ async fn password_login(
     user: &str,
     password: &config::Secret,
     device: Option<OwnedDeviceId>,
-) -> Result<Client, LoginError> {
+) -> Result<Session, LoginError> {
     let password = password.read().map_err(LoginError::Final)?;
     let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_owned()));
     let info = LoginInfo::Password(login::v3::Password::new(
@@ -433,25 +460,23 @@ async fn password_login(
     })
 }
 
-/// One attempt at a login. matrix-sdk's own would wait, without a word, for as long as a homeserver asks that limits
-/// logins, and move on to the address that the answer may name, which is for people outside.
+/// One attempt at a login. The address that the answer may name is for people outside.
 async fn new_session(
     config: &config::Matrix,
     info: LoginInfo,
     device: Option<OwnedDeviceId>,
-) -> Result<Client, LoginError> {
-    let client = client(config).await.map_err(LoginError::Final)?;
+) -> Result<Session, LoginError> {
+    let session = anonymous(config)?;
     let mut request = login::v3::Request::new(info);
     request.device_id = device;
     request.initial_device_display_name = Some("nats-matrix".to_owned());
-    let answer = client.send(request).await.map_err(|error| LoginError::Passing(error.into()))?;
-    let session = Kept {
+    let answer = session.send(request).await.map_err(|error| LoginError::Passing(error.into()))?;
+    Ok(session.of(Identity {
         homeserver: config.homeserver.to_string(),
         user_id: answer.user_id,
         device_id: answer.device_id,
         access_token: answer.access_token.into(),
-    };
-    with_session(config, &session).await
+    }))
 }
 
 fn refused(config: &config::Matrix, keys: &str, reason: &str) -> LoginError {
@@ -466,7 +491,7 @@ fn session_file(config: &config::Matrix) -> PathBuf {
 }
 
 /// The session that was kept, if it is of this account on this homeserver.
-fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failure> {
+fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Failure> {
     let path = session_file(config);
     let text = match directory::read(&path, MOST_OF_SESSION) {
         Ok(text) => Zeroizing::new(text),
@@ -478,7 +503,7 @@ fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failur
             )));
         }
     };
-    let kept: Option<Kept> = serde_json::from_slice(&text).ok();
+    let kept: Option<Identity> = serde_json::from_slice(&text).ok();
     if kept.is_none() {
         warn!("{} is damaged; logging in anew", path.display());
     }
@@ -490,19 +515,13 @@ fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Kept>, Failur
 }
 
 /// Keeps the session, readable for us only, replacing the file in one step.
-fn keep(config: &config::Matrix, client: &Client) -> Result<(), Failure> {
-    let Some(MatrixSession { meta, tokens }) = client.matrix_auth().session() else {
-        return Err(Failure::Bug("logged in without a session".to_owned()));
-    };
-    let kept = Kept {
-        homeserver: config.homeserver.to_string(),
-        user_id: meta.user_id,
-        device_id: meta.device_id,
-        access_token: tokens.access_token.into(),
+fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
+    let Some(kept) = session.identity() else {
+        return Err(Failure::Bug("logged in as nobody".to_owned()));
     };
     let path = session_file(config);
     let write = || -> std::io::Result<()> {
-        let text = Zeroizing::new(serde_json::to_vec(&kept)?);
+        let text = Zeroizing::new(serde_json::to_vec(kept)?);
         let (directory, name) = Directory::around(&path, Missing::Make)?;
         directory.replace(&name, &text)
     };

@@ -9,11 +9,13 @@ use std::{
 };
 
 use matrix_sdk::ruma::RoomAliasId;
-use tempfile::NamedTempFile;
 use time::OffsetDateTime;
 use tracing::warn;
 
-use crate::config::Route;
+use crate::{
+    config::Route,
+    directory::{Directory, Missing},
+};
 
 /// The span of time that the limit is for, in seconds.
 const HOUR: i64 = 60 * 60;
@@ -93,13 +95,8 @@ impl NewRooms {
 
     /// Replaces the file in one step.
     fn keep(&self, made: &BTreeMap<String, i64>) -> std::io::Result<()> {
-        let directory = self.file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        let file = NamedTempFile::new_in(directory)?;
-        serde_json::to_writer(&file, made)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.file)?;
-        Ok(())
+        let (directory, name) = Directory::around(&self.file, Missing::Make)?;
+        directory.replace(&name, &serde_json::to_vec(made)?)
     }
 }
 

@@ -6,13 +6,12 @@
 use std::fmt;
 
 use matrix_sdk::ruma::{
-    OwnedRoomAliasId, OwnedUserId, RoomAliasId, RoomVersionId, UserId,
-    events::{AnyStateEvent, StateEventType},
-    serde::Raw,
+    OwnedRoomAliasId, OwnedUserId, RoomAliasId, RoomVersionId, UserId, events::StateEventType,
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
 /// What of a room's state tells whose it is.
+#[derive(Default)]
 pub(crate) struct Ownership {
     created: Option<Created>,
     aliases: Aliases,
@@ -27,6 +26,14 @@ pub(crate) enum Objection {
     Stranger(OwnedUserId),
     /// It is a room of ours to which somebody else has given the alias.
     NotItsAlias,
+}
+
+/// What a state event is.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: StateEventType,
+    state_key: String,
 }
 
 /// `m.room.create`
@@ -59,12 +66,18 @@ struct WithAliases {
 }
 
 impl Ownership {
-    /// Reads all of a room's state.
-    pub(crate) fn of(state: &[Raw<AnyStateEvent>]) -> Self {
-        let aliases: Option<WithAliases> = event(state, &StateEventType::RoomCanonicalAlias);
-        Self {
-            created: event(state, &StateEventType::RoomCreate),
-            aliases: aliases.map(|event| event.content).unwrap_or_default(),
+    /// Notes what an event of the room's state tells. Of all of its state most tells nothing.
+    pub(crate) fn note(&mut self, event: &[u8]) {
+        let Ok(Kind { kind, state_key }) = serde_json::from_slice(event) else { return };
+        match kind {
+            StateEventType::RoomCreate if state_key.is_empty() => {
+                self.created = serde_json::from_slice(event).ok();
+            }
+            StateEventType::RoomCanonicalAlias if state_key.is_empty() => {
+                let aliases: Option<WithAliases> = serde_json::from_slice(event).ok();
+                self.aliases = aliases.map(|event| event.content).unwrap_or_default();
+            }
+            _ => {}
         }
     }
 
@@ -117,16 +130,6 @@ impl fmt::Display for Objection {
     }
 }
 
-/// The state event of a kind, if it is there and well formed.
-fn event<T: DeserializeOwned>(state: &[Raw<AnyStateEvent>], kind: &StateEventType) -> Option<T> {
-    let kind = kind.to_string();
-    let is_it = |event: &&Raw<_>| {
-        event.get_field("type").is_ok_and(|of| of.as_ref() == Some(&kind))
-            && event.get_field::<String>("state_key").is_ok_and(|key| key.as_deref() == Some(""))
-    };
-    state.iter().find(is_it).and_then(|event| event.deserialize_as_unchecked().ok())
-}
-
 #[cfg(test)]
 mod tests {
     use matrix_sdk::ruma::{owned_user_id, room_alias_id, user_id};
@@ -135,8 +138,9 @@ mod tests {
     use super::*;
 
     fn ownership(state: &[Value]) -> Ownership {
-        let raw = |event: &Value| Raw::from_json(serde_json::value::to_raw_value(event).unwrap());
-        Ownership::of(&state.iter().map(raw).collect::<Vec<_>>())
+        let mut ownership = Ownership::default();
+        state.iter().for_each(|event| ownership.note(event.to_string().as_bytes()));
+        ownership
     }
 
     fn created_by(sender: &str, more: &[&str]) -> Value {

@@ -518,7 +518,7 @@ impl Post {
     async fn mend(&mut self, error: MatrixError) -> Result<Duration, Setback> {
         let state = State::of(&error);
         let (reason, asked) = match &error {
-            MatrixError::Unreachable(_) => {
+            MatrixError::Unreachable(_) | MatrixError::TooLong { .. } => {
                 self.known.certain = false;
                 (error.to_string(), None)
             }

@@ -424,7 +424,7 @@ async fn resolve(
     }
     let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
     let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(|client| client.send(request)).await {
+    match account.request(request).await {
         Ok(room) => Ok(Some(room.room_id)),
         Err(MatrixError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),

@@ -12,7 +12,8 @@ use super::{ConfigFile, block_on, print, print_for_terminal};
 use crate::{
     config::{Config, Route},
     failure::Failure,
-    matrix::{self, Account, LoginError},
+    matrix::{Account, LoginError},
+    session::Session,
 };
 
 /// Of the 256 colours, as the first sixteen are whatever the terminal's theme makes of them.
@@ -57,8 +58,8 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
             return Err(Failure::Unavailable(format!("{}: {error}", there.homeserver)));
         }
     };
-    let client = matrix::client(there).await?;
-    let homeserver = match client.send(discover_homeserver::Request::new()).await {
+    let session = Session::anonymous(there)?;
+    let homeserver = match session.send(discover_homeserver::Request::new()).await {
         Ok(told) => told.homeserver.base_url.trim_end_matches('/').to_owned(),
         Err(_) => format!("https://{server}"),
     };

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use jiff::tz::TimeZone;
 use matrix_sdk::{
     HttpError,
@@ -25,7 +26,6 @@ use matrix_sdk::{
                 message::{get_message_events, send_message_event},
                 room::create_room,
                 session::login,
-                state::get_state_events,
             },
             error::FromHttpResponseError,
         },
@@ -34,6 +34,7 @@ use matrix_sdk::{
     },
 };
 use ruma_html::{Html, SanitizerConfig};
+use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 use toml::de::{DeTable, DeValue};
 
@@ -52,6 +53,7 @@ use crate::{
         in_place_of, in_thread, line,
     },
     room, routing,
+    session::elements::Elements,
 };
 
 /// What a text may be longer than the longest that is shown: a line of our own says that it was cut, and one what is
@@ -84,7 +86,7 @@ pub fn payload(bytes: &[u8]) {
 struct Message<'a> {
     subject: &'a str,
     headers: HeaderMap,
-    payload: &'a [u8],
+    payload: Bytes,
 }
 
 impl<'a> Message<'a> {
@@ -101,7 +103,7 @@ impl<'a> Message<'a> {
                 headers.append(name, value);
             }
         }
-        Self { subject, headers, payload }
+        Self { subject, headers, payload: Bytes::copy_from_slice(payload) }
     }
 
     fn incoming(&'a self, decoded: &'a Decoded) -> Incoming<'a> {
@@ -113,7 +115,7 @@ impl<'a> Message<'a> {
             published: OffsetDateTime::UNIX_EPOCH,
             route: "reports",
             decoded,
-            original: self.payload,
+            original: &self.payload,
         }
     }
 }
@@ -139,12 +141,12 @@ static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
 pub fn render(bytes: &[u8]) {
     let message = Message::of(bytes);
     for (language, renderer) in &*RENDERERS {
-        let decoded = Decoded::in_language(message.payload, *language);
+        let decoded = Decoded::in_language(&message.payload, *language);
         let shown = renderer.render(&message.incoming(&decoded));
-        assert_posted_soundly(&shown, message.payload, Markup::BuiltIn);
+        assert_posted_soundly(&shown, &message.payload, Markup::BuiltIn);
         let over = with_times(&decoded, -1, i64::MAX);
         let shown_over = renderer.render(&message.incoming(&over));
-        assert_posted_soundly(&shown_over, message.payload, Markup::BuiltIn);
+        assert_posted_soundly(&shown_over, &message.payload, Markup::BuiltIn);
         let resolution = renderer.resolution(&decoded, i64::MIN, i64::MAX);
         assert_sound(&resolution.content(&[]), Markup::BuiltIn);
         let refused = renderer.refused(7, message.subject, message.subject, "dead");
@@ -212,7 +214,7 @@ pub fn template(bytes: &[u8]) {
     let message = Message::of(message);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     let html = if html.is_empty() { CARELESS.to_owned() } else { text(html) };
-    let decoded = Decoded::from_bytes(message.payload);
+    let decoded = Decoded::from_bytes(&message.payload);
     let kinds = ["report", "alert", "alerts", "note", "event", "object", "text"];
     let mut sources = BTreeMap::from([
         ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned()),
@@ -234,7 +236,7 @@ pub fn template(bytes: &[u8]) {
     let shown = renderer.render(&message.incoming(&decoded));
     let has_addresses = html.contains(':');
     let markup = if has_addresses { Markup::OwnWithAddresses } else { Markup::Own };
-    assert_posted_soundly(&shown, message.payload, markup);
+    assert_posted_soundly(&shown, &message.payload, markup);
     let read = Html::parse(&shown.html);
     let as_it_is = read.to_string();
     read.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
@@ -336,10 +338,15 @@ pub fn homeserver(bytes: &[u8]) {
     answer.to::<send_message_event::v3::Request>();
     answer.to::<get_alias::v3::Request>();
     let user = user_id!("@bridge:example.com");
-    if let Some(state) = answer.to::<get_state_events::v3::Request>() {
-        let ownership = Ownership::of(&state.room_state);
-        ownership.gives_all_power_to(user);
-        ownership.objection(room_alias_id!("#ops:example.com"), user, &[]);
+    let (mut elements, mut count, mut ownership) = (Elements::default(), 0, Ownership::default());
+    elements.feed(body, &mut |event| {
+        ownership.note(event);
+        count += 1;
+    });
+    ownership.gives_all_power_to(user);
+    ownership.objection(room_alias_id!("#ops:example.com"), user, &[]);
+    if let Ok(all) = serde_json::from_slice::<Vec<IgnoredAny>>(body) {
+        assert!(elements.are_whole() && count == all.len(), "{count} of {} elements", all.len());
     }
     if let Some(page) = answer.to::<get_message_events::v3::Request>() {
         let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };

@@ -115,6 +115,7 @@ impl State {
     pub(crate) fn of(error: &MatrixError) -> Self {
         match error {
             MatrixError::Unreachable(_)
+            | MatrixError::TooLong { .. }
             | MatrixError::Limited { .. }
             | MatrixError::Rejected(_) => Self::HomeserverUnreachable,
             MatrixError::Untrusted(_) => Self::HomeserverUntrusted,
@@ -294,8 +295,8 @@ impl Board {
     pub(super) fn fails(&mut self, name: &Arc<str>, state: State, reason: String) -> bool {
         let number = self.route(name).failure.unwrap_or_else(|| self.new_number());
         let before = self.ailments.get(&number).map(|before| &before.reason);
-        let is_news = before != Some(&reason);
-        self.ails(number, Some(Arc::clone(name)), state, reason);
+        let is_news = before != Some(&text::clean(&reason));
+        self.ails(number, Some(Arc::clone(name)), state, &reason);
         let line = self.route(name);
         line.failure = Some(number);
         line.is_begun = false;

@@ -18,13 +18,15 @@ use matrix_sdk::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::conduit::Private;
 use crate::{
     config::{self, Login, Secret},
     failure::{Failure, chain},
-    matrix::{self, Account, LoginError, MatrixError, REQUEST_TIMEOUT},
+    matrix::{self, Account, LoginError, MatrixError},
+    session::{self, Session},
 };
 
 /// Who makes accounts.
@@ -82,9 +84,9 @@ async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, 
     request.auth = Some(AuthData::RegistrationToken(token));
     // Conduit makes the first account that logs in so its administrator, declared or not.
     request.inhibit_login = true;
-    match matrix::client(there).await?.send(request).await {
+    match Session::anonymous(there)?.send(request).await {
         Ok(_) => {}
-        Err(error) if matches!(error.client_api_error_kind(), Some(ErrorKind::UserInUse)) => {
+        Err(error) if matches!(error.kind(), Some(ErrorKind::UserInUse)) => {
             return Ok(Registered::Taken);
         }
         Err(error) => return Err(failure(there, &error.into())),
@@ -115,7 +117,7 @@ async fn set_display_name(
     let account = log_in(there, of.localpart, of.password).await?;
     let value = ProfileFieldValue::DisplayName(name.to_owned());
     let request = set_profile_field::v3::Request::new(account.user.clone(), value);
-    let named = account.request(|client| client.send(request)).await;
+    let named = account.request(request).await;
     account.log_out().await;
     named.map(drop).map_err(LoginError::Passing)
 }
@@ -194,19 +196,24 @@ fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String 
 
 /// The status and JSON of an answer, or what was wrong.
 async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
-    let answer = request.timeout(REQUEST_TIMEOUT).send().await.map_err(|error| chain(&error))?;
+    let request = request.timeout(session::REQUEST_TIMEOUT);
+    let answer = request.send().await.map_err(|error| chain(&error))?;
     let status = answer.status().as_u16();
-    let text = answer.text().await.map_err(|error| chain(&error))?;
-    Ok((status, serde_json::from_str(&text).unwrap_or_default()))
+    let mut body = Vec::new();
+    let one = Semaphore::new(1);
+    let read = session::read(answer, &mut body, &one).await;
+    read.map_err(|error| MatrixError::from(error).to_string())?;
+    Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
 /// What an unsuccessful request means for whoever started us: whether the next attempt may succeed.
 pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
     let what = format!("{}: {error}", there.homeserver);
     match error {
-        MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::Limited { .. } => {
-            Failure::Unavailable(what)
-        }
+        MatrixError::Unreachable(_)
+        | MatrixError::Untrusted(_)
+        | MatrixError::TooLong { .. }
+        | MatrixError::Limited { .. } => Failure::Unavailable(what),
         MatrixError::TokenRefused(_)
         | MatrixError::Encrypted(_)
         | MatrixError::Forbidden(_)

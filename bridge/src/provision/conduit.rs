@@ -169,10 +169,10 @@ impl Private {
     async fn let_in(&self, server: &Account, users: &[&str]) -> Result<Vec<String>, MatrixError> {
         let name = server.user.server_name();
         let alias = RoomAliasId::parse(format!("#{ADMINS}:{name}")).expect("a valid alias");
-        let found = server.request(|client| client.send(get_alias::v3::Request::new(alias)));
+        let found = server.request(get_alias::v3::Request::new(alias));
         let room = found.await?.room_id;
         let members = joined_members::v3::Request::new(room.clone());
-        let joined = server.request(|client| client.send(members)).await?.joined;
+        let joined = server.request(members).await?.joined;
         let mut made = Vec::new();
         for localpart in users {
             let user = UserId::parse_with_server_name(*localpart, name)
@@ -182,10 +182,10 @@ impl Private {
             }
             let recipient = invite_user::v3::InviteUserId::new(user).into();
             let invitation = invite_user::v3::Request::new(room.clone(), recipient);
-            server.request(|client| client.send(invitation)).await?;
+            server.request(invitation).await?;
             let account = self.log_in_as(localpart).await?;
             let join = join_room_by_id::v3::Request::new(room.clone());
-            let joined = account.request(|client| client.send(join)).await;
+            let joined = account.request(join).await;
             account.log_out().await;
             joined?;
             made.push((*localpart).to_owned());

@@ -339,7 +339,7 @@ fn has_no_password(there: &config::Matrix) -> bool {
 
 async fn is_there(account: &Account, localpart: &str) -> Result<bool, MatrixError> {
     let request = get_profile::v3::Request::new(here(account, localpart));
-    match account.request(|client| client.send(request)).await {
+    match account.request(request).await {
         Ok(_) => Ok(true),
         Err(MatrixError::NotFound(_)) => Ok(false),
         Err(error) => Err(error),

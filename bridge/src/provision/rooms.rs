@@ -86,7 +86,7 @@ pub(super) async fn ensure(
         }
         None => create(account, room, &alias).await.map_err(wrong)?,
     };
-    let there = There::of(account, id, mode).await.map_err(wrong)?;
+    let there = There::of(account, id, &people.invite, mode).await.map_err(wrong)?;
     if !room.adopt
         && let Some(objection) = there.ownership.objection(&alias, &account.user, &people.admins)
     {
@@ -113,7 +113,10 @@ fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failu
             "room {alias}: {} may not change it ({reason}): invite it there and give it the power level {ADMIN}",
             account.user
         )),
-        MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::Limited { .. } => {
+        MatrixError::Unreachable(_)
+        | MatrixError::Untrusted(_)
+        | MatrixError::TooLong { .. }
+        | MatrixError::Limited { .. } => {
             Failure::Unavailable(format!("room {alias}: the homeserver {error}"))
         }
         _ => Failure::Refused(format!("room {alias}: the homeserver {error}")),
@@ -122,7 +125,7 @@ fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failu
 
 async fn find(account: &Account, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {
     let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(|client| client.send(request)).await {
+    match account.request(request).await {
         Ok(found) => Ok(Some(found.room_id)),
         Err(MatrixError::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
@@ -140,14 +143,16 @@ async fn create(
     request.topic.clone_from(&room.topic);
     request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
     request.visibility = Visibility::Private;
-    Ok(account.request(|client| client.send(request)).await?.room_id)
+    Ok(account.request(request).await?.room_id)
 }
 
-/// A room that is there, with its state as it was when we looked.
+/// A room that is there, with what matters of its state as it was when we looked.
 struct There<'a> {
     account: &'a Account,
     id: OwnedRoomId,
-    state: HashMap<(String, String), Value>,
+    /// Whose membership matters.
+    people: &'a [OwnedUserId],
+    state: HashMap<(StateEventType, String), Value>,
     ownership: Ownership,
     /// Whether we were not in it before.
     is_joined_now: bool,
@@ -157,18 +162,24 @@ struct There<'a> {
 #[derive(Deserialize)]
 struct StateEvent {
     #[serde(rename = "type")]
-    kind: String,
+    kind: StateEventType,
     state_key: String,
     content: Value,
 }
 
 impl<'a> There<'a> {
-    async fn of(account: &'a Account, id: OwnedRoomId, mode: Mode) -> Result<Self, MatrixError> {
+    async fn of(
+        account: &'a Account,
+        id: OwnedRoomId,
+        people: &'a [OwnedUserId],
+        mode: Mode,
+    ) -> Result<Self, MatrixError> {
         let there = Self {
             account,
             id,
+            people,
             state: HashMap::new(),
-            ownership: Ownership::of(&[]),
+            ownership: Ownership::default(),
             is_joined_now: false,
             mode,
         };
@@ -183,24 +194,39 @@ impl<'a> There<'a> {
 
     async fn join(mut self) -> Result<Self, MatrixError> {
         let join = join_room_by_id::v3::Request::new(self.id.clone());
-        self.account.request(|client| client.send(join)).await?;
+        self.account.request(join).await?;
         self.is_joined_now = true;
         self.read().await.map_err(|(error, _)| error)
     }
 
     async fn read(mut self) -> Result<Self, (MatrixError, Self)> {
         let request = get_state_events::v3::Request::new(self.id.clone());
-        let answer = match self.account.request(|client| client.send(request)).await {
-            Ok(answer) => answer,
-            Err(error) => return Err((error, self)),
+        let account = self.account;
+        let take = |event: &[u8]| self.note(event);
+        match account.request_each(request, take).await {
+            Ok(()) => Ok(self),
+            Err(error) => Err((error, self)),
+        }
+    }
+
+    /// Notes what an event of the state says, if it is of those that matter: of the others there is no end.
+    fn note(&mut self, event: &[u8]) {
+        self.ownership.note(event);
+        let Ok(event) = serde_json::from_slice::<StateEvent>(event) else { return };
+        let matters = match &event.kind {
+            StateEventType::RoomMember => {
+                let mut known = self.people.iter().chain([&self.account.user]);
+                known.any(|user| user.as_str() == event.state_key)
+            }
+            StateEventType::RoomName
+            | StateEventType::RoomTopic
+            | StateEventType::RoomAvatar
+            | StateEventType::RoomPowerLevels => event.state_key.is_empty(),
+            _ => false,
         };
-        self.ownership = Ownership::of(&answer.room_state);
-        let events = answer.room_state.iter();
-        let events = events.filter_map(|event| event.deserialize_as_unchecked::<StateEvent>().ok());
-        for event in events {
+        if matters {
             self.state.insert((event.kind, event.state_key), event.content);
         }
-        Ok(self)
     }
 
     fn is_in(&self) -> bool {
@@ -213,7 +239,7 @@ impl<'a> There<'a> {
         if self.is_joined_now {
             let leave = leave_room::v3::Request::new(self.id.clone());
             // Best effort: what matters is said anyway.
-            let _ = self.account.request(|client| client.send(leave)).await;
+            let _ = self.account.request(leave).await;
         }
     }
 
@@ -296,7 +322,7 @@ impl<'a> There<'a> {
             if self.mode == Mode::Apply {
                 let recipient = invite_user::v3::InviteUserId::new(user.clone()).into();
                 let request = invite_user::v3::Request::new(self.id.clone(), recipient);
-                if let Err(error) = self.account.request(|client| client.send(request)).await {
+                if let Err(error) = self.account.request(request).await {
                     let what =
                         format!("room {alias}: cannot invite {user}: the homeserver {error}");
                     failures.push(Failure::Refused(what));
@@ -317,7 +343,7 @@ impl<'a> There<'a> {
         if self.mode == Mode::Apply {
             let mut request = create_content::v3::Request::new(picture.bytes.clone());
             request.content_type = Some(picture.media_type.to_owned());
-            let url = self.account.request(|client| client.send(request)).await?.content_uri;
+            let url = self.account.request(request).await?.content_uri;
             let content = json!({ "url": url, PICTURE_HASH: picture.hash });
             self.set(StateEventType::RoomAvatar, content).await?;
         }
@@ -326,7 +352,7 @@ impl<'a> There<'a> {
 
     /// The content of a state event; null if there is none.
     fn content(&self, kind: &StateEventType, key: &str) -> Value {
-        self.state.get(&(kind.to_string(), key.to_owned())).cloned().unwrap_or_default()
+        self.state.get(&(kind.clone(), key.to_owned())).cloned().unwrap_or_default()
     }
 
     async fn set(&self, kind: StateEventType, content: Value) -> Result<(), MatrixError> {
@@ -340,7 +366,7 @@ impl<'a> There<'a> {
             String::new(),
             Raw::from_json(body),
         );
-        self.account.request(|client| client.send(request)).await.map(drop)
+        self.account.request(request).await.map(drop)
     }
 }
 

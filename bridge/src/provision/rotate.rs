@@ -100,8 +100,8 @@ async fn change(
     new: &SecretString,
 ) -> Result<(), MatrixError> {
     let request = || change_password::v3::Request::new(new.expose_secret().to_owned());
-    let Err(error) = account.client().send(request()).await else { return Ok(()) };
-    let session = match error.as_uiaa_response() {
+    let Err(error) = account.session().send(request()).await else { return Ok(()) };
+    let session = match error.asks_for_proof() {
         Some(asked) => asked.session.clone(),
         None => return Err(error.into()),
     };
@@ -110,5 +110,5 @@ async fn change(
     proof.session = session;
     let mut request = request();
     request.auth = Some(AuthData::Password(proof));
-    account.request(|client| client.send(request)).await.map(drop)
+    account.request(request).await.map(drop)
 }

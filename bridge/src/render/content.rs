@@ -1,5 +1,6 @@
 //! What is sent: the content of an `m.room.message`, bounded in size, and an attachment if need be.
 
+use bytes::Bytes;
 use matrix_sdk::ruma::{EventId, OwnedUserId, UserId};
 use minijinja::HtmlEscape;
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,7 @@ pub struct Rendered {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// The bytes that were published.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     /// The ending of a file of this kind, like "json".
     pub extension: &'static str,
     /// Its media type, like "application/json".
@@ -55,7 +56,7 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    pub(super) fn of(payload: &Payload, original: &[u8]) -> Self {
+    pub(super) fn of(payload: &Payload, original: &Bytes) -> Self {
         let (extension, media_type) = match payload {
             Payload::Report(_)
             | Payload::Alert(_)
@@ -66,7 +67,7 @@ impl Attachment {
             Payload::Text(_) => ("txt", "text/plain"),
             Payload::Binary(_) => ("bin", "application/octet-stream"),
         };
-        Self { bytes: original.to_vec(), extension, media_type }
+        Self { bytes: original.clone(), extension, media_type }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a publisher does who wants readers to take words for those of the bridge, or of another machine.
 
+use bytes::Bytes;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -31,7 +32,7 @@ fn show_with(renderer: &Renderer, subject: &str, payload: &[u8]) -> Rendered {
         published: OffsetDateTime::UNIX_EPOCH,
         route: "all",
         decoded: &Decoded::in_language(payload, renderer.voice.language),
-        original: payload,
+        original: &Bytes::copy_from_slice(payload),
     })
 }
 

@@ -16,6 +16,7 @@ mod text;
 use std::{path::Path, time::Duration};
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use jiff::{SignedDuration, tz::TimeZone};
 use minijinja::{Environment, Value, context};
 use serde_json::{Map, Value as Json};
@@ -34,7 +35,7 @@ use crate::{
     config::{Display, Language, Route},
     failure::Failure,
     payload::{Decoded, Event, Line, Note, Payload, Report},
-    samples::{SAMPLES, Sample},
+    samples::SAMPLES,
     subject::Subject,
     words::Words,
 };
@@ -57,20 +58,14 @@ pub struct Incoming<'a> {
     /// What it says.
     pub decoded: &'a Decoded,
     /// The bytes that were published.
-    pub original: &'a [u8],
+    pub original: &'a Bytes,
 }
 
 impl<'a> Incoming<'a> {
     /// A sample as if it came in on a subject.
-    #[must_use]
-    pub fn sample(
-        sample: &'a Sample,
-        subject: &'a str,
-        route: &'a str,
-        decoded: &'a Decoded,
-    ) -> Self {
+    fn sample(subject: &'a str, route: &'a str, decoded: &'a Decoded, original: &'a Bytes) -> Self {
         let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(SAMPLES_PUBLISHED);
-        let (stream, original) = ("OPS", sample.payload);
+        let stream = "OPS";
         Self { subject, headers: None, stream, sequence: 1, published, route, decoded, original }
     }
 }
@@ -171,7 +166,8 @@ impl Renderer {
         let mut faults: Vec<Fault> = Vec::new();
         for sample in SAMPLES {
             let decoded = Decoded::in_language(sample.payload, self.voice.language);
-            let message = Incoming::sample(sample, subject, route, &decoded);
+            let original = Bytes::from_static(sample.payload);
+            let message = Incoming::sample(subject, route, &decoded, &original);
             let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
             if let Err(fault) = tried
                 && !(own.looks_inside && fault.of_message())

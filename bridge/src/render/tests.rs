@@ -21,7 +21,7 @@ fn render_in(display: &Display, payload: &[u8]) -> Rendered {
         published: OffsetDateTime::UNIX_EPOCH,
         route: "all",
         decoded: &Decoded::in_language(payload, display.language),
-        original: payload,
+        original: &Bytes::copy_from_slice(payload),
     })
 }
 

@@ -22,6 +22,7 @@ use async_nats::{
         self, AckKind, consumer::Info as ConsumerInfo, message::Acker, stream::Info as StreamInfo,
     },
 };
+use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::{
     sync::watch,
@@ -150,7 +151,7 @@ impl Delivery {
     }
 
     /// What was published.
-    pub(crate) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &Bytes {
         &self.message.payload
     }
 

@@ -213,7 +213,7 @@ impl Summaries {
 }
 
 fn file(picture: &Picture) -> Attachment {
-    Attachment { bytes: picture.png.clone(), extension: "png", media_type: "image/png" }
+    Attachment { bytes: picture.png.clone().into(), extension: "png", media_type: "image/png" }
 }
 
 fn info(picture: &Picture) -> Value {
@@ -348,7 +348,10 @@ impl Poster {
             MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
             // The relay says what is to be done about it.
             MatrixError::Encrypted(_) => return Err(Failure::Encrypted(reason)),
-            MatrixError::Unreachable(_) | MatrixError::Untrusted(_) | MatrixError::NotFound(_) => {}
+            MatrixError::Unreachable(_)
+            | MatrixError::Untrusted(_)
+            | MatrixError::TooLong { .. }
+            | MatrixError::NotFound(_) => {}
         }
         Ok((reason, None))
     }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 
+mod bounds;
 mod check;
 mod clients;
 mod config;
@@ -13,10 +14,11 @@ mod conversations;
 mod delivery;
 mod digests;
 mod faults;
+mod front;
 mod health;
 mod hostile;
-mod ill_routes;
 mod identity;
+mod ill_routes;
 mod named_rooms;
 mod noise;
 mod outstanding;

@@ -4,6 +4,7 @@ mod page;
 
 use std::{io::Read, path::PathBuf};
 
+use bytes::Bytes;
 use clap::{ValueEnum, builder::PossibleValuesParser};
 use jiff::tz::TimeZone;
 use time::OffsetDateTime;
@@ -54,7 +55,7 @@ enum Format {
 struct Shown {
     name: String,
     subject: String,
-    payload: Vec<u8>,
+    payload: Bytes,
     decoded: Decoded,
     rendered: Rendered,
 }
@@ -103,23 +104,23 @@ fn usual_subject(payload: &[u8]) -> String {
     }
 }
 
-fn read_payload() -> Result<Vec<u8>, Failure> {
+fn read_payload() -> Result<Bytes, Failure> {
     let mut payload = Vec::new();
     std::io::stdin().read_to_end(&mut payload).map_err(|error| {
         Failure::Config(format!("cannot read the payload from standard input: {error}"))
     })?;
-    Ok(payload)
+    Ok(payload.into())
 }
 
 fn show_sample(renderer: &Renderer, options: &Options, sample: &Sample) -> Shown {
     let subject = options.subject.as_deref().unwrap_or(sample.subject);
-    show(renderer, options, (sample.name, subject, sample.payload.to_vec()))
+    show(renderer, options, (sample.name, subject, Bytes::from_static(sample.payload)))
 }
 
 fn show(
     with: &Renderer,
     options: &Options,
-    (name, subject, payload): (&str, &str, Vec<u8>),
+    (name, subject, payload): (&str, &str, Bytes),
 ) -> Shown {
     let decoded = Decoded::in_language(&payload, options.language);
     let message = Incoming {

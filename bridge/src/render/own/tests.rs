@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use bytes::Bytes;
 use serde_json::json;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -52,7 +53,7 @@ fn show(renderer: &Renderer, payload: &str) -> Rendered {
         published: OffsetDateTime::UNIX_EPOCH,
         route: "reports",
         decoded: &Decoded::from_bytes(payload.as_bytes()),
-        original: payload.as_bytes(),
+        original: &Bytes::copy_from_slice(payload.as_bytes()),
     })
 }
 

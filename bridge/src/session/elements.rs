@@ -1,0 +1,138 @@
+//! The elements of a JSON array, one by one as its bytes come in.
+
+/// The longest element that is handed over, in bytes: an event, with what a homeserver adds.
+const LONGEST: usize = 256 * 1024;
+
+/// An array of which a part was read.
+///
+/// What is cut here is no more than well nested; whoever takes an element parses it.
+#[derive(Debug, Default)]
+pub(crate) struct Elements {
+    /// How many brackets and braces are open, with that of the array itself.
+    depth: usize,
+    is_in_string: bool,
+    is_escaped: bool,
+    /// What was read of the current element.
+    element: Vec<u8>,
+    is_too_long: bool,
+    phase: Phase,
+}
+
+/// Where in the array the reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Phase {
+    #[default]
+    Before,
+    Within,
+    After,
+    /// Something else than one array came, or something after it.
+    Broken,
+}
+
+impl Elements {
+    /// Reads more, and hands over each element that is complete.
+    pub(crate) fn feed(&mut self, bytes: &[u8], take: &mut impl FnMut(&[u8])) {
+        for byte in bytes {
+            self.read(*byte, take);
+        }
+    }
+
+    /// Whether exactly one array has been read, to its end.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.phase == Phase::After
+    }
+
+    fn read(&mut self, byte: u8, take: &mut impl FnMut(&[u8])) {
+        if self.phase != Phase::Within {
+            self.phase = match (self.phase, byte) {
+                (phase, byte) if byte.is_ascii_whitespace() => phase,
+                (Phase::Before, b'[') => Phase::Within,
+                _ => Phase::Broken,
+            };
+            self.depth = usize::from(self.phase == Phase::Within);
+            return;
+        }
+        if self.is_in_string {
+            self.is_in_string = self.is_escaped || byte != b'"';
+            self.is_escaped = !self.is_escaped && byte == b'\\';
+            return self.keep(byte);
+        }
+        match byte {
+            b'"' => self.is_in_string = true,
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' => self.depth -= 1,
+            _ => {}
+        }
+        if self.depth == 0 {
+            self.phase = Phase::After;
+        }
+        let is_end = self.depth == 0 || self.depth == 1 && byte == b',';
+        if is_end { self.hand_over(take) } else { self.keep(byte) }
+    }
+
+    fn keep(&mut self, byte: u8) {
+        if self.element.len() < LONGEST {
+            self.element.push(byte);
+        } else {
+            self.is_too_long = true;
+        }
+    }
+
+    fn hand_over(&mut self, take: &mut impl FnMut(&[u8])) {
+        let is_too_long = std::mem::take(&mut self.is_too_long);
+        if !is_too_long && !self.element.trim_ascii().is_empty() {
+            take(&self.element);
+        }
+        self.element.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(text: &[u8], piece: usize) -> (Vec<Value>, bool) {
+        let (mut elements, mut found) = (Elements::default(), Vec::new());
+        for piece in text.chunks(piece) {
+            elements.feed(piece, &mut |element| {
+                found.push(serde_json::from_slice(element).unwrap_or_default());
+            });
+        }
+        (found, elements.are_whole())
+    }
+
+    #[test]
+    fn an_array_is_the_same_in_whatever_pieces_it_comes() {
+        let odd = json!([{ "a": "],}\\\"[", "b": [1, [2, {}]] }, [], "x,\\", 1, null, { "": "\u{1f980}" }]);
+        for text in [odd.to_string(), serde_json::to_string_pretty(&odd).unwrap()] {
+            for piece in 1..text.len() {
+                let (found, is_whole) = read(text.as_bytes(), piece);
+                assert_eq!((json!(found), is_whole), (odd.clone(), true), "{piece}");
+            }
+        }
+        assert_eq!(read(b" [ ] \n", 1), (Vec::new(), true));
+    }
+
+    #[test]
+    fn what_is_no_array_or_not_all_of_one_is_not_whole() {
+        for text in ["", "{}", "[1", "[{\"a\":[1]", "[1] 2", "x[1]", "[1][2]", "<html>", "]"] {
+            assert!(!read(text.as_bytes(), 3).1, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_element_without_end_takes_no_memory() {
+        let (mut elements, mut found) = (Elements::default(), Vec::new());
+        let mut take = |element: &[u8]| found.push(element.to_vec());
+        elements.feed(b"[1,\"", &mut take);
+        let more = vec![b'x'; 64 * 1024];
+        for _ in 0..64 {
+            elements.feed(&more, &mut take);
+        }
+        elements.feed(b"\",2]", &mut take);
+        assert!(elements.are_whole() && elements.element.capacity() <= LONGEST * 2);
+        assert_eq!(found, [b"1", b"2"]);
+    }
+}
