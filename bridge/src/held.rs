@@ -12,7 +12,7 @@ use async_nats::{
     jetstream::{
         ErrorCode,
         context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
-        stream::Config as StreamConfig,
+        stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use jiff::Timestamp;
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use crate::{
     config::{Quiet, Route, Start},
     failure::chain,
+    limits,
     nats::Nats,
     origin::Origin,
     render::Urgency,
@@ -38,6 +39,8 @@ pub(crate) const STREAM: &str = "NATS_MATRIX_HELD";
 const PREFIX: &str = "nats-matrix.held";
 /// How long it keeps messages; those that were shown, too.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
+/// How much of them it keeps, in bytes.
+const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 /// The header with the subject that it was published on.
 pub(crate) const SUBJECT: &str = "Nats-Matrix-Subject";
 /// The header with the time when it was published, in nanoseconds since 1970.
@@ -137,12 +140,14 @@ impl Held {
     /// What is to become of a message that is this urgent. What is critical is never held.
     pub(crate) async fn fate(&mut self, urgency: Urgency, origin: &Origin) -> Fate {
         let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
-        if urgency >= Urgency::Critical || !may_try {
+        // Others may be there, if it is for want of room that this one is not taken.
+        let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
+        if urgency >= Urgency::Critical || !may_try && !may_be_held {
             return Fate::Show;
         }
         match self.has(origin).await {
             Ok(true) => Fate::WasHeld,
-            Ok(false) if self.quiet.end(Timestamp::now()).is_some() => Fate::Hold,
+            Ok(false) if may_try && self.quiet.end(Timestamp::now()).is_some() => Fate::Hold,
             Ok(false) => Fate::Show,
             Err(reason) => {
                 self.failed(&reason);
@@ -254,8 +259,9 @@ impl Held {
         self.retry = Some(Instant::now() + PAUSE);
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "route {}: nothing can be held back in quiet hours ({reason}), so all is shown at once; what the NATS \
-                 user needs for {STREAM} and {PREFIX}.> is in the README under Configuration",
+                "route {}: nothing can be held back in quiet hours ({reason}), so all is shown at once; {STREAM} must \
+                 not be full (nats stream edit {STREAM} --max-bytes), and what the NATS user needs for it and for \
+                 {PREFIX}.> is in the README under Configuration",
                 self.route
             );
         }
@@ -279,20 +285,28 @@ fn filter(route: &str) -> String {
 ///
 /// Why there is none.
 pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
-    if nats.jetstream.get_stream(STREAM).await.is_ok() {
+    let wanted = stream_config(replicas);
+    if let Ok(stream) = nats.jetstream.get_stream(STREAM).await {
+        limits::set(nats, &stream.cached_info().config, &wanted).await;
         return Ok(());
     }
-    let config = StreamConfig {
+    nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
+    info!("what is held back in quiet hours is kept in stream {STREAM}");
+    Ok(())
+}
+
+/// The stream as it is made. When it is full it takes no more, so that nothing is lost that was held back.
+pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
+    StreamConfig {
         name: STREAM.to_owned(),
         description: Some("What nats-matrix shows after quiet hours".to_owned()),
         subjects: vec![format!("{PREFIX}.>")],
         max_age: KEPT_FOR,
+        max_bytes: KEPT_BYTES,
+        discard: DiscardPolicy::New,
         num_replicas: replicas,
         ..StreamConfig::default()
-    };
-    nats.jetstream.get_or_create_stream(config).await.map_err(|error| chain(&error))?;
-    info!("what is held back in quiet hours is kept in stream {STREAM}");
-    Ok(())
+    }
 }
 
 /// Whether something of that way is left. Asks until it knows.

@@ -25,6 +25,7 @@ mod health;
 mod held;
 mod join;
 mod lifecycle;
+mod limits;
 mod log;
 mod matrix;
 mod nats;

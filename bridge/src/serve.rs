@@ -66,7 +66,7 @@ impl Way {
             route: Arc::clone(route),
             routing: Routing::of(route, all),
             renderer,
-            conversations: Arc::new(Mutex::new(conversation::Store::new(nats))),
+            conversations: Arc::new(Mutex::new(conversation::Store::new(nats, all.len()))),
         }
     }
 

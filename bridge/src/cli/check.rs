@@ -3,16 +3,20 @@
 
 use std::{
     collections::BTreeSet, fmt::Display, future::ready, path::Path, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
 use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+use tokio::time::timeout;
 
 use super::{ConfigFile, block_on, waiting};
 use crate::{
     config::{Config, Login, RoomTarget, Route, Summary},
+    conversation,
     failure::{Failure, chain},
+    held, limits,
     matrix::{self, Account, LoginError, MatrixError},
     nats::Nats,
     render::Renderer,
@@ -28,6 +32,8 @@ use crate::{
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
+/// How long an answer may take without which nothing is amiss.
+const UNASKED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -112,6 +118,7 @@ async fn online(config: Config, findings: &mut Findings) {
         if let Some(failure) = refused {
             findings.fail("nats", failure);
         }
+        limits(&nats, &config.routes, findings).await;
     }
     if config.matrix.is_here() {
         for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
@@ -240,6 +247,25 @@ async fn unrouted(nats: &Nats, name: &str, routes: &[Route], findings: &mut Find
         subjects_in_words(held)
     );
     findings.note("subjects", what);
+}
+
+/// Whether the streams that the bridge has made cannot fill the disk. Those that are not there yet are made so.
+async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
+    let holds = routes.iter().any(|route| route.quiet.is_some());
+    let held = holds.then(|| held::stream_config(1));
+    for wanted in [conversation::bucket_config(1)].into_iter().chain(held) {
+        // Whoever may not ask learns what is missing where it is needed.
+        let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
+        let Ok(Ok(stream)) = asked else { continue };
+        if !limits::is_limited(&stream.cached_info().config) {
+            let (name, bytes) = (&wanted.name, wanted.max_bytes);
+            let what = format!(
+                "stream {name} has no limit of bytes: the bridge gives it one of {bytes} when it uses it; or run nats \
+                 stream edit {name} --max-bytes={bytes}"
+            );
+            findings.note("limits", what);
+        }
+    }
 }
 
 /// "3 subjects: a (12), b (7), c (1)", those with most first.

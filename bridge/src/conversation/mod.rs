@@ -5,20 +5,19 @@
 //! decided before. So a message that comes again after a kill is decided on in the same way, and
 //! the room tells which of its events are there already.
 
+mod members;
 mod parts;
 mod store;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{OwnedEventId, RoomId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub(crate) use self::store::Store;
+use self::members::Members;
+pub(crate) use self::store::{Store, bucket_config};
 use crate::{
     config::{Patience, Route},
     hash,
@@ -75,7 +74,7 @@ pub(crate) struct Conversation {
     /// When it last got better without being over, in seconds since 1970.
     eased: i64,
     /// Those that have fired, and since when they no longer do.
-    members: BTreeMap<u32, Option<i64>>,
+    members: Members,
     /// When the latest message was said, likewise. What was held back can come after what was said later.
     #[serde(default)]
     said: i64,
@@ -198,10 +197,7 @@ impl Saying {
         let is_long = |since: i64| at.saturating_sub(since) > seconds(patience.flapping);
         let is_worse =
             self.urgency > before.level && (self.urgency > before.urgency || is_long(before.eased));
-        let is_news = self.members.iter().any(|member| match before.members.get(member) {
-            Some(gone) => gone.is_some_and(is_long),
-            None => true,
-        });
+        let is_news = self.members.iter().any(|member| before.members.is_news(*member, is_long));
         let is_due = at.saturating_sub(before.pushed) >= seconds(patience.remind);
         let pushes = is_worse || is_news || is_due;
         let was_well = || self.last_ok.is_some_and(|well| well > before.said && is_long(well));
@@ -324,7 +320,7 @@ impl Conversation {
             urgency: saying.urgency,
             level: saying.urgency,
             eased: 0,
-            members: saying.members.iter().map(|member| (*member, None)).collect(),
+            members: Members::firing(&saying.members),
             last,
         }
     }
@@ -357,14 +353,16 @@ impl Conversation {
 
     fn note_members(&mut self, saying: &Saying, at: i64) {
         if !saying.is_partial {
-            for gone in self.members.values_mut() {
-                gone.get_or_insert(at);
-            }
+            self.members.all_gone(at);
         }
-        self.members.extend(saying.members.iter().map(|member| (*member, None)));
-        if self.members.len() > MOST_MEMBERS {
-            self.members.retain(|member, _| saying.members.contains(member));
-        }
+        self.members.fire(&saying.members, MOST_MEMBERS);
+    }
+
+    /// How many bytes of memory it takes.
+    fn weight(&self) -> usize {
+        let names = [&self.last.stream.stream, &self.last.stream.created, &self.last.route];
+        let names = names.iter().map(|name| name.len()).sum::<usize>();
+        size_of::<Self>() + self.root.as_str().len() + names + self.members.weight()
     }
 }
 

@@ -5,13 +5,17 @@
 
 use std::{collections::HashMap, error::Error, time::Duration};
 
-use async_nats::jetstream::{context::CreateKeyValueError, kv, stream::StorageType};
+use async_nats::jetstream::{
+    kv,
+    stream::{Config as StreamConfig, DiscardPolicy},
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use quick_cache::{Weighter, unsync::Cache};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::Conversation;
-use crate::{failure::chain, nats::Nats};
+use crate::{failure::chain, limits, nats::Nats};
 
 /// The bucket.
 pub(crate) const BUCKET: &str = "nats-matrix-alerts";
@@ -21,8 +25,16 @@ const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 const SLOW: Duration = Duration::from_secs(5);
 /// After a failure the bucket is left alone for this long.
 const PAUSE: Duration = Duration::from_mins(1);
-/// How many conversations are kept at hand. What is kept in the bucket can be dropped here.
-const AT_HAND: usize = 10_000;
+/// How much the bucket keeps, in bytes: about a hundred thousand conversations. Then the one whose last word is the
+/// oldest is forgotten.
+const KEPT_BYTES: i64 = 64 * 1024 * 1024;
+/// The longest that the bucket keeps of a conversation, in bytes; one with all members takes a tenth of it.
+const LONGEST: i32 = 64 * 1024;
+/// How many bytes of memory the conversations of all routes may take that are kept at hand, and as many those that
+/// wait to be kept in the bucket.
+const AT_HAND: usize = 2 * 1024 * 1024;
+/// What a conversation takes besides itself, in bytes.
+const OVERHEAD: usize = 96;
 /// How many requests are on their way together, where there are many.
 const TOGETHER: usize = 64;
 
@@ -36,21 +48,44 @@ pub(crate) struct Store {
     retry: Option<Instant>,
     /// That the bucket cannot be used was said.
     is_said: bool,
-    at_hand: HashMap<String, Conversation>,
+    /// Those of late. What is kept in the bucket can be dropped here.
+    at_hand: Cache<String, Conversation, Weight>,
     /// What the bucket is to know and could not be told yet.
     unwritten: HashMap<String, Conversation>,
+    /// How many bytes that may take.
+    room: usize,
+    /// That there is no room for more of it was said.
+    is_full: bool,
+}
+
+/// Weighs conversations by the memory that they take.
+#[derive(Debug, Clone)]
+struct Weight;
+
+impl Weighter<String, Conversation> for Weight {
+    fn weight(&self, key: &String, conversation: &Conversation) -> u64 {
+        weight(key, conversation) as u64
+    }
+}
+
+fn weight(key: &str, conversation: &Conversation) -> usize {
+    key.len() + conversation.weight() + OVERHEAD
 }
 
 impl Store {
-    pub(crate) fn new(nats: Nats) -> Self {
+    /// One of as many as there are routes, which share the memory.
+    pub(crate) fn new(nats: Nats, routes: usize) -> Self {
+        let room = AT_HAND / routes.max(1);
         Self {
             nats,
             replicas: 1,
             bucket: None,
             retry: None,
             is_said: false,
-            at_hand: HashMap::new(),
+            at_hand: Cache::with_weighter(room / 512, room as u64, Weight),
             unwritten: HashMap::new(),
+            room,
+            is_full: false,
         }
     }
 
@@ -69,7 +104,7 @@ impl Store {
         self.put_all(vec![(key, conversation)]).await;
     }
 
-    /// What is known of many conversations.
+    /// What is known of some conversations. Of very many it is asked for in parts, as each may take 3 kB of memory.
     pub(crate) async fn get_all(
         &mut self,
         keys: impl IntoIterator<Item = String>,
@@ -125,10 +160,7 @@ impl Store {
     }
 
     async fn write(&mut self, conversations: Vec<(String, Conversation)>) {
-        if self.unwritten.len() >= AT_HAND {
-            self.unwritten.clear();
-        }
-        self.unwritten.extend(conversations);
+        self.note_unwritten(conversations);
         let Some(bucket) = self.bucket().await else { return };
         let put = |(key, conversation): (&String, &Conversation)| {
             let (bucket, key) = (&bucket, key.clone());
@@ -138,15 +170,36 @@ impl Store {
         let puts = stream::iter(&self.unwritten).map(Ok);
         let written = puts.try_for_each_concurrent(TOGETHER, put).await;
         match written {
-            Ok(()) => self.unwritten.clear(),
+            Ok(()) => {
+                self.unwritten = HashMap::new();
+                self.is_full = false;
+            }
             Err(reason) => self.failed(&reason),
         }
     }
 
-    fn remember(&mut self, key: &str, conversation: Conversation) {
-        if self.at_hand.len() >= AT_HAND {
-            self.at_hand.clear();
+    /// Notes what the bucket is to know, as far as there is room: what comes last is known for longest.
+    fn note_unwritten(&mut self, conversations: Vec<(String, Conversation)>) {
+        let mut taken = self.unwritten.iter().map(|(key, known)| weight(key, known)).sum::<usize>();
+        for (key, conversation) in conversations {
+            let more = weight(&key, &conversation);
+            if taken + more > self.room {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    let count = self.unwritten.len();
+                    warn!(
+                        "{count} conversations of alerts cannot be kept in the bucket {BUCKET}, and there is no memory \
+                         for more: they are forgotten, and begin anew with the next word"
+                    );
+                }
+                self.unwritten.clear();
+                taken = 0;
+            }
+            taken += more;
+            self.unwritten.insert(key, conversation);
         }
+    }
+
+    fn remember(&mut self, key: &str, conversation: Conversation) {
         self.at_hand.insert(key.to_owned(), conversation);
     }
 
@@ -155,7 +208,7 @@ impl Store {
             return None;
         }
         if self.bucket.is_none() {
-            match answered(open(&self.nats, self.replicas)).await {
+            match open(&self.nats, self.replicas).await {
                 Ok(bucket) => self.bucket = Some(bucket),
                 Err(reason) => self.failed(&reason),
             }
@@ -184,21 +237,70 @@ async fn answered<T, E: Error + 'static>(
     answer.map_err(|error| chain(&error))
 }
 
-async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, CreateKeyValueError> {
-    match nats.jetstream.get_key_value(BUCKET).await {
-        Ok(bucket) => return Ok(bucket),
-        Err(error) => debug!("no bucket {BUCKET} yet: {}", chain(&error)),
+/// The bucket, which is made if there is none.
+async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
+    let wanted = bucket_config(replicas);
+    match answered(nats.jetstream.get_key_value(BUCKET)).await {
+        Ok(bucket) => {
+            limits::set(nats, &bucket.stream.cached_info().config, &wanted).await;
+            return Ok(bucket);
+        }
+        Err(reason) => debug!("no bucket {BUCKET} yet: {reason}"),
     }
-    let config = kv::Config {
-        bucket: BUCKET.to_owned(),
-        description: "Alerts that nats-matrix has shown: their conversations in Matrix".to_owned(),
-        history: 1,
-        max_age: KEPT_FOR,
-        storage: StorageType::File,
-        num_replicas: replicas,
-        ..kv::Config::default()
-    };
-    let bucket = nats.jetstream.create_key_value(config).await?;
+    answered(nats.jetstream.create_stream(wanted)).await?;
     info!("conversations of alerts are kept in bucket {BUCKET}");
-    Ok(bucket)
+    answered(nats.jetstream.get_key_value(BUCKET)).await
+}
+
+/// A bucket as clients make it, but that the oldest goes when it is full: what was said last is written last.
+pub(crate) fn bucket_config(replicas: usize) -> StreamConfig {
+    StreamConfig {
+        name: format!("KV_{BUCKET}"),
+        description: Some(
+            "Alerts that nats-matrix has shown: their conversations in Matrix".to_owned(),
+        ),
+        subjects: vec![format!("$KV.{BUCKET}.>")],
+        max_messages_per_subject: 1,
+        max_age: KEPT_FOR,
+        max_bytes: KEPT_BYTES,
+        max_message_size: LONGEST,
+        discard: DiscardPolicy::Old,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        num_replicas: replicas,
+        ..StreamConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// One with so many members, as it was kept before members were kept in less memory.
+    fn conversation(members: usize) -> Conversation {
+        let members: serde_json::Map<_, _> =
+            (0..members).map(|member| (member.to_string(), json!(null))).collect();
+        let kept = json!({
+            "root": "$root:example.com", "status": "firing", "begun": 1, "resolved": 0, "pushed": 1, "times": 1,
+            "urgency": "notable", "level": "notable", "eased": 0, "members": members, "said": 1,
+            "last": { "stream": "OPS", "created": "1", "route": "r", "seq": 1, "part": 0, "published": "1" },
+        });
+        serde_json::from_value(kept).unwrap()
+    }
+
+    #[test]
+    fn what_is_at_hand_has_an_end_in_bytes() {
+        let mut at_hand = Cache::with_weighter(AT_HAND / 512, AT_HAND as u64, Weight);
+        for number in 0..10_000 {
+            at_hand.insert(format!("{number:032}"), conversation(256));
+        }
+        assert!(at_hand.weight() <= AT_HAND as u64);
+        assert!(at_hand.len() > 500, "{}", at_hand.len());
+        assert!(at_hand.get(&format!("{:032}", 9_999)).is_some(), "the last is at hand");
+        let weight = weight("", &conversation(256));
+        assert!((2_000..3_000).contains(&weight), "{weight}");
+    }
 }

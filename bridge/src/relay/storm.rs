@@ -1,6 +1,10 @@
 //! When too much waits to be read one by one: a digest.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use time::OffsetDateTime;
@@ -26,6 +30,9 @@ use crate::{
 
 /// While a storm goes on there is a digest this often at most.
 const BETWEEN: Duration = Duration::from_secs(10);
+
+/// So many conversations are in memory together, whatever the number of those in a digest.
+const TOGETHER: usize = 256;
 
 /// What waits and could not be read, as without the permission, is tried again after this time.
 pub(super) const UNREADABLE: Duration = Duration::from_mins(10);
@@ -247,8 +254,7 @@ impl Relay {
     /// `None`: the homeserver does not take the digest.
     async fn show_digest(&mut self, mut work: Work<'_>) -> Result<Option<Verdict>, Failure> {
         let name = self.route.name.clone();
-        let talks = self.talks(&work).await;
-        let root = match self.sum(&mut work, &talks).await? {
+        let root = match self.sum(&mut work).await? {
             Outcome::Posted(root) => root,
             Outcome::Refused(reason) => {
                 warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
@@ -259,7 +265,7 @@ impl Relay {
         };
         work.span.root = root.clone();
         if let Some(root) = &root
-            && !self.note_last_words(&work, root, talks).await?
+            && !self.note_last_words(&work, root).await?
         {
             return Ok(Some(Verdict::Unfinished));
         }
@@ -277,10 +283,9 @@ impl Relay {
         Ok(Some(Verdict::Done))
     }
 
-    /// What was said before in the conversations that messages of the digest are part of, and what they say.
-    async fn talks(&mut self, work: &Work<'_>) -> Talks {
-        let last = digest::last_words(&work.entries);
-        let keys: Vec<String> = last.keys().map(|key| (*key).to_owned()).collect();
+    /// What was said before in some of the conversations that messages of the digest are part of, and what they say.
+    async fn talks(&mut self, work: &Work<'_>, last: &[(&str, &Entry)]) -> Talks {
+        let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
         let conversations = Arc::clone(&self.conversations);
         let replicas = self.source.replicas();
         let get = async {
@@ -289,21 +294,32 @@ impl Relay {
             conversations.get_all(keys).await
         };
         let mut known = self.source.keep_while(work.delivery, get).await;
-        let said = last.into_iter().filter_map(|(key, entry)| {
+        let said = last.iter().filter_map(|(key, entry)| {
             let (_, saying) = entry.saying.clone()?;
-            let talk = self.talk_after(known.remove(key), key.to_owned(), saying, entry.said);
-            Some((key.to_owned(), talk))
+            let talk = self.talk_after(known.remove(*key), (*key).to_owned(), saying, entry.said);
+            Some(((*key).to_owned(), talk))
         });
         said.collect()
     }
 
+    /// The names of those conversations for which no phone has to buzz any more.
+    async fn known(&mut self, work: &Work<'_>) -> BTreeSet<String> {
+        let last: Vec<_> = digest::last_words(&work.entries).into_iter().collect();
+        let mut known = BTreeSet::new();
+        for some in last.chunks(TOGETHER) {
+            let talks = self.talks(work, some).await;
+            known.extend(talks.into_iter().filter(|(_, talk)| !talk.pushes()).map(|(key, _)| key));
+        }
+        known
+    }
+
     /// The event that sums up. It is as loud as what is new in it, and silent where it goes on with a storm.
-    async fn sum(&mut self, work: &mut Work<'_>, talks: &Talks) -> Result<Outcome, Failure> {
+    async fn sum(&mut self, work: &mut Work<'_>) -> Result<Outcome, Failure> {
         if let Some(root) = &work.span.root {
             return Ok(Outcome::Posted(Some(root.clone())));
         }
-        let is_known = |key: &str| talks.get(key).is_some_and(|talk| !talk.pushes());
-        let urgency = digest::urgency(&work.entries, is_known);
+        let known = self.known(work).await;
+        let urgency = digest::urgency(&work.entries, |key| known.contains(key));
         work.has_pushed = self.rooms.here().is_worth_a_push(urgency);
         let loudness = if work.has_pushed { urgency } else { Urgency::Routine };
         let content = self.renderer.digest(&work.entries, loudness).content(&self.route.mention);
@@ -321,10 +337,25 @@ impl Relay {
         &mut self,
         work: &Work<'_>,
         root: &OwnedEventId,
-        mut talks: Talks,
     ) -> Result<bool, Failure> {
+        let last: Vec<_> = digest::last_words(&work.entries).into_iter().collect();
+        for some in last.chunks(TOGETHER) {
+            if !self.note_some_last_words(work, root, some).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn note_some_last_words(
+        &mut self,
+        work: &Work<'_>,
+        root: &OwnedEventId,
+        last: &[(&str, &Entry)],
+    ) -> Result<bool, Failure> {
+        let mut talks = self.talks(work, last).await;
         let mut after: Vec<(String, Conversation)> = Vec::new();
-        for (key, entry) in digest::last_words(&work.entries) {
+        for (key, entry) in last.iter().copied() {
             let Some(talk) = talks.remove(key) else { continue };
             let origin = self.digest_origin(work, entry.sequence, 0, entry.published);
             if talk.is_said(&origin) {
