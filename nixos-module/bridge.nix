@@ -264,6 +264,15 @@ let
           What is posted this long after it was published is late: the room is told when the last of it is there. `0s` for never.
         '';
       };
+      attachLimit = lib.mkOption {
+        type = lib.types.str;
+        default = "32 MB";
+        example = "0";
+        description = ''
+          How much is uploaded of the route's messages that are too long for the room, or no text, within an hour: the homeserver
+          keeps it. Beyond that the room gets their beginning, and their number in the stream. `0` for nothing.
+        '';
+      };
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
@@ -446,6 +455,7 @@ in
             alert_scope = route.alertScope;
             digest_above = route.digestAbove;
             late_after = route.lateAfter;
+            attach_limit = route.attachLimit;
           }
         ) cfg.routes;
       }

@@ -9,6 +9,7 @@
     allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")
 )]
 
+mod attachments;
 pub mod cli;
 pub mod config;
 mod conversation;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    attachments::Budget,
     config::{self, Route},
     conversation,
     failure::Failure,
@@ -50,6 +51,8 @@ pub(crate) struct Way {
     pub(crate) new_rooms: Arc<NewRooms>,
     /// Likewise.
     pub(crate) conversations: Arc<Mutex<conversation::Store>>,
+    /// What is left to upload, likewise.
+    pub(crate) budget: Arc<Mutex<Budget>>,
 }
 
 impl Way {
@@ -63,6 +66,7 @@ impl Way {
     ) -> Self {
         Self {
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
+            budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             route: Arc::clone(route),
             routing: Routing::of(route, all),
             renderer,

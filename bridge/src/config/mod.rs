@@ -22,6 +22,7 @@ mod quiet;
 mod room;
 mod route;
 mod secret;
+mod size;
 mod summary;
 
 use std::{

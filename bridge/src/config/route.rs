@@ -20,6 +20,7 @@ use super::{
     matcher::{self, Matcher},
     quiet::{self, Quiet},
     room::{self, RoomTarget, Rooms},
+    size,
     summary::{self, Summary},
 };
 use crate::{held, subject::Subject};
@@ -68,6 +69,8 @@ pub struct Route {
     pub display: Display,
     /// The directory of templates that are used instead of the built-in ones.
     pub templates: Option<PathBuf>,
+    /// How many bytes of files are uploaded for its messages within an hour at most; 0 for none.
+    pub attach_limit: u64,
     /// When its messages are summed up, if they are.
     pub summary: Option<Summary>,
 }
@@ -81,6 +84,8 @@ const FLAPPING: Duration = Duration::from_mins(15);
 const REMIND: Duration = Duration::from_hours(4);
 /// As many as a small cluster needs on its first day, and far fewer than somebody who invents names could do with.
 const NEW_ROOMS_PER_HOUR: u32 = 20;
+/// `attach_limit` where a route does not say, in bytes: a gigabyte takes a day and a half at least.
+const ATTACH_LIMIT: u64 = 32_000_000;
 /// `late_after` where a route does not say.
 const LATE_AFTER: Duration = Duration::from_hours(1);
 
@@ -167,6 +172,7 @@ pub(super) struct Written {
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
+    attach_limit: Option<String>,
     summary: Option<summary::Written>,
 }
 
@@ -238,6 +244,7 @@ impl Written {
                         continue = true before it";
             return Err(Wrong::new(key("summary"), what));
         }
+        let attach_limit = self.attach_limit.as_deref().map_or(Ok(ATTACH_LIMIT), size::parse);
         let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
         Ok(Route {
             name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
@@ -262,6 +269,7 @@ impl Written {
             templates: self.templates.map(|path| files.find(&path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
+            attach_limit: attach_limit.map_err(|what| Wrong::new(key("attach_limit"), what))?,
             summary,
             is_default: self.is_default,
             subjects,

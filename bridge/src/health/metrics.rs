@@ -44,6 +44,7 @@ pub(super) struct Metrics {
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
+    withheld: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -73,6 +74,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) flawed: Counter,
     /// Posted with a built-in template, as the user's own one failed.
     pub(crate) fallbacks: Counter,
+    /// Files that were not uploaded.
+    pub(crate) withheld: Counter,
     sends: Histogram,
 }
 
@@ -122,6 +125,7 @@ impl Default for Metrics {
             retried: Family::default(),
             flawed: Family::default(),
             fallbacks: Family::default(),
+            withheld: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -168,6 +172,11 @@ impl Metrics {
                 "template_failures",
                 "Messages whose template failed, so that the built-in one was used",
                 &self.fallbacks,
+            ),
+            (
+                "attachments_withheld",
+                "Files of messages that were not uploaded, as they are too large or too many",
+                &self.withheld,
             ),
         ] {
             registry.register(name, help, family.clone());
@@ -224,6 +233,7 @@ impl Metrics {
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),
+            withheld: counter(&self.withheld),
             sends: self.sends.get_or_create(&of).clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
+mod files;
 mod rooms;
 mod storm;
 
@@ -20,12 +21,14 @@ use self::{
     storm::UNREADABLE,
 };
 use crate::{
+    attachments::Budget,
     config::Route,
     conversation::{self, Conversation, Saying, Talk},
     dead_letter::DeadLetters,
     failure::Failure,
     health::{RouteHealth, Shown, State},
     held::{self, Fate, Held},
+    matrix::Account,
     origin::StreamId,
     payload::Decoded,
     poison::{self, Handling},
@@ -53,6 +56,8 @@ pub(crate) struct Relay {
     told: HashSet<String>,
     /// Shared with the relay of what the route has held back.
     conversations: Arc<Mutex<conversation::Store>>,
+    budget: Arc<Mutex<Budget>>,
+    account: Arc<Account>,
     held: Option<Held>,
     health: RouteHealth,
     /// Until then there is none, as what waits could not be read, or ended the process.
@@ -73,7 +78,7 @@ enum Verdict {
 impl Relay {
     /// The relay of one route.
     pub(crate) fn new(way: Way, renderer: Arc<Renderer>, links: Links) -> Self {
-        let Way { route, routing, new_rooms, conversations, .. } = way;
+        let Way { route, routing, new_rooms, conversations, budget, .. } = way;
         let health = links.health.route(&route);
         let rooms = Rooms::new(Arc::clone(&route), new_rooms, &links, health.clone());
         let Links { nats, account, config, stop, .. } = links;
@@ -87,6 +92,8 @@ impl Relay {
         let no_digest_until = poison.ended_in_digest().then(|| Instant::now() + UNREADABLE);
         Self {
             conversations,
+            budget,
+            account: Arc::clone(&account),
             held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),
             source: Source::new(nats, Arc::clone(&route), health.clone()),
             rooms,
@@ -276,7 +283,7 @@ impl Relay {
             return Ok(Verdict::Done);
         }
         loop {
-            let parts = self.parts(delivery, decoded, talk.as_ref());
+            let parts = self.parts(delivery, decoded, talk.as_ref()).await;
             let message = Message { delivery, stream, route: &route, parts };
             let posted =
                 self.source.keep_while(delivery, self.rooms.post().message(&message)).await?;
@@ -339,9 +346,16 @@ impl Relay {
     }
 
     /// The events that show a message.
-    fn parts(&mut self, delivery: &Delivery, decoded: &Decoded, talk: Option<&Talk>) -> Vec<Part> {
+    async fn parts(
+        &mut self,
+        delivery: &Delivery,
+        decoded: &Decoded,
+        talk: Option<&Talk>,
+    ) -> Vec<Part> {
         let Some(talk) = talk else {
-            return Part::of(&self.render(delivery, decoded), &self.route);
+            let rendered = self.render(delivery, decoded);
+            let rendered = self.within_budget(delivery, delivery, rendered).await;
+            return Part::of(&rendered, &self.route);
         };
         let (begun, ended) = (talk.begun(), talk.ended());
         let decoded = match talk.before {
@@ -349,6 +363,7 @@ impl Relay {
             None => std::borrow::Cow::Borrowed(decoded),
         };
         let rendered = self.render(delivery, &decoded);
+        let rendered = self.within_budget(delivery, delivery, rendered).await;
         let notice = || self.renderer.resolution(&decoded, begun, ended);
         talk.parts(&rendered, notice, &self.route)
     }

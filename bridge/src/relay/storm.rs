@@ -229,7 +229,9 @@ impl Relay {
             yield_now().await;
             let saying = Saying::of(&decoded.payload);
             // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
-            let rendered = Rendered { html: String::new(), ..self.render(&delivery, &decoded) };
+            let rendered = self.render(&delivery, &decoded);
+            let rendered = self.within_budget(current, &delivery, rendered).await;
+            let rendered = rendered.without_html();
             let key = |saying: Saying| (saying.key(&self.route, &room, delivery.subject()), saying);
             let entry = Entry {
                 sequence: delivery.sequence,

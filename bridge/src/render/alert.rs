@@ -72,7 +72,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let hidden = sent.saturating_sub(MOST_ALERTS as u64);
     let truncated = group.truncated;
     let rest = [
-        (hidden > 0).then(|| words.more_attached(usize::try_from(hidden).unwrap_or(usize::MAX))),
+        (hidden > 0).then(|| words.more(usize::try_from(hidden).unwrap_or(usize::MAX))),
         (truncated > 0).then(|| words.more_not_sent(truncated)),
     ];
     context! {

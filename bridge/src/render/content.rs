@@ -42,6 +42,8 @@ pub struct Rendered {
     pub attachment: Option<Attachment>,
     /// Why a template of the user's own was not used; the text says so, too.
     pub fault: Option<Fault>,
+    /// Where the last line begins, in the plain text and in the HTML, if it says where the original is.
+    tail: Option<(usize, usize)>,
 }
 
 /// A file to be sent after the text.
@@ -72,8 +74,8 @@ impl Attachment {
 }
 
 impl Rendered {
-    pub(super) fn new(plain: String, html: String, urgency: Urgency) -> Self {
-        Self { plain, html, urgency, attachment: None, fault: None }
+    pub(crate) fn new(plain: String, html: String, urgency: Urgency) -> Self {
+        Self { plain, html, urgency, attachment: None, fault: None, tail: None }
     }
 
     /// A line of our own, which wants attention.
@@ -82,9 +84,25 @@ impl Rendered {
         Self::new(plain.clone(), text::html(&plain), Urgency::Notable)
     }
 
-    pub(super) fn with_original(mut self, original: Attachment) -> Self {
+    /// Attaches the original, and says so in the last line.
+    pub(super) fn with_original(mut self, original: Attachment, words: &dyn Words) -> Self {
+        let line = words.notice(&words.attached(&words.bytes(original.bytes.len() as u64)));
         self.attachment = Some(original);
-        self
+        self.with_tail(&line)
+    }
+
+    /// The same with another last line instead of the original.
+    pub(super) fn without_original(mut self, line: &str) -> Self {
+        self.attachment = None;
+        self.with_tail(line)
+    }
+
+    fn with_tail(mut self, line: &str) -> Self {
+        let (plain, html) = self.tail.unwrap_or((self.plain.len(), self.html.len()));
+        self.plain.truncate(plain);
+        self.html.truncate(html);
+        self.tail = Some((plain, html));
+        self.with_line(line)
     }
 
     /// Says what was wrong with a template, below a text that is bounded without it.
@@ -94,6 +112,12 @@ impl Rendered {
             self = self.with_line(&words.notice(&note));
         }
         self.fault = fault;
+        self
+    }
+
+    /// The plain text alone.
+    pub(crate) fn without_html(mut self) -> Self {
+        self.html = String::new();
         self
     }
 
@@ -120,24 +144,17 @@ impl Rendered {
         text::without_line_of(&self.plain, mark)
     }
 
-    /// Cuts a text that is too long and attaches the original instead.
-    pub(super) fn bounded(
-        (plain, html): (String, String),
-        urgency: Urgency,
-        words: &dyn Words,
-        original: impl FnOnce() -> Attachment,
-    ) -> Self {
+    /// Cuts a text that is too long. Whether it was.
+    pub(super) fn bounded((plain, html): (String, String), urgency: Urgency) -> (Self, bool) {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
             let html = if html.len() > MAX_HTML_BYTES { text::html(&plain) } else { html };
-            return Self::new(plain, html, urgency);
+            return (Self::new(plain, html, urgency), false);
         }
-        let original = original();
-        let size = words.bytes(original.bytes.len() as u64);
         let head = text::head(&plain, MAX_TEXT_CHARS);
-        let plain = format!("{head}\n{}", words.notice(&words.cut(&size)));
+        let plain = format!("{head} …");
         // The HTML cannot be cut without breaking tags: make it anew from the text.
         let html = text::html(&plain);
-        Self::new(plain, html, urgency).with_original(original)
+        (Self::new(plain, html, urgency), true)
     }
 
     /// The content of the event. What is critical mentions `people`; else `m.mentions` is empty, so that neither

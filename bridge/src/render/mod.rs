@@ -31,6 +31,7 @@ pub(crate) use self::{
     moment::seconds,
     text::{head, html, line},
 };
+pub use crate::attachments::Withheld;
 use crate::{
     config::{Display, Language, Route},
     failure::Failure,
@@ -202,17 +203,30 @@ impl Renderer {
     #[must_use]
     pub fn render(&self, message: &Incoming<'_>) -> Rendered {
         let payload = &message.decoded.payload;
-        let attachment = || Attachment::of(payload, message.original);
         let words = self.voice.words;
         let (texts, fault) = self.texts(message);
-        let rendered =
-            Rendered::bounded(texts, urgency(payload), words, attachment).with_fault(fault, words);
-        if (message.decoded.is_cut || leaves_something_out(payload))
-            && rendered.attachment.is_none()
-        {
-            return rendered.with_original(attachment());
+        let (rendered, is_cut) = Rendered::bounded(texts, urgency(payload));
+        let rendered = rendered.with_fault(fault, words);
+        if is_cut || message.decoded.is_cut || leaves_something_out(payload) {
+            return rendered.with_original(Attachment::of(payload, message.original), words);
         }
         rendered
+    }
+
+    /// The same message without its file. The text says why, and where the original is.
+    #[must_use]
+    pub fn without_file(
+        &self,
+        rendered: Rendered,
+        why: Withheld,
+        stream: &str,
+        sequence: u64,
+    ) -> Rendered {
+        let Some(file) = &rendered.attachment else { return rendered };
+        let words = self.voice.words;
+        let size = words.bytes(file.bytes.len() as u64);
+        let line = words.notice(&words.withheld(&size, why, stream, sequence));
+        rendered.without_original(&line)
     }
 
     /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.

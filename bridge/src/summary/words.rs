@@ -34,14 +34,9 @@ pub(super) fn words(
     }
     lines.extend(digest.kept_since.map(|since| words.kept_since(since)));
     let body = lines.join("\n");
-    Rendered {
-        html: format!("<strong>{}</strong><br>{}", render::html(&title), render::html(&body)),
-        plain: format!("{title}\n{body}"),
-        // Nobody has to act on it at once.
-        urgency: Urgency::Routine,
-        attachment: None,
-        fault: None,
-    }
+    let html = format!("<strong>{}</strong><br>{}", render::html(&title), render::html(&body));
+    // Nobody has to act on it at once.
+    Rendered::new(format!("{title}\n{body}"), html, Urgency::Routine)
 }
 
 struct Words<'a> {

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use crate::digest::Kind;
 
 use super::{Deed, Outcome, State, Thing, Words, large_size, two_units};
+use crate::attachments::Withheld;
 
 pub(super) struct Chinese;
 
@@ -55,8 +56,8 @@ impl Words for Chinese {
         let counts = counts.iter().map(|(state, count)| format!("{state} {count}"));
         format!("（{}）", counts.chain(unknown).collect::<Vec<_>>().join("，"))
     }
-    fn more_attached(&self, count: usize) -> String {
-        format!("… 另有 {count} 条，见附件")
+    fn more(&self, count: usize) -> String {
+        format!("… 另有 {count} 条")
     }
     fn more_not_sent(&self, count: u64) -> String {
         format!("… 另有 {count} 条，发送方未随消息发出")
@@ -120,10 +121,22 @@ impl Words for Chinese {
         format!("{subject} 收到一条空消息")
     }
     fn not_text(&self, size: &str) -> String {
-        format!("{size} 非文本数据，完整内容见附件")
+        format!("{size} 非文本数据")
     }
-    fn cut(&self, size: &str) -> String {
-        format!("内容过长，已截断；完整内容（{size}）见附件")
+    fn attached(&self, size: &str) -> String {
+        format!("完整内容（{size}）见附件")
+    }
+    fn withheld(&self, size: &str, why: Withheld, stream: &str, sequence: u64) -> String {
+        let why = match why {
+            Withheld::Never => "此路由不附文件".to_owned(),
+            Withheld::OverLimit(limit) => {
+                format!("此路由一小时内的附件将超过 {}", self.bytes(limit))
+            }
+            Withheld::TooLarge(limit) => {
+                format!("服务器不接受超过 {} 的文件", self.bytes(limit))
+            }
+        };
+        format!("完整内容（{size}）未附上（{why}），见流 {stream} 的第 {sequence} 条消息")
     }
     fn flaw(&self, flaw: &str) -> String {
         format!("消息格式有误：{flaw}")

@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use crate::digest::Kind;
 
 use super::{Deed, Outcome, State, Thing, Words, large_size, two_units};
+use crate::attachments::Withheld;
 
 pub(super) struct English;
 
@@ -57,8 +58,8 @@ impl Words for English {
             counts.iter().map(|(state, count)| format!("{count} {}", state.to_lowercase()));
         format!(" ({})", counts.chain(unknown).collect::<Vec<_>>().join(", "))
     }
-    fn more_attached(&self, count: usize) -> String {
-        format!("… and {count} more, in the attached file")
+    fn more(&self, count: usize) -> String {
+        format!("… and {count} more")
     }
     fn more_not_sent(&self, count: u64) -> String {
         format!("… and {count} more that were not sent")
@@ -125,10 +126,27 @@ impl Words for English {
         format!("an empty message on {subject}")
     }
     fn not_text(&self, size: &str) -> String {
-        format!("{size} of data that is not text; the whole is in the attached file")
+        format!("{size} of data that is not text")
     }
-    fn cut(&self, size: &str) -> String {
-        format!("cut here; the whole ({size}) is in the attached file")
+    fn attached(&self, size: &str) -> String {
+        format!("the whole ({size}) is in the attached file")
+    }
+    fn withheld(&self, size: &str, why: Withheld, stream: &str, sequence: u64) -> String {
+        let why = match why {
+            Withheld::Never => "this route attaches no files".to_owned(),
+            Withheld::OverLimit(limit) => {
+                format!(
+                    "the files of this route would be more than {} within an hour",
+                    self.bytes(limit)
+                )
+            }
+            Withheld::TooLarge(limit) => {
+                format!("the homeserver takes no file of more than {}", self.bytes(limit))
+            }
+        };
+        format!(
+            "the whole ({size}) is not attached, as {why}: it is message {sequence} of stream {stream}"
+        )
     }
     fn flaw(&self, flaw: &str) -> String {
         flaw.to_owned()

@@ -7,6 +7,7 @@ mod english;
 use jiff::SignedDuration;
 
 use crate::{
+    attachments::Withheld,
     config::Language,
     digest::Kind,
     payload::{Alert, Severity, Status},
@@ -115,7 +116,7 @@ pub(crate) trait Words: Sync {
     fn alerts(&self, count: u64, title: &str) -> String;
     /// How many of each, after [`Words::alerts`]. A state is as [`Words::state`] says it, or a word of a publisher's own.
     fn tally(&self, counts: &[(String, u64)], unknown: u64) -> String;
-    fn more_attached(&self, count: usize) -> String;
+    fn more(&self, count: usize) -> String;
     fn more_not_sent(&self, count: u64) -> String;
     fn unnamed_alert(&self) -> &'static str;
 
@@ -142,7 +143,10 @@ pub(crate) trait Words: Sync {
 
     fn empty_message(&self, subject: &str) -> String;
     fn not_text(&self, size: &str) -> String;
-    fn cut(&self, size: &str) -> String;
+    /// The original is in a file of that size.
+    fn attached(&self, size: &str) -> String;
+    /// The original has that size, and is not in a file but in a stream.
+    fn withheld(&self, size: &str, why: Withheld, stream: &str, sequence: u64) -> String;
     /// What is wrong with a payload, which is said in English for its publisher and the log.
     fn flaw(&self, flaw: &str) -> String;
     /// A template of the user's own could not be used for a message.

@@ -54,7 +54,7 @@ impl Pages {
         }
     }
 
-    async fn number(&self, name: &str) -> Result<f64> {
+    pub(crate) async fn number(&self, name: &str) -> Result<f64> {
         let (_, text) = self.get("metrics").await?;
         let line = text.lines().find(|line| line.starts_with(name));
         let line = line.with_context(|| format!("no {name} in\n{text}"))?;

@@ -13,6 +13,7 @@ mod connections;
 mod conversations;
 mod delivery;
 mod digests;
+mod disk;
 mod faults;
 mod front;
 mod health;

@@ -30,7 +30,7 @@ pub(crate) fn quiet() -> (String, Duration) {
     (line, (end - now).unsigned_abs())
 }
 
-fn alert(severity: &str, summary: &str, status: &str) -> String {
+pub(crate) fn alert(severity: &str, summary: &str, status: &str) -> String {
     json!({ "severity": severity, "summary": summary, "status": status }).to_string()
 }
 

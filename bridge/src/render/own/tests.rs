@@ -243,7 +243,11 @@ fn a_long_message_is_cut_even_if_its_template_fails() {
     let shown = show(&renderer, &"wörter ".repeat(2_000));
     assert!(shown.attachment.is_some() && shown.fault.is_some());
     assert!(shown.plain.chars().count() < MAX_TEXT_CHARS + 400);
-    assert!(shown.plain.ends_with("shown with the built-in template"), "{}", shown.plain);
+    assert!(
+        shown.plain.contains("shown with the built-in template\n🤖 nats-matrix: "),
+        "{}",
+        shown.plain
+    );
     let renderer = accepted(&[("text.html.jinja", "<i>{{ text }}</i>")]);
     let shown = show(&renderer, &"'".repeat(1_000_000));
     assert!(shown.attachment.is_some() && shown.fault.is_none());
