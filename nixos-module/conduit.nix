@@ -33,6 +33,10 @@ let
         conduit_cache_capacity_modifier = cacheModifier;
         enable_lightning_bolt = false;
         allow_check_for_updates = false;
+        media = {
+          backend = "filesystem";
+          retention = lib.optional (cfg.conduit.mediaSpace != null) { space = cfg.conduit.mediaSpace; };
+        };
       };
     };
     tuwunel = {
@@ -110,6 +114,16 @@ in
       default = 6167;
       example = 8008;
       description = "The port on 127.0.0.1 on which the homeserver listens.";
+    };
+
+    mediaSpace = lib.mkOption {
+      type = lib.types.nullOr lib.types.str;
+      default = "2GB";
+      example = "500MB";
+      description = ''
+        How much disk the files in rooms may take. When it is full, those that nobody has looked at for longest are deleted.
+        `null` for no limit. The limit is Conduit's alone: the others have no such setting, and keep every file.
+      '';
     };
 
     settings = lib.mkOption {
