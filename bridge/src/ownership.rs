@@ -139,7 +139,9 @@ mod tests {
 
     fn ownership(state: &[Value]) -> Ownership {
         let mut ownership = Ownership::default();
-        state.iter().for_each(|event| ownership.note(event.to_string().as_bytes()));
+        for event in state {
+            ownership.note(event.to_string().as_bytes());
+        }
         ownership
     }
 

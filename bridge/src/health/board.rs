@@ -292,11 +292,11 @@ impl Board {
     }
 
     /// The route has ended, for this reason, and is tried again. Whether that is news.
-    pub(super) fn fails(&mut self, name: &Arc<str>, state: State, reason: String) -> bool {
+    pub(super) fn fails(&mut self, name: &Arc<str>, state: State, reason: &str) -> bool {
         let number = self.route(name).failure.unwrap_or_else(|| self.new_number());
         let before = self.ailments.get(&number).map(|before| &before.reason);
-        let is_news = before != Some(&text::clean(&reason));
-        self.ails(number, Some(Arc::clone(name)), state, &reason);
+        let is_news = before != Some(&text::clean(reason));
+        self.ails(number, Some(Arc::clone(name)), state, reason);
         let line = self.route(name);
         line.failure = Some(number);
         line.is_begun = false;

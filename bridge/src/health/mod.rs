@@ -150,7 +150,7 @@ impl RouteHealth {
     /// It has ended for this reason, which is noted until its messages come again. Whether that is news.
     pub(crate) fn fails(&self, state: State, reason: &str) -> bool {
         let mut is_news = false;
-        self.health.change(|board| is_news = board.fails(&self.name, state, reason.to_owned()));
+        self.health.change(|board| is_news = board.fails(&self.name, state, reason));
         is_news
     }
 

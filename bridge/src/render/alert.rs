@@ -140,7 +140,9 @@ fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> 
         Some((_, count)) => *count += more,
         None => tally.push((word, more)),
     };
-    alerts.iter().for_each(|alert| add(mark_and_word(alert, words).1, 1));
+    for alert in alerts {
+        add(mark_and_word(alert, words).1, 1);
+    }
     let others = [
         (State::Critical, others.critical),
         (State::Warning, others.warning),

@@ -65,7 +65,9 @@ fn first(headers: &HeaderMap) -> HeaderMap {
             continue;
         }
         room -= weight;
-        values.iter().for_each(|value| first.append(name.clone(), value.clone()));
+        for value in values {
+            first.append(name.clone(), value.clone());
+        }
     }
     first
 }

@@ -348,13 +348,11 @@ impl Write for Bounded {
 /// The JSON that was published, else the text; of a large message as much as is kept of any.
 fn payload(original: &[u8]) -> Value {
     let text = std::str::from_utf8(original).ok();
-    match text.and_then(|text| bounded::any(text).ok()) {
-        Some(kept) => Value::from(Serde(kept.value)),
-        None => {
-            let head = &original[..original.len().min(bounded::MOST_TEXT)];
-            Value::from(String::from_utf8_lossy(head))
-        }
+    if let Some(kept) = text.and_then(|text| bounded::any(text).ok()) {
+        return Value::from(Serde(kept.value));
     }
+    let head = &original[..original.len().min(bounded::MOST_TEXT)];
+    Value::from(String::from_utf8_lossy(head))
 }
 
 /// By their names; several values of one are in one text.
