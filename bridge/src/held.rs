@@ -5,13 +5,13 @@
 //! a kill came before the acknowledgement, was held or not. Each copy has a subject of its own that is
 //! made of the message's origin, so that the stream tells which are there, and takes none twice.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use async_nats::{
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
     jetstream::{
-        ErrorCode,
-        context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+        self, ErrorCode,
+        context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
@@ -156,14 +156,21 @@ impl Held {
         }
     }
 
-    /// Copies a message into the stream. False if the stream does not take it, so that it has to be
+    /// Copies a message into the stream. False if the stream does not take it, or not this one, so that it has to be
     /// shown.
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
         let subject = subject(&self.route, origin);
         match self.insist(async || self.copy(delivery, &subject).await).await {
-            Ok(()) => {
+            Ok(true) => {
                 self.reach = Some(Reach::of(origin));
                 true
+            }
+            Ok(false) => {
+                let (route, sequence) = (&self.route, delivery.sequence);
+                info!(
+                    "route {route}: message {sequence} is too large to be held back in quiet hours, so it is shown"
+                );
+                false
             }
             Err(reason) => {
                 self.failed(&reason);
@@ -224,7 +231,8 @@ impl Held {
         }
     }
 
-    async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<(), NoCopy> {
+    /// Whether there is a copy now: none of a message that is too large with what is noted in its headers.
+    async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
         let mut headers = delivery.own_headers();
         headers.insert(SUBJECT, delivery.subject());
         headers.insert(PUBLISHED, delivery.published.unix_timestamp_nanos().to_string());
@@ -238,10 +246,11 @@ impl Held {
                 Ok(answer) => answer.await,
                 Err(error) => Err(error),
             };
-            let Err(error) = answer else { return Ok(()) };
+            let Err(error) = answer else { return Ok(true) };
             match error.kind() {
                 // It is there already.
-                PublishErrorKind::WrongLastSequence => return Ok(()),
+                PublishErrorKind::WrongLastSequence => return Ok(true),
+                _ if is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
                     make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
                 }
@@ -266,6 +275,15 @@ impl Held {
             );
         }
     }
+}
+
+/// Whether the message is at fault and not the stream: anybody can publish one that is as large as may be.
+fn is_too_large(error: &PublishError) -> bool {
+    let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let too_large =
+        [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || refusal.is_some_and(|refusal| too_large.contains(&refusal.error_code()))
 }
 
 /// The subject of a message's copy.

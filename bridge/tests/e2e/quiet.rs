@@ -102,6 +102,33 @@ async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
     Ok(())
 }
 
+/// Anybody can publish one that is as large as may be, and nobody else is to be woken by that.
+#[tokio::test]
+async fn what_is_too_large_to_be_held_is_shown_alone() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes.push_str(&quiet().0);
+    let max_payload = scene.nats.client().await?.server_info().max_payload;
+    let warning = |number: u8| alert("warning", &format!("alert {number}"), "firing");
+    scene.nats.publish("ops.alert", warning(1)).await?;
+    scene.nats.publish("ops.text", "x".repeat(max_payload)).await?;
+    scene.nats.publish("ops.alert", warning(2)).await?;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("X-Huge", "h".repeat(65_450));
+    let jetstream = scene.nats.jetstream().await?;
+    jetstream.publish_with_headers("ops.text", headers, "with huge headers".into()).await?.await?;
+    scene.nats.publish("ops.alert", warning(3)).await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(3, PATIENCE).await.with_context(|| bridge.logs())?;
+    wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
+    let events = reader.settle(Duration::from_secs(2)).await?;
+    let [text, file, with_headers] = events else { panic!("{events:#?}") };
+    assert!(text.body().starts_with("xxx") && file.msgtype() == "m.file");
+    assert_eq!(with_headers.body(), "with huge headers");
+    Ok(())
+}
+
 /// NATS that does not answer for a while may have the copies all the same.
 #[tokio::test]
 async fn what_is_held_while_nats_is_slow_is_not_shown_twice() -> Result<()> {
