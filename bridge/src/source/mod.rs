@@ -25,7 +25,7 @@ use async_nats::{
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     time::{Instant, MissedTickBehavior, sleep, timeout},
 };
 use tracing::{debug, info, warn};
@@ -112,6 +112,8 @@ pub(crate) struct Delivery {
     pub(crate) weight: usize,
     /// How many values of headers are not here, as there were too many.
     pub(crate) headers_left_out: usize,
+    /// Room in memory for it, if it is large.
+    room: Option<OwnedSemaphorePermit>,
     received: Instant,
 }
 
@@ -140,6 +142,7 @@ impl Delivery {
             pending,
             weight,
             headers_left_out,
+            room: None,
             received,
         };
         Some((delivery_of, delivery))
@@ -278,7 +281,7 @@ impl Source {
             if let Some(delivery) = self.held.pop_front() {
                 // So that the next ones are on their way while this is worked on; not beside a large one.
                 if delivery.weight < MOST_IN_HAND
-                    && let Err(reason) = flow.pull.ask().await
+                    && let Err(reason) = flow.pull.ask_ahead().await
                 {
                     self.broken(&reason);
                 }
@@ -425,8 +428,9 @@ impl Source {
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
-                Some((delivery, number)) if number == flow.next => {
+                Some((mut delivery, number)) if number == flow.next => {
                     flow.next += 1;
+                    delivery.room = flow.pull.room();
                     self.reached = Some(delivery.sequence);
                     self.health.metrics.received.inc();
                     self.is_barren = false;
@@ -491,6 +495,7 @@ impl Source {
         consumer::adjust(&stream, &self.route, &info).await?;
         stored::check(&self.nats, &self.route.stream).await?;
         let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
+        let pull = pull.sharing_memory();
         self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;
         Ok(())

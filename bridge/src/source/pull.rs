@@ -16,7 +16,10 @@ use async_nats::{
     },
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout_at},
+};
 use tracing::debug;
 
 use crate::{failure::chain, nats::Nats};
@@ -52,6 +55,11 @@ pub(crate) struct Pull {
     is_barren: bool,
     /// The largest message that the server is known to take, in bytes.
     largest: usize,
+    /// Room in memory for the large message that was asked for.
+    room: Option<OwnedSemaphorePermit>,
+    /// Large messages are kept for a while, and so wait until there is room for them.
+    shares_memory: bool,
+    nats: Nats,
     /// When the server last said something, or was last asked.
     heard: Instant,
 }
@@ -92,18 +100,41 @@ impl Pull {
             large: None,
             is_barren: false,
             largest: nats.max_payload() + ADDRESSES,
+            room: None,
+            shares_memory: false,
+            nats: nats.clone(),
             heard: Instant::now(),
         })
     }
 
-    /// Asks for more, if there is not enough on its way. To be called while nothing large is in hand.
+    /// The same, for messages that are kept while their rooms are waited for.
+    pub(crate) fn sharing_memory(self) -> Self {
+        Self { shares_memory: true, ..self }
+    }
+
+    /// Asks for what comes next while a message is worked on, unless either is large.
     ///
     /// # Errors
     ///
     /// The connection has ended.
-    pub(crate) async fn ask(&mut self) -> Result<(), String> {
+    pub(crate) async fn ask_ahead(&mut self) -> Result<(), String> {
+        if self.large.is_some() { Ok(()) } else { self.ask().await }
+    }
+
+    /// Room in memory for the message that came last, if it is large. To be kept as long as that.
+    pub(crate) fn room(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.room.take()
+    }
+
+    /// Asks for more, if there is not enough on its way.
+    async fn ask(&mut self) -> Result<(), String> {
         let wanted = match self.large {
-            Some(bytes) if self.open.messages == 0 => Amount { messages: 1, bytes },
+            Some(bytes) if self.open.messages == 0 => {
+                if self.shares_memory && self.room.is_none() {
+                    self.room = self.nats.room_for(bytes).await;
+                }
+                Amount { messages: 1, bytes }
+            }
             None if self.open.messages <= BATCH / 2 && self.open.bytes <= BATCH_BYTES / 2 => {
                 Amount { messages: BATCH, bytes: BATCH_BYTES }
             }
@@ -166,6 +197,9 @@ impl Pull {
             self.open.subtract(Amount { messages: 1, bytes: item.length });
             self.is_barren = false;
             self.large = (item.length > BATCH_BYTES).then_some(self.largest);
+            if self.large.is_none() {
+                self.room = None;
+            }
             let context = self.context.clone();
             return Ok(Some(jetstream::Message { message: item, context }));
         }
