@@ -30,6 +30,8 @@ let
       variable = "CONDUIT_CONFIG";
       settings = {
         database_backend = "rocksdb";
+        # Whoever gets in by the tunnel can send requests without an account, and JSON takes many times its length.
+        max_request_size = 4000000;
         conduit_cache_capacity_modifier = cacheModifier;
         enable_lightning_bolt = false;
         allow_check_for_updates = false;

@@ -175,7 +175,7 @@ impl Directory {
         let fd = match open(access) {
             Err(Errno::NOENT) if missing == Missing::Make => {
                 match mkdirat(&self.fd, name, DIRECTORY_MODE) {
-                    Ok(()) => self.hand_over(&open(OFlags::RDONLY)?)?,
+                    Ok(()) => self.hand_over_new(name, &open(OFlags::RDONLY)?)?,
                     // By another process, just now.
                     Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
@@ -316,6 +316,20 @@ impl Directory {
             return Ok(());
         }
         give(made, self.stat.st_uid, self.stat.st_gid)
+    }
+
+    /// The same for a directory that was made just now. Whoever owns this one may have put another in its place since,
+    /// which is not theirs to be given.
+    fn hand_over_new(&self, name: &OsStr, made: &OwnedFd) -> io::Result<()> {
+        let mut is_empty = true;
+        for entry in Dir::read_from(made)? {
+            is_empty &= matches!(entry?.file_name().to_bytes(), b"." | b"..");
+        }
+        let found = fstat(made)?;
+        if !is_empty || found.st_uid != geteuid().as_raw() {
+            return Err(self.planted(name, &found));
+        }
+        self.hand_over(made)
     }
 
     /// Opens a file that is there, and waits for nobody to write into a pipe.

@@ -47,6 +47,8 @@ use crate::{
 const CLOCK_SKEW: Duration = Duration::from_mins(15);
 /// How many events are asked for at a time when the room is searched.
 const PAGE: u32 = 100;
+/// How many pages are asked for before the homeserver is taken for one that goes round in circles: 2 million events.
+const MOST_PAGES: u32 = 20_000;
 /// For how long a room that was not encrypted is taken not to be. Whoever may change its settings can switch encryption
 /// on at any time.
 const PLAIN: Duration = Duration::from_secs(15);
@@ -254,7 +256,7 @@ impl Room {
         let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
         let mut filter = self.own_messages();
         let (mut from, mut limit) = (None, PAGE);
-        loop {
+        for _ in 0..MOST_PAGES {
             let mut request =
                 get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
             request.limit = UInt::from(limit);
@@ -288,6 +290,10 @@ impl Room {
             from = page.end;
             went_on();
         }
+        Err(MatrixError::Unreachable(format!(
+            "has given {MOST_PAGES} pages of room {} without an end to it",
+            self.id
+        )))
     }
 
     fn own_messages(&self) -> RoomEventFilter {

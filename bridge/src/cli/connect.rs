@@ -7,6 +7,7 @@ use matrix_sdk::ruma::{
     api::client::discovery::discover_homeserver,
 };
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
+use url::Url;
 
 use super::{ConfigFile, block_on, print, print_for_terminal};
 use crate::{
@@ -60,7 +61,17 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
     };
     let session = Session::anonymous(there)?;
     let homeserver = match session.send(discover_homeserver::Request::new()).await {
-        Ok(told) => told.homeserver.base_url.trim_end_matches('/').to_owned(),
+        // What is no address is nothing to type, and could be lines that look like ours.
+        Ok(told) => Url::parse(&told.homeserver.base_url)
+            .map_err(|error| {
+                Failure::Unavailable(format!(
+                    "{}: names itself by no address: {error}",
+                    there.homeserver
+                ))
+            })?
+            .as_str()
+            .trim_end_matches('/')
+            .to_owned(),
         Err(_) => format!("https://{server}"),
     };
     Ok((server, homeserver))

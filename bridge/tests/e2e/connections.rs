@@ -388,7 +388,7 @@ async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> 
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
-    assert!(line.contains("Message 1") && line.contains("400 M_BAD_JSON no."), "{line}");
+    assert!(line.contains("message 1") && line.contains("400 M_BAD_JSON no."), "{line}");
     assert_eq!(events[1].body(), "message 2");
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
     Ok(())
