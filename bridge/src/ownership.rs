@@ -14,7 +14,7 @@ use serde::Deserialize;
 #[derive(Default)]
 pub(crate) struct Ownership {
     created: Option<Created>,
-    aliases: Aliases,
+    aliases: Option<WithAliases>,
 }
 
 /// Why an alias does not lead to a room of ours.
@@ -51,7 +51,7 @@ struct CreatedContent {
     additional_creators: Vec<OwnedUserId>,
 }
 
-/// `m.room.canonical_alias`, which only those may set who change the room's settings.
+/// The addresses of a room.
 #[derive(Default, Deserialize)]
 struct Aliases {
     #[serde(default)]
@@ -60,8 +60,10 @@ struct Aliases {
     alt_aliases: Vec<OwnedRoomAliasId>,
 }
 
+/// `m.room.canonical_alias`
 #[derive(Deserialize)]
 struct WithAliases {
+    sender: OwnedUserId,
     content: Aliases,
 }
 
@@ -74,8 +76,7 @@ impl Ownership {
                 self.created = serde_json::from_slice(event).ok();
             }
             StateEventType::RoomCanonicalAlias if state_key.is_empty() => {
-                let aliases: Option<WithAliases> = serde_json::from_slice(event).ok();
-                self.aliases = aliases.map(|event| event.content).unwrap_or_default();
+                self.aliases = serde_json::from_slice(event).ok();
             }
             _ => {}
         }
@@ -112,8 +113,11 @@ impl Ownership {
         if let Some(stranger) = self.creators().find(|user| !is_known(user)) {
             return Some(Objection::Stranger(stranger.clone()));
         }
-        let is_its_alias = self.aliases.alias.iter().chain(&self.aliases.alt_aliases);
-        let is_its_alias = is_its_alias.into_iter().any(|of_room| *of_room == alias);
+        // Others may have been given the power for it, in a room that is for other people.
+        let said = self.aliases.iter().filter(|event| is_known(&event.sender));
+        let aliases =
+            said.flat_map(|event| event.content.alias.iter().chain(&event.content.alt_aliases));
+        let is_its_alias = aliases.into_iter().any(|of_room| *of_room == alias);
         (!is_its_alias).then_some(Objection::NotItsAlias)
     }
 }
@@ -151,7 +155,7 @@ mod tests {
     }
 
     fn with_alias(content: &Value) -> Value {
-        json!({ "type": "m.room.canonical_alias", "state_key": "", "sender": "@b:x", "content": content })
+        json!({ "type": "m.room.canonical_alias", "state_key": "", "sender": "@bridge:x", "content": content })
     }
 
     fn objection(state: &[Value]) -> Option<Objection> {
@@ -164,6 +168,8 @@ mod tests {
         let alias = with_alias(&json!({ "alias": "#ops:x" }));
         let other = with_alias(&json!({ "alias": "#web:x", "alt_aliases": ["#ops:x"] }));
         let foreign = with_alias(&json!({ "alias": "#web:x" }));
+        let mut by_mallory = alias.clone();
+        by_mallory["sender"] = json!("@mallory:x");
         let own = created_by("@bridge:x", &[]);
         let stranger = || Some(Objection::Stranger(owned_user_id!("@eve:x")));
         for (state, expected) in [
@@ -172,6 +178,7 @@ mod tests {
             (vec![created_by("@eve:x", &[]), alias.clone()], stranger()),
             (vec![created_by("@bridge:x", &["@eve:x"]), alias.clone()], stranger()),
             (vec![own.clone(), foreign], Some(Objection::NotItsAlias)),
+            (vec![own.clone(), by_mallory], Some(Objection::NotItsAlias)),
             (vec![own], Some(Objection::NotItsAlias)),
             (vec![alias], Some(Objection::Unknown)),
             (vec![], Some(Objection::Unknown)),

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{OwnedRoomOrAliasId, RoomOrAliasId};
 
-use crate::subject::Subject;
+use crate::{hash, subject::Subject};
 
 /// A room by id or by alias.
 pub type RoomTarget = OwnedRoomOrAliasId;
@@ -135,13 +136,20 @@ impl Pattern {
     }
 }
 
-/// A token in the characters that everybody can type and no server refuses.
+/// A token in the characters that everybody can type and no server refuses. Where others are left out it ends with a hash
+/// of the token, so that no two of these have one room.
 fn localpart(token: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '-' | '_') => c,
         _ => '-',
     };
-    token.chars().take(TOKEN_CHARS).map(plain).collect()
+    let lower = token.to_ascii_lowercase();
+    let part = |chars| lower.chars().take(chars).map(plain).collect::<String>();
+    if part(TOKEN_CHARS) == lower {
+        return lower;
+    }
+    let hash = HEXLOWER.encode(&hash::of_texts([lower.as_str()])[..4]);
+    format!("{}-{hash}", part(TOKEN_CHARS - 1 - hash.len()))
 }
 
 fn parts(written: &str) -> Result<Vec<Part>, String> {
@@ -184,7 +192,21 @@ mod tests {
     fn a_token_of_the_subject_is_part_of_an_alias() {
         let by_host = rooms("#ops-{subject.3}:chat.example.com").unwrap();
         assert_eq!(by_host.of("ops.report.db-01").as_str(), "#ops-db-01:chat.example.com");
-        assert_eq!(by_host.of("ops.report.DB/01:x ü").as_str(), "#ops-db-01-x--:chat.example.com");
+        assert_eq!(by_host.of("ops.report.DB-01"), by_host.of("ops.report.db-01"));
+        let other = by_host.of("ops.report.DB/01:x ü").to_string();
+        assert!(other.starts_with("#ops-db-01-x---") && other.ends_with(":chat.example.com"));
+        let all = [
+            "a:b",
+            "a/b",
+            "a-b",
+            "\u{4e00}\u{4e8c}",
+            "\u{4e09}\u{56db}",
+            &"x".repeat(80),
+            &"x".repeat(90),
+        ];
+        let different: std::collections::BTreeSet<_> =
+            all.iter().map(|token| by_host.of(&format!("ops.report.{token}"))).collect();
+        assert_eq!(different.len(), all.len(), "no two of them share a room");
         assert_eq!(by_host.of("ops.report").as_str(), "#ops-none:chat.example.com");
         let long = by_host.of(&format!("ops.report.{}", "x".repeat(1000)));
         assert!(long.as_str().len() < 255);

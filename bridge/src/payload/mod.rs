@@ -26,7 +26,7 @@ pub use self::{
 };
 use self::{
     bounded::Kept,
-    foreign::{alertmanager, cloudevents, forgejo, uptime_kuma},
+    foreign::{alertmanager, cloudevents, forgejo, nats_answer, uptime_kuma},
 };
 use crate::{config::Language, render, words::Words};
 
@@ -155,6 +155,7 @@ impl Decoded {
             Shape::UptimeKuma => uptime_kuma::decode(&object, words).map(Self::sound),
             Shape::Forgejo => forgejo::decode(&object, words).map(Self::sound),
             Shape::CloudEvent => cloudevents::decode(text, words),
+            Shape::NatsAnswer => Ok(Self::sound(nats_answer::note(words))),
             Shape::Other => return Self { is_cut, ..Self::sound(Payload::Object(object)) },
         };
         match parsed {
@@ -192,6 +193,7 @@ enum Shape {
     UptimeKuma,
     Forgejo,
     CloudEvent,
+    NatsAnswer,
     Other,
 }
 
@@ -204,6 +206,7 @@ impl Shape {
         match kind {
             Some("report") => Self::Report,
             Some("alert") => Self::Alert,
+            _ if nats_answer::is(object) => Self::NatsAnswer,
             _ if cloudevents::is(object) => Self::CloudEvent,
             _ if alertmanager::is(object) => Self::Alertmanager,
             _ if uptime_kuma::is(object) => Self::UptimeKuma,
@@ -224,6 +227,7 @@ impl fmt::Display for Shape {
             Self::UptimeKuma => "a notification of Uptime Kuma",
             Self::Forgejo => "a webhook of Forgejo or Gitea",
             Self::CloudEvent => "a CloudEvent",
+            Self::NatsAnswer => "an answer of NATS",
             Self::Other => "an object",
         })
     }

@@ -120,6 +120,9 @@ impl Words for Chinese {
     fn empty_message(&self, subject: &str) -> String {
         format!("{subject} 收到一条空消息")
     }
+    fn answer_of_nats(&self) -> &'static str {
+        "nats-matrix：NATS 对某个发布者的应答，由其指定发到此主题；不含任何信息"
+    }
     fn not_text(&self, size: &str) -> String {
         format!("{size} 非文本数据")
     }

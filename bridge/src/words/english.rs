@@ -125,6 +125,9 @@ impl Words for English {
     fn empty_message(&self, subject: &str) -> String {
         format!("an empty message on {subject}")
     }
+    fn answer_of_nats(&self) -> &'static str {
+        "nats-matrix: an answer of NATS to a publisher, who has named this subject for it; it tells nothing"
+    }
     fn not_text(&self, size: &str) -> String {
         format!("{size} of data that is not text")
     }

@@ -142,6 +142,8 @@ pub(crate) trait Words: Sync {
     fn via(&self, subject: &str) -> String;
 
     fn empty_message(&self, subject: &str) -> String;
+    /// A message that is no more than what NATS answered to some publisher.
+    fn answer_of_nats(&self) -> &'static str;
     fn not_text(&self, size: &str) -> String;
     /// The original is in a file of that size.
     fn attached(&self, size: &str) -> String;

@@ -8,6 +8,7 @@
 pub(super) mod alertmanager;
 pub(super) mod cloudevents;
 pub(super) mod forgejo;
+pub(super) mod nats_answer;
 pub(super) mod uptime_kuma;
 
 use serde::{Deserialize, Deserializer};

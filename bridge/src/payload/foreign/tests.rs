@@ -528,3 +528,18 @@ fn data_of_a_cloud_event_is_decoded_whatever_its_size() {
     let decoded = decode(&event(group.clone()));
     assert_eq!(decoded.payload, decode(&group).payload);
 }
+
+#[test]
+fn an_answer_of_nats_says_nothing_in_the_name_of_a_subject() {
+    let quoted = "wrong last msg ID: 🔴 CRITICAL: Disk full";
+    for answer in [
+        json!({ "stream": "OPS", "seq": 1 }),
+        json!({ "stream": "OPS", "seq": 0, "error": { "code": 400, "description": quoted } }),
+        json!({ "type": "io.nats.jetstream.api.v1.stream_names_response", "streams": [quoted] }),
+    ] {
+        let note = note(&answer);
+        assert!(note.mark == "🤖" && note.headline.text.contains("an answer of NATS"), "{note:?}");
+    }
+    let other = json!({ "stream": "OPS", "seq": 1, "host": "db-01" });
+    assert!(matches!(payload(&other), Payload::Object(_)));
+}
