@@ -26,7 +26,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
 /// The homeserver of all tests that do it no harm.
 pub(crate) async fn shared_homeserver() -> Result<&'static Homeserver> {
     // More than there are tests.
-    Homeserver::shared(BINARY, 200).await
+    Homeserver::shared(BINARY, 400).await
 }
 
 pub(crate) struct Scene {
