@@ -279,12 +279,7 @@ impl Source {
                 continue;
             };
             if let Some(delivery) = self.held.pop_front() {
-                // So that the next ones are on their way while this is worked on; not beside a large one.
-                if delivery.weight < MOST_IN_HAND
-                    && let Err(reason) = flow.pull.ask_ahead().await
-                {
-                    self.broken(&reason);
-                }
+                self.ask_ahead(&delivery).await;
                 return Ok(delivery);
             }
             tokio::select! {
@@ -293,6 +288,16 @@ impl Source {
                 _ = self.reconnected.changed() => self.flow = None,
                 () = sleep(ACK_WAIT) => self.look_for_strays().await,
             }
+        }
+    }
+
+    /// Has the next messages come while one is worked on; not beside a large one.
+    async fn ask_ahead(&mut self, current: &Delivery) {
+        let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
+            return;
+        };
+        if let Err(reason) = flow.pull.ask_ahead().await {
+            self.broken(&reason);
         }
     }
 
@@ -395,6 +400,7 @@ impl Source {
             // All that is outstanding will be read again; until then nothing must be added to it.
             self.flow = None;
         }
+        self.ask_ahead(current).await;
         // What waits in the client could not be kept.
         while self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND {
             if !self.take_arrived() {
