@@ -57,7 +57,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
         if is_html(state) { text::html_quote(value) } else { Value::from(text::quoted(value)) }
     });
     templates.add_filter("value", |state: &State, value: &str| {
-        if is_html(state) { link::html_value(value) } else { Value::from(text::continued(value)) }
+        if is_html(state) { link::html_value(value) } else { plain_value(value) }
     });
     templates.add_filter("link", |state: &State, address: &str| {
         if is_html(state) { link::html_link(address) } else { Value::from(address) }
@@ -68,6 +68,14 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
     filters::add(&mut templates, voice);
     templates.add_global("words", words(voice));
     templates
+}
+
+/// The template filter `value` in plain text: the lines of a text.
+fn plain_value(value: &str) -> Value {
+    match text::continued(value) {
+        (first, Some(rest)) => Value::from(format!("{first}\n{rest}")),
+        (first, None) => Value::from(first),
+    }
 }
 
 fn is_html(state: &State) -> bool {

@@ -97,6 +97,36 @@ fn words_of_others_are_set_apart_and_what_is_harmless_stays_bare() {
     );
 }
 
+#[test]
+fn what_blanks_push_to_the_next_line_is_set_apart() {
+    for gap in [
+        "\u{3000}".repeat(30),
+        "\u{2003}".repeat(60),
+        "\u{2800}".repeat(60),
+        " ".repeat(200),
+        "\t\t".to_owned(),
+        "       .".repeat(9),
+    ] {
+        let text = format!("ok{gap}🤖 nats-matrix: all resolved");
+        let shown = show("ops.x", text.as_bytes(), Language::English);
+        assert!(shown.plain.starts_with("│ ok"), "{}", shown.plain);
+        assert!(shown.html.starts_with("<blockquote>ok"), "{}", shown.html);
+        let shown = show("ops.x", json!({ "a": text }).to_string().as_bytes(), Language::English);
+        assert!(shown.plain.contains("\na: \n│ ok"), "{}", shown.plain);
+        assert!(shown.html.contains("</strong> <blockquote>ok"), "{}", shown.html);
+        let templates = [("text.txt.jinja".to_owned(), "{{ text }}".to_owned())];
+        let renderer = Renderer::with_sources(&Display::default(), &templates.into()).unwrap();
+        let shown = show_with(&renderer, "ops.x", text.as_bytes());
+        assert!(shown.plain.starts_with("│ ok"), "{}", shown.plain);
+    }
+    // Columns stay as they are.
+    let row = "db-01            running       97 %   /var";
+    assert_eq!(show("ops.x", row.as_bytes(), Language::English).plain, row);
+    let table = format!("host             state\n{row}");
+    let shown = show("ops.x", json!({ "table": table }).to_string().as_bytes(), Language::English);
+    assert_eq!(shown.plain, format!("📨 ops.x\ntable: host             state\n│ {row}"));
+}
+
 /// Lines that could be the bridge's, each with a word that only a publisher would write.
 fn forged() -> impl Strategy<Value = String> {
     let marks: &[&str] = &[

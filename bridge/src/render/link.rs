@@ -41,9 +41,9 @@ pub(super) fn html_value(value: &str) -> Value {
     if let Some(page) = page(value) {
         return Value::from_safe_string(anchor(&page, &true_address(value.trim())));
     }
-    let (first, rest) = value.split_once('\n').unzip();
-    let rest = rest.map(|rest| text::html(&text::quoted(rest))).unwrap_or_default();
-    Value::from_safe_string(format!("{}{rest}", HtmlEscape(first.unwrap_or(value))))
+    let (first, rest) = text::continued(value);
+    let rest = rest.map(|rest| text::html(&rest)).unwrap_or_default();
+    Value::from_safe_string(format!("{}{rest}", HtmlEscape(first)))
 }
 
 /// The template filter `link`: a link that shows whose page it is, as addresses can be long.

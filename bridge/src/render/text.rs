@@ -14,6 +14,9 @@ const MAX_NAME_CHARS: usize = 120;
 /// What begins each line of others that could be taken for one of ours. Our own lines never begin with it.
 const QUOTE: char = '│';
 
+/// How many blanks in a row may fill the rest of a line on a phone, so that what follows seems to begin a new one.
+const WIDE: usize = 8;
+
 /// Text of others, with what a person can read, and addresses that lead where they say.
 pub(crate) fn clean(text: &str) -> String {
     link::with_true_addresses(text::clean(text))
@@ -41,12 +44,30 @@ pub(super) fn quoted(text: &str) -> String {
 /// A line of others that is bare where nobody can take it for one of ours: those begin with a symbol that is not on
 /// keyboards, as 🔴 or 🤖.
 pub(super) fn apart(line: &str) -> Cow<'_, str> {
-    let first = line.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
-    if first.is_none_or(char::is_alphanumeric) {
-        Cow::Borrowed(line)
-    } else {
-        Cow::Owned(quoted(line))
-    }
+    if looks_like_ours(line) { Cow::Owned(quoted(line)) } else { Cow::Borrowed(line) }
+}
+
+/// Whether a line begins with a symbol, or seems to do so where it is wrapped.
+fn looks_like_ours(line: &str) -> bool {
+    beginnings(line).any(|part| {
+        let first = part.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
+        first.is_some_and(|c| !c.is_alphanumeric())
+    })
+}
+
+/// A line, and what in it stands behind a wide gap, maybe with dots in it: narrow screens wrap lines there.
+fn beginnings(line: &str) -> impl Iterator<Item = &str> {
+    let behind_gaps = line.char_indices().scan(0, move |blanks, (at, c)| {
+        let gap = *blanks;
+        *blanks = match c {
+            '\t' => gap + WIDE,
+            c if c.is_whitespace() => gap + 1,
+            c if c.is_ascii_punctuation() => gap,
+            _ => 0,
+        };
+        Some((*blanks == 0 && gap >= WIDE).then(|| &line[at..]))
+    });
+    std::iter::once(line).chain(behind_gaps.flatten())
 }
 
 /// A whole text of others. Of several lines each is set apart, so that it is seen where the text ends.
@@ -54,11 +75,14 @@ pub(super) fn body(text: &str) -> String {
     if text.contains('\n') { quoted(text) } else { apart(text).into_owned() }
 }
 
-/// Text of others that goes on after the line in which it begins.
-pub(super) fn continued(text: &str) -> String {
+/// Text of others that goes on after the line in which it begins, and what of it is set apart below.
+pub(super) fn continued(text: &str) -> (&str, Option<String>) {
     match text.split_once('\n') {
-        Some((first, rest)) => format!("{first}\n{}", quoted(rest)),
-        None => text.to_owned(),
+        _ if beginnings(text.lines().next().unwrap_or(text)).skip(1).any(looks_like_ours) => {
+            ("", Some(quoted(text)))
+        }
+        Some((first, rest)) => (first, Some(quoted(rest))),
+        None => (text, None),
     }
 }
 
@@ -73,9 +97,9 @@ pub(super) fn without_line_of(text: &str, mark: char) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a reader sees a mark at the beginning of a text.
-pub(super) fn starts_with(text: &str, mark: char) -> bool {
-    text.trim_start().starts_with(mark)
+/// Whether a reader sees a mark at the beginning of a line, or where it is wrapped.
+pub(super) fn starts_with(line: &str, mark: char) -> bool {
+    beginnings(line).any(|part| part.trim_start().starts_with(mark))
 }
 
 /// Whether some of a text is read from right to left.
