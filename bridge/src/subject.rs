@@ -101,6 +101,12 @@ impl Subject {
         }
     }
 
+    /// Whether it has a wildcard where a subject that it matches has the token of that index, counted from 0.
+    #[must_use]
+    pub fn has_wildcard_at(&self, index: usize) -> bool {
+        self.0.split('.').nth(index).is_none_or(|token| matches!(token, "*" | ">"))
+    }
+
     /// True if some subject exists that both match.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {

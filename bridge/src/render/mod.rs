@@ -29,6 +29,7 @@ pub use self::{
 };
 pub(crate) use self::{
     moment::seconds,
+    speaker::Speakers,
     text::{head, html, line},
 };
 pub use crate::attachments::Withheld;
@@ -104,6 +105,7 @@ pub struct Renderer {
     voice: Voice,
     builtin: Environment<'static>,
     own: Option<Own>,
+    speakers: Speakers,
 }
 
 impl Renderer {
@@ -111,7 +113,8 @@ impl Renderer {
     #[must_use]
     pub fn new(display: &Display) -> Self {
         let voice = Voice::of(display);
-        Self { builtin: builtin::environment(&voice), own: None, voice }
+        let speakers = Speakers::default();
+        Self { builtin: builtin::environment(&voice), own: None, voice, speakers }
     }
 
     /// With the templates of a directory before the built-in ones, or with a single file of one.
@@ -141,9 +144,13 @@ impl Renderer {
     ///
     /// [`Failure::Config`] with a line for each fault.
     pub fn of(route: &Route) -> Result<Self, Failure> {
-        let Some(path) = &route.templates else { return Ok(Self::new(&route.display)) };
+        let speakers = Speakers::of(route);
+        let Some(path) = &route.templates else {
+            return Ok(Self { speakers, ..Self::new(&route.display) });
+        };
         let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
         let tried = Self::with_templates(&route.display, path).and_then(|renderer| {
+            let renderer = Self { speakers, ..renderer };
             let faults = renderer.try_samples(&subject, route.name.as_str());
             if faults.is_empty() { Ok(renderer) } else { Err(faults) }
         });
@@ -270,7 +277,7 @@ impl Renderer {
     fn view(&self, message: &Incoming<'_>) -> Value {
         let voice = &self.voice;
         let payload = &message.decoded.payload;
-        let via = (!speaker::is_told_by(payload, message.subject))
+        let via = (!self.speakers.tell(payload, message.subject))
             .then(|| voice.words.via(&text::name(message.subject)));
         let view = match payload {
             Payload::Report(report) => report_view(report, voice),

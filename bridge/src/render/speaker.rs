@@ -1,39 +1,67 @@
 //! Whether who a message is said to be of is who it was published for: publishers choose what they write, but NATS
 //! decides on which subjects they may.
 
-use crate::payload::Payload;
+use crate::{config::Route, payload::Payload, subject::Subject};
 
-/// Whether the subject of a message names all machines and services that the message is said to be of.
-pub(super) fn is_told_by(payload: &Payload, subject: &str) -> bool {
-    match payload {
-        Payload::Report(report) => names(subject, &report.host),
-        Payload::Alert(alert) => {
-            alert.source.as_deref().is_none_or(|source| names(subject, source))
-        }
-        Payload::Alerts(group) => {
-            let mut sources = group.alerts.iter().filter_map(|alert| alert.source.as_deref());
-            sources.all(|source| names(subject, source))
-        }
-        Payload::Event(event) => names(subject, &event.source),
-        // They tell of nobody, or are not said to be of anybody.
-        Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
-    }
+/// Whom the subjects of a route name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Speakers {
+    /// Without any, each token of a subject can name somebody.
+    filters: Vec<Subject>,
 }
 
-/// Whether a subject has a token that names a machine or service: `ops.alert.db-01` names `db-01`, `db-01:9100` and
-/// `db-01.example.com`, as do `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` the last of them.
-fn names(subject: &str, source: &str) -> bool {
-    let source = source.trim().to_lowercase();
-    let host = without_port(&source).trim_end_matches('.');
-    let tokens: Vec<String> = subject.to_lowercase().split('.').map(str::to_owned).collect();
-    let parts: Vec<&str> = host.split(['.', '/']).collect();
-    let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let short = parts.first().filter(|short| !host.contains('/') && !is_number(short));
-    !host.is_empty()
-        && (tokens.windows(parts.len()).any(|window| window == parts)
-            || tokens.iter().any(|token| {
-                short == Some(&token.as_str()) || is_written(token, host) || token == &source
-            }))
+impl Speakers {
+    pub(crate) fn of(route: &Route) -> Self {
+        Self { filters: route.subjects.clone() }
+    }
+
+    /// Whether the subject of a message names all machines and services that the message is said to be of.
+    pub(super) fn tell(&self, payload: &Payload, subject: &str) -> bool {
+        match payload {
+            Payload::Report(report) => self.name(subject, &report.host),
+            Payload::Alert(alert) => {
+                alert.source.as_deref().is_none_or(|source| self.name(subject, source))
+            }
+            Payload::Alerts(group) => {
+                let mut sources = group.alerts.iter().filter_map(|alert| alert.source.as_deref());
+                sources.all(|source| self.name(subject, source))
+            }
+            Payload::Event(event) => self.name(subject, &event.source),
+            // They tell of nobody, or are not said to be of anybody.
+            Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
+        }
+    }
+
+    /// Whether a subject has a token that names a machine or service: `ops.alert.db-01` names `db-01`, `db-01:9100` and
+    /// `db-01.example.com`, as do `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` the last of them.
+    pub(crate) fn name(&self, subject: &str, source: &str) -> bool {
+        let source = source.trim().to_lowercase();
+        let host = without_port(&source).trim_end_matches('.');
+        let lower = subject.to_lowercase();
+        let tokens: Vec<&str> = lower.split('.').collect();
+        let parts: Vec<&str> = host.split(['.', '/']).collect();
+        let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let short = parts.first().filter(|short| !host.contains('/') && !is_number(short));
+        let tells = |(index, token): (usize, &&str)| {
+            tokens[index..].starts_with(&parts)
+                || short == Some(token)
+                || is_written(token, host)
+                || *token == source
+        };
+        let telling = self.telling(subject);
+        let mut telling = tokens.iter().enumerate().filter(|(index, _)| telling[*index]);
+        !host.is_empty() && telling.any(tells)
+    }
+
+    /// Which tokens of a subject can name somebody: those for which the filters have wildcards. What is written in them
+    /// is the same whoever publishes; where they have no wildcard, whoever wrote them chose all of the subject.
+    fn telling(&self, subject: &str) -> Vec<bool> {
+        let filters: Vec<&Subject> =
+            self.filters.iter().filter(|filter| filter.matches(subject)).collect();
+        let is_free = |index| filters.iter().any(|filter| filter.has_wildcard_at(index));
+        let free: Vec<bool> = (0..subject.split('.').count()).map(is_free).collect();
+        if free.contains(&true) { free } else { vec![true; free.len()] }
+    }
 }
 
 /// A name or number of a host, as `db-01:9100` or `[::1]:9100`, without the port.
@@ -74,7 +102,7 @@ mod tests {
             ("forge.ops.infra", "ops/infra"),
             ("ops.alert.数据库", "数据库"),
         ] {
-            assert!(names(subject, source), "{subject} {source}");
+            assert!(Speakers::default().name(subject, source), "{subject} {source}");
         }
         for (subject, source) in [
             ("ops.alert.evil", "db-01"),
@@ -90,7 +118,34 @@ mod tests {
             ("ops.alert.evil", ""),
             ("ops.alert.evil", "."),
         ] {
-            assert!(!names(subject, source), "{subject} {source}");
+            assert!(!Speakers::default().name(subject, source), "{subject} {source}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_all_publishers_have_names_nobody() {
+        let speakers = |filters: &[&str]| Speakers {
+            filters: filters.iter().map(|filter| Subject::filter(filter).unwrap()).collect(),
+        };
+        for (filters, subject, source, is_named) in [
+            (&["ops.alert.>"][..], "ops.alert.evil", "alert", false),
+            (&["ops.alert.*"], "ops.alert.evil", "ops", false),
+            (&["ops.alert.*"], "ops.alert.evil", "alert.evil", false),
+            (&["ops.alert.*"], "ops.alert.alert", "alert", true),
+            (&["ops.alert.*"], "ops.alert.db-01", "db-01:9100", true),
+            (&["ops.alert.>"], "ops.alert.db-01.disk", "db-01", true),
+            (&["ops.*.example.com"], "ops.db-01.example.com", "db-01.example.com", true),
+            (&["ops.*.example.com"], "ops.db-01.example.com", "example.com", false),
+            // Another filter of the route takes it, too, or none does.
+            (&["ops.alert.*", "ops.*.evil"], "ops.alert.evil", "alert", true),
+            (&["ops.report.*", "ops.alert.>"], "ops.alert.evil", "alert", false),
+            (&["ops.report.*"], "ops.alert.evil", "alert", true),
+            // The whole subject is written in the configuration.
+            (&["ops.alert.db-01"], "ops.alert.db-01", "db-01", true),
+            (&["ops.alert.db-01"], "ops.alert.db-01", "db-02", false),
+        ] {
+            let named = speakers(filters).name(subject, source);
+            assert_eq!(named, is_named, "{filters:?} {subject} {source}");
         }
     }
 }
