@@ -41,7 +41,7 @@ pub(crate) struct Entry {
     pub(crate) head: String,
     pub(crate) rendered: Rendered,
     pub(crate) kind: Kind,
-    /// The machines or services that it is about.
+    /// The machines or services that it is about, as a room shows them.
     pub(crate) sources: Vec<String>,
     /// What it says in a conversation, and the name of that.
     pub(crate) saying: Option<(String, Saying)>,

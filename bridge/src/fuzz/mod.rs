@@ -178,7 +178,7 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
         head: renderer.head(published, message.subject),
         rendered: shown.clone(),
         kind: Kind::of(&decoded.payload),
-        sources: routing::sources(&decoded.payload).into_iter().map(str::to_owned).collect(),
+        sources: renderer.sources(message.subject, &decoded.payload),
         saying: None,
     };
     let entries: Vec<Entry> = (1..=5).map(entry).collect();

@@ -24,7 +24,7 @@ use crate::{
     post::{Outcome, Part},
     render::{Rendered, Urgency, conversation::with_times, in_place_of, in_thread},
     retry::Outage,
-    routing::{self, Facts},
+    routing::Facts,
     source::Delivery,
 };
 
@@ -240,10 +240,7 @@ impl Relay {
                 head: self.renderer.head(delivery.said, delivery.subject()),
                 rendered,
                 kind: Kind::of(&decoded.payload),
-                sources: routing::sources(&decoded.payload)
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect(),
+                sources: self.renderer.sources(delivery.subject(), &decoded.payload),
                 saying: saying.map(key),
             };
             weight += entry.weight() + delivery.weight;

@@ -94,9 +94,7 @@ fn sources(entries: &[Entry]) -> Vec<(&str, usize)> {
 
 fn named(sources: &[(&str, usize)], words: &dyn Words) -> String {
     let named = sources.iter().take(SOURCES);
-    let named: Vec<String> = named
-        .map(|(source, count)| format!("{} {count}", text::line(text::head(source, 80))))
-        .collect();
+    let named: Vec<String> = named.map(|(source, count)| format!("{source} {count}")).collect();
     let named = named.join(words.comma());
     match sources.len().saturating_sub(SOURCES) {
         0 => named,

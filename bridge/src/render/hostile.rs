@@ -98,6 +98,21 @@ fn words_of_others_are_set_apart_and_what_is_harmless_stays_bare() {
 }
 
 #[test]
+fn a_digest_counts_messages_of_a_source_that_the_subject_does_not_name_apart() {
+    let renderer = &RENDERERS[0];
+    let report = |sequence, subject| {
+        let payload = json!({ "host": "db-01", "disk_percent": 1 }).to_string();
+        let shown = show_with(renderer, subject, payload.as_bytes());
+        let decoded = Decoded::from_bytes(payload.as_bytes());
+        let sources = renderer.sources(subject, &decoded.payload);
+        Entry { sources, ..entry(renderer, sequence, shown) }
+    };
+    let entries = [report(1, "ops.q.db-01"), report(2, "ops.q.evil"), report(3, "ops.q.evil")];
+    let digest = renderer.digest(&entries, Urgency::Notable).plain;
+    assert!(digest.contains("\n📍 db-01 (via ops.q.evil) 2, db-01 1\n"), "{digest}");
+}
+
+#[test]
 fn what_blanks_push_to_the_next_line_is_set_apart() {
     for gap in [
         "\u{3000}".repeat(30),

@@ -29,7 +29,7 @@ pub use self::{
 };
 pub(crate) use self::{
     moment::seconds,
-    speaker::Speakers,
+    speaker::{Speaker, Speakers},
     text::{head, html, line},
 };
 pub use crate::attachments::Withheld;
@@ -37,6 +37,7 @@ use crate::{
     config::{Display, Language, Route},
     failure::Failure,
     payload::{Decoded, Event, Line, Note, Payload, Report},
+    routing,
     samples::SAMPLES,
     subject::Subject,
     words::Words,
@@ -201,6 +202,12 @@ impl Renderer {
         let words = self.voice.words;
         let caught_up = words.caught_up(count, &words.duration(oldest));
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
+    }
+
+    /// The machines or services that a message is said to be of, as a room shows them.
+    pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
+        let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);
+        routing::sources(payload).into_iter().map(shown).collect()
     }
 
     /// Renders a message.

@@ -1,7 +1,8 @@
 //! Whether who a message is said to be of is who it was published for: publishers choose what they write, but NATS
 //! decides on which subjects they may.
 
-use crate::{config::Route, payload::Payload, subject::Subject};
+use super::text;
+use crate::{config::Route, payload::Payload, subject::Subject, words::Words};
 
 /// Whom the subjects of a route name.
 #[derive(Debug, Clone, Default)]
@@ -53,6 +54,12 @@ impl Speakers {
         !host.is_empty() && telling.any(tells)
     }
 
+    /// The machine or service that something on a subject is said to be of.
+    pub(crate) fn speaker(&self, subject: &str, source: &str) -> Speaker {
+        let via = (!self.name(subject, source)).then(|| text::name(subject));
+        Speaker { via, name: text::name(source) }
+    }
+
     /// Which tokens of a subject can name somebody: those for which the filters have wildcards. What is written in them
     /// is the same whoever publishes; where they have no wildcard, whoever wrote them chose all of the subject.
     fn telling(&self, subject: &str) -> Vec<bool> {
@@ -61,6 +68,24 @@ impl Speakers {
         let is_free = |index| filters.iter().any(|filter| filter.has_wildcard_at(index));
         let free: Vec<bool> = (0..subject.split('.').count()).map(is_free).collect();
         if free.contains(&true) { free } else { vec![true; free.len()] }
+    }
+}
+
+/// A machine or service that something is said to be of. Those that the subject names are first in order.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Speaker {
+    /// On which subject it was said, if that does not name it.
+    pub(crate) via: Option<String>,
+    pub(crate) name: String,
+}
+
+impl Speaker {
+    /// Both, as a room shows them.
+    pub(crate) fn shown(&self, words: &dyn Words) -> String {
+        match &self.via {
+            Some(subject) => format!("{}{}{}", self.name, words.gap(), words.via(subject)),
+            None => self.name.clone(),
+        }
     }
 }
 

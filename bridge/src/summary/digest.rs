@@ -8,7 +8,7 @@ use crate::{
     config::AlertScope,
     conversation, hash,
     payload::{Alert, Counts, Decoded, Payload, Report, Severity, Status},
-    render,
+    render::{self, Speaker, Speakers},
 };
 
 /// From here on a disk or memory wants attention, in per cent.
@@ -29,13 +29,15 @@ pub(super) struct Digest {
     pub(super) period: Range<Timestamp>,
     /// Which messages can speak of the same alert.
     alert_scope: AlertScope,
+    /// Who is named by the subjects of the messages.
+    speakers: Speakers,
     /// The span of time of one value of a [`Gauge`].
     pub(super) step: SignedDuration,
     pub(super) reports: u64,
     pub(super) alerts: Counts,
     /// Messages that are neither reports nor alerts.
     pub(super) others: u64,
-    pub(super) hosts: BTreeMap<String, Host>,
+    pub(super) hosts: BTreeMap<Speaker, Host>,
     /// There are more hosts than those.
     pub(super) has_more_hosts: bool,
     /// Alerts that fired and were not resolved since, by what tells them apart.
@@ -52,6 +54,8 @@ pub(super) struct Unresolved {
     pub(super) is_critical: bool,
     pub(super) summary: String,
     pub(super) source: Option<String>,
+    /// The subject, if it does not name the source, or there is none.
+    pub(super) via: Option<String>,
 }
 
 /// What a machine reported.
@@ -75,12 +79,17 @@ pub(super) struct Gauge {
 
 impl Digest {
     /// Nothing has come in yet.
-    pub(super) fn new(period: Range<Timestamp>, alert_scope: AlertScope) -> Self {
+    pub(super) fn new(
+        period: Range<Timestamp>,
+        alert_scope: AlertScope,
+        speakers: Speakers,
+    ) -> Self {
         let length = period.end.duration_since(period.start);
         let step = SignedDuration::from_mins(if length <= SHORT { 15 } else { 120 });
         Self {
             period,
             alert_scope,
+            speakers,
             step,
             reports: 0,
             alerts: Counts::default(),
@@ -105,7 +114,7 @@ impl Digest {
 
     fn add_payload(&mut self, published: Timestamp, subject: &str, payload: &Payload) {
         match payload {
-            Payload::Report(report) => self.add_report(published, report),
+            Payload::Report(report) => self.add_report(published, subject, report),
             Payload::Alert(alert) => self.add_alert(subject, alert.sender.as_deref(), alert),
             Payload::Alerts(group) => {
                 let sender = group.url.as_deref();
@@ -122,16 +131,22 @@ impl Digest {
         }
     }
 
-    fn add_report(&mut self, published: Timestamp, report: &Report) {
+    fn add_report(&mut self, published: Timestamp, subject: &str, report: &Report) {
         self.reports += 1;
-        let name = short(&report.host);
-        if self.hosts.len() >= MOST_HOSTS && !self.hosts.contains_key(&name) {
+        let speaker = self.speakers.speaker(subject, &report.host);
+        if self.hosts.len() >= MOST_HOSTS && !self.hosts.contains_key(&speaker) {
             self.has_more_hosts = true;
-            return;
+            // Those that no subject names are last, and easy to make up.
+            let can_give_way =
+                self.hosts.last_key_value().is_some_and(|(last, _)| last.via.is_some());
+            if speaker.via.is_some() || !can_give_way {
+                return;
+            }
+            self.hosts.pop_last();
         }
         let step = self.step_of(published);
         let steps = self.step_of(self.period.end) + 1;
-        let host = self.hosts.entry(name).or_insert_with(|| Host::new(published, steps));
+        let host = self.hosts.entry(speaker).or_insert_with(|| Host::new(published, steps));
         host.last = published;
         host.reports += 1;
         host.disk.add(step, report.disk_percent);
@@ -150,14 +165,26 @@ impl Digest {
         if alert.severity == Severity::Info {
             return;
         }
-        if self.unresolved.len() < MOST_UNRESOLVED || self.unresolved.contains_key(&key) {
-            let unresolved = Unresolved {
-                is_critical: alert.severity == Severity::Critical,
-                summary: short(&alert.summary),
-                source: alert.source.as_deref().map(short),
-            };
-            self.unresolved.insert(key, unresolved);
+        let speaker = alert.source.as_deref().map(|source| self.speakers.speaker(subject, source));
+        let (source, via) = match speaker {
+            Some(Speaker { via, name }) => (Some(name), via),
+            None => (None, Some(short(subject))),
+        };
+        let is_full =
+            self.unresolved.len() >= MOST_UNRESOLVED && !self.unresolved.contains_key(&key);
+        if is_full && (via.is_some() || !self.forget_one_unnamed()) {
+            return;
         }
+        let is_critical = alert.severity == Severity::Critical;
+        let summary = short(&alert.summary);
+        self.unresolved.insert(key, Unresolved { is_critical, summary, source, via });
+    }
+
+    /// Forgets an alert of a source that no subject names. Whether there was one.
+    fn forget_one_unnamed(&mut self) -> bool {
+        let unnamed = self.unresolved.iter().find(|(_, alert)| alert.via.is_some());
+        let key = unnamed.map(|(key, _)| *key);
+        key.is_some_and(|key| self.unresolved.remove(&key).is_some())
     }
 
     fn step_of(&self, time: Timestamp) -> usize {
@@ -165,59 +192,69 @@ impl Digest {
         usize::try_from(since / self.step.as_millis()).unwrap_or_default()
     }
 
-    /// Alerts that may still go on, critical ones first.
+    /// Alerts that may still go on, critical ones first, and of these those whose source the subject names.
     pub(super) fn unresolved(&self) -> Vec<&Unresolved> {
         let mut unresolved: Vec<&Unresolved> = self.unresolved.values().collect();
-        unresolved.sort_by_key(|alert| (!alert.is_critical, &alert.summary, &alert.source));
+        unresolved.sort_by_key(|alert| {
+            (!alert.is_critical, alert.via.is_some(), &alert.summary, &alert.source, &alert.via)
+        });
         unresolved
     }
 
-    /// Hosts with what `value` says of them and is at least [`HIGH`], the highest first.
-    pub(super) fn high(&self, value: impl Fn(&Host) -> Option<f32>) -> Vec<(&str, f32)> {
-        let mut high: Vec<(&str, f32)> = self
+    /// Hosts with what `value` says of them and is at least [`HIGH`], the highest first; before all others those that
+    /// subjects name.
+    pub(super) fn high(&self, value: impl Fn(&Host) -> Option<f32>) -> Vec<(&Speaker, f32)> {
+        let mut high: Vec<(&Speaker, f32)> = self
             .hosts
             .iter()
-            .filter_map(|(name, host)| Some((name.as_str(), value(host)?)))
+            .filter_map(|(name, host)| Some((name, value(host)?)))
             .filter(|(_, value)| *value >= HIGH)
             .collect();
         // Of those that are shown alike, by name.
-        high.sort_by(|a, b| b.1.round().total_cmp(&a.1.round()));
+        high.sort_by(|a, b| {
+            let named = a.0.via.is_some().cmp(&b.0.via.is_some());
+            named.then(b.1.round().total_cmp(&a.1.round()))
+        });
         high
     }
 
     /// The host of which `value` is the highest.
-    pub(super) fn highest(&self, value: impl Fn(&Host) -> Option<f32>) -> Option<(&str, f32)> {
+    pub(super) fn highest(&self, value: impl Fn(&Host) -> Option<f32>) -> Option<(&Speaker, f32)> {
         self.hosts
             .iter()
-            .filter_map(|(name, host)| Some((name.as_str(), value(host)?)))
+            .filter_map(|(name, host)| Some((name, value(host)?)))
             .max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// Hosts that no longer report as they used to, those first that fell silent last.
-    pub(super) fn silent(&self) -> Vec<(&str, Timestamp)> {
-        let mut silent: Vec<(&str, Timestamp)> = self
+    /// Hosts that no longer report as they used to, those first that fell silent last; before all others those that
+    /// subjects name.
+    pub(super) fn silent(&self) -> Vec<(&Speaker, Timestamp)> {
+        let mut silent: Vec<(&Speaker, Timestamp)> = self
             .hosts
             .iter()
             .filter(|(_, host)| host.is_silent(self))
-            .map(|(name, host)| (name.as_str(), host.last))
+            .map(|(name, host)| (name, host.last))
             .collect();
-        silent.sort_by_key(|(_, last)| std::cmp::Reverse(*last));
+        silent.sort_by_key(|(name, last)| (name.via.is_some(), std::cmp::Reverse(*last)));
         silent
     }
 
     /// Hosts whose disk fills up so steadily that it would soon be full, with their last value and the days that
-    /// are left, the fewest first. Those that are high already are no news.
-    pub(super) fn filling(&self) -> Vec<(&str, f32, f32)> {
-        let mut filling: Vec<(&str, f32, f32)> = self
+    /// are left, the fewest first; before all others those that subjects name. Those that are high already are no news.
+    pub(super) fn filling(&self) -> Vec<(&Speaker, f32, f32)> {
+        let mut filling: Vec<(&Speaker, f32, f32)> = self
             .hosts
             .iter()
             .filter(|(_, host)| host.disk.latest.is_some_and(|latest| latest < HIGH))
             .filter_map(|(name, host)| {
                 let left = host.disk.days_left(self.step)?;
-                Some((name.as_str(), host.disk.latest?, left))
+                Some((name, host.disk.latest?, left))
             })
             .collect();
-        filling.sort_by(|a, b| a.2.total_cmp(&b.2));
+        filling.sort_by(|a, b| {
+            let named = a.0.via.is_some().cmp(&b.0.via.is_some());
+            named.then(a.2.total_cmp(&b.2))
+        });
         filling
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, chain},
     nats::Nats,
     payload::Decoded,
+    render::Speakers,
     routing::{Facts, Routing},
     source::{
         consumer::{self, Problem},
@@ -41,7 +42,7 @@ pub(super) async fn gather(
 ) -> Result<Option<Digest>, Problem> {
     let stream = consumer::stream(nats, route).await?;
     check_retention(&stream).map_err(Problem::Final)?;
-    let mut digest = Digest::new(period.clone(), route.alert_scope);
+    let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
     let start_time = offset(period.start)?;
     reader

@@ -4,6 +4,7 @@ use super::{
     canvas::{self, Ink},
     digest::{Digest, Host},
 };
+use crate::render::Speaker;
 
 /// How many hosts have a line with a name; of the others there are lines in grey.
 const MOST_NAMED: usize = 12;
@@ -19,28 +20,38 @@ pub(super) struct Line<'a> {
 
 /// What tells a line from the others.
 pub(super) struct Name<'a> {
-    /// What is written in the picture.
+    /// What is written in the picture: a name without what all have in common, or a number where the font lacks the
+    /// script, or somebody else could have the name.
     pub(super) label: String,
-    /// The host's own name.
-    full: &'a str,
+    /// What the words say of a host that is a number in the picture.
+    full: Option<&'a Speaker>,
     pub(super) colour: Ink,
     pub(super) is_dashed: bool,
 }
 
-/// The lines of all hosts, the fullest first.
+/// The lines of all hosts, the fullest first; before all others those that subjects name.
 pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
-    let mut hosts: Vec<(&str, &Host)> =
-        digest.hosts.iter().map(|(name, host)| (name.as_str(), host)).collect();
+    let mut hosts: Vec<(&Speaker, &Host)> = digest.hosts.iter().collect();
     let fullness = |host: &Host| {
         let (disk, memory) = (host.disk.latest, host.memory.peak());
         disk.unwrap_or_default().max(memory.unwrap_or_default())
     };
-    hosts.sort_by(|a, b| fullness(b.1).total_cmp(&fullness(a.1)));
-    let names: Vec<&str> = hosts.iter().map(|(name, _)| *name).collect();
+    hosts.sort_by(|a, b| {
+        let named = a.0.via.is_some().cmp(&b.0.via.is_some());
+        named.then(fullness(b.1).total_cmp(&fullness(a.1)))
+    });
+    let names: Vec<&str> = hosts.iter().map(|(speaker, _)| speaker.name.as_str()).collect();
     let domain = common_domain(&names);
-    let name = |rank: usize, full| Name {
-        label: label(rank, full, domain),
-        full,
+    // The picture has no room for subjects. Where all are from one, it tells nobody from another.
+    let is_one_subject = hosts.windows(2).all(|pair| pair[0].0.via == pair[1].0.via);
+    let label = |speaker: &Speaker| {
+        let is_told = speaker.via.is_none() || is_one_subject;
+        let label = speaker.name.strip_suffix(domain).filter(|name| canvas::can_write(name));
+        label.filter(|_| is_told).map(str::to_owned)
+    };
+    let name = |rank: usize, speaker| Name {
+        full: label(speaker).is_none().then_some(speaker),
+        label: label(speaker).unwrap_or_else(|| format!("#{}", rank + 1)),
         colour: Ink::of(COLOURS[rank % COLOURS.len()]),
         is_dashed: rank >= COLOURS.len(),
     };
@@ -50,21 +61,12 @@ pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
 }
 
 /// The hosts that are a number in the picture, whose names only the words can tell.
-pub(super) fn numbered(digest: &Digest) -> Vec<(String, String)> {
+pub(super) fn numbered(digest: &Digest) -> Vec<(String, &Speaker)> {
     of(digest)
         .into_iter()
         .filter_map(|line| line.name)
-        .filter(|name| !canvas::can_write(name.full))
-        .map(|name| (name.label, name.full.to_owned()))
+        .filter_map(|name| Some((name.label, name.full?)))
         .collect()
-}
-
-/// A name without what all have in common, or a number where the font lacks the script.
-fn label(rank: usize, full: &str, domain: &str) -> String {
-    match full.strip_suffix(domain) {
-        Some(name) if canvas::can_write(name) => name.to_owned(),
-        _ => format!("#{}", rank + 1),
-    }
 }
 
 /// The longest ending of all names that begins with a dot, if there are several; maybe empty.

@@ -6,6 +6,7 @@ use super::{digest::Digest, lines::numbered, picture, words::words};
 use crate::{
     config::{AlertScope, Display, Language},
     payload::Decoded,
+    render::Speakers,
 };
 
 const DAY: &str = "2026-11-22T07:00:00Z/2026-11-23T07:00:00Z";
@@ -35,7 +36,7 @@ struct Fleet {
 
 impl Fleet {
     fn of(text: &str) -> Self {
-        Self { digest: Digest::new(period(text), AlertScope::default()) }
+        Self { digest: Digest::new(period(text), AlertScope::default(), Speakers::default()) }
     }
 
     fn publish(&mut self, at: Timestamp, payload: &str) {
@@ -63,7 +64,8 @@ impl Fleet {
             let swing = (share * 14.0 + noise(seed, 0) * 6.0).sin();
             let disk = disk.0 + (disk.1 - disk.0) * share + noise(seed, number) * 0.6;
             let memory = memory.0 + memory.1 * (swing * 0.5 + 0.5) + noise(seed + 1, number) * 2.0;
-            self.publish(
+            self.publish_on(
+                &format!("ops.{name}"),
                 at,
                 &format!(
                     r#"{{"host":"{name}","disk_percent":{disk:.2},"memory_percent":{memory:.2}}}"#
@@ -229,7 +231,7 @@ fn alerts_are_unresolved_until_the_same_trouble_is_over() {
         r#"{"severity":"critical","summary":"Backup failed","source":"b"}"#,
         r#"{"severity":"critical","summary":"Backup failed","source":"b","status":"resolved"}"#,
     ] {
-        fleet.publish(start, alert);
+        fleet.publish_on("ops.a.b", start, alert);
     }
     let words = fleet.words(Language::English);
     let lines: Vec<&str> = words.lines().skip(1).collect();
@@ -237,7 +239,7 @@ fn alerts_are_unresolved_until_the_same_trouble_is_over() {
         lines,
         [
             "8 alerts (4 critical, 3 warning, 1 info, 4 resolved)",
-            "🔴 Not resolved: Load is worse, No memory (b), Disk (a)"
+            "🔴 Not resolved: No memory (b), Load is worse (via ops.a.b), Disk (a)"
         ]
     );
 }
@@ -313,4 +315,66 @@ fn only_who_said_it_says_that_it_is_over() {
     fleet.publish(at, &group("us", "resolved", &["a"]));
     fleet.publish(at, &group("eu", "resolved", &["b"]));
     assert_eq!(fleet.digest.unresolved().len(), 0);
+}
+
+#[test]
+fn a_host_that_the_subject_does_not_name_is_another_one_and_told_with_the_subject() {
+    let mut fleet = Fleet::of(DAY);
+    fleet.host("db-01", (10.0, 10.0), (10.0, 1.0), 0.0, 1.0);
+    let start = fleet.digest.period.start;
+    for minute in 0..3 {
+        let at = start + jiff::SignedDuration::from_mins(minute);
+        let report = r#"{"host":"db-01","disk_percent":97,"memory_percent":98}"#;
+        fleet.publish_on("ops.q.evil", at, report);
+    }
+    let alert = r#"{"severity":"critical","summary":"Disk full","source":"db-01"}"#;
+    fleet.publish_on("ops.q.evil", start, alert);
+    let words = fleet.words(Language::English);
+    let lines: Vec<&str> = words.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "147 reports from 2 hosts, 1 alert (1 critical)",
+            "💾 Disk almost full: db-01 (via ops.q.evil) 97%",
+            "🧠 Memory almost full at its highest: db-01 (via ops.q.evil) 98%",
+            "🔇 Silent: db-01 (via ops.q.evil) since Sun 22 Nov 08:02",
+            "🔴 Not resolved: Disk full (db-01) (via ops.q.evil)",
+            "🔢 In the picture: #2 = db-01 (via ops.q.evil)",
+        ]
+    );
+    let words = fleet.words(Language::Chinese);
+    assert!(words.contains("💾 磁盘将满：db-01（经由 ops.q.evil） 97%"), "{words}");
+    // Where all are from one subject, the picture has their names.
+    let mut fleet = Fleet::of(DAY);
+    for host in ["a", "b"] {
+        fleet.publish(start, &format!(r#"{{"host":"{host}","disk_percent":97}}"#));
+    }
+    let words = fleet.words(Language::English);
+    assert!(
+        words.ends_with("💾 Disk almost full: a (via ops.x) 97%, b (via ops.x) 97%"),
+        "{words}"
+    );
+}
+
+#[test]
+fn hosts_and_alerts_that_are_made_up_do_not_crowd_out_those_that_subjects_name() {
+    let mut fleet = Fleet::of(DAY);
+    let start = fleet.digest.period.start;
+    for number in 0..1_200 {
+        let report = format!(r#"{{"host":"made-up-{number}","disk_percent":100}}"#);
+        fleet.publish_on("ops.q.evil", start, &report);
+        let alert = format!(r#"{{"severity":"critical","summary":"{number}","source":"db-01"}}"#);
+        fleet.publish_on("ops.q.evil", start, &alert);
+    }
+    fleet.publish_on("ops.q.db-01", start, r#"{"host":"db-01","disk_percent":97}"#);
+    let alert = r#"{"severity":"critical","summary":"Disk full","source":"db-01"}"#;
+    fleet.publish_on("ops.q.db-01", start, alert);
+    let words = fleet.words(Language::English);
+    assert!(words.contains("1,201 reports from 1,000+ hosts"), "{words}");
+    assert!(words.contains("💾 Disk almost full: db-01 97%, made-up-"), "{words}");
+    assert!(
+        words.contains("🔴 Not resolved: Disk full (db-01), 0 (db-01) (via ops.q.evil)"),
+        "{words}"
+    );
+    assert!(!words.contains("#1 = "), "{words}");
 }

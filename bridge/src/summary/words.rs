@@ -6,7 +6,7 @@ use super::digest::{Digest, Unresolved};
 use crate::{
     config::{Display, Language},
     payload::Counts,
-    render::{self, Rendered, Urgency},
+    render::{self, Rendered, Speaker, Urgency},
 };
 
 /// How many hosts or alerts a line names.
@@ -18,7 +18,7 @@ const MOST_NAMED: usize = 5;
 pub(super) fn words(
     name: &str,
     digest: &Digest,
-    numbered: &[(String, String)],
+    numbered: &[(String, &Speaker)],
     display: &Display,
 ) -> Rendered {
     let words = Words { language: display.language, zone: &display.time_zone };
@@ -122,7 +122,8 @@ impl Words<'_> {
 
     /// What of the hosts wants attention; if nothing does, that and the highest values.
     fn hosts(&self, digest: &Digest) -> Vec<String> {
-        let percent = |(name, value): (&str, f32)| format!("{name} {}", percent(value));
+        let percent =
+            |(host, value): (&Speaker, f32)| format!("{} {}", self.host(host), percent(value));
         let disks = digest.high(|host| host.disk.latest);
         let memories = digest.high(|host| host.memory.peak());
         let (filling, silent) = (digest.filling(), digest.silent());
@@ -150,9 +151,9 @@ impl Words<'_> {
             });
         }
         if !silent.is_empty() {
-            let hosts = silent.into_iter().map(|(name, last)| match self.language {
-                Language::English => format!("{name} since {}", self.time(last)),
-                Language::Chinese => format!("{name}（自 {}）", self.time(last)),
+            let hosts = silent.into_iter().map(|(host, last)| match self.language {
+                Language::English => format!("{} since {}", self.host(host), self.time(last)),
+                Language::Chinese => format!("{}（自 {}）", self.host(host), self.time(last)),
             });
             let hosts = self.named(hosts.collect());
             lines.push(match self.language {
@@ -166,7 +167,12 @@ impl Words<'_> {
         lines
     }
 
-    fn filling(&self, (name, latest, days): (&str, f32, f32)) -> String {
+    fn host(&self, host: &Speaker) -> String {
+        host.shown(self.language.words())
+    }
+
+    fn filling(&self, (host, latest, days): (&Speaker, f32, f32)) -> String {
+        let name = self.host(host);
         let latest = percent(latest);
         let days = days.round();
         match self.language {
@@ -187,10 +193,14 @@ impl Words<'_> {
             Language::English => ("disk", "memory"),
             Language::Chinese => ("磁盘", "内存"),
         };
-        let say = |word: &str, highest: Option<(&str, f32)>| {
-            highest.map(|(name, value)| match self.language {
-                Language::English => format!("{word} at most {} ({name})", percent(value)),
-                Language::Chinese => format!("{word}最高 {}（{name}）", percent(value)),
+        let say = |word: &str, highest: Option<(&Speaker, f32)>| {
+            highest.map(|(host, value)| match self.language {
+                Language::English => {
+                    format!("{word} at most {} ({})", percent(value), self.host(host))
+                }
+                Language::Chinese => {
+                    format!("{word}最高 {}（{}）", percent(value), self.host(host))
+                }
             })
         };
         let parts: Vec<String> =
@@ -204,20 +214,28 @@ impl Words<'_> {
 
     fn unresolved(&self, alerts: &[&Unresolved]) -> Option<String> {
         let mark = if alerts.first()?.is_critical { "🔴" } else { "🟠" };
-        let alerts = alerts.iter().map(|alert| match (&alert.source, self.language) {
-            (None, _) => alert.summary.clone(),
-            (Some(source), Language::English) => format!("{} ({source})", alert.summary),
-            (Some(source), Language::Chinese) => format!("{}（{source}）", alert.summary),
-        });
-        let alerts = self.named(alerts.collect());
+        let alerts = self.named(alerts.iter().map(|alert| self.alert(alert)).collect());
         Some(match self.language {
             Language::English => format!("{mark} Not resolved: {alerts}"),
             Language::Chinese => format!("{mark} 未恢复：{alerts}"),
         })
     }
 
-    fn numbers(&self, numbered: &[(String, String)]) -> Option<String> {
-        let hosts = numbered.iter().map(|(number, name)| format!("{number} = {name}"));
+    fn alert(&self, alert: &Unresolved) -> String {
+        let said = match (&alert.source, self.language) {
+            (None, _) => alert.summary.clone(),
+            (Some(source), Language::English) => format!("{} ({source})", alert.summary),
+            (Some(source), Language::Chinese) => format!("{}（{source}）", alert.summary),
+        };
+        let words = self.language.words();
+        match &alert.via {
+            Some(subject) => format!("{said}{}{}", words.gap(), words.via(subject)),
+            None => said,
+        }
+    }
+
+    fn numbers(&self, numbered: &[(String, &Speaker)]) -> Option<String> {
+        let hosts = numbered.iter().map(|(number, host)| format!("{number} = {}", self.host(host)));
         let hosts = self.list(hosts);
         (!numbered.is_empty()).then(|| match self.language {
             Language::English => format!("🔢 In the picture: {hosts}"),
