@@ -136,7 +136,7 @@ fn check_numbers(value: &Value) -> Result<(), String> {
 }
 
 /// What lines of the bridge begin with: alerts, and what is told of them; reports; notes of a forge; digests; notices.
-const MARKS: [&str; 37] = [
+const MARKS: [&str; 38] = [
     "🔴",
     "🟠",
     "🔵",
@@ -154,6 +154,7 @@ const MARKS: [&str; 37] = [
     "💻",
     "😊",
     "📨",
+    "☁️",
     "📦",
     "🔨",
     "🌿",

@@ -5,6 +5,8 @@
 pub struct Note {
     /// An emoji that tells at a glance what kind of thing it is.
     pub mark: &'static str,
+    /// The repository in which it happened.
+    pub source: Option<String>,
     /// Who did what.
     pub headline: Line,
     /// More of it.

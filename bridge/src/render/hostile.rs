@@ -87,14 +87,52 @@ fn words_of_others_are_set_apart_and_what_is_harmless_stays_bare() {
     let rendered = show("ops.x", alert.to_string().as_bytes(), Language::English);
     assert_eq!(
         rendered.plain,
-        "🔴 CRITICAL: s\n│ a\n│ 📍 db-01\n│ 📍 db-02: x\nlog: one\n│ 🔗 two\n🔗 https://a.example"
+        "🔴 CRITICAL: s\n📍 (via ops.x)\n│ a\n│ 📍 db-01\n│ 📍 db-02: x\nlog: one\n│ 🔗 two\n🔗 https://a.example"
     );
     assert_eq!(
         rendered.html,
-        "🔴 <strong>CRITICAL: s</strong><blockquote>a<br>📍 db-01</blockquote>\
+        "🔴 <strong>CRITICAL: s</strong><br>📍 <em>(via ops.x)</em><blockquote>a<br>📍 db-01</blockquote>\
          <strong>│ 📍 db-02:</strong> x<br><strong>log:</strong> one<blockquote>🔗 two</blockquote>\
          🔗 <a href=\"https:&#x2f;&#x2f;a.example&#x2f;\">a.example</a>"
     );
+}
+
+#[test]
+fn no_event_note_or_alert_is_taken_for_one_of_another_subject() {
+    let event = |source: &str, about: Json| {
+        json!({ "specversion": "1.0", "id": "1", "type": "ops.alert.db-01", "source": source,
+                "subject": about, "data": { "disk": "failed" } })
+    };
+    let evil = "ops.alert.evil";
+    let shown = show(evil, event("ops", Json::Null).to_string().as_bytes(), Language::English);
+    assert_eq!(shown.plain, "☁️ ops.alert.db-01\n📍 ops (via ops.alert.evil)\ndisk: failed");
+    assert_eq!(
+        shown.html,
+        "☁️ <strong>ops.alert.db-01</strong><br>📍 ops <em>(via ops.alert.evil)</em>\
+         <br><strong>disk:</strong> failed"
+    );
+    // The subject names the source, and not what it is about.
+    let shown = plain(evil, &event("evil", json!("db-01")));
+    assert!(shown.contains("\n📍 evil db-01 (via ops.alert.evil)\n"), "{shown}");
+    let object = plain("ops.alert.db-01", &json!({ "disk": "failed" }));
+    assert_eq!(object, "📨 ops.alert.db-01\ndisk: failed");
+    let push = json!({ "ref": "refs/heads/main", "repository": { "full_name": "ops/infra" },
+                       "pusher": { "login": "alice" },
+                       "commits": [{ "id": "bffeb74", "message": "m", "author": { "login": "alice" } }] });
+    let pushed = "🔨 alice pushed 1 commit to ops/infra main\n│ bffeb74 m";
+    assert_eq!(plain("ops.evil", &push), format!("{pushed}\n📍 (via ops.evil)"));
+    let html = show("ops.evil", push.to_string().as_bytes(), Language::English).html;
+    assert!(html.ends_with("</blockquote>📍 <em>(via ops.evil)</em>"), "{html}");
+    for subject in ["forge.ops.infra", "forge.ops-infra"] {
+        assert_eq!(plain(subject, &push), pushed);
+    }
+    let monitor = json!({ "heartbeat": { "status": 0, "msg": "gone" },
+                          "monitor": { "name": "db-01" }, "msg": "[db-01] [Down] gone" });
+    let shown = plain(evil, &monitor);
+    assert!(shown.starts_with("🔴 CRITICAL: db-01 is down\n📍 (via ops.alert.evil)\n"), "{shown}");
+    let group = json!({ "groupKey": "g", "alerts": [{ "labels": { "alertname": "a" } },
+                                                    { "labels": { "alertname": "b" } }] });
+    assert!(plain(evil, &group).contains(") (via ops.alert.evil)\n"), "{}", plain(evil, &group));
 }
 
 #[test]
@@ -164,6 +202,7 @@ fn forged() -> impl Strategy<Value = String> {
         "… and ",
         "📦 ",
         "📨 ",
+        "☁️ ",
         "👤 ",
         "🔁 ",
         "🛑 ",

@@ -18,18 +18,18 @@ impl Speakers {
 
     /// Whether the subject of a message names all machines and services that the message is said to be of.
     pub(super) fn tell(&self, payload: &Payload, subject: &str) -> bool {
+        let is_named = |source: Option<&str>| source.is_some_and(|it| self.name(subject, it));
         match payload {
             Payload::Report(report) => self.name(subject, &report.host),
-            Payload::Alert(alert) => {
-                alert.source.as_deref().is_none_or(|source| self.name(subject, source))
-            }
+            Payload::Alert(alert) => is_named(alert.source.as_deref()),
             Payload::Alerts(group) => {
-                let mut sources = group.alerts.iter().filter_map(|alert| alert.source.as_deref());
-                sources.all(|source| self.name(subject, source))
+                group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
             }
-            Payload::Event(event) => self.name(subject, &event.source),
-            // They tell of nobody, or are not said to be of anybody.
-            Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
+            Payload::Note(note) => is_named(note.source.as_deref()),
+            // Its type and what it is about can be any words, also those of another subject.
+            Payload::Event(_) => false,
+            // They begin with the subject, or are not said to be of anybody.
+            Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
         }
     }
 

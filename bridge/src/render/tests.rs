@@ -43,7 +43,7 @@ fn absent_fields_leave_no_line() {
         "📊 a Operational Report (via ops.x)\n😊 Satisfaction rating: 0/5"
     );
     let alert = json!({ "severity": "info", "summary": "s" });
-    assert_eq!(render(&alert.to_string()).plain, "🔵 INFO: s");
+    assert_eq!(render(&alert.to_string()).plain, "🔵 INFO: s\n📍 (via ops.x)");
 }
 
 #[test]
@@ -102,8 +102,11 @@ fn times_are_shown_in_utc_and_strange_ones_as_they_are() {
     let at = |time: &str| {
         render(&json!({ "severity": "info", "summary": "s", "time": time }).to_string()).plain
     };
-    assert_eq!(at("2026-11-23T07:35:51.25+01:00"), "🔵 INFO: s\n🕒 2026-11-23 06:35:51 UTC");
-    assert_eq!(at("yesterday"), "🔵 INFO: s\n🕒 yesterday");
+    assert_eq!(
+        at("2026-11-23T07:35:51.25+01:00"),
+        "🔵 INFO: s\n📍 (via ops.x)\n🕒 2026-11-23 06:35:51 UTC"
+    );
+    assert_eq!(at("yesterday"), "🔵 INFO: s\n📍 (via ops.x)\n🕒 yesterday");
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn alerts(count: usize, status: &str) -> serde_json::Value {
 fn a_flood_of_alerts_is_counted_and_attached() {
     let flood = alerts(500, "firing").to_string();
     let rendered = render(&flood);
-    assert!(rendered.plain.starts_with("🔴 500 alerts (500 critical)\n"));
+    assert!(rendered.plain.starts_with("🔴 500 alerts (500 critical) (via ops.x)\n"));
     assert!(rendered.plain.contains("\n… and 490 more\n🤖 nats-matrix: the whole ("));
     assert_eq!(rendered.attachment.unwrap().bytes, flood.as_bytes());
     assert_eq!(render(&alerts(10, "firing").to_string()).attachment, None);
@@ -257,7 +260,7 @@ fn what_others_send_is_shown_as_text_for_people() {
         (
             "uptime-kuma-down",
             Urgency::Critical,
-            "🔴 CRITICAL: Services / Forgejo is down\n│ connect ECONNREFUSED 192.0.2.7:443\n\
+            "🔴 CRITICAL: Services / Forgejo is down\n📍 (via ops.x)\n│ connect ECONNREFUSED 192.0.2.7:443\n\
              🏷️ public, zone=eu-1\n🕒 2026-11-23 06:35:51 UTC\n🔗 https://git.example.com",
         ),
         (
@@ -265,7 +268,7 @@ fn what_others_send_is_shown_as_text_for_people() {
             Urgency::Routine,
             "🔨 alice pushed 3 commits to ops/infra main\n│ bffeb74 Backups go to the new host\n\
              │ 5d1c0a8 Raise the limit of the bridge (bob)\n│ 28e1879 Update flake.lock\n\
-             🔗 https://git.example.com/ops/infra/compare/0f1e2d3c4b5a69788796a5b4c3d2e1f000112233...\
+             📍 (via ops.x)\n🔗 https://git.example.com/ops/infra/compare/0f1e2d3c4b5a69788796a5b4c3d2e1f000112233...\
              bffeb74224043ba2feb48d137756c8a9331c449a",
         ),
         (
@@ -279,7 +282,7 @@ fn what_others_send_is_shown_as_text_for_people() {
         (
             "cloudevent",
             Urgency::Notable,
-            "📨 com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x)\n🕒 2026-11-23 03:10:00 UTC\n\
+            "☁️ com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x)\n🕒 2026-11-23 03:10:00 UTC\n\
              bytes: 81604378624\ntook: PT12M\nlog: https://backup.example.com/runs/412",
         ),
     ] {

@@ -40,14 +40,13 @@ async fn what_waited_is_one_message_and_one_buzz() -> Result<()> {
     config.routes.push_str(&mention(&scene.alice.user_id));
     for number in 0..60 {
         let host = format!("db-{:02}", number % 3);
-        scene.nats.publish("ops.alert", alert("warning", &host, "firing")).await?;
-        scene
-            .nats
-            .publish("ops.report", json!({ "host": host, "disk_percent": 14 }).to_string())
-            .await?;
+        let alert = alert("warning", &host, "firing");
+        scene.nats.publish(&format!("ops.alert.{host}"), alert).await?;
+        let report = json!({ "host": host, "disk_percent": 14 }).to_string();
+        scene.nats.publish(&format!("ops.report.{host}"), report).await?;
     }
-    scene.nats.publish("ops.alert", alert("critical", "web-01", "firing")).await?;
-    scene.nats.publish("ops.alert", alert("warning", "db-02", "resolved")).await?;
+    scene.nats.publish("ops.alert.evil", alert("critical", "web-01", "firing")).await?;
+    scene.nats.publish("ops.alert.db-02", alert("warning", "db-02", "resolved")).await?;
     let _bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
@@ -57,7 +56,7 @@ async fn what_waited_is_one_message_and_one_buzz() -> Result<()> {
     let lines: Vec<_> = sum.body().lines().collect();
     assert!(lines[0].starts_with("📚 122 messages, 20"), "{}", sum.body());
     assert_eq!(lines[1], "🔴 1 critical · 🟠 2 warning · ✅ 1 resolved · 📊 60 reports");
-    assert_eq!(lines[2], "📍 db-02 41, db-00 40, db-01 40, web-01 1");
+    assert_eq!(lines[2], "📍 db-02 41, db-00 40, db-01 40, web-01 (via ops.alert.evil) 1");
     assert_eq!(lines[4], "🔴 CRITICAL: Disk almost full");
     assert!(sum.body().contains("The newest:\n✅ RESOLVED: Disk almost full"), "{}", sum.body());
     assert_eq!(shown(&events).len(), 122);

@@ -199,7 +199,7 @@ async fn what_others_send_is_shown_in_the_same_way() -> Result<()> {
         ("m.text", "🟠 2 alerts: team=blue (2 warning)"),
         ("m.text", "🔴 CRITICAL: Services / Forgejo is down\n"),
         ("m.notice", "✅ RESOLVED: Services / Forgejo is up\n"),
-        ("m.text", "📨 com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x.node-1)\n"),
+        ("m.text", "☁️ com.example.backup.finished\n📍 /backup/db-01 nightly (via ops.x.node-1)\n"),
         ("m.notice", "🔨 alice pushed 3 commits to ops/infra main\n"),
         ("m.text", "🟠 WARNING: Workflow check.yml failed\n📍 ops/infra (via ops.x.node-1)\n"),
         ("m.notice", "✅ RESOLVED: Workflow check.yml succeeds again\n"),

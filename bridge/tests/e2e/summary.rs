@@ -47,13 +47,14 @@ async fn check_picture(scene: &Scene, url: &Value, info: &Value) -> Result<()> {
 }
 
 async fn publish(scene: &Scene) -> Result<()> {
-    for payload in [
-        r#"{"host":"server-01","disk_percent":14,"memory_percent":16}"#,
-        r#"{"host":"db-01","disk_percent":96.7,"memory_percent":40}"#,
-        r#"{"severity":"critical","summary":"Disk almost full","source":"db-01"}"#,
-        "some text",
+    for (subject, payload) in [
+        ("ops.server-01", r#"{"host":"server-01","disk_percent":14,"memory_percent":16}"#),
+        ("ops.db-01", r#"{"host":"db-01","disk_percent":96.7,"memory_percent":40}"#),
+        ("ops.db-01", r#"{"severity":"critical","summary":"Disk almost full","source":"db-01"}"#),
+        ("ops.evil", r#"{"severity":"critical","summary":"Backup lost","source":"db-01"}"#),
+        ("ops.x", "some text"),
     ] {
-        scene.nats.publish("ops.x", payload).await?;
+        scene.nats.publish(subject, payload).await?;
     }
     Ok(())
 }
@@ -99,9 +100,9 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
     assert_eq!(
         lines,
         [
-            "2 reports from 2 hosts, 1 alert (1 critical), 1 other message",
+            "2 reports from 2 hosts, 2 alerts (2 critical), 1 other message",
             "💾 Disk almost full: db-01 97%",
-            "🔴 Not resolved: Disk almost full (db-01)",
+            "🔴 Not resolved: Disk almost full (db-01), Backup lost (db-01) (via ops.evil)",
         ]
     );
     assert!(summary.html().starts_with("<strong>📈 Summary of reports, "));

@@ -60,7 +60,7 @@ async fn a_route_shows_what_its_templates_say() -> Result<()> {
         events[0].html(),
         "<h4>server-01</h4><p><b>Disk usage</b> 91.2%</p><p>2026-11-23 07:35:51 CET</p>"
     );
-    assert_eq!(events[1].body(), "🔵 INFO: s\n🕒 2026-11-23 07:35:51 CET");
+    assert_eq!(events[1].body(), "🔵 INFO: s\n📍 (via ops.alert)\n🕒 2026-11-23 07:35:51 CET");
     Ok(())
 }
 

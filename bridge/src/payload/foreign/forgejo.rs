@@ -208,6 +208,10 @@ impl Told<'_> {
         self.hook.repository(self.words)
     }
 
+    fn source(&self) -> Option<String> {
+        self.hook.repository.as_ref().map(|repository| repository.full_name.clone())
+    }
+
     /// That somebody did something to a thing of the repository.
     fn did(&self, who: &str, deed: Deed<'_>, thing: Thing, name: &str) -> String {
         self.words.did(who, deed, &self.words.thing(thing, name, self.repository()))
@@ -234,7 +238,7 @@ impl Told<'_> {
             lines.push(Line { text, url: None });
         }
         let url = filled(hook.compare_url.clone()).or_else(|| hook.repository_url());
-        Note { mark: "🔨", headline: Line { text: headline, url }, lines }
+        Note { mark: "🔨", source: self.source(), headline: Line { text: headline, url }, lines }
     }
 
     /// A branch or tag that was made or deleted; only of one that was made its commit is told.
@@ -247,7 +251,9 @@ impl Told<'_> {
         let (_, name) = short(reference);
         let text = self.did(self.actor(), done, what, name);
         let url = self.hook.repository_url();
-        Note { mark: "🌿", headline: Line { text, url }, lines: Vec::new() }
+        Note {
+            mark: "🌿", source: self.source(), headline: Line { text, url }, lines: Vec::new()
+        }
     }
 
     /// What happens to issues and pull requests, and is said there.
@@ -273,6 +279,7 @@ impl Told<'_> {
         let url = hook.comment.as_ref().and_then(|comment| filled(comment.html_url.clone()));
         Note {
             mark,
+            source: self.source(),
             headline: Line { text, url: url.or_else(|| thread.html_url.clone()) },
             lines: said.flatten().and_then(excerpt).into_iter().collect(),
         }
@@ -287,7 +294,9 @@ impl Told<'_> {
             None => text,
         };
         let url = release.html_url.clone();
-        Note { mark: "🚀", headline: Line { text, url }, lines: Vec::new() }
+        Note {
+            mark: "🚀", source: self.source(), headline: Line { text, url }, lines: Vec::new()
+        }
     }
 
     /// Forks, wiki pages, packages, and repositories themselves.
@@ -305,7 +314,7 @@ impl Told<'_> {
         } else {
             ("📁", self.words.did(who, done, self.repository()))
         };
-        Note { mark, headline: Line { text, url }, lines: Vec::new() }
+        Note { mark, source: self.source(), headline: Line { text, url }, lines: Vec::new() }
     }
 
     fn titled(&self, what: String, title: &str) -> String {

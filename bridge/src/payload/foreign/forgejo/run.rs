@@ -119,7 +119,8 @@ impl WorkflowJob {
         let outcome = words::Outcome::Other(&outcome);
         let text = words.job(&self.name, repository, &self.head_branch, outcome);
         let url = filled(self.html_url.clone());
-        Note { mark: "⚙️", headline: Line { text, url }, lines: Vec::new() }
+        let source = Some(repository.to_owned());
+        Note { mark: "⚙️", source, headline: Line { text, url }, lines: Vec::new() }
     }
 }
 
@@ -186,6 +187,12 @@ impl Facts {
         let Self { workflow, repository, reference, title, .. } = self;
         let text = words.workflow(&workflow, &repository, outcome, reference.trim());
         let lines = filled(Some(title)).map(|text| Line { text, url: None });
-        Note { mark, headline: Line { text, url: self.url }, lines: lines.into_iter().collect() }
+        let headline = Line { text, url: self.url };
+        Note {
+            mark,
+            source: filled(Some(repository)),
+            headline,
+            lines: lines.into_iter().collect(),
+        }
     }
 }
