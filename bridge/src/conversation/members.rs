@@ -43,6 +43,11 @@ impl Members {
         self.0.shrink_to_fit();
     }
 
+    /// When the last of those that no longer fire stopped, in seconds since 1970; 0 if all fire.
+    pub(super) fn latest(&self) -> i64 {
+        self.0.iter().map(|(_, gone)| i64::from(*gone)).max().unwrap_or(0)
+    }
+
     /// How many bytes they take.
     pub(super) fn weight(&self) -> usize {
         self.0.capacity() * size_of::<(u32, Gone)>()

@@ -29,6 +29,9 @@ use crate::{
 /// More members of a group than these are not told apart.
 const MOST_MEMBERS: usize = 256;
 
+/// How much the clocks of this host and of NATS may differ.
+const CLOCK_SKEW: Duration = Duration::from_mins(15);
+
 /// What a message says in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Saying {
@@ -227,7 +230,8 @@ impl Talk {
         Self { key, saying, before, turn, at }
     }
 
-    /// Whether this very message, or a later one, was said already.
+    /// Whether this very message, or a later one, was said already, by what is kept. That others may have written: it
+    /// is so only if the room has the message.
     pub(crate) fn is_said(&self, origin: &Origin) -> bool {
         self.before.as_ref().is_some_and(|before| origin.is_up_to(&before.last))
     }
@@ -277,7 +281,7 @@ impl Talk {
             }
     }
 
-    /// The same without what was said before, of which the room knows nothing any more.
+    /// The same without what was said before, of which the room knows nothing, or nothing any more.
     pub(crate) fn anew(self, patience: Patience) -> Self {
         Self::new(self.key, self.saying, None, self.at, patience)
     }
@@ -323,6 +327,15 @@ impl Conversation {
             members: Members::firing(&saying.members),
             last,
         }
+    }
+
+    /// Whether it tells of something that is said, or was, after `now`, in seconds since 1970. So is only what was
+    /// forged: the times are those at which the stream took messages.
+    pub(crate) fn is_of_future(&self, now: i64) -> bool {
+        let latest = now.saturating_add(seconds(CLOCK_SKEW));
+        let times = [self.said, self.pushed, self.resolved, self.eased, self.members.latest()];
+        times.iter().any(|at| *at > latest)
+            || self.last.published() > i128::from(latest) * 1_000_000_000
     }
 
     /// What is known after a message.

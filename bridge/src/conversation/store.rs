@@ -11,6 +11,7 @@ use async_nats::jetstream::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use quick_cache::{Weighter, unsync::Cache};
+use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -56,6 +57,8 @@ pub(crate) struct Store {
     room: usize,
     /// That there is no room for more of it was said.
     is_full: bool,
+    /// That the bucket has what nobody can have said yet was said.
+    has_future: bool,
 }
 
 /// Weighs conversations by the memory that they take.
@@ -86,6 +89,7 @@ impl Store {
             unwritten: HashMap::new(),
             room,
             is_full: false,
+            has_future: false,
         }
     }
 
@@ -136,7 +140,10 @@ impl Store {
             match answer {
                 Ok((Some(found), key)) => {
                     // One of another version begins anew with the next word.
-                    if let Ok(conversation) = serde_json::from_slice::<Conversation>(&found) {
+                    let Ok(conversation) = serde_json::from_slice::<Conversation>(&found) else {
+                        continue;
+                    };
+                    if self.believes(&key, &conversation) {
                         self.remember(&key, conversation.clone());
                         known.insert(key, conversation);
                     }
@@ -149,6 +156,19 @@ impl Store {
             }
         }
         known
+    }
+
+    /// Whether what the bucket has of a conversation can be true. Others may be permitted to write there.
+    fn believes(&mut self, key: &str, conversation: &Conversation) -> bool {
+        let is_of_future = conversation.is_of_future(OffsetDateTime::now_utc().unix_timestamp());
+        if is_of_future && !std::mem::replace(&mut self.has_future, true) {
+            warn!(
+                "the bucket {BUCKET} says of {key} what has yet to happen, so this conversation begins anew, and so do \
+                 others of that kind: see that the clocks are right, and that only the bridge may publish on \
+                 $KV.{BUCKET}.>"
+            );
+        }
+        !is_of_future
     }
 
     /// Notes what is known of many from now on.

@@ -282,3 +282,34 @@ fn a_message_that_comes_again_was_said() {
     let again = Talk::new("k".to_owned(), alert("warning", "firing"), Some(known), at, PATIENCE);
     assert!(again.is_said(&origin(7)) && again.is_said(&origin(6)) && !again.is_said(&origin(8)));
 }
+
+#[test]
+fn what_has_yet_to_happen_is_not_believed() {
+    let now = 1_800_000_000;
+    let known = |at: i64| {
+        let root = owned_event_id!("$root");
+        Conversation::begin(&alert("critical", "firing"), root, at, origin(at.unsigned_abs()))
+    };
+    let skew = 15 * 60;
+    assert!(!known(now + skew).is_of_future(now));
+    assert!(known(now + skew + 1).is_of_future(now));
+    let future = now + skew + 1;
+    let forge: [fn(&mut Conversation, i64); 5] = [
+        |known, at| known.said = at,
+        |known, at| known.pushed = at,
+        |known, at| known.resolved = at,
+        |known, at| known.eased = at,
+        |known, at| known.last = origin(at.unsigned_abs()),
+    ];
+    for change in forge {
+        let mut forged = known(now);
+        change(&mut forged, future);
+        assert!(forged.is_of_future(now), "{forged:?}");
+    }
+    let mut forged = known(now);
+    forged.members.all_gone(future);
+    assert!(forged.is_of_future(now), "{forged:?}");
+    forged = known(now);
+    forged.said = i64::MAX;
+    assert!(forged.is_of_future(now) && !forged.is_of_future(i64::MAX));
+}

@@ -1,6 +1,7 @@
 //! The way of a report: source, decode, render, room, ack. One task per route, one message at a
 //! time, in stream order.
 
+mod confirm;
 mod files;
 mod rooms;
 mod storm;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::{
+    confirm::Confirmed,
     rooms::{Entered, Rooms},
     storm::UNREADABLE,
 };
@@ -278,10 +280,14 @@ impl Relay {
     ) -> Result<Verdict, Failure> {
         let route = Arc::clone(&self.route);
         let origin = delivery.origin(stream, &route.name, 0);
-        let mut talk = self.talk(delivery, delivery, decoded).await;
-        if talk.as_ref().is_some_and(|talk| talk.is_said(&origin)) {
-            return Ok(Verdict::Done);
-        }
+        let mut talk = match self.talk(delivery, delivery, decoded).await {
+            Some(talk) => match self.confirm(delivery, stream, talk).await? {
+                Confirmed::Talk(talk) => Some(talk),
+                Confirmed::Said => return Ok(Verdict::Done),
+                Confirmed::Stopped => return Ok(Verdict::Unfinished),
+            },
+            None => None,
+        };
         loop {
             let parts = self.parts(delivery, decoded, talk.as_ref()).await;
             let message = Message { delivery, stream, route: &route, parts };

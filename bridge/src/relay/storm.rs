@@ -54,6 +54,8 @@ struct Work<'a> {
     originals: Vec<Delivery>,
     /// Whether phones buzzed for it. Nobody knows that of one that was begun before.
     has_pushed: bool,
+    /// It was begun before, so that some of it may have been said.
+    is_resumed: bool,
 }
 
 /// What of the messages that wait is for the room.
@@ -133,8 +135,9 @@ impl Relay {
             return Ok(None);
         }
         let span = Span { first: delivery.sequence, last, root: None };
-        let has_pushed = false;
-        let work = Work { delivery, stream, span, published, entries, originals, has_pushed };
+        let (has_pushed, is_resumed) = (false, false);
+        let work =
+            Work { delivery, stream, span, published, entries, originals, has_pushed, is_resumed };
         self.show_digest(work).await
     }
 
@@ -166,8 +169,9 @@ impl Relay {
         let Some(taken) = taken else { return Ok(Some(Verdict::Unfinished)) };
         let Taken { entries, originals, published, .. } = taken;
         let is_in_it = delivery.sequence <= span.last;
-        let has_pushed = false;
-        let work = Work { delivery, stream, span, published, entries, originals, has_pushed };
+        let (has_pushed, is_resumed) = (false, true);
+        let work =
+            Work { delivery, stream, span, published, entries, originals, has_pushed, is_resumed };
         let verdict = self.show_digest(work).await?;
         // Its own messages may be gone from the stream.
         Ok(verdict.filter(|verdict| is_in_it || matches!(verdict, Verdict::Unfinished)))
@@ -295,7 +299,14 @@ impl Relay {
         let mut known = self.source.keep_while(work.delivery, get).await;
         let said = last.iter().filter_map(|(key, entry)| {
             let (_, saying) = entry.saying.clone()?;
-            let talk = self.talk_after(known.remove(*key), (*key).to_owned(), saying, entry.said);
+            let mut talk =
+                self.talk_after(known.remove(*key), (*key).to_owned(), saying, entry.said);
+            // Of what the room has not even begun with the bucket cannot know.
+            if !work.is_resumed
+                && talk.is_said(&self.digest_origin(work, entry.sequence, 0, entry.published))
+            {
+                talk = talk.anew(self.route.patience);
+            }
             Some(((*key).to_owned(), talk))
         });
         said.collect()

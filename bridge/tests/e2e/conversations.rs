@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use async_nats::jetstream::kv;
+use futures_util::TryStreamExt;
 use nats_matrix_testbed::{Event, Nats};
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -263,5 +265,113 @@ async fn without_a_bucket_alerts_arrive_all_the_same() -> Result<()> {
     assert_eq!(relation(&events[1]), Some(("m.replace", events[0].event_id.as_str())));
     let said = bridge.wait_for_log("known only until the next restart", PATIENCE).await?;
     assert!(said.contains("$KV.nats-matrix-alerts.>"), "{said}");
+    Ok(())
+}
+
+const BUCKET: &str = "nats-matrix-alerts";
+
+fn named(name: &str) -> String {
+    json!({ "severity": "critical", "summary": name, "source": "db-01", "fingerprint": name })
+        .to_string()
+}
+
+/// Shows an alert of each name, stops, and changes what the bucket has of each.
+async fn forge(
+    scene: &Scene,
+    config: &Config,
+    names: &[&str],
+    change: impl Fn(&str, &mut Value),
+) -> Result<usize> {
+    let bridge = scene.start(config)?;
+    for name in names {
+        scene.nats.publish("ops.alert.db-01", named(name)).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, names.len()).await?;
+    let bucket = scene.nats.jetstream().await?.get_key_value(BUCKET).await?;
+    for event in &events {
+        let name = names.iter().find(|name| event.body().contains(**name)).expect("one of them");
+        let (key, mut known) = kept(&bucket, &event.event_id).await?;
+        change(name, &mut known);
+        bucket.put(key, known.to_string().into()).await?;
+    }
+    bridge.kill();
+    Ok(events.len())
+}
+
+/// What the bucket has of the conversation with that root, as soon as it has it.
+async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
+    let search = async {
+        loop {
+            let keys: Vec<String> = bucket.keys().await?.try_collect().await?;
+            for key in keys {
+                let Some(value) = bucket.get(&key).await? else { continue };
+                let value: Value = serde_json::from_slice(&value)?;
+                if value["root"] == root {
+                    return anyhow::Ok((key, value));
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, search).await?
+}
+
+/// In nanoseconds since 1970, as text.
+fn nanoseconds(from_now: Duration) -> String {
+    let at = std::time::SystemTime::now() + from_now;
+    at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
+}
+
+#[tokio::test]
+async fn a_forged_conversation_hides_no_alert() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let names = ["of-a-late-number", "of-a-number", "of-a-late-word"];
+    let change = |name: &str, known: &mut Value| match name {
+        "of-a-late-number" => {
+            known["last"]["seq"] = json!(u64::MAX);
+            known["last"]["published"] = json!("9".repeat(30));
+        }
+        // Within what the clocks may differ.
+        "of-a-number" => {
+            known["last"]["seq"] = json!(u64::MAX);
+            known["last"]["published"] = json!(nanoseconds(Duration::from_mins(10)));
+        }
+        _ => known["said"] = json!(i64::MAX),
+    };
+    let before = forge(&scene, &config, &names, change).await?;
+    for name in names {
+        scene.nats.publish("ops.alert.db-01", named(name)).await?;
+    }
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, before + names.len()).await?;
+    for (event, name) in events[before..].iter().zip(names) {
+        assert!(event.body().contains(name), "{}", event.body());
+        assert_eq!((event.msgtype(), relation(event)), ("m.text", None), "{name} is news");
+    }
+    let logs = bridge.logs();
+    assert_eq!(logs.matches("what has yet to happen").count(), 1, "{logs}");
+    assert!(logs.contains("is not in the room, although"), "{logs}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_one_that_is_in_a_digest() -> Result<()> {
+    let scene = Scene::new().await?;
+    let change = |_: &str, known: &mut Value| {
+        known["last"]["seq"] = json!(u64::MAX);
+        known["last"]["published"] = json!(nanoseconds(Duration::from_mins(10)));
+    };
+    let before = forge(&scene, &scene.config(), &["forged"], change).await?;
+    scene.nats.publish("ops.alert.db-01", named("forged")).await?;
+    scene.publish_numbered(1, 5).await?;
+    let _bridge = scene.start(&scene.config().digests(3))?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, before + 2).await?;
+    let sum = &events[before];
+    assert!(sum.body().starts_with("📚"), "{}", sum.body());
+    assert_eq!(sum.msgtype(), "m.text", "it is as loud as the alert, which is news");
     Ok(())
 }
