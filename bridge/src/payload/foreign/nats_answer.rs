@@ -28,5 +28,5 @@ pub(in crate::payload) fn is(object: &Map<String, Value>) -> bool {
 /// What is shown of one, whatever it holds.
 pub(in crate::payload) fn note(words: &dyn Words) -> Payload {
     let headline = Line { text: words.answer_of_nats().to_owned(), url: None };
-    Payload::Note(Note { mark: "🤖", headline, lines: Vec::new() })
+    Payload::Note(Note { mark: "🤖", source: None, headline, lines: Vec::new() })
 }
