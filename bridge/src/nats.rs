@@ -326,6 +326,11 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
     for (key, path) in config.certificates() {
         config::read_file(key, path)?;
     }
+    if config.is_over_tls() {
+        // A server names the others of its cluster before TLS begins, so whoever is in between can name some, too. The
+        // client would go there without TLS, or with a certificate that is good for their own name.
+        options = options.require_tls(true).ignore_discovered_servers();
+    }
     if let Some(ca) = &config.ca_file {
         options = options.add_root_certificates(ca.clone());
     }

@@ -68,16 +68,28 @@ pub(super) fn main(options: &Options) -> ExitCode {
     findings.end()
 }
 
-/// What the network between this machine and the servers can read.
+/// What the network between this machine and the servers can read, and others on this machine.
 fn in_clear(config: &Config, findings: &mut Findings) {
-    let (servers, has_secret) = config.nats.in_clear();
+    let servers = config.nats.in_clear();
     if !servers.is_empty() {
+        let has_secret = config.nats.sends_secret();
         let what = if has_secret { "password or token, and all messages," } else { "all messages" };
         findings.note(
             "nats",
             format!(
                 "{}: {what} cross the network in clear: use tls://, with nats.ca_file for a private CA, and best with a \
                  client certificate (nats.cert_file)",
+                servers.join(", ")
+            ),
+        );
+    }
+    let servers = config.nats.on_loopback();
+    if !servers.is_empty() && config.nats.sends_secret() {
+        findings.note(
+            "nats",
+            format!(
+                "{}: any user of this machine who takes that port while nats-server is down is told the password or token: \
+                 use an nkey (nats.nkey_seed_file), of which only a signature is sent, or tls://",
                 servers.join(", ")
             ),
         );

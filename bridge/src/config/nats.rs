@@ -17,7 +17,7 @@ use crate::{failure::Failure, hash, subject::Subject};
 /// How to reach NATS.
 #[derive(Clone)]
 pub struct Nats {
-    /// Any of these; the client finds the rest of a cluster itself. At least one.
+    /// Any of these, at least one: all with TLS or none. Without TLS the client finds the rest of a cluster itself.
     pub servers: Vec<ServerAddr>,
     /// Trust only certificates that this private CA (PEM) signed, instead of the system's CAs.
     pub ca_file: Option<PathBuf>,
@@ -41,17 +41,34 @@ pub(super) const BRIDGE_INBOX: &str = "_INBOX_nats-matrix";
 pub(super) const PUBLISHER_INBOX: &str = "_INBOX_nats-matrix-publish";
 
 impl Nats {
-    /// The servers on other machines that are not asked for TLS, and whether something secret is sent to them as it is: of
-    /// an nkey and of credentials, a signature is.
-    pub(crate) fn in_clear(&self) -> (Vec<String>, bool) {
-        let is_here = |host: &str| {
-            let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-            host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
-        };
-        let is_clear = |server: &&ServerAddr| !server.tls_required() && !is_here(server.host());
-        let servers = self.servers.iter().filter(is_clear).map(ServerAddr::as_url_str);
-        let has_secret = matches!(self.auth, Auth::Password { .. } | Auth::Token(_));
-        (servers.map(str::to_owned).collect(), has_secret)
+    /// Whether nothing is said to a server without TLS. Who declares a CA or a certificate of ours wants that, too.
+    pub(crate) fn is_over_tls(&self) -> bool {
+        self.ca_file.is_some()
+            || self.certificate.is_some()
+            || self.servers.iter().any(ServerAddr::tls_required)
+    }
+
+    /// The servers on other machines that are spoken to without TLS.
+    pub(crate) fn in_clear(&self) -> Vec<String> {
+        self.without_tls(|host| !is_here(host))
+    }
+
+    /// The servers on this machine that are spoken to without TLS.
+    pub(crate) fn on_loopback(&self) -> Vec<String> {
+        self.without_tls(is_here)
+    }
+
+    /// Whether something secret is sent to a server as it is: of an nkey and of credentials, a signature is.
+    pub(crate) fn sends_secret(&self) -> bool {
+        matches!(self.auth, Auth::Password { .. } | Auth::Token(_))
+    }
+
+    fn without_tls(&self, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
+        if self.is_over_tls() {
+            return Vec::new();
+        }
+        let servers = self.servers.iter().filter(|server| is_meant(server.host()));
+        servers.map(|server| server.as_url_str().to_owned()).collect()
     }
 
     /// The files of TLS with the keys that name them.
@@ -176,6 +193,7 @@ impl Written {
         if servers.is_empty() {
             return Err(Wrong::new("nats.servers", "name at least one, as nats://host:4222"));
         }
+        all_with_tls_or_none(&servers).map_err(|what| Wrong::new("nats.servers", what))?;
         let certificate = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
                 Some(ClientCertificate { cert_file: files.find(cert), key_file: files.find(key) })
@@ -270,6 +288,26 @@ fn inbox_prefix(text: &str) -> Result<Subject, String> {
     Ok(prefix)
 }
 
+fn is_here(host: &str) -> bool {
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Refuses a list by which whoever cuts the connections with TLS would have us go on without it.
+fn all_with_tls_or_none(servers: &[ServerAddr]) -> Result<(), String> {
+    let (with, without): (Vec<_>, Vec<_>) =
+        servers.iter().partition(|server| server.tls_required());
+    match (with.first(), without.first()) {
+        (Some(_), Some(server)) => Err(format!(
+            "some have tls:// and {}:{} has not: write tls:// before each, or what is for those with TLS goes there in \
+             clear",
+            server.host(),
+            server.port()
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn server(text: &str) -> Result<ServerAddr, String> {
     // What comes before the last @ may be a password.
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
@@ -277,6 +315,12 @@ fn server(text: &str) -> Result<ServerAddr, String> {
         text.parse().map_err(|error| format!("\"{shown}\" is not an address: {error}"))?;
     if address.host().is_empty() {
         return Err(format!("\"{shown}\" is not an address: it names no host"));
+    }
+    // The client would take the port of a WebSocket for one of NATS, without TLS.
+    if address.is_websocket() {
+        return Err(format!(
+            "\"{shown}\" is for WebSockets, which are not used: write tls://host:4222 or nats://host:4222"
+        ));
     }
     if address.has_user_pass() || address.username().is_some() {
         return Err(format!(

@@ -60,12 +60,34 @@ fn what_others_on_the_network_can_read_is_noted() -> Result<()> {
             run(&["check", "--offline"], &GOOD.replace("nats://127.0.0.1:1", here), &[])?;
         assert!(!text.contains("in clear"), "{text}");
     }
+    // A CA is named for TLS, which is then used with any address.
+    let with_ca = with_token.replace("[matrix]", "ca_file = \"ca.pem\"\n[matrix]");
+    let (_, text) = run(&["check", "--offline"], &with_ca, &[])?;
+    assert!(!text.contains("in clear"), "{text}");
     let away = GOOD.replace("http://127.0.0.1:1", "http://chat.example.com");
     let (_, text) = run(&["check", "--offline"], &away, &[])?;
     assert!(
         text.contains("note  homeserver  http://chat.example.com/: the bridge's password"),
         "{text}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_secret_for_whoever_has_the_port_of_nats_on_this_machine_is_noted() -> Result<()> {
+    let with = |lines: &str| GOOD.replace("[matrix]", &format!("{lines}\n[matrix]"));
+    let note = "note  nats        nats://127.0.0.1:1: any user of this machine who takes that port";
+    for secret in ["token_file = \"token\"", "user = \"bridge\"\npassword_file = \"password\""] {
+        let (code, text) = run(&["check", "--offline"], &with(secret), &[])?;
+        assert!(code == 0 && text.contains(note), "{text}");
+        let tls = with(secret).replace("nats://127", "tls://127");
+        let (_, text) = run(&["check", "--offline"], &tls, &[])?;
+        assert!(!text.contains("note"), "{text}");
+    }
+    for proof in ["nkey_seed_file = \"bridge.nk\"", "credentials_file = \"bridge.creds\"", ""] {
+        let (_, text) = run(&["check", "--offline"], &with(proof), &[])?;
+        assert!(!text.contains("note"), "{text}");
+    }
     Ok(())
 }
 
@@ -77,6 +99,16 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         ("subjects =", "subject =", "unknown key \"subject\"; did you mean \"subjects\"?"),
         ("[matrix]", "[matricks]", "unknown key \"matricks\"; did you mean \"matrix\"?"),
         ("nats://127.0.0.1:1", "nats://", "nats.servers: \"nats://\" is not an address"),
+        (
+            "[\"nats://127.0.0.1:1\"]",
+            "[\"tls://a.example.com\", \"b.example.com\"]",
+            "nats.servers: some have tls:// and b.example.com:4222 has not: write tls:// before each",
+        ),
+        (
+            "nats://",
+            "wss://",
+            "nats.servers: \"wss://127.0.0.1:1\" is for WebSockets, which are not used",
+        ),
         (
             "http://127.0.0.1:1",
             "chat.example.com",

@@ -1,7 +1,14 @@
 //! Every way to connect to NATS: TLS with a private CA, mutual TLS, nkey, credentials file, user and
 //! password, token; and what is said when it is refused.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
@@ -10,6 +17,11 @@ use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, Nats, secrets};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 use crate::scene::{
     Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
@@ -436,7 +448,7 @@ pub(crate) async fn tls_front(pki: &Pki, upstream: &str) -> Result<u16> {
     let config =
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key)?;
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     let upstream = upstream.trim_start_matches("http://").to_owned();
     tokio::spawn(async move {
@@ -445,7 +457,7 @@ pub(crate) async fn tls_front(pki: &Pki, upstream: &str) -> Result<u16> {
             tokio::spawn(async move {
                 // A client that does not trust us ends its connection here.
                 let Ok(mut client) = acceptor.accept(client).await else { return };
-                let Ok(mut server) = tokio::net::TcpStream::connect(upstream).await else { return };
+                let Ok(mut server) = TcpStream::connect(upstream).await else { return };
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
             });
         }
@@ -487,5 +499,119 @@ async fn a_machine_without_ca_certificates_needs_them_for_https_only() -> Result
     assert!(well, "{text}");
     let (well, text) = findings("https://127.0.0.1:9")?;
     assert!(!well && text.contains("Install the system's CA certificates"), "{text}");
+    Ok(())
+}
+
+/// Somebody between the bridge and a server with TLS: whoever they name in what the server says before TLS begins is not
+/// asked, and hears nothing.
+struct Between {
+    port: u16,
+    /// How many connections the bridge has made here.
+    connections: Arc<AtomicUsize>,
+    /// Whether connections are passed on. What was passed on is cut when this becomes false.
+    is_open: watch::Sender<bool>,
+}
+
+impl Between {
+    async fn start(upstream: u16, named: &[String]) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let between = Self {
+            port: listener.local_addr()?.port(),
+            connections: Arc::default(),
+            is_open: watch::Sender::new(true),
+        };
+        let (connections, named) = (Arc::clone(&between.connections), json!(named));
+        let mut is_open = between.is_open.subscribe();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                connections.fetch_add(1, Ordering::SeqCst);
+                if *is_open.borrow_and_update() {
+                    let (named, mut is_open) = (named.clone(), is_open.clone());
+                    tokio::spawn(async move {
+                        tokio::select! {
+                            _ = pass_on(client, upstream, named) => {}
+                            _ = is_open.changed() => {}
+                        }
+                    });
+                }
+            }
+        });
+        Ok(between)
+    }
+}
+
+/// Passes a connection on to a server, which says that these are of its cluster.
+async fn pass_on(mut client: TcpStream, upstream: u16, named: Value) -> Result<()> {
+    let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", upstream)).await?);
+    let mut line = String::new();
+    server.read_line(&mut line).await?;
+    let mut info: Value = serde_json::from_str(line.trim_start_matches("INFO"))?;
+    info["connect_urls"] = named;
+    client.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+    tokio::io::copy_bidirectional(&mut client, &mut server).await?;
+    Ok(())
+}
+
+/// Something that looks like a NATS server without TLS, and what it hears.
+async fn thief() -> Result<(u16, Arc<Mutex<Vec<String>>>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (port, heard) = (listener.local_addr()?.port(), Arc::<Mutex<Vec<String>>>::default());
+    let note = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let info = json!({
+                "server_id": "A", "server_name": "a", "version": "2.11.0", "go": "", "host": "0.0.0.0", "port": 4222,
+                "headers": true, "auth_required": true, "max_payload": 1_048_576, "proto": 1, "client_id": 1,
+            });
+            let mut said = vec![0; 4096];
+            let _ = client.write_all(format!("INFO {info}\r\n").as_bytes()).await;
+            let length = client.read(&mut said).await.unwrap_or_default();
+            note.lock().unwrap().push(String::from_utf8_lossy(&said[..length]).into_owned());
+        }
+    });
+    Ok((port, heard))
+}
+
+#[tokio::test]
+async fn nobody_in_between_sends_the_bridge_elsewhere_with_its_token() -> Result<()> {
+    let pki = Pki::without_key_usage()?;
+    let directory = tempfile::tempdir()?;
+    write(directory.path(), "ca.pem", &pki.ca)?;
+    let ca = directory.path().join("ca.pem");
+    let nats = Nats::builder()
+        .file("server.pem", pki.server.0.clone())
+        .file("server.key", pki.server.1.clone())
+        .config("tls { cert_file: \"server.pem\", key_file: \"server.key\" }")
+        .config("authorization { token: \"only-the-bridge-knows\" }")
+        .client_options(move || {
+            ConnectOptions::with_token("only-the-bridge-knows".into())
+                .require_tls(true)
+                .add_root_certificates(ca.clone())
+        })
+        .start();
+    let scene = scene(nats.await?).await?;
+    write(scene.dir.path(), "ca.pem", &pki.ca)?;
+    let (thief, heard) = thief().await?;
+    // The client takes a WebSocket for a connection that needs no TLS of its own.
+    let named = ["", "nats://", "ws://"].map(|scheme| format!("{scheme}127.0.0.1:{thief}"));
+    for scheme in ["tls", "nats"] {
+        let between = Between::start(scene.nats.port(), &named).await?;
+        let mut config = scene.config();
+        config.nats = config
+            .nats
+            .replace(&scene.nats.url(), &format!("{scheme}://127.0.0.1:{}", between.port));
+        let config = config.nats("token = \"only-the-bridge-knows\"\nca_file = \"ca.pem\"");
+        let mut bridge = scene.start(&config)?;
+        bridge.wait_for_log("posting into", PATIENCE).await?;
+        // The client tries each address that it knows before it tries one again.
+        let before = between.connections.load(Ordering::SeqCst);
+        between.is_open.send_replace(false);
+        while between.connections.load(Ordering::SeqCst) < before + 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(heard.lock().unwrap().as_slice(), [""; 0]);
+        between.is_open.send_replace(true);
+        bridge.wait_for_log("connected again", PATIENCE).await?;
+    }
     Ok(())
 }
