@@ -20,7 +20,10 @@ in
         type = lib.types.listOf lib.types.str;
         default = [ ];
         example = [ "tls://nats.example.com:4222" ];
-        description = "The NATS servers, as `nats://host:4222` or `tls://host:4222`. One of a cluster is enough.";
+        description = ''
+          The NATS servers, all as `tls://host:4222` or all as `nats://host:4222`. Of a cluster without TLS one is enough; with
+          TLS, name each.
+        '';
       };
       caFile = fileOption "A private CA (PEM) to trust instead of the system's." "/etc/ssl/nats-ca.pem";
       certFile = fileOption "The client's certificate (PEM), for mutual TLS." "/etc/ssl/bridge.pem";
@@ -59,6 +62,15 @@ in
           is `_INBOX_nats-matrix`, and for reports and alerts of this machine `_INBOX_nats-matrix-publish.` and its name.
         '';
       };
+      jetstreamDomain = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "OPS";
+        description = ''
+          The JetStream domain of the streams, when they are behind a leaf node, or the name by which another account gives
+          them to this one.
+        '';
+      };
     };
   };
 
@@ -85,6 +97,7 @@ in
         nats = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.nats) servers user;
           inbox_prefix = cfg.nats.inboxPrefix;
+          jetstream_domain = cfg.nats.jetstreamDomain;
         });
       }
       (credentialNames cfg natsFiles)

@@ -1,8 +1,10 @@
-//! The account of `examples/nats-account.conf`, as users copy it: all that the bridge and the machines do works in it
-//! without one violation, and who is another one reads nothing and says nothing in their name.
+//! The accounts of `examples/nats-account.conf`, as users copy them: all that the bridge and the machines do works there
+//! without one violation, and who is another one reads nothing and says nothing in their name, neither themselves nor by
+//! where they have NATS answer.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     fs,
     path::Path,
     process::Stdio,
@@ -14,8 +16,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use async_nats::{Client, ConnectOptions, Event, jetstream::stream::Config as StreamConfig};
-use futures_util::StreamExt;
+use async_nats::{
+    Client, ConnectOptions, Event,
+    jetstream::{consumer::pull::Config as PullConfig, stream::Config as StreamConfig},
+};
+use futures_util::{StreamExt, TryStreamExt};
 use nats_matrix_testbed::{Event as Shown, Fault, FaultKind, Nats, secrets};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
@@ -28,7 +33,9 @@ use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver}
 const ACCOUNT: &str = include_str!("../../examples/nats-account.conf");
 const ACCOUNT_BY_NSC: &str = include_str!("../../examples/nats-account.sh");
 
-const USERS: [&str; 5] = ["admin", "bridge", "server-01", "server-02", "alice"];
+/// What the machines and people call the stream's account.
+const DOMAIN: &str = "OPS";
+const USERS: [&str; 6] = ["admin", "bridge", "listener", "server-01", "server-02", "alice"];
 
 /// The seeds of the account's users.
 struct Seeds(BTreeMap<&'static str, String>);
@@ -43,10 +50,12 @@ impl Seeds {
     }
 }
 
-/// A server with the account, and the keys of its users.
-async fn account() -> Result<(Nats, Seeds)> {
-    let mut builder =
-        Nats::builder().file("nats-account.conf", ACCOUNT).config("include \"nats-account.conf\"");
+/// A server with the accounts and with these lines in its configuration, and the keys of its users.
+async fn account(lines: &str) -> Result<(Nats, Seeds)> {
+    let mut builder = Nats::builder()
+        .file("nats-account.conf", ACCOUNT)
+        .config("include \"nats-account.conf\"")
+        .config(lines);
     let mut seeds = BTreeMap::new();
     for user in USERS {
         let pair = KeyPair::new_user();
@@ -62,16 +71,19 @@ async fn account() -> Result<(Nats, Seeds)> {
 
 /// A scene in the account. The stream allows direct access, as one that the nats command makes.
 async fn scene() -> Result<(Scene, Seeds)> {
-    let (nats, seeds) = account().await?;
+    let (nats, seeds) = account("").await?;
     let scene = Scene::with(shared_homeserver().await?, nats).await?;
-    let stream = StreamConfig {
+    scene.nats.jetstream().await?.update_stream(stream()).await?;
+    Ok((scene, seeds))
+}
+
+fn stream() -> StreamConfig {
+    StreamConfig {
         name: "OPS".to_owned(),
         subjects: vec!["ops.>".to_owned()],
         allow_direct: true,
         ..Default::default()
-    };
-    scene.nats.jetstream().await?.update_stream(stream).await?;
-    Ok((scene, seeds))
+    }
 }
 
 /// A machine of the account publishes.
@@ -80,7 +92,8 @@ async fn publish(scene: &Scene, seeds: &Seeds, host: &str, arguments: &[&str]) -
     command.args(arguments).args(["--server", &scene.nats.url(), "--spool"]).arg(spool(scene));
     command
         .env("NATS_MATRIX__PUBLISH__HOST", host)
-        .env("NATS_MATRIX__NATS__NKEY_SEED", seeds.of(host));
+        .env("NATS_MATRIX__NATS__NKEY_SEED", seeds.of(host))
+        .env("NATS_MATRIX__NATS__JETSTREAM_DOMAIN", DOMAIN);
     let mut kept = secrets::expect(command.as_std());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     secrets::none_in_output(&output, &mut kept);
@@ -257,10 +270,13 @@ impl Somebody {
 
     /// Publishes with an address for an answer.
     async fn say(&self, subject: &str, payload: &str) -> Result<()> {
-        let inbox = self.client.new_inbox();
-        self.client
-            .publish_with_reply(subject.to_owned(), inbox, payload.to_owned().into())
-            .await?;
+        self.has_answered(subject, payload, &self.client.new_inbox()).await
+    }
+
+    /// Publishes and has NATS send the answer to a subject of our choice.
+    async fn has_answered(&self, subject: &str, payload: &str, to: &str) -> Result<()> {
+        let (subject, to) = (subject.to_owned(), to.to_owned());
+        self.client.publish_with_reply(subject, to, payload.to_owned().into()).await?;
         Ok(())
     }
 
@@ -305,7 +321,7 @@ const OTHERS: [&str; 13] = [
 ];
 
 /// What would read, change or speak for somebody else.
-const DEEDS: [(&str, &str); 22] = [
+const DEEDS: [(&str, &str); 24] = [
     ("ops.report.server-01", "forged"),
     ("ops.alert.server-01", "forged"),
     ("ops.backup", "forged"),
@@ -324,6 +340,8 @@ const DEEDS: [(&str, &str); 22] = [
     ("$JS.API.STREAM.CREATE.MINE", "{\"name\":\"MINE\",\"sources\":[{\"name\":\"OPS\"}]}"),
     ("$JS.API.DIRECT.GET.OPS", "{\"seq\":1}"),
     ("$JS.API.DIRECT.GET.OPS.ops.report.server-01", ""),
+    ("$JS.OPS.API.DIRECT.GET.OPS.ops.report.server-01", ""),
+    ("$JS.OPS.API.STREAM.DELETE.OPS", ""),
     ("$JS.API.DIRECT.GET.KV_nats-matrix-alerts.$KV.nats-matrix-alerts.a", ""),
     (
         "$JS.API.CONSUMER.CREATE.OPS.mine",
@@ -377,40 +395,213 @@ async fn another_machine_reads_nothing_and_says_nothing_in_the_name_of_others() 
 }
 
 #[tokio::test]
-async fn a_person_who_looks_sees_what_is_published_and_changes_nothing() -> Result<()> {
+async fn people_see_what_is_published_and_change_nothing() -> Result<()> {
     let (scene, seeds) = scene().await?;
     let alice = Somebody::connect(&scene.nats, seeds.options("alice"), "_INBOX_alice").await?;
-    alice.listen("ops.>").await?;
+    let listener = Somebody::connect(&scene.nats, seeds.options("listener"), "_INBOX_l").await?;
+    listener.listen("ops.>").await?;
+    listener.client.flush().await?;
     publish(&scene, &seeds, "server-01", &["report"]).await?;
-    let jetstream = async_nats::jetstream::new(alice.client.clone());
+    let jetstream = async_nats::jetstream::with_domain(alice.client.clone(), DOMAIN);
     let stream = jetstream.get_stream("OPS").await?;
     let report: Value = serde_json::from_slice(&stream.get_raw_message(1).await?.payload)?;
     assert_eq!(report["host"], "server-01");
-    assert_eq!(alice.denied.lock().unwrap().as_slice(), [""; 0]);
-
-    let subscriptions = ["_INBOX.>", "_INBOX_nats-matrix.>", "$JS.>", "$KV.>", "nats-matrix.>"];
-    for subject in subscriptions {
-        alice.listen(subject).await?;
+    for somebody in [&alice, &listener] {
+        assert_eq!(somebody.denied.lock().unwrap().as_slice(), [""; 0]);
+        let subscriptions = ["_INBOX.>", "_INBOX_nats-matrix.>", "$JS.>", "$KV.>", "nats-matrix.>"];
+        for subject in subscriptions {
+            somebody.listen(subject).await?;
+        }
+        somebody.is_denied("subscription", &owned(&subscriptions)).await?;
+        for (subject, payload) in DEEDS {
+            somebody.say(subject, payload).await?;
+        }
+        let deeds: Vec<String> = DEEDS.iter().map(|(subject, _)| (*subject).to_owned()).collect();
+        somebody.is_denied("publish", &deeds).await?;
     }
-    alice.is_denied("subscription", &owned(&subscriptions)).await?;
-    let reads = ["$JS.API.STREAM.INFO.OPS", "$JS.API.STREAM.MSG.GET.OPS"];
-    let deeds = DEEDS.iter().filter(|(subject, _)| !reads.contains(subject));
-    let mut denied = Vec::new();
-    for (subject, payload) in deeds {
-        alice.say(subject, payload).await?;
-        denied.push((*subject).to_owned());
-    }
-    alice.is_denied("publish", &denied).await?;
-    assert_eq!(alice.received.load(Ordering::SeqCst), 1);
+    // By which an answer could be asked for.
+    listener.say("$JS.API.STREAM.NAMES", "").await?;
+    listener.is_denied("publish", &owned(&["$JS.API.STREAM.NAMES"])).await?;
+    assert_eq!(alice.received.load(Ordering::SeqCst), 0);
+    assert_eq!(listener.received.load(Ordering::SeqCst), 1);
     Ok(())
 }
 
-/// The rights of each user: subscriptions and publishing.
-type Rights = BTreeMap<String, [Vec<String>; 2]>;
+/// What NATS can be told to do by an answer: where to, and the text, which a machine has NATS read from its own message.
+/// NATS itself refuses answers to `$JS.ACK.>`.
+const ORDERS: [(&str, &str); 13] = [
+    ("$JS.API.STREAM.MSG.DELETE.OPS", "{\"seq\":1}"),
+    ("$JS.API.STREAM.UPDATE.OPS", "{\"name\":\"OPS\",\"subjects\":[\"ops.report.*\"]}"),
+    ("$JS.API.STREAM.CREATE.MINE", "{\"name\":\"MINE\",\"sources\":[{\"name\":\"OPS\"}]}"),
+    ("$JS.API.CONSUMER.DELETE.OPS.reports", ""),
+    ("$JS.API.CONSUMER.PAUSE.OPS.reports", "{\"pause_until\":\"2099-01-01T00:00:00Z\"}"),
+    ("$JS.API.CONSUMER.MSG.NEXT.OPS.reports", "{\"batch\":10}"),
+    (
+        "$JS.API.CONSUMER.CREATE.OPS.mine",
+        "{\"stream_name\":\"OPS\",\"config\":{\"name\":\"mine\",\"deliver_subject\":\
+         \"_INBOX_nats-matrix-publish.server-02.mine\"}}",
+    ),
+    ("$JS.OPS.API.STREAM.DELETE.OPS", ""),
+    ("$JS.OPS.API.DIRECT.GET.OPS.ops.report.server-01", ""),
+    ("ops.alert.server-01", "{\"severity\":\"critical\",\"summary\":\"forged\"}"),
+    ("ops.report.server-01", "forged"),
+    ("$JS.API.STREAM.PURGE.OPS", ""),
+    ("$JS.API.STREAM.DELETE.OPS", ""),
+];
+
+/// What others have in the account of the stream, as text to compare: streams with their subjects and how many messages
+/// these have, and how far the consumer of a route has come.
+async fn of_others(nats: &Nats, own: &str) -> Result<String> {
+    let jetstream = nats.jetstream().await?;
+    let names: BTreeSet<String> = jetstream.stream_names().try_collect().await?;
+    let mut text = String::new();
+    for name in names {
+        let stream = jetstream.get_stream(&name).await?;
+        let held: BTreeMap<String, usize> =
+            stream.info_with_subjects(">").await?.try_collect().await?;
+        let held: Vec<_> = held.iter().filter(|(subject, _)| *subject != own).collect();
+        let info = stream.get_info().await?;
+        let (taken, consumers) = (&info.config.subjects, info.state.consumer_count);
+        writeln!(text, "{name} takes {taken:?}, holds {held:?}, has {consumers} consumers")?;
+    }
+    let reports: Value = jetstream.request("CONSUMER.INFO.OPS.reports", &()).await?;
+    let (delivered, paused) = (&reports["delivered"]["stream_seq"], &reports["paused"]);
+    writeln!(text, "reports: {delivered} delivered, paused: {paused}, {}", reports["error"])?;
+    Ok(text)
+}
+
+/// What comes of it when somebody uses each of these ways, with this text or that of the order, and has NATS answer where
+/// an order would have an effect.
+async fn effects(
+    nats: &Nats,
+    somebody: &Somebody,
+    own: &str,
+    ways: &[(&str, Option<&str>)],
+) -> Result<Vec<String>> {
+    let reports = PullConfig { durable_name: Some("reports".to_owned()), ..Default::default() };
+    let jetstream = nats.jetstream().await?;
+    let mut effects = Vec::new();
+    for (to, text) in ORDERS {
+        for (way, payload) in ways {
+            // What the order before has changed, if one has.
+            let stream = jetstream.get_or_create_stream(stream()).await?;
+            stream.create_consumer(reports.clone()).await?;
+            nats.publish("ops.report.server-01", "of another").await?;
+            let before = of_others(nats, own).await?;
+            somebody.has_answered(way, payload.unwrap_or(text), to).await?;
+            somebody.client.flush().await?;
+            // An order that is obeyed is so at once.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let after = of_others(nats, own).await?;
+            if after != before {
+                effects.push(format!("{way}, answered to {to}"));
+            }
+        }
+    }
+    Ok(effects)
+}
+
+/// Sees that neither a machine nor a person has NATS do something by where they have it answer.
+async fn assert_answers_are_harmless(nats: &Nats, seeds: &Seeds) -> Result<()> {
+    let jetstream = nats.jetstream().await?;
+    jetstream.create_stream(stream()).await?;
+    let inbox = "_INBOX_nats-matrix-publish.server-02";
+    let machine = Somebody::connect(nats, seeds.options("server-02"), inbox).await?;
+    let alice = Somebody::connect(nats, seeds.options("alice"), "_INBOX_alice").await?;
+    let own = "ops.report.server-02";
+    let ways = [
+        (own, None),
+        // Of these the text is what was published just before.
+        ("$JS.API.DIRECT.GET.OPS.ops.report.server-02", Some("")),
+        ("$JS.OPS.API.DIRECT.GET.OPS.ops.report.server-02", Some("")),
+        ("$JS.API.STREAM.NAMES", Some("")),
+        ("$JS.OPS.API.STREAM.NAMES", Some("")),
+    ];
+    let mut effects = effects(nats, &machine, own, &ways).await?;
+    let ways = [
+        ("$JS.API.STREAM.MSG.GET.OPS", Some("{\"seq\":1}")),
+        ("$JS.OPS.API.STREAM.MSG.GET.OPS", Some("{\"seq\":1}")),
+        ("$JS.API.STREAM.INFO.OPS", Some("")),
+        ("$JS.OPS.API.STREAM.INFO.OPS", Some("")),
+        ("$JS.API.CONSUMER.INFO.OPS.reports", Some("")),
+        ("$JS.OPS.API.CONSUMER.INFO.OPS.reports", Some("")),
+    ];
+    effects.extend(self::effects(nats, &alice, "", &ways).await?);
+    assert_eq!(effects, [""; 0]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_has_nats_do_something_by_where_they_have_it_answer() -> Result<()> {
+    let (nats, seeds) = account("").await?;
+    assert_answers_are_harmless(&nats, &seeds).await
+}
+
+/// Servers before 2.12, and later ones that are told so, obey orders that have more in them than they know.
+#[tokio::test]
+async fn nor_if_the_server_is_lenient() -> Result<()> {
+    let (nats, seeds) = account("jetstream { store_dir: \"lenient\", strict: false }").await?;
+    assert_answers_are_harmless(&nats, &seeds).await
+}
+
+/// The rights of each user: subscriptions, publishing, and what they may not publish.
+type Rights = BTreeMap<String, [Vec<String>; 3]>;
+
+/// Each account with what is written of it.
+fn accounts_of_the_configuration() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ["OPS", "MACHINES", "PEOPLE"].into_iter().map(|name| {
+        let (_, text) =
+            ACCOUNT.split_once(&format!("\n  {name} {{\n")).expect("the account is there");
+        (name, text.split("\n  }\n").next().unwrap_or_default())
+    })
+}
+
+/// The services that an account has of another one: who, which subject, and by which name.
+type Imports = BTreeSet<(String, String, String)>;
+
+/// What OPS exports, and what others import of that.
+fn imports_of_the_configuration() -> [Imports; 2] {
+    let quoted = |line: &str, key: &str| {
+        let value = line.split_once(&format!("{key}: \""))?.1.split_once('"')?.0;
+        Some(value.to_owned())
+    };
+    let (mut exports, mut imports) = (Imports::new(), Imports::new());
+    for (account, text) in accounts_of_the_configuration() {
+        for line in text.lines() {
+            if let Some(subject) = quoted(line, "service") {
+                let (_, to) = line.split_once("accounts: [").expect("it is for some accounts only");
+                for to in to.split(']').next().unwrap_or_default().split(", ") {
+                    exports.insert((to.to_owned(), subject.clone(), String::new()));
+                }
+            } else if let Some(subject) = quoted(line, "account: OPS, subject") {
+                let name = quoted(line, "to").unwrap_or_else(|| subject.clone());
+                imports.insert((account.to_owned(), subject, name));
+            }
+        }
+    }
+    [exports, imports]
+}
+
+fn imports_of_nsc() -> Imports {
+    let lines = |verb| {
+        let lines = ACCOUNT_BY_NSC.lines().filter(move |line| line.starts_with(verb));
+        lines.map(|line| -> Vec<String> {
+            line.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect()
+        })
+    };
+    let offered: BTreeSet<String> = lines("offer '").map(|offer| offer[1].clone()).collect();
+    let given = ["give MACHINES", "give PEOPLE"].into_iter().flat_map(lines).map(|given| {
+        assert!(offered.contains(&given[2]), "{given:?}");
+        (given[1].clone(), given[2].clone(), given.get(3).unwrap_or(&given[2]).clone())
+    });
+    given.collect()
+}
 
 fn rights_of_the_configuration() -> Rights {
-    let users = ACCOUNT.split("nkey: $OPS_").skip(1);
-    let rights = users.map(|user| {
+    let users = accounts_of_the_configuration().flat_map(|(account, text)| {
+        text.split("nkey: $OPS_").skip(1).map(move |user| (account, user))
+    });
+    let rights = users.map(|(account, user)| {
         let name = user.split_whitespace().next().unwrap_or_default();
         let list = |key: &str| {
             let (_, list) = user.split_once(&format!("{key}: [")).unwrap_or_default();
@@ -420,20 +611,28 @@ fn rights_of_the_configuration() -> Rights {
             list.sort();
             list
         };
-        (name.to_lowercase().replace('_', "-"), [list("subscribe"), list("publish")])
+        (
+            format!("{account} {}", name.to_lowercase().replace('_', "-")),
+            [list("subscribe"), list("publish"), list("deny")],
+        )
     });
     rights.collect()
 }
 
 fn rights_of_nsc() -> Rights {
-    let users = ACCOUNT_BY_NSC.split("nsc add user --account OPS --name ").skip(1);
+    let users = ACCOUNT_BY_NSC.split("nsc add user --account ").skip(1);
     let rights = users.map(|user| {
+        // What comes behind the last one is about accounts.
+        let user = user.split("\n\n").next().unwrap_or_default();
         let mut words = user.split_whitespace().filter(|word| *word != "\\");
-        let name = words.next().unwrap_or_default().to_owned();
-        let mut rights = [Vec::new(), Vec::new()];
+        let account = words.next().unwrap_or_default();
+        assert_eq!(words.next(), Some("--name"));
+        let name = format!("{account} {}", words.next().unwrap_or_default());
+        let mut rights = [const { Vec::new() }; 3];
         while let (Some(option), Some(subject)) = (words.next(), words.next()) {
-            let kind = usize::from(option == "--allow-pub");
-            assert!(["--allow-sub", "--allow-pub"].contains(&option), "{option}");
+            let kinds = ["--allow-sub", "--allow-pub", "--deny-pub"];
+            let kind = kinds.iter().position(|kind| *kind == option);
+            let kind = kind.unwrap_or_else(|| panic!("{option}"));
             // The shell would take the dollars for its own.
             let plain = subject.strip_prefix('\'').and_then(|subject| subject.strip_suffix('\''));
             rights[kind].push(plain.unwrap_or_else(|| panic!("{subject}")).to_owned());
@@ -449,13 +648,17 @@ fn rights_of_nsc() -> Rights {
 #[test]
 fn nsc_gives_the_same_rights() {
     let rights = rights_of_the_configuration();
-    assert_eq!(rights.keys().map(String::as_str).collect::<Vec<_>>(), {
-        let mut users = USERS;
-        users.sort_unstable();
-        users
-    });
-    assert!(rights["bridge"][1].len() > 20 && rights["server-01"][0].len() == 1);
+    let machines = ["MACHINES server-01", "MACHINES server-02"];
+    let users = ["OPS admin", "OPS bridge", "OPS listener", "PEOPLE alice"];
+    assert_eq!(rights.keys().collect::<Vec<_>>(), [&machines[..], &users[..]].concat());
+    assert!(rights["OPS bridge"][1].len() > 20 && rights[machines[0]][0].len() == 1);
+    assert_eq!(rights["OPS listener"][2], [">"]);
     assert_eq!(rights_of_nsc(), rights);
+    let [exports, imports] = imports_of_the_configuration();
+    assert!(imports.len() > 10, "{imports:?}");
+    assert_eq!(imports_of_nsc(), imports);
+    let offered = imports.into_iter().map(|(to, subject, _)| (to, subject, String::new()));
+    assert_eq!(exports, offered.collect::<Imports>());
 }
 
 /// A server where everybody may listen only where clients do that ask for no inbox of their own.
