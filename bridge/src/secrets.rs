@@ -4,85 +4,34 @@
 //! hides what looks like one, rather too much than too little. It cannot know a secret that looks like any other
 //! word.
 
+mod usual;
+
 use std::{borrow::Cow, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
+
+use self::usual::{USUAL, secret_of};
 
 /// The text that stands where a secret was.
 pub(crate) const MASK: &str = "***";
 /// A compiled pattern may take this many bytes.
 const MOST_COMPILED: usize = 1 << 20;
+/// How many bytes of each line of a text are kept, the first ones. An alert shows far less of it.
+const MOST_BYTES_OF_A_LINE: usize = 4096;
+/// How many bytes of such lines are kept, the last ones. It bounds the time that a mask takes.
+const MOST_BYTES: usize = 1 << 19;
+/// How often a text is looked through.
+const MOST_ROUNDS: usize = 4;
 
-/// The words that name a secret, at the end of a key such as `DB_PASSWORD` or `registration-token`.
-const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:(?-u:\\b)|[_-])pass|pwd|secret|token|jwt|signature\
-    |(?:access|account|api|auth|client|encryption|master|private|secret|shared|signing)[-_. ]?key)";
-/// A value: all of what is in quotes, also where their end was cut off, else all up to the next blank.
-const VALUE: &str = r#"(?:\\?"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^"\r\n])+)|'(?P<secret_in_one>[^'\r\n]+)|(?P<secret>[^\s"']+))"#;
-/// The groups of a pattern that are the secret. Without one all that fits is.
-const GROUPS: [&str; 3] = ["secret", "secret_in_two", "secret_in_one"];
-
-/// What secrets usually look like. Each is linear in the length of a text, as all of the crate `regex` is.
-static USUAL: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-    let patterns = [
-        // A private key in PEM or of age, also where its end or its beginning was cut off.
-        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?s:.*?))(?:-----END|\z)".to_owned(),
-        r"(?m)(?P<secret>(?:^[A-Za-z0-9+/=]+\r?\n)+)-----END [A-Z0-9 ]*PRIVATE KEY".to_owned(),
-        // scheme://user:password@host, and scheme://token@host.
-        r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>]*:(?P<secret>[^\s/"'<>]+)@"#.to_owned(),
-        r#"(?i)\b[a-z][a-z0-9+.-]*://(?P<secret>[^\s/:@"'<>]{16,})@"#.to_owned(),
-        // Whatever the scheme is, all that comes behind it.
-        r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#.to_owned(),
-        r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#.to_owned(),
-        r"(?i)\bbearer[ \t]+(?P<secret>[a-z0-9._~+/=-]{8,})".to_owned(),
-        // password=..., "api_key": "...", DB_PASSWORD: ...; and --password ..., --token=...
-        format!(r#"(?i){NAMES}\\?["']?\s*(?:=>|:=|[=:])\s*{VALUE}"#),
-        format!(r"(?i)(?:^|[\s\x22'\[])--?(?:[a-z0-9]+[-_])*{NAMES}(?:[\s\x22',]+|=){VALUE}"),
-        // curl --user name:password
-        r"(?:^|\s)(?:-u|--user)[\s=]+[^\s:]+:(?P<secret>\S+)".to_owned(),
-        known_tokens(),
-    ];
-    patterns.iter().map(|text| Regex::new(text).expect("a test masks with each of them")).collect()
+/// What colours a text or moves the cursor of a terminal, as it is or as a journal writes it. It may stand in the
+/// middle of a key.
+static FOR_TERMINALS: LazyLock<Regex> = LazyLock::new(|| {
+    let text = concat!(
+        r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[ -/]+[0-~])?|\x{9b}[0-?]*[ -/]*[@-~]",
+        r"|(?:(?:#033|\\(?:e|E|033|0?33|x1[bB]|u001[bB])|\^\[|␛)\[)+[0-9;:?]*[A-Za-z]",
+    );
+    Regex::new(text).expect("a test removes them")
 });
-
-/// Tokens that are known by how they begin.
-fn known_tokens() -> String {
-    let kinds = [
-        // JSON Web Tokens, whole or cut off: what begins so is the JSON of an object in base64.
-        r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
-        // NATS: seeds of nkeys.
-        r"S[UANOCX][A-Z2-7]{40,}",
-        // Matrix: Synapse, Matrix Authentication Service.
-        r"sy[tlr]_[A-Za-z0-9_-]{10,}",
-        r"m[ac]t_[A-Za-z0-9_]{16,}",
-        r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}",
-        r"(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}",
-        r"gl[a-z]{2,6}-[A-Za-z0-9_.-]{16,}",
-        r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{8,}",
-        // Addresses that let whoever knows them write into a channel of Slack, Discord or Teams.
-        r"hooks\.slack\.com/[A-Za-z0-9/_+-]+",
-        r"discord(?:app)?\.com/api/webhooks/[A-Za-z0-9/_-]+",
-        r"[a-z0-9.-]+\.webhook\.office\.com/[A-Za-z0-9/_@-]+",
-        // Telegram.
-        r"(?:bot)?[0-9]{8,10}:[A-Za-z0-9_-]{30,}",
-        // Google, Stripe, OpenAI and Anthropic, npm, PyPI, SendGrid, Hugging Face, DigitalOcean, Vault, age.
-        r"AIza[A-Za-z0-9_-]{30,}",
-        r"ya29\.[A-Za-z0-9_-]{16,}",
-        r"[rs]k_(?:live|test)_[A-Za-z0-9]{8,}",
-        r"sk-[A-Za-z0-9_-]{20,}",
-        r"npm_[A-Za-z0-9]{20,}",
-        r"pypi-[A-Za-z0-9_-]{16,}",
-        r"SG\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?",
-        r"hf_[A-Za-z0-9]{20,}",
-        r"do[opr]_v1_[a-f0-9]{16,}",
-        r"hv[sbr]\.[A-Za-z0-9_-]{16,}",
-        r"AGE-SECRET-KEY-1[A-Z0-9]{16,}",
-    ];
-    // And passwords as crypt(3) keeps them.
-    format!(
-        r#"(?-u:\b)(?:{})|\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}}"#,
-        kinds.join("|")
-    )
-}
 
 /// A declared pattern of a secret.
 #[derive(Debug, Clone)]
@@ -122,28 +71,77 @@ impl Masks {
         Self { declared }
     }
 
-    /// A text with [`MASK`] for each secret in it. It has to be whole: a secret that was cut into pieces is not
-    /// recognised.
+    /// A text with [`MASK`] for each secret in it, without colours and without what is beyond the bounds. It has to
+    /// be whole: a secret that was cut into pieces is not recognised.
     pub(crate) fn mask<'text>(&self, text: &'text str) -> Cow<'text, str> {
-        // The declared ones see the text as it is.
-        let patterns = self.declared.iter().map(|Pattern(regex)| regex).chain(USUAL.iter());
-        patterns.fold(Cow::Borrowed(text), |text, regex| match masked(&text, regex) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(masked) => Cow::Owned(masked),
-        })
+        let mut text = bounded(text);
+        replace(&mut text, |text| FOR_TERMINALS.replace_all(text, ""));
+        // The declared ones see the text before any other.
+        for Pattern(regex) in &self.declared {
+            replace(&mut text, |text| masked(text, regex, |_| true));
+        }
+        // A mask can bring together what makes a further secret known.
+        for _ in 0..MOST_ROUNDS {
+            let before = text.clone();
+            for usual in USUAL.iter() {
+                replace(&mut text, |text| masked(text, &usual.pattern, usual.fits));
+            }
+            if text == before {
+                break;
+            }
+        }
+        text
     }
 }
 
-fn masked<'text>(text: &'text str, regex: &Regex) -> Cow<'text, str> {
-    regex.replace_all(text, |found: &Captures<'_>| {
-        let whole = &found[0];
-        let Some(secret) = GROUPS.iter().find_map(|name| found.name(name)) else {
-            return MASK.to_owned();
-        };
-        let start = found.get_match().start();
-        let (before, after) = (&whole[..secret.start() - start], &whole[secret.end() - start..]);
-        format!("{before}{MASK}{after}")
-    })
+/// A text in the place of one, if it is another.
+fn replace(text: &mut Cow<'_, str>, by: impl Fn(&str) -> Cow<'_, str>) {
+    if let Cow::Owned(other) = by(text) {
+        *text = Cow::Owned(other);
+    }
+}
+
+/// The last lines of a text, and of each no more than its beginning.
+fn bounded(text: &str) -> Cow<'_, str> {
+    if text.len() <= MOST_BYTES && text.lines().all(|line| line.len() <= MOST_BYTES_OF_A_LINE) {
+        return Cow::Borrowed(text);
+    }
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    for line in text.rsplit('\n') {
+        let line = &line[..line.floor_char_boundary(MOST_BYTES_OF_A_LINE)];
+        bytes += line.len() + 1;
+        if bytes > MOST_BYTES {
+            break;
+        }
+        lines.push(line);
+    }
+    lines.reverse();
+    Cow::Owned(lines.join("\n"))
+}
+
+/// A text with [`MASK`] for what a pattern finds and `fits`.
+fn masked<'text>(
+    text: &'text str,
+    regex: &Regex,
+    fits: impl Fn(&Captures<'_>) -> bool,
+) -> Cow<'text, str> {
+    let (mut masked, mut done, mut from) = (String::new(), 0, 0);
+    while let Some(found) = regex.captures_at(text, from) {
+        let (whole, secret) = (found.get_match(), secret_of(&found));
+        if fits(&found) {
+            masked.push_str(&text[done..secret.start()]);
+            masked.push_str(MASK);
+            (done, from) = (secret.end(), whole.end());
+        } else {
+            // What is not a secret may be the beginning of something that has one.
+            from = if secret.start() > whole.start() { secret.start() } else { whole.end() };
+        }
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    masked.push_str(&text[done..]);
+    Cow::Owned(masked)
 }
 
 #[cfg(test)]
@@ -200,6 +198,182 @@ mod tests {
         ] {
             assert_eq!(mask(plain), plain);
         }
+    }
+
+    #[test]
+    fn secrets_are_hidden_however_they_are_written() {
+        // The secret stands between «».
+        let texts = [
+            // Arguments of programs that have letters of their own for a password.
+            "mysql -u root -p«hunter2» app",
+            "exec /usr/bin/mysqldump '-p«hunter2»' app",
+            "sshpass -p «hunter2» ssh backup@example.com",
+            "redis-cli -h cache -a «hunter2» PING",
+            "ldapsearch -x -D cn=admin -w «hunter2» uid=a",
+            "smbclient //nas/share -U alice%«hunter2» -c ls",
+            "docker login -u ci -p «hunter2» registry.example.com",
+            "mosquitto_pub -u a -P «hunter2» -t x",
+            "curl -ualice:«hunter2» https://example.com",
+            "curl -u 'alice:«two words»' https://example.com",
+            "[\"curl\", \"-u\", \"alice:«two words»\", \"https://example.com\"]",
+            "openssl rsa -in a.pem -passin pass:«hunter2»",
+            "keytool -storepass «hunter2»",
+            "tool --key «hunter2» --verbose",
+            "ENV RESTIC_PASSWORD «hunter»",
+            // Addresses.
+            "GET https://example.com/a?key=«hunter2»&sig=«a%2Bb» 200",
+            "fetching http://user:«pa/ss»@example.com/",
+            "fetching http://user:«p@s/s»@example.com/",
+            "dsn root:«hunter2»@tcp(db:3306)/app",
+            "dsn root:«hun/ter2»@unix(/run/mysqld.sock)/app",
+            "connecting to app:«hunter2»@db.example.com:5432",
+            // What logs in.
+            "sent Basic «YWxpY2U6aHVudGVyMg==» to a",
+            "C: AUTH PLAIN «AGFsaWNlAGh1bnRlcjI=»",
+            "\"auth\": \"«YWxpY2U6aHVudGVyMg==»\"",
+            // Markup, and texts in texts.
+            "<password>«hunter2»</password>",
+            "<ns:dbPassword type=\"text\">«two words»</ns:dbPassword>",
+            "<add key=\"Password\" value=\"«two words»\"/>",
+            "- name: DB_PASSWORD\n  value: «hunter2»",
+            "body password%3D«hunter2»",
+            "password = \"\"\"«hunter2»\"\"\"",
+            "password = \"\"\"«\nhun\nter\n»\"\"\"",
+            "\"password\":[«\"hunter2\"»]",
+            "\"tokens\": [«\n  \"a1\",\n  \"b2\"\n»]",
+            "passwords: [«one, two»]",
+            "password: «Some(\"hunter2»\")",
+            "{\\\\\\\"token\\\\\\\":\\\\\\\"«hunter2»\\\\\\\"}",
+            // Keys that do not end in the name.
+            "password1=«hunter2»",
+            "MY_TOKEN_2=«hunter2»",
+            "secret_key_base: «hunter2»",
+            "secret_id=«hunter2»",
+            "token_value=«hunter2»",
+            "password_hash=«hunter2»",
+            "ENCRYPTION_KEY_BASE64=«hunter2»",
+            "DB_PASSWORD_OF_ROOT=«hunter2»",
+            "\"passwordOfRoot\": \"«hunter2»\"",
+            "pw=«hunter2»",
+            "psk=«hunter2»",
+            "otp=«123456»",
+            "PIN=«4711»",
+            "credential=«hunter2»",
+            "\"credentials\": \"«hunter2»\"",
+            "token: >-\n  «hunter2\n  continued»\nnext: line",
+            // Words.
+            "cannot log in with password '«hunter2»' as bob",
+            "Password for root: «hunter2»",
+            "[sudo] password for alice: «two words»",
+            "RESTIC_PASSWORD «hunter2»",
+            "the api key «SECRET» of bob",
+            "machine example.com login bob password «hunter2»",
+            // Quotes in quotes.
+            "password = '«it''s two words»'",
+            "password='«it'\\''s two words»'",
+            "password=«X\"tail»",
+            "password=«X\"two words\"»",
+            "password = \"«a \\\"q\\\" tail»\"",
+            "Password: «two words»\nnext line",
+        ];
+        let failed: Vec<String> = texts
+            .iter()
+            .filter_map(|text| {
+                let (said, mut expected) = (text.replace(['«', '»'], ""), String::new());
+                for (index, part) in text.split(['«', '»']).enumerate() {
+                    expected.push_str(if index % 2 == 0 { part } else { MASK });
+                }
+                let masked = mask(&said);
+                (masked != expected).then(|| format!("{masked:?}\n  instead of {expected:?}"))
+            })
+            .collect();
+        assert!(failed.is_empty(), "{}:\n{}", failed.len(), failed.join("\n"));
+    }
+
+    #[test]
+    fn colours_do_not_hide_a_key() {
+        for text in [
+            "\x1b[31mpassword\x1b[0m=\x1b[32mhunter2",
+            "\x1b[1;31mpass\x1b[0mword\x1b[K=hunter2\x1b[0m",
+            "#033[31mpassword#033[0m=#033[32mhunter2",
+            "\\x1b[31mpass\\x1b[0mword=\\u001b[32mhunter2",
+            "\x1b]8;;http://a\x1b\\password\x1b]8;;\x07=hunter2",
+        ] {
+            assert_eq!(mask(text), "password=***", "of {text:?}");
+        }
+        assert_eq!(mask("[ \x1b[32mOK\x1b[0m ] Started a."), "[ OK ] Started a.");
+    }
+
+    #[test]
+    fn lines_of_a_private_key_without_its_ends_are_hidden() {
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7VJTUt9Us8cKj";
+        assert_eq!(mask(&format!("a\n{line}\n{line}\nb")), "a\n***\n***\nb");
+        hides("x\n", "kqhkiG9w0BAQEFAASCBKc==", "\ny");
+        hides("key: ", &format!("{line}\\n{line}\\n"), "-----END PRIVATE KEY-----");
+    }
+
+    #[test]
+    fn ordinary_lines_stay() {
+        for line in [
+            "backup.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED",
+            "backup.service: Failed with result 'exit-code'.",
+            "Failed to start backup.service - Nightly backup.",
+            "systemd-ask-password-console.path: Deactivated successfully.",
+            "secret-service.socket: Succeeded.",
+            "Started user@1000.service - User Manager for UID 1000.",
+            "Accepted publickey for root from 192.0.2.1 port 22 ssh2: ED25519 SHA256:+Xh1bnRlcjI",
+            "Failed password for root from 192.0.2.1 port 22 ssh2",
+            "pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh rhost=192.0.2.1",
+            "Access denied for user 'root'@'localhost' (using password: YES)",
+            "the token expired at 2026-11-30T07:22:52Z",
+            "password changed for bob",
+            "last change of the password 2026-11-30",
+            "key not found: app.settings.colour",
+            "api key is missing, api key not found",
+            "RESTIC_PASSWORD is not set, nor is RESTIC_PASSWORD_FILE",
+            "unexpected token '}' in JSON at position 12",
+            "secret \"db-creds\" not found",
+            "HEAD is now at 99a20ea6c1b1d6f0d7d8a6d6b2a2f1f6f7a9c1d2 Keep only so many",
+            "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "request 550e8400-e29b-41d4-a716-446655440000 took 12 ms",
+            "/nix/store/0c4fhl2z4wy8qm5xk6b0x3h3hnc9fl1y-hello-2.12/bin/hello: not found",
+            "copying /var/lib/app/Data1/2026 to /mnt/backup",
+            "curl --key /etc/ssl/private/a.key --cert a.pem https://example.com",
+            "sort --key 2 /tmp/a",
+            "password_file=/run/secrets/x token_type=bearer password_min_length=8 tokenEndpoint=https://a",
+            "max_tokens=4096 prompt_tokens: 12",
+            "GOOGLE_APPLICATION_CREDENTIALS=/etc/app/google.json",
+            "bearer authentication required, basic authentication failed",
+            "the server offers AUTH PLAIN LOGIN",
+            "pulled registry.example.com:5000/app:1.2@sha256:9f86d081884c7d65",
+            "dialing http://example.com:8080/a/@scope/b and nats://hub:4222",
+            "4: nats_matrix::secrets::tests::hides at src/secrets.rs:219:9",
+            "status installed python3-jwt:all 2.6.0-1",
+            "Preparing to unpack .../034-gir1.2-glib-2.0_1.74.0-3_amd64.deb ...",
+            "   Compiling signature v2.2.0",
+            "gpio pin=17 went high",
+            "docker run -u 1000:1000 -p 8080:80 app",
+            "mysqld: ready for connections. Version: '8.0.36' port: 3306",
+            "SET search_path = public; -- 3 rows, key (id)=(17) already exists",
+        ] {
+            assert_eq!(mask(line), line);
+        }
+    }
+
+    #[test]
+    fn no_text_takes_long() {
+        let line = "mysql password_file=a://b:c auth ".repeat(40_000);
+        let lines = "token: >-\n  password for a b c\n".repeat(60_000);
+        for text in [&line, &lines, &"\\\"'[".repeat(400_000)] {
+            let started = std::time::Instant::now();
+            let masked = mask(text);
+            assert!(masked.len() <= MOST_BYTES, "{}", masked.len());
+            // It takes less than a second where programs are optimised.
+            assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+        }
+        let long = format!("first\n{}\npassword=hunter2", "ä".repeat(MOST_BYTES));
+        let shown = "ä".repeat(MOST_BYTES_OF_A_LINE / 2);
+        assert_eq!(mask(&long), format!("first\n{shown}\npassword=***"));
     }
 
     #[test]
@@ -277,7 +451,27 @@ mod tests {
         }
 
         #[test]
-        fn a_masked_text_stays_so(text in "(?s)(.{0,20}(password=|://a:b@|Bearer |eyJ0123456789|'|\")){0,4}") {
+        fn a_password_of_any_signs_is_hidden_where_it_is_known_to_be_one(
+            secret in "[A-Za-z#$%][A-Za-z0-9!#$%*+,.:;=@^_~/?-]{3,9}[0-9][a-z]{3}", before in "[a-z ]{0,20}", after in "[a-z ]{0,20}",
+        ) {
+            for (from, to) in [
+                ("password=", " "), ("PASSWORD_2: ", "\n"), ("\"token\": \"", "\","), ("secret_id='", "' "),
+                ("<password>", "</password>"), ("passwords: [", "]"), ("--password ", " "),
+                ("sshpass -p '", "' "), ("mysql -u a -p'", "' "), ("curl -u 'a:", "' "), ("with password '", "' "),
+                ("http://a:", "@host/ "), ("a:", "@tcp(db:3306)/ "), ("\x1b[1mpass\x1b[0mword=\x1b[2m", "\x1b[0m "),
+            ] {
+                let masked = mask(&format!("{before} {from}{secret}{to}{after}"));
+                prop_assert!(!masked.contains(&secret), "{masked}");
+            }
+        }
+
+        #[test]
+        fn a_masked_text_stays_so(
+            text in concat!(
+                r"(?s)(.{0,12}(password(1|_of)?=|Password: |token: >-\n |: |://a:b/?@|a:b@tcp\(|Bearer |mysql -p| -u |",
+                r#"eyJ0123456789|'|"|\[|\\|<secret>|\x1b\[1m|api key a1|[A-Za-z0-9+/]{30})){0,6}"#,
+            ),
+        ) {
             let once = mask(&text);
             prop_assert_eq!(mask(&once), once);
         }

@@ -1,0 +1,446 @@
+//! What secrets usually look like in what programs print.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Match, Regex};
+
+/// The words that name a secret, alone or in a key such as `DB_PASSWORD` or `registration-token`.
+const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\b)|[_-])(?:pass|pw|psk|t?otp)|pwd|secret|token\
+    |jwt|signature|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
+/// The words that name a password, which is often of several words.
+const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|pwd|(?-u:\\b)p(?:ass|w))";
+/// What may follow a name before `:`, as in `secret_key_base` and `password1`.
+const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\
+    |root|salt|str|string|test|text|user|value)){0,4}";
+/// What may follow a name before `=` or at the end of a quoted key: any further words.
+const MORE_WORDS: &str = "(?P<further>s?(?:[-_.]?[0-9]+|[-_.][a-z0-9]+|(?-i:[A-Z][a-z0-9]+))*)";
+/// What stands between a key and its value, also where it is written for an address.
+const BETWEEN: &str = r"[ \t]*(?:=>|:=|[=:]|%3D|%3A|\\u003d)[ \t]*(?:\r?\n[ \t]+)?";
+/// A value: a list or all of what is in quotes, also where their end was cut off, else all up to the next blank.
+/// Quotes inside are part of it if they are escaped or doubled, or if the text goes on right behind them.
+const VALUE: &str = concat!(
+    r#"(?:"""(?P<secret_in_three>(?s:.+?))(?:"""|\z)"#,
+    r#"|'''(?P<secret_in_three_single>(?s:.+?))(?:'''|\z)"#,
+    r#"|\[(?P<secret_in_list>\s*(?:"(?:[^"\\\r\n]|\\[^\r\n])*"\s*,?\s*)+|[^\]\r\n]+)"#,
+    r#"|\\+"(?P<secret_in_escaped>(?:[^"\\\r\n]|\\+[^"\\\r\n])+)"#,
+    r#"|"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n]|""|"[A-Za-z0-9_$@!#%^*+-])+)"#,
+    r#"|'(?P<secret_in_one>(?:[^'\\\r\n]|\\[^\r\n]|''|'\\''|'[A-Za-z0-9_$@!#%^*+-])+)"#,
+    r#"|(?P<secret>[^\s"'\[][^\s"']*(?:(?:"[^\s"',;:)}\]>\\&][^"\r\n]*"?|'[^\s"',;:)}\]>\\&][^'\r\n]*'?)[^\s"']*)*))"#,
+);
+/// An argument on a command line, or in a list of them.
+const ARGUMENT: &str = r#"(?:"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n])+)|'(?P<secret_in_one>[^'\r\n]+)|(?P<secret>[^\s"',][^\s"']*))"#;
+
+/// Something that secrets usually look like.
+pub(super) struct Usual {
+    pub(super) pattern: Regex,
+    /// Tells, of what fits, whether it is a secret.
+    pub(super) fits: fn(&Captures<'_>) -> bool,
+}
+
+/// The kinds of secrets. Each is linear in the length of a text, as all of the crate `regex` is.
+pub(super) static USUAL: LazyLock<Vec<Usual>> = LazyLock::new(|| {
+    let kinds = [private_keys(), addresses(), headers(), keys(), commands(), words()];
+    kinds.into_iter().flatten().chain([always(known_tokens())]).collect()
+});
+
+fn always(pattern: impl AsRef<str>) -> Usual {
+    if_it(|_| true, pattern)
+}
+
+fn if_it(fits: fn(&Captures<'_>) -> bool, pattern: impl AsRef<str>) -> Usual {
+    Usual { pattern: Regex::new(pattern.as_ref()).expect("a test masks with each of them"), fits }
+}
+
+fn private_keys() -> Vec<Usual> {
+    vec![
+        // In PEM or of age, also where its end or its beginning was cut off.
+        always(
+            r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?s:.*?))(?:-----END|\z)",
+        ),
+        always(
+            r"(?m)(?P<secret>(?:^[ \t]*[A-Za-z0-9+/=]+\r?\n)+|[A-Za-z0-9+/=]+(?:\\n[A-Za-z0-9+/=]*)+)[ \t]*-----END [A-Z0-9 ]*PRIVATE KEY",
+        ),
+        // Lines of it, where both were cut off.
+        if_it(
+            looks_encoded,
+            r"(?m)^[ \t]*(?P<secret>[A-Za-z0-9+/]{60,}={0,2}|[A-Za-z0-9+/]{14,}={1,2})[ \t]*\r?$",
+        ),
+    ]
+}
+
+fn addresses() -> Vec<Usual> {
+    vec![
+        // scheme://user:password@host, and scheme://token@host.
+        always(r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s/"'<>]+)@"#),
+        if_it(
+            |found| !starts_with_a_port(secret(found)) && !secret(found).contains("://"),
+            r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s"'<>]+)@"#,
+        ),
+        always(r#"(?i)\b[a-z][a-z0-9+.-]*://(?P<secret>[^\s/:@"'<>]{16,})@"#),
+        // user:password@tcp(host:port), user:password@host:port
+        always(
+            r#"(?i)(?:^|[\s"'=(,])[^\s:@/"'=(),]+:(?P<secret>[^\s"']+)@(?:tcp|udp|unix)[46]?\("#,
+        ),
+        always(
+            r#"(?m)(?:^|[\s"'=(,])[^\s:@/"'=(),]+:(?P<secret>[^\s/@"']+)@[A-Za-z0-9.-]+:[0-9]{1,5}(?:[^\w.-]|$)"#,
+        ),
+        // Keys and signatures in the query of an address.
+        always(
+            r#"(?i)(?:[?&;]|%26|%3F)(?:[a-z0-9]+[-_])*(?:key|sig|hmac|code|auth|credential|session(?:id)?|sid|ticket|pin)=(?P<secret>[^\s&"'<>]+)"#,
+        ),
+    ]
+}
+
+fn headers() -> Vec<Usual> {
+    vec![
+        // Whatever the scheme is, all that comes behind it.
+        always(
+            r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
+        ),
+        always(r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#),
+        if_it(
+            |found| looks_encoded(found) || secret(found).len() >= 20,
+            r"(?i)(?:^|[^=\w])(?:bearer|basic|negotiate|ntlm)[ \t]+(?P<secret>[a-z0-9._~+/=-]{8,})",
+        ),
+        // What a client says to log in to a server of mail.
+        if_it(
+            looks_encoded,
+            r"(?i)\bauth(?:enticate)?[ \t]+(?:plain|login|xoauth2|oauthbearer|cram-md5|scram-[a-z0-9-]+)[ \t]+(?P<secret>[a-z0-9+/=_-]{4,})",
+        ),
+    ]
+}
+
+fn keys() -> Vec<Usual> {
+    vec![
+        // token: >- and the value in the lines below
+        always(format!(
+            r#"(?i){NAMES}{PARTS}["']?:[ \t]*[|>][-+0-9]{{0,2}}[ \t]*\r?\n[ \t]+(?P<secret>[^\r\n]+(?:\r?\n[ \t]+[^\r\n]+)*)"#
+        )),
+        // Password: of several words, also in the words of who asks for it.
+        if_it(
+            is_no_setting,
+            format!(
+                r#"(?i){PASSWORDS}{PARTS}(?:[ \t]+(?:for|of)(?:[ \t]+[^\s:]+){{1,3}})?:[ \t]+(?P<secret>[^\s"'\[][^\s"']*(?:[ \t]+[^\s"']+|["'][^\s"',;:)}}\]>\\&][^\s"']*)*)"#
+            ),
+        ),
+        // password=..., "api_key": "...", DB_PASSWORD: ...
+        if_it(is_no_setting, format!(r#"(?i){NAMES}{PARTS}\\*(?:["']|%22)?{BETWEEN}{VALUE}"#)),
+        // PASSWORD_OF_ROOT=..., "tokenOfRoot": ...
+        if_it(
+            is_no_setting,
+            format!(r#"(?i){NAMES}{MORE_WORDS}(?:[ \t]*(?:=|%3D)[ \t]*|\\*["']{BETWEEN}){VALUE}"#),
+        ),
+        // What names a secret in some texts only.
+        if_it(
+            |found| is_no_setting(found) && is_no_path(secret(found)),
+            format!(
+                r#"(?i)(?:(?-u:\b)|[_-])cred(?:ential)?s?(?:\\*["']{BETWEEN}|[ \t]*[=:][ \t]*){VALUE}"#
+            ),
+        ),
+        always(r#"(?i)(?:\b|[_-])pin["']?[ \t]*[=:][ \t]*["']?(?P<secret>[0-9]{4,})\b"#),
+        if_it(
+            looks_encoded,
+            r#"(?i)(?:\b|_)auth["']?[ \t]*[=:][ \t]*["']?(?P<secret>[a-z0-9+/_-]{8,}={0,2})"#,
+        ),
+        // <password>...</password>
+        if_it(
+            is_no_setting,
+            format!(r"(?i)<[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}(?:\s[^<>]*)?>(?P<secret>[^<]+)"),
+        ),
+        // name: DB_PASSWORD and value: ...; <add key="Password" value="..."/>
+        if_it(
+            is_no_setting,
+            format!(
+                r#"(?i)\b(?:key|name)["']?\s*[:=]\s*["']?[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}["']?[\s,]+["']?value["']?\s*[:=]\s*{VALUE}"#
+            ),
+        ),
+    ]
+}
+
+fn commands() -> Vec<Usual> {
+    // --password ..., --token=...
+    let mut usual = vec![
+        if_it(
+            is_no_setting,
+            format!(
+                r"(?i)(?:^|[\s\x22'\[])--?(?:[a-z0-9]+[-_])*(?:[a-z]*{NAMES}){PARTS}(?:[\s\x22',]+|=){VALUE}"
+            ),
+        ),
+        if_it(
+            |found| is_no_path(secret(found)) && !is_number(secret(found)),
+            format!(r#"(?:^|[\s"'\[])--?key(?:["']?[\s,]+|=){ARGUMENT}"#),
+        ),
+        // curl --user name:password
+        if_it(
+            |found| !secret(found).starts_with("//") && !is_number(secret(found)),
+            concat!(
+                r#"(?m)(?:^|[\s"'\[])(?:-u|(?:-[a-zA-Z]{0,6}[uU]|--(?:proxy-)?user)["']?[\s,=]+)"#,
+                r#"(?:"[^\s:"']+:(?P<secret_in_two>[^"\r\n]+)|'[^\s:"']+:(?P<secret_in_one>[^'\r\n]+)|[^\s:"'/]+:(?P<secret>\S+))"#,
+            ),
+        ),
+        // smbclient -U name%password
+        always(
+            r#"(?:^|[\s"'])(?:-U|--user(?:name)?)["']?[\s,=]*["']?[^\s%"']+%(?P<secret>[^\s"']+)"#,
+        ),
+        // openssl -passin pass:...
+        always(r#"\s-pass(?:in|out)?[ \t]+["']?pass:(?P<secret>[^\s"']+)"#),
+        // ENV DB_PASSWORD ...
+        if_it(
+            is_no_setting,
+            format!(
+                r"(?i)(?:^|\s)(?:env|arg|setx?|setenv)[ \t]+[a-z0-9_]*{NAMES}{MORE_WORDS}[ \t]+{ARGUMENT}"
+            ),
+        ),
+    ];
+    // Options of one letter mean a password to some programs only.
+    let options = [
+        ("(?:mysql|mariadb)[a-z-]*", "-p"),
+        (r"7z[ar]?|rar|unrar", "-h?p"),
+        (
+            r"sshpass|mongo(?:sh|dump|restore|export|import)?|(?:docker|podman|buildah|skopeo|helm|oc|az)[ \t]+(?:[a-z]+[ \t]+)?login",
+            r"-p[\s\x22',]*",
+        ),
+        (r"redis-cli|valkey-cli", r"-a[\s\x22',]+"),
+        (r"ldap[a-z]+", r"-w[\s\x22',]+"),
+        (r"zip|unzip|mosquitto_(?:pub|sub|rr)|ipmitool|sqlcmd|bcp|isql", r"-P[\s\x22',]*"),
+        (r"snmp[a-z]+", r"-[cAX][\s\x22',]+"),
+    ];
+    usual.extend(options.map(|(programs, option)| {
+        always(format!(
+            r#"(?:^|[\s"'/\[(])(?:{programs})["']?[\s,](?:[^\r\n|;&]*?[\s"',])?{option}{ARGUMENT}"#
+        ))
+    }));
+    usual
+}
+
+fn words() -> Vec<Usual> {
+    vec![
+        // with password '...'
+        always(format!(
+            r#"(?i){PASSWORDS}[ \t]+(?:(?:is|was)[ \t]+)?(?:"(?P<secret_in_two>[^"\r\n]+)"|'(?P<secret_in_one>[^'\r\n]+)')"#
+        )),
+        if_it(
+            looks_chosen,
+            format!(
+                r#"(?i){NAMES}[ \t]+(?:(?:is|was)[ \t]+)?["']?(?P<secret>[^\s"':=/.(\[<][^\s"']{{3,}})"#
+            ),
+        ),
+        // SOME_PASSWORD ..., and api key ... in capital letters
+        if_it(
+            |found| looks_chosen(found) || in_capitals(found),
+            format!(
+                r#"(?:[A-Z0-9]+_(?i:{NAMES})|(?i:{PASSWORDS}|(?:access|api|auth)[-_ ]?key))[ \t]+["']?(?P<secret>[A-Za-z0-9_!@#$%^&*+=-]{{4,}})"#
+            ),
+        ),
+    ]
+}
+
+/// Tokens that are known by how they begin.
+fn known_tokens() -> String {
+    let kinds = [
+        // JSON Web Tokens, whole or cut off: what begins so is the JSON of an object in base64.
+        r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
+        // NATS: seeds of nkeys.
+        r"S[UANOCX][A-Z2-7]{40,}",
+        // Matrix: Synapse, Matrix Authentication Service.
+        r"sy[tlr]_[A-Za-z0-9_-]{10,}",
+        r"m[ac]t_[A-Za-z0-9_]{16,}",
+        r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}",
+        r"(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}",
+        r"gl(?:agent|cbt|dt|ffct|ft|imt|oas|pat|ptt|rtr?|soat|wt)-[A-Za-z0-9_.-]{16,}",
+        r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{8,}",
+        // Addresses that let whoever knows them write into a channel of Slack, Discord or Teams.
+        r"hooks\.slack\.com/[A-Za-z0-9/_+-]+",
+        r"discord(?:app)?\.com/api/webhooks/[A-Za-z0-9/_-]+",
+        r"[a-z0-9.-]+\.webhook\.office\.com/[A-Za-z0-9/_@-]+",
+        // Telegram.
+        r"(?:bot)?[0-9]{8,10}:[A-Za-z0-9_-]{30,}",
+        // Google, Stripe, OpenAI and Anthropic, npm, PyPI, SendGrid, Hugging Face, DigitalOcean, Vault, age.
+        r"AIza[A-Za-z0-9_-]{30,}",
+        r"ya29\.[A-Za-z0-9_-]{16,}",
+        r"[rs]k_(?:live|test)_[A-Za-z0-9]{8,}",
+        r"sk-[A-Za-z0-9_-]{20,}",
+        r"npm_[A-Za-z0-9]{20,}",
+        r"pypi-[A-Za-z0-9_-]{16,}",
+        r"SG\.[A-Za-z0-9_-]{16,}(?:\.[A-Za-z0-9_-]*)?",
+        r"hf_[A-Za-z0-9]{20,}",
+        r"do[opr]_v1_[a-f0-9]{16,}",
+        r"hv[sbr]\.[A-Za-z0-9_-]{16,}",
+        r"AGE-SECRET-KEY-1[A-Z0-9]{16,}",
+    ];
+    // And passwords as crypt(3) keeps them.
+    format!(
+        r#"(?-u:\b)(?:{})|\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}}"#,
+        kinds.join("|")
+    )
+}
+
+/// The groups of a pattern that are the secret. Without one all that fits is.
+const GROUPS: [&str; 7] = [
+    "secret",
+    "secret_in_two",
+    "secret_in_one",
+    "secret_in_escaped",
+    "secret_in_list",
+    "secret_in_three",
+    "secret_in_three_single",
+];
+
+/// The part of what fits a pattern that is the secret.
+pub(super) fn secret_of<'text>(found: &Captures<'text>) -> Match<'text> {
+    GROUPS.iter().find_map(|name| found.name(name)).unwrap_or_else(|| found.get_match())
+}
+
+fn secret<'text>(found: &Captures<'text>) -> &'text str {
+    secret_of(found).as_str()
+}
+
+/// Tells whether a key with a value is more than a setting that has to do with secrets, as in `password_file=...`,
+/// `max_tokens=4096`, `using password: YES` and `secrets::tests`.
+fn is_no_setting(found: &Captures<'_>) -> bool {
+    // Also what Debian writes behind the name of a package.
+    const WORDS: [&str; 12] =
+        ["true", "false", "yes", "no", "null", "none", "nil", "on", "off", "all", "amd64", "arm64"];
+    let value = secret(found).trim_end_matches([',', ';', ')', '}']).to_lowercase();
+    let begins_a_block = matches!(value.trim_end_matches(['-', '+']), "|" | ">");
+    let counts = is_number(&value) && found[0].to_lowercase().contains("tokens");
+    let about = found.name("further").is_some_and(|further| is_about(further.as_str()));
+    let before = &found[0][..secret_of(found).start() - found.get_match().start()];
+    let is_path_of_code = before.ends_with(':') && value.starts_with(':');
+    !(is_path_of_code || WORDS.contains(&value.as_str()) || begins_a_block || counts || about)
+}
+
+/// Tells whether these last words of a key make it one about a secret, like `_file`, `.path` and `Policy`.
+fn is_about(further: &str) -> bool {
+    const WORDS: [&str; 64] = [
+        "age",
+        "agent",
+        "alg",
+        "algo",
+        "algorithm",
+        "at",
+        "attempts",
+        "audience",
+        "auth",
+        "authentication",
+        "bits",
+        "class",
+        "count",
+        "dir",
+        "directory",
+        "enabled",
+        "endpoint",
+        "env",
+        "expired",
+        "expires",
+        "expiry",
+        "field",
+        "file",
+        "filename",
+        "format",
+        "header",
+        "hint",
+        "in",
+        "interval",
+        "issuer",
+        "len",
+        "length",
+        "lifetime",
+        "limit",
+        "location",
+        "manager",
+        "max",
+        "method",
+        "min",
+        "mode",
+        "name",
+        "path",
+        "policy",
+        "prompt",
+        "provider",
+        "required",
+        "rotation",
+        "scope",
+        "service",
+        "set",
+        "size",
+        "source",
+        "state",
+        "status",
+        "store",
+        "timeout",
+        "ttl",
+        "type",
+        "uri",
+        "url",
+        "usage",
+        "valid",
+        "var",
+        "version",
+    ];
+    let mut last = further.rsplit(['-', '_', '.']).next().unwrap_or_default();
+    if last.contains(char::is_lowercase) {
+        last = last.rfind(char::is_uppercase).map_or(last, |start| &last[start..]);
+    }
+    let last = last.to_lowercase();
+    let is = |word: &str| WORDS.contains(&word);
+    is(&last) || last.strip_suffix('s').is_some_and(is)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Tells whether a text is no name of a file.
+fn is_no_path(text: &str) -> bool {
+    let extension = text.rsplit_once('.').map_or("", |(_, extension)| extension);
+    let has_one = (1..=8).contains(&extension.len())
+        && extension.bytes().all(|byte| byte.is_ascii_lowercase());
+    !(has_one || ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start)))
+}
+
+/// Tells whether a `host:` was meant by what looked like the name before a password, as in `http://host:80/@a`.
+fn starts_with_a_port(text: &str) -> bool {
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    (1..=5).contains(&(text.len() - rest.len()))
+        && (rest.is_empty() || rest.starts_with(['/', '?']))
+}
+
+/// Tells whether a word of a sentence looks like a password or a token more than like a word of a language, a path,
+/// a version, a setting or a moment.
+fn looks_chosen(found: &Captures<'_>) -> bool {
+    let word = secret(found).trim_end_matches(['.', ',', ':', ';', ')', '!', '?']);
+    let has = |kind: fn(char) -> bool| word.contains(kind);
+    let of_several = has(|c| c.is_ascii_digit()) && has(char::is_alphabetic)
+        || has(char::is_alphabetic) && word.contains(['!', '#', '$', '%', '^', '*', '+', '~']);
+    let is_moment = word.get(..4).is_some_and(is_number) && word.get(4..5) == Some("-");
+    let mut numbers = word.strip_prefix('v').unwrap_or(word).split('.');
+    let is_version = numbers.next().is_some_and(is_number) && numbers.next().is_some();
+    let is_setting = word.trim_end_matches('=').contains(['=', ':', '/', '(']);
+    word.chars().count() >= 4
+        && of_several
+        && is_no_path(word)
+        && !is_moment
+        && !is_version
+        && !is_setting
+}
+
+/// Tells whether a word is in capital letters, but no name of a variable or of nothing.
+fn in_capitals(found: &Captures<'_>) -> bool {
+    let word = secret(found);
+    word.len() >= 4
+        && word != "NULL"
+        && word != "NONE"
+        && word.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// Tells whether a word looks like base64 of bytes.
+fn looks_encoded(found: &Captures<'_>) -> bool {
+    let word = secret(found);
+    let has = |kind: fn(&char) -> bool| word.chars().skip(1).any(|c| kind(&c));
+    let digit = has(char::is_ascii_digit);
+    let (upper, lower) = (has(char::is_ascii_uppercase), has(char::is_ascii_lowercase));
+    upper && lower
+        || (word.len() < 40 && digit && (upper || lower))
+        || (word.ends_with('=') && (upper || lower))
+}
