@@ -258,6 +258,7 @@ mod tests {
             "psk=«hunter2»",
             "otp=«123456»",
             "PIN=«4711»",
+            "CARD_PIN: «abcd»",
             "credential=«hunter2»",
             "\"credentials\": \"«hunter2»\"",
             "token: >-\n  «hunter2\n  continued»\nnext: line",
@@ -275,6 +276,9 @@ mod tests {
             "password=«X\"two words\"»",
             "password = \"«a \\\"q\\\" tail»\"",
             "Password: «two words»\nnext line",
+            "  api_key: «two words»\nnext line",
+            "client_secret = «two words»\nnext line",
+            "the password is «SECRET», said bob",
         ];
         let failed: Vec<String> = texts
             .iter()

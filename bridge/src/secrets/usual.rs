@@ -27,6 +27,9 @@ const VALUE: &str = concat!(
     r#"|'(?P<secret_in_one>(?:[^'\\\r\n]|\\[^\r\n]|''|'\\''|'[A-Za-z0-9_$@!#%^*+-])+)"#,
     r#"|(?P<secret>[^\s"'\[][^\s"']*(?:(?:"[^\s"',;:)}\]>\\&][^"\r\n]*"?|'[^\s"',;:)}\]>\\&][^'\r\n]*'?)[^\s"']*)*))"#,
 );
+/// The rest of a line, or of what is in quotes.
+const SEVERAL_WORDS: &str =
+    r#"(?P<secret>[^\s"'\[][^\s"']*(?:[ \t]+[^\s"']+|["'][^\s"',;:)}\]>\\&][^\s"']*)*)"#;
 /// An argument on a command line, or in a list of them.
 const ARGUMENT: &str = r#"(?:"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n])+)|'(?P<secret_in_one>[^'\r\n]+)|(?P<secret>[^\s"',][^\s"']*))"#;
 
@@ -120,7 +123,14 @@ fn keys() -> Vec<Usual> {
         if_it(
             is_no_setting,
             format!(
-                r#"(?i){PASSWORDS}{PARTS}(?:[ \t]+(?:for|of)(?:[ \t]+[^\s:]+){{1,3}})?:[ \t]+(?P<secret>[^\s"'\[][^\s"']*(?:[ \t]+[^\s"']+|["'][^\s"',;:)}}\]>\\&][^\s"']*)*)"#
+                r"(?i){PASSWORDS}{PARTS}(?:[ \t]+(?:for|of)(?:[ \t]+[^\s:]+){{1,3}})?:[ \t]+{SEVERAL_WORDS}"
+            ),
+        ),
+        // Any other name, where a line begins with it.
+        if_it(
+            is_no_setting,
+            format!(
+                r"(?im)^[ \t-]*[a-z0-9_.-]*?{NAMES}{PARTS}(?::[ \t]+|[ \t]+=[ \t]+){SEVERAL_WORDS}"
             ),
         ),
         // password=..., "api_key": "...", DB_PASSWORD: ...
@@ -138,6 +148,7 @@ fn keys() -> Vec<Usual> {
             ),
         ),
         always(r#"(?i)(?:\b|[_-])pin["']?[ \t]*[=:][ \t]*["']?(?P<secret>[0-9]{4,})\b"#),
+        always(r#"(?:\b|_)PIN["']?[ \t]*[=:][ \t]*["']?(?P<secret>[^\s"',;]{4,})"#),
         if_it(
             looks_encoded,
             r#"(?i)(?:\b|_)auth["']?[ \t]*[=:][ \t]*["']?(?P<secret>[a-z0-9+/_-]{8,}={0,2})"#,
@@ -229,7 +240,7 @@ fn words() -> Vec<Usual> {
         if_it(
             |found| looks_chosen(found) || in_capitals(found),
             format!(
-                r#"(?:[A-Z0-9]+_(?i:{NAMES})|(?i:{PASSWORDS}|(?:access|api|auth)[-_ ]?key))[ \t]+["']?(?P<secret>[A-Za-z0-9_!@#$%^&*+=-]{{4,}})"#
+                r#"(?:[A-Z0-9]+_(?i:{NAMES})|(?i:{PASSWORDS}|(?:access|api|auth)[-_ ]?key))[ \t]+(?:(?:is|was)[ \t]+)?["']?(?P<secret>[A-Za-z0-9_!@#$%^&*+=-]{{4,}})"#
             ),
         ),
     ]
