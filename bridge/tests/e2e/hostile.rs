@@ -154,14 +154,18 @@ async fn publish_raw(scene: &Scene, headers: &str, payload: &str) -> Result<()> 
 
 /// The same with all that is before the payload.
 async fn publish_bytes(scene: &Scene, head: &[u8], payload: &str) -> Result<()> {
+    publish_on(scene, b"ops.raw", head, payload).await
+}
+
+/// The same on a subject that need not be text.
+async fn publish_on(scene: &Scene, subject: &[u8], head: &[u8], payload: &str) -> Result<()> {
     let before = messages(scene).await?;
     let (header_size, size) = (head.len(), head.len() + payload.len());
     let mut server = TcpStream::connect(("127.0.0.1", scene.nats.port())).await?;
-    let line = format!(
-        "CONNECT {{\"headers\":true,\"verbose\":false}}\r\nHPUB ops.raw {header_size} {size}\r\n"
-    );
+    let begin = b"CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB ";
+    let sizes = format!(" {header_size} {size}\r\n");
     let end = format!("{payload}\r\nPING\r\n");
-    server.write_all(&[line.as_bytes(), head, end.as_bytes()].concat()).await?;
+    server.write_all(&[begin, subject, sizes.as_bytes(), head, end.as_bytes()].concat()).await?;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while messages(scene).await? == before {
         anyhow::ensure!(tokio::time::Instant::now() < deadline, "not stored: {payload}");
@@ -238,6 +242,26 @@ async fn headers_that_no_client_can_read_hold_nothing_up() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn they_are_told_of_in_few_lines() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    let mut reader = scene.reader().await?;
+    let count = 12;
+    for number in 1..=count {
+        publish_bytes(&scene, POISON[0], &format!("message {number}")).await?;
+        reader.wait_for(number, PATIENCE).await.with_context(|| bridge.logs())?;
+    }
+    // Each has ended the client.
+    bridge.wait_for_log("times more", PATIENCE).await?;
+    let logs = bridge.logs();
+    assert_eq!(logs.matches("connecting anew").count(), 1, "{logs}");
+    assert!(logs.matches("posting into").count() <= 2, "{logs}");
+    assert!(logs.matches("route reports: stopped").count() <= 2, "{logs}");
+    Ok(())
+}
+
 /// Whether a message is shown, by itself or in a thread; the sum of a digest quotes some, too.
 fn is_shown(events: &[Event], message: &str) -> bool {
     let mut shown = events.iter().map(Event::body).filter(|body| !body.starts_with("📚"));
@@ -266,6 +290,38 @@ async fn nor_do_they_in_a_digest() -> Result<()> {
             .filter(|shown| shown.ends_with(&line))
             .count();
         assert_eq!(times, 1, "{line} in {all:#?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_do_they_keep_what_waits_from_being_a_digest() -> Result<()> {
+    let scene = Scene::new().await?;
+    let warning = |number: usize| json!({ "severity": "warning", "summary": format!("message {number}"), "source": "db" });
+    // Fewer between two of them than make a digest.
+    let (between, most) = (20, 100);
+    for number in 1..=300 {
+        scene.nats.publish("ops.x", warning(number).to_string()).await?;
+        if number % between == 0 {
+            let subject: &[u8] = if number % 40 == 0 { b"ops.\xff" } else { b"ops.raw" };
+            let head = if number % 40 == 0 { &b"NATS/1.0\r\n\r\n"[..] } else { POISON[0] };
+            publish_on(&scene, subject, head, &warning(1_000 + number).to_string()).await?;
+        }
+    }
+    let bridge = scene.start(&scene.config().digests(most))?;
+    scene.nats.publish("ops.x", END).await?;
+    let mut reader = scene.reader().await?;
+    let has_end = |events: &[Event]| is_shown(events, END);
+    let events = reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
+    let loud: Vec<&str> = events
+        .iter()
+        .filter(|event| event.msgtype() == "m.text")
+        .map(|event| event.body().lines().next().unwrap_or_default())
+        .collect();
+    assert_eq!(loud.len(), 1, "{loud:#?}");
+    assert!(loud[0].starts_with("📚 31"), "all that waited is in it: {loud:?}");
+    for number in (1..=300).chain((1..=15).map(|it| 1_000 + it * between)) {
+        assert!(is_shown(events, &format!("message {number}")), "{number}");
     }
     Ok(())
 }
