@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use matrix_sdk::ruma::{OwnedRoomId, OwnedUserId, RoomAliasId};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::{
     config::{RoomTarget, Route},
@@ -90,7 +90,11 @@ pub(crate) async fn open_room(
         let error = match try_open_room(route, (target, kind), account, health).await {
             Ok(room) => {
                 outage.over();
-                info!("route {}: posting into {target} as {}", route.name, account.user);
+                if health.reconnects_often() {
+                    debug!("route {}: posting into {target} as {}", route.name, account.user);
+                } else {
+                    info!("route {}: posting into {target} as {}", route.name, account.user);
+                }
                 return Ok(Opened::Room(room));
             }
             Err(OpenError::Closed(closed)) => return Ok(Opened::Closed(closed)),

@@ -76,7 +76,11 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
             }
             // That no configuration is to blame for.
             End::Failed(Failure::Unavailable(reason)) => {
-                warn!("{reason}; connecting anew, nothing is lost");
+                if manager.health.reconnects() {
+                    warn!("{reason}; connecting anew, nothing is lost");
+                } else {
+                    debug!("{reason}; connecting anew, nothing is lost");
+                }
                 setup = Rc::new(setup.reconnected());
             }
             End::Failed(failure) => match before.take() {
@@ -204,6 +208,9 @@ impl Manager<'_> {
                     Turn::Late => break Ok(()),
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
+                count = self.health.untold_reconnections() => {
+                    warn!("NATS: the client ended {count} times more since; nothing is lost");
+                }
                 Ok(()) = changes.changed() => {
                     let words = self.health.words();
                     if words != said {

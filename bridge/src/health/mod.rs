@@ -9,6 +9,7 @@ mod http;
 mod metrics;
 mod page;
 mod pulse;
+mod reconnections;
 
 use std::{
     fmt::Display,
@@ -19,12 +20,13 @@ use std::{
 use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedRoomId, RoomId};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep_until};
 use tracing::info;
 
 use self::{
     board::{Board, Phase},
     metrics::Metrics,
+    reconnections::Reconnections,
 };
 pub(crate) use self::{
     board::{Shown, State},
@@ -51,6 +53,7 @@ struct Shared {
     board: Mutex<Board>,
     metrics: Metrics,
     changes: watch::Sender<()>,
+    reconnections: Mutex<Reconnections>,
 }
 
 impl Health {
@@ -92,6 +95,25 @@ impl Health {
     /// The routes that have ended and are tried again, and why they have.
     pub(crate) fn failures(&self) -> Vec<(Arc<str>, String)> {
         self.board().failures()
+    }
+
+    /// Notes that the connection to NATS is made anew. Whether the log is to tell of it, and so of what comes with it.
+    pub(crate) fn reconnects(&self) -> bool {
+        self.reconnections().note()
+    }
+
+    /// Waits until the log is to tell how many more connections were made anew than it has told of, and returns how many.
+    pub(crate) async fn untold_reconnections(&self) -> u64 {
+        let due = self.reconnections().due();
+        match due {
+            Some(due) => sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+        self.reconnections().take()
+    }
+
+    fn reconnections(&self) -> MutexGuard<'_, Reconnections> {
+        self.0.reconnections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In a line, as for `systemctl status`.
@@ -136,6 +158,11 @@ impl RouteHealth {
     /// The name of its line.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether connections to NATS are made anew so often that the log does not tell of each.
+    pub(crate) fn reconnects_often(&self) -> bool {
+        self.health.reconnections().are_many()
     }
 
     /// Messages come from now on.

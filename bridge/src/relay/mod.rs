@@ -122,7 +122,9 @@ impl Relay {
         let ended = self.relay_all().await;
         // What is in the room is acknowledged also when something else is wrong.
         self.source.close().await;
-        if ended.is_ok() {
+        if ended.is_ok() && self.health.reconnects_often() {
+            debug!("route {}: stopped; {}", self.route.name, self.health.metrics);
+        } else if ended.is_ok() {
             info!("route {}: stopped; {}", self.route.name, self.health.metrics);
         }
         ended
