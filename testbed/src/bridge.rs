@@ -85,6 +85,12 @@ impl BridgeConfig {
         self
     }
 
+    /// Adds lines to the last route.
+    pub fn lines(mut self, lines: &str) -> Self {
+        self.toml.push_str(lines);
+        self
+    }
+
     /// The configuration file's text.
     pub fn toml(&self) -> &str {
         &self.toml
@@ -297,11 +303,6 @@ impl Usage {
 /// Cargo does not build another package's binary for us, so this asks it to; it takes no time when
 /// there is nothing to do.
 pub fn bridge_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("NATS_MATRIX_BIN").filter(|path| !path.is_empty()) {
-        // It will be started in another directory.
-        return fs::canonicalize(&path)
-            .with_context(|| format!("NATS_MATRIX_BIN names {}", path.display()));
-    }
     let own = env::current_exe().context("cannot tell which program is running")?;
     // A test is one directory further down.
     let mut directories = own.ancestors().skip(1).filter_map(|dir| dir.file_name()?.to_str());
@@ -309,6 +310,20 @@ pub fn bridge_binary() -> Result<PathBuf> {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
+    named_or_built(profile)
+}
+
+/// The bridge's program as it is released: `$NATS_MATRIX_BIN`, or built now.
+pub fn release_bridge() -> Result<PathBuf> {
+    named_or_built("release")
+}
+
+fn named_or_built(profile: &str) -> Result<PathBuf> {
+    if let Some(path) = env::var_os("NATS_MATRIX_BIN").filter(|path| !path.is_empty()) {
+        // It will be started in another directory.
+        return fs::canonicalize(&path)
+            .with_context(|| format!("NATS_MATRIX_BIN names {}", path.display()));
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(&cargo);
     command.args(["build", "--package", "nats-matrix", "--bin", "nats-matrix"]);

@@ -15,7 +15,7 @@
 //! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit`, `tuwunel`, `synapse` or `dendrite`, to have that one whatever is there |
 //! | `CHROMIUM_BIN`, `NPM_BIN` | what the test with Element Web's engine needs; else `chromium` and `npm` on `PATH` |
 //! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
-//! | `NATS_MATRIX_BIN` | the bridge to use in the demo and the benchmark; else it is built |
+//! | `NATS_MATRIX_BIN` | the bridge to use in the demo, the benchmark and the trials of memory; else it is built |
 //! | `NATS_MATRIX_TESTBED` | `containers` to run the servers in Docker (with the cargo feature `containers`) |
 //! | `NATS_MATRIX_NATS_IMAGE` | the image to use then, `name:tag`; else `nats:2` |
 //! | `NATS_MATRIX_HOMESERVER_IMAGE` | the image to use then, `name:tag`; else the public one of the kind |
@@ -44,7 +44,7 @@ mod push;
 pub mod secrets;
 mod server;
 
-pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary};
+pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary, release_bridge};
 pub use clients::{
     ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
     PhoneView,

@@ -66,6 +66,11 @@ impl NatsBuilder {
         self
     }
 
+    /// Takes messages of at most so many megabytes, headers and payload together, in place of one.
+    pub fn max_payload(self, megabytes: usize) -> Self {
+        self.config(&format!("max_payload: {megabytes}MB"))
+    }
+
     /// Puts a file into the server's working directory, so that its configuration can name it.
     pub fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
         self.files.push((name.to_owned(), contents.into()));

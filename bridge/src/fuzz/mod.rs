@@ -1,6 +1,7 @@
 //! What is tried on input of any kind: by the targets in `fuzz/`, and by a test on the corpus that is kept there. Each
 //! function takes one input and panics if a promise is broken.
 
+pub mod memory;
 pub(crate) mod sound;
 
 use std::{
@@ -195,9 +196,30 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
 const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={{ payload }}>a</a>\
     <a href='{{ payload.x | default(payload) }}'>b</a><img src=\"{{ payload.x | default(payload) }}\" alt='{{ headers }}'>\
     <span data-mx-color='{{ tokens | last }}'>{{ headers['X-Y'] | default('') | link }}</span>\
-    {% for name, value in rows | default([]) %}<b>{{ name }}</b>{{ value | value }}{% endfor %}\
     <{{ tokens | first }} {{ payload.x | default('') }}>{{ payload.x | default('') | string | leading_to(subject) }}\
     {% include ['_part.html.jinja', payload | string, subject] ignore missing %}";
+/// More of it, for the kinds of message that have rows. Of others no template may ask for them.
+const CARELESS_ROWS: &str =
+    "{% for name, value in rows %}<b>{{ name }}</b>{{ value | value }}{% endfor %}";
+
+/// What templates can be of, and whether it has rows.
+const KINDS: [(&str, bool); 7] = [
+    ("report", true),
+    ("alert", true),
+    ("alerts", false),
+    ("note", false),
+    ("event", true),
+    ("object", true),
+    ("text", false),
+];
+
+/// A careless template of each kind, by its file name.
+fn careless() -> BTreeMap<String, String> {
+    let template = |has_rows| format!("{CARELESS}{}", if has_rows { CARELESS_ROWS } else { "" });
+    let named = |(kind, has_rows)| (format!("{kind}.html.jinja"), template(has_rows));
+    let part = ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned());
+    KINDS.into_iter().map(named).chain([part]).collect()
+}
 
 /// Templates of any text with any message: they are refused or they render, what is rendered is sound, and what Matrix
 /// allows is left as it is when it is looked at once more.
@@ -213,22 +235,22 @@ pub fn template(bytes: &[u8]) {
     let (plain, message) = split(rest, b"\n---\n");
     let message = Message::of(message);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    let html = if html.is_empty() { CARELESS.to_owned() } else { text(html) };
+    let (html, plain) = (text(html), text(plain));
     let decoded = Decoded::from_bytes(&message.payload);
-    let kinds = ["report", "alert", "alerts", "note", "event", "object", "text"];
-    let mut sources = BTreeMap::from([
-        ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned()),
-        ("_plain.txt.jinja".to_owned(), text(plain)),
-    ]);
-    for kind in kinds {
-        sources.insert(format!("{kind}.html.jinja"), html.clone());
+    let mut sources = careless();
+    sources.insert("_plain.txt.jinja".to_owned(), plain.clone());
+    for (kind, _) in KINDS {
+        if !html.is_empty() {
+            sources.insert(format!("{kind}.html.jinja"), html.clone());
+        }
         if !plain.is_empty() {
-            sources.insert(format!("{kind}.txt.jinja"), text(plain));
+            sources.insert(format!("{kind}.txt.jinja"), plain.clone());
         }
     }
     let renderer = match Renderer::with_sources(&Display::default(), &sources) {
         Ok(renderer) => renderer,
         Err(faults) => {
+            assert!(!html.is_empty() || !plain.is_empty(), "no careless template is refused");
             assert!(faults.iter().all(|fault| !fault.to_string().is_empty()) && !faults.is_empty());
             return;
         }

@@ -14,7 +14,7 @@ mod size;
 pub(crate) mod stored;
 mod waiting;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -376,7 +376,8 @@ impl Source {
     }
 
     /// Runs `work` and keeps JetStream from delivering again what is held meanwhile, `current`
-    /// first of all.
+    /// first of all. What arrives is taken at once: as long as a message is in the client, however small, it keeps the
+    /// whole buffer that it was read into, which is as large as the largest message of any route.
     pub(crate) async fn keep_while<T>(
         &mut self,
         current: &Delivery,
@@ -387,12 +388,25 @@ impl Source {
         ticks.reset();
         tokio::pin!(work);
         loop {
+            let has_room = self.has_room();
+            let arrival = async {
+                match &mut self.flow {
+                    Some(flow) if has_room => flow.pull.arrival().await,
+                    _ => pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 done = &mut work => return done,
                 _ = ticks.tick() => self.keep(current).await,
+                item = arrival => self.take(item),
             }
         }
+    }
+
+    /// Whether more may be taken into our hands.
+    fn has_room(&self) -> bool {
+        self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND
     }
 
     async fn keep(&mut self, current: &Delivery) {
@@ -402,11 +416,7 @@ impl Source {
         }
         self.ask_ahead(current).await;
         // What waits in the client could not be kept.
-        while self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND {
-            if !self.take_arrived() {
-                break;
-            }
-        }
+        while self.has_room() && self.take_arrived() {}
         // Without a connection these would only fill the client's buffer.
         if self.nats.is_connected() {
             self.flush_acks().await;

@@ -176,6 +176,21 @@ impl Pull {
         }
     }
 
+    /// The next message that arrives; waits for one. Asks for no more. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why the flow has ended.
+    pub(crate) async fn arrival(&mut self) -> Result<jetstream::Message, String> {
+        loop {
+            let item = self.messages.next().await;
+            let item = item.ok_or_else(|| "the subscription has ended".to_owned())?;
+            if let Some(message) = self.take(item)? {
+                return Ok(message);
+            }
+        }
+    }
+
     /// A message that has arrived already. Asks for no more.
     pub(crate) fn arrived(&mut self) -> Option<Result<jetstream::Message, String>> {
         loop {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::StreamExt;
 use nats_matrix_testbed::{Event, Nats, TcpProxy};
 use serde_json::json;
 use time::{OffsetDateTime, Time};
@@ -223,14 +222,12 @@ const HELD: [&str; 7] = [
     "$JS.ACK.NATS_MATRIX_HELD.>",
 ];
 
-/// Waits until so many messages are held, and delivered to who waits for the morning.
-async fn wait_until_held(scene: &Scene, count: usize) -> Result<()> {
+/// Waits until so many messages are held.
+async fn wait_until_held(scene: &Scene, count: u64) -> Result<()> {
     let jetstream = scene.nats.jetstream().await?;
     let is_held = async || -> Result<bool> {
         let held = jetstream.get_stream("NATS_MATRIX_HELD").await?;
-        let mut consumers = held.consumers();
-        let consumer = consumers.next().await.context("no consumer")??;
-        Ok(consumer.num_ack_pending == count)
+        Ok(held.cached_info().state.messages == count)
     };
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !is_held().await.unwrap_or(false) {

@@ -1,0 +1,112 @@
+//! Which queues are tried.
+
+use crate::{
+    shape::{SHAPES, Shape},
+    trial::{Setting, Trial},
+};
+
+/// The default of `digest_above`.
+const USUAL: u64 = 100;
+/// More than ever waits.
+const ONE_BY_ONE: u64 = 0;
+/// The bytes of a message that is small.
+const SMALL: usize = 300;
+/// Of one that is small, and large when it is decoded.
+const MIDDLING: usize = 4_000;
+
+/// The shapes of which thousands are queued: those with the most memory for their bytes, of each kind.
+const QUEUED: [&str; 15] = [
+    "report: many items",
+    "report: nested",
+    "alert: many labels",
+    "group: many members",
+    "group: many alerts",
+    "Grafana: many texts",
+    "Uptime Kuma: many tags",
+    "Forgejo: many commits",
+    "CloudEvent: a report of zeros",
+    "CloudEvent: data_base64, zeros",
+    "object: nested arrays",
+    "array: zeros",
+    "binary",
+    "headers: many",
+    "subject: long",
+];
+/// Those of them that are shown one by one, too, which takes longer.
+const ONE_BY_ONE_TOO: [&str; 4] =
+    ["alert: many labels", "group: many alerts", "object: nested arrays", "headers: many"];
+
+/// All trials with a NATS whose `max_payload` is so many megabytes, of which the first is of good reports alone. `queue`
+/// is how many messages are queued of each kind that is small.
+pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
+    let size = megabytes * 1024 * 1024;
+    let mut trials = vec![Trial { bad: 0, ..trial("good reports alone", &[], size, 0) }];
+    // The more there is of it, the longer it takes.
+    let each = if megabytes > 2 { 2 } else { 4 };
+    for shape in &SHAPES {
+        trials.push(trial(shape.name, &[shape], size, each));
+    }
+    let all: Vec<&Shape> = SHAPES.iter().filter(|shape| !shape.is_bounded()).collect();
+    // In other places a few of them are enough where they are larger.
+    let some: Vec<&Shape> =
+        all.iter().copied().step_by(if megabytes > 2 { 5 } else { 1 }).collect();
+    let settings = [
+        ("all, templates", Setting::Templates, ONE_BY_ONE),
+        ("all, match on payloads", Setting::Match, ONE_BY_ONE),
+        ("all, digests", Setting::Plain, 3),
+        ("all, quiet hours", Setting::QuietHours, 3),
+    ];
+    for (name, setting, digest_above) in settings {
+        trials.push(Trial { setting, digest_above, ..trial(name, &some, size, some.len()) });
+    }
+    // Of a summary only the good ones are to be reports.
+    let no_reports: Vec<&Shape> =
+        some.iter().copied().filter(|shape| !shape.name.contains("report")).collect();
+    let summary = trial("all, summary", &no_reports, size, no_reports.len());
+    trials.push(Trial { setting: Setting::Summary, ..summary });
+    if megabytes == 1 {
+        trials.extend(queues(queue));
+        for digest_above in [ONE_BY_ONE, USUAL] {
+            let name = format!("all, a real homeserver, digest_above {digest_above}");
+            let setting = Setting::RealHomeserver;
+            trials.push(Trial { setting, digest_above, ..trial(&name, &some, size, some.len()) });
+        }
+    }
+    trials
+}
+
+/// Thousands of small messages.
+fn queues(queue: usize) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut queued = |name: &str, size: usize, count: usize, digest_above: u64| {
+        let shapes: Vec<&Shape> = SHAPES.iter().filter(|shape| shape.name == name).collect();
+        let how = if digest_above == ONE_BY_ONE { "one by one" } else { "digests" };
+        let name = format!("{name}, {count} queued, {how}");
+        trials.push(Trial { digest_above, good_every: 10, ..trial(&name, &shapes, size, count) });
+    };
+    for name in QUEUED {
+        // What headers and subjects may have at most is not much.
+        let is_bounded = SHAPES.iter().any(|shape| shape.name == name && shape.is_bounded());
+        let (size, count) = if is_bounded { (usize::MAX, queue / 5) } else { (SMALL, queue) };
+        queued(name, size, count, USUAL);
+        if ONE_BY_ONE_TOO.contains(&name) {
+            queued(name, size, count, ONE_BY_ONE);
+        }
+    }
+    for name in ["object: nested arrays", "group: many alerts", "alert: many labels"] {
+        queued(name, MIDDLING, queue / 2, USUAL);
+    }
+    trials
+}
+
+fn trial(name: &str, shapes: &[&'static Shape], size: usize, bad: usize) -> Trial {
+    Trial {
+        name: name.to_owned(),
+        shapes: shapes.to_vec(),
+        size,
+        bad,
+        good_every: 1,
+        setting: Setting::Plain,
+        digest_above: ONE_BY_ONE,
+    }
+}
