@@ -606,9 +606,12 @@ async fn nobody_in_between_sends_the_bridge_elsewhere_with_its_token() -> Result
         // The client tries each address that it knows before it tries one again.
         let before = between.connections.load(Ordering::SeqCst);
         between.is_open.send_replace(false);
-        while between.connections.load(Ordering::SeqCst) < before + 2 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let tried = async {
+            while between.connections.load(Ordering::SeqCst) < before + 2 {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, tried).await.with_context(|| bridge.logs())?;
         assert_eq!(heard.lock().unwrap().as_slice(), [""; 0]);
         between.is_open.send_replace(true);
         bridge.wait_for_log("connected again", PATIENCE).await?;
