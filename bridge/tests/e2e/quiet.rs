@@ -45,7 +45,7 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let events = reader.wait_for(1, PATIENCE).await?;
-    assert_eq!(events[0].body(), "🔴 CRITICAL: second");
+    assert_eq!(events[0].body(), "🔴 CRITICAL: second\n📍 (via ops.alert)");
     bridge.kill();
     let bridge = scene.start(&config)?;
     scene.nats.publish("ops.alert", alert("critical", "second", "resolved")).await?;
@@ -264,7 +264,7 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
     let _bridge = scene.start(&by_day)?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 1).await?;
-    assert_eq!(events[0].body(), "🟠 WARNING: first");
+    assert_eq!(events[0].body(), "🟠 WARNING: first\n📍 (via ops.alert)");
     Ok(())
 }
 
@@ -307,7 +307,7 @@ async fn what_cannot_be_held_back_is_shown() -> Result<()> {
     scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
     let mut reader = scene.reader().await?;
     let events = reader.wait_for(1, PATIENCE).await?;
-    assert_eq!(events[0].body(), "🟠 WARNING: first");
+    assert_eq!(events[0].body(), "🟠 WARNING: first\n📍 (via ops.alert)");
     // All works but this.
     let said = pages.wait_for("connected").await?;
     assert_eq!(said["routes"].as_object().map(serde_json::Map::len), Some(1), "{said}");
