@@ -366,7 +366,11 @@ async fn nor_one_that_is_in_a_digest() -> Result<()> {
     };
     let before = forge(&scene, &scene.config(), &["forged"], change).await?;
     scene.nats.publish("ops.alert.db-01", named("forged")).await?;
-    scene.publish_numbered(1, 5).await?;
+    // Of these no phone buzzes.
+    for percent in 1..=5 {
+        let report = json!({ "host": "db-01", "disk_percent": percent });
+        scene.nats.publish("ops.report", report.to_string()).await?;
+    }
     let _bridge = scene.start(&scene.config().digests(3))?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, before + 2).await?;
