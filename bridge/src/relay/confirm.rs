@@ -11,7 +11,7 @@ use crate::{conversation::Talk, failure::Failure, origin::StreamId, source::Deli
 /// What is left of a talk once the room was asked.
 pub(super) enum Confirmed {
     /// The message is to be shown as this.
-    Talk(Talk),
+    Talk(Box<Talk>),
     /// The room has it.
     Said,
     /// We were told to stop first.
@@ -43,10 +43,10 @@ impl Relay {
                          its conversation begins anew",
                         delivery.sequence
                     );
-                    Confirmed::Talk(talk.anew(patience))
+                    Confirmed::Talk(Box::new(talk.anew(patience)))
                 }
             });
         }
-        Ok(Confirmed::Talk(talk))
+        Ok(Confirmed::Talk(Box::new(talk)))
     }
 }

@@ -284,7 +284,7 @@ impl Relay {
         let origin = delivery.origin(stream, &route.name, 0);
         let mut talk = match self.talk(delivery, delivery, decoded).await {
             Some(talk) => match self.confirm(delivery, stream, talk).await? {
-                Confirmed::Talk(talk) => Some(talk),
+                Confirmed::Talk(talk) => Some(*talk),
                 Confirmed::Said => return Ok(Verdict::Done),
                 Confirmed::Stopped => return Ok(Verdict::Unfinished),
             },
