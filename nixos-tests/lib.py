@@ -97,6 +97,11 @@ def make_stream() -> None:
     nats("stream add OPS --subjects 'ops.>' --defaults")
 
 
+def wait_for_stream() -> None:
+    """Waits until NATS has recovered the stream OPS, as after a reboot of its machine."""
+    hub.wait_until_succeeds(f"nats {NATS_OPTS} stream info OPS", timeout=PATIENCE)
+
+
 def publish(subject: str, payload: str, count: int = 1) -> None:
     """Publishes `count` messages; "{{Count}}" in the payload becomes 1, 2, ...
 

@@ -80,6 +80,7 @@ with subtest("configured and started, with accounts: a report arrives"):
 
 with subtest("after a reboot the next report arrives with nobody's help"):
     server.reboot()
+    wait_for_stream()
     publish("ops.report.server-01", "the next report")
     phone.wait_for(2)
 
