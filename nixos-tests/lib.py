@@ -99,7 +99,7 @@ def make_stream() -> None:
 
 def wait_for_stream() -> None:
     """Waits until NATS has recovered the stream OPS, as after a reboot of its machine."""
-    hub.wait_until_succeeds(f"nats {NATS_OPTS} stream info OPS", timeout=PATIENCE)
+    hub.wait_until_succeeds(f"nats {NATS_OPTS} stream ls | grep OPS", timeout=PATIENCE)
 
 
 def publish(subject: str, payload: str, count: int = 1) -> None:
