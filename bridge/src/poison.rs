@@ -36,7 +36,7 @@ pub(crate) enum Handling {
 pub(crate) struct Guard {
     /// None where nothing can be written: then a poison message is not recognised.
     file: Option<File>,
-    /// What the process before this one was ended at.
+    /// The message that the process before this one was ended at.
     found: Option<Note>,
     is_in_digest: Cell<bool>,
 }

@@ -1,7 +1,7 @@
 //! JSON of strangers within a budget: as much of a document as can be shown, in memory that does not
 //! depend on what its publisher has made of it.
 //!
-//! A parsed [`Value`] takes up to a hundred times the bytes of its text (`[0,0,0,…]`, `{"a":{},…}`), so
+//! A parsed [`Value`] takes many times the bytes of its text (`[0,0,0,…]`, `{"a":{},…}`), so
 //! that one message of the usual 1 MB limit could take all of the memory that the service is given. Here
 //! a document is read in one pass to its end, but only the first of its values are kept.
 
@@ -25,7 +25,7 @@ const MOST_TEXT_IN_ALL: usize = 256 * 1024;
 /// does not crowd out what stands beside it.
 const SHARED_LEVELS: usize = 3;
 
-/// What was kept of a document, and whether that is less than all of it.
+/// The part of a document that was kept, and whether that is less than all of it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Kept<T> {
     pub(crate) value: T,
@@ -104,7 +104,7 @@ pub(super) fn shorten(text: &mut String) -> bool {
     is_long
 }
 
-/// What may still be kept.
+/// The room that is left.
 struct Budget {
     values: Cell<usize>,
     text: Cell<usize>,
@@ -279,7 +279,7 @@ impl Visitor<'_> for Text<'_> {
     }
 }
 
-/// What is at a path. Of keys that an object has twice the last counts, as it does in a [`Value`].
+/// The value at a path. Of keys that an object has twice the last counts, as it does in a [`Value`].
 struct At<'a> {
     path: &'a [String],
     budget: &'a Budget,

@@ -1,9 +1,9 @@
 //! Messages of a pull consumer, asked for within a bound of bytes.
 //!
 //! The client's own stream asks for as many bytes as the largest message has, again and again, and what
-//! it is sent is parsed at once. Of headers that takes fifty times their bytes, so that a few dozen small
-//! messages with 64 kB of headers each would take all the memory that the bridge is given. Here at most
-//! [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is asked for by
+//! it is sent is parsed at once. Headers take about forty times their bytes then (`cargo memory`, its row
+//! "headers: many"), so that a few dozen small messages with 64 kB of headers each would take all the
+//! memory that the bridge is given. Here at most [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is asked for by
 //! itself, when nothing else is in hand.
 
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) const BATCH: usize = 64;
 /// How many bytes are asked for at once, as the server counts them: payloads, headers and subjects. It
 /// holds the largest headers that a stream stores, which are 64 kB.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
-/// What a message takes on the wire besides what the server's `max_payload` limits: its subject, and the
+/// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the
 /// address for the acknowledgement.
 const ADDRESSES: usize = 16 * 1024;
 /// No message of any server is larger than this.
@@ -47,7 +47,7 @@ pub(crate) struct Pull {
     context: jetstream::Context,
     inbox: Subject,
     messages: Subscriber,
-    /// What was asked for and neither came nor was refused.
+    /// The part of all requests that neither came nor was refused.
     open: Amount,
     /// How many bytes the next request asks for, if that is for one large message.
     large: Option<usize>,
@@ -70,7 +70,7 @@ struct Amount {
     bytes: usize,
 }
 
-/// What the server says that is no message of the stream.
+/// Words of the server that are no message of the stream.
 enum Notice {
     /// It is there.
     Alive,
