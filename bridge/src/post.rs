@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
@@ -338,6 +338,17 @@ impl Post {
     ) -> Result<Option<bool>, Failure> {
         let has_looked = self.has_looked(stream, route, delivery.published).await?;
         Ok(has_looked.then(|| self.has_any_of(delivery)))
+    }
+
+    /// Whether a message of ours is in the room with its text. `None` if we were told to stop before it was known.
+    pub(crate) async fn shows(&mut self, event: &EventId) -> Result<Option<bool>, Failure> {
+        match self.insist(async |room: &Room| room.shows(event).await).await {
+            Ok(is_shown) => Ok(Some(is_shown)),
+            // A homeserver that does not let us look says nothing against the message.
+            Err(Setback::Refused(_)) => Ok(Some(true)),
+            Err(Setback::Fatal(failure)) => Err(failure),
+            Err(Setback::Stopped) => Ok(None),
+        }
     }
 
     /// Looks into the room if need be. False if we were told to stop first.

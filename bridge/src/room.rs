@@ -11,8 +11,8 @@ use std::{
 };
 
 use matrix_sdk::ruma::{
-    OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId, RoomId,
-    RoomOrAliasId, UInt, UserId,
+    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId,
+    RoomId, RoomOrAliasId, UInt, UserId,
     api::{
         Direction,
         client::{
@@ -21,7 +21,7 @@ use matrix_sdk::ruma::{
             media::create_content,
             membership::{join_room_by_id_or_alias, joined_rooms, leave_room},
             message::{get_message_events, send_message_event},
-            room::{Visibility, create_room},
+            room::{Visibility, create_room, get_room_event},
             state::{get_state_event_for_key, get_state_events},
         },
     },
@@ -296,6 +296,23 @@ impl Room {
         )))
     }
 
+    /// Whether a message of ours is in the room with its text. It is not after somebody has removed it, and never was
+    /// when its id was made up.
+    pub(crate) async fn shows(&self, event: &EventId) -> Result<bool, MatrixError> {
+        let request = get_room_event::v3::Request::new(self.id.clone(), event.to_owned());
+        match self.account.request(request).await {
+            Ok(answer) => {
+                let shown = answer.event.deserialize_as_unchecked::<Shown>();
+                Ok(shown.is_ok_and(|shown| {
+                    let is_here = shown.room_id.is_none_or(|room| room == self.id);
+                    is_here && shown.sender == self.account.user && shown.content.body.is_some()
+                }))
+            }
+            Err(MatrixError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn own_messages(&self) -> RoomEventFilter {
         let mut filter = RoomEventFilter::default();
         filter.senders = Some(vec![self.account.user.clone()]);
@@ -415,6 +432,20 @@ impl Reached {
     fn is_whole(&self) -> bool {
         self.origin.digest.is_some() || self.events.keys().any(|position| position.part == 0)
     }
+}
+
+/// The fields of an event by which a message of ours is known to be shown.
+#[derive(Deserialize)]
+struct Shown {
+    sender: OwnedUserId,
+    room_id: Option<OwnedRoomId>,
+    content: ShownContent,
+}
+
+#[derive(Deserialize)]
+struct ShownContent {
+    /// The homeserver takes it away when the message is removed.
+    body: Option<String>,
 }
 
 /// What of an event tells where it comes from.

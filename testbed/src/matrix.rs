@@ -257,6 +257,14 @@ impl Account {
         string(&answer.ok()?, "event_id")
     }
 
+    /// Removes the content of an event.
+    pub async fn redact(&self, room: &str, event: &str) -> Result<()> {
+        let path = ["rooms", room, "redact", event, "redact"];
+        let answer = self.api().request(Method::PUT, &path, &[], Some(&json!({}))).await?;
+        answer.ok()?;
+        Ok(())
+    }
+
     /// The id behind a room alias, if there is such an alias.
     pub async fn resolve_alias(&self, alias: &str) -> Result<Option<String>> {
         let path = ["directory", "room", alias];

@@ -262,6 +262,14 @@ impl Talk {
             }
     }
 
+    /// Whether no phone is to buzz for it, as one did for what was said before.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.saying.urgency > Urgency::Routine
+            && self.saying.status == Status::Firing
+            && self.before.is_some()
+            && !self.pushes()
+    }
+
     /// The same, but no phone buzzes for what goes on.
     pub(crate) fn muted(mut self) -> Self {
         if let Turn::Update { pushes, .. } | Turn::Relapse { pushes } = &mut self.turn {

@@ -1,12 +1,19 @@
-//! Asking the room about what the bucket says of a conversation: others may be permitted to write there, and the room
-//! alone tells what was shown.
+//! Asking the room about what the bucket says of a conversation. Others may be permitted to write into the bucket, and
+//! people may remove messages from the room: the room alone tells what is shown.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tracing::warn;
+use matrix_sdk::ruma::{EventId, OwnedEventId};
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 use super::Relay;
 use crate::{conversation::Talk, failure::Failure, origin::StreamId, source::Delivery};
+
+/// For how long a first message that was seen in the room is taken to be there.
+const FRESH: Duration = Duration::from_mins(1);
+/// How many first messages are kept in mind, about 150 bytes each.
+const MOST_ROOTS: usize = 1024;
 
 /// What is left of a talk once the room was asked.
 pub(super) enum Confirmed {
@@ -18,8 +25,28 @@ pub(super) enum Confirmed {
     Stopped,
 }
 
+/// The first messages of conversations that were seen in the room, and when.
+#[derive(Debug, Default)]
+pub(super) struct Roots {
+    seen: HashMap<OwnedEventId, Instant>,
+}
+
+impl Roots {
+    fn is_fresh(&self, root: &EventId) -> bool {
+        self.seen.get(root).is_some_and(|seen| seen.elapsed() < FRESH)
+    }
+
+    fn note(&mut self, root: &EventId) {
+        if self.seen.len() >= MOST_ROOTS {
+            self.seen.clear();
+        }
+        self.seen.insert(root.to_owned(), Instant::now());
+    }
+}
+
 impl Relay {
-    /// Believes that a message was said only if the room confirms it.
+    /// Believes that a message was said only if the room confirms it, and goes on with a conversation only if the room
+    /// still shows its first message.
     ///
     /// # Errors
     ///
@@ -47,6 +74,42 @@ impl Relay {
                 }
             });
         }
-        Ok(Confirmed::Talk(Box::new(talk)))
+        Ok(match self.with_root(delivery, talk).await? {
+            Some(talk) => Confirmed::Talk(Box::new(talk)),
+            None => Confirmed::Stopped,
+        })
+    }
+
+    /// The same talk if the room shows the first message of its conversation, or one that begins anew. `current` is the
+    /// first message that is not done with. `None` if we were told to stop before it was known.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Post::shows`](crate::post::Post::shows).
+    pub(super) async fn with_root(
+        &mut self,
+        current: &Delivery,
+        talk: Talk,
+    ) -> Result<Option<Talk>, Failure> {
+        let Some(before) = talk.before.as_ref().filter(|before| !self.roots.is_fresh(&before.root))
+        else {
+            return Ok(Some(talk));
+        };
+        let shows = self.rooms.post().shows(&before.root);
+        let is_shown = self.source.keep_while(current, Box::pin(shows)).await?;
+        Ok(match is_shown {
+            None => None,
+            Some(true) => {
+                self.roots.note(&before.root);
+                Some(talk)
+            }
+            Some(false) => {
+                info!(
+                    "route {}: the first message of an alert, {}, is not in the room any more; the alert begins anew",
+                    self.route.name, before.root
+                );
+                Some(talk.anew(self.route.patience))
+            }
+        })
     }
 }

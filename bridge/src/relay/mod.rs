@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use self::{
-    confirm::Confirmed,
+    confirm::{Confirmed, Roots},
     rooms::{Entered, Rooms},
     storm::UNREADABLE,
 };
@@ -58,6 +58,7 @@ pub(crate) struct Relay {
     told: HashSet<String>,
     /// Shared with the relay of what the route has held back.
     conversations: Arc<Mutex<conversation::Store>>,
+    roots: Roots,
     budget: Arc<Mutex<Budget>>,
     account: Arc<Account>,
     held: Option<Held>,
@@ -94,6 +95,7 @@ impl Relay {
         let no_digest_until = poison.ended_in_digest().then(|| Instant::now() + UNREADABLE);
         Self {
             conversations,
+            roots: Roots::default(),
             budget,
             account: Arc::clone(&account),
             held: Held::of(&route, nats.clone()).filter(|_| !held::is_morning(&route)),

@@ -34,6 +34,10 @@ const BETWEEN: Duration = Duration::from_secs(10);
 /// So many conversations are in memory together, whatever the number of those in a digest.
 const TOGETHER: usize = 256;
 
+/// Of the alerts of a larger digest it is not asked whether the room still shows their first messages, which is a
+/// request for each: the digest shows them all in any case.
+const MOST_CONFIRMED: usize = 1000;
+
 /// What waits and could not be read, as without the permission, is tried again after this time.
 pub(super) const UNREADABLE: Duration = Duration::from_mins(10);
 
@@ -287,7 +291,12 @@ impl Relay {
     }
 
     /// What was said before in some of the conversations that messages of the digest are part of, and what they say.
-    async fn talks(&mut self, work: &Work<'_>, last: &[(&str, &Entry)]) -> Talks {
+    /// `None` if we were told to stop before it was known.
+    async fn talks(
+        &mut self,
+        work: &Work<'_>,
+        last: &[(&str, &Entry)],
+    ) -> Result<Option<Talks>, Failure> {
         let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
         let conversations = Arc::clone(&self.conversations);
         let replicas = self.source.replicas();
@@ -297,8 +306,10 @@ impl Relay {
             conversations.get_all(keys).await
         };
         let mut known = self.source.keep_while(work.delivery, get).await;
-        let said = last.iter().filter_map(|(key, entry)| {
-            let (_, saying) = entry.saying.clone()?;
+        let is_confirmed = work.entries.len() <= MOST_CONFIRMED;
+        let mut talks = Talks::new();
+        for (key, entry) in last {
+            let Some((_, saying)) = entry.saying.clone() else { continue };
             let mut talk =
                 self.talk_after(known.remove(*key), (*key).to_owned(), saying, entry.said);
             // Of what the room has not even begun with the bucket cannot know.
@@ -307,20 +318,28 @@ impl Relay {
             {
                 talk = talk.anew(self.route.patience);
             }
-            Some(((*key).to_owned(), talk))
-        });
-        said.collect()
+            // What is quiet is so because a phone has buzzed for a message that people can still see.
+            if is_confirmed && talk.is_quiet() {
+                let Some(confirmed) = self.with_root(work.delivery, talk).await? else {
+                    return Ok(None);
+                };
+                talk = confirmed;
+            }
+            talks.insert((*key).to_owned(), talk);
+        }
+        Ok(Some(talks))
     }
 
     /// The names of those conversations for which no phone has to buzz any more.
-    async fn known(&mut self, work: &Work<'_>) -> BTreeSet<String> {
+    /// `None` if we were told to stop before they were known.
+    async fn known(&mut self, work: &Work<'_>) -> Result<Option<BTreeSet<String>>, Failure> {
         let last: Vec<_> = digest::last_words(&work.entries).into_iter().collect();
         let mut known = BTreeSet::new();
         for some in last.chunks(TOGETHER) {
-            let talks = self.talks(work, some).await;
+            let Some(talks) = self.talks(work, some).await? else { return Ok(None) };
             known.extend(talks.into_iter().filter(|(_, talk)| !talk.pushes()).map(|(key, _)| key));
         }
-        known
+        Ok(Some(known))
     }
 
     /// The event that sums up. It is as loud as what is new in it, and silent where it goes on with a storm.
@@ -328,7 +347,7 @@ impl Relay {
         if let Some(root) = &work.span.root {
             return Ok(Outcome::Posted(Some(root.clone())));
         }
-        let known = self.known(work).await;
+        let Some(known) = self.known(work).await? else { return Ok(Outcome::Stopped) };
         let urgency = digest::urgency(&work.entries, |key| known.contains(key));
         work.has_pushed = self.rooms.here().is_worth_a_push(urgency);
         let loudness = if work.has_pushed { urgency } else { Urgency::Routine };
@@ -363,7 +382,7 @@ impl Relay {
         root: &OwnedEventId,
         last: &[(&str, &Entry)],
     ) -> Result<bool, Failure> {
-        let mut talks = self.talks(work, last).await;
+        let Some(mut talks) = self.talks(work, last).await? else { return Ok(false) };
         let mut after: Vec<(String, Conversation)> = Vec::new();
         for (key, entry) in last.iter().copied() {
             let Some(talk) = talks.remove(key) else { continue };

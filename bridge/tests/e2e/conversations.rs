@@ -379,3 +379,75 @@ async fn nor_one_that_is_in_a_digest() -> Result<()> {
     assert_eq!(sum.msgtype(), "m.text", "it is as loud as the alert, which is news");
     Ok(())
 }
+
+/// Whoever may publish into the bucket and knows no event of the bridge makes one up.
+#[tokio::test]
+async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let invented = format!("${}", "a".repeat(43));
+    let before = forge(&scene, &config, &["made up"], |_, known| {
+        known["root"] = json!(invented);
+        known["pushed"] = json!(known["said"]);
+    })
+    .await?;
+    scene.nats.publish("ops.alert.db-01", named("made up")).await?;
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, before + 1).await?;
+    let [_, shown] = events.as_slice() else { panic!("{events:#?}") };
+    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.body());
+    Ok(())
+}
+
+/// Whoever removes the first message of an alert mutes it no longer than its next word.
+#[tokio::test]
+async fn an_alert_whose_first_message_was_removed_begins_anew() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    let root = read_all(&mut reader, 1).await?[0].event_id.clone();
+    scene.alice.redact(&scene.room, &root).await?;
+    scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    bridge.wait_for_log("the alert begins anew", PATIENCE).await?;
+    let news =
+        |events: &[Event]| events.iter().filter(|event| event.msgtype() == "m.text").count() == 2;
+    let events = reader.wait_until(news, PATIENCE).await?;
+    let shown = events.last().expect("two");
+    assert_eq!(relation(shown), None, "it is no reply to what is gone");
+    // What goes on with the new first message is quiet again.
+    let anew = shown.event_id.clone();
+    scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    let replies = |events: &[Event]| {
+        events.iter().any(|event| relation(event) == Some(("m.thread", anew.as_str())))
+    };
+    reader.wait_until(replies, PATIENCE).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn nor_is_one_muted_in_a_digest_by_removing_its_first_message() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().digests(2);
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    let root = read_all(&mut reader, 1).await?[0].event_id.clone();
+    bridge.kill();
+    scene.alice.redact(&scene.room, &root).await?;
+    for _ in 0..5 {
+        scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    }
+    let _bridge = scene.start(&config)?;
+    let sum = |events: &[Event]| events.iter().any(|event| event.body().contains("5 messages"));
+    let events = reader.wait_until(sum, PATIENCE).await?;
+    let sum = events.iter().find(|event| event.body().contains("5 messages")).expect("seen");
+    assert_eq!(
+        sum.msgtype(),
+        "m.text",
+        "it is as loud as the alert, which nobody can see any more"
+    );
+    Ok(())
+}
