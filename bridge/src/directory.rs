@@ -24,8 +24,8 @@ use std::{
 
 use rustix::{
     fs::{
-        self as fs, AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fstat,
-        linkat, mkdirat, openat, readlinkat, renameat, statat, unlinkat,
+        self, AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fstat, linkat,
+        mkdirat, openat, readlinkat, renameat, statat, unlinkat,
     },
     io::Errno,
     process::geteuid,
@@ -33,9 +33,12 @@ use rustix::{
 
 /// The most links on the way to a file, as the kernel has it.
 const MOST_LINKS: usize = 40;
+
 /// What a new file and a new directory are to others: nothing.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
 const DIRECTORY_MODE: Mode = Mode::RWXU;
+
 /// What a new file is that is not secret, before the umask: readable.
 const READABLE_MODE: Mode = Mode::from_bits_retain(0o666);
 

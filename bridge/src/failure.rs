@@ -63,6 +63,21 @@ impl From<&Failure> for ExitCode {
     }
 }
 
+/// Why work ends before it is done, from the inside out to whoever began it.
+#[derive(Debug)]
+pub(crate) enum Interrupted {
+    /// The process stops, or another configuration takes over. What is in hand comes again.
+    Stopping,
+    /// Something is wrong that trying again does not mend.
+    Fatal(Failure),
+}
+
+impl From<Failure> for Interrupted {
+    fn from(failure: Failure) -> Self {
+        Self::Fatal(failure)
+    }
+}
+
 /// An error with all its causes in one line, as `outer: inner: innermost`, without repeating a
 /// cause that the text before it already quotes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

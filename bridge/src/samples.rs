@@ -2,7 +2,7 @@
 
 /// A message as it could come in.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// What it is called on the command line.
     pub name: &'static str,
     /// What it is published on.
@@ -18,7 +18,7 @@ macro_rules! samples {
 }
 
 /// One or more of each kind, with all that it can have and with as little as it can.
-pub const SAMPLES: &[Sample] = samples! {
+pub(crate) const SAMPLES: &[Sample] = samples! {
     "report", "ops.report.server-01", "samples/report.json";
     "report-short", "ops.report.server-02", "samples/report-short.json";
     "alert", "ops.alert.db-01", "samples/alert.json";
@@ -46,7 +46,7 @@ pub const SAMPLES: &[Sample] = samples! {
 impl Sample {
     /// The one of a name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         SAMPLES.iter().find(|sample| sample.name == name).copied()
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 /// A valid NATS subject: tokens separated by dots. In a filter `*` stands for one token, and `>` at
 /// the end for one or more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject(String);
+pub(crate) struct Subject(String);
 
 impl Subject {
     /// A subject that may have wildcards.
@@ -13,7 +13,7 @@ impl Subject {
     /// # Errors
     ///
     /// A sentence that says what is wrong.
-    pub fn filter(text: &str) -> Result<Self, String> {
+    pub(crate) fn filter(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| Err(format!("\"{text}\" is not a subject: {what}"));
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return wrong("white space is not allowed");
@@ -36,7 +36,7 @@ impl Subject {
     /// # Errors
     ///
     /// A sentence that says what is wrong.
-    pub fn literal(text: &str) -> Result<Self, String> {
+    pub(crate) fn literal(text: &str) -> Result<Self, String> {
         let subject = Self::filter(text)?;
         if text.contains(['*', '>']) {
             return Err(format!("\"{text}\" has wildcards; this must be a plain subject"));
@@ -47,7 +47,7 @@ impl Subject {
     /// A subject of one more token, made of a name: what a token cannot hold, or would be several of,
     /// becomes `-`.
     #[must_use]
-    pub fn of(&self, name: &str) -> Self {
+    pub(crate) fn of(&self, name: &str) -> Self {
         let token: String = name
             .trim()
             .chars()
@@ -58,13 +58,13 @@ impl Subject {
 
     /// The subject as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether this filter matches the subject of a message.
     #[must_use]
-    pub fn matches(&self, subject: &str) -> bool {
+    pub(crate) fn matches(&self, subject: &str) -> bool {
         let mut tokens = subject.split('.');
         for filter in self.0.split('.') {
             match (filter, tokens.next()) {
@@ -78,7 +78,7 @@ impl Subject {
 
     /// Whether this filter matches everything that another one does.
     #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
+    pub(crate) fn covers(&self, other: &Self) -> bool {
         let mut theirs = other.0.split('.');
         for own in self.0.split('.') {
             match (own, theirs.next()) {
@@ -93,7 +93,7 @@ impl Subject {
 
     /// Whether it matches subjects of which the token of that number, counted from 1, is one that fits.
     #[must_use]
-    pub fn may_have_token(&self, number: usize, fits: impl Fn(&str) -> bool) -> bool {
+    pub(crate) fn may_have_token(&self, number: usize, fits: impl Fn(&str) -> bool) -> bool {
         match self.0.split('.').nth(number - 1) {
             Some("*" | ">") => true,
             Some(token) => fits(token),
@@ -103,13 +103,13 @@ impl Subject {
 
     /// Whether it has a wildcard where a subject that it matches has the token of that index, counted from 0.
     #[must_use]
-    pub fn has_wildcard_at(&self, index: usize) -> bool {
+    pub(crate) fn has_wildcard_at(&self, index: usize) -> bool {
         self.0.split('.').nth(index).is_none_or(|token| matches!(token, "*" | ">"))
     }
 
     /// True if some subject exists that both match.
     #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
         loop {
             match (a.next(), b.next()) {

@@ -5,10 +5,10 @@ use std::io::{Read, stdin};
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
-use super::{block_on, publisher::Publishing};
 use crate::{
+    cli::{common::block_on, publisher::Publishing},
     failure::Failure,
-    payload::{Alert, Severity, Status},
+    message::{Alert, Severity, Status},
     publish::{
         now,
         unit::{self, FailedUnit},
@@ -17,6 +17,7 @@ use crate::{
 
 /// What is read of a description. Nobody reads more on a phone.
 const MOST_BYTES: u64 = 64 * 1024;
+
 /// The unit that posts about others.
 const OWN_UNIT: &str = "nats-matrix-alert@";
 

@@ -11,27 +11,33 @@ use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
 use tokio::time::timeout;
 
-use super::{ConfigFile, block_on, waiting};
 use crate::{
-    config::{Config, Login, RoomTarget, Route, Summary},
-    conversation,
-    failure::{Failure, chain},
-    held, limits,
-    matrix::{self, Account, LoginError, MatrixError},
-    nats::Nats,
-    render::Renderer,
-    room::{Room, Standing, encrypted, is_ours},
-    source::{
-        consumer::{self, Problem},
-        stored,
+    alerts::store,
+    cli::{
+        common::{ConfigFile, block_on},
+        waiting,
     },
-    summary, text,
+    config::{Config, Login, RoomTarget, Route, Summary},
+    failure::{Failure, chain},
+    matrix::{
+        Account, LoginError, MatrixError, Membership, Room, account,
+        room::{encrypted, is_ours},
+    },
+    nats::{Nats, limits},
+    pipeline::deferral,
+    render::Renderer,
+    source::{Feed, Problem, consumer, stored},
+    summary::poster,
+    text,
 };
 
 /// The units beside the bridge's, if this machine has them.
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
+
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
+
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
+
 /// How long an answer may take without which nothing is amiss.
 const UNASKED: Duration = Duration::from_secs(2);
 
@@ -186,7 +192,7 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
 
 async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
-    let stream = match consumer::stream(nats, route).await {
+    let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
         Err(problem) => return findings.fail("stream", problem.into_failure().of(route)),
     };
@@ -199,14 +205,15 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     if let Err(problem) = stored::check(nats, &route.stream).await {
         findings.fail("stream", problem.into_failure().of(route));
     }
-    let unmatched = consumer::unmatched(route, &info.config);
+    let feed = Feed::live(&Arc::new(route.clone()));
+    let unmatched = consumer::unmatched(&feed, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
     }
     if unmatched.is_empty() {
         subjects(&stream, route, findings).await;
     }
-    durable(&stream, route, findings).await;
+    durable(&stream, &feed, findings).await;
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
     }
@@ -264,8 +271,8 @@ async fn unrouted(nats: &Nats, name: &str, routes: &[Route], findings: &mut Find
 /// Whether the streams that the bridge has made cannot fill the disk. Those that are not there yet are made so.
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(|| held::stream_config(1));
-    for wanted in [conversation::bucket_config(1)].into_iter().chain(held) {
+    let held = holds.then(|| deferral::stream_config(1));
+    for wanted in [store::bucket_config(1)].into_iter().chain(held) {
         // Whoever may not ask learns what is missing where it is needed.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
@@ -292,8 +299,8 @@ fn subjects_in_words(mut held: Vec<(String, usize)>) -> String {
     format!("{} subject{plural}: {}{more}", held.len(), examples.join(", "))
 }
 
-async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
-    let name = route.name.as_str();
+async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {
+    let (route, name) = (&*feed.route, feed.consumer());
     let info = match stream.consumer_info(name).await {
         Ok(info) => info,
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
@@ -304,11 +311,11 @@ async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
             return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
         }
     };
-    let present = match consumer::usable(route, &info) {
+    let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
         Err(failure) => return findings.fail("consumer", failure),
     };
-    let changes = consumer::differences(&present, &consumer::wanted(route, present.clone()));
+    let changes = consumer::differences(&present, &consumer::wanted(feed, present.clone()));
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()
@@ -319,9 +326,9 @@ async fn durable(stream: &Stream, route: &Route, findings: &mut Findings) {
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
-    let next = summary::next_due(due, &route.display.time_zone).strftime("%Y-%m-%d %H:%M %Q");
+    let next = poster::next_due(due, &route.display.time_zone).strftime("%Y-%m-%d %H:%M %Q");
     let line = format!("route {}: the next one is due on {next}", route.name);
-    match summary::check_stream(stream, due) {
+    match poster::check_stream(stream, due) {
         Ok(None) => findings.ok("summary", line),
         Ok(Some(lack)) => findings.note("summary", format!("{line}; {lack}")),
         Err(failure) => findings.fail("summary", failure.of(route)),
@@ -340,7 +347,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
     let (Login::Password { password: secret, .. } | Login::AccessToken(secret)) =
         &config.matrix.login;
     let secret = secret.read().map_err(|failure| findings.fail("login", failure));
-    match matrix::versions(&config.matrix).await {
+    match account::versions(&config.matrix).await {
         Ok(versions) => {
             let newest = versions.last().map_or("no version", String::as_str);
             findings.ok("homeserver", format!("{homeserver} speaks Matrix up to {newest}"));
@@ -407,20 +414,20 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
     };
     let room = Room::new(Arc::clone(account), id);
     match room.standing().await {
-        Ok(Standing::NotJoined) => {
+        Ok(Membership::NotJoined) => {
             let what = format!(
                 "{user} is not in room {target} yet: start the bridge, which joins if it is invited or the room is public; \
                  else invite {user}"
             );
             findings.note("room", format!("route {name}: {what}"));
         }
-        Ok(Standing::NoPower { have, need }) => {
+        Ok(Membership::NoPower { have, need }) => {
             let what = format!(
                 "{user} has power level {have} in room {target}, but needs {need} to post: raise it in the room's settings"
             );
             findings.fail("power", Failure::Config(what).of(route));
         }
-        Ok(Standing::MayPost) => match room.is_encrypted().await {
+        Ok(Membership::MayPost) => match room.is_encrypted().await {
             Ok(false) => {
                 let whose = whose(&room).await;
                 findings.ok("room", format!("route {name}: {user} may post into {target}{whose}"));
@@ -526,7 +533,7 @@ impl Findings {
     fn line(mark: &str, step: &str, text: impl Display) {
         // What a server or a stream says can have several lines, of which none may look like a finding.
         let text = text::clean(&text.to_string()).replace('\n', &format!("\n{:18}", ""));
-        super::print(&format!("{mark:<5} {step:<11} {text}"));
+        crate::cli::common::print(&format!("{mark:<5} {step:<11} {text}"));
     }
 
     fn end(self) -> ExitCode {

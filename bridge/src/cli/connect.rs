@@ -9,16 +9,16 @@ use matrix_sdk::ruma::{
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use url::Url;
 
-use super::{ConfigFile, block_on, print, print_for_terminal};
 use crate::{
+    cli::common::{ConfigFile, block_on, print, print_for_terminal},
     config::{Config, Route},
     failure::Failure,
-    matrix::{Account, LoginError},
-    session::Session,
+    matrix::{Account, LoginError, Session},
 };
 
 /// Of the 256 colours, as the first sixteen are whatever the terminal's theme makes of them.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
+
 const RESET: &str = "\x1b[0m";
 
 #[derive(Debug, clap::Args)]

@@ -11,7 +11,7 @@ use clap_mangen::{
     roff::{Roff, bold, roman},
 };
 
-use super::Cli;
+use crate::cli::Cli;
 
 const EXIT_STATUS: [(&str, &str); 5] = [
     ("0", "All is well, or the bridge was told to stop."),

@@ -2,6 +2,7 @@
 
 mod alert;
 mod check;
+mod common;
 mod connect;
 #[cfg(test)]
 mod manual;
@@ -14,11 +15,11 @@ mod schema;
 mod summary;
 mod waiting;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{failure::Failure, log::Log, text};
+use crate::{cli::common::ConfigFile, failure::Failure, log::Log, text};
 
 /// Reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -52,20 +53,6 @@ enum Command {
     Summary(summary::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
-}
-
-/// Where the configuration is.
-#[derive(Debug, clap::Args)]
-struct ConfigFile {
-    /// The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it.
-    #[arg(
-        short,
-        long,
-        value_name = "FILE",
-        env = "NATS_MATRIX_CONFIG",
-        default_value = "/etc/nats-matrix/config.toml"
-    )]
-    config: PathBuf,
 }
 
 /// Runs the program with the process's own arguments.
@@ -108,24 +95,4 @@ pub fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is the program's last word, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
-}
-
-/// Prints what was asked for, in which words of publishers and servers command no terminal. Whoever closes the pipe has
-/// read enough.
-fn print(lines: &str) {
-    print_for_terminal(&text::clean(lines));
-}
-
-/// Prints text of our own as it is, also what sets colours.
-fn print_for_terminal(lines: &str) {
-    let _ = writeln!(std::io::stdout(), "{lines}");
-}
-
-/// One thread for everything: the work is waiting, and more threads only cost memory.
-fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Bug(format!("no async runtime: {error}")))?;
-    Ok(runtime.block_on(work))
 }

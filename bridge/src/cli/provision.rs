@@ -1,7 +1,7 @@
 //! `nats-matrix provision`
 
-use super::{ConfigFile, block_on, print};
 use crate::{
+    cli::common::{ConfigFile, block_on, print},
     config::Config,
     failure::Failure,
     provision::{self, Item, Mark},

@@ -6,11 +6,11 @@ use std::{path::PathBuf, time::Duration};
 use jiff::SignedDuration;
 use tracing::warn;
 
-use super::{ConfigFile, block_on, print};
 use crate::{
+    cli::common::{ConfigFile, block_on, print},
     config::Publisher,
     failure::Failure,
-    publish::{self, Message, Receipt, Unsent, spool::Spool},
+    publish::{self, Message, Unsent, sender::Receipt, spool::Spool},
     subject::Subject,
 };
 

@@ -2,8 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{block_on, publisher::Publishing};
-use crate::{failure::Failure, payload::Report, publish::collect};
+use crate::{
+    cli::{common::block_on, publisher::Publishing},
+    failure::Failure,
+    message::Report,
+    publish::collect,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {

@@ -1,7 +1,11 @@
 //! `nats-matrix run`
 
-use super::{ConfigFile, block_on};
-use crate::{failure::Failure, lifecycle, log::Log, reload::Setup};
+use crate::{
+    cli::common::{ConfigFile, block_on},
+    failure::Failure,
+    log::Log,
+    run::{Setup, lifecycle},
+};
 
 pub(super) fn main(options: &ConfigFile, log: &Log) -> Result<(), Failure> {
     let setup = Setup::begin(&options.config)?;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use schemars::{Schema, schema_for};
 
-use crate::payload::{Alert, Report};
+use crate::message::{Alert, Report};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -27,7 +27,7 @@ impl Kind {
 }
 
 pub(super) fn main(options: &Options) {
-    super::print(&text(options.kind));
+    crate::cli::common::print(&text(options.kind));
 }
 
 fn text(kind: Kind) -> String {

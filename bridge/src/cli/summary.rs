@@ -5,15 +5,14 @@ use std::{path::PathBuf, sync::Arc};
 use clap::ValueEnum;
 use jiff::civil::Weekday;
 
-use super::{ConfigFile, block_on, print};
 use crate::{
+    cli::common::{ConfigFile, block_on, print},
     config::{Config, Every, Route, Summary},
     failure::Failure,
-    matrix::{Account, LoginError, MatrixError},
+    matrix::{Account, Entry, LoginError, MatrixError, Room},
     nats::Nats,
-    room::{Entry, Room},
-    routing::Routing,
-    source::consumer::Problem,
+    pipeline::Routing,
+    source::Problem,
     summary::Summaries,
 };
 

@@ -7,7 +7,7 @@ use crate::subject::Subject;
 /// Within which messages of a route the fingerprint of an alert names one alert. Outside of it the same fingerprint is
 /// that of another alert, so that nobody resolves, or mutes, an alert of somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AlertScope {
+pub(crate) enum AlertScope {
     /// Those on the same subject.
     #[default]
     Subject,

@@ -3,11 +3,11 @@
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use super::{Wrong, choice};
+use crate::config::{error::ConfigError, one_of};
 
 /// How messages are worded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Display {
+pub(crate) struct Display {
     /// Of the built-in texts.
     pub language: Language,
     /// In which times are shown and schedules are kept.
@@ -16,7 +16,7 @@ pub struct Display {
 
 /// A language of the built-in texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
-pub enum Language {
+pub(crate) enum Language {
     /// English.
     #[default]
     #[serde(rename = "en")]
@@ -42,24 +42,23 @@ pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
-    #[serde(default, deserialize_with = "choice::some_of")]
+pub(super) struct RawDisplay {
+    #[serde(default, deserialize_with = "one_of::some_of")]
     language: Option<Language>,
     time_zone: Option<String>,
 }
 
-impl Written {
+impl RawDisplay {
     pub(super) fn new(language: Option<Language>, time_zone: Option<String>) -> Self {
         Self { language, time_zone }
     }
 
     /// What is not said here is as in `default`; `section` begins the names of keys in errors.
-    pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, Wrong> {
+    pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, ConfigError> {
         let time_zone = match self.time_zone {
             None => default.time_zone.clone(),
-            Some(name) => {
-                time_zone(&name).map_err(|what| Wrong::new(format!("{section}.time_zone"), what))?
-            }
+            Some(name) => time_zone(&name)
+                .map_err(|what| ConfigError::new(format!("{section}.time_zone"), what))?,
         };
         Ok(Display { language: self.language.unwrap_or(default.language), time_zone })
     }

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Wrong, nats};
+use crate::config::{error::ConfigError, list};
 
 /// Where the bridge tells how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Health {
+pub(crate) struct Health {
     /// The address of the listener, if there is to be one.
     pub listen: Option<SocketAddr>,
     /// The names by which it may be asked, besides `localhost` and any address.
@@ -17,20 +17,20 @@ pub struct Health {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawHealth {
     listen: Option<String>,
-    #[serde(default, deserialize_with = "nats::list")]
+    #[serde(default, deserialize_with = "list::list")]
     hosts: Vec<String>,
 }
 
-impl Written {
-    pub(super) fn check(self) -> Result<Health, Wrong> {
+impl RawHealth {
+    pub(super) fn check(self) -> Result<Health, ConfigError> {
         let listen = self.listen.map(|listen| {
             listen.parse().map_err(|_| {
                 let what = format!(
                     "\"{listen}\" is no address with a port: write one like \"127.0.0.1:9464\""
                 );
-                Wrong::new("health.listen", what)
+                ConfigError::new("health.listen", what)
             })
         });
         for (number, host) in self.hosts.iter().enumerate() {
@@ -38,7 +38,7 @@ impl Written {
                 let what = format!(
                     "\"{host}\" is no name of a host: write one like \"server-01\", without a port"
                 );
-                return Err(Wrong::new(format!("health.hosts[{number}]"), what));
+                return Err(ConfigError::new(format!("health.hosts[{number}]"), what));
             }
         }
         Ok(Health { listen: listen.transpose()?, hosts: self.hosts })

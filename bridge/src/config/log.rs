@@ -2,21 +2,21 @@
 
 use serde::Deserialize;
 
-use super::choice;
+use crate::config::one_of;
 
 /// What is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     /// Our own records from this level on.
-    #[serde(default, deserialize_with = "choice::one_of")]
+    #[serde(default, deserialize_with = "one_of::one_of")]
     pub level: Level,
 }
 
 /// How important a record is at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Level {
+pub(crate) enum Level {
     /// What a person has to mend.
     Error,
     /// What does not go well, but goes on.

@@ -4,12 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
-use super::Wrong;
-use crate::{payload::Severity, subject::Subject};
+use crate::{config::error::ConfigError, message::Severity, subject::Subject};
 
 /// One condition: something about a message, and what it may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Matcher {
+pub(crate) struct Matcher {
     /// What is looked at.
     pub field: Field,
     /// One of these has to fit.
@@ -18,7 +17,7 @@ pub struct Matcher {
 
 /// Something about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Field {
+pub(crate) enum Field {
     /// What it was recognised as, such as "alert".
     Kind,
     /// Of an alert: "critical", "warning", "info", or a word of its own.
@@ -37,19 +36,22 @@ pub enum Field {
 
 /// Text in which `*` stands for any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
+pub(crate) struct Pattern(String);
 
 /// What [`Field::Kind`] can be.
 const KINDS: [&str; 7] = ["report", "alert", "note", "event", "object", "text", "binary"];
+
 /// Of these what alerts are made of.
 const WITH_ALERTS: [&str; 2] = ["alert", "event"];
+
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
+
 const STATUSES: [&str; 2] = ["firing", "resolved"];
 
 /// One text or several.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "must be a text, like \"critical\", or a list of texts")]
-pub(super) enum Written {
+pub(super) enum RawPattern {
     One(String),
     Several(Vec<String>),
 }
@@ -57,7 +59,7 @@ pub(super) enum Written {
 impl Pattern {
     /// Whether all of a text fits.
     #[must_use]
-    pub fn fits(&self, text: &str) -> bool {
+    pub(crate) fn fits(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(first) else { return false };
@@ -85,14 +87,14 @@ impl fmt::Display for Pattern {
 /// Checks the conditions of a route under `key`.
 pub(super) fn check(
     key: &str,
-    written: BTreeMap<String, Written>,
+    written: BTreeMap<String, RawPattern>,
     subjects: &[Subject],
-) -> Result<Vec<Matcher>, Wrong> {
+) -> Result<Vec<Matcher>, ConfigError> {
     let matchers = written.into_iter().map(|(name, patterns)| {
-        let wrong = |what: String| Wrong::new(format!("{key}.\"{name}\""), what);
+        let wrong = |what: String| ConfigError::new(format!("{key}.\"{name}\""), what);
         let any_of: Vec<Pattern> = match patterns {
-            Written::One(text) => vec![Pattern(text)],
-            Written::Several(texts) => texts.into_iter().map(Pattern).collect(),
+            RawPattern::One(text) => vec![Pattern(text)],
+            RawPattern::Several(texts) => texts.into_iter().map(Pattern).collect(),
         };
         if any_of.is_empty() {
             return Err(wrong("an empty list, which nothing can fit".to_owned()));
@@ -108,7 +110,7 @@ pub(super) fn check(
 }
 
 /// That a message can fit all of them.
-fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), Wrong> {
+fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), ConfigError> {
     let is_of_alert = |matcher: &&Matcher| matches!(matcher.field, Field::Severity | Field::Status);
     let may_be_alert = |matcher: &Matcher| {
         let has = |kind: &&str| matcher.any_of.iter().any(|pattern| pattern.fits(kind));
@@ -116,7 +118,7 @@ fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), Wrong> {
     };
     let kind = matchers.iter().find(|matcher| matcher.field == Field::Kind);
     if matchers.iter().any(|matcher| is_of_alert(&matcher)) && !kind.is_none_or(may_be_alert) {
-        return Err(Wrong::new(
+        return Err(ConfigError::new(
             format!("{key}.\"kind\""),
             "only alerts have `severity` and `status`, so nothing can fit".to_owned(),
         ));
@@ -250,11 +252,11 @@ mod tests {
             ("payload.a..b", "x", "is neither header.NAME"),
             ("body.x", "x", "is neither header.NAME"),
         ] {
-            let written = [(name.to_owned(), Written::One(value.to_owned()))].into();
+            let written = [(name.to_owned(), RawPattern::One(value.to_owned()))].into();
             let wrong = check("routes[0].match", written, &subjects).unwrap_err().to_string();
             assert!(wrong.contains(said) && wrong.contains(name), "{name}: {wrong}");
         }
-        let empty = [("kind".to_owned(), Written::Several(Vec::new()))].into();
+        let empty = [("kind".to_owned(), RawPattern::Several(Vec::new()))].into();
         assert!(check("k", empty, &subjects).unwrap_err().to_string().contains("an empty list"));
         for (name, value) in [
             ("severity", "*"),
@@ -264,11 +266,12 @@ mod tests {
             ("subject.3", "db-*"),
             ("kind", "*"),
         ] {
-            let written = [(name.to_owned(), Written::One(value.to_owned()))].into();
+            let written = [(name.to_owned(), RawPattern::One(value.to_owned()))].into();
             assert_eq!(check("k", written, &subjects).unwrap().len(), 1, "{name}");
         }
         let both = |kind: &str| {
-            let pair = |name: &str, value: &str| (name.to_owned(), Written::One(value.to_owned()));
+            let pair =
+                |name: &str, value: &str| (name.to_owned(), RawPattern::One(value.to_owned()));
             check("k", [pair("kind", kind), pair("severity", "critical")].into(), &subjects)
         };
         assert!(both("alert").is_ok() && both("*").is_ok() && both("event").is_ok());

@@ -7,12 +7,18 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::{Files, Secret, Wrong, default_state_dir, secret};
-use crate::{failure::Failure, hash};
+use crate::{
+    config::{
+        error::ConfigError,
+        secret::{self, Files, Secret},
+    },
+    failure::Failure,
+    hash,
+};
 
 /// How to reach the homeserver, and as whom.
 #[derive(Debug, Clone)]
-pub struct Matrix {
+pub(crate) struct Matrix {
     /// The URL of the client API, like `http://127.0.0.1:6167`.
     pub homeserver: Url,
     /// Trust certificates that this private CA (PEM) signed, besides the system's CAs.
@@ -28,7 +34,7 @@ pub struct Matrix {
 /// Whose program may be at the other end of a connection to the homeserver that stays on this machine and is without
 /// TLS. Root always may.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum HomeserverOwner {
+pub(crate) enum HomeserverOwner {
     /// Any user of the system, or our own, but nobody who logs in.
     #[default]
     Undeclared,
@@ -79,7 +85,7 @@ impl Matrix {
 impl Login {
     /// The part before the colon of the bridge's own user id, as far as it is known without the homeserver.
     #[must_use]
-    pub fn localpart(&self) -> Option<&str> {
+    pub(crate) fn localpart(&self) -> Option<&str> {
         match self {
             Self::Password { user, .. } => Some(match <&UserId>::try_from(user.as_str()) {
                 Ok(id) => id.localpart(),
@@ -92,7 +98,7 @@ impl Login {
 
 /// The bridge's account.
 #[derive(Debug, Clone)]
-pub enum Login {
+pub(crate) enum Login {
     /// User and password; the bridge logs in once and keeps the device.
     Password {
         /// `bridge` or `@bridge:chat.example.com`.
@@ -106,7 +112,7 @@ pub enum Login {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawMatrix {
     homeserver: String,
     homeserver_owner: Option<String>,
     ca_file: Option<PathBuf>,
@@ -118,9 +124,9 @@ pub(super) struct Written {
     state_dir: Option<PathBuf>,
 }
 
-impl Written {
+impl RawMatrix {
     /// `made` is the password that `nats-matrix provision` makes for the bridge's account, if it makes it.
-    pub(super) fn check(self, files: &Files, made: Option<Secret>) -> Result<Matrix, Wrong> {
+    pub(super) fn check(self, files: &Files, made: Option<Secret>) -> Result<Matrix, ConfigError> {
         let homeserver = homeserver(&self.homeserver)?;
         Ok(Matrix {
             owner: owner(self.homeserver_owner.as_deref(), &homeserver)?,
@@ -131,31 +137,31 @@ impl Written {
         })
     }
 
-    fn login(self, files: &Files, made: Option<Secret>) -> Result<Login, Wrong> {
+    fn login(self, files: &Files, made: Option<Secret>) -> Result<Login, ConfigError> {
         let password = Secret::of("matrix.password", self.password, self.password_file, files)?;
         let token =
             Secret::of("matrix.access_token", self.access_token, self.access_token_file, files)?;
         if let Some(user) = self.user.as_deref().filter(|user| user.starts_with('@')) {
             UserId::parse(user).map_err(|error| {
-                Wrong::new("matrix.user", format!("\"{user}\" is not a user id: {error}"))
+                ConfigError::new("matrix.user", format!("\"{user}\" is not a user id: {error}"))
             })?;
         }
         let made = made.filter(|_| self.user.is_some() && token.is_none());
         match (self.user, password.or(made), token) {
             (Some(user), Some(password), None) => Ok(Login::Password { user, password }),
             (None, None, Some(token)) => Ok(Login::AccessToken(token)),
-            (_, Some(_), Some(_)) => Err(Wrong::new(
+            (_, Some(_), Some(_)) => Err(ConfigError::new(
                 "matrix",
                 "give either user with password(_file), or access_token(_file), not both",
             )),
             (Some(_), None, Some(_)) => {
-                Err(Wrong::new("matrix.user", "is known from the access token; leave it out"))
+                Err(ConfigError::new("matrix.user", "is known from the access token; leave it out"))
             }
             (Some(_), None, None) => {
-                Err(Wrong::new("matrix.user", "needs password or password_file too"))
+                Err(ConfigError::new("matrix.user", "needs password or password_file too"))
             }
-            (None, Some(_), None) => Err(Wrong::new("matrix.password", "needs user too")),
-            (None, None, None) => Err(Wrong::new(
+            (None, Some(_), None) => Err(ConfigError::new("matrix.password", "needs user too")),
+            (None, None, None) => Err(ConfigError::new(
                 "matrix",
                 "missing user with password_file (or password), or access_token_file",
             )),
@@ -163,8 +169,8 @@ impl Written {
     }
 }
 
-fn homeserver(text: &str) -> Result<Url, Wrong> {
-    let wrong = |what: String| Wrong::new("matrix.homeserver", what);
+fn homeserver(text: &str) -> Result<Url, ConfigError> {
+    let wrong = |what: String| ConfigError::new("matrix.homeserver", what);
     // What comes before an @ may be a password.
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
     // A bare server name is a likely slip, and Url takes "host:port" for a scheme.
@@ -183,8 +189,8 @@ fn homeserver(text: &str) -> Result<Url, Wrong> {
 }
 
 /// Root's own name is one like any other.
-fn owner(declared: Option<&str>, homeserver: &Url) -> Result<HomeserverOwner, Wrong> {
-    let wrong = |what: String| Err(Wrong::new("matrix.homeserver_owner", what));
+fn owner(declared: Option<&str>, homeserver: &Url) -> Result<HomeserverOwner, ConfigError> {
+    let wrong = |what: String| Err(ConfigError::new("matrix.homeserver_owner", what));
     match declared {
         None => Ok(HomeserverOwner::Undeclared),
         Some(_) if homeserver.scheme() == "https" => wrong(
@@ -202,4 +208,11 @@ fn owner(declared: Option<&str>, homeserver: &Url) -> Result<HomeserverOwner, Wr
 
 fn is_of_a_user(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.@$".contains(&byte)
+}
+
+/// Where the bridge keeps its session when the configuration does not say: what systemd's
+/// `StateDirectory=` made, else the directory of a service of this name.
+pub(crate) fn default_state_dir() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY")
+        .map_or_else(|| PathBuf::from("/var/lib/nats-matrix"), PathBuf::from)
 }

@@ -6,64 +6,64 @@
 //! can only be given in the file.
 
 mod alert_scope;
-mod choice;
-mod display;
-mod duration;
-mod explain;
+mod diagnostics;
+pub(crate) mod display;
+pub(crate) mod duration;
+pub(crate) mod error;
 mod health;
+pub(crate) mod list;
+mod location;
 mod log;
-mod matcher;
+pub(crate) mod matcher;
 mod matrix;
 mod nats;
-mod place;
+mod one_of;
 mod provision;
 mod publish;
-mod quiet;
-mod room;
+pub(crate) mod quiet;
+pub(crate) mod room;
 mod route;
 mod secret;
-mod size;
-mod summary;
+pub(crate) mod size;
+pub(crate) mod summary;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use ::config::{Environment, File, FileFormat};
 use serde::{Deserialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-pub use self::{
+pub(crate) use self::{
     alert_scope::AlertScope,
-    display::{Display, Language},
+    display::{Display, Language, time_zone},
     health::Health,
+    location::Source,
     log::{Level, Log},
-    matcher::{Field, Matcher, Pattern},
+    matcher::{Field, Matcher},
     matrix::{HomeserverOwner, Login, Matrix},
-    nats::{Auth, ClientCertificate, Nats},
+    nats::{Auth, Nats},
     provision::{DeclaredRoom, Implementation, Means, Person, Post, Provision, User},
-    publish::{Publish, Publisher},
+    publish::Publisher,
     quiet::Quiet,
-    room::{RoomTarget, Rooms},
-    route::{Patience, Route, RouteName, Start},
-    secret::{Files, Secret},
+    room::RoomTarget,
+    route::{Patience, Route, Start},
+    secret::{Files, Secret, read as read_file},
     summary::{Every, Summary},
 };
-pub(crate) use self::{display::time_zone, place::Source, secret::read as read_file};
-use crate::failure::Failure;
+use crate::{config::error::ConfigError, failure::Failure};
 
 /// Everything the bridge is told, checked as far as is possible without a network.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// How to reach NATS.
     pub nats: Nats,
     /// How to reach the homeserver and as whom.
     pub matrix: Matrix,
     /// What goes where; at least one.
     pub routes: Vec<Route>,
-    /// How messages are worded where a route does not say otherwise.
-    pub display: Display,
     /// The accounts and rooms that there are to be.
     pub provision: Provision,
     /// Where the bridge tells how it is.
@@ -75,25 +75,25 @@ pub struct Config {
 /// The configuration as it is written, before it is checked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
-    nats: nats::Written,
-    matrix: matrix::Written,
+struct RawConfig {
+    nats: nats::RawNats,
+    matrix: matrix::RawMatrix,
     #[serde(default)]
-    routes: Vec<route::Written>,
+    routes: Vec<route::RawRoute>,
     #[serde(default)]
-    display: display::Written,
+    display: display::RawDisplay,
     #[serde(default)]
-    health: health::Written,
+    health: health::RawHealth,
     #[serde(default)]
     log: Log,
     #[serde(default)]
-    publish: publish::Written,
+    publish: publish::RawPublish,
     #[serde(default)]
-    provision: provision::Written,
+    provision: provision::RawProvision,
     #[serde(default)]
-    users: BTreeMap<String, provision::WrittenUser>,
+    users: BTreeMap<String, provision::RawUser>,
     #[serde(default)]
-    rooms: BTreeMap<String, provision::WrittenRoom>,
+    rooms: BTreeMap<String, provision::RawRoom>,
 }
 
 impl Config {
@@ -104,12 +104,15 @@ impl Config {
     /// # Errors
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
-    pub fn load(file: &Path) -> Result<Self, Failure> {
+    pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
         Self::load_with(file, &std::env::vars().collect())
     }
 
     /// [`Config::load`] with a given environment.
-    pub fn load_with(file: &Path, environment: &HashMap<String, String>) -> Result<Self, Failure> {
+    pub(crate) fn load_with(
+        file: &Path,
+        environment: &HashMap<String, String>,
+    ) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::Config(format!("cannot read {}: {error}", file.display())))?;
         Self::parse(&Zeroizing::new(text), file, environment)
@@ -125,8 +128,8 @@ impl Config {
         Self::check(read(source, environment)?, source)
     }
 
-    fn check(written: Written, source: Source<'_>) -> Result<Self, Failure> {
-        let (within, file) = (|wrong: Wrong| wrong.within(source), source.file);
+    fn check(written: RawConfig, source: Source<'_>) -> Result<Self, Failure> {
+        let (within, file) = (|wrong: ConfigError| wrong.within(source), source.file);
         let files = Files::beside(file);
         // Not the bridge's, but a mistake in it had better show now.
         written.publish.check().map_err(within)?;
@@ -140,7 +143,6 @@ impl Config {
             nats: written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?,
             matrix,
             routes: route::check(written.routes, &display, &files).map_err(within)?,
-            display,
             provision,
             health: written.health.check().map_err(within)?,
             log: written.log,
@@ -166,34 +168,10 @@ fn read<T: DeserializeOwned>(
         .build()
         .and_then(::config::Config::try_deserialize)
         .map_err(|error| {
-            Failure::Config(explain::explain(&error, source, |name| environment.contains_key(name)))
+            Failure::Config(diagnostics::explain(&error, source, |name| {
+                environment.contains_key(name)
+            }))
         })
-}
-
-/// A wrong value: the key it is under, and what is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[error("{key}: {what}")]
-struct Wrong {
-    key: String,
-    what: String,
-}
-
-impl Wrong {
-    /// Says in which line of which file it is.
-    fn within(self, source: Source<'_>) -> Failure {
-        Failure::Config(format!("{}: {self}", source.place(&self.key)))
-    }
-
-    fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { key: key.into(), what: what.into() }
-    }
-}
-
-/// Where the bridge keeps its session when the configuration does not say: what systemd's
-/// `StateDirectory=` made, else the directory of a service of this name.
-fn default_state_dir() -> PathBuf {
-    std::env::var_os("STATE_DIRECTORY")
-        .map_or_else(|| PathBuf::from("/var/lib/nats-matrix"), PathBuf::from)
 }
 
 #[cfg(test)]

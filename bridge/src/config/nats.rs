@@ -8,15 +8,23 @@ use std::{
 
 use async_nats::ServerAddr;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Files, Secret, Wrong, secret};
-use crate::{failure::Failure, hash, subject::Subject};
+use crate::{
+    config::{
+        error::ConfigError,
+        list::list,
+        secret::{self, Files, Secret},
+    },
+    failure::Failure,
+    hash,
+    subject::Subject,
+};
 
 /// How to reach NATS.
 #[derive(Clone)]
-pub struct Nats {
+pub(crate) struct Nats {
     /// Any of these, at least one: all with TLS or none. Without TLS the client finds the rest of a cluster itself.
     pub servers: Vec<ServerAddr>,
     /// Trust only certificates that this private CA (PEM) signed, instead of the system's CAs.
@@ -37,6 +45,7 @@ pub struct Nats {
 /// The inboxes of the bridge, if nothing else is said. None of those that a client has who asks for none (`_INBOX`), as
 /// in many accounts everybody may subscribe to these.
 pub(super) const BRIDGE_INBOX: &str = "_INBOX_nats-matrix";
+
 /// The inboxes of a machine that publishes are under this and its name.
 pub(super) const PUBLISHER_INBOX: &str = "_INBOX_nats-matrix-publish";
 
@@ -114,7 +123,7 @@ impl Nats {
 
 /// A client certificate with its key, both PEM.
 #[derive(Debug, Clone)]
-pub struct ClientCertificate {
+pub(crate) struct ClientCertificate {
     /// The certificate chain.
     pub cert_file: PathBuf,
     /// Its private key.
@@ -123,7 +132,7 @@ pub struct ClientCertificate {
 
 /// The ways to prove to a NATS server who we are.
 #[derive(Debug, Clone)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// Nothing, or the client certificate is the proof.
     None,
     /// An nkey seed, `SU...`.
@@ -143,7 +152,7 @@ pub enum Auth {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawNats {
     #[serde(deserialize_with = "list")]
     servers: Vec<String>,
     ca_file: Option<PathBuf>,
@@ -182,32 +191,36 @@ impl fmt::Debug for Nats {
     }
 }
 
-impl Written {
+impl RawNats {
     /// What is written, with `inbox` for the inboxes if nothing is said of them.
-    pub(super) fn check(self, files: &Files, inbox: &Subject) -> Result<Nats, Wrong> {
+    pub(super) fn check(self, files: &Files, inbox: &Subject) -> Result<Nats, ConfigError> {
         let servers = self
             .servers
             .iter()
-            .map(|text| server(text).map_err(|what| Wrong::new("nats.servers", what)))
+            .map(|text| server(text).map_err(|what| ConfigError::new("nats.servers", what)))
             .collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
-            return Err(Wrong::new("nats.servers", "name at least one, as nats://host:4222"));
+            return Err(ConfigError::new("nats.servers", "name at least one, as nats://host:4222"));
         }
-        all_with_tls_or_none(&servers).map_err(|what| Wrong::new("nats.servers", what))?;
+        all_with_tls_or_none(&servers).map_err(|what| ConfigError::new("nats.servers", what))?;
         let certificate = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
                 Some(ClientCertificate { cert_file: files.find(cert), key_file: files.find(key) })
             }
             (None, None) => None,
-            (Some(_), None) => return Err(Wrong::new("nats.cert_file", "needs key_file too")),
-            (None, Some(_)) => return Err(Wrong::new("nats.key_file", "needs cert_file too")),
+            (Some(_), None) => {
+                return Err(ConfigError::new("nats.cert_file", "needs key_file too"));
+            }
+            (None, Some(_)) => {
+                return Err(ConfigError::new("nats.key_file", "needs cert_file too"));
+            }
         };
         let dead_letters = self.dead_letter_subject.as_deref().unwrap_or("nats-matrix.dead-letter");
         let dead_letter_subject = Subject::literal(dead_letters)
-            .map_err(|what| Wrong::new("nats.dead_letter_subject", what))?;
+            .map_err(|what| ConfigError::new("nats.dead_letter_subject", what))?;
         let inbox_prefix = match self.inbox_prefix.as_deref() {
             Some(prefix) => {
-                inbox_prefix(prefix).map_err(|what| Wrong::new("nats.inbox_prefix", what))?
+                inbox_prefix(prefix).map_err(|what| ConfigError::new("nats.inbox_prefix", what))?
             }
             None => inbox.clone(),
         };
@@ -222,7 +235,7 @@ impl Written {
         })
     }
 
-    fn auth(self, files: &Files) -> Result<Auth, Wrong> {
+    fn auth(self, files: &Files) -> Result<Auth, ConfigError> {
         let secret =
             |key: &str, inline, file| Secret::of(&format!("nats.{key}"), inline, file, files);
         let nkey = secret("nkey_seed", self.nkey_seed, self.nkey_seed_file)?;
@@ -233,9 +246,9 @@ impl Written {
             (Some(user), Some(password)) => Some(Auth::Password { user, password }),
             (None, None) => None,
             (Some(_), None) => {
-                return Err(Wrong::new("nats.user", "needs password or password_file too"));
+                return Err(ConfigError::new("nats.user", "needs password or password_file too"));
             }
-            (None, Some(_)) => return Err(Wrong::new("nats.password", "needs user too")),
+            (None, Some(_)) => return Err(ConfigError::new("nats.password", "needs user too")),
         };
         let mut ways = [
             nkey.map(Auth::Nkey),
@@ -247,27 +260,13 @@ impl Written {
         .flatten();
         let auth = ways.next().unwrap_or(Auth::None);
         if ways.next().is_some() {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 "nats",
                 "give only one of nkey_seed(_file), credentials(_file), user with password(_file), token(_file)",
             ));
         }
         Ok(auth)
     }
-}
-
-/// A list, or, as in an environment variable, its items with commas between them.
-pub(super) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum List {
-        Items(Vec<String>),
-        Text(String),
-    }
-    Ok(match List::deserialize(deserializer)? {
-        List::Items(items) => items,
-        List::Text(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
-    })
 }
 
 /// The inboxes of a machine of that name that publishes: nobody's but its own.

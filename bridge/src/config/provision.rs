@@ -8,16 +8,22 @@ use std::{
 use matrix_sdk::ruma::{OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 
-use super::{Files, Login, Secret, Wrong, choice};
+use crate::config::{
+    error::ConfigError,
+    matrix::Login,
+    one_of,
+    secret::{Files, Secret},
+};
 
 /// Where passwords are kept that were made up, if the configuration does not say.
 const STATE_DIR: &str = "/var/lib/nats-matrix-provision";
+
 /// The bridge's password there, and the credential that its unit gets of it.
 const BRIDGE_PASSWORD: &str = "bridge-password";
 
 /// What is declared besides routes. Nothing of it concerns `run`, but for the bridge's password.
 #[derive(Debug, Clone)]
-pub struct Provision {
+pub(crate) struct Provision {
     /// How accounts are made; without it there are only those that somebody else made.
     pub means: Option<Means>,
     /// The directory of passwords that were made up.
@@ -39,7 +45,7 @@ impl Provision {
 
 /// How accounts are made on a homeserver that takes no registrations.
 #[derive(Debug, Clone)]
-pub enum Means {
+pub(crate) enum Means {
     /// A Conduit that is not running: one is run in its place, where nobody else gets at it.
     Conduit {
         /// Which of its relatives it is.
@@ -56,7 +62,7 @@ pub enum Means {
 /// Conduit, or a successor of its former fork conduwuit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Implementation {
+pub(crate) enum Implementation {
     /// <https://conduit.rs>
     #[default]
     Conduit,
@@ -68,7 +74,7 @@ pub enum Implementation {
 
 /// An account of a person.
 #[derive(Debug, Clone)]
-pub struct User {
+pub(crate) struct User {
     /// The part of the user id before the colon.
     pub localpart: String,
     /// Whether it may administrate the homeserver and the rooms.
@@ -81,7 +87,7 @@ pub struct User {
 
 /// A room.
 #[derive(Debug, Clone)]
-pub struct DeclaredRoom {
+pub(crate) struct DeclaredRoom {
     /// The part of the alias before the colon.
     pub alias: String,
     /// Its name; without one it is the alias at first.
@@ -100,7 +106,7 @@ pub struct DeclaredRoom {
 
 /// Somebody of this homeserver, or of any.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Person {
+pub(crate) enum Person {
     /// Of `[users]`.
     Declared(String),
     /// Anybody.
@@ -110,7 +116,7 @@ pub enum Person {
 /// Who may write in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Post {
+pub(crate) enum Post {
     /// Everybody in it.
     Everyone,
     /// The bridge and admins; others read.
@@ -119,10 +125,10 @@ pub enum Post {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawProvision {
     conduit: Option<PathBuf>,
     conduit_program: Option<PathBuf>,
-    #[serde(default, deserialize_with = "choice::one_of")]
+    #[serde(default, deserialize_with = "one_of::one_of")]
     implementation: Implementation,
     registration_secret_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
@@ -130,7 +136,7 @@ pub(super) struct Written {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenUser {
+pub(super) struct RawUser {
     #[serde(default)]
     admin: bool,
     display_name: Option<String>,
@@ -139,13 +145,13 @@ pub(super) struct WrittenUser {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WrittenRoom {
+pub(super) struct RawRoom {
     name: Option<String>,
     topic: Option<String>,
     avatar_file: Option<PathBuf>,
     #[serde(default)]
     invite: Vec<String>,
-    #[serde(default, deserialize_with = "choice::some_of")]
+    #[serde(default, deserialize_with = "one_of::some_of")]
     post: Option<Post>,
     #[serde(default)]
     adopt: bool,
@@ -154,7 +160,7 @@ pub(super) struct WrittenRoom {
 impl Implementation {
     /// Its name, which is that of its program, too.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Conduit => "conduit",
             Self::Tuwunel => "tuwunel",
@@ -163,20 +169,20 @@ impl Implementation {
     }
 }
 
-impl Written {
+impl RawProvision {
     pub(super) fn check(
         self,
-        users: BTreeMap<String, WrittenUser>,
-        rooms: BTreeMap<String, WrittenRoom>,
+        users: BTreeMap<String, RawUser>,
+        rooms: BTreeMap<String, RawRoom>,
         files: &Files,
-    ) -> Result<Provision, Wrong> {
+    ) -> Result<Provision, ConfigError> {
         let state_dir =
             self.state_dir.as_deref().map_or_else(|| STATE_DIR.into(), |dir| files.find(dir));
         let means = self.means(files)?;
         if means.is_none()
             && let Some(name) = users.keys().next()
         {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 format!("users.{name}"),
                 "nothing says how accounts are made: give provision.conduit or \
                  provision.registration_secret_file, or leave [users] out and invite by user id",
@@ -194,7 +200,7 @@ impl Written {
         Ok(Provision { means, state_dir, users, rooms })
     }
 
-    fn means(self, files: &Files) -> Result<Option<Means>, Wrong> {
+    fn means(self, files: &Files) -> Result<Option<Means>, ConfigError> {
         let secret = Secret::of(
             "provision.registration_secret",
             None,
@@ -202,7 +208,7 @@ impl Written {
             files,
         )?;
         match (self.conduit, self.conduit_program, secret) {
-            (Some(_), _, Some(_)) => Err(Wrong::new(
+            (Some(_), _, Some(_)) => Err(ConfigError::new(
                 "provision",
                 "give either conduit or registration_secret_file, not both",
             )),
@@ -211,7 +217,9 @@ impl Written {
                 program: program.unwrap_or_else(|| self.implementation.name().into()),
                 config: files.find(&config),
             })),
-            (None, Some(_), _) => Err(Wrong::new("provision.conduit_program", "needs conduit too")),
+            (None, Some(_), _) => {
+                Err(ConfigError::new("provision.conduit_program", "needs conduit too"))
+            }
             (None, None, secret) => Ok(secret.map(Means::Synapse)),
         }
     }
@@ -227,10 +235,10 @@ impl Provision {
     }
 
     /// That no person has the bridge's account.
-    pub(super) fn check_bridge(&self, login: &Login) -> Result<(), Wrong> {
+    pub(super) fn check_bridge(&self, login: &Login) -> Result<(), ConfigError> {
         let own = login.localpart();
         match self.users.iter().find(|user| Some(user.localpart.as_str()) == own) {
-            Some(user) => Err(Wrong::new(
+            Some(user) => Err(ConfigError::new(
                 format!("users.{}", user.localpart),
                 "is matrix.user, the bridge's own account, which is made anyway",
             )),
@@ -239,17 +247,22 @@ impl Provision {
     }
 }
 
-impl WrittenUser {
-    fn check(self, localpart: String, passwords: &Path, files: &Files) -> Result<User, Wrong> {
+impl RawUser {
+    fn check(
+        self,
+        localpart: String,
+        passwords: &Path,
+        files: &Files,
+    ) -> Result<User, ConfigError> {
         let any = ServerName::parse("localhost").expect("a valid server name");
         let is_valid = UserId::parse_with_server_name(localpart.as_str(), &any)
             .is_ok_and(|id| id.validate_strict().is_ok());
         if localpart == "conduit" {
-            return Err(Wrong::new("users.conduit", "is the account of Conduit itself"));
+            return Err(ConfigError::new("users.conduit", "is the account of Conduit itself"));
         }
         // The name is also that of a file. Matrix would take a slash.
         if !is_valid || localpart.starts_with(['@', '.', '-']) || localpart.contains('/') {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 format!("users.\"{localpart}\""),
                 "cannot be the name of an account: use a to z, 0 to 9, and _ = . - but not at the beginning",
             ));
@@ -262,13 +275,18 @@ impl WrittenUser {
     }
 }
 
-impl WrittenRoom {
-    fn check(self, alias: String, users: &[User], files: &Files) -> Result<DeclaredRoom, Wrong> {
+impl RawRoom {
+    fn check(
+        self,
+        alias: String,
+        users: &[User],
+        files: &Files,
+    ) -> Result<DeclaredRoom, ConfigError> {
         if alias.is_empty()
             || alias.contains(['#', ':', '\0'])
             || alias.contains(char::is_whitespace)
         {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 format!("rooms.\"{alias}\""),
                 "is the alias of a room without # and the server's name, such as [rooms.ops]",
             ));
@@ -280,7 +298,7 @@ impl WrittenRoom {
             if users.iter().any(|user| user.localpart == *text) {
                 return Ok(Person::Declared(text.clone()));
             }
-            Err(Wrong::new(
+            Err(ConfigError::new(
                 format!("rooms.{alias}.invite"),
                 format!(
                     "\"{text}\" is neither one of [users] nor a user id like @alice:chat.example.com"

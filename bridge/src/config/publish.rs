@@ -11,8 +11,14 @@ use std::{
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Files, Nats, Wrong, nats, place::Source};
 use crate::{
+    config::{
+        error::ConfigError,
+        list,
+        location::Source,
+        nats::{self, Nats},
+        secret::Files,
+    },
     failure::Failure,
     secrets::{Masks, Pattern},
     subject::Subject,
@@ -21,7 +27,7 @@ use crate::{
 /// What a publisher is told: `[nats]` and `[publish]`. A file may also hold the rest of a bridge's
 /// configuration, which is not looked at: a machine that reports has no part in Matrix.
 #[derive(Debug, Clone)]
-pub struct Publisher {
+pub(crate) struct Publisher {
     /// How to reach NATS.
     pub nats: Nats,
     /// What to publish.
@@ -30,7 +36,7 @@ pub struct Publisher {
 
 /// What to publish.
 #[derive(Debug, Clone)]
-pub struct Publish {
+pub(crate) struct Publish {
     /// What this machine is called; by default its host name.
     pub host: String,
     /// Reports are published under `<this>.<host>`.
@@ -49,14 +55,14 @@ pub struct Publish {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawPublish {
     host: Option<String>,
     report_subject: Option<String>,
     alert_subject: Option<String>,
-    #[serde(default, deserialize_with = "nats::list")]
+    #[serde(default, deserialize_with = "list::list")]
     disks: Vec<String>,
     journal_lines: Option<u16>,
-    #[serde(default, deserialize_with = "nats::list")]
+    #[serde(default, deserialize_with = "list::list")]
     secret_patterns: Vec<String>,
     spool_dir: Option<PathBuf>,
 }
@@ -64,14 +70,16 @@ pub(super) struct Written {
 /// The sections that a publisher reads.
 #[derive(Deserialize)]
 struct Sections {
-    nats: nats::Written,
+    nats: nats::RawNats,
     #[serde(default)]
-    publish: Written,
+    publish: RawPublish,
 }
 
 /// How many lines of the journal an alert about a unit has, and how many it can have.
 const JOURNAL_LINES: u16 = 20;
+
 const MOST_JOURNAL_LINES: u16 = 200;
+
 /// The variable that the option for a server stands for.
 const SERVERS: &str = "NATS_MATRIX__NATS__SERVERS";
 
@@ -81,12 +89,12 @@ impl Publisher {
     /// # Errors
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
-    pub fn load(file: &Path, server: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn load(file: &Path, server: Option<&str>) -> Result<Self, Failure> {
         Self::load_with(file, server, env::vars().collect())
     }
 
     /// [`Publisher::load`] with a given environment.
-    pub fn load_with(
+    pub(crate) fn load_with(
         file: &Path,
         server: Option<&str>,
         mut environment: HashMap<String, String>,
@@ -120,8 +128,8 @@ impl Publisher {
         environment: &HashMap<String, String>,
     ) -> Result<Self, Failure> {
         let source = Source { file, text };
-        let written: Sections = super::read(source, environment)?;
-        let within = |wrong: Wrong| wrong.within(source);
+        let written: Sections = crate::config::read(source, environment)?;
+        let within = |wrong: ConfigError| wrong.within(source);
         let publish = written.publish.check().map_err(within)?;
         let inbox = nats::publisher_inbox(&publish.host);
         let nats = written.nats.check(&Files::beside(file), &inbox).map_err(within)?;
@@ -129,33 +137,36 @@ impl Publisher {
     }
 }
 
-impl Written {
-    pub(super) fn check(self) -> Result<Publish, Wrong> {
+impl RawPublish {
+    pub(super) fn check(self) -> Result<Publish, ConfigError> {
         let subject = |key: &str, text: Option<String>, default: &str| {
             Subject::literal(text.as_deref().unwrap_or(default))
-                .map_err(|what| Wrong::new(format!("publish.{key}"), what))
+                .map_err(|what| ConfigError::new(format!("publish.{key}"), what))
         };
         let host = self.host.unwrap_or_else(host_name);
         if host.trim().is_empty() {
-            return Err(Wrong::new("publish.host", "is empty: say what this machine is called"));
+            return Err(ConfigError::new(
+                "publish.host",
+                "is empty: say what this machine is called",
+            ));
         }
         let disks = if self.disks.is_empty() { vec!["/".to_owned()] } else { self.disks };
         if let Some(disk) = disks.iter().find(|disk| !disk.starts_with('/')) {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 "publish.disks",
                 format!("\"{disk}\" is not a whole path, like \"/var\""),
             ));
         }
         let journal_lines = self.journal_lines.unwrap_or(JOURNAL_LINES);
         if journal_lines > MOST_JOURNAL_LINES {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 "publish.journal_lines",
                 format!("is {journal_lines}, and may be {MOST_JOURNAL_LINES} at most"),
             ));
         }
         let declared = self.secret_patterns.iter().enumerate().map(|(index, text)| {
             Pattern::new(text).map_err(|what| {
-                Wrong::new(
+                ConfigError::new(
                     format!("publish.secret_patterns[{index}]"),
                     format!("\"{text}\": {what}"),
                 )

@@ -3,11 +3,11 @@
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
 use serde::Deserialize;
 
-use super::Wrong;
+use crate::config::error::ConfigError;
 
 /// From when to when it is quiet, each day.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quiet {
+pub(crate) struct Quiet {
     from: Time,
     to: Time,
     time_zone: TimeZone,
@@ -15,22 +15,22 @@ pub struct Quiet {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawQuiet {
     from: String,
     to: String,
 }
 
-impl Written {
-    pub(super) fn check(self, key: &str, time_zone: &TimeZone) -> Result<Quiet, Wrong> {
+impl RawQuiet {
+    pub(super) fn check(self, key: &str, time_zone: &TimeZone) -> Result<Quiet, ConfigError> {
         let time = |name: &str, text: &str| {
             Time::strptime("%H:%M", text).map_err(|_| {
                 let what = format!("\"{text}\" is no time of day: write one like \"22:00\"");
-                Wrong::new(format!("{key}.{name}"), what)
+                ConfigError::new(format!("{key}.{name}"), what)
             })
         };
         let (from, to) = (time("from", &self.from)?, time("to", &self.to)?);
         if from == to {
-            return Err(Wrong::new(key, format!("from {from} to {to} is all day, or never")));
+            return Err(ConfigError::new(key, format!("from {from} to {to} is all day, or never")));
         }
         Ok(Quiet { from, to, time_zone: time_zone.clone() })
     }
@@ -39,7 +39,7 @@ impl Written {
 impl Quiet {
     /// When the quiet hours end in which this moment is; `None` if it is in none.
     #[must_use]
-    pub fn end(&self, moment: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn end(&self, moment: Timestamp) -> Option<Timestamp> {
         let local = moment.to_zoned(self.time_zone.clone()).datetime();
         let time = local.time();
         let is_over_midnight = self.from > self.to;
@@ -64,7 +64,7 @@ mod tests {
 
     fn quiet(from: &str, to: &str) -> Quiet {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        Written { from: from.to_owned(), to: to.to_owned() }.check("quiet", &zone).unwrap()
+        RawQuiet { from: from.to_owned(), to: to.to_owned() }.check("quiet", &zone).unwrap()
     }
 
     fn end(quiet: &Quiet, moment: &str) -> Option<String> {
@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn hours_that_are_none_are_refused() {
         let check = |from: &str, to: &str| {
-            let written = Written { from: from.to_owned(), to: to.to_owned() };
+            let written = RawQuiet { from: from.to_owned(), to: to.to_owned() };
             written.check("quiet", &TimeZone::UTC).unwrap_err().to_string()
         };
         assert!(check("22", "07:00").contains("quiet.from: \"22\" is no time of day"));

@@ -8,20 +8,23 @@ use matrix_sdk::ruma::{OwnedRoomOrAliasId, RoomOrAliasId};
 use crate::{hash, subject::Subject};
 
 /// A room by id or by alias.
-pub type RoomTarget = OwnedRoomOrAliasId;
+pub(crate) type RoomTarget = OwnedRoomOrAliasId;
 
 /// More of a token than this does not get into an alias.
 const TOKEN_CHARS: usize = 60;
+
 /// Subjects with more tokens than these are not used.
 const MOST_TOKENS: usize = 64;
+
 /// The longest alias that Matrix allows.
 const MOST_BYTES: usize = 255;
+
 /// What stands for a token that a subject does not have.
 const NO_TOKEN: &str = "none";
 
 /// Where the messages of a route go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rooms {
+pub(crate) enum Rooms {
     /// All into this one.
     One(RoomTarget),
     /// Each into the room whose alias its subject makes, as with `#ops-{subject.3}:chat.example.com`.
@@ -30,7 +33,7 @@ pub enum Rooms {
 
 /// An alias with tokens of a subject in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub(crate) struct Pattern {
     written: String,
     parts: Vec<Part>,
 }
@@ -79,7 +82,7 @@ impl Rooms {
     ///
     /// Never: that the longest tokens make an alias was tried with the configuration.
     #[must_use]
-    pub fn of(&self, subject: &str) -> RoomTarget {
+    pub(crate) fn of(&self, subject: &str) -> RoomTarget {
         match self {
             Self::One(room) => room.clone(),
             Self::BySubject(pattern) => RoomOrAliasId::parse(pattern.alias(subject))
@@ -89,7 +92,7 @@ impl Rooms {
 
     /// The room, if there is but one.
     #[must_use]
-    pub fn one(&self) -> Option<&RoomTarget> {
+    pub(crate) fn one(&self) -> Option<&RoomTarget> {
         match self {
             Self::One(room) => Some(room),
             Self::BySubject(_) => None,

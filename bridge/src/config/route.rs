@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt,
     num::NonZeroU64,
     path::PathBuf,
     time::Duration,
@@ -11,23 +10,28 @@ use std::{
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 
-use super::{
-    Files, Wrong,
-    alert_scope::AlertScope,
-    choice,
-    display::{self, Display, Language},
-    duration,
-    matcher::{self, Matcher},
-    quiet::{self, Quiet},
-    room::{self, RoomTarget, Rooms},
-    size,
-    summary::{self, Summary},
+use crate::{
+    config::{
+        alert_scope::AlertScope,
+        display::{self, Display, Language},
+        duration,
+        error::ConfigError,
+        matcher::{self, Matcher},
+        one_of,
+        quiet::{self, Quiet},
+        room::{self, RoomTarget, Rooms},
+        secret::Files,
+        size,
+        summary::{self, Summary},
+    },
+    message::RouteName,
+    reserved,
+    subject::Subject,
 };
-use crate::{held, subject::Subject};
 
 /// What goes where.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub(crate) struct Route {
     /// Also the name of the durable consumer.
     pub name: RouteName,
     /// The JetStream stream.
@@ -77,21 +81,26 @@ pub struct Route {
 
 /// More messages than these at once nobody reads one by one.
 const DIGEST_ABOVE: u64 = 100;
+
 /// What fires again this soon after its end, is the same conversation.
 const FLAPPING: Duration = Duration::from_mins(15);
+
 /// What goes on pushes again this often, if it is said again. Alertmanager's `repeat_interval` is
 /// the same by default.
 const REMIND: Duration = Duration::from_hours(4);
+
 /// As many as a small cluster needs on its first day, and far fewer than somebody who invents names could do with.
 const NEW_ROOMS_PER_HOUR: u32 = 20;
+
 /// `attach_limit` where a route does not say, in bytes: a gigabyte takes a day and a half at least.
 const ATTACH_LIMIT: u64 = 32_000_000;
+
 /// `late_after` where a route does not say.
 const LATE_AFTER: Duration = Duration::from_hours(1);
 
 /// How patient a route is with alerts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub(crate) struct Patience {
     /// What fires again within this time after its end is the same conversation, and does not push.
     pub flapping: Duration,
     /// What goes on, or flaps, pushes again when it is said again this long after its last push.
@@ -101,7 +110,7 @@ pub struct Patience {
 /// Where a consumer begins that does not exist yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Start {
+pub(crate) enum Start {
     /// With the oldest message that the stream still has.
     #[default]
     All,
@@ -109,45 +118,14 @@ pub enum Start {
     New,
 }
 
-/// The name of a route and of its durable consumer: letters, digits, `-` and `_`.
-///
-/// NATS forbids `.`, `*`, `>` and white space in consumer names; slashes and such are refused too
-/// because file-backed streams make a directory of it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RouteName(String);
-
-impl RouteName {
-    pub(crate) fn parse(name: &str) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-            return Err(format!(
-                "\"{name}\" cannot name a route (and its durable consumer): use 1 to 64 letters, digits, - and _"
-            ));
-        }
-        Ok(Self(name.to_owned()))
-    }
-
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for RouteName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(super) struct RawRoute {
     name: String,
     stream: String,
     subjects: Vec<String>,
     room: String,
-    #[serde(default, deserialize_with = "choice::one_of")]
+    #[serde(default, deserialize_with = "one_of::one_of")]
     start: Start,
     fallback_room: Option<String>,
     new_rooms_per_hour: Option<u32>,
@@ -157,57 +135,34 @@ pub(super) struct Written {
     #[serde(default)]
     mention: Vec<String>,
     #[serde(default, rename = "match")]
-    matchers: BTreeMap<String, matcher::Written>,
+    matchers: BTreeMap<String, matcher::RawPattern>,
     #[serde(default, rename = "continue")]
     continues: bool,
     #[serde(default, rename = "default")]
     is_default: bool,
     digest_above: Option<u64>,
-    quiet: Option<quiet::Written>,
+    quiet: Option<quiet::RawQuiet>,
     alert_scope: Option<String>,
     flapping: Option<String>,
     remind: Option<String>,
     late_after: Option<String>,
-    #[serde(default, deserialize_with = "choice::some_of")]
+    #[serde(default, deserialize_with = "one_of::some_of")]
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
     attach_limit: Option<String>,
-    summary: Option<summary::Written>,
+    summary: Option<summary::RawSummary>,
 }
 
-impl Written {
-    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, Wrong> {
+impl RawRoute {
+    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, ConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
-        let subjects = self
-            .subjects
-            .iter()
-            .map(|subject| Subject::filter(subject))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|what| Wrong::new(key("subjects"), what))?;
-        if subjects.is_empty() {
-            return Err(Wrong::new(key("subjects"), "name at least one, like \"ops.report.>\""));
-        }
-        if let Some((a, b)) = overlapping(&subjects, &subjects) {
-            return Err(Wrong::new(
-                key("subjects"),
-                format!("\"{a}\" and \"{b}\" overlap; keep the wider one"),
-            ));
-        }
+        let subjects = check_subjects(&self.subjects)
+            .map_err(|what| ConfigError::new(key("subjects"), what))?;
         let stream = self.stream;
-        if stream.is_empty() || stream.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c))
-        {
-            return Err(Wrong::new(
-                key("stream"),
-                format!("\"{stream}\" cannot be the name of a stream"),
-            ));
-        }
-        if stream == held::STREAM {
-            let what = "what quiet hours hold back is kept there, and shown by the route that held it back";
-            return Err(Wrong::new(key("stream"), what));
-        }
+        check_stream(&stream).map_err(|what| ConfigError::new(key("stream"), what))?;
         let rooms = Rooms::parse(&self.room, &subjects);
-        let rooms = rooms.map_err(|what| Wrong::new(key("room"), what))?;
+        let rooms = rooms.map_err(|what| ConfigError::new(key("room"), what))?;
         let of_many = [
             ("fallback_room", self.fallback_room.is_some()),
             ("new_rooms_per_hour", self.new_rooms_per_hour.is_some()),
@@ -217,37 +172,39 @@ impl Written {
             && rooms.one().is_some()
         {
             let what = "is for a `room` with a token of the subject, like {subject.3}; this route has but one";
-            return Err(Wrong::new(key(name), what));
+            return Err(ConfigError::new(key(name), what));
         }
         let fallback_room = self.fallback_room.as_deref().map(room::target).transpose();
-        let fallback_room = fallback_room.map_err(|what| Wrong::new(key("fallback_room"), what))?;
+        let fallback_room =
+            fallback_room.map_err(|what| ConfigError::new(key("fallback_room"), what))?;
         let users = |name: &str, users: &[String]| {
             let parse = |user: &String| {
                 UserId::parse(user).map_err(|error| {
-                    Wrong::new(key(name), format!("\"{user}\" is not @user:server: {error}"))
+                    ConfigError::new(key(name), format!("\"{user}\" is not @user:server: {error}"))
                 })
             };
             users.iter().map(parse).collect::<Result<Vec<_>, _>>()
         };
         let span = |name: &str, text: Option<&str>, default: Duration| {
             let Some(text) = text else { return Ok(default) };
-            duration::parse(text).map_err(|what| Wrong::new(key(name), what))
+            duration::parse(text).map_err(|what| ConfigError::new(key(name), what))
         };
         let alert_scope = self.alert_scope.map(|scope| AlertScope::parse(&scope, &subjects));
         let alert_scope =
-            alert_scope.transpose().map_err(|what| Wrong::new(key("alert_scope"), what))?;
-        let display = display::Written::new(self.language, self.time_zone)
+            alert_scope.transpose().map_err(|what| ConfigError::new(key("alert_scope"), what))?;
+        let display = display::RawDisplay::new(self.language, self.time_zone)
             .check(&format!("routes[{index}]"), display)?;
         let summary = self.summary.map(|summary| summary.check(&key("summary"))).transpose()?;
         if summary.is_some() && rooms.one().is_none() {
             let what = "a route with many rooms has none to sum up in: make one with the same subjects, one room and \
                         continue = true before it";
-            return Err(Wrong::new(key("summary"), what));
+            return Err(ConfigError::new(key("summary"), what));
         }
         let attach_limit = self.attach_limit.as_deref().map_or(Ok(ATTACH_LIMIT), size::parse);
         let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
         Ok(Route {
-            name: RouteName::parse(&self.name).map_err(|what| Wrong::new(key("name"), what))?,
+            name: RouteName::parse(&self.name)
+                .map_err(|what| ConfigError::new(key("name"), what))?,
             stream,
             rooms,
             fallback_room,
@@ -269,7 +226,8 @@ impl Written {
             templates: self.templates.map(|path| files.find(&path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
-            attach_limit: attach_limit.map_err(|what| Wrong::new(key("attach_limit"), what))?,
+            attach_limit: attach_limit
+                .map_err(|what| ConfigError::new(key("attach_limit"), what))?,
             summary,
             is_default: self.is_default,
             subjects,
@@ -277,19 +235,45 @@ impl Written {
     }
 }
 
+/// The filters of a route: at least one, and none of them overlaps another.
+fn check_subjects(subjects: &[String]) -> Result<Vec<Subject>, String> {
+    let subjects =
+        subjects.iter().map(|subject| Subject::filter(subject)).collect::<Result<Vec<_>, _>>()?;
+    if subjects.is_empty() {
+        return Err("name at least one, like \"ops.report.>\"".to_owned());
+    }
+    match overlapping(&subjects, &subjects) {
+        Some((a, b)) => Err(format!("\"{a}\" and \"{b}\" overlap; keep the wider one")),
+        None => Ok(subjects),
+    }
+}
+
+fn check_stream(stream: &str) -> Result<(), String> {
+    if stream.is_empty() || stream.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
+        return Err(format!("\"{stream}\" cannot be the name of a stream"));
+    }
+    if stream == reserved::DEFERRED_STREAM {
+        return Err(
+            "what quiet hours hold back is kept there, and shown by the route that held it back"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
 /// Checks each route by itself, then all of them together.
 pub(super) fn check(
-    written: Vec<Written>,
+    written: Vec<RawRoute>,
     display: &Display,
     files: &Files,
-) -> Result<Vec<Route>, Wrong> {
+) -> Result<Vec<Route>, ConfigError> {
     let routes = written
         .into_iter()
         .enumerate()
         .map(|(index, route)| route.check(index, display, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
-        return Err(Wrong::new(
+        return Err(ConfigError::new(
             "routes",
             "none given; a [[routes]] table says what goes into which room",
         ));
@@ -297,7 +281,7 @@ pub(super) fn check(
     let mut seen = HashSet::new();
     for (index, route) in routes.iter().enumerate() {
         if !seen.insert((&route.stream, &route.name)) {
-            return Err(Wrong::new(
+            return Err(ConfigError::new(
                 format!("routes[{index}].name"),
                 format!("\"{}\" is taken by another route of stream {}", route.name, route.stream),
             ));
@@ -308,7 +292,7 @@ pub(super) fn check(
                 "route {} has quiet hours, for which its name has to be the only one",
                 route.name
             );
-            return Err(Wrong::new(format!("routes[{index}].name"), what));
+            return Err(ConfigError::new(format!("routes[{index}].name"), what));
         }
         check_place(&routes, index)?;
         for other in routes[..index].iter().filter(|other| other.continues) {
@@ -316,7 +300,7 @@ pub(super) fn check(
             if let Some((a, b)) =
                 same_way.then(|| overlapping(&other.subjects, &route.subjects)).flatten()
             {
-                return Err(Wrong::new(
+                return Err(ConfigError::new(
                     format!("routes[{index}].subjects"),
                     format!(
                         "\"{b}\" overlaps \"{a}\" of route {} into the same room, which would show messages twice",
@@ -330,9 +314,10 @@ pub(super) fn check(
 }
 
 /// That a route can take anything where it stands.
-fn check_place(routes: &[Route], index: usize) -> Result<(), Wrong> {
+fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     let route = &routes[index];
-    let wrong = |key: &str, what: String| Err(Wrong::new(format!("routes[{index}].{key}"), what));
+    let wrong =
+        |key: &str, what: String| Err(ConfigError::new(format!("routes[{index}].{key}"), what));
     if route.is_default {
         if !route.matchers.is_empty() {
             return wrong("match", "a default route takes whatever no other one does".to_owned());

@@ -9,15 +9,14 @@ use std::{
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use super::Wrong;
-use crate::{directory, failure::Failure};
+use crate::{config::error::ConfigError, directory, failure::Failure};
 
 /// The largest file that is read, in bytes: all CAs of a system are smaller.
 const MOST_BYTES: u64 = 1024 * 1024;
 
 /// Where relative file names of the configuration are looked for.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub(crate) struct Files {
     credentials: Option<PathBuf>,
     beside: PathBuf,
 }
@@ -71,7 +70,7 @@ fn credential(name: &Path) -> String {
 
 /// A secret: written in the configuration, or in a file that it names.
 #[derive(Debug, Clone)]
-pub enum Secret {
+pub(crate) enum Secret {
     /// The secret itself.
     Inline(SecretString),
     /// A file that holds it; a newline at its end does not count.
@@ -90,10 +89,10 @@ impl Secret {
         inline: Option<SecretString>,
         file: Option<PathBuf>,
         files: &Files,
-    ) -> Result<Option<Self>, Wrong> {
+    ) -> Result<Option<Self>, ConfigError> {
         match (inline, file) {
             (Some(_), Some(_)) => {
-                Err(Wrong::new(key, format!("give either {key} or {key}_file, not both")))
+                Err(ConfigError::new(key, format!("give either {key} or {key}_file, not both")))
             }
             (Some(text), None) => Ok(Some(Self::Inline(text))),
             (None, Some(name)) => {
@@ -124,7 +123,7 @@ impl Secret {
     /// # Errors
     ///
     /// [`Failure::Config`] when its file cannot be read or is empty.
-    pub fn read(&self) -> Result<SecretString, Failure> {
+    pub(crate) fn read(&self) -> Result<SecretString, Failure> {
         match self {
             Self::Inline(text) => Ok(text.clone()),
             Self::File { key, path } => {

@@ -3,11 +3,11 @@
 use jiff::civil::{Time, Weekday};
 use serde::Deserialize;
 
-use super::{Wrong, choice};
+use crate::config::{error::ConfigError, one_of};
 
 /// When a route's messages are summed up, by the clock of the route's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// How often.
     pub every: Every,
     /// At what time of the day.
@@ -16,7 +16,7 @@ pub struct Summary {
 
 /// How often there is a summary, and thereby of what span of time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Every {
+pub(crate) enum Every {
     /// Each day.
     Day,
     /// Each week, on this day.
@@ -25,45 +25,45 @@ pub enum Every {
 
 impl Summary {
     /// What a route that says nothing else would have.
-    pub const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
+    pub(crate) const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
-    #[serde(deserialize_with = "choice::one_of")]
-    every: WrittenEvery,
+pub(super) struct RawSummary {
+    #[serde(deserialize_with = "one_of::one_of")]
+    every: RawEvery,
     on: Option<String>,
     at: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum WrittenEvery {
+enum RawEvery {
     Day,
     Week,
 }
 
-impl Written {
+impl RawSummary {
     /// `section` begins the names of keys in errors.
-    pub(super) fn check(self, section: &str) -> Result<Summary, Wrong> {
+    pub(super) fn check(self, section: &str) -> Result<Summary, ConfigError> {
         let every = match (self.every, self.on) {
-            (WrittenEvery::Day, None) => Every::Day,
-            (WrittenEvery::Day, Some(_)) => {
+            (RawEvery::Day, None) => Every::Day,
+            (RawEvery::Day, Some(_)) => {
                 let what = "a summary of every day is on all of them: leave it out, or write every = \"week\"";
-                return Err(Wrong::new(format!("{section}.on"), what));
+                return Err(ConfigError::new(format!("{section}.on"), what));
             }
-            (WrittenEvery::Week, None) => Every::Week(Weekday::Monday),
-            (WrittenEvery::Week, Some(day)) => Every::Week(weekday(&day).ok_or_else(|| {
+            (RawEvery::Week, None) => Every::Week(Weekday::Monday),
+            (RawEvery::Week, Some(day)) => Every::Week(weekday(&day).ok_or_else(|| {
                 let what = format!("\"{day}\" is no day of the week: write one like \"monday\"");
-                Wrong::new(format!("{section}.on"), what)
+                ConfigError::new(format!("{section}.on"), what)
             })?),
         };
         let at = match self.at {
             None => Summary::DAILY.at,
             Some(at) => Time::strptime("%H:%M", &at).map_err(|_| {
                 let what = format!("\"{at}\" is no time of the day: write one like \"08:00\"");
-                Wrong::new(format!("{section}.at"), what)
+                ConfigError::new(format!("{section}.at"), what)
             })?,
         };
         Ok(Summary { every, at })

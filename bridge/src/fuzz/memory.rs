@@ -15,14 +15,13 @@ use bytes::Bytes;
 use matrix_sdk::ruma::owned_event_id;
 use time::OffsetDateTime;
 
-use super::careless;
 use crate::{
+    alerts::AlertUpdate,
     config::{Config, Display},
-    conversation::Saying,
-    digest::Kind,
-    payload::Decoded,
-    render::{Incoming, Renderer, in_thread},
-    routing::{self, Facts, Routing},
+    fuzz::careless,
+    message::{Decoded, Kind, payload},
+    pipeline::{Facts, Routing},
+    render::{Incoming, Renderer, content::in_thread},
 };
 
 /// The largest message that is made, in bytes.
@@ -30,8 +29,10 @@ pub const LARGEST: usize = 8 * 1024 * 1024;
 
 /// What memory is allowed for a message whatever its size, in bytes.
 const ALLOWED: u64 = 4 * 1024 * 1024;
+
 /// What is allowed besides, for each byte of the message: the copy that is uploaded as a file, and one more.
 const ALLOWED_FOR_A_BYTE: u64 = 2;
+
 /// What an allocator adds to each piece of memory, in bytes.
 const ADDED: u64 = 16;
 
@@ -109,8 +110,8 @@ pub fn work(payload: &Bytes) {
     let (subject, headers) = ("ops.x.y", Some(&headers));
     let facts = Facts { subject, headers, decoded: &decoded, original: payload };
     ROUTING.takes(&facts);
-    let _ = (routing::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
-    let _ = Saying::of(&decoded.payload);
+    let _ = (payload::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
+    let _ = AlertUpdate::of(&decoded.payload);
     let message = Incoming {
         subject,
         headers,

@@ -39,22 +39,20 @@ use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 use toml::de::{DeTable, DeValue};
 
-use self::sound::{Markup, assert_sound};
 use crate::{
+    alerts::AlertUpdate,
     config::{Config, Display, Language, Publisher},
-    conversation::Saying,
-    digest::{self, Entry, Kind},
     failure::Failure,
-    matrix::{LONGEST_WAIT_ASKED, MatrixError},
-    origin::{Position, StreamId},
-    ownership::Ownership,
-    payload::{Decoded, Payload},
+    fuzz::sound::{Markup, assert_sound},
+    matrix::{MatrixError, Ownership, elements::Elements, error::LONGEST_WAIT_ASKED, room},
+    message::{Decoded, Kind, Payload, Position, StreamId, Urgency, payload},
     render::{
-        Incoming, MAX_TEXT_CHARS, Rendered, Renderer, Urgency, conversation::with_times,
-        in_place_of, in_thread, line,
+        Entry, Incoming, Rendered, Renderer,
+        content::{MAX_TEXT_CHARS, in_place_of, in_thread},
+        conversation::with_times,
+        digest_entries,
     },
-    room, routing,
-    session::elements::Elements,
+    text::shown::line,
 };
 
 /// What a text may be longer than the longest that is shown: a line of our own says that it was cut, and one what is
@@ -80,7 +78,7 @@ pub fn payload(bytes: &[u8]) {
         assert!(kept.len == bytes.len() && bytes.starts_with(&kept.head));
     }
     // Whom it is about, and which conversation it belongs to, is asked of every message.
-    let _ = (routing::sources(&english.payload), Saying::of(&english.payload));
+    let _ = (payload::sources(&english.payload), AlertUpdate::of(&english.payload));
 }
 
 /// A message as NATS delivers it: a line with the subject, lines with headers, an empty line, and the payload.
@@ -185,8 +183,8 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
     let entries: Vec<Entry> = (1..=5).map(entry).collect();
     assert_sound(&renderer.digest(&entries, Urgency::Critical).content(&[]), Markup::BuiltIn);
     let root = owned_event_id!("$root:example.com");
-    for piece in digest::pieces(&entries, Position { sequence: 0, part: 0 }) {
-        if let digest::Piece::Text { text, .. } = piece {
+    for piece in digest_entries::pieces(&entries, Position { sequence: 0, part: 0 }) {
+        if let digest_entries::Piece::Text { text, .. } = piece {
             assert_sound(&in_thread(Rendered::bare(&text), &root), Markup::BuiltIn);
         }
     }
@@ -198,6 +196,7 @@ const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={
     <span data-mx-color='{{ tokens | last }}'>{{ headers['X-Y'] | default('') | link }}</span>\
     <{{ tokens | first }} {{ payload.x | default('') }}>{{ payload.x | default('') | string | leading_to(subject) }}\
     {% include ['_part.html.jinja', payload | string, subject] ignore missing %}";
+
 /// More of it, for the kinds of message that have rows. Of others no template may ask for them.
 const CARELESS_ROWS: &str =
     "{% for name, value in rows %}<b>{{ name }}</b>{{ value | value }}{% endfor %}";
@@ -415,7 +414,10 @@ impl Answer<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, time::Duration, time::Instant};
+    use std::{
+        fs,
+        time::{Duration, Instant},
+    };
 
     /// Far more than any of them takes, also on a busy machine and without optimisation.
     const PATIENCE: Duration = Duration::from_mins(1);

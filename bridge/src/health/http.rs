@@ -32,23 +32,33 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Health, board::State, metrics, page};
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    health::page,
+    status::{Health, State, metrics},
+};
 
 /// How many connections are served at a time. An answer takes less than a millisecond, so those that are there for
 /// longer have nothing to say, or are slow.
 const CONNECTIONS: usize = 32;
+
 /// How long a connection may take, in all.
 const LONGEST: Duration = Duration::from_secs(10);
+
 /// How many bytes a request may have before it is understood.
 const LARGEST_REQUEST: usize = 16 * 1024;
+
 /// How long to wait when no connection can be accepted, as without free file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 const TEXT: &str = "text/plain; charset=utf-8";
+
 const JSON: &str = "application/json";
+
 const HTML: &str = "text/html; charset=utf-8";
+
 const OPEN_METRICS: &str = "application/openmetrics-text";
+
 /// The older format.
 const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 

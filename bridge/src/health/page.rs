@@ -7,11 +7,10 @@ use minijinja::{Environment, value::Serde};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{
-    Moment,
-    board::{Recent, RouteSnapshot, Snapshot, State},
+use crate::{
+    config::Language,
+    status::{Moment, Recent, RouteSnapshot, Snapshot, State},
 };
-use crate::config::Language;
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();

@@ -6,18 +6,21 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use matrix_sdk::ruma::{OwnedRoomId, RoomId};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Health, RouteHealth, Spot, board::State};
 use crate::{
     config::Route,
     failure::Failure,
-    matrix::{Account, LoginError, MatrixError},
+    matrix::{
+        Account, LoginError, MatrixError, Room,
+        room::{self, encrypted},
+    },
     nats::Nats,
-    room::{self, Room, encrypted},
-    source,
+    source::{Feed, waiting},
+    status::{Condition, Health, RouteHealth, State},
 };
 
 /// How often the homeserver is asked.
 const ASK_HOMESERVER: Duration = Duration::from_secs(30);
+
 /// How often NATS is asked how many messages wait, and since when.
 const ASK_NATS: Duration = Duration::from_secs(15);
 
@@ -26,8 +29,8 @@ pub(crate) struct Pulse {
     pub(crate) health: Health,
     pub(crate) nats: Nats,
     pub(crate) account: Arc<Account>,
-    /// With what they hold back.
-    pub(crate) routes: Vec<Arc<Route>>,
+    /// Of all routes, with what they have deferred.
+    pub(crate) feeds: Vec<Feed>,
 }
 
 impl Pulse {
@@ -35,7 +38,7 @@ impl Pulse {
     /// moment.
     pub(crate) async fn run(self) -> Failure {
         let routes: Vec<_> =
-            self.routes.iter().map(|route| (route, self.health.route(route))).collect();
+            self.feeds.iter().map(|feed| (feed, self.health.route(&feed.label()))).collect();
         tokio::select! {
             failure = self.watch_homeserver(&routes) => failure,
             never = self.watch_connection() => match never {},
@@ -44,7 +47,7 @@ impl Pulse {
     }
 
     async fn watch_connection(&self) -> Infallible {
-        let spot = self.health.spot(None);
+        let condition = self.health.condition(None);
         let (mut is_up, connections) = (self.nats.is_up(), self.nats.connections());
         // It may be one that was made for the configuration before.
         let mut made = (*connections.borrow()).max(1);
@@ -53,18 +56,18 @@ impl Pulse {
                 let count = *connections.borrow();
                 self.health.0.metrics.nats_reconnects.inc_by(count.saturating_sub(made));
                 made = made.max(count);
-                spot.well();
+                condition.clear();
             } else {
                 let reason =
                     "NATS: the connection is lost, and made again as soon as that is possible";
-                spot.ails(State::NatsUnreachable, &reason, Duration::ZERO);
+                condition.set(State::NatsUnreachable, &reason, Duration::ZERO);
             }
             is_up.changed().await.expect("the connection is ours");
         }
     }
 
-    async fn watch_homeserver(&self, routes: &[(&Arc<Route>, RouteHealth)]) -> Failure {
-        let spot = self.health.spot(None);
+    async fn watch_homeserver(&self, routes: &[(&Feed, RouteHealth)]) -> Failure {
+        let condition = self.health.condition(None);
         let mut ill = HashMap::new();
         let mut ticks = interval(ASK_HOMESERVER);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -72,14 +75,14 @@ impl Pulse {
             ticks.tick().await;
             let error = match room::joined(&self.account).await {
                 Ok(joined) => {
-                    spot.well();
+                    condition.clear();
                     self.compare(routes, &joined, &mut ill).await;
                     continue;
                 }
                 Err(error) => error,
             };
             let reason = format!("the homeserver {error}");
-            spot.ails(State::of(&error), &reason, Duration::ZERO);
+            condition.set(State::of(&error), &reason, Duration::ZERO);
             if let MatrixError::TokenRefused(_) = error
                 && let Err(LoginError::Final(failure)) = self.account.renew().await
             {
@@ -91,19 +94,20 @@ impl Pulse {
     /// Notes which rooms we are out of, and which are encrypted. Those that let us in again are entered.
     async fn compare(
         &self,
-        routes: &[(&Arc<Route>, RouteHealth)],
+        routes: &[(&Feed, RouteHealth)],
         joined: &[OwnedRoomId],
-        ill: &mut HashMap<Arc<str>, Spot>,
+        ill: &mut HashMap<Arc<str>, Condition>,
     ) {
-        for (route, health) in routes {
+        for (feed, health) in routes {
             let Some(room) = health.room() else {
                 ill.remove(&health.name);
                 continue;
             };
-            match self.what_ails(route, &room, joined.contains(&room)).await {
+            match self.condition_of(&feed.route, &room, joined.contains(&room)).await {
                 Some((state, reason)) => {
-                    let spot = ill.entry(Arc::clone(&health.name)).or_insert_with(|| health.spot());
-                    spot.ails(state, &reason, Duration::ZERO);
+                    let condition =
+                        ill.entry(Arc::clone(&health.name)).or_insert_with(|| health.condition());
+                    condition.set(state, &reason, Duration::ZERO);
                 }
                 None => drop(ill.remove(&health.name)),
             }
@@ -111,7 +115,7 @@ impl Pulse {
     }
 
     /// What keeps a route from posting into its room.
-    async fn what_ails(
+    async fn condition_of(
         &self,
         route: &Route,
         room: &RoomId,
@@ -133,16 +137,16 @@ impl Pulse {
         })
     }
 
-    async fn count(&self, routes: &[(&Arc<Route>, RouteHealth)]) -> Infallible {
+    async fn count(&self, routes: &[(&Feed, RouteHealth)]) -> Infallible {
         let mut ticks = interval(ASK_NATS);
-        let mut seen: Vec<_> = routes.iter().map(|_| source::Seen::default()).collect();
+        let mut seen: Vec<_> = routes.iter().map(|_| waiting::Seen::default()).collect();
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for ((route, health), seen) in routes.iter().zip(&mut seen) {
+            for ((feed, health), seen) in routes.iter().zip(&mut seen) {
                 if self.nats.is_connected()
                     && let Some(waiting) =
-                        source::waiting(&self.nats, route, health.first(), seen).await
+                        waiting::waiting(&self.nats, feed, health.first(), seen).await
                 {
                     health.waits(waiting);
                 }

@@ -1,8 +1,13 @@
+use std::time::Duration;
+
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Bytes, header::ACCEPT};
 use time::OffsetDateTime;
 
-use super::*;
+use crate::{
+    health::{http, page},
+    status::{First, Health, RouteHealth, Shown, State, Waiting},
+};
 
 fn route(health: &Health, name: &str) -> RouteHealth {
     health.board().add_route(name);
@@ -53,27 +58,27 @@ fn the_worst_that_ails_a_route_is_its_state_until_it_is_well() {
     health.serving();
     a.begun();
     b.begun();
-    let (room, server) = (a.spot(), a.spot());
-    room.ails(State::NotInRoom, &"not invited", Duration::ZERO);
-    server.ails(State::HomeserverUnreachable, &"no answer", Duration::ZERO);
+    let (room, server) = (a.condition(), a.condition());
+    room.set(State::NotInRoom, &"not invited", Duration::ZERO);
+    server.set(State::HomeserverUnreachable, &"no answer", Duration::ZERO);
     let snapshot = health.snapshot();
     let states: Vec<State> = snapshot.routes.iter().map(|route| route.state).collect();
     assert_eq!(states, [State::HomeserverUnreachable, State::Connected]);
     assert_eq!(health.words(), "homeserver-unreachable: route a: no answer");
-    server.well();
+    server.clear();
     assert_eq!(state(&health), State::NotInRoom);
     drop(room);
     assert_eq!(state(&health), State::Connected);
 }
 
 #[test]
-fn what_ails_all_is_said_once_and_of_every_route() {
+fn condition_of_all_is_said_once_and_of_every_route() {
     let health = Health::default();
     route(&health, "a").begun();
     health.serving();
-    let (one, other) = (health.spot(None), health.spot(None));
-    for spot in [&one, &other] {
-        spot.ails(State::NatsUnreachable, &"connection lost", Duration::ZERO);
+    let (one, other) = (health.condition(None), health.condition(None));
+    for condition in [&one, &other] {
+        condition.set(State::NatsUnreachable, &"connection lost", Duration::ZERO);
     }
     let snapshot = health.snapshot();
     assert_eq!(snapshot.reasons, ["connection lost"]);
@@ -94,12 +99,12 @@ async fn a_message_that_nothing_is_done_about_hangs() {
     minutes(2).await;
     assert_eq!(health.stuck().unwrap(), "route a hangs with message 7");
     take();
-    a.spot().ails(State::HomeserverUnreachable, &"slow down", Duration::from_mins(30));
+    a.condition().set(State::HomeserverUnreachable, &"slow down", Duration::from_mins(30));
     minutes(34).await;
     assert_eq!(health.stuck(), None, "it was asked to wait");
     minutes(2).await;
     assert!(health.stuck().is_some());
-    a.let_go();
+    a.end();
     assert_eq!(health.stuck(), None, "an idle route does nothing");
 }
 
@@ -115,7 +120,7 @@ async fn who_asks_over_http_is_told_that_it_hangs() {
     tokio::time::advance(Duration::from_mins(6)).await;
     let hangs = "route a hangs with message 7\n".to_owned();
     assert_eq!(ask().await, (StatusCode::SERVICE_UNAVAILABLE, hangs));
-    route.let_go();
+    route.end();
     assert_eq!(ask().await.0, StatusCode::OK);
 }
 
@@ -123,12 +128,12 @@ async fn who_asks_over_http_is_told_that_it_hangs() {
 async fn without_nats_nothing_hangs_nor_at_once_when_it_is_back() {
     let health = Health::default();
     let a = route(&health, "a");
-    let nats = health.spot(None);
+    let nats = health.condition(None);
     health.board().route(&a.name).take(message(7));
-    nats.ails(State::NatsUnreachable, &"connection lost", Duration::ZERO);
+    nats.set(State::NatsUnreachable, &"connection lost", Duration::ZERO);
     tokio::time::advance(Duration::from_hours(1)).await;
     assert_eq!(health.stuck(), None);
-    nats.well();
+    nats.clear();
     tokio::time::advance(Duration::from_mins(4)).await;
     assert_eq!(health.stuck(), None);
     tokio::time::advance(Duration::from_mins(2)).await;
@@ -142,8 +147,8 @@ async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
     for route in [&a, &b] {
         health.board().route(&route.name).take(message(7));
     }
-    let stream = a.spot();
-    stream.ails(State::NatsUnreachable, &"no such stream", Duration::ZERO);
+    let stream = a.condition();
+    stream.set(State::NatsUnreachable, &"no such stream", Duration::ZERO);
     tokio::time::advance(Duration::from_mins(6)).await;
     assert_eq!(health.stuck().unwrap(), "route b hangs with message 7");
 }
@@ -180,10 +185,10 @@ fn how_long_the_first_message_has_waited_is_known_before_it_is_worked_on() {
     assert_eq!(minutes(), 8);
     health.board().route(&a.name).take(old(7));
     assert_eq!(minutes(), 7);
-    a.let_go();
+    a.end();
     assert_eq!(minutes(), 8, "that is the next one");
     health.board().route(&a.name).take(old(8));
-    a.let_go();
+    a.end();
     assert_eq!(minutes(), 0);
     waits(old(8));
     assert_eq!(minutes(), 0, "NATS had not heard yet that it is done with");
@@ -238,8 +243,8 @@ fn what_others_write_is_no_html_of_the_page() {
     let a = route(&health, "<b>");
     let hostile = "<script>alert(1)</script>";
     health.board().route(&a.name).note(hostile, OffsetDateTime::now_utc(), Shown::Posted);
-    let spot = a.spot();
-    spot.ails(State::NotInRoom, &hostile, Duration::ZERO);
+    let condition = a.condition();
+    condition.set(State::NotInRoom, &hostile, Duration::ZERO);
     let html = page::html(&health.snapshot());
     assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
     assert!(html.contains("&lt;script&gt;"), "{html}");
@@ -277,8 +282,8 @@ async fn what_others_write_is_cleaned_on_the_page_and_for_machines() {
     let (health, route) = with_a_message("a");
     let evil = "ops.\u{202e}\u{1b}[2Jx\u{200b}";
     health.board().route(&route.name).note(evil, OffsetDateTime::now_utc(), Shown::Posted);
-    let spot = route.spot();
-    spot.ails(State::NatsUnreachable, &evil, Duration::ZERO);
+    let condition = route.condition();
+    condition.set(State::NatsUnreachable, &evil, Duration::ZERO);
     let snapshot = health.snapshot();
     for shown in [page::html(&snapshot), page::readiness(&snapshot).to_string(), health.words()] {
         assert!(

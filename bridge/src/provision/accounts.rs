@@ -21,12 +21,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::conduit::Private;
 use crate::{
     config::{self, Login, Secret},
     failure::{Failure, chain},
-    matrix::{self, Account, LoginError, MatrixError},
-    session::{self, Session},
+    matrix::{Account, LoginError, MatrixError, Session, session},
+    provision::conduit::Private,
 };
 
 /// Who makes accounts.
@@ -130,7 +129,7 @@ async fn by_shared_secret(
     wanted: &Wanted<'_>,
 ) -> Result<Registered, Failure> {
     let url = there.homeserver.join("/_synapse/admin/v1/register").expect("a valid path");
-    let http = matrix::http_client(there)?;
+    let http = session::http_client(there)?;
     let wrong = |what: String| Failure::Unavailable(format!("{}: {what}", there.homeserver));
     let (status, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
     let nonce = match (status, said["nonce"].as_str()) {

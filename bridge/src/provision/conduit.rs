@@ -33,21 +33,25 @@ use toml::{Table, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::password;
 use crate::{
     config::{self, HomeserverOwner, Implementation, Source},
     failure::Failure,
-    matrix::{self, Account, LoginError, MatrixError},
+    matrix::{Account, LoginError, MatrixError, account},
+    provision::password,
 };
 
 /// A first start makes the database, and a new version may migrate it.
 const PATIENCE: Duration = Duration::from_mins(10);
+
 /// What its unit has, too, for the database to be flushed.
 const STOP_PATIENCE: Duration = Duration::from_mins(2);
+
 /// How long a login token is good for.
 const LOGIN_TOKEN_VALID: Duration = Duration::from_mins(1);
+
 /// The user that Conduit itself is. Whoever is in the room `#admins` with it is an administrator.
 const SERVER_USER: &str = "conduit";
+
 const ADMINS: &str = "admins";
 
 /// A running Conduit, killed when dropped.
@@ -115,7 +119,7 @@ impl Private {
     /// Waits until it answers, or says how it ended.
     async fn answers(&mut self) -> Result<(), String> {
         loop {
-            let answered = matrix::versions(&self.there).await.is_ok();
+            let answered = account::versions(&self.there).await.is_ok();
             match self.child.try_wait() {
                 Ok(None) if answered => return Ok(()),
                 Ok(None) => sleep(Duration::from_millis(50)).await,

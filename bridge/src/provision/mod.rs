@@ -10,14 +10,15 @@ mod rotate;
 use matrix_sdk::ruma::{OwnedUserId, UserId, api::client::profile::get_profile};
 
 pub(crate) use self::rotate::rotate;
-use self::{
-    accounts::{Registered, Registrar, Wanted, failure, login_failure},
-    conduit::Private,
-};
 use crate::{
     config::{self, Config, DeclaredRoom, Implementation, Login, Means, Person, Secret, User},
     failure::Failure,
     matrix::{Account, MatrixError},
+    provision::{
+        accounts::{Registered, Registrar, Wanted, failure, login_failure},
+        conduit::Private,
+        rotate::how_to_reset,
+    },
     signals::Signals,
 };
 
@@ -245,13 +246,6 @@ async fn registered_bridge(
     let mark = if registered == Registered::Made { Mark::Made } else { Mark::Found };
     report.item(mark, "user", format!("{localpart}, the bridge"));
     Ok(account)
-}
-
-/// For whoever has lost a password.
-fn how_to_reset(localpart: &str) -> String {
-    format!(
-        "With Conduit, an administrator gives it a new one in the room #admins: @conduit:SERVER: reset-password {localpart}"
-    )
 }
 
 async fn log_in(there: &config::Matrix) -> Result<Account, Failure> {

@@ -20,20 +20,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Mode;
 use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
-    matrix::{Account, MatrixError},
-    ownership::{Objection, Ownership},
+    matrix::{Account, MatrixError, Objection, Ownership},
+    provision::Mode,
 };
 
 /// Where the hash of the declared picture is kept, beside the address of its upload.
 const PICTURE_HASH: &str = "io.github.nats-matrix.sha256";
+
 /// The level of admins; the bridge has it or more, as it made the room.
 const ADMIN: i64 = 100;
+
 /// The level that changes settings and invites.
 const MODERATOR: i64 = 50;
+
 /// Everybody's level.
 const EVERYONE: i64 = 0;
 

@@ -8,14 +8,14 @@ use matrix_sdk::ruma::api::client::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{
-    accounts::{failure, log_in, login_failure},
-    how_to_reset, password,
-};
 use crate::{
     config::{Config, Login, Secret},
     failure::Failure,
     matrix::{Account, LoginError, MatrixError},
+    provision::{
+        accounts::{failure, log_in, login_failure},
+        password,
+    },
 };
 
 /// Changes the password of an account and the file that holds it, and ends all its sessions. The file always
@@ -111,4 +111,11 @@ async fn change(
     let mut request = request();
     request.auth = Some(AuthData::Password(proof));
     account.request(request).await.map(drop)
+}
+
+/// For whoever has lost a password.
+pub(crate) fn how_to_reset(localpart: &str) -> String {
+    format!(
+        "With Conduit, an administrator gives it a new one in the room #admins: @conduit:SERVER: reset-password {localpart}"
+    )
 }

@@ -11,10 +11,11 @@ use rustix::fs::{StatVfs, statvfs};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
 
-use crate::payload::Report;
+use crate::message::Report;
 
 /// How long a program may take that knows about units.
 const PATIENCE: Duration = Duration::from_secs(10);
+
 /// More failed units than these are counted.
 const MOST_UNITS: usize = 10;
 

@@ -6,7 +6,7 @@
 
 pub(crate) mod collect;
 mod message;
-mod sender;
+pub(crate) mod sender;
 pub(crate) mod spool;
 pub(crate) mod unit;
 
@@ -16,30 +16,20 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 pub(crate) use self::message::{Message, now};
-use self::{
-    sender::{Own, Sender, Trouble},
-    spool::{Spool, SpoolError},
+use crate::{
+    config,
+    failure::Failure,
+    publish::{
+        sender::{Own, Receipt, Sender, Trouble},
+        spool::{Spool, SpoolError},
+    },
 };
-use crate::{config, failure::Failure};
 
 /// The pause between two attempts grows from the first to the last.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
+
 /// A NATS that is out of reach for longer is somebody's business.
 const OUTAGE: time::Duration = time::Duration::DAY;
-
-/// Where a message is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Receipt {
-    /// Stored now.
-    Stored {
-        /// The stream's name.
-        stream: String,
-        /// Its place there.
-        sequence: u64,
-    },
-    /// NATS has it: another process sent it, or it was stored although the acknowledgement was lost.
-    Known,
-}
 
 /// A message that was not sent.
 #[derive(Debug)]

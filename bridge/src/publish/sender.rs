@@ -17,18 +17,19 @@ use async_nats::{
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, warn};
 
-use super::{
-    Message, Receipt,
-    spool::{Number, Spool},
-};
 use crate::{
     config,
     failure::{Failure, chain},
     nats::Nats,
+    publish::{
+        message::Message,
+        spool::{Number, Spool},
+    },
 };
 
 /// How long an acknowledgement may take before it is asked for again.
 const ACK: Duration = Duration::from_secs(5);
+
 /// How long to look for a message in its stream.
 const LOOK: Duration = Duration::from_secs(2);
 
@@ -229,4 +230,18 @@ async fn is_stored(nats: &Nats, message: &Message) -> bool {
 /// Whether the stream does not let its messages be read in that way.
 fn is_off(error: &DirectGetError) -> bool {
     matches!(error.kind(), DirectGetErrorKind::ErrorResponse(StatusCode::NO_RESPONDERS, _))
+}
+
+/// Where a message is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// Stored now.
+    Stored {
+        /// The stream's name.
+        stream: String,
+        /// Its place there.
+        sequence: u64,
+    },
+    /// NATS has it: another process sent it, or it was stored although the acknowledgement was lost.
+    Known,
 }

@@ -17,18 +17,23 @@ use std::{
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
-use super::Message;
-use crate::directory::{Directory, Missing, unfinished};
+use crate::{
+    directory::{Directory, Missing, unfinished},
+    publish::message::Message,
+};
 
 /// The most messages that may wait, and their bytes: a small server's disk is not for this. What waits is
 /// never dropped for what comes; whoever brings one too many is told.
 const MOST: usize = 1_000;
+
 const MOST_BYTES: u64 = 16 << 20;
+
 /// The largest message in bytes, which is what a NATS server takes by default.
 const MOST_OF_ONE: u64 = 1 << 20;
 
 /// How often a process that waits for a lock looks whether it is free.
 const LOOK: Duration = Duration::from_millis(20);
+
 /// How long to wait for others to put their messages in.
 const PATIENCE: Duration = Duration::from_secs(10);
 

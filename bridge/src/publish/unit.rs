@@ -5,8 +5,7 @@ use std::{collections::HashMap, env};
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::collect::run;
-use crate::secrets::Masks;
+use crate::{publish::collect::run, secrets::Masks};
 
 /// How much of a line of the journal is shown.
 const LINE_CHARS: usize = 300;

@@ -4,10 +4,10 @@ use std::{cmp::Reverse, collections::BTreeMap};
 
 use minijinja::{Value, context, value::Serde};
 
-use super::{Urgency, Voice, moment, rows, text};
 use crate::{
-    payload::{Alert, Counts, Group, Severity, Status},
-    words::{State, Words},
+    message::{Alert, Counts, Group, Severity, State, rfc3339},
+    render::{rows::rows, voice::Voice, words::Words},
+    text::{self, shown},
 };
 
 /// More alerts than these are counted; the message is attached, so that none is lost.
@@ -24,28 +24,19 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
     context! {
         mark,
         word,
-        severity => text::line(&String::from(alert.severity.clone())),
+        severity => shown::line(&String::from(alert.severity.clone())),
         status => Value::from(Serde(alert.status)),
-        summary => text::line(&alert.summary),
-        source => alert.source.as_deref().map(text::name),
-        description => alert.description.as_deref().map(|text| text::clean(text.trim_end())),
+        summary => shown::line(&alert.summary),
+        source => alert.source.as_deref().map(shown::name),
+        description => alert.description.as_deref().map(|text| shown::clean(text.trim_end())),
         labels => alert.labels.clone(),
         tags => tags(alert, &Labels::new()),
         time => alert.time.clone(),
         ended => alert.ended.clone(),
         when => voice.span(alert.time.as_deref(), alert.ended.as_deref()),
         rows => rows(&alert.extra),
-        url => alert.url.as_deref().map(text::line),
+        url => alert.url.as_deref().map(shown::line),
         fingerprint => alert.fingerprint.clone(),
-    }
-}
-
-/// What is over, or merely good to know, need not wake anybody.
-pub(super) fn urgency(alert: &Alert) -> Urgency {
-    match (alert.status, &alert.severity) {
-        (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
-        (Status::Firing, Severity::Critical) => Urgency::Critical,
-        (Status::Firing, _) => Urgency::Notable,
     }
 }
 
@@ -53,7 +44,7 @@ pub(super) fn urgency(alert: &Alert) -> Urgency {
 pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
     alerts.sort_by_key(|alert| {
-        (State::of(alert), Reverse(alert.time.as_deref().and_then(moment::parse)))
+        (State::of(alert), Reverse(alert.time.as_deref().and_then(rfc3339::parse)))
     });
     let shown: Vec<Value> =
         alerts.iter().take(MOST_ALERTS).map(|alert| member_view(alert, group, voice)).collect();
@@ -68,7 +59,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let words = voice.words;
     let sent = (alerts.len() as u64).saturating_add(group.left_out.total());
     let count = sent.saturating_add(group.truncated);
-    let title = text::line(&group.title);
+    let title = shown::line(&group.title);
     let hidden = sent.saturating_sub(MOST_ALERTS as u64);
     let truncated = group.truncated;
     let rest = [
@@ -86,28 +77,22 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
         rest => rest.into_iter().flatten().collect::<Vec<_>>(),
         hidden,
         truncated,
-        url => group.url.as_deref().map(text::line),
+        url => group.url.as_deref().map(shown::line),
         alerts => shown,
     }
 }
 
-/// As urgent as the most urgent of them; one of which nothing is known may be that.
-pub(super) fn group_urgency(group: &Group) -> Urgency {
-    let unknown = if group.truncated > 0 { Urgency::Notable } else { Urgency::Routine };
-    group.alerts.iter().map(urgency).fold(unknown, Urgency::max)
-}
-
 /// An alert among others: in short, without what all of them have.
 fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
-    let description = alert.description.as_deref().map(text::line);
+    let description = alert.description.as_deref().map(shown::line);
     let description = description.map(|line| {
         let head = text::head(&line, DESCRIPTION_CHARS);
         if head.len() < line.len() { format!("{head} …") } else { line }
     });
     let details = [
-        alert.source.as_deref().map(|source| format!("📍 {}", text::name(source))),
+        alert.source.as_deref().map(|source| format!("📍 {}", shown::name(source))),
         Some(tags(alert, &group.labels)).filter(|it| !it.is_empty()).map(|it| format!("🏷️ {it}")),
-        measured(alert).map(|values| format!("📈 {}", text::line(values))),
+        measured(alert).map(|values| format!("📈 {}", shown::line(values))),
         voice.span(alert.time.as_deref(), alert.ended.as_deref()).map(|it| format!("🕒 {it}")),
     ];
     let details: Vec<String> = details.into_iter().flatten().collect();
@@ -127,7 +112,7 @@ fn measured(alert: &Alert) -> Option<&str> {
 fn mark_and_word(alert: &Alert, words: &dyn Words) -> (&'static str, String) {
     let state = State::of(alert);
     let word = match &alert.severity {
-        Severity::Other(word) if state != State::Resolved => text::line(&word.to_uppercase()),
+        Severity::Other(word) if state != State::Resolved => shown::line(&word.to_uppercase()),
         _ => words.state(state).to_owned(),
     };
     (state.mark(), word)
@@ -177,8 +162,8 @@ fn pairs(labels: &Labels) -> String {
     let pairs: Vec<String> = labels
         .iter()
         .map(|(name, value)| match value.as_str() {
-            "" => text::line(name),
-            value => text::line(&format!("{name}={value}")),
+            "" => shown::line(name),
+            value => shown::line(&format!("{name}={value}")),
         })
         .collect();
     pairs.join(", ")

@@ -4,7 +4,7 @@ use minijinja::{
     AutoEscape, Environment, State, UndefinedBehavior, Value, context, syntax::SyntaxConfig,
 };
 
-use super::{Voice, filters, link, text};
+use crate::render::{filters, link, markup, voice::Voice};
 
 /// Names and sources.
 pub(super) const SOURCES: [(&str, &str); 14] = [
@@ -51,10 +51,10 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
     });
     // In plain text a link is its text.
     templates.add_filter("lines", |state: &State, value: &str| {
-        if is_html(state) { text::html_lines(value) } else { Value::from(value) }
+        if is_html(state) { markup::html_lines(value) } else { Value::from(value) }
     });
     templates.add_filter("quote", |state: &State, value: &str| {
-        if is_html(state) { text::html_quote(value) } else { Value::from(text::quoted(value)) }
+        if is_html(state) { markup::html_quote(value) } else { Value::from(markup::quoted(value)) }
     });
     templates.add_filter("value", |state: &State, value: &str| {
         if is_html(state) { link::html_value(value) } else { plain_value(value) }
@@ -72,7 +72,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
 
 /// The template filter `value` in plain text: the lines of a text.
 fn plain_value(value: &str) -> Value {
-    match text::continued(value) {
+    match markup::continued(value) {
         (first, Some(rest)) => Value::from(format!("{first}\n{rest}")),
         (first, None) => Value::from(first),
     }
@@ -107,5 +107,5 @@ pub(super) fn render(templates: &Environment<'_>, kind: &str, view: &Value) -> (
     let plain = render(format!("{kind}.txt"));
     // Line ends in a template are for its reader; in HTML only <br> breaks a line.
     let html = render(format!("{kind}.html")).replace('\n', "");
-    (plain.trim_end().to_owned(), text::tidy(&html))
+    (plain.trim_end().to_owned(), markup::tidy(&html))
 }

@@ -3,35 +3,25 @@
 use bytes::Bytes;
 use matrix_sdk::ruma::{EventId, OwnedUserId, UserId};
 use minijinja::HtmlEscape;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Fault, text};
-use crate::{payload::Payload, words::Words};
+use crate::{
+    message::{Attachment, Payload, Urgency},
+    render::{markup, own::fault::Fault, words::Words},
+    text::{self, shown},
+};
 
 /// The longest text shown in the room. More is not read on a phone; and with it an event stays well
 /// under the 65,536 bytes that Matrix allows, even if every character has to be escaped both in
 /// HTML (six bytes) and in JSON.
-pub const MAX_TEXT_CHARS: usize = 4_000;
+pub(crate) const MAX_TEXT_CHARS: usize = 4_000;
 
 /// The longest HTML: text that is escaped throughout stays below it, only links can exceed it.
 pub(super) const MAX_HTML_BYTES: usize = 40_000;
 
-/// Whether a message may make a phone buzz.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Urgency {
-    /// Sent as `m.notice`, for which no client pushes by default.
-    Routine,
-    /// Sent as `m.text`.
-    Notable,
-    /// Sent as `m.text` that mentions those whom the route names, so that it pushes even where only mentions do.
-    Critical,
-}
-
 /// A message, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rendered {
+pub(crate) struct Rendered {
     /// What notifications and simple clients show.
     pub plain: String,
     /// What the other clients show, of the tags that Matrix allows.
@@ -44,17 +34,6 @@ pub struct Rendered {
     pub fault: Option<Fault>,
     /// Where the last line begins, in the plain text and in the HTML, if it says where the original is.
     tail: Option<(usize, usize)>,
-}
-
-/// A file to be sent after the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attachment {
-    /// The bytes that were published.
-    pub bytes: Bytes,
-    /// The ending of a file of this kind, like "json".
-    pub extension: &'static str,
-    /// Its media type, like "application/json".
-    pub media_type: &'static str,
 }
 
 impl Attachment {
@@ -80,8 +59,8 @@ impl Rendered {
 
     /// A line of our own, which wants attention.
     pub(crate) fn words(text: &str) -> Self {
-        let plain = text::line(text);
-        Self::new(plain.clone(), text::html(&plain), Urgency::Notable)
+        let plain = shown::line(text);
+        Self::new(plain.clone(), markup::html(&plain), Urgency::Notable)
     }
 
     /// Attaches the original, and says so in the last line.
@@ -135,32 +114,32 @@ impl Rendered {
     /// The same with one more line of our own.
     pub(crate) fn with_line(mut self, line: &str) -> Self {
         self.plain = format!("{}\n{line}", self.plain);
-        self.html = text::tidy(&format!("{}<br>{}", self.html, text::html(line)));
+        self.html = markup::tidy(&format!("{}<br>{}", self.html, markup::html(line)));
         self
     }
 
     /// The plain text below a heading that begins with `mark`: none of its lines looks like the next one.
     pub(crate) fn below(&self, mark: char) -> String {
-        text::without_line_of(&self.plain, mark)
+        markup::without_line_of(&self.plain, mark)
     }
 
     /// Cuts a text that is too long. Whether it was.
     pub(super) fn bounded((plain, html): (String, String), urgency: Urgency) -> (Self, bool) {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
-            let html = if html.len() > MAX_HTML_BYTES { text::html(&plain) } else { html };
+            let html = if html.len() > MAX_HTML_BYTES { markup::html(&plain) } else { html };
             return (Self::new(plain, html, urgency), false);
         }
         let head = text::head(&plain, MAX_TEXT_CHARS);
         let plain = format!("{head} …");
         // The HTML cannot be cut without breaking tags: make it anew from the text.
-        let html = text::html(&plain);
+        let html = markup::html(&plain);
         (Self::new(plain, html, urgency), true)
     }
 
     /// The content of the event. What is critical mentions `people`; else `m.mentions` is empty, so that neither
     /// `@room` nor a name in the text notifies anybody (Matrix 1.7, intentional mentions).
     #[must_use]
-    pub fn content(&self, people: &[OwnedUserId]) -> Value {
+    pub(crate) fn content(&self, people: &[OwnedUserId]) -> Value {
         let msgtype = match self.urgency {
             Urgency::Routine => "m.notice",
             Urgency::Notable | Urgency::Critical => "m.text",
@@ -177,7 +156,7 @@ impl Rendered {
             let pills: Vec<String> = people.iter().map(|user| pill(user)).collect();
             content["body"] = json!(format!("{}\n👤 {}", self.plain, names.join(", ")));
             content["formatted_body"] =
-                json!(text::tidy(&format!("{}<br>👤 {}", self.html, pills.join(", "))));
+                json!(markup::tidy(&format!("{}<br>👤 {}", self.html, pills.join(", "))));
             content["m.mentions"] = json!({ "user_ids": people });
         }
         content
@@ -186,7 +165,7 @@ impl Rendered {
 
 /// The content of an event in the thread of `root`.
 #[must_use]
-pub fn in_thread(mut content: Value, root: &EventId) -> Value {
+pub(crate) fn in_thread(mut content: Value, root: &EventId) -> Value {
     // The reply is for clients that know no threads.
     content["m.relates_to"] = json!({
         "rel_type": "m.thread",
@@ -200,7 +179,7 @@ pub fn in_thread(mut content: Value, root: &EventId) -> Value {
 /// The content of an event that puts `content` in the place of `root`'s. Such events push nowhere
 /// (`.m.rule.suppress_edits`, Matrix 1.9), and mention nobody anew.
 #[must_use]
-pub fn in_place_of(root: &EventId, content: &Value) -> Value {
+pub(crate) fn in_place_of(root: &EventId, content: &Value) -> Value {
     // For clients that know no edits. The whole twice could be more than an event may be.
     let fallback = content["body"].as_str().and_then(|body| body.lines().next());
     json!({

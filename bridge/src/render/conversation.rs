@@ -4,10 +4,11 @@ use std::borrow::Cow;
 
 use jiff::SignedDuration;
 
-use super::{Rendered, Renderer, Urgency, Voice, moment, text};
 use crate::{
     config::Display,
-    payload::{Decoded, Payload, Status},
+    message::{Decoded, Payload, Status, Urgency, rfc3339},
+    render::{content::Rendered, renderer::Renderer, voice::Voice},
+    text::shown,
 };
 
 /// A resolved alert that tells from when to when it went on, also if its publisher does not say.
@@ -15,8 +16,8 @@ pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, D
     match &decoded.payload {
         Payload::Alert(alert) if alert.status == Status::Resolved => {
             let mut alert = alert.clone();
-            alert.time = alert.time.or_else(|| moment::written(begun));
-            alert.ended = alert.ended.or_else(|| moment::written(ended));
+            alert.time = alert.time.or_else(|| rfc3339::written(begun));
+            alert.ended = alert.ended.or_else(|| rfc3339::written(ended));
             Cow::Owned(Decoded {
                 payload: Payload::Alert(alert),
                 is_cut: decoded.is_cut,
@@ -33,8 +34,8 @@ impl Renderer {
         let words = self.voice.words;
         let took = words.duration(SignedDuration::from_secs(ended.saturating_sub(begun).max(0)));
         let summary = match &decoded.payload {
-            Payload::Alert(alert) => text::line(&alert.summary),
-            Payload::Alerts(group) => text::line(&group.title),
+            Payload::Alert(alert) => shown::line(&alert.summary),
+            Payload::Alerts(group) => shown::line(&group.title),
             _ => String::new(),
         };
         Rendered::words(&words.resolved_after(&took, &summary)).at_most(Urgency::Routine)
@@ -44,6 +45,6 @@ impl Renderer {
 /// The line that tells of an alert that comes and goes.
 pub(crate) fn relapses(times: u32, begun: i64, display: &Display) -> String {
     let voice = Voice::of(display);
-    let since = moment::written(begun).map(|begun| voice.moment(&begun)).unwrap_or_default();
+    let since = rfc3339::written(begun).map(|begun| voice.moment(&begun)).unwrap_or_default();
     voice.words.relapses(times, &since)
 }

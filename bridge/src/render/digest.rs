@@ -8,16 +8,26 @@ use std::{
 use minijinja::{HtmlEscape, Value, context};
 use time::OffsetDateTime;
 
-use super::{MAX_TEXT_CHARS, Rendered, Renderer, Urgency, Voice, builtin, moment, text};
 use crate::{
-    digest::{Entry, Kind, still_true},
-    words::Words,
+    message::{Kind, Urgency, rfc3339},
+    render::{
+        builtin,
+        content::{MAX_TEXT_CHARS, Rendered},
+        digest_entries::{Entry, still_true},
+        markup,
+        renderer::Renderer,
+        voice::Voice,
+        words::Words,
+    },
+    text::{self, shown},
 };
 
 /// How many of the worst are shown in full.
 const WORST: usize = 3;
+
 /// How much of each is shown there.
 const CHARS: usize = MAX_TEXT_CHARS / 6;
+
 /// How many machines are named.
 const SOURCES: usize = 8;
 
@@ -31,8 +41,8 @@ impl Renderer {
 
     /// What stands over a message in the thread.
     pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
-        let published = moment::written(published.unix_timestamp()).unwrap_or_default();
-        format!("{} · {}", self.voice.moment(&published), text::name(subject))
+        let published = rfc3339::written(published.unix_timestamp()).unwrap_or_default();
+        format!("{} · {}", self.voice.moment(&published), shown::name(subject))
     }
 }
 
@@ -103,7 +113,7 @@ fn named(sources: &[(&str, usize)], words: &dyn Words) -> String {
 }
 
 fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
-    let at = |entry: Option<&Entry>| moment::written(entry?.said.unix_timestamp());
+    let at = |entry: Option<&Entry>| rfc3339::written(entry?.said.unix_timestamp());
     voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 
@@ -112,8 +122,8 @@ fn shown(entry: &Entry) -> Value {
     let plain = &entry.rendered.plain;
     let head = text::head(plain, CHARS);
     let shown = if head.len() == plain.len() { head.to_owned() } else { format!("{head} …") };
-    if shown.lines().all(text::is_quoted) {
-        return context! { html => Value::from_safe_string(text::html(&shown)), plain => shown };
+    if shown.lines().all(markup::is_quoted) {
+        return context! { html => Value::from_safe_string(markup::html(&shown)), plain => shown };
     }
     // The first line says what it is. Those below are set apart: none can be taken for the first of another message.
     let (first, rest) = shown.split_once('\n').unwrap_or((&shown, ""));
@@ -124,7 +134,7 @@ fn shown(entry: &Entry) -> Value {
     }
     let mut html = format!("<strong>{}</strong>", HtmlEscape(first));
     if !rest.is_empty() {
-        html = format!("{html}<blockquote>{}</blockquote>", text::html(rest));
+        html = format!("{html}<blockquote>{}</blockquote>", markup::html(rest));
     }
     context! { html => Value::from_safe_string(html), plain }
 }

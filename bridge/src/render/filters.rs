@@ -4,8 +4,7 @@
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
-use super::{Voice, moment};
-use crate::config::time_zone;
+use crate::{config::time_zone, message::rfc3339, render::voice::Voice};
 
 /// How a time is written if a template does not say.
 const TIME: &str = "%Y-%m-%d %H:%M:%S %Z";
@@ -95,7 +94,7 @@ fn duration(value: &Value) -> Result<SignedDuration, Error> {
 
 /// A time in RFC 3339, or in seconds since 1970.
 fn time(value: &Value) -> Result<Timestamp, Error> {
-    if let Some(time) = value.as_str().and_then(moment::parse) {
+    if let Some(time) = value.as_str().and_then(rfc3339::parse) {
         return Ok(time);
     }
     let seconds = number("time", value).ok();
@@ -119,11 +118,11 @@ fn quoted(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
     use minijinja::{UndefinedBehavior, context};
 
     use super::*;
     use crate::config::{Display, Language};
-    use jiff::tz::TimeZone;
 
     fn render(language: Language, template: &str) -> Result<String, String> {
         let time_zone = TimeZone::get("Europe/Berlin").unwrap();

@@ -1,16 +1,21 @@
 //! What a publisher does who wants readers to take words for those of the bridge, or of another machine.
 
-use bytes::Bytes;
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
+use time::OffsetDateTime;
 
 use super::*;
 use crate::{
-    digest::{Entry, Kind, Piece, pieces},
+    config::{Display, Language},
     fuzz::sound::{Markup, assert_sound},
-    origin::Position,
+    message::{Decoded, Kind, Position, Urgency},
+    render::{
+        digest_entries::{Entry, Piece, pieces},
+        markup,
+    },
 };
 
 /// Made once, as in the bridge.
@@ -316,7 +321,7 @@ proptest! {
         let renderer = renderer.map_err(|faults| TestCaseError::fail(format!("{faults:?}")))?;
         for payload in payloads(&text) {
             let shown = show_with(&renderer, "ops.evil", &payload);
-            let notices = shown.plain.lines().filter(|line| text::starts_with(line, '🤖'));
+            let notices = shown.plain.lines().filter(|line| markup::starts_with(line, '🤖'));
             prop_assert!(notices.clone().all(|line| !line.contains("forged") || line.contains("jinja")), "{}", &shown.plain);
             let entries = [entry(&renderer, 1, shown.clone()), entry(&renderer, 2, shown)];
             let digest = renderer.digest(&entries, Urgency::Notable);
@@ -330,7 +335,7 @@ proptest! {
                 Piece::File { .. } => None,
             });
             let thread: String = thread.collect();
-            let headings = thread.lines().filter(|line| text::starts_with(line, '─')).count();
+            let headings = thread.lines().filter(|line| markup::starts_with(line, '─')).count();
             prop_assert_eq!(headings, 2, "{}", thread);
         }
     }

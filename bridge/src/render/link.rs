@@ -1,23 +1,20 @@
 //! Addresses in payloads, of which only web pages are made links.
 
-use std::{borrow::Cow, net::Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use minijinja::{HtmlEscape, Value};
 use url::Url;
 
-use super::text;
-
-/// A longer one is text. What it costs in bytes it does twice.
-const MAX_LINK_BYTES: usize = 2_000;
-
-/// More of a text than fits into a message, whatever its characters are.
-const MOST_SHOWN_BYTES: usize = 64 * 1024;
+use crate::{
+    render::markup,
+    text::address::{MAX_LINK_BYTES, place, true_address},
+};
 
 /// The page that a text leads to, if it is the address of one and of nothing else.
 ///
 /// Clients show an address of `matrix.to` as a mention of a person or room, so none is made a link.
 /// Nor is one that has a name before its host, which is there to be taken for the host.
-fn page(address: &str) -> Option<Url> {
+pub(crate) fn page(address: &str) -> Option<Url> {
     let url = Some(address.trim()).filter(|it| it.len() <= MAX_LINK_BYTES)?.parse::<Url>().ok()?;
     let host = url.host_str()?.trim_end_matches('.');
     let is_web = matches!(url.scheme(), "http" | "https");
@@ -41,8 +38,8 @@ pub(super) fn html_value(value: &str) -> Value {
     if let Some(page) = page(value) {
         return Value::from_safe_string(anchor(&page, &true_address(value.trim())));
     }
-    let (first, rest) = text::continued(value);
-    let rest = rest.map(|rest| text::html(&rest)).unwrap_or_default();
+    let (first, rest) = markup::continued(value);
+    let rest = rest.map(|rest| markup::html(&rest)).unwrap_or_default();
     Value::from_safe_string(format!("{}{rest}", HtmlEscape(first)))
 }
 
@@ -50,13 +47,13 @@ pub(super) fn html_value(value: &str) -> Value {
 pub(super) fn html_link(address: &str) -> Value {
     match page(address) {
         Some(page) => Value::from_safe_string(anchor(&page, &place(&page))),
-        None => text::html_lines(address),
+        None => markup::html_lines(address),
     }
 }
 
 /// The template filter `leading_to`: a text that is a link if there is a page that it leads to.
 pub(super) fn html_leading_to(label: &str, address: Option<&str>) -> Value {
-    let Some(page) = address.and_then(page) else { return text::html_lines(label) };
+    let Some(page) = address.and_then(page) else { return markup::html_lines(label) };
     let anchor = anchor(&page, label);
     Value::from_safe_string(match true_place(label, page.as_str()) {
         Some(place) => format!("{anchor} ({})", HtmlEscape(&place)),
@@ -81,13 +78,6 @@ pub(super) fn true_place(label: &str, address: &str) -> Option<String> {
     let misleads =
         label.split(is_part_end).any(is_other) || label.split_whitespace().any(is_other_number);
     misleads.then(|| place(&url))
-}
-
-/// The host and port of a link, else what comes before its colon.
-fn place(url: &Url) -> String {
-    let host = url.host_str().or_else(|| url.path().rsplit_once('@').map(|(_, host)| host));
-    let host = host.unwrap_or_else(|| url.scheme());
-    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// Dots, and characters that browsers or people take for one.
@@ -123,75 +113,10 @@ fn is_within(host: &str, word: &str) -> bool {
     word.is_ascii() && (host == word || host.ends_with(&format!(".{word}")))
 }
 
-/// Shows the addresses of pages in a text as browsers read them: clients make links of those, too.
-pub(super) fn with_true_addresses(text: String) -> String {
-    let (mut shown, mut done) = (String::new(), 0);
-    // What comes later is more than any room is shown.
-    let most = &text[..text.floor_char_boundary(MOST_SHOWN_BYTES)];
-    while let Some(at) = most[done..].find("://").map(|at| done + at) {
-        let scheme = ["https", "http"].into_iter().find(|scheme| {
-            let before = &most.as_bytes()[done..at];
-            before.len() >= scheme.len()
-                && before[before.len() - scheme.len()..].eq_ignore_ascii_case(scheme.as_bytes())
-        });
-        let address = scheme.and_then(|scheme| address_at(&most[at - scheme.len()..]));
-        let begin = at - scheme.map_or(0, str::len);
-        let end = address.map_or(at + "://".len(), |address| begin + address.len());
-        shown.push_str(&most[done..begin]);
-        shown.push_str(&true_address(&most[begin..end]));
-        done = end;
-    }
-    if done == 0 {
-        return text;
-    }
-    shown.push_str(&text[done..]);
-    shown
-}
-
-/// The address that a text begins with, as a client would find it.
-fn address_at(text: &str) -> Option<&str> {
-    let ends = |c: char| c.is_whitespace() || "<>\"│".contains(c);
-    let goes_on = |c: char| ",;!'()*{}|^`，；！（）、》」".contains(c);
-    let text = &text[..text.floor_char_boundary(MAX_LINK_BYTES)];
-    let word = &text[..text.find(ends).unwrap_or(text.len())];
-    let is_address = |text: &&str| {
-        let url: Option<Url> = text.parse().ok();
-        url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains(goes_on)))
-    };
-    // What is no address as a whole may be one up to where a sentence goes on.
-    let part = &word[..word.find(goes_on).unwrap_or(word.len())];
-    [word, part].into_iter().find(is_address)
-}
-
-/// An address with the host that it leads to, in letters that look like no others, and without a name before the host,
-/// which is there to be taken for it. The rest is as it was written where that misleads nobody. What is no page's stays
-/// as it is.
-pub(super) fn true_address(address: &str) -> Cow<'_, str> {
-    if address.len() > MAX_LINK_BYTES {
-        return Cow::Borrowed(address);
-    }
-    let url = address.parse::<Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    let Some(mut url) = url else { return Cow::Borrowed(address) };
-    let has_name = !url.username().is_empty() || url.password().is_some();
-    let name = if has_name { "…@" } else { "" };
-    let authority = format!("{name}{}", place(&url));
-    let (scheme, rest) = address.split_once("://").unwrap_or_default();
-    let (written, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
-    if written.is_empty() || text::runs_backwards(path) {
-        // None of them can be refused where there is a host.
-        let _ = (url.set_username(""), url.set_password(None));
-        let address = url.as_str();
-        return Cow::Owned(address.replacen("://", &format!("://{name}"), 1));
-    }
-    if written.eq_ignore_ascii_case(&authority) {
-        return Cow::Borrowed(address);
-    }
-    Cow::Owned(format!("{scheme}://{authority}{path}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::address::with_true_addresses;
 
     #[test]
     fn only_web_pages_are_links() {

@@ -6,22 +6,7 @@ use jiff::{
     tz::{Offset, TimeZone},
 };
 
-use super::{Voice, text};
-
-/// The time that a text says in RFC 3339.
-pub(super) fn parse(text: &str) -> Option<Timestamp> {
-    text.trim().parse().ok()
-}
-
-/// The time that a text says in RFC 3339, in seconds since 1970.
-pub(crate) fn seconds(text: &str) -> Option<i64> {
-    parse(text).map(Timestamp::as_second)
-}
-
-/// A time in RFC 3339, as publishers would write it.
-pub(super) fn written(seconds: i64) -> Option<String> {
-    Timestamp::from_second(seconds).ok().map(|time| time.to_string())
-}
+use crate::{message::rfc3339::parse, render::voice::Voice, text::shown};
 
 /// A time as a clock in some place shows it.
 struct Local {
@@ -65,7 +50,7 @@ impl Voice {
                 let local = Local::of(time, &self.zone);
                 format!("{} {} {}", local.date(), local.clock(), local.zone)
             }
-            None => text::line(text),
+            None => shown::line(text),
         }
     }
 

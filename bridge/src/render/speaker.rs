@@ -1,8 +1,7 @@
 //! Whether who a message is said to be of is who it was published for: publishers choose what they write, but NATS
 //! decides on which subjects they may.
 
-use super::text;
-use crate::{config::Route, payload::Payload, subject::Subject, words::Words};
+use crate::{config::Route, message::Payload, render::words::Words, subject::Subject, text::shown};
 
 /// Whom the subjects of a route name.
 #[derive(Debug, Clone, Default)]
@@ -56,8 +55,8 @@ impl Speakers {
 
     /// The machine or service that something on a subject is said to be of.
     pub(crate) fn speaker(&self, subject: &str, source: &str) -> Speaker {
-        let via = (!self.name(subject, source)).then(|| text::name(subject));
-        Speaker { via, name: text::name(source) }
+        let via = (!self.name(subject, source)).then(|| shown::name(subject));
+        Speaker { via, name: shown::name(source) }
     }
 
     /// Which tokens of a subject can name somebody: those for which the filters have wildcards. What is written in them

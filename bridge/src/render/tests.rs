@@ -1,8 +1,15 @@
+use bytes::Bytes;
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::*;
-use crate::config::Language;
+use crate::{
+    config::{Display, Language},
+    message::{Decoded, Urgency},
+    render::content::MAX_TEXT_CHARS,
+};
 
 fn render(payload: &str) -> Rendered {
     render_bytes(payload.as_bytes())

@@ -7,15 +7,20 @@ use regex::{Captures, Match, Regex};
 /// The words that name a secret, alone or in a key such as `DB_PASSWORD` or `registration-token`.
 const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\b)|[_-])(?:pass|pw|psk|t?otp)|pwd|secret|token\
     |jwt|signature|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
+
 /// The words that name a password, which is often of several words.
 const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|pwd|(?-u:\\b)p(?:ass|w))";
+
 /// What may follow a name before `:`, as in `secret_key_base` and `password1`.
 const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\
     |root|salt|str|string|test|text|user|value)){0,4}";
+
 /// What may follow a name before `=` or at the end of a quoted key: any further words.
 const MORE_WORDS: &str = "(?P<further>s?(?:[-_.]?[0-9]+|[-_.][a-z0-9]+|(?-i:[A-Z][a-z0-9]+))*)";
+
 /// What stands between a key and its value, also where it is written for an address.
 const BETWEEN: &str = r"[ \t]*(?:=>|:=|[=:]|%3D|%3A|\\u003d)[ \t]*(?:\r?\n[ \t]+)?";
+
 /// A value: a list or all of what is in quotes, also where their end was cut off, else all up to the next blank.
 /// Quotes inside are part of it if they are escaped or doubled, or if the text goes on right behind them.
 const VALUE: &str = concat!(
@@ -27,9 +32,11 @@ const VALUE: &str = concat!(
     r#"|'(?P<secret_in_one>(?:[^'\\\r\n]|\\[^\r\n]|''|'\\''|'[A-Za-z0-9_$@!#%^*+-])+)"#,
     r#"|(?P<secret>[^\s"'\[][^\s"']*(?:(?:"[^\s"',;:)}\]>\\&][^"\r\n]*"?|'[^\s"',;:)}\]>\\&][^'\r\n]*'?)[^\s"']*)*))"#,
 );
+
 /// The rest of a line, or of what is in quotes.
 const SEVERAL_WORDS: &str =
     r#"(?P<secret>[^\s"'\[][^\s"']*(?:[ \t]+[^\s"']+|["'][^\s"',;:)}\]>\\&][^\s"']*)*)"#;
+
 /// An argument on a command line, or in a list of them.
 const ARGUMENT: &str = r#"(?:"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n])+)|'(?P<secret_in_one>[^'\r\n]+)|(?P<secret>[^\s"',][^\s"']*))"#;
 

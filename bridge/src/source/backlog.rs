@@ -1,38 +1,92 @@
 //! What waits for a route, read beside its consumer, which hands out only a few messages at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
-use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull::Config as PullConfig},
-};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{Delivery, pull::Pull, stored::Stored};
-use crate::{config::Route, failure::chain, health::RouteHealth, nats::Nats};
+use crate::{
+    nats::Nats,
+    source::{
+        beside::{SLOW, flow},
+        consumer,
+        delivery::Delivery,
+        feed::Feed,
+        stored::Stored,
+    },
+    status::RouteHealth,
+};
 
 /// More messages than these are for the next digest.
 const MOST_MESSAGES: usize = 10_000;
+
 /// So is what takes more bytes of memory than this, as all of it is held there.
 const MOST_WEIGHT: usize = 8 * 1024 * 1024;
-/// When the server forgets the consumer of a bridge that was killed while it read.
-const FORGET: Duration = Duration::from_secs(30);
-/// How long the next message may take, of which the server has said that it is there.
-const SLOW: Duration = Duration::from_secs(10);
+
 /// A digest ends before a message that the client cannot read when so many have broken a connection.
 const MOST_BREAKS: u32 = 16;
+
 /// After each of them twice as many messages are read one by one, up to two to the power of this.
 const MOST_DOUBLINGS: u32 = 8;
 
-/// Reads what waits, over connections of its own: a message that the client cannot read breaks them.
+/// For how long a number of waiting messages is taken for right.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// How many messages a source has in hand that nobody has asked for yet, shared with its backlog.
+#[derive(Debug, Default)]
+pub(super) struct Queue(Cell<Option<Tail>>);
+
+/// The last of those messages.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    /// How many more the server had when it delivered it.
+    pending: u64,
+    received: Instant,
+    /// How many messages are in hand with it.
+    count: u64,
+}
+
+impl Queue {
+    pub(super) fn note(&self, held: &VecDeque<Delivery>) {
+        let count = held.len() as u64;
+        let tail = |last: &Delivery| Tail { pending: last.pending, received: last.received, count };
+        self.0.set(held.back().map(tail));
+    }
+}
+
+/// Counts what waits, and reads it over connections of its own: a message that the client cannot read breaks them.
 pub(crate) struct Backlog {
-    pub(super) nats: Nats,
-    pub(super) route: Arc<Route>,
-    pub(super) health: RouteHealth,
+    nats: Nats,
+    feed: Feed,
+    health: RouteHealth,
+    queue: Rc<Queue>,
+    /// How many messages were waiting, when they were last counted.
+    counted: Option<(Instant, u64)>,
 }
 
 impl Backlog {
+    pub(super) fn new(nats: Nats, feed: Feed, health: RouteHealth, queue: Rc<Queue>) -> Self {
+        Self { nats, feed, health, queue, counted: None }
+    }
+
+    /// How many messages wait for the route, with one that was delivered and is not done with.
+    pub(crate) async fn waiting(&mut self, current: &Delivery) -> u64 {
+        let own = Tail { pending: current.pending, received: current.received, count: 0 };
+        let last = self.queue.0.get().unwrap_or(own);
+        if last.received.elapsed() < FRESH {
+            return last.pending + last.count + 1;
+        }
+        // More may have come while the homeserver was away.
+        if let Some((at, waiting)) = self.counted
+            && at.elapsed() < FRESH
+        {
+            return waiting;
+        }
+        let waiting = consumer::waiting(&self.nats, &self.feed).await.unwrap_or_default();
+        self.counted = Some((Instant::now(), waiting));
+        waiting
+    }
+
     /// The messages from `first` on, in order: all to `last`, or those to the latest there is that fit into a digest.
     /// Those that the client cannot read are read from the stream itself; where they are very many, a digest ends before
     /// them.
@@ -61,7 +115,7 @@ impl Backlog {
             if read.last.is_none() && breaks >= MOST_BREAKS {
                 break;
             }
-            debug!("route {}: reading single messages: {reason}", self.route.name);
+            debug!("route {}: reading single messages: {reason}", self.feed.consumer());
             // Where there was one that cannot be read there are more, and each connection takes its time.
             let count = 1 << breaks.min(MOST_DOUBLINGS);
             if !self.read_single(read, count).await? {
@@ -75,8 +129,8 @@ impl Backlog {
     /// cannot read.
     async fn flow_into(&self, read: &mut Read) -> Result<Option<String>, String> {
         let nats = self.nats.another().await?;
-        let filters = self.route.subjects.iter().map(ToString::to_string).collect();
-        let (mut pending, mut pull) = flow(&nats, &self.route.stream, read.next, filters).await?;
+        let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
+        let (mut pending, mut pull) = flow(&nats, self.feed.stream(), read.next, filters).await?;
         let mut reached = 0;
         while pending > 0 && !read.is_full() {
             let next = tokio::select! {
@@ -108,8 +162,8 @@ impl Backlog {
 
     /// Reads some messages from the stream itself, whatever their headers and subjects are. False if there are no more.
     async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
-        let stream = &self.route.stream;
-        let subjects: Vec<String> = self.route.subjects.iter().map(ToString::to_string).collect();
+        let stream = self.feed.stream();
+        let subjects: Vec<String> = self.feed.subjects().iter().map(ToString::to_string).collect();
         let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
         for _ in 0..count {
             if read.is_full() {
@@ -163,58 +217,4 @@ impl Read {
         self.messages.push(delivery);
         self.last != Some(sequence)
     }
-}
-
-/// The first message from a sequence on that a filter matches, over a connection of its own. `None` if
-/// there is none.
-///
-/// # Errors
-///
-/// Why it cannot be read.
-pub(super) async fn first(
-    nats: &Nats,
-    stream: &str,
-    from: u64,
-    filter: &str,
-) -> Result<Option<jetstream::Message>, String> {
-    let nats = nats.another().await?;
-    let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
-    if pending == 0 {
-        return Ok(None);
-    }
-    let next = tokio::select! {
-        biased;
-        next = timeout(SLOW, pull.next()) => next,
-        () = nats.drained() => return Err("the connection to NATS broke".to_owned()),
-    };
-    let message = next.map_err(|_| format!("no message for {} s", SLOW.as_secs()))?;
-    message.map(Some)
-}
-
-/// The messages from a sequence on, in order, without taking them, and how many there are.
-async fn flow(
-    nats: &Nats,
-    stream: &str,
-    first: u64,
-    mut filters: Vec<String>,
-) -> Result<(u64, Pull), String> {
-    let stream = nats.jetstream.get_stream_no_info(stream).await;
-    let stream = stream.map_err(|error| chain(&error))?;
-    // One filter goes where servers before 2.10 look for it.
-    let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
-    let config = PullConfig {
-        description: Some("nats-matrix reads what waits".to_owned()),
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
-        ack_policy: AckPolicy::None,
-        replay_policy: ReplayPolicy::Instant,
-        filter_subject,
-        filter_subjects: filters,
-        inactive_threshold: FORGET,
-        memory_storage: true,
-        num_replicas: 1,
-        ..PullConfig::default()
-    };
-    let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
-    let pending = consumer.cached_info().num_pending;
-    Ok((pending, Pull::begin(nats, consumer).await?))
 }

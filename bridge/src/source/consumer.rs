@@ -14,50 +14,31 @@ use async_nats::jetstream::{
 };
 use tracing::info;
 
-use super::{ACK_WAIT, MAX_ACK_PENDING};
 use crate::{
-    config::{Route, Start},
+    config::Start,
     failure::{Failure, chain},
     nats::Nats,
+    source::{feed::Feed, problem::Problem, pull},
     subject::Subject,
 };
 
 /// The status of an answer to a request that is wrong in itself.
 const BAD_REQUEST: usize = 400;
 
-/// Why a consumer cannot be used.
-#[derive(Debug)]
-pub(crate) enum Problem {
-    /// It may work later: a server is away, a stream does not exist yet.
-    Passing(String),
-    /// Only a person can mend it.
-    Final(Failure),
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Passing(reason) => f.write_str(reason),
-            Self::Final(failure) => failure.fmt(f),
-        }
-    }
-}
-
 /// How many messages the route's consumer has, delivered or not.
-pub(crate) async fn waiting(nats: &Nats, route: &Route) -> Option<u64> {
-    let info = info(nats, route).await?;
+pub(crate) async fn waiting(nats: &Nats, feed: &Feed) -> Option<u64> {
+    let info = info(nats, feed).await?;
     Some(info.num_pending + info.num_ack_pending as u64)
 }
 
 /// What the server says of the route's consumer, if it does.
-pub(super) async fn info(nats: &Nats, route: &Route) -> Option<ConsumerInfo> {
-    let stream = stream(nats, route).await.ok()?;
-    stream.consumer_info(route.name.as_str()).await.ok()
+pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
+    let stream = stream(nats, feed.stream()).await.ok()?;
+    stream.consumer_info(feed.consumer()).await.ok()
 }
 
-/// The stream of a route.
-pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem> {
-    let name = &route.stream;
+/// A stream by its name.
+pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
     nats.jetstream.get_stream(name).await.map_err(|error| {
         let code = match error.kind() {
             GetStreamErrorKind::JetStream(error) => Some(error.error_code()),
@@ -81,13 +62,13 @@ pub(crate) async fn stream(nats: &Nats, route: &Route) -> Result<Stream, Problem
 /// whoever deleted it, what was published meanwhile is not lost.
 pub(super) async fn find_or_make(
     stream: &Stream,
-    route: &Route,
+    feed: &Feed,
     reached: Option<u64>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
-    let name = route.name.as_str();
+    let name = feed.consumer();
     match stream.consumer_info(name).await {
         Ok(info) => {
-            usable(route, &info).map_err(Problem::Final)?;
+            usable(feed, &info).map_err(Problem::Final)?;
             let consumer = stream.get_consumer(name).await;
             let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
             return Ok((consumer, info));
@@ -100,7 +81,7 @@ pub(super) async fn find_or_make(
             )));
         }
     }
-    let deliver_policy = match route.start {
+    let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
         // Not what is new for the server: what is outstanding is looked for from a number on.
         Start::New => {
@@ -109,15 +90,15 @@ pub(super) async fn find_or_make(
         }
     };
     let new = PullConfig { deliver_policy, ..PullConfig::default() };
-    let consumer = stream.create_consumer(wanted(route, new)).await;
+    let consumer = stream.create_consumer(wanted(feed, new)).await;
     let consumer = consumer.map_err(|error| {
         let answer = match error.kind() {
             ConsumerErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(route, "made", &chain(&error), answer)
+        refused(feed, "made", &chain(&error), answer)
     })?;
-    info!("route {name}: made durable consumer {name} on stream {}", route.stream);
+    info!("route {name}: made durable consumer {name} on stream {}", feed.stream());
     let info = consumer.cached_info().clone();
     Ok((consumer, info))
 }
@@ -126,15 +107,15 @@ pub(super) async fn find_or_make(
 /// found by what the consumer was asked for when it was delivered.
 pub(super) async fn adjust(
     stream: &Stream,
-    route: &Route,
+    feed: &Feed,
     info: &ConsumerInfo,
 ) -> Result<(), Problem> {
-    let present = usable(route, info).map_err(Problem::Final)?;
-    let wanted = wanted(route, present.clone());
+    let present = usable(feed, info).map_err(Problem::Final)?;
+    let wanted = wanted(feed, present.clone());
     if wanted == present {
         return Ok(());
     }
-    let name = &route.name;
+    let name = feed.consumer();
     for line in differences(&present, &wanted) {
         info!("route {name}: changing durable consumer {name}: {line}");
     }
@@ -153,7 +134,7 @@ pub(super) async fn adjust(
             ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(route, "changed", &chain(&error), answer)
+        refused(feed, "changed", &chain(&error), answer)
     })
 }
 
@@ -162,13 +143,13 @@ pub(super) async fn adjust(
 /// # Errors
 ///
 /// What differs that the server cannot change, and what to do.
-pub(crate) fn usable(route: &Route, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
-    let name = &route.name;
+pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
+    let name = feed.consumer();
     let unusable = |difference: &str| {
         Failure::Config(format!(
             "route {name}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
              delete it (nats consumer rm {stream} {name}) or give the route another name",
-            stream = route.stream
+            stream = feed.stream()
         ))
     };
     let config = PullConfig::try_from_consumer_config(info.config.clone())
@@ -184,13 +165,13 @@ pub(crate) fn usable(route: &Route, info: &ConsumerInfo) -> Result<PullConfig, F
 
 /// What we want of a consumer, on top of what it may have that is none of our business. Where it
 /// began is of the latter kind: it cannot be changed.
-pub(crate) fn wanted(route: &Route, base: PullConfig) -> PullConfig {
-    let mut filters: Vec<String> = route.subjects.iter().map(ToString::to_string).collect();
+pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
+    let mut filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
     // One filter goes where servers before 2.10 look for it.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     PullConfig {
-        durable_name: Some(route.name.to_string()),
-        name: Some(route.name.to_string()),
+        durable_name: Some(feed.consumer().to_owned()),
+        name: Some(feed.consumer().to_owned()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         backoff: Vec::new(),
@@ -248,8 +229,8 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
 
 /// What it means that a consumer was not `done` ("made" or "changed"). A server that finds the request wrong, as with a
 /// stream of the retention `workqueue` that has another consumer for the same subjects, says so each time.
-fn refused(route: &Route, done: &str, reason: &str, answer: Option<Error>) -> Problem {
-    let (name, stream) = (&route.name, &route.stream);
+fn refused(feed: &Feed, done: &str, reason: &str, answer: Option<Error>) -> Problem {
+    let (name, stream) = (feed.consumer(), feed.stream());
     let what = format!("consumer {name} on stream {stream} was not {done}: {reason}");
     match answer {
         Some(answer) if answer.code() == BAD_REQUEST => Problem::Final(Failure::Config(format!(
@@ -260,7 +241,7 @@ fn refused(route: &Route, done: &str, reason: &str, answer: Option<Error>) -> Pr
 }
 
 /// One line for each filter of the route that nothing in the stream can match.
-pub(crate) fn unmatched(route: &Route, stream: &StreamConfig) -> Vec<String> {
+pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
     // A mirror, and a stream with sources, holds what others take.
     if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty())
     {
@@ -268,8 +249,7 @@ pub(crate) fn unmatched(route: &Route, stream: &StreamConfig) -> Vec<String> {
     }
     let taken: Vec<Subject> =
         stream.subjects.iter().filter_map(|subject| Subject::filter(subject).ok()).collect();
-    route
-        .subjects
+    feed.subjects()
         .iter()
         .filter(|subject| !taken.iter().any(|taken| taken.overlaps(subject)))
         .map(|subject| {
@@ -281,3 +261,9 @@ pub(crate) fn unmatched(route: &Route, stream: &StreamConfig) -> Vec<String> {
         })
         .collect()
 }
+
+/// How many messages may be delivered and not yet acknowledged.
+pub(crate) const MAX_ACK_PENDING: usize = pull::BATCH;
+
+/// After how long JetStream delivers again what was not acknowledged.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);

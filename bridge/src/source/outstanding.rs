@@ -6,12 +6,16 @@
 use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
 use time::OffsetDateTime;
 
-use super::{
-    Delivery, MAX_ACK_PENDING, MOST_IN_HAND,
-    consumer::{self, Problem},
-    stored::Stored,
+use crate::{
+    nats::Nats,
+    source::{
+        consumer::{self, MAX_ACK_PENDING},
+        delivery::Delivery,
+        problem::Problem,
+        pull::MOST_IN_HAND,
+        stored::Stored,
+    },
 };
-use crate::nats::Nats;
 
 /// Whether something may be outstanding. A server that has just become the consumer's leader may not
 /// have counted it yet, but knows from where on not all is acknowledged.

@@ -24,20 +24,28 @@ use tracing::debug;
 
 use crate::{failure::chain, nats::Nats};
 
+/// How many bytes of messages are in hand, before no more are taken. A message that is larger is alone.
+pub(crate) const MOST_IN_HAND: usize = 512 * 1024;
+
 /// How many messages are asked for at once. Enough to keep a link of 50 ms busy, few enough to be read
 /// again quickly.
 pub(super) const BATCH: usize = 64;
+
 /// How many bytes are asked for at once, as the server counts them: payloads, headers and subjects. It
 /// holds the largest headers that a stream stores, which are 64 kB.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
+
 /// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the
 /// address for the acknowledgement.
 const ADDRESSES: usize = 16 * 1024;
+
 /// No message of any server is larger than this.
 const LARGEST: usize = 80 * 1024 * 1024;
+
 /// How long a request for messages stays with the server. One that is made over a connection that
 /// breaks then is made anew after this time at the latest.
 const EXPIRES: Duration = Duration::from_secs(10);
+
 /// A server that is silent for twice this long is taken for gone.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 

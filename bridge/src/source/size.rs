@@ -6,13 +6,17 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream};
 /// half empty, a list with room for four values, and three allocations. `cargo memory` measures the whole (its row
 /// "headers: many").
 const HEADER: usize = 256;
+
 /// The same for a value of one.
 const VALUE: usize = 64;
+
 /// The same for a message.
 const MESSAGE: usize = 512;
+
 /// How much memory the headers that are kept may take: one may be as large as a stream stores, which is 64 kB, but 13,000
 /// of the shortest are of no use.
 const MOST_HEADERS: usize = 128 * 1024;
+
 /// A payload that is smaller is copied, so that it does not keep the whole buffer that it was read into, with the
 /// headers and the messages beside it.
 const COPIED: usize = 16 * 1024;

@@ -16,8 +16,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::{backlog, consumer::Problem};
-use crate::{failure::chain, nats::Nats};
+use crate::{
+    failure::chain,
+    nats::Nats,
+    source::{beside, problem::Problem},
+    status::First,
+};
 
 /// The server's answer to `STREAM.MSG.GET`. Base64 needs no escapes in JSON, so that the largest message is not copied
 /// before it is decoded.
@@ -57,6 +61,12 @@ pub(crate) enum Unread {
     Refused(String),
 }
 
+impl From<Stored> for First {
+    fn from(stored: Stored) -> Self {
+        Self { sequence: stored.sequence, published: stored.published }
+    }
+}
+
 impl Stored {
     /// The first message from a sequence on, on a subject that one of the filters matches.
     pub(crate) async fn first(
@@ -91,7 +101,7 @@ impl Stored {
             Got::NoStream => return Err(format!("there is no stream {stream}")),
             Got::NoAnswer(reason) => reason,
         };
-        let delivered = backlog::first(nats, stream, from, filter).await;
+        let delivered = beside::first(nats, stream, from, filter).await;
         let delivered = delivered.map_err(|reason| format!("{unanswered}; {reason}"))?;
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;

@@ -1,51 +1,16 @@
 //! What waits for a route, as seen by who takes nothing of it.
 
-use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Info as StreamInfo};
-use time::OffsetDateTime;
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
 
-use super::{
-    consumer::{self, Problem},
-    outstanding,
-    stored::Stored,
-};
 use crate::{
-    config::{Route, Start},
+    config::Start,
     nats::Nats,
+    source::{consumer, feed::Feed, outstanding, problem::Problem, stored::Stored},
+    status::{First, Waiting},
 };
 
 /// What was not read is tried again after it was seen so often.
 const SELDOM: u32 = 20;
-
-/// What is not acknowledged, delivered or not.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
-    /// How many messages; unknown as long as there is no consumer.
-    pub(crate) count: Option<u64>,
-    /// The first of them, if there is one.
-    pub(crate) first: Option<First>,
-}
-
-/// A message, as the stream knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct First {
-    pub(crate) sequence: u64,
-    pub(crate) published: OffsetDateTime,
-}
-
-impl First {
-    /// Whether it may still be the first one from that sequence on.
-    fn is_in(self, stream: &StreamInfo, from: u64) -> bool {
-        let state = &stream.state;
-        let (first, last) = (state.first_sequence.max(from), state.last_sequence);
-        (first..=last).contains(&self.sequence) && self.published >= stream.created
-    }
-}
-
-impl From<Stored> for First {
-    fn from(stored: Stored) -> Self {
-        Self { sequence: stored.sequence, published: stored.published }
-    }
-}
 
 /// Where the first message is to be looked for, and how often it was found to wait there, without being
 /// worked on or known.
@@ -69,19 +34,19 @@ impl Seen {
 /// `known`. `None` if there was no answer.
 pub(crate) async fn waiting(
     nats: &Nats,
-    route: &Route,
+    feed: &Feed,
     known: Option<First>,
     seen: &mut Seen,
 ) -> Option<Waiting> {
-    let stream = consumer::stream(nats, route).await.ok()?;
-    let info = match stream.consumer_info(route.name.as_str()).await {
+    let stream = consumer::stream(nats, feed.stream()).await.ok()?;
+    let info = match stream.consumer_info(feed.consumer()).await {
         Ok(info) => Some(info),
         // It is made when the room was entered.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
         Err(_) => return None,
     };
     let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
-    let is_none = count.map_or(route.start == Start::New, |count| count == 0);
+    let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
     let known = known.filter(|known| !is_none && known.is_in(stream.cached_info(), from));
     if is_none || known.is_some() || !seen.again(from) {
@@ -89,15 +54,15 @@ pub(crate) async fn waiting(
     }
     let first = match &info {
         Some(info) => outstanding::first(nats, info).await,
-        None => first_of(nats, route).await,
+        None => first_of(nats, feed).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
 }
 
-async fn first_of(nats: &Nats, route: &Route) -> Result<Option<Stored>, Problem> {
-    let filters: Vec<String> = route.subjects.iter().map(ToString::to_string).collect();
+async fn first_of(nats: &Nats, feed: &Feed) -> Result<Option<Stored>, Problem> {
+    let filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-    Stored::first(nats, &route.stream, 1, &filters).await
+    Stored::first(nats, feed.stream(), 1, &filters).await
 }
 
 #[cfg(test)]

@@ -12,23 +12,20 @@ use jiff::Timestamp;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use super::digest::Digest;
 use crate::{
     config::Route,
     failure::{Failure, chain},
+    message::Decoded,
     nats::Nats,
-    payload::Decoded,
+    pipeline::{Facts, Routing},
     render::Speakers,
-    routing::{Facts, Routing},
-    source::{
-        consumer::{self, Problem},
-        pull::Pull,
-        stored::Stored,
-    },
+    source::{Problem, Pull, Stored, consumer},
+    summary::totals::Digest,
 };
 
 /// After how long without a message it is asked whether there are still any.
 const SILENCE: Duration = Duration::from_secs(10);
+
 /// When the server forgets the consumer of a bridge that was killed while it read.
 const FORGET: Duration = Duration::from_mins(1);
 
@@ -40,7 +37,7 @@ pub(super) async fn gather(
     routing: &Routing,
     period: &Range<Timestamp>,
 ) -> Result<Option<Digest>, Problem> {
-    let stream = consumer::stream(nats, route).await?;
+    let stream = consumer::stream(nats, &route.stream).await?;
     check_retention(&stream).map_err(Problem::Final)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
@@ -149,7 +146,7 @@ impl Reader<'_> {
         reached: &mut Option<u64>,
         take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
     ) -> Result<(), Problem> {
-        let stream = consumer::stream(nats, self.route).await?;
+        let stream = consumer::stream(nats, &self.route.stream).await?;
         let consumer = self.consumer(&stream, begin).await?;
         *reached = Some(consumer.cached_info().delivered.stream_sequence);
         let read = self.read_all(nats, &consumer, reached, take).await;

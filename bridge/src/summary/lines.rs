@@ -1,13 +1,16 @@
 //! Which hosts a picture shows, and how.
 
-use super::{
-    canvas::{self, Ink},
-    digest::{Digest, Host},
+use crate::{
+    render::Speaker,
+    summary::{
+        canvas::{self, Ink},
+        totals::{Digest, Host},
+    },
 };
-use crate::render::Speaker;
 
 /// How many hosts have a line with a name; of the others there are lines in grey.
 const MOST_NAMED: usize = 12;
+
 /// For people who see colours differently, too (of Okabe and Ito). The second six lines have dashes.
 const COLOURS: [u32; 6] = [0xd5_5e00, 0x00_72b2, 0x00_9e73, 0xcc_79a7, 0x56_b4e9, 0xe6_9f00];
 

@@ -6,19 +6,19 @@ use std::ops::Range;
 
 use jiff::{SignedDuration, Timestamp, ToSpan, Unit, ZonedRound, tz::TimeZone};
 
-use super::{
-    canvas::{Anchor, Canvas, Ink, Pen},
-    digest::{Digest, Gauge, HIGH, Host},
-    lines::{self, Line, Name},
-};
 use crate::{
     config::{Display, Language},
     failure::Failure,
+    summary::{
+        canvas::{Anchor, Canvas, Ink, Pen},
+        lines::{self, Line, Name},
+        totals::{Digest, Gauge, HIGH, Host},
+    },
 };
 
 /// A PNG.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(crate) struct Picture {
     pub(super) png: Vec<u8>,
     /// In pixels.
     pub(super) width: u32,
@@ -29,29 +29,48 @@ pub(super) struct Picture {
 type Choice = fn(&Host) -> &Gauge;
 
 const TEXT: Ink = Ink::of(0x1f_2328);
+
 const FAINT_TEXT: Ink = Ink::of(0x59_636e);
+
 const GRID: Ink = Ink::of(0xe4_e7eb);
+
 const AXIS: Ink = Ink::of(0xb4_bac2);
+
 const LIMIT: Ink = Ink::of(0xb3_261e);
+
 const TOO_MUCH: Ink = Ink(0xb3_261e, 0.06);
+
 const OTHERS: Ink = Ink::of(0xc9_ced6);
 
 // Three units are about a dot of a phone that shows the picture as wide as it is.
 const WIDTH: u16 = 1080;
+
 const MARGIN: f32 = 36.0;
+
 const HEADER: f32 = 132.0;
+
 const PANEL: f32 = 580.0;
+
 const FOOTER: f32 = 20.0;
+
 const PLOT_LEFT: f32 = MARGIN + 52.0;
+
 const PLOT_RIGHT: f32 = 728.0;
+
 const LABELS: f32 = 768.0;
+
 /// Of a label: how long the sample of its line is, from where its name is, and how much is left for its value.
 const SAMPLE: f32 = 26.0;
+
 const NAME: f32 = 36.0;
+
 const VALUE: f32 = 56.0;
+
 /// Of a panel, from its top.
 const PLOT_TOP: f32 = 64.0;
+
 const PLOT_HEIGHT: f32 = 440.0;
+
 const LABEL_HEIGHT: f32 = 38.0;
 
 /// Draws the hosts of a digest, as many pixels to a unit as `scale` says. `None` if no host has said anything

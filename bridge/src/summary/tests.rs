@@ -2,14 +2,15 @@ use std::ops::Range;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::{digest::Digest, lines::numbered, picture, words::words};
 use crate::{
     config::{AlertScope, Display, Language},
-    payload::Decoded,
+    message::Decoded,
     render::Speakers,
+    summary::{lines::numbered, picture, totals::Digest, words::words},
 };
 
 const DAY: &str = "2026-11-22T07:00:00Z/2026-11-23T07:00:00Z";
+
 const WEEK: &str = "2026-11-16T07:00:00Z/2026-11-23T07:00:00Z";
 
 fn period(text: &str) -> Range<Timestamp> {

@@ -2,11 +2,11 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::digest::{Digest, Unresolved};
 use crate::{
     config::{Display, Language},
-    payload::Counts,
-    render::{self, Rendered, Speaker, Urgency},
+    message::{Counts, Urgency},
+    render::{Rendered, Speaker, markup},
+    summary::totals::{Digest, Unresolved},
 };
 
 /// How many hosts or alerts a line names.
@@ -34,7 +34,7 @@ pub(super) fn words(
     }
     lines.extend(digest.kept_since.map(|since| words.kept_since(since)));
     let body = lines.join("\n");
-    let html = format!("<strong>{}</strong><br>{}", render::html(&title), render::html(&body));
+    let html = format!("<strong>{}</strong><br>{}", markup::html(&title), markup::html(&body));
     // Nobody has to act on it at once.
     Rendered::new(format!("{title}\n{body}"), html, Urgency::Routine)
 }

@@ -9,13 +9,12 @@ use clap::{ValueEnum, builder::PossibleValuesParser};
 use jiff::tz::TimeZone;
 use time::OffsetDateTime;
 
-use super::print;
 use crate::{
+    cli::{common::print, preview::page::Shown},
     config::{Display, Language, time_zone},
     failure::Failure,
-    payload::Decoded,
-    render::{Incoming, Rendered, Renderer, Urgency},
-    routing,
+    message::{Decoded, Urgency, payload},
+    render::{Incoming, Renderer},
     samples::{SAMPLES, Sample},
 };
 
@@ -49,15 +48,6 @@ enum Format {
     Text,
     Json,
     Html,
-}
-
-/// A message and what becomes of it.
-struct Shown {
-    name: String,
-    subject: String,
-    payload: Bytes,
-    decoded: Decoded,
-    rendered: Rendered,
 }
 
 pub(super) fn main(options: &Options) -> Result<(), Failure> {
@@ -98,7 +88,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
 /// A subject that names the machine which a message is said to be of, as those of publishers do.
 fn usual_subject(payload: &[u8]) -> String {
     let decoded = Decoded::from_bytes(payload);
-    match routing::sources(&decoded.payload)[..] {
+    match payload::sources(&decoded.payload)[..] {
         [source] if !source.contains(char::is_whitespace) => format!("ops.report.{source}"),
         _ => "ops.report.example".to_owned(),
     }

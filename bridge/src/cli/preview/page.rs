@@ -1,9 +1,14 @@
 //! A page that shows messages about as Element does: in the room, and on a locked phone.
 
+
+use bytes::Bytes;
 use minijinja::{AutoEscape, Environment, Value, context};
 
-use super::Shown;
-use crate::{config::Language, render::Urgency};
+use crate::{
+    config::Language,
+    message::{Decoded, Urgency},
+    render::Rendered,
+};
 
 /// Makes a page that needs nothing besides itself.
 pub(super) fn page(shown: &[Shown], language: Language) -> String {
@@ -38,4 +43,13 @@ fn message(shown: &Shown) -> Value {
         file => rendered.attachment.as_ref().map(|file| file.bytes.len()),
         payload => String::from_utf8_lossy(&shown.payload).into_owned(),
     }
+}
+
+/// A message and what becomes of it.
+pub(crate) struct Shown {
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    pub(crate) payload: Bytes,
+    pub(crate) decoded: Decoded,
+    pub(crate) rendered: Rendered,
 }

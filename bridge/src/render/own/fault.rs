@@ -4,11 +4,11 @@ use std::{fmt, path::Path};
 
 use minijinja::{Error, ErrorKind};
 
-use crate::render::text;
+use crate::text::{self, shown};
 
 /// Why a template cannot be used, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The name of the file, and its line if it is in one.
     place: String,
     what: String,
@@ -64,12 +64,12 @@ impl Fault {
                 | ErrorKind::CannotUnpack
                 | ErrorKind::UnknownMethod
         );
-        let what = text::line(&what);
+        let what = shown::line(&what);
         let what = text::head(&what, 200);
         Self { of_message, ..Self::at(cause.name().unwrap_or(file), cause.line(), what) }
     }
 
-    pub(in crate::render) fn place(&self) -> &str {
+    pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
@@ -79,18 +79,18 @@ impl Fault {
     }
 
     /// Whether another message might be rendered.
-    pub(in crate::render) fn of_message(&self) -> bool {
+    pub(crate) fn of_message(&self) -> bool {
         self.of_message
     }
 
     /// The same with the directory that the file is in.
-    pub(in crate::render) fn within(mut self, directory: &Path) -> Self {
+    pub(crate) fn within(mut self, directory: &Path) -> Self {
         self.place = directory.join(&self.place).display().to_string();
         self
     }
 
     /// The same, found with a sample of a message.
-    pub(in crate::render) fn with_sample(mut self, name: &str) -> Self {
+    pub(crate) fn with_sample(mut self, name: &str) -> Self {
         self.what = format!("{} (tried with the sample {name})", self.what);
         self
     }

@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use super::{Fault, KINDS};
-use crate::suggest;
+use crate::{render::own::fault::Fault, suggest};
+
+/// The kinds of messages that have templates.
+pub(crate) const KINDS: [&str; 7] =
+    ["report", "alert", "alerts", "note", "event", "object", "text"];
 
 /// Longer files are no templates.
 const MAX_FILE_BYTES: u64 = 256 * 1024;

@@ -6,8 +6,10 @@ use minijinja::{
     machinery::{Instruction, Instructions, get_compiled_template},
 };
 
-use super::{Fault, files::kind_of};
-use crate::suggest;
+use crate::{
+    render::own::{fault::Fault, files::kind_of},
+    suggest,
+};
 
 /// The filters, tests and functions that the README tells of, to be suggested.
 const FILTERS: &[&str] = &[
@@ -57,6 +59,7 @@ const FILTERS: &[&str] = &[
     "upper",
     "value",
 ];
+
 const TESTS: &[&str] = &[
     "defined",
     "undefined",

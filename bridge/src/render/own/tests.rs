@@ -7,8 +7,12 @@ use time::OffsetDateTime;
 
 use crate::{
     config::{Display, Language},
-    payload::Decoded,
-    render::{Incoming, MAX_TEXT_CHARS, Rendered, Renderer},
+    message::Decoded,
+    render::{
+        content::{MAX_TEXT_CHARS, Rendered},
+        incoming::Incoming,
+        renderer::Renderer,
+    },
 };
 
 /// A directory with such files.

@@ -1,0 +1,321 @@
+use std::{collections::HashMap, path::Path, time::Duration};
+
+use matrix_sdk::ruma::{owned_event_id, room_id};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::*;
+use crate::{
+    config::{Config, Patience, Route},
+    message::{Decoded, Origin, Position, RouteName, StreamId},
+};
+
+const PATIENCE: Patience =
+    Patience { flapping: Duration::from_mins(15), remind: Duration::from_hours(4) };
+
+fn saying(payload: &serde_json::Value) -> AlertUpdate {
+    AlertUpdate::of(&Decoded::from_bytes(payload.to_string().as_bytes()).payload).unwrap()
+}
+
+fn alert(severity: &str, status: &str) -> AlertUpdate {
+    saying(&json!({ "severity": severity, "summary": "s", "fingerprint": "f", "status": status }))
+}
+
+fn origin(sequence: u64) -> Origin {
+    let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };
+    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(sequence).unwrap()).unwrap();
+    let route = RouteName::parse("r").unwrap();
+    Origin::new(stream, &route, Position { sequence, part: 0 }, at)
+}
+
+/// What each of them is, said at those seconds.
+fn turns(said: &[(i64, AlertUpdate)]) -> Vec<Transition> {
+    let mut known = None;
+    let mut turns = Vec::new();
+    for (at, saying) in said {
+        let time = OffsetDateTime::from_unix_timestamp(*at).unwrap();
+        let talk = AlertThread::new(String::new(), saying.clone(), known.clone(), time, PATIENCE);
+        turns.push(talk.turn);
+        let pushes = talk.pushes();
+        let root = Some(owned_event_id!("$root"));
+        known =
+            talk.after(root, origin(at.unsigned_abs()), pushes).map(|(_, after)| after).or(known);
+    }
+    turns
+}
+
+const UPDATE: Transition = Transition::Updated { pushes: false, is_other: false };
+
+const NEWS: Transition = Transition::Updated { pushes: true, is_other: false };
+
+#[test]
+fn an_alert_is_one_conversation_until_long_after_its_end() {
+    let (warning, critical) = (alert("warning", "firing"), alert("critical", "firing"));
+    let over = alert("warning", "resolved");
+    assert_eq!(
+        turns(&[
+            (0, warning.clone()),
+            (60, warning.clone()),
+            (120, critical.clone()),
+            (180, warning.clone()),
+            (240, over.clone()),
+            (241, over.clone()),
+            (300, critical),
+            (360, over),
+            (360 + 15 * 60 + 1, warning),
+        ]),
+        [
+            Transition::Opened,
+            UPDATE,
+            Transition::Updated { pushes: true, is_other: true },
+            Transition::Updated { pushes: false, is_other: true },
+            Transition::Resolved,
+            UPDATE,
+            Transition::Reopened { pushes: false },
+            Transition::Resolved,
+            Transition::Opened,
+        ]
+    );
+    assert_eq!(turns(&[(0, alert("warning", "resolved"))]), [Transition::Orphaned]);
+}
+
+#[test]
+fn what_goes_on_for_hours_pushes_again() {
+    let (firing, over) = (alert("critical", "firing"), alert("critical", "resolved"));
+    let four_hours = 4 * 3600;
+    assert_eq!(
+        turns(&[
+            (0, firing.clone()),
+            (four_hours - 1, firing.clone()),
+            (four_hours, firing.clone())
+        ]),
+        [Transition::Opened, UPDATE, NEWS]
+    );
+    // It flaps all the time.
+    let flaps: Vec<_> = (0..4 * 3600 / 300 + 2)
+        .map(|round| (round * 300, if round % 2 == 0 { firing.clone() } else { over.clone() }))
+        .collect();
+    let pushes =
+        turns(&flaps).into_iter().filter(|turn| *turn == Transition::Reopened { pushes: true });
+    assert_eq!(pushes.count(), 1);
+}
+
+/// A group of which those fire, and so many more of which nothing was sent.
+fn group_of(names: &[&str], truncated: u64) -> AlertUpdate {
+    let alert = |name: &str, status: &str| json!({ "status": status, "labels": { "alertname": name, "severity": "warning" } });
+    let mut alerts: Vec<_> = names.iter().map(|name| alert(name, "firing")).collect();
+    alerts.push(alert("over", "resolved"));
+    let status = if names.is_empty() { "resolved" } else { "firing" };
+    saying(
+        &json!({ "groupKey": "{}:{job=\"db\"}", "status": status, "alerts": alerts, "truncatedAlerts": truncated }),
+    )
+}
+
+#[test]
+fn what_gets_worse_again_after_a_while_is_news() {
+    let (warning, critical) = (alert("warning", "firing"), alert("critical", "firing"));
+    let flapping = 15 * 60;
+    assert_eq!(
+        turns(&[
+            (0, critical.clone()),
+            (60, warning.clone()),
+            (60 + flapping, critical.clone()),
+            (1_000, warning),
+            (1_000 + flapping + 1, critical),
+        ]),
+        [
+            Transition::Opened,
+            Transition::Updated { pushes: false, is_other: true },
+            Transition::Updated { pushes: false, is_other: true },
+            Transition::Updated { pushes: false, is_other: true },
+            Transition::Updated { pushes: true, is_other: true },
+        ]
+    );
+}
+
+#[test]
+fn what_was_well_for_a_while_has_begun_again() {
+    let failed = |last_ok: i64| {
+        let ok = OffsetDateTime::from_unix_timestamp(last_ok).unwrap();
+        let ok = ok.format(&time::format_description::well_known::Rfc3339).unwrap();
+        saying(
+            &json!({ "severity": "critical", "summary": "s", "fingerprint": "f", "last_ok": ok }),
+        )
+    };
+    assert_eq!(
+        turns(&[
+            (1_000, failed(10)),
+            // It was started, and failed at once.
+            (1_100, failed(1_090)),
+            // The clock of its machine is slow.
+            (3_000, failed(900)),
+            (6_000, failed(4_000)),
+            (6_100, failed(4_000)),
+        ]),
+        [Transition::Opened, UPDATE, UPDATE, Transition::Reopened { pushes: true }, UPDATE]
+    );
+}
+
+#[test]
+fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
+    let (a, b, ab) = (group_of(&["a"], 0), group_of(&["b"], 0), group_of(&["a", "b"], 0));
+    assert_eq!(
+        turns(&[
+            (0, ab.clone()),
+            // A group is said again hours later, and each of it has fired all the time.
+            (3_600, ab.clone()),
+            (4_000, a.clone()),
+            (4_500, ab.clone()),
+            (5_000, a.clone()),
+            (5_901, ab),
+        ]),
+        [Transition::Opened, UPDATE, UPDATE, UPDATE, UPDATE, NEWS]
+    );
+    // It was over, and now it is another one.
+    assert_eq!(
+        turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, a.clone()), (180, b)]),
+        [Transition::Opened, Transition::Resolved, Transition::Reopened { pushes: false }, NEWS]
+    );
+    assert_eq!(
+        turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, group_of(&["b"], 0))])[2],
+        Transition::Reopened { pushes: true }
+    );
+    // Nobody knows what those are of which nothing was sent.
+    let (few, some) = (group_of(&["a"], 1), group_of(&["b"], 1));
+    assert_eq!(
+        turns(&[(0, few.clone()), (60, some), (3_600, few)]),
+        [Transition::Opened, NEWS, UPDATE]
+    );
+}
+
+#[test]
+fn a_new_member_of_a_group_is_news() {
+    let group = |names: &[&str]| group_of(names, 0);
+    assert_eq!(
+        turns(&[
+            (0, group(&["a"])),
+            (1, group(&["a", "b"])),
+            (2, group(&["b"])),
+            (3, group(&["a"]))
+        ]),
+        [Transition::Opened, NEWS, UPDATE, UPDATE]
+    );
+    let (room, route) = (room_id!("!r:x"), route(""));
+    let key = |saying: AlertUpdate| saying.key(&route, room, "ops.x");
+    assert_eq!(key(group(&["a"])), key(group(&["a", "b"])));
+}
+
+#[test]
+fn what_tells_alerts_apart() {
+    let route = route("");
+    let key = |payload: serde_json::Value| saying(&payload).key(&route, room_id!("!r:x"), "ops.x");
+    let labelled = |severity: &str, disk: &str, summary: &str| {
+        key(
+            json!({ "severity": severity, "summary": summary, "source": "db", "labels": { "disk": disk, "severity": severity } }),
+        )
+    };
+    assert_eq!(labelled("warning", "a", "91 %"), labelled("critical", "a", "99 %"));
+    assert_ne!(labelled("warning", "a", "91 %"), labelled("warning", "b", "91 %"));
+    let bare = |source: &str, summary: &str| {
+        key(json!({ "severity": "warning", "summary": summary, "source": source }))
+    };
+    assert_eq!(bare("db", "disk full"), bare("db", "disk full"));
+    assert_ne!(bare("db", "disk full"), bare("db", "no memory"));
+    assert_ne!(bare("db", "disk full"), bare("web", "disk full"));
+    let given = |fingerprint: &str, summary: &str| {
+        key(json!({ "severity": "warning", "summary": summary, "fingerprint": fingerprint }))
+    };
+    assert_eq!(given("f", "a"), given("f", "b"));
+    let saying = alert("warning", "firing");
+    let key = |room| saying.key(&route, room, "ops.x");
+    assert_ne!(key(room_id!("!r:x")), key(room_id!("!s:x")));
+}
+
+fn route(lines: &str) -> Route {
+    let toml = format!(
+        "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
+         [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
+    );
+    let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
+    config.unwrap().routes.remove(0)
+}
+
+#[test]
+fn nobody_else_speaks_of_an_alert_unless_the_route_says_so() {
+    let by = |line: &str, subject: &str| {
+        alert("critical", "firing").key(&route(line), room_id!("!r:x"), subject)
+    };
+    let own = by("", "ops.alert.db-01");
+    assert_eq!(own, by("alert_scope = \"subject\"", "ops.alert.db-01"));
+    assert_ne!(own, by("", "ops.alert.evil"));
+    let third = |subject: &str| by("alert_scope = \"subject.3\"", subject);
+    assert_eq!(third("ops.firing.db-01"), third("ops.resolved.db-01"));
+    assert_ne!(third("ops.alert.db-01"), third("ops.alert.evil"));
+    let whole = |subject: &str| by("alert_scope = \"route\"", subject);
+    assert_eq!(whole("ops.alert.db-01"), whole("ops.other"));
+}
+
+/// A group of one alert, and of two, as an Alertmanager of that address sends it.
+fn groups_from(url: &str) -> [AlertUpdate; 2] {
+    let alert = |pod: &str| json!({ "status": "firing", "labels": { "pod": pod } });
+    [vec![alert("a")], vec![alert("a"), alert("b")]].map(|alerts| {
+        saying(&json!({ "groupKey": "{}:{}", "externalURL": url, "status": "firing", "alerts": alerts }))
+    })
+}
+
+#[test]
+fn two_alertmanagers_with_one_group_key_speak_of_two_alerts() {
+    let key =
+        |saying: &AlertUpdate, line: &str| saying.key(&route(line), room_id!("!r:x"), "ops.am");
+    let (eu, us) = (groups_from("http://eu.example.com"), groups_from("http://us.example.com"));
+    for line in ["", "alert_scope = \"subject.2\""] {
+        assert_eq!(key(&eu[0], line), key(&eu[1], line), "alone or with others, {line}");
+        assert_ne!(key(&eu[0], line), key(&us[0], line), "{line}");
+        assert_ne!(key(&eu[1], line), key(&us[1], line), "{line}");
+    }
+    let line = "alert_scope = \"route\"";
+    assert_eq!(key(&eu[0], line), key(&us[1], line));
+}
+
+#[test]
+fn a_message_that_comes_again_was_said() {
+    let at = OffsetDateTime::UNIX_EPOCH;
+    let opening = AlertThread::new("k".to_owned(), alert("warning", "firing"), None, at, PATIENCE);
+    let (_, known) = opening.after(Some(owned_event_id!("$root")), origin(7), true).unwrap();
+    let json = serde_json::to_vec(&known).unwrap();
+    assert_eq!(serde_json::from_slice::<ThreadState>(&json).unwrap(), known);
+    let again =
+        AlertThread::new("k".to_owned(), alert("warning", "firing"), Some(known), at, PATIENCE);
+    assert!(again.is_said(&origin(7)) && again.is_said(&origin(6)) && !again.is_said(&origin(8)));
+}
+
+#[test]
+fn what_has_yet_to_happen_is_not_believed() {
+    let now = 1_800_000_000;
+    let known = |at: i64| {
+        let root = owned_event_id!("$root");
+        ThreadState::begin(&alert("critical", "firing"), root, at, origin(at.unsigned_abs()))
+    };
+    let skew = 15 * 60;
+    assert!(!known(now + skew).is_of_future(now));
+    assert!(known(now + skew + 1).is_of_future(now));
+    let future = now + skew + 1;
+    let forge: [fn(&mut ThreadState, i64); 5] = [
+        |known, at| known.said = at,
+        |known, at| known.pushed = at,
+        |known, at| known.resolved = at,
+        |known, at| known.eased = at,
+        |known, at| known.last = origin(at.unsigned_abs()),
+    ];
+    for change in forge {
+        let mut forged = known(now);
+        change(&mut forged, future);
+        assert!(forged.is_of_future(now), "{forged:?}");
+    }
+    let mut forged = known(now);
+    forged.members.all_gone(future);
+    assert!(forged.is_of_future(now), "{forged:?}");
+    forged = known(now);
+    forged.said = i64::MAX;
+    assert!(forged.is_of_future(now) && !forged.is_of_future(i64::MAX));
+}

@@ -1,0 +1,99 @@
+//! `CloudEvents` in the JSON event format, which is what their NATS binding sends:
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>.
+//!
+//! An event in binary mode has its attributes in headers and is nothing but its data here, which is
+//! decoded like any payload.
+
+use std::borrow::Cow;
+
+use data_encoding::BASE64;
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use crate::{
+    decode::Shape,
+    json::{self, Kept},
+    message::{Binary, Decoded, Event, Payload},
+    render::Words,
+};
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    source: String,
+    subject: Option<String>,
+    time: Option<String>,
+    /// Not taken apart, as that is up to what it is.
+    #[serde(borrow, default)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<Cow<'a, str>>,
+}
+
+pub(crate) fn is(object: &Map<String, Value>) -> bool {
+    object.get("specversion").is_some_and(Value::is_string)
+        && (object.contains_key("type") || object.contains_key("source"))
+}
+
+/// The data itself if it is of a shape that we know, which then is shown as ever.
+pub(crate) fn decode(text: &str, words: &dyn Words) -> serde_json::Result<Decoded> {
+    let Envelope { mut kind, mut source, mut subject, mut time, data, data_base64 } =
+        serde_json::from_str(text)?;
+    let texts = [&mut kind, &mut source].into_iter().chain(&mut subject).chain(&mut time);
+    let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
+    let data = contents(data, data_base64.as_deref(), words)?;
+    let Some(Decoded { payload, is_cut, flaw }) = data else {
+        let event = Event { kind, source, subject, time, data: None };
+        return Ok(Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) });
+    };
+    let payload = match payload {
+        Payload::Alert(mut alert) => {
+            alert.source = alert.source.or(Some(source));
+            alert.time = alert.time.or(time);
+            Payload::Alert(alert)
+        }
+        Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
+            Payload::Event(Event { kind, source, subject, time, data: Some(Box::new(payload)) })
+        }
+        known => known,
+    };
+    Ok(Decoded { payload, is_cut: is_cut || was_long, flaw })
+}
+
+fn contents(
+    data: Option<&RawValue>,
+    base64: Option<&str>,
+    words: &dyn Words,
+) -> serde_json::Result<Option<Decoded>> {
+    if let Some(base64) = base64 {
+        let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| {
+            serde::de::Error::custom(format_args!("data_base64 is not Base64: {error}"))
+        })?;
+        return Ok(Some(match std::str::from_utf8(&bytes) {
+            Ok(text) => match json::object(text) {
+                Ok(object) => within(text, object, words),
+                Err(_) => Decoded::text(text),
+            },
+            Err(_) => Decoded::sound(Payload::Binary(Binary::of(&bytes))),
+        }));
+    }
+    let Some(text) = data.map(RawValue::get) else { return Ok(None) };
+    let Kept { value, is_cut } = json::any(text)?;
+    Ok(match value {
+        Value::Null => None,
+        Value::Object(object) => Some(within(text, Kept { value: object, is_cut }, words)),
+        Value::String(text) => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(text)) }),
+        other => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(other.to_string())) }),
+    })
+}
+
+/// An envelope in an envelope is not opened: there is no end to them.
+pub(crate) fn within(text: &str, object: Kept<Map<String, Value>>, words: &dyn Words) -> Decoded {
+    match Shape::of(&object.value) {
+        Shape::CloudEvent => {
+            Decoded { is_cut: object.is_cut, ..Decoded::sound(Payload::Object(object.value)) }
+        }
+        _ => Decoded::from_object(text, object, words),
+    }
+}

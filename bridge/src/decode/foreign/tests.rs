@@ -1,0 +1,545 @@
+use serde_json::{Value, json};
+
+use crate::message::{Alert, Binary, Decoded, Group, Note, Payload, Severity, Status};
+
+/// A message as documented by its sender: `tests/payloads/README.md`.
+fn fixture(name: &str) -> Value {
+    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// All of them.
+fn fixtures() -> Vec<Value> {
+    let files = std::fs::read_dir(format!("{}/tests/payloads", env!("CARGO_MANIFEST_DIR")));
+    let paths = files.unwrap().map(|file| file.unwrap().path());
+    let names = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
+    let names: Vec<_> =
+        names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    names.iter().map(|name| fixture(name)).collect()
+}
+
+fn decode(value: &Value) -> Decoded {
+    Decoded::from_bytes(value.to_string().as_bytes())
+}
+
+#[track_caller]
+fn payload(value: &Value) -> Payload {
+    let decoded = decode(value);
+    assert_eq!(decoded.flaw, None, "{value}");
+    decoded.payload
+}
+
+#[track_caller]
+fn alert(value: &Value) -> Alert {
+    match payload(value) {
+        Payload::Alert(alert) => alert,
+        other => panic!("not an alert: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn group(value: &Value) -> Group {
+    match payload(value) {
+        Payload::Alerts(group) => group,
+        other => panic!("not a group: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn note(value: &Value) -> Note {
+    match payload(value) {
+        Payload::Note(note) => note,
+        other => panic!("not a note: {other:?}"),
+    }
+}
+
+/// Asserts that a message is shown as it is, and what is said of it.
+#[track_caller]
+fn assert_shown_as_it_is(value: &Value, flaw: &str) {
+    let decoded = decode(value);
+    assert_eq!(decoded.payload, Payload::Object(value.as_object().unwrap().clone()));
+    let said = decoded.flaw.expect("a flaw").to_string();
+    assert!(said.contains(flaw), "{said}");
+}
+
+/// A copy in which something else is at a JSON pointer.
+fn with(value: &Value, pointer: &str, other: Value) -> Value {
+    let mut value = value.clone();
+    *value.pointer_mut(pointer).expect(pointer) = other;
+    value
+}
+
+fn without(value: &Value, pointer: &str) -> Value {
+    let (outer, key) = pointer.rsplit_once('/').unwrap();
+    let mut value = value.clone();
+    let outer = value.pointer_mut(outer).unwrap().as_object_mut().unwrap();
+    outer.remove(key).expect(pointer);
+    value
+}
+
+#[test]
+fn one_alert_of_alertmanager_is_an_alert() {
+    let alert = alert(&fixture("alertmanager-one"));
+    assert_eq!(alert.severity, Severity::Critical);
+    assert_eq!(alert.status, Status::Firing);
+    assert_eq!(alert.summary, "Only 2 GiB left on /var of db-01");
+    assert_eq!(alert.source.as_deref(), Some("db-01:9100"));
+    assert_eq!(alert.time.as_deref(), Some("2026-11-23T06:35:51.828Z"));
+    assert_eq!(alert.ended, None);
+    assert_eq!(alert.fingerprint.as_deref(), Some("1a30ba71cca2921f"));
+    assert!(alert.url.unwrap().starts_with("http://prometheus.example.com:9090/graph"));
+    // Whole, as they tell alerts apart where there is no fingerprint.
+    assert_eq!(alert.labels.len(), 6);
+    assert_eq!(alert.extra.keys().collect::<Vec<_>>(), ["runbook_url"]);
+}
+
+#[test]
+fn several_alerts_are_a_group_and_resolved_ones_say_how_long_it_was() {
+    let group = group(&fixture("alertmanager-group"));
+    assert_eq!(group.title, "DiskFull");
+    assert_eq!(group.truncated, 2);
+    assert_eq!(group.alerts.len(), 4);
+    let resolved = &group.alerts[0];
+    assert_eq!(resolved.status, Status::Resolved);
+    assert_eq!(resolved.time.as_deref(), Some("2026-11-23T05:12:00Z"));
+    assert_eq!(resolved.ended.as_deref(), Some("2026-11-23T06:40:30Z"));
+    let endless =
+        with(&fixture("alertmanager-group"), "/alerts/0/endsAt", json!("0001-01-01T00:00:00Z"));
+    assert_eq!(crate::decode::foreign::tests::group(&endless).alerts[0].ended, None);
+    // One alert is a group, too, if there were more.
+    let truncated = with(&fixture("alertmanager-one"), "/truncatedAlerts", json!(1));
+    assert_eq!(crate::decode::foreign::tests::group(&truncated).alerts.len(), 1);
+}
+
+#[test]
+fn what_grafana_adds_is_taken_and_what_it_keeps_for_itself_is_not() {
+    let group = group(&fixture("grafana"));
+    assert_eq!(group.title, "team=blue");
+    let alert = &group.alerts[0];
+    assert_eq!(alert.severity, Severity::Warning);
+    assert_eq!(alert.url.as_deref(), Some("https://grafana.example.com/d/abc?orgId=1&viewPanel=2"));
+    assert_eq!(alert.extra["values"], "B=97.4, C=1");
+    assert_eq!(group.alerts[1].extra["values"], "B=92.25");
+    assert!(alert.extra.contains_key("silence"));
+    let names = || alert.labels.keys().chain(alert.extra.keys());
+    assert!(!names().any(|name| name.starts_with("__")), "{alert:?}");
+}
+
+#[test]
+fn alertmanager_may_leave_out_what_it_does_not_know() {
+    let one = fixture("alertmanager-one");
+    for pointer in [
+        "/alerts/0/labels",
+        "/alerts/0/annotations",
+        "/alerts/0/startsAt",
+        "/alerts/0/endsAt",
+        "/alerts/0/generatorURL",
+        "/alerts/0/fingerprint",
+        "/alerts/0/status",
+        "/commonLabels",
+        "/groupLabels",
+        "/externalURL",
+        "/truncatedAlerts",
+        "/receiver",
+    ] {
+        alert(&without(&one, pointer));
+        alert(&with(&one, pointer, Value::Null));
+    }
+    let bare = json!({ "groupKey": "{}", "alerts": [{}] });
+    assert_eq!(alert(&bare).summary, "an alert without a name");
+    let resolved = json!({ "groupKey": "{}", "status": "resolved", "alerts": [{}] });
+    assert_eq!(alert(&resolved).status, Status::Resolved);
+    let named = with(&one, "/alerts/0/annotations", json!({}));
+    assert_eq!(alert(&named).summary, "DiskFull");
+    let no_panel = without(&one, "/alerts/0/generatorURL");
+    assert_eq!(alert(&no_panel).url.as_deref(), Some("http://alertmanager.example.com:9093"));
+}
+
+#[test]
+fn a_broken_message_of_alertmanager_is_shown_as_it_is() {
+    let one = fixture("alertmanager-one");
+    let flaw = "looks like a webhook of Alertmanager or Grafana but is not";
+    assert_shown_as_it_is(&with(&one, "/alerts", json!([])), "it holds no alerts");
+    assert_shown_as_it_is(&with(&one, "/alerts", json!(["x"])), flaw);
+    assert_shown_as_it_is(&with(&one, "/alerts/0/status", json!("perhaps")), flaw);
+    assert_shown_as_it_is(&with(&one, "/alerts/0/labels", json!([])), flaw);
+    assert_shown_as_it_is(&with(&one, "/alerts/0/startsAt", json!(1_764_000_000)), flaw);
+    assert_shown_as_it_is(&with(&one, "/truncatedAlerts", json!(-1)), flaw);
+}
+
+#[test]
+fn a_monitor_of_uptime_kuma_goes_down_and_comes_up_in_one_conversation() {
+    let down = alert(&fixture("uptime-kuma-down"));
+    assert_eq!((&down.severity, down.status), (&Severity::Critical, Status::Firing));
+    assert_eq!(down.summary, "Services / Forgejo is down");
+    assert_eq!(down.description.as_deref(), Some("connect ECONNREFUSED 192.0.2.7:443"));
+    assert_eq!(down.time.as_deref(), Some("2026-11-23T06:35:51.123Z"));
+    assert_eq!(down.url.as_deref(), Some("https://git.example.com"));
+    let up = alert(&fixture("uptime-kuma-up"));
+    assert_eq!(up.status, Status::Resolved);
+    assert_eq!(up.ended.as_deref(), Some("2026-11-23T06:47:10.456Z"));
+    assert_eq!(up.fingerprint.as_deref(), Some("uptime-kuma:10:Services / Forgejo"));
+    assert_eq!(up.fingerprint, down.fingerprint);
+}
+
+#[test]
+fn uptime_kuma_may_leave_out_what_it_does_not_know() {
+    let down = fixture("uptime-kuma-down");
+    for pointer in ["/monitor", "/monitor/id", "/monitor/url", "/monitor/tags", "/heartbeat/time"] {
+        assert_eq!(alert(&with(&down, pointer, Value::Null)).status, Status::Firing);
+    }
+    let unnamed = with(&down, "/monitor", json!({}));
+    assert_eq!(alert(&unnamed).summary, "Monitor 10 is down");
+    let tcp =
+        with(&down, "/monitor", json!({ "hostname": "db-01", "port": 5432, "url": "https://" }));
+    assert_eq!(alert(&tcp).source.as_deref(), Some("db-01:5432"));
+    assert_eq!(alert(&tcp).url, None);
+    let secret = with(&down, "/monitor/url", json!("https://me:secret@git.example.com"));
+    assert!(!format!("{:?}", alert(&secret)).contains("secret"));
+}
+
+#[test]
+fn a_text_of_uptime_kuma_is_that_text() {
+    let text = fixture("uptime-kuma-text");
+    assert!(matches!(payload(&text), Payload::Text(text) if text.starts_with("[Forgejo]")));
+    let flaw = "looks like a notification of Uptime Kuma but is not";
+    assert_shown_as_it_is(&with(&text, "/msg", json!("")), flaw);
+    assert_shown_as_it_is(&with(&text, "/msg", json!(5)), flaw);
+    let down = fixture("uptime-kuma-down");
+    assert_shown_as_it_is(&with(&down, "/heartbeat/status", json!(4)), "there is no status 4");
+    assert_shown_as_it_is(&with(&down, "/heartbeat/status", json!("down")), flaw);
+    assert_shown_as_it_is(&with(&down, "/monitor/tags", json!([{ "value": 1 }])), flaw);
+}
+
+#[test]
+fn a_cloudevent_of_a_known_shape_is_that_shape() {
+    let alert = alert(&fixture("cloudevent-alert"));
+    assert_eq!(alert.summary, "Water on the floor");
+    // What it does not say itself, its envelope does.
+    assert_eq!(alert.source.as_deref(), Some("/sensors/cellar"));
+    assert_eq!(alert.time.as_deref(), Some("2026-11-23T03:10:00Z"));
+    let event = fixture("cloudevent");
+    let holding = |data: &Value| payload(&with(&event, "/data", data.clone()));
+    assert!(matches!(holding(&json!({ "host": "a", "disk_percent": 1 })), Payload::Report(_)));
+    assert!(matches!(holding(&fixture("alertmanager-group")), Payload::Alerts(_)));
+    assert!(matches!(holding(&fixture("forgejo-push")), Payload::Note(_)));
+}
+
+#[test]
+fn any_other_cloudevent_is_shown_with_its_envelope() {
+    let event = fixture("cloudevent");
+    let data = |value: &Value| match payload(value) {
+        Payload::Event(event) => {
+            assert_eq!(event.kind, "com.example.backup.finished");
+            assert_eq!(event.source, "/backup/db-01");
+            event.data.map(|data| *data)
+        }
+        other => panic!("not an event: {other:?}"),
+    };
+    assert!(matches!(data(&event), Some(Payload::Object(_))));
+    assert_eq!(data(&without(&event, "/data")), None);
+    assert_eq!(data(&with(&event, "/data", Value::Null)), None);
+    assert_eq!(data(&with(&event, "/data", json!("<a/>"))), Some(Payload::Text("<a/>".into())));
+    assert_eq!(data(&with(&event, "/data", json!([1, 2]))), Some(Payload::Text("[1,2]".into())));
+    // There is no end to envelopes in envelopes, so only the outer one is opened.
+    assert!(matches!(data(&with(&event, "/data", event.clone())), Some(Payload::Object(_))));
+    let bytes = |base64: &str| {
+        let mut event = without(&event, "/data");
+        event["data_base64"] = json!(base64);
+        event
+    };
+    assert_eq!(data(&bytes("dGV4dA==")), Some(Payload::Text("text".into())));
+    assert_eq!(data(&bytes("/wA=")), Some(Payload::Binary(Binary { head: vec![0xff, 0], len: 2 })));
+    let alert = bytes("eyJzZXZlcml0eSI6ImluZm8iLCJzdW1tYXJ5IjoicyJ9");
+    assert_eq!(crate::decode::foreign::tests::alert(&alert).summary, "s");
+}
+
+#[test]
+fn a_broken_cloudevent_loses_nothing() {
+    let event = fixture("cloudevent");
+    let flaw = "looks like a CloudEvent but is not";
+    assert_shown_as_it_is(&without(&event, "/type"), "missing field `type`");
+    assert_shown_as_it_is(&with(&event, "/source", json!(5)), flaw);
+    let mut base64 = without(&event, "/data");
+    base64["data_base64"] = json!("%");
+    assert_shown_as_it_is(&base64, "data_base64 is not Base64");
+    // What is wrong with the data is said, and the data shown.
+    let decoded = decode(&with(&event, "/data", json!({ "host": "a", "disk_percent": "full" })));
+    assert!(matches!(decoded.payload, Payload::Event(_)));
+    assert!(decoded.flaw.unwrap().to_string().contains("looks like a report but is not"));
+}
+
+#[test]
+fn what_happens_in_a_repository_is_told_in_a_line() {
+    for (name, headline) in [
+        ("forgejo-push", "alice pushed 3 commits to ops/infra main"),
+        ("forgejo-issue", "alice opened issue #12 of ops/infra: Disk of db-01 is too small"),
+        (
+            "forgejo-comment",
+            "alice commented on issue #12 of ops/infra: Disk of db-01 is too small",
+        ),
+        (
+            "forgejo-pull-request",
+            "alice merged pull request #13 of ops/infra: Move db-01 to the new disk",
+        ),
+        ("forgejo-release", "alice published release v1.4.0 of ops/infra: Larger disks"),
+    ] {
+        let note = note(&fixture(name));
+        assert_eq!(note.headline.text, headline);
+        let url = note.headline.url.unwrap();
+        assert!(url.starts_with("https://git.example.com/ops/infra/"), "{url}");
+    }
+}
+
+#[test]
+fn a_push_tells_of_branches_tags_and_many_commits() {
+    let push = fixture("forgejo-push");
+    let zero = json!("0".repeat(40));
+    let says = |value: &Value| note(value).headline.text;
+    let empty = with(&push, "/commits", json!([]));
+    let empty = with(&empty, "/total_commits", json!(0));
+    assert_eq!(says(&empty), "alice moved branch main of ops/infra");
+    assert_eq!(says(&with(&empty, "/before", zero.clone())), "alice made branch main of ops/infra");
+    let gone = with(&empty, "/after", zero.clone());
+    assert_eq!(says(&gone), "alice deleted branch main of ops/infra");
+    let tag = with(&with(&empty, "/before", zero), "/ref", json!("refs/tags/v1"));
+    assert_eq!(says(&tag), "alice made tag v1 of ops/infra");
+
+    let lines: Vec<String> = note(&push).lines.into_iter().map(|line| line.text).collect();
+    assert_eq!(lines[0], "bffeb74 Backups go to the new host");
+    assert_eq!(lines[1], "5d1c0a8 Raise the limit of the bridge (bob)");
+    let many = with(&push, "/total_commits", json!(1_000));
+    assert_eq!(says(&many), "alice pushed 1000 commits to ops/infra main");
+    assert_eq!(note(&many).lines.last().unwrap().text, "… and 997 more");
+    let commits = vec![push["commits"][0].clone(); 1_000];
+    assert_eq!(note(&with(&many, "/commits", json!(commits))).lines.len(), 11);
+}
+
+#[test]
+fn the_other_events_of_a_repository_are_told_too() {
+    let push = fixture("forgejo-push");
+    let event = |keys: Value| {
+        let mut event = json!({ "repository": push["repository"], "sender": push["sender"] });
+        event.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        note(&event).headline.text
+    };
+    for (keys, text) in [
+        (
+            json!({ "ref": "x", "ref_type": "branch", "sha": "1" }),
+            "alice made branch x of ops/infra",
+        ),
+        (
+            json!({ "ref": "v1", "ref_type": "tag", "pusher_type": "user" }),
+            "alice deleted tag v1 of ops/infra",
+        ),
+        (
+            json!({ "forkee": { "full_name": "base/infra" } }),
+            "alice forked base/infra to ops/infra",
+        ),
+        (json!({ "action": "edited", "page": "Home" }), "alice edited wiki page Home of ops/infra"),
+        (
+            json!({ "action": "created", "package": { "name": "p", "version": "1.0" } }),
+            "alice created package p 1.0 of ops/infra",
+        ),
+        (json!({ "action": "deleted", "organization": null }), "alice deleted ops/infra"),
+        (
+            json!({ "action": "reviewed", "pull_request": { "number": 3, "title": "t" },
+                    "review": { "type": "pull_request_review_rejected", "content": "no" } }),
+            "alice asked for changes of pull request #3 of ops/infra: t",
+        ),
+        (
+            json!({ "action": "label_updated", "issue": { "number": 3, "title": "t" } }),
+            "alice changed the labels of issue #3 of ops/infra: t",
+        ),
+        (
+            json!({ "action": "completed", "workflow_job": { "name": "build", "head_branch": "main", "conclusion": "failure" } }),
+            "Job build of ops/infra (main): failure",
+        ),
+    ] {
+        assert_eq!(event(keys), text);
+    }
+    // What is not known is not told wrongly.
+    let unknown = json!({ "action": "moved", "repository": push["repository"],
+                          "sender": push["sender"], "milestone": {} });
+    assert!(matches!(payload(&unknown), Payload::Object(_)));
+}
+
+#[test]
+fn a_run_that_failed_is_an_alert_until_one_succeeds() {
+    let failed = alert(&fixture("forgejo-run-failure"));
+    assert_eq!((&failed.severity, failed.status), (&Severity::Warning, Status::Firing));
+    assert_eq!(failed.summary, "Workflow check.yml failed");
+    assert_eq!(failed.source.as_deref(), Some("ops/infra"));
+    assert_eq!(failed.description.as_deref(), Some("Backups go to the new host (by alice)"));
+    assert_eq!(failed.fingerprint.as_deref(), Some("forgejo:ops/infra:check.yml:main"));
+    let recovered = alert(&fixture("forgejo-run-recover"));
+    assert_eq!(recovered.status, Status::Resolved);
+    assert_eq!(recovered.time, failed.time);
+    assert_eq!(recovered.ended.as_deref(), Some("2026-11-23T08:42:40+01:00"));
+    assert_eq!(recovered.fingerprint, failed.fingerprint);
+    let succeeded = with(&fixture("forgejo-run-failure"), "/action", json!("success"));
+    assert_eq!(note(&succeeded).headline.text, "Workflow check.yml of ops/infra succeeded (main)");
+
+    let gitea = fixture("gitea-workflow-run");
+    assert_eq!(alert(&gitea), failed);
+    let succeeded = with(&gitea, "/workflow_run/conclusion", json!("success"));
+    assert_eq!(note(&succeeded).headline.text, "Workflow check.yml of ops/infra succeeded (main)");
+    let running = with(&gitea, "/workflow_run/conclusion", Value::Null);
+    let running = with(&running, "/action", json!("in_progress"));
+    assert_eq!(note(&running).headline.text, "Workflow check.yml of ops/infra in progress (main)");
+}
+
+#[test]
+fn a_broken_message_of_forgejo_is_shown_as_it_is() {
+    let push = fixture("forgejo-push");
+    let flaw = "looks like a webhook of Forgejo or Gitea but is not";
+    assert_shown_as_it_is(&with(&push, "/commits", json!("many")), flaw);
+    assert_shown_as_it_is(&with(&push, "/commits/0/id", json!(7)), flaw);
+    assert_shown_as_it_is(&with(&push, "/repository/full_name", json!({})), flaw);
+    assert_shown_as_it_is(&with(&push, "/pusher", json!("alice")), flaw);
+    note(&with(&push, "/pusher", Value::Null));
+    note(&with(&push, "/sender", Value::Null));
+    note(&with(&push, "/commits", Value::Null));
+}
+
+#[test]
+fn what_a_publisher_says_outright_comes_first() {
+    let mut push = fixture("forgejo-push");
+    push["kind"] = json!("alert");
+    assert_shown_as_it_is(&push, "looks like an alert but is not");
+    // Keys of others in part are no reason to take a message for theirs.
+    for ours in [
+        json!({ "host": "a", "completed": [], "alerts": [], "ref": "x" }),
+        json!({ "host": "a", "disk_percent": 1, "monitor": {}, "msg": "m" }),
+        json!({ "host": "a", "disk_percent": 1, "repository": "r", "sender": "s", "action": "x" }),
+        json!({ "host": "a", "disk_percent": 1, "specversion": 1 }),
+    ] {
+        assert!(matches!(payload(&ours), Payload::Report(_)), "{ours}");
+    }
+}
+
+/// Every place in a message.
+fn pointers(value: &Value, at: &str, pointers: &mut Vec<String>) {
+    let mut go = |key: &str, value: &Value| {
+        let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
+        crate::decode::foreign::tests::pointers(value, &at, pointers);
+        pointers.push(at);
+    };
+    match value {
+        Value::Object(object) => object.iter().for_each(|(key, value)| go(key, value)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, value)| go(&index.to_string(), value));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn whatever_is_odd_in_a_message_it_is_still_shown() {
+    let odd = [
+        json!(null),
+        json!(-1.5e300),
+        json!(u64::MAX),
+        json!(true),
+        json!(""),
+        json!("<b>\u{202e}"),
+        json!([]),
+        json!([null]),
+        json!({}),
+        json!({ "": null }),
+    ];
+    for fixture in fixtures() {
+        let mut places = Vec::new();
+        pointers(&fixture, "", &mut places);
+        for place in places {
+            for other in &odd {
+                let changed = with(&fixture, &place, other.clone());
+                let decoded = decode(&changed);
+                if decoded.flaw.is_some() && !matches!(decoded.payload, Payload::Event(_)) {
+                    let whole = Payload::Object(changed.as_object().unwrap().clone());
+                    assert_eq!(decoded.payload, whole, "{place}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn of_a_large_group_the_worst_and_newest_are_kept_and_the_others_counted() {
+    let member = |number: u64, severity: &str, status: &str| {
+        json!({
+            "status": status,
+            "labels": { "alertname": "DiskFull", "severity": severity, "instance": format!("db-{number}") },
+            "startsAt": format!("2026-11-23T06:00:{:02}.{number:06}Z", number % 60),
+            "fingerprint": format!("{number:x}"),
+        })
+    };
+    let mut members: Vec<Value> =
+        (0..3_000).map(|number| member(number, "info", "firing")).collect();
+    members.push(member(5_000, "critical", "firing"));
+    members.extend((6_000..6_500).map(|number| member(number, "critical", "resolved")));
+    let group = |alerts: Vec<Value>| {
+        let webhook = json!({ "groupKey": "g", "groupLabels": {}, "alerts": alerts });
+        let decoded = decode(&webhook);
+        match decoded.payload {
+            Payload::Alerts(group) => (group, decoded.is_cut),
+            other => panic!("not a group: {other:?}"),
+        }
+    };
+    let (large, is_cut) = group(members.clone());
+    assert!(is_cut && large.alerts.len() == 256);
+    let worst = large.alerts.iter().find(|alert| alert.severity == Severity::Critical).unwrap();
+    assert_eq!(worst.source.as_deref(), Some("db-5000"));
+    assert!(large.alerts.iter().all(|alert| alert.status == Status::Firing));
+    assert_eq!((large.left_out.info, large.left_out.resolved), (3_000 - 255, 500));
+    // In the order in which they were sent, and whole where there is room.
+    assert!(large.alerts.last() == Some(worst));
+    let (small, is_cut) = group(members.split_off(3_301));
+    assert!(!is_cut && small.alerts.len() == 200 && small.left_out.total() == 0);
+}
+
+#[test]
+fn of_a_member_with_too_much_as_much_is_kept_as_can_be_shown() {
+    let labels: std::collections::BTreeMap<String, String> =
+        (0..50_000).map(|number| (format!("label{number}"), String::new())).collect();
+    let long = "x".repeat(500_000);
+    let member =
+        json!({ "labels": labels, "annotations": { "summary": "s", "description": long } });
+    let webhook = json!({ "groupKey": "g", "alerts": [member, {}] });
+    let decoded = decode(&webhook);
+    assert!(decoded.is_cut);
+    let Payload::Alerts(group) = decoded.payload else { panic!("not a group") };
+    let alert = &group.alerts[0];
+    assert!(alert.labels.len() < 1_000 && alert.description.as_ref().unwrap().len() < 40_000);
+}
+
+#[test]
+fn data_of_a_cloud_event_is_decoded_whatever_its_size() {
+    let zeros = vec![0; 300_000];
+    let report = json!({ "zeros": zeros, "host": "db-01", "completed": ["backup"] });
+    let event =
+        |data: Value| json!({ "specversion": "1.0", "type": "t", "source": "s", "data": data });
+    let decoded = decode(&event(report));
+    let Payload::Report(report) = decoded.payload else { panic!("not a report") };
+    assert!(decoded.is_cut && report.completed == ["backup"]);
+    assert!(report.extra["zeros"].as_array().unwrap().len() < 1_000);
+    let group = fixture("alertmanager-group");
+    let decoded = decode(&event(group.clone()));
+    assert_eq!(decoded.payload, decode(&group).payload);
+}
+
+#[test]
+fn an_answer_of_nats_says_nothing_in_the_name_of_a_subject() {
+    let quoted = "wrong last msg ID: 🔴 CRITICAL: Disk full";
+    for answer in [
+        json!({ "stream": "OPS", "seq": 1 }),
+        json!({ "stream": "OPS", "seq": 0, "error": { "code": 400, "description": quoted } }),
+        json!({ "type": "io.nats.jetstream.api.v1.stream_names_response", "streams": [quoted] }),
+    ] {
+        let note = note(&answer);
+        assert!(note.mark == "🤖" && note.headline.text.contains("an answer of NATS"), "{note:?}");
+    }
+    let other = json!({ "stream": "OPS", "seq": 1, "host": "db-01" });
+    assert!(matches!(payload(&other), Payload::Object(_)));
+}

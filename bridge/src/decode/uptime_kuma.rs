@@ -1,0 +1,119 @@
+//! The notification of Uptime Kuma's webhook, `{"heartbeat": …, "monitor": …, "msg": …}`:
+//! <https://github.com/louislam/uptime-kuma/blob/master/server/notification-providers/webhook.js>.
+//!
+//! Of the monitor only what is meant to be seen is taken: it can hold headers and bodies of requests.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    decode::foreign::{filled, or_default},
+    message::{Alert, Payload, Severity, Status},
+    render::Words,
+};
+
+pub(crate) fn is(object: &Map<String, Value>) -> bool {
+    let has = |key: &str| object.get(key).is_some_and(|value| value.is_object() || value.is_null());
+    has("heartbeat") && has("monitor") && object.contains_key("msg")
+}
+
+pub(crate) fn decode(
+    object: &Map<String, Value>,
+    words: &dyn Words,
+) -> serde_json::Result<Payload> {
+    let Notification { heartbeat, monitor, msg } = Notification::deserialize(object)?;
+    let Some(heartbeat) = heartbeat else {
+        // Of no monitor: a test, or a certificate that expires. The text is all there is.
+        return match filled(msg) {
+            Some(text) => Ok(Payload::Text(text)),
+            None => Err(serde::de::Error::custom("it has neither a heartbeat nor a text")),
+        };
+    };
+    alert(heartbeat, monitor.unwrap_or_default(), msg, words).map(Payload::Alert)
+}
+
+#[derive(Deserialize)]
+struct Notification {
+    heartbeat: Option<Heartbeat>,
+    monitor: Option<Monitor>,
+    msg: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Heartbeat {
+    #[serde(rename = "monitorID")]
+    monitor: Option<i64>,
+    status: u8,
+    time: Option<String>,
+    msg: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct Monitor {
+    id: Option<i64>,
+    name: Option<String>,
+    #[serde(rename = "pathName")]
+    path_name: Option<String>,
+    url: Option<String>,
+    hostname: Option<String>,
+    port: Option<u16>,
+    #[serde(default, deserialize_with = "or_default")]
+    tags: Vec<Tag>,
+}
+
+#[derive(Deserialize)]
+struct Tag {
+    name: String,
+    value: Option<String>,
+}
+
+fn alert(
+    heartbeat: Heartbeat,
+    monitor: Monitor,
+    msg: Option<String>,
+    words: &dyn Words,
+) -> serde_json::Result<Alert> {
+    let id = monitor.id.or(heartbeat.monitor);
+    let name = filled(monitor.path_name)
+        .or_else(|| filled(monitor.name))
+        .unwrap_or_else(|| words.monitor(id));
+    let (severity, status, summary) = match heartbeat.status {
+        0 => (Severity::Critical, Status::Firing, words.is_down(&name)),
+        1 => (Severity::Critical, Status::Resolved, words.is_up(&name)),
+        2 => (Severity::Warning, Status::Firing, words.is_tried_again(&name)),
+        3 => (Severity::Info, Status::Firing, words.is_under_maintenance(&name)),
+        other => {
+            return Err(serde::de::Error::custom(format_args!("there is no status {other}")));
+        }
+    };
+    let time = filled(heartbeat.time).map(utc);
+    let mut alert = Alert::new(severity, summary);
+    match status {
+        Status::Firing => alert.time = time,
+        Status::Resolved => alert.ended = time,
+    }
+    alert.status = status;
+    alert.source = filled(monitor.hostname).map(|host| match monitor.port {
+        Some(port) => format!("{host}:{port}"),
+        None => host,
+    });
+    alert.description = filled(heartbeat.msg).or(msg);
+    // A monitor that has no address has the beginning of one; in others there is a password.
+    alert.url = filled(monitor.url).filter(|url| !url.ends_with("://") && !url.contains('@'));
+    // Another Uptime Kuma counts its monitors from 1, too.
+    alert.fingerprint = id.map(|id| format!("uptime-kuma:{id}:{name}"));
+    alert.labels = monitor
+        .tags
+        .into_iter()
+        .map(|Tag { name, value }| (name, value.unwrap_or_default()))
+        .collect();
+    Ok(alert)
+}
+
+/// "2026-11-23 06:35:51.123" as in RFC 3339: it is in UTC, and does not say so.
+fn utc(time: String) -> String {
+    match time.split_once(' ') {
+        Some((date, clock)) if !clock.contains([' ', '+', '-', 'Z']) => format!("{date}T{clock}Z"),
+        _ => time,
+    }
+}

@@ -1,0 +1,529 @@
+//! JSON of strangers within a budget: as much of a document as can be shown, in memory that does not
+//! depend on what its publisher has made of it.
+//!
+//! A parsed [`Value`] takes many times the bytes of its text (`[0,0,0,…]`, `{"a":{},…}`), so
+//! that one message of the usual 1 MB limit could take all of the memory that the service is given. Here
+//! a document is read in one pass to its end, but only the first of its values are kept.
+
+use std::{cell::Cell, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+/// The longest text that is kept of one string or key, in bytes. No message shows as much.
+pub(crate) const MOST_TEXT: usize = 32 * 1024;
+
+/// How many entries of one array or object are kept.
+pub(crate) const MOST_ENTRIES: usize = 512;
+
+/// How many values are kept in all.
+const MOST_VALUES: usize = 4_096;
+
+/// How many bytes of text and keys are kept in all.
+const MOST_TEXT_IN_ALL: usize = 256 * 1024;
+
+/// In objects that are no deeper than this an entry gets half of what is left at most, so that a long list
+/// does not crowd out what stands beside it.
+const SHARED_LEVELS: usize = 3;
+
+/// The part of a document that was kept, and whether that is less than all of it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Kept<T> {
+    pub(crate) value: T,
+    pub(crate) is_cut: bool,
+}
+
+/// Parses a JSON object.
+///
+/// # Errors
+///
+/// As of [`serde_json::from_str`]: the text is not JSON, or not an object, or nested deeper than 128.
+pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>> {
+    let kept = any(text)?;
+    match kept.value {
+        Value::Object(value) => Ok(Kept { value, is_cut: kept.is_cut }),
+        _ => Err(serde::de::Error::custom("it is not an object")),
+    }
+}
+
+/// Parses any JSON.
+///
+/// # Errors
+///
+/// As of [`object`].
+pub(crate) fn any(text: &str) -> serde_json::Result<Kept<Value>> {
+    let budget = Budget::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = Node { budget: &budget, level: 0 }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(Kept { value: value.unwrap_or_default(), is_cut: budget.is_cut.get() })
+}
+
+/// The value at a path of keys and indices, if the document is JSON and has one.
+pub(crate) fn at(text: &str, path: &[String]) -> Option<Value> {
+    let budget = Budget::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let found = At { path, budget: &budget }.deserialize(&mut json).ok()?;
+    json.end().ok()?;
+    found
+}
+
+/// Gives each element of the array that the object `text` has under `key` to `take`, one after another.
+///
+/// # Errors
+///
+/// The text is not JSON, or an element is no `T`.
+pub(crate) fn each<'de, T: Deserialize<'de>>(
+    text: &'de str,
+    key: &str,
+    take: impl FnMut(T),
+) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    Each { key, take, of: PhantomData }.deserialize(&mut json)?;
+    json.end()
+}
+
+/// A map with values of any kind, for a field of a type of ours. What is null is empty.
+pub(crate) fn map<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Value>, D::Error> {
+    let budget = Budget::default();
+    match (Node { budget: &budget, level: 0 }).deserialize(deserializer)? {
+        Some(Value::Object(map)) => Ok(map),
+        None | Some(Value::Null) => Ok(Map::new()),
+        Some(_) => Err(serde::de::Error::custom("it is not an object")),
+    }
+}
+
+/// Cuts a text to the longest that is kept. Whether it was longer.
+pub(crate) fn shorten(text: &mut String) -> bool {
+    let is_long = text.len() > MOST_TEXT;
+    if is_long {
+        text.truncate(text.floor_char_boundary(MOST_TEXT));
+        text.shrink_to_fit();
+    }
+    is_long
+}
+
+/// The room that is left.
+struct Budget {
+    values: Cell<usize>,
+    text: Cell<usize>,
+    is_cut: Cell<bool>,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            values: Cell::new(MOST_VALUES),
+            text: Cell::new(MOST_TEXT_IN_ALL),
+            is_cut: Cell::new(false),
+        }
+    }
+}
+
+impl Budget {
+    /// Whether there is room for one more value.
+    fn takes_value(&self) -> bool {
+        let left = self.values.get();
+        self.values.set(left.saturating_sub(1));
+        self.is_cut.set(self.is_cut.get() || left == 0);
+        left > 0
+    }
+
+    /// As much of a text as there is room for.
+    fn text(&self, text: &str) -> String {
+        let left = self.text.get();
+        let kept = &text[..text.floor_char_boundary(left.min(MOST_TEXT))];
+        self.text.set(left - kept.len());
+        self.is_cut.set(self.is_cut.get() || kept.len() < text.len());
+        kept.to_owned()
+    }
+
+    /// Has `work` use half of what is left at most.
+    fn share<T>(&self, work: impl FnOnce() -> T) -> T {
+        let (values, text) = (self.values.get(), self.text.get());
+        let (kept_back, text_kept_back) = (values / 2, text / 2);
+        self.values.set(values - kept_back);
+        self.text.set(text - text_kept_back);
+        let done = work();
+        self.values.set(self.values.get() + kept_back);
+        self.text.set(self.text.get() + text_kept_back);
+        done
+    }
+
+    fn cut(&self) {
+        self.is_cut.set(true);
+    }
+}
+
+/// Any value. `None` if there was no room for it.
+struct Node<'a> {
+    budget: &'a Budget,
+    level: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        if self.budget.takes_value() {
+            deserializer.deserialize_any(self)
+        } else {
+            IgnoredAny::deserialize(deserializer).map(|_| None)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Some(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(Some(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Some(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Some(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(Some(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Some(Number::from_f64(value).map_or(Value::Null, Value::Number)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Some(Value::String(self.budget.text(text))))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < MOST_ENTRIES {
+            match seq.next_element_seed(self.within())? {
+                Some(Some(item)) => items.push(item),
+                Some(None) => break,
+                None => return Ok(Some(Value::Array(items))),
+            }
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            self.budget.cut();
+        }
+        Ok(Some(Value::Array(items)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Map::new();
+        let most = if self.level == 0 { MOST_VALUES } else { MOST_ENTRIES };
+        while entries.len() < most {
+            let Some(key) = map.next_key_seed(Text(&self))? else {
+                return Ok(Some(Value::Object(entries)));
+            };
+            let mut value = || map.next_value_seed(self.within());
+            let is_shared = self.level < SHARED_LEVELS;
+            match if is_shared { self.budget.share(value) } else { value() }? {
+                Some(value) => drop(entries.insert(key, value)),
+                None => break,
+            }
+        }
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+            self.budget.cut();
+        }
+        Ok(Some(Value::Object(entries)))
+    }
+}
+
+impl Node<'_> {
+    /// What is in this.
+    fn within(&self) -> Node<'_> {
+        Node { budget: self.budget, level: self.level + 1 }
+    }
+}
+
+/// A key.
+struct Text<'a>(&'a Node<'a>);
+
+impl<'de> DeserializeSeed<'de> for Text<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Text<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(self.0.budget.text(text))
+    }
+}
+
+/// The value at a path. Of keys that an object has twice the last counts, as it does in a [`Value`].
+struct At<'a> {
+    path: &'a [String],
+    budget: &'a Budget,
+}
+
+impl<'de> DeserializeSeed<'de> for At<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        match self.path {
+            [] => Node { budget: self.budget, level: 0 }.deserialize(deserializer),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for At<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let index = self.path[0].parse::<usize>().ok();
+        let mut found = None;
+        for number in 0.. {
+            if Some(number) == index {
+                let rest = At { path: &self.path[1..], budget: self.budget };
+                found = seq.next_element_seed(rest)?.flatten();
+            } else if seq.next_element::<IgnoredAny>()?.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(is_it) = map.next_key_seed(Is(&self.path[0]))? {
+            if is_it {
+                let budget = Budget::default();
+                let rest = At { path: &self.path[1..], budget: &budget };
+                found = map.next_value_seed(rest)?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a key is this one.
+struct Is<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for Is<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Is<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
+    }
+}
+
+/// The elements of an array under a key of an object.
+struct Each<'a, T, F> {
+    key: &'a str,
+    take: F,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Each<'_, T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Each<'_, T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(is_it) = map.next_key_seed(Is(self.key))? {
+            if is_it {
+                map.next_value_seed(Elements { take: &mut self.take, of: PhantomData })?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Elements<'a, T, F> {
+    take: &'a mut F,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> DeserializeSeed<'de> for Elements<'_, T, F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T)> Visitor<'de> for Elements<'_, T, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(element) = seq.next_element()? {
+            (self.take)(element);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// How many values there are in all.
+    fn count(value: &Value) -> usize {
+        1 + match value {
+            Value::Array(items) => items.iter().map(count).sum(),
+            Value::Object(entries) => entries.values().map(count).sum(),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn a_usual_document_is_kept_whole() {
+        let document = json!({
+            "a": [1, -2, 2.5, true, null, "x\n\u{1f600}", { "b": [] }],
+            "long": "y".repeat(MOST_TEXT),
+            "deep": [[[[[{ "c": {} }]]]]],
+        });
+        let kept = any(&document.to_string()).unwrap();
+        assert_eq!(kept, Kept { value: document, is_cut: false });
+        for wrong in ["{", "{} x", "[1,]", "\u{feff}{}"] {
+            assert!(any(wrong).is_err(), "{wrong}");
+        }
+        assert!(object("[]").is_err());
+    }
+
+    #[test]
+    fn of_too_much_only_so_much_is_kept_and_what_stands_beside_it_all_the_same() {
+        let many = 100_000;
+        let zeros = format!("[{}0]", "0,".repeat(many));
+        let empty = format!("[{}{{}}]", "{},".repeat(many));
+        let keys: Vec<String> = (0..many).map(|number| format!("\"k{number}\":0")).collect();
+        let keys = format!("{{{}}}", keys.join(","));
+        let nested = format!("[{}0]", "[[[0]]],".repeat(many));
+        let long = format!("\"{}\"", "\\u0000".repeat(many));
+        for junk in [zeros, empty, keys, nested, long] {
+            let junk_of_many = format!("[{}0]", format!("{junk},").repeat(3));
+            for junk in [junk, junk_of_many] {
+                let text = format!(r#"{{"a":{junk},"b":{{"a":{junk}}},"last":"here"}}"#);
+                let kept = object(&text).unwrap_or_else(|error| panic!("{error}: {text:.60}"));
+                assert!(kept.is_cut, "{text:.60}");
+                assert_eq!(kept.value["last"], "here", "{text:.60}");
+                let value = Value::Object(kept.value);
+                assert!(count(&value) <= MOST_VALUES + 1);
+                let length = value.to_string().len();
+                assert!(length < 8 * MOST_TEXT_IN_ALL, "{length}");
+            }
+        }
+        let text = format!(r#"{{"{}":1}}"#, "k".repeat(1_000_000));
+        assert_eq!(object(&text).unwrap().value.keys().next().map(String::len), Some(MOST_TEXT));
+    }
+
+    #[test]
+    fn a_path_leads_into_objects_and_arrays() {
+        let text = r#"{"a":{"b":[10,{"c":"x"},null]},"d":1,"a.b":2,"d":{"e":3}}"#;
+        let at =
+            |path: &[&str]| at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        assert_eq!(at(&["a", "b", "0"]), Some(json!(10)));
+        assert_eq!(at(&["a", "b", "1", "c"]), Some(json!("x")));
+        assert_eq!(at(&["a", "b", "2"]), Some(Value::Null));
+        assert_eq!(at(&["a.b"]), Some(json!(2)));
+        assert_eq!(at(&["d", "e"]), Some(json!(3)), "the last of two");
+        for nothing in [&["a", "b", "3"][..], &["a", "c"], &["a", "b", "x"], &["a", "b", "0", "c"]]
+        {
+            assert_eq!(at(nothing), None, "{nothing:?}");
+        }
+        assert_eq!(super::at("{\"a\":1} x", &["a".to_owned()]), None, "not JSON");
+    }
+
+    #[test]
+    fn elements_of_an_array_are_given_one_by_one() {
+        let mut sum = 0;
+        each(r#"{"x":[7],"n":[1,2,3],"y":{}}"#, "n", |number: u32| sum += number).unwrap();
+        assert_eq!(sum, 6);
+        assert!(each(r#"{"n":[1,"2"]}"#, "n", |_: u32| ()).is_err());
+        assert!(each(r#"{"n":[1]} x"#, "n", |_: u32| ()).is_err());
+    }
+}

@@ -1,0 +1,373 @@
+//! The bridge's account on the homeserver: logging in once, keeping the device, and telling what an
+//! answer means.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use matrix_sdk::ruma::{
+    OwnedDeviceId, OwnedUserId, UserId,
+    api::client::{
+        account::whoami,
+        authenticated_media::get_media_config,
+        discovery::get_supported_versions,
+        media,
+        session::{
+            login::{self, v3::LoginInfo},
+            logout,
+        },
+        uiaa::{MatrixUserIdentifier, UserIdentifier},
+    },
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::OnceCell;
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::{
+    config::{self, Login},
+    directory::{self, Directory, Missing},
+    failure::Failure,
+    matrix::{
+        error::MatrixError,
+        session::{Identity, Request, Session},
+    },
+};
+
+/// The largest session that is read, in bytes.
+const MOST_OF_SESSION: u64 = 64 * 1024;
+
+/// The account, logged in.
+#[derive(Debug)]
+pub(crate) struct Account {
+    config: config::Matrix,
+    /// Who we are.
+    pub(crate) user: OwnedUserId,
+    session: Mutex<Session>,
+    /// The largest file that the homeserver takes, in bytes, once it has said so.
+    upload_limit: OnceCell<u64>,
+    renewing: tokio::sync::Mutex<()>,
+    /// Whether we logged in; a token that we were given is not ours to end.
+    has_logged_in: bool,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum LoginError {
+    /// Trying again may help.
+    Passing(MatrixError),
+    /// It will not.
+    Final(Failure),
+}
+
+impl Account {
+    /// Restores the session that was kept, or logs in and keeps it; in one attempt.
+    pub(crate) async fn open(config: config::Matrix) -> Result<Self, LoginError> {
+        let kept = match &config.login {
+            Login::Password { user, .. } => read_kept(&config, user).map_err(LoginError::Final)?,
+            Login::AccessToken(_) => None,
+        };
+        let session = match kept {
+            Some(kept) => {
+                let device = kept.device_id.clone();
+                match restore(&config, kept).await {
+                    Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
+                        info!("homeserver ended our session ({reason}); logging in again");
+                        log_in(&config, Some(device)).await?
+                    }
+                    restored => restored?,
+                }
+            }
+            None => log_in(&config, None).await?,
+        };
+        let has_logged_in = matches!(config.login, Login::Password { .. });
+        Self::of(config, session, has_logged_in)
+    }
+
+    /// A session of its own that is not kept, for a check beside a running bridge; end it with
+    /// [`Account::log_out`].
+    pub(crate) async fn open_briefly(config: config::Matrix) -> Result<Self, LoginError> {
+        let (session, has_logged_in) = match &config.login {
+            Login::AccessToken(_) => (log_in(&config, None).await?, false),
+            Login::Password { user, password } => {
+                (password_login(&config, user, password, None).await?, true)
+            }
+        };
+        Self::of(config, session, has_logged_in)
+    }
+
+    /// The same for whoever a token stands for, in a login of the type `kind`.
+    pub(crate) async fn open_by_token_login(
+        config: config::Matrix,
+        kind: &str,
+        token: &SecretString,
+    ) -> Result<Self, LoginError> {
+        let data = [("token".to_owned(), token.expose_secret().into())].into_iter().collect();
+        let info = LoginInfo::new(kind, data);
+        let info = info.map_err(|error| LoginError::Final(Failure::Bug(error.to_string())))?;
+        let session = new_session(&config, info, None).await?;
+        Self::of(config, session, true)
+    }
+
+    fn of(
+        config: config::Matrix,
+        session: Session,
+        has_logged_in: bool,
+    ) -> Result<Self, LoginError> {
+        let user = session.identity().map(|identity| identity.user_id.clone());
+        let user =
+            user.ok_or_else(|| LoginError::Final(Failure::Bug("logged in as nobody".to_owned())))?;
+        Ok(Self {
+            config,
+            user,
+            session: Mutex::new(session),
+            upload_limit: OnceCell::new(),
+            renewing: tokio::sync::Mutex::default(),
+            has_logged_in,
+        })
+    }
+
+    /// Ends a session that was opened for a moment. A token that we were given stays valid.
+    pub(crate) async fn log_out(self) {
+        if self.has_logged_in {
+            // Best effort: the token is forgotten either way.
+            let _ = self.request(logout::v3::Request::new()).await;
+        }
+    }
+
+    /// Makes one attempt at a request.
+    pub(crate) async fn request<R: Request>(
+        &self,
+        request: R,
+    ) -> Result<R::IncomingResponse, MatrixError> {
+        Ok(self.session().send(request).await?)
+    }
+
+    /// Makes one attempt at a request whose body is `bytes`, of which no copy is made.
+    pub(crate) async fn request_with<R: Request>(
+        &self,
+        request: R,
+        bytes: Bytes,
+    ) -> Result<R::IncomingResponse, MatrixError> {
+        Ok(self.session().send_bytes(request, bytes).await?)
+    }
+
+    /// The largest file that the homeserver takes, in bytes. `None` if it does not say.
+    pub(crate) async fn upload_limit(&self) -> Option<u64> {
+        let ask = async || -> Result<u64, MatrixError> {
+            match self.request(get_media_config::v1::Request::new()).await {
+                Ok(limits) => Ok(limits.upload_size.into()),
+                // A homeserver of before Matrix 1.11.
+                Err(MatrixError::NotFound(_) | MatrixError::Unreachable(_)) => {
+                    #[expect(deprecated, reason = "what such a homeserver knows")]
+                    let request = media::get_media_config::v3::Request::new();
+                    match self.request(request).await {
+                        Ok(limits) => Ok(limits.upload_size.into()),
+                        // It has no such limit, or does not tell.
+                        Err(MatrixError::NotFound(_)) => Ok(u64::MAX),
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            }
+        };
+        self.upload_limit.get_or_try_init(ask).await.ok().copied()
+    }
+
+    /// Where what is to outlast a restart is kept.
+    pub(crate) fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// Makes one attempt at a request that is answered with an array, whose elements are handed over one by one.
+    pub(crate) async fn request_each<R: Request>(
+        &self,
+        request: R,
+        take: impl FnMut(&[u8]),
+    ) -> Result<(), MatrixError> {
+        Ok(self.session().send_for_each(request, take).await?)
+    }
+
+    /// Logs in again with the same device, after [`MatrixError::TokenRefused`].
+    pub(crate) async fn renew(&self) -> Result<(), LoginError> {
+        let token =
+            |session: &Session| session.identity().map(|identity| identity.access_token.clone());
+        let before = token(&self.session());
+        let _one_at_a_time = self.renewing.lock().await;
+        if token(&self.session()) != before {
+            return Ok(());
+        }
+        info!("homeserver ended our session; logging in again");
+        let device = self.session().identity().map(|identity| identity.device_id.clone());
+        let session = log_in(&self.config, device).await?;
+        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
+        Ok(())
+    }
+
+    /// What speaks for us, for what [`Account::request`] cannot say.
+    pub(crate) fn session(&self) -> Session {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The homeserver's answer to the question whether anybody is there, which needs no account.
+pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, LoginError> {
+    let session = anonymous(config)?;
+    let answer = session.send(get_supported_versions::Request::new()).await;
+    answer.map(|answer| answer.versions).map_err(|error| LoginError::Passing(error.into()))
+}
+
+fn anonymous(config: &config::Matrix) -> Result<Session, LoginError> {
+    Session::anonymous(config).map_err(LoginError::Final)
+}
+
+async fn who_am_i(session: &Session) -> Result<whoami::v3::Response, LoginError> {
+    let answer = session.send(whoami::v3::Request::new()).await;
+    answer.map_err(|error| LoginError::Passing(error.into()))
+}
+
+async fn restore(config: &config::Matrix, kept: Identity) -> Result<Session, LoginError> {
+    let session = anonymous(config)?.of(kept);
+    who_am_i(&session).await?;
+    Ok(session)
+}
+
+async fn log_in(
+    config: &config::Matrix,
+    device: Option<OwnedDeviceId>,
+) -> Result<Session, LoginError> {
+    match &config.login {
+        Login::AccessToken(token) => {
+            let token = token.read().map_err(LoginError::Final)?;
+            with_token(config, token).await
+        }
+        Login::Password { user, password } => {
+            let session = password_login(config, user, password, device.clone()).await?;
+            match (keep(config, &session), device) {
+                (Ok(()), _) => {}
+                // The device is the one that is kept, only the token is newer: that costs a login
+                // after the next start.
+                (Err(failure), Some(_)) => warn!("{failure}"),
+                (Err(failure), None) => return Err(LoginError::Final(failure)),
+            }
+            Ok(session)
+        }
+    }
+}
+
+async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Session, LoginError> {
+    // Whose token it is, is for the homeserver to say; this stands in until it did.
+    let mut identity = Identity {
+        homeserver: config.homeserver.to_string(),
+        user_id: UserId::parse("@unknown:localhost").expect("a valid user id"),
+        device_id: "UNKNOWN".into(),
+        access_token: token.expose_secret().to_owned().into(),
+    };
+    let session = anonymous(config)?.of(identity.clone());
+    let me = who_am_i(&session).await.map_err(|error| match error {
+        LoginError::Passing(MatrixError::TokenRefused(reason)) => {
+            refused(config, "matrix.access_token_file", &reason)
+        }
+        other => other,
+    })?;
+    identity.user_id = me.user_id;
+    identity.device_id = me.device_id.unwrap_or(identity.device_id);
+    Ok(session.of(identity))
+}
+
+async fn password_login(
+    config: &config::Matrix,
+    user: &str,
+    password: &config::Secret,
+    device: Option<OwnedDeviceId>,
+) -> Result<Session, LoginError> {
+    let password = password.read().map_err(LoginError::Final)?;
+    let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_owned()));
+    let info = LoginInfo::Password(login::v3::Password::new(
+        identifier,
+        password.expose_secret().to_owned(),
+    ));
+    new_session(config, info, device).await.map_err(|error| match error {
+        LoginError::Passing(
+            MatrixError::Forbidden(reason)
+            | MatrixError::TokenRefused(reason)
+            | MatrixError::Rejected(reason),
+        ) => refused(config, "matrix.user and its password", &reason),
+        other => other,
+    })
+}
+
+/// One attempt at a login. The address that the answer may name is for people outside.
+async fn new_session(
+    config: &config::Matrix,
+    info: LoginInfo,
+    device: Option<OwnedDeviceId>,
+) -> Result<Session, LoginError> {
+    let session = anonymous(config)?;
+    let mut request = login::v3::Request::new(info);
+    request.device_id = device;
+    request.initial_device_display_name = Some("nats-matrix".to_owned());
+    let answer = session.send(request).await.map_err(|error| LoginError::Passing(error.into()))?;
+    Ok(session.of(Identity {
+        homeserver: config.homeserver.to_string(),
+        user_id: answer.user_id,
+        device_id: answer.device_id,
+        access_token: answer.access_token.into(),
+    }))
+}
+
+pub(crate) fn refused(config: &config::Matrix, keys: &str, reason: &str) -> LoginError {
+    LoginError::Final(Failure::Refused(format!(
+        "homeserver {} refuses our login ({reason}): check {keys}",
+        config.homeserver
+    )))
+}
+
+fn session_file(config: &config::Matrix) -> PathBuf {
+    config.state_dir.join("session.json")
+}
+
+/// The session that was kept, if it is of this account on this homeserver.
+fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Failure> {
+    let path = session_file(config);
+    let text = match directory::read(&path, MOST_OF_SESSION) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            return Err(Failure::Config(format!(
+                "matrix.state_dir: cannot read {}: {error}; it must belong to the user that the bridge runs as",
+                path.display()
+            )));
+        }
+    };
+    let kept: Option<Identity> = serde_json::from_slice(&text).ok();
+    if kept.is_none() {
+        warn!("{} is damaged; logging in anew", path.display());
+    }
+    Ok(kept.filter(|kept| {
+        let same_user = kept.user_id.as_str() == user || kept.user_id.localpart() == user;
+        // A token is a secret of the server that gave it.
+        same_user && kept.homeserver == config.homeserver.as_str()
+    }))
+}
+
+/// Keeps the session, readable for us only, replacing the file in one step.
+fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
+    let Some(kept) = session.identity() else {
+        return Err(Failure::Bug("logged in as nobody".to_owned()));
+    };
+    let path = session_file(config);
+    let write = || -> std::io::Result<()> {
+        let text = Zeroizing::new(serde_json::to_vec(kept)?);
+        let (directory, name) = Directory::around(&path, Missing::Make)?;
+        directory.replace(&name, &text)
+    };
+    write().map_err(|error| {
+        Failure::Config(format!(
+            "matrix.state_dir: cannot keep the session in {}: {error}",
+            path.display()
+        ))
+    })
+}

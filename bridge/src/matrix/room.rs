@@ -1,0 +1,493 @@
+//! The room: getting in, posting, and reading what is there.
+//!
+//! Each function here is one attempt; patience is the relay's. Nothing is synced: the bridge asks
+//! only for what it needs, which keeps it small however large the room is.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use matrix_sdk::ruma::{
+    EventId, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId,
+    RoomId, RoomOrAliasId, UInt, UserId,
+    api::{
+        Direction,
+        client::{
+            alias::get_alias,
+            filter::RoomEventFilter,
+            media::create_content,
+            membership::{join_room_by_id_or_alias, joined_rooms, leave_room},
+            message::{get_message_events, send_message_event},
+            room::{Visibility, create_room, get_room_event},
+            state::{get_state_event_for_key, get_state_events},
+        },
+    },
+    events::{AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType},
+    serde::Raw,
+};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::info;
+
+use crate::{
+    matrix::{account::Account, error::MatrixError, ownership::Ownership},
+    message::{Attachment, Mark, Origin, Position, StreamId, origin::ORIGIN_KEY},
+};
+
+/// How much the clocks of NATS and of the homeserver may differ when the room is searched for what
+/// was posted.
+const CLOCK_SKEW: Duration = Duration::from_mins(15);
+
+/// How many events are asked for at a time when the room is searched.
+const PAGE: u32 = 100;
+
+/// How many pages are asked for before the homeserver is taken for one that goes round in circles: 2 million events.
+const MOST_PAGES: u32 = 20_000;
+
+/// For how long a room that was not encrypted is taken not to be. Whoever may change its settings can switch encryption
+/// on at any time.
+const PLAIN: Duration = Duration::from_secs(15);
+
+/// A room that we are in.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    account: Arc<Account>,
+    id: OwnedRoomId,
+    /// When it was last seen not to be encrypted.
+    plain: Arc<Mutex<Option<Instant>>>,
+}
+
+/// What keeps us from posting in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Membership {
+    /// Nothing.
+    MayPost,
+    /// We are not in the room.
+    NotJoined,
+    /// Our power level does not suffice.
+    NoPower {
+        /// Our level.
+        have: i64,
+        /// The level for sending messages.
+        need: i64,
+    },
+}
+
+/// How far a route has come in a room.
+#[derive(Debug, Clone)]
+pub(crate) struct LastPosted {
+    /// Of its latest event.
+    pub(crate) origin: Origin,
+    /// The events that show the message of that origin.
+    pub(crate) events: BTreeMap<Position, OwnedEventId>,
+}
+
+/// Whether we can get into a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// We are in.
+    Joined(OwnedRoomId),
+    /// The alias is free and on our own server.
+    Free,
+}
+
+/// The rooms that we are in.
+pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, MatrixError> {
+    let request = joined_rooms::v3::Request::new();
+    Ok(account.request(request).await?.joined_rooms)
+}
+
+/// Says of a room that it is encrypted, and what to do.
+pub(crate) fn encrypted(room: impl Display) -> String {
+    format!(
+        "room {room} is encrypted, which cannot be undone, and the bridge posts without encryption: give the route \
+         another room"
+    )
+}
+
+impl Room {
+    /// Joins the room, when we are invited or it is public. Joining a room that we are in already
+    /// is fine.
+    pub(crate) async fn enter(
+        account: &Account,
+        target: &RoomOrAliasId,
+    ) -> Result<Entry, MatrixError> {
+        let request = join_room_by_id_or_alias::v3::Request::new(target.to_owned());
+        match account.request(request).await {
+            Ok(joined) => Ok(Entry::Joined(joined.room_id)),
+            Err(MatrixError::NotFound(_)) if is_ours(account, target) => Ok(Entry::Free),
+            Err(error @ MatrixError::Unreachable(_)) if is_ours(account, target) => {
+                // What Dendrite says of an alias that nobody has is a 500.
+                let is_free = Self::is_unknown(account, target).await?;
+                if is_free { Ok(Entry::Free) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the homeserver knows no room of this alias.
+    async fn is_unknown(account: &Account, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
+        let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Ok(false) };
+        let request = get_alias::v3::Request::new(alias.to_owned());
+        match account.request(request).await {
+            Ok(_) => Ok(false),
+            Err(MatrixError::NotFound(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the room of a free alias, private, with `invite` invited.
+    pub(crate) async fn create(
+        account: &Account,
+        alias: &RoomAliasId,
+        invite: &[OwnedUserId],
+    ) -> Result<OwnedRoomId, MatrixError> {
+        let mut request = create_room::v3::Request::new();
+        request.room_alias_name = Some(alias.alias().to_owned());
+        request.name = Some(alias.alias().to_owned());
+        request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
+        request.visibility = Visibility::Private;
+        request.invite = invite.to_vec();
+        let room = account.request(request).await?;
+        info!("made room {alias} ({})", room.room_id);
+        Ok(room.room_id)
+    }
+
+    /// A room that was entered.
+    pub(crate) fn new(account: Arc<Account>, id: OwnedRoomId) -> Self {
+        Self { account, id, plain: Arc::default() }
+    }
+
+    /// The room's id.
+    pub(crate) fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// The account that posts.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// Posts one message with its origin. An event that the homeserver already has under the same
+    /// transaction id is not posted again.
+    pub(crate) async fn send(
+        &self,
+        origin: &Origin,
+        mut content: Value,
+    ) -> Result<OwnedEventId, MatrixError> {
+        content[ORIGIN_KEY] = json!(origin);
+        self.send_as(origin.transaction_id(&self.id), &content).await
+    }
+
+    /// Posts the content of a message. An event that the homeserver already has under the same transaction id is not
+    /// posted again.
+    pub(crate) async fn send_as(
+        &self,
+        transaction: OwnedTransactionId,
+        content: &Value,
+    ) -> Result<OwnedEventId, MatrixError> {
+        self.expect_plain().await?;
+        let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
+        let request = send_message_event::v3::Request::new_raw(
+            self.id.clone(),
+            transaction,
+            MessageLikeEventType::RoomMessage,
+            Raw::from_json(body),
+        );
+        Ok(self.account.request(request).await?.event_id)
+    }
+
+    /// Uploads a file, which nobody sees until a message refers to it.
+    pub(crate) async fn upload(
+        &self,
+        file: &Attachment,
+        name: &str,
+    ) -> Result<OwnedMxcUri, MatrixError> {
+        self.expect_plain().await?;
+        // Its bytes are those that came from NATS.
+        let mut request = create_content::v3::Request::new(Vec::new());
+        request.filename = Some(name.to_owned());
+        request.content_type = Some(file.media_type.to_owned());
+        let uploaded = self.account.request_with(request, file.bytes.clone()).await?;
+        Ok(uploaded.content_uri)
+    }
+
+    /// The latest of a route's events that is in the room, as far as it can show a message
+    /// published at `published` or later. `went_on` is called after each page: others may have
+    /// written any number of them since.
+    pub(crate) async fn last_posted(
+        &self,
+        stream: &StreamId,
+        route: &str,
+        published: OffsetDateTime,
+        went_on: impl Fn(),
+    ) -> Result<Option<LastPosted>, MatrixError> {
+        let mut reached: Option<LastPosted> = None;
+        let find = |events: Vec<Posted>| {
+            LastPosted::note_all(&mut reached, events, stream, route);
+            // The first part of a message may be on the page before that of its last.
+            reached.as_ref().is_some_and(LastPosted::is_whole)
+        };
+        self.look_back(published, went_on, find).await?;
+        Ok(reached)
+    }
+
+    /// Whether a summary is in the room.
+    pub(crate) async fn has_summary(&self, mark: &Mark) -> Result<bool, MatrixError> {
+        let until = OffsetDateTime::from_unix_timestamp_nanos(mark.until.as_nanosecond())
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
+        self.look_back(until, || {}, |events| events.iter().any(is_it)).await
+    }
+
+    /// Goes through our own latest events, page by page, until `find` has found enough or they are all older than
+    /// `oldest`. Whether it has.
+    async fn look_back(
+        &self,
+        oldest: OffsetDateTime,
+        went_on: impl Fn(),
+        mut find: impl FnMut(Vec<Posted>) -> bool,
+    ) -> Result<bool, MatrixError> {
+        let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
+        let mut filter = self.own_messages();
+        let (mut from, mut limit) = (None, PAGE);
+        for _ in 0..MOST_PAGES {
+            let mut request =
+                get_message_events::v3::Request::new(self.id.clone(), Direction::Backward);
+            request.limit = UInt::from(limit);
+            request.filter = filter.clone();
+            request.from.clone_from(&from);
+            let page = match self.account.request(request).await {
+                // Anybody in the room can write events of 64 kB, and not every homeserver heeds the filter.
+                Err(MatrixError::TooLong { .. }) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                page => page?,
+            };
+            if page.chunk.is_empty() && !filter.is_empty() {
+                // Dendrite filters only what it has taken for a page, and if nothing is left of that says, as others
+                // do at the beginning of the room, that there is no more.
+                filter = RoomEventFilter::default();
+                continue;
+            }
+            // Not every homeserver heeds the filter. Of events of others nothing can be relied on: anybody can write an
+            // origin into one, and other homeservers and application services give them any time.
+            let is_own = |event: &Posted| event.sender == self.account.user;
+            let events: Vec<Posted> = posted(&page.chunk).filter(is_own).collect();
+            let all_older =
+                events.last().is_some_and(|event| event.origin_server_ts < oldest_of_interest);
+            let found = find(events);
+            let is_end = page.chunk.is_empty() || page.end.is_none() || page.end == from;
+            if found || all_older || is_end {
+                return Ok(found);
+            }
+            from = page.end;
+            went_on();
+        }
+        Err(MatrixError::Unreachable(format!(
+            "has given {MOST_PAGES} pages of room {} without an end to it",
+            self.id
+        )))
+    }
+
+    /// Whether a message of ours is in the room with its text. It is not after somebody has removed it, and never was
+    /// when its id was made up.
+    pub(crate) async fn shows(&self, event: &EventId) -> Result<bool, MatrixError> {
+        let request = get_room_event::v3::Request::new(self.id.clone(), event.to_owned());
+        match self.account.request(request).await {
+            Ok(answer) => {
+                let shown = answer.event.deserialize_as_unchecked::<Shown>();
+                Ok(shown.is_ok_and(|shown| {
+                    let is_here = shown.room_id.is_none_or(|room| room == self.id);
+                    is_here && shown.sender == self.account.user && shown.content.body.is_some()
+                }))
+            }
+            Err(MatrixError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn own_messages(&self) -> RoomEventFilter {
+        let mut filter = RoomEventFilter::default();
+        filter.senders = Some(vec![self.account.user.clone()]);
+        filter.types = Some(vec![TimelineEventType::RoomMessage.to_string()]);
+        filter
+    }
+
+    /// What, if anything, keeps us from posting here.
+    pub(crate) async fn standing(&self) -> Result<Membership, MatrixError> {
+        if !joined(&self.account).await?.contains(&self.id) {
+            return Ok(Membership::NotJoined);
+        }
+        if self.ownership().await?.gives_all_power_to(&self.account.user) {
+            return Ok(Membership::MayPost);
+        }
+        let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
+        let level = |value: &Value| value.as_i64();
+        let need = level(&levels["events"]["m.room.message"])
+            .or_else(|| level(&levels["events_default"]))
+            .unwrap_or(0);
+        let have = level(&levels["users"][self.account.user.as_str()])
+            .or_else(|| level(&levels["users_default"]))
+            .unwrap_or(0);
+        Ok(if have < need { Membership::NoPower { have, need } } else { Membership::MayPost })
+    }
+
+    /// Whose the room is. Who made it is not in the content of an event, so that all of the room's state is asked for.
+    pub(crate) async fn ownership(&self) -> Result<Ownership, MatrixError> {
+        let request = get_state_events::v3::Request::new(self.id.clone());
+        let mut ownership = Ownership::default();
+        self.account.request_each(request, |event: &[u8]| ownership.note(event)).await?;
+        Ok(ownership)
+    }
+
+    /// Leaves the room.
+    pub(crate) async fn leave(&self) -> Result<(), MatrixError> {
+        let request = leave_room::v3::Request::new(self.id.clone());
+        self.account.request(request).await.map(drop)
+    }
+
+    /// Whether the room is encrypted, so that plain messages do not belong there.
+    pub(crate) async fn is_encrypted(&self) -> Result<bool, MatrixError> {
+        let is_encrypted = self.state(StateEventType::RoomEncryption).await?.is_some();
+        *self.plain() = (!is_encrypted).then(Instant::now);
+        Ok(is_encrypted)
+    }
+
+    /// Makes sure that the room was not encrypted a moment ago; all that goes into it passes here.
+    async fn expect_plain(&self) -> Result<(), MatrixError> {
+        let is_fresh = self.plain().is_some_and(|seen| seen.elapsed() < PLAIN);
+        if !is_fresh && self.is_encrypted().await? {
+            return Err(MatrixError::Encrypted(encrypted(&self.id)));
+        }
+        Ok(())
+    }
+
+    fn plain(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether somebody is in the room, or invited.
+    pub(crate) async fn has(&self, user: &UserId) -> Result<bool, MatrixError> {
+        let member = self.state_of(StateEventType::RoomMember, user.as_str()).await?;
+        let membership = member.as_ref().and_then(|member| member["membership"].as_str());
+        Ok(matches!(membership, Some("join" | "invite")))
+    }
+
+    async fn state(&self, kind: StateEventType) -> Result<Option<Value>, MatrixError> {
+        self.state_of(kind, "").await
+    }
+
+    async fn state_of(
+        &self,
+        kind: StateEventType,
+        key: &str,
+    ) -> Result<Option<Value>, MatrixError> {
+        let request =
+            get_state_event_for_key::v3::Request::new(self.id.clone(), kind, key.to_owned());
+        match self.account.request(request).await {
+            Ok(answer) => Ok(serde_json::from_str(answer.into_content().json().get()).ok()),
+            Err(MatrixError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl LastPosted {
+    fn note_all(reached: &mut Option<Self>, events: Vec<Posted>, stream: &StreamId, route: &str) {
+        let ours = events
+            .into_iter()
+            .filter_map(|event| Some((event.content.origin?, event.event_id)))
+            .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+        for (origin, event) in ours {
+            Self::note(reached, origin, event);
+        }
+    }
+
+    fn note(reached: &mut Option<Self>, origin: Origin, event: OwnedEventId) {
+        // By time first: numbers are given again by a stream that lost messages.
+        let order = |origin: &Origin| (origin.published(), origin.position);
+        let message = |origin: &Origin| (origin.published(), origin.position.sequence);
+        let (events, is_last) = match reached {
+            Some(known) if message(&known.origin) > message(&origin) => return,
+            Some(known) if message(&known.origin) == message(&origin) => {
+                (std::mem::take(&mut known.events), order(&origin) > order(&known.origin))
+            }
+            _ => (BTreeMap::new(), true),
+        };
+        let mut events = events;
+        events.insert(origin.position, event);
+        match reached {
+            Some(known) if !is_last => known.events = events,
+            _ => *reached = Some(Self { origin, events }),
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.origin.digest.is_some() || self.events.keys().any(|position| position.part == 0)
+    }
+}
+
+/// The fields of an event by which a message of ours is known to be shown.
+#[derive(Deserialize)]
+struct Shown {
+    sender: OwnedUserId,
+    room_id: Option<OwnedRoomId>,
+    content: ShownContent,
+}
+
+#[derive(Deserialize)]
+struct ShownContent {
+    /// The homeserver takes it away when the message is removed.
+    body: Option<String>,
+}
+
+/// What of an event tells where it comes from.
+#[derive(Deserialize)]
+struct Posted {
+    event_id: OwnedEventId,
+    sender: OwnedUserId,
+    origin_server_ts: i64,
+    content: PostedContent,
+}
+
+#[derive(Deserialize)]
+struct PostedContent {
+    #[serde(rename = "io.github.nats-matrix.origin")]
+    origin: Option<Origin>,
+    // Another program of this account may write anything there.
+    #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
+    summary: Option<Mark>,
+}
+
+/// The events of a page that could be our messages.
+fn posted(page: &[Raw<AnyTimelineEvent>]) -> impl Iterator<Item = Posted> {
+    page.iter().filter_map(|event| event.deserialize_as_unchecked().ok())
+}
+
+/// How far a route has come by a page of events.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn reached_in(
+    page: &[Raw<AnyTimelineEvent>],
+    stream: &StreamId,
+    route: &str,
+) -> Option<LastPosted> {
+    let mut reached = None;
+    LastPosted::note_all(&mut reached, posted(page).collect(), stream, route);
+    reached
+}
+
+fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {
+    Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
+}
+
+/// Whether a target is an alias that we may make a room for.
+pub(crate) fn is_ours(account: &Account, target: &RoomOrAliasId) -> bool {
+    target.is_room_alias_id() && target.server_name() == Some(account.user.server_name())
+}

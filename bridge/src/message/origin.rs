@@ -1,0 +1,163 @@
+//! Where an event comes from: what makes "nothing twice" possible.
+//!
+//! Every event that the bridge posts carries the stream, sequence and part that it shows. The room
+//! itself is thus the log of what was delivered, and no database of ours can contradict it.
+
+use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::{hash, message::route_name::RouteName};
+
+/// The key of an event's content under which its [`Origin`] is kept.
+pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
+
+/// One incarnation of a stream. A stream that was deleted and made again has the same name and
+/// starts again at sequence 1, but was created at another time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct StreamId {
+    /// The stream's name.
+    pub stream: String,
+    /// When it was created, in nanoseconds since 1970 as text, because a number of that size is no
+    /// legal number in an event (at most 2^53).
+    pub created: String,
+}
+
+/// How far a route has come: a message and the last of its parts that is in the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Position {
+    /// The stream sequence of the message.
+    #[serde(rename = "seq")]
+    pub sequence: u64,
+    /// Which event of those that show the message, counted from 0.
+    pub part: u32,
+}
+
+/// The messages that are shown together, as a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Span {
+    /// The sequence of the first of them.
+    pub first: u64,
+    /// The sequence of the last.
+    pub last: u64,
+    /// The event that sums them up, unless this is it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<OwnedEventId>,
+}
+
+/// Where an event comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamId,
+    /// The route, which has its own order.
+    pub route: String,
+    /// The message and part.
+    #[serde(flatten)]
+    pub position: Position,
+    /// When the stream stored the message, in the form of [`StreamId::created`]. It tells a message
+    /// from another that was given the same number after NATS had lost its last ones.
+    published: String,
+    /// Of which digest the event is a part, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Span>,
+}
+
+impl Origin {
+    /// Of one part of a message that came by `route`.
+    #[must_use]
+    pub(crate) fn new(
+        stream: StreamId,
+        route: &RouteName,
+        position: Position,
+        published: OffsetDateTime,
+    ) -> Self {
+        let published = published.unix_timestamp_nanos().to_string();
+        Self { stream, route: route.as_str().to_owned(), position, published, digest: None }
+    }
+
+    /// The same, as a part of a digest.
+    #[must_use]
+    pub(crate) fn in_digest(self, span: Span) -> Self {
+        Self { digest: Some(span), ..self }
+    }
+
+    /// Whether this message was there when `later` was: the same stream, and not after it.
+    #[must_use]
+    pub(crate) fn is_up_to(&self, later: &Self) -> bool {
+        self.stream == later.stream
+            && self.position.sequence <= later.position.sequence
+            && self.published() <= later.published()
+    }
+
+    /// When the stream stored the message, in nanoseconds since 1970; 0 in a damaged event.
+    #[must_use]
+    pub(crate) fn published(&self) -> i128 {
+        self.published.parse().unwrap_or_default()
+    }
+
+    /// The transaction id of the event: the same for every attempt, in this process or the next,
+    /// and another for every other event.
+    ///
+    /// It depends on the room, because Conduit, tuwunel and continuwuity look transaction ids up by
+    /// user and device alone: one id used in two rooms would post only once.
+    #[must_use]
+    pub(crate) fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
+        let StreamId { stream, created } = &self.stream;
+        let hash = hash::of_texts([stream, created, &self.published, room.as_str()]);
+        let message_and_room =
+            hash.iter().take(8).rev().fold(0u64, |number, byte| (number << 8) | u64::from(*byte));
+        let Position { sequence, part } = self.position;
+        format!("nm-{message_and_room:016x}-{sequence}-{part}").into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use matrix_sdk::ruma::room_id;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn origin(stream: &str, created: &str, sequence: u64, part: u32) -> Origin {
+        let stream = StreamId { stream: stream.to_owned(), created: created.to_owned() };
+        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
+        Origin::new(stream, &RouteName::parse("r").unwrap(), Position { sequence, part }, published)
+    }
+
+    #[test]
+    fn each_of_stream_incarnation_sequence_room_and_part_changes_the_transaction_id() {
+        let (here, there) = (room_id!("!a:x"), room_id!("!b:x"));
+        let ids: HashSet<_> = [
+            origin("OPS", "1", 1, 0).transaction_id(here),
+            origin("OPT", "1", 1, 0).transaction_id(here),
+            origin("OPS", "2", 1, 0).transaction_id(here),
+            origin("OPS", "1", 2, 0).transaction_id(here),
+            origin("OPS", "1", 1, 1).transaction_id(here),
+            origin("OPS", "1", 1, 0).transaction_id(there),
+            // Joined without their lengths these would be the same text as the first.
+            origin("OPS1", "", 1, 0).transaction_id(here),
+        ]
+        .into();
+        assert_eq!(ids.len(), 7);
+    }
+
+    #[test]
+    fn the_transaction_id_does_not_change_from_version_to_version() {
+        let id = origin("OPS", "1700000000000000000", 42, 1).transaction_id(room_id!("!a:x"));
+        assert_eq!(id.as_str(), "nm-612a58d1539178c2-42-1");
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_survives_its_event(stream in "[A-Za-z_]{1,20}", created in any::<i64>(), sequence in 0u64..(1 << 53), part in 0u32..10) {
+            let origin = origin(&stream, &created.to_string(), sequence, part);
+            let json = serde_json::to_value(&origin).unwrap();
+            prop_assert!(json.as_object().unwrap().values().all(|value| !value.is_f64()));
+            prop_assert_eq!(serde_json::from_value::<Origin>(json).unwrap(), origin);
+        }
+    }
+}

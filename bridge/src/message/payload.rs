@@ -1,0 +1,119 @@
+//! A payload once it is decoded.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    message::{
+        alert::{Alert, Group},
+        note::Note,
+        report::Report,
+    },
+    text::{self, shown},
+};
+
+/// All alerts of a message; a group fits if one of them does.
+pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
+    match payload {
+        Payload::Alert(alert) => vec![alert],
+        Payload::Alerts(group) => group.alerts.iter().collect(),
+        Payload::Event(event) => event.data.as_deref().map(alerts).unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+/// The machines and services that a message is about.
+pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
+    match payload {
+        Payload::Report(report) => vec![report.host.as_str()],
+        other => alerts(other).into_iter().filter_map(|alert| alert.source.as_deref()).collect(),
+    }
+}
+
+/// The shapes of a payload.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Payload {
+    /// A routine report of a machine.
+    Report(Report),
+    /// Something that wants a person's attention.
+    Alert(Alert),
+    /// Several alerts in one message.
+    Alerts(Group),
+    /// Something that happened and that nobody has to act on.
+    Note(Note),
+    /// A `CloudEvent` with data of no shape that we know.
+    Event(Event),
+    /// Some other JSON object.
+    Object(Map<String, Value>),
+    /// Any other UTF-8 text, also other JSON.
+    Text(String),
+    /// Not UTF-8.
+    Binary(Binary),
+}
+
+/// Bytes that are no text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Binary {
+    /// The first of them.
+    pub head: Vec<u8>,
+    /// How many there are.
+    pub len: usize,
+}
+
+impl Binary {
+    /// How many of the bytes are kept.
+    const HEAD: usize = 64;
+
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { head: bytes[..bytes.len().min(Self::HEAD)].to_vec(), len: bytes.len() }
+    }
+}
+
+/// A decoded payload, and what was wrong with it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Decoded {
+    /// What to show.
+    pub payload: Payload,
+    /// Whether the message holds more than that, because it is too much to be shown.
+    pub is_cut: bool,
+    /// What the publisher should mend, if anything; the message is shown all the same.
+    pub flaw: Option<Flaw>,
+}
+
+/// What is wrong with a payload, in words for its publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Flaw(String);
+
+/// The longest flaw in characters.
+pub(crate) const MAX_FLAW_CHARS: usize = 400;
+
+impl Flaw {
+    /// It may quote the payload, and is logged and shown: one line, not too long, of what can be seen.
+    pub(crate) fn new(text: &str) -> Self {
+        let line = shown::line(text);
+        let head = text::head(&line, MAX_FLAW_CHARS);
+        Self(if head.len() < line.len() { format!("{head} …") } else { line })
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Something that happened, in the envelope of a `CloudEvent`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Event {
+    /// What kind of thing happened, like "com.example.backup.finished".
+    pub kind: String,
+    /// Where it happened.
+    pub source: String,
+    /// What it happened to, within the source.
+    pub subject: Option<String>,
+    /// When it happened, as in RFC 3339.
+    pub time: Option<String>,
+    /// What there is to say of it: an object, text or bytes, but nothing that we know.
+    pub data: Option<Box<Payload>>,
+}

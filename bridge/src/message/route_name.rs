@@ -1,0 +1,34 @@
+//! The name of a route.
+
+use std::fmt;
+
+/// The name of a route and of its durable consumer: letters, digits, `-` and `_`.
+///
+/// NATS forbids `.`, `*`, `>` and white space in consumer names; slashes and such are refused too
+/// because file-backed streams make a directory of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct RouteName(String);
+
+impl RouteName {
+    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
+            return Err(format!(
+                "\"{name}\" cannot name a route (and its durable consumer): use 1 to 64 letters, digits, - and _"
+            ));
+        }
+        Ok(Self(name.to_owned()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RouteName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,35 @@
+//! Limits of the streams that the bridge makes. Without them whoever may publish could fill the disk of NATS.
+
+use async_nats::jetstream::stream::Config as StreamConfig;
+use tracing::{info, warn};
+
+use crate::{failure::chain, nats::connection::Nats};
+
+/// Gives a stream that has no limit of bytes that of `wanted`. A limit that somebody has set is left alone.
+///
+/// Where that cannot be done, the stream is used as it is, and the log says what to do.
+pub(crate) async fn set(nats: &Nats, present: &StreamConfig, wanted: &StreamConfig) {
+    if is_limited(present) {
+        return;
+    }
+    let name = &present.name;
+    let bytes = wanted.max_bytes;
+    let limited = StreamConfig {
+        max_bytes: bytes,
+        max_message_size: wanted.max_message_size,
+        discard: wanted.discard,
+        ..present.clone()
+    };
+    match nats.jetstream.update_stream(&limited).await {
+        Ok(_) => info!("stream {name} had no limit, and now keeps at most {bytes} bytes"),
+        Err(error) => warn!(
+            "stream {name} has no limit, and cannot be given one ({}): run nats stream edit {name} --max-bytes={bytes}",
+            chain(&error)
+        ),
+    }
+}
+
+/// Whether a stream cannot grow without end.
+pub(crate) fn is_limited(config: &StreamConfig) -> bool {
+    config.max_bytes > 0
+}

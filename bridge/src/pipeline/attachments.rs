@@ -1,0 +1,285 @@
+//! How much a route may upload: so many bytes an hour, as a homeserver keeps what is uploaded.
+//!
+//! What was decided of a message is kept in the state directory until later ones are decided on. So a message that
+//! comes again after a kill is shown in the same way, and a process that is ended again and again uploads no more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tracing::{debug, warn};
+
+use crate::{config::Route, message::Withheld, source::Delivery};
+
+/// An hour, in seconds.
+const HOUR: i64 = 60 * 60;
+
+/// What even the smallest file counts, in bytes: a file on disk and some rows in the homeserver's database.
+const SMALLEST: u64 = 16 * 1024;
+
+/// The streams of whose messages it is known what was decided: the route's, and that of its quiet hours.
+const MOST_STREAMS: usize = 4;
+
+/// The budget of one route.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    route: String,
+    /// In bytes an hour.
+    limit: u64,
+    file: PathBuf,
+    spent: Spent,
+    /// That the limit was reached within this hour is in the log.
+    is_said: bool,
+    /// That the file cannot be written is in the log.
+    is_unwritable: bool,
+}
+
+/// What was uploaded within an hour.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Spent {
+    /// When the hour began, in seconds since 1970.
+    since: i64,
+    bytes: u64,
+    /// By the time at which the stream was made.
+    decided: BTreeMap<String, Decided>,
+}
+
+/// Of which messages of a stream it was decided.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Decided {
+    /// The last of them, and when it was published, in nanoseconds since 1970. Numbers can be given again by a stream
+    /// that lost messages.
+    sequence: u64,
+    published: i64,
+    /// Those whose files are uploaded, without what is done with.
+    granted: BTreeSet<u64>,
+}
+
+/// A message with a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    /// The time at which its stream was made.
+    pub(crate) stream: &'a str,
+    pub(crate) sequence: u64,
+    /// When it was published, in nanoseconds since 1970.
+    pub(crate) published: i64,
+    /// All messages before this one are done with.
+    pub(crate) first: u64,
+    /// The size of its file, in bytes.
+    pub(crate) size: u64,
+}
+
+impl Budget {
+    /// That of a route, with what was spent of it before a restart.
+    pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
+        let file = state_dir.join(format!("attachments-{}.json", route.name));
+        let spent = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        Self {
+            route: route.name.to_string(),
+            limit: route.attach_limit,
+            file,
+            spent: spent.unwrap_or_default(),
+            is_said: false,
+            is_unwritable: false,
+        }
+    }
+
+    /// Decides whether the file of a message is uploaded; of the same message always in the same way.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub(crate) fn take(
+        &mut self,
+        message: Candidate<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), Withheld> {
+        if self.limit == 0 {
+            return Err(Withheld::Never);
+        }
+        self.begin_hour(now.unix_timestamp());
+        let decided = self.spent.decided.entry(message.stream.to_owned()).or_default();
+        decided.granted.retain(|granted| *granted >= message.first);
+        let is_known =
+            message.sequence <= decided.sequence && message.published <= decided.published;
+        if is_known {
+            let is_granted = decided.granted.contains(&message.sequence);
+            return if is_granted { Ok(()) } else { Err(Withheld::OverLimit(self.limit)) };
+        }
+        decided.sequence = message.sequence;
+        decided.published = message.published;
+        let bytes = self.spent.bytes.saturating_add(message.size.max(SMALLEST));
+        let is_granted = bytes <= self.limit;
+        if is_granted {
+            self.spent.bytes = bytes;
+            decided.granted.insert(message.sequence);
+        } else {
+            // A number that is given again.
+            decided.granted.remove(&message.sequence);
+        }
+        self.forget_streams(message.stream);
+        // Before anything is uploaded.
+        self.keep();
+        if is_granted { Ok(()) } else { Err(self.over_limit()) }
+    }
+
+    fn begin_hour(&mut self, now: i64) {
+        // A clock that was set back must not make an hour last for years.
+        if !(self.spent.since..self.spent.since.saturating_add(HOUR)).contains(&now) {
+            self.spent.since = now;
+            self.spent.bytes = 0;
+            self.is_said = false;
+        }
+    }
+
+    fn over_limit(&mut self) -> Withheld {
+        if !std::mem::replace(&mut self.is_said, true) {
+            warn!(
+                "route {}: more than attach_limit = {} bytes of files within an hour: until it is over the room gets no \
+                 more of them, but the number of the message in its stream",
+                self.route, self.limit
+            );
+        }
+        Withheld::OverLimit(self.limit)
+    }
+
+    fn forget_streams(&mut self, but: &str) {
+        while self.spent.decided.len() > MOST_STREAMS {
+            let Some(other) = self.spent.decided.keys().find(|key| *key != but).cloned() else {
+                return;
+            };
+            self.spent.decided.remove(&other);
+        }
+    }
+
+    fn keep(&mut self) {
+        match self.write() {
+            Ok(()) => self.is_unwritable = false,
+            Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => warn!(
+                "matrix.state_dir: cannot keep {}, so that a restart gives route {} its attach_limit anew: {error}",
+                self.file.display(),
+                self.route
+            ),
+            Err(error) => debug!("{}: {error}", self.file.display()),
+        }
+    }
+
+    /// Replaces the file in one step. It need not outlast a power failure.
+    fn write(&self) -> io::Result<()> {
+        let directory = self.file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        serde_json::to_writer(io::BufWriter::new(&mut file), &self.spent)?;
+        file.persist(&self.file)?;
+        Ok(())
+    }
+}
+
+impl<'a> Candidate<'a> {
+    /// A message of which only `first` and later ones can still be shown.
+    pub(crate) fn of(delivery: &Delivery, first: u64, stream: &'a str, size: usize) -> Self {
+        let published = delivery.published.unix_timestamp_nanos();
+        Self {
+            stream,
+            sequence: delivery.sequence,
+            published: published.try_into().unwrap_or(i64::MAX),
+            first,
+            size: size as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn budget(directory: &Path) -> Budget {
+        let mut budget = Budget {
+            route: "all".to_owned(),
+            limit: 4 * MIB,
+            file: directory.join("attachments-all.json"),
+            spent: Spent::default(),
+            is_said: false,
+            is_unwritable: false,
+        };
+        budget.spent = std::fs::read(&budget.file)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
+        budget
+    }
+
+    fn message(sequence: u64, size: u64) -> Candidate<'static> {
+        let published = i64::try_from(sequence).unwrap() * 10;
+        Candidate { stream: "1", sequence, published, first: sequence, size }
+    }
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+    }
+
+    #[test]
+    fn what_is_over_the_limit_of_an_hour_is_withheld_until_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut budget = budget(directory.path());
+        let over = Err(Withheld::OverLimit(4 * MIB));
+        assert_eq!(budget.take(message(1, 3 * MIB), at(1_000)), Ok(()));
+        assert_eq!(budget.take(message(2, 2 * MIB), at(1_001)), over);
+        assert_eq!(budget.take(message(3, MIB), at(1_002)), Ok(()));
+        assert_eq!(budget.take(message(4, 1), at(1_003)), over);
+        assert_eq!(budget.take(message(5, 1), at(1_000 + HOUR)), Ok(()));
+        // The clock is set back by a day.
+        assert_eq!(budget.take(message(6, 4 * MIB), at(-90_000)), Ok(()));
+    }
+
+    #[test]
+    fn small_files_have_an_end_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut budget = budget(directory.path());
+        let granted = (1..=1_000).filter(|n| budget.take(message(*n, 1), at(1_000)).is_ok());
+        assert_eq!(granted.count(), 256);
+    }
+
+    #[test]
+    fn what_was_decided_outlasts_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut before = budget(directory.path());
+        let over = Err(Withheld::OverLimit(4 * MIB));
+        assert_eq!(before.take(message(7, 3 * MIB), at(1_000)), Ok(()));
+        assert_eq!(before.take(message(8, 3 * MIB), at(1_000)), over);
+        let next = Candidate { first: 8, ..message(9, MIB) };
+        for _ in 0..100 {
+            let mut after = budget(directory.path());
+            assert_eq!(after.take(message(8, 3 * MIB), at(1_000)), over, "as it was shown");
+            assert_eq!(after.take(next, at(1_000)), Ok(()), "counted once");
+        }
+        // Message 8 stays without its file, also in the next hour; a number that is given again is another message.
+        let mut after = budget(directory.path());
+        assert_eq!(after.take(message(8, 3 * MIB), at(9_000)), over);
+        let again = Candidate { published: 5_000, ..message(8, 3 * MIB) };
+        assert_eq!(after.take(again, at(9_000)), Ok(()));
+    }
+
+    #[test]
+    fn of_a_digest_each_message_keeps_what_was_decided() {
+        let directory = tempfile::tempdir().unwrap();
+        let of_digest = |sequence| Candidate { first: 1, ..message(sequence, MIB) };
+        let decide = |budget: &mut Budget| {
+            let decided = (1..=6).map(|n| budget.take(of_digest(n), at(1_000)).is_ok());
+            decided.collect::<Vec<_>>()
+        };
+        let first = decide(&mut budget(directory.path()));
+        assert_eq!(first, [true, true, true, true, false, false]);
+        assert_eq!(decide(&mut budget(directory.path())), first);
+        // What is done with is forgotten.
+        let mut after = budget(directory.path());
+        assert!(after.take(message(7, MIB), at(1_000)).is_err());
+        assert!(after.spent.decided["1"].granted.is_empty());
+    }
+}

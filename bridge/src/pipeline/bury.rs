@@ -1,0 +1,59 @@
+//! Messages that can never be posted: kept as dead letters, and told of in the room.
+
+use tokio::time::timeout;
+use tracing::warn;
+
+use crate::{
+    failure::Interrupted,
+    message::StreamId,
+    pipeline::{
+        sender::{Message, NotPosted},
+        state::State,
+    },
+    source::Delivery,
+    status::{self, Outage, Shown},
+};
+
+/// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
+pub(crate) async fn bury(
+    state: &mut State,
+    message: &Message<'_>,
+    reason: &str,
+) -> Result<(), Interrupted> {
+    let delivery = message.delivery;
+    let what =
+        format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
+    put_away(state, delivery, message.stream, reason).await?;
+    let (route, kept_on) = (&state.route.name, state.dead_letters.subject());
+    warn!("route {route}: {what} ({reason}); it is kept on {kept_on}");
+    // After the dead letter: a kill in between brings the message back, and with it the note.
+    let renderer = &state.composer.renderer;
+    let note =
+        renderer.refused(delivery.sequence, delivery.subject(), reason, kept_on).content(&[]);
+    match state.rooms.sender().note(message, note).await {
+        Ok(_) | Err(NotPosted::Refused(_)) => Ok(()),
+        Err(NotPosted::Interrupted(interrupted)) => Err(interrupted),
+    }
+}
+
+/// Keeps a message as a dead letter for a reason that is in the log already.
+pub(crate) async fn put_away(
+    state: &mut State,
+    delivery: &Delivery,
+    stream: &StreamId,
+    reason: &str,
+) -> Result<(), Interrupted> {
+    // A route that takes dead letters, too, would be given each anew for ever.
+    if !state.dead_letters.have(delivery.subject()) {
+        let what = format!("route {}: dead letter {}", state.route.name, delivery.sequence);
+        let mut outage = Outage::of(what, state.health.condition());
+        while let Err(error) = state.dead_letters.keep(delivery, stream, reason).await {
+            let pause = outage.failed(status::State::NatsUnreachable, &error, None);
+            if timeout(pause, state.stop.cancelled()).await.is_ok() {
+                return Err(Interrupted::Stopping);
+            }
+        }
+    }
+    state.note(delivery, Shown::Dead);
+    Ok(())
+}

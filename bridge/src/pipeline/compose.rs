@@ -1,0 +1,172 @@
+//! From the bytes of a message to what a room is to show of it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    config::Route,
+    failure::Interrupted,
+    matrix::Account,
+    message::{Decoded, StreamId, Withheld},
+    pipeline::{
+        attachments::{Budget, Candidate},
+        poison::{self, Handling},
+    },
+    render::{Incoming, Rendered, Renderer},
+    source::{Delivery, Feed},
+    status::RouteHealth,
+};
+
+/// Decodes and renders the messages of one feed.
+pub(crate) struct Composer {
+    route: Arc<Route>,
+    /// The name of the stream that the messages are read from.
+    stream: String,
+    pub(crate) renderer: Arc<Renderer>,
+    poison: poison::Guard,
+    /// The templates whose failure is in the log.
+    told: HashSet<String>,
+    budget: Arc<Mutex<Budget>>,
+    account: Arc<Account>,
+    health: RouteHealth,
+    stop: CancellationToken,
+}
+
+impl Composer {
+    pub(crate) fn new(
+        feed: &Feed,
+        renderer: Arc<Renderer>,
+        budget: Arc<Mutex<Budget>>,
+        account: Arc<Account>,
+        health: RouteHealth,
+        stop: CancellationToken,
+    ) -> Self {
+        let name = feed.label().replace(':', "-");
+        let poison = poison::Guard::open(account.state_dir(), &name);
+        let (route, stream) = (Arc::clone(&feed.route), feed.stream().to_owned());
+        Self {
+            route,
+            stream,
+            renderer,
+            poison,
+            told: HashSet::new(),
+            budget,
+            account,
+            health,
+            stop,
+        }
+    }
+
+    /// The note of which message or digest is being worked on, for the case that it ends the process.
+    pub(crate) fn poison(&self) -> &poison::Guard {
+        &self.poison
+    }
+
+    /// Whether a message has ended the process each time that it was worked on.
+    pub(crate) fn is_hopeless(&self, delivery: &Delivery, stream: &StreamId) -> bool {
+        self.poison.handling(&stream.created, delivery.sequence) == Handling::Never
+    }
+
+    /// Decodes a message, unless that has ended the process before.
+    pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
+        let (created, sequence) = (&stream.created, delivery.sequence);
+        self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
+            Handling::Usual => {
+                Decoded::in_language(delivery.payload(), self.route.display.language)
+            }
+            Handling::AsBytes | Handling::Never => Decoded::as_bytes(
+                delivery.payload(),
+                "the bridge ended twice while it worked on this, so it is not looked into",
+            ),
+        })
+    }
+
+    /// Renders a message. Its file is left out if that must not be uploaded, and then the text says so. `current` is the
+    /// first message that is not done with.
+    pub(crate) async fn render(
+        &mut self,
+        delivery: &Delivery,
+        decoded: &Decoded,
+        stream: &StreamId,
+        current: &Delivery,
+    ) -> Result<Rendered, Interrupted> {
+        let rendered = self.render_whole(delivery, decoded, stream);
+        let Some(file) = &rendered.attachment else { return Ok(rendered) };
+        let size = file.bytes.len();
+        let Err(why) = self.may_upload(delivery, stream, current.sequence, size).await? else {
+            return Ok(rendered);
+        };
+        self.health.metrics.withheld.inc();
+        Ok(self.renderer.without_file(rendered, why, &self.stream, delivery.sequence))
+    }
+
+    /// Renders a message with its file, whatever its size.
+    pub(crate) fn render_whole(
+        &mut self,
+        delivery: &Delivery,
+        decoded: &Decoded,
+        stream: &StreamId,
+    ) -> Rendered {
+        let rendered = self.poison.work(&stream.created, delivery.sequence, || {
+            self.renderer.render(&Incoming {
+                subject: delivery.subject(),
+                headers: delivery.headers(),
+                stream: &self.stream,
+                sequence: delivery.sequence,
+                published: delivery.said,
+                route: self.route.name.as_str(),
+                decoded,
+                original: delivery.payload(),
+            })
+        });
+        self.note_fault(delivery, &rendered);
+        rendered
+    }
+
+    async fn may_upload(
+        &self,
+        delivery: &Delivery,
+        stream: &StreamId,
+        current: u64,
+        size: usize,
+    ) -> Result<Result<(), Withheld>, Interrupted> {
+        // Where it does not say, or not now, the upload will tell.
+        let limit = self.stop.run_until_cancelled(self.account.upload_limit()).await;
+        let limit = limit.ok_or(Interrupted::Stopping)?;
+        if let Some(limit) = limit.filter(|limit| size as u64 > *limit) {
+            return Ok(Err(Withheld::TooLarge(limit)));
+        }
+        let candidate = Candidate::of(delivery, current, &stream.created, size);
+        Ok(self.budget.lock().await.take(candidate, OffsetDateTime::now_utc()))
+    }
+
+    /// Counts and logs what is wrong with a message, which is shown all the same.
+    pub(crate) fn note_flaw(&self, delivery: &Delivery, decoded: &Decoded) {
+        let Some(flaw) = &decoded.flaw else { return };
+        self.health.metrics.flawed.inc();
+        warn!(
+            "route {}: message {} on {} is posted as it is: {flaw}",
+            self.route.name,
+            delivery.sequence,
+            delivery.subject()
+        );
+    }
+
+    /// Counts every failure of a template, but logs the first of each: the room says so below every message.
+    fn note_fault(&mut self, delivery: &Delivery, rendered: &Rendered) {
+        let Some(fault) = &rendered.fault else { return };
+        self.health.metrics.fallbacks.inc();
+        if self.told.insert(fault.file().to_owned()) {
+            warn!(
+                "route {}: message {} on {} is posted with the built-in template, and so will others be: {fault}",
+                self.route.name,
+                delivery.sequence,
+                delivery.subject()
+            );
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Quiet hours: what is not critical is deferred until they are over.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use crate::{
+    failure::Interrupted,
+    message::Decoded,
+    pipeline::{deferral::Deferral, state::State},
+    source::{Delivery, Upstream},
+    status::Shown,
+};
+
+/// How often it is looked whether quiet hours are over.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
+
+/// Lets what was deferred wait for the end of the quiet hours.
+pub(crate) async fn wait_for_end(state: &State) -> Result<(), Interrupted> {
+    let Some(quiet) = state.route.quiet.as_ref().filter(|_| state.feed.is_deferred()) else {
+        return Ok(());
+    };
+    // In short steps: the clock may be set, and a machine that slept has not counted.
+    while quiet.end(Timestamp::now()).is_some() {
+        if timeout(LOOK_AT_CLOCK, state.stop.cancelled()).await.is_ok() {
+            return Err(Interrupted::Stopping);
+        }
+    }
+    Ok(())
+}
+
+/// Defers a message if it is to be; `may_defer` if it may be now, and not only have been before. Whether it is deferred.
+pub(crate) async fn defer(
+    state: &mut State,
+    delivery: &Delivery,
+    decoded: &Decoded,
+    upstream: &Upstream,
+    may_defer: bool,
+) -> Result<bool, Interrupted> {
+    let origin = state.origin(delivery, &upstream.stream);
+    let Some(deferred) = &mut state.deferred else { return Ok(false) };
+    deferred.replicate(upstream.replicas);
+    let deferral = deferred.deferral(decoded.payload.urgency(), &origin);
+    let deferral = state.stop.run_until_cancelled(deferral).await.ok_or(Interrupted::Stopping)?;
+    match deferral {
+        Deferral::WasDeferred => return Ok(true),
+        Deferral::Defer if may_defer => {}
+        Deferral::Defer | Deferral::Show => return Ok(false),
+    }
+    // It may come again after it was shown, as a part of what went on.
+    let sender = state.rooms.sender();
+    if sender.has_begun(&upstream.stream, &state.route, delivery).await? {
+        return Ok(false);
+    }
+    // Whoever looks at an alert in the night should see what has become of it.
+    let room = sender.room();
+    let thread = state.threads.of(room, delivery, decoded, upstream.replicas).await;
+    if thread.is_some_and(|thread| thread.goes_on()) {
+        return Ok(false);
+    }
+    let Some(deferred) = &mut state.deferred else { return Ok(false) };
+    // If it is deferred all the same, that is seen when it comes again.
+    let copied = state.stop.run_until_cancelled(deferred.hold(delivery, &origin)).await;
+    let is_deferred = copied.ok_or(Interrupted::Stopping)?;
+    if is_deferred {
+        state.note(delivery, Shown::Deferred);
+    }
+    Ok(is_deferred)
+}

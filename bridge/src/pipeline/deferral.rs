@@ -1,0 +1,375 @@
+//! What is held back in quiet hours: copied into a stream of our own, and shown in the morning from
+//! there, as from any other stream.
+//!
+//! Whether a message is held depends on the hour in which it comes. One that comes again later, because
+//! a kill came before the acknowledgement, was held or not. Each copy has a subject of its own that is
+//! made of the message's origin, so that the stream tells which are there, and takes none twice.
+
+use std::{error::Error as _, time::Duration};
+
+use async_nats::{
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
+    jetstream::{
+        self, ErrorCode,
+        context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
+        stream::{Config as StreamConfig, DiscardPolicy},
+    },
+};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, info, warn};
+
+use crate::{
+    config::{Quiet, Route},
+    failure::chain,
+    message::{Origin, Urgency},
+    nats::{Nats, limits},
+    reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
+    source::{Delivery, Feed, Stored, Unread},
+};
+
+/// How long it keeps messages; those that were shown, too.
+const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
+
+/// How much of them it keeps, in bytes.
+const KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Where nothing can be held it is tried again after this time.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// How long to wait before asking again for what was not answered.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// What a route holds back.
+pub(crate) struct DeferredStore {
+    nats: Nats,
+    quiet: Quiet,
+    route: String,
+    replicas: usize,
+    /// How far the route's copies go, once that was asked.
+    reach: Option<Extent>,
+    /// When it may be tried again, after it could not be done.
+    retry: Option<Instant>,
+    /// That nothing can be held was said.
+    is_said: bool,
+}
+
+/// What is to become of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deferral {
+    /// It is to be shown.
+    Show,
+    /// It is to be held.
+    Defer,
+    /// It was held already.
+    WasDeferred,
+}
+
+/// Of which messages there may be copies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Extent {
+    Nothing,
+    /// This is the last of them.
+    UpTo {
+        created: String,
+        sequence: u64,
+    },
+}
+
+impl Extent {
+    fn of(origin: &Origin) -> Self {
+        let (created, sequence) = (origin.stream.created.clone(), origin.position.sequence);
+        Self::UpTo { created, sequence }
+    }
+
+    /// By the subject of the last copy.
+    fn read(subject: &str) -> Option<Self> {
+        let mut parts = subject.rsplit('.');
+        let sequence = parts.next()?.parse().ok()?;
+        let created = parts.nth(1)?.to_owned();
+        Some(Self::UpTo { created, sequence })
+    }
+
+    fn may_have(&self, origin: &Origin) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::UpTo { created, sequence } => {
+                *created == origin.stream.created && origin.position.sequence <= *sequence
+            }
+        }
+    }
+}
+
+/// Why a copy is not there.
+enum NoCopy {
+    /// Perhaps it is: there was no answer.
+    Unknown,
+    /// The stream does not take it.
+    Refused(String),
+}
+
+impl DeferredStore {
+    /// Of a route that has quiet hours.
+    pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
+        Some(Self {
+            nats,
+            quiet: route.quiet.clone()?,
+            route: route.name.to_string(),
+            replicas: 1,
+            reach: None,
+            retry: None,
+            is_said: false,
+        })
+    }
+
+    /// The stream is as safe as one with that many replicas, when it is made from now on.
+    pub(crate) fn replicate(&mut self, replicas: usize) {
+        self.replicas = replicas;
+    }
+
+    /// What is to become of a message that is this urgent. What is critical is never held.
+    pub(crate) async fn deferral(&mut self, urgency: Urgency, origin: &Origin) -> Deferral {
+        let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
+        // Others may be there, if it is for want of room that this one is not taken.
+        let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
+        if urgency >= Urgency::Critical || !may_try && !may_be_held {
+            return Deferral::Show;
+        }
+        match self.has(origin).await {
+            Ok(true) => Deferral::WasDeferred,
+            Ok(false) if may_try && self.quiet.end(Timestamp::now()).is_some() => Deferral::Defer,
+            Ok(false) => Deferral::Show,
+            Err(reason) => {
+                self.failed(&reason);
+                Deferral::Show
+            }
+        }
+    }
+
+    /// Copies a message into the stream. False if the stream does not take it, or not this one, so that it has to be
+    /// shown.
+    pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
+        let subject = subject(&self.route, origin);
+        match self.insist(async || self.copy(delivery, &subject).await).await {
+            Ok(true) => {
+                self.reach = Some(Extent::of(origin));
+                true
+            }
+            Ok(false) => {
+                let (route, sequence) = (&self.route, delivery.sequence);
+                info!(
+                    "route {route}: message {sequence} is too large to be held back in quiet hours, so it is shown"
+                );
+                false
+            }
+            Err(reason) => {
+                self.failed(&reason);
+                false
+            }
+        }
+    }
+
+    /// Whether there is a copy of a message.
+    async fn has(&mut self, origin: &Origin) -> Result<bool, String> {
+        let reach = match &self.reach {
+            Some(reach) => reach.clone(),
+            None => self.insist(async || self.read_reach().await).await?,
+        };
+        let may_be = reach.may_have(origin);
+        self.reach = Some(reach);
+        if !may_be {
+            return Ok(false);
+        }
+        let subject = subject(&self.route, origin);
+        let last = self.insist(async || self.last(&subject).await).await?;
+        Ok(last.is_some())
+    }
+
+    async fn read_reach(&self) -> Result<Extent, NoCopy> {
+        let last = self.last(&reserved::deferred_subjects(&self.route)).await?;
+        let reach = last.and_then(|last| Extent::read(&last.message.subject));
+        Ok(reach.unwrap_or(Extent::Nothing))
+    }
+
+    async fn last(&self, subject: &str) -> Result<Option<Stored>, NoCopy> {
+        Stored::last(&self.nats, DEFERRED_STREAM, subject).await.map_err(|unread| match unread {
+            Unread::NoAnswer => NoCopy::Unknown,
+            Unread::Refused(reason) => NoCopy::Refused(reason),
+        })
+    }
+
+    /// Asks until there is an answer: without one nobody knows whether there is a copy.
+    ///
+    /// # Errors
+    ///
+    /// What the answer was, or that the server does not let us ask.
+    async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, NoCopy>) -> Result<T, String> {
+        let denied = self.nats.denies(&[DEFERRED_STREAM, DEFERRED_PREFIX]);
+        let answered = async {
+            loop {
+                match ask().await {
+                    Ok(answer) => return Ok(answer),
+                    Err(NoCopy::Refused(reason)) => return Err(reason),
+                    Err(NoCopy::Unknown) => sleep(AWAY).await,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = answered => answer,
+            reason = denied => Err(reason),
+        }
+    }
+
+    /// Whether there is a copy now: none of a message that is too large with what is noted in its headers.
+    async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
+        let mut headers = delivery.own_headers();
+        headers.insert(SUBJECT_HEADER, delivery.subject());
+        headers.insert(PUBLISHED_HEADER, delivery.published.unix_timestamp_nanos().to_string());
+        headers.insert(NATS_EXPECTED_STREAM, DEFERRED_STREAM);
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        for is_made in [false, true] {
+            let payload = delivery.payload().clone();
+            let jetstream = &self.nats.jetstream;
+            let sent = jetstream.publish_with_headers(subject.to_owned(), headers.clone(), payload);
+            let answer = match sent.await {
+                Ok(answer) => answer.await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = answer else { return Ok(true) };
+            match error.kind() {
+                // It is there already.
+                PublishErrorKind::WrongLastSequence => return Ok(true),
+                _ if is_too_large(&error) => return Ok(false),
+                PublishErrorKind::StreamNotFound if !is_made => {
+                    make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
+                }
+                PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+                    return Err(NoCopy::Unknown);
+                }
+                _ if !self.nats.is_connected() => return Err(NoCopy::Unknown),
+                _ => return Err(NoCopy::Refused(chain(&error))),
+            }
+        }
+        Err(NoCopy::Refused("its stream does not take it".to_owned()))
+    }
+
+    fn failed(&mut self, reason: &str) {
+        self.retry = Some(Instant::now() + PAUSE);
+        if !std::mem::replace(&mut self.is_said, true) {
+            warn!(
+                "route {}: nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
+                 not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and what the NATS user needs for it and for \
+                 {DEFERRED_PREFIX}.> is in the README under Configuration",
+                self.route
+            );
+        }
+    }
+}
+
+/// Whether the message is at fault and not the stream: anybody can publish one that is as large as may be.
+fn is_too_large(error: &PublishError) -> bool {
+    let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let too_large =
+        [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || refusal.is_some_and(|refusal| too_large.contains(&refusal.error_code()))
+}
+
+/// The subject of a message's copy.
+pub(crate) fn subject(route: &str, origin: &Origin) -> String {
+    let (created, sequence) = (&origin.stream.created, origin.position.sequence);
+    format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
+}
+
+/// Makes the stream if there is none.
+///
+/// # Errors
+///
+/// Why there is none.
+pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
+    let wanted = stream_config(replicas);
+    if let Ok(stream) = nats.jetstream.get_stream(DEFERRED_STREAM).await {
+        limits::set(nats, &stream.cached_info().config, &wanted).await;
+        return Ok(());
+    }
+    nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
+    info!("what is held back in quiet hours is kept in stream {DEFERRED_STREAM}");
+    Ok(())
+}
+
+/// The stream as it is made. When it is full it takes no more, so that nothing is lost that was held back.
+pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
+    StreamConfig {
+        name: DEFERRED_STREAM.to_owned(),
+        description: Some("What nats-matrix shows after quiet hours".to_owned()),
+        subjects: vec![format!("{DEFERRED_PREFIX}.>")],
+        max_age: KEPT_FOR,
+        max_bytes: KEPT_BYTES,
+        discard: DiscardPolicy::New,
+        num_replicas: replicas,
+        ..StreamConfig::default()
+    }
+}
+
+/// Whether something is left of what a route has deferred. Asks until it knows.
+pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
+    let answer = async {
+        loop {
+            match left(nats, feed.consumer()).await {
+                Ok(left) => return left > 0,
+                Err(reason) => debug!("what is left of quiet hours: {reason}"),
+            }
+            sleep(AWAY).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        is_any = answer => is_any,
+        // Who may not ask has never held anything.
+        _ = nats.denies(&[DEFERRED_STREAM]) => false,
+    }
+}
+
+async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
+    let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
+        Ok(stream) => stream,
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(error)
+                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
+            {
+                return Ok(0);
+            }
+            _ => return Err(chain(&error)),
+        },
+    };
+    match stream.consumer_info(consumer).await {
+        Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::message::{Position, RouteName, StreamId};
+
+    #[test]
+    fn the_subject_of_a_copy_tells_how_far_copies_go() {
+        let origin = |created: &str, sequence| {
+            let stream = StreamId { stream: "OPS".to_owned(), created: created.to_owned() };
+            let route = RouteName::parse("r-1").unwrap();
+            let position = Position { sequence, part: 0 };
+            Origin::new(stream, &route, position, OffsetDateTime::UNIX_EPOCH)
+        };
+        let last = origin("17", 40);
+        let reach = Extent::read(&subject("r-1", &last)).unwrap();
+        assert_eq!(reach, Extent::of(&last));
+        assert!(reach.may_have(&last) && reach.may_have(&origin("17", 1)));
+        assert!(!reach.may_have(&origin("17", 41)) && !reach.may_have(&origin("18", 1)));
+        assert_eq!(Extent::read("something"), None);
+    }
+}

@@ -1,0 +1,138 @@
+//! Too much waits to be read one by one: it is shown as a digest.
+
+mod gather;
+mod post;
+
+use std::{num::NonZeroU64, time::Duration};
+
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{info, warn};
+
+use crate::{
+    failure::Interrupted,
+    message::Span,
+    pipeline::{digest::post::Digest, poison, state::State},
+    source::{Delivery, Upstream},
+    status::{self, Outage},
+};
+
+/// While a storm goes on there is a digest this often at most.
+const BETWEEN: Duration = Duration::from_secs(10);
+
+/// What waits and could not be read, as without the permission, is tried again after this time.
+const UNREADABLE: Duration = Duration::from_mins(10);
+
+/// More messages than this that quiet hours have deferred are shown as a digest.
+const DEFERRED_ABOVE: u64 = 1;
+
+/// The digests of one feed.
+pub(crate) struct Digests {
+    /// Until then there is none, as what waits could not be read, or ended the process.
+    none_until: Option<Instant>,
+}
+
+impl Digests {
+    /// None was made yet, unless `poison` knows of one that ended the process.
+    pub(crate) fn new(poison: &poison::Guard) -> Self {
+        Self { none_until: poison.ended_in_digest().then(|| Instant::now() + UNREADABLE) }
+    }
+
+    /// Shows what waits, from `delivery` on, as a digest, if that is too much to be read one by one; or goes on with one
+    /// that was not finished. Whether `delivery` is shown by that.
+    pub(crate) async fn show(
+        &mut self,
+        state: &mut State,
+        delivery: &Delivery,
+        upstream: &Upstream,
+    ) -> Result<bool, Interrupted> {
+        let stream = &upstream.stream;
+        let unfinished = state.rooms.sender().unfinished_digest(stream, &state.route, delivery);
+        if let Some(span) = unfinished.await? {
+            return Box::pin(finish(state, delivery, upstream, span)).await;
+        }
+        let declared = state.route.digest_above.map(NonZeroU64::get);
+        let limit = Some(DEFERRED_ABOVE).filter(|_| state.feed.is_deferred()).or(declared);
+        let Some(limit) = limit else { return Ok(false) };
+        if !self.may_begin(state, delivery) || state.backlog.waiting(delivery).await <= limit {
+            return Ok(false);
+        }
+        wait_for_more(state).await?;
+        state.composer.poison().digest(true);
+        let shown = Box::pin(self.begin(state, delivery, upstream, limit)).await;
+        state.composer.poison().digest(false);
+        shown
+    }
+
+    fn may_begin(&self, state: &mut State, delivery: &Delivery) -> bool {
+        let place = state.rooms.here();
+        // Which messages have no room of their own may be another question after a restart.
+        !place.is_fallback
+            && delivery.published > place.too_few_until
+            && self.none_until.is_none_or(|until| Instant::now() >= until)
+            && !place.sender.has_any_of(delivery)
+    }
+
+    /// Begins a digest of what waits from `delivery` on, if there is as much as that for the room.
+    async fn begin(
+        &mut self,
+        state: &mut State,
+        delivery: &Delivery,
+        upstream: &Upstream,
+        limit: u64,
+    ) -> Result<bool, Interrupted> {
+        let originals = match state.backlog.read(delivery.sequence, None).await {
+            Ok(originals) => originals,
+            Err(reason) => {
+                let route = &state.route.name;
+                warn!("route {route}: no digest, as what waits cannot be read: {reason}");
+                self.none_until = Some(Instant::now() + UNREADABLE);
+                return Ok(false);
+            }
+        };
+        let taken = gather::gather(state, delivery, upstream, originals, true).await?;
+        // What other routes take and what is for other rooms has been counted, too.
+        if taken.entries.len() as u64 <= limit {
+            state.rooms.here().too_few_until = taken.published;
+            return Ok(false);
+        }
+        let span = Span { first: delivery.sequence, last: taken.last, root: None };
+        Digest::new(delivery, upstream, span, taken, false).post(state).await
+    }
+}
+
+/// Goes on with a digest that a process before this one began. Whether `delivery` is a part of it.
+async fn finish(
+    state: &mut State,
+    delivery: &Delivery,
+    upstream: &Upstream,
+    span: Span,
+) -> Result<bool, Interrupted> {
+    info!("route {}: going on with the digest up to {}", state.route.name, span.last);
+    let what = format!("route {}: reading what waits", state.route.name);
+    let mut outage = Outage::of(what, state.health.condition());
+    let originals = loop {
+        match state.backlog.read(span.first, Some(span.last)).await {
+            Ok(originals) => break originals,
+            Err(reason) => {
+                let pause = outage.failed(status::State::NatsUnreachable, &reason, None);
+                if timeout(pause, state.stop.cancelled()).await.is_ok() {
+                    return Err(Interrupted::Stopping);
+                }
+            }
+        }
+    };
+    let taken = gather::gather(state, delivery, upstream, originals, false).await?;
+    // Its own messages may be gone from the stream.
+    let is_in_it = delivery.sequence <= span.last;
+    let is_posted = Digest::new(delivery, upstream, span, taken, true).post(state).await?;
+    Ok(is_posted && is_in_it)
+}
+
+/// Lets a storm that goes on add to the next digest.
+async fn wait_for_more(state: &mut State) -> Result<(), Interrupted> {
+    let Some(last) = state.rooms.here().last_digest() else { return Ok(()) };
+    match timeout_at(last + BETWEEN, state.stop.cancelled()).await {
+        Ok(()) => Err(Interrupted::Stopping),
+        Err(_) => Ok(()),
+    }
+}

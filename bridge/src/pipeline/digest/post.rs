@@ -1,0 +1,317 @@
+//! Posting a digest: the event that sums up, the alerts that it changes, and each message in its thread.
+
+use std::collections::BTreeSet;
+
+use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+use crate::{
+    alerts::{AlertThread, ThreadState},
+    failure::Interrupted,
+    message::{Origin, Position, Span, Urgency},
+    pipeline::{
+        bury::put_away,
+        digest::gather::Gathered,
+        sender::{NotPosted, Part},
+        state::State,
+        threads::ByName,
+    },
+    render::{
+        Entry, Piece, Rendered,
+        content::{in_place_of, in_thread},
+        conversation::with_times,
+        digest_entries,
+    },
+    source::{Delivery, Upstream},
+    status::Shown,
+};
+
+/// So many threads of alerts are in memory together, whatever the number of those in a digest.
+const TOGETHER: usize = 256;
+
+/// Of the alerts of a larger digest it is not asked whether the room still shows their first messages, which is a
+/// request for each: the digest shows them all in any case.
+const MOST_CONFIRMED: usize = 1000;
+
+/// A digest in the making.
+pub(super) struct Digest<'a> {
+    delivery: &'a Delivery,
+    upstream: &'a Upstream,
+    span: Span,
+    /// When the latest message of the span was published.
+    published: OffsetDateTime,
+    /// The messages of the span that the route takes.
+    entries: Vec<Entry>,
+    /// The same, as they came.
+    originals: Vec<Delivery>,
+    /// Whether phones buzzed for it. Nobody knows that of one that was begun before.
+    has_pushed: bool,
+    /// It was begun before, so that some of it may have been shown.
+    is_resumed: bool,
+}
+
+impl<'a> Digest<'a> {
+    pub(super) fn new(
+        delivery: &'a Delivery,
+        upstream: &'a Upstream,
+        span: Span,
+        gathered: Gathered,
+        is_resumed: bool,
+    ) -> Self {
+        let Gathered { entries, originals, published, .. } = gathered;
+        Self {
+            delivery,
+            upstream,
+            span,
+            published,
+            entries,
+            originals,
+            has_pushed: false,
+            is_resumed,
+        }
+    }
+
+    /// Posts all of it. False if the homeserver does not take it.
+    pub(super) async fn post(mut self, state: &mut State) -> Result<bool, Interrupted> {
+        let name = state.route.name.clone();
+        let root = match self.sum(state).await {
+            Ok(root) => root,
+            Err(error) => {
+                let reason = error.refusal()?;
+                warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
+                state.rooms.here().too_few_until = self.published;
+                return Ok(false);
+            }
+        };
+        self.span.root.clone_from(&root);
+        if let Some(root) = &root {
+            self.note_last_words(state, root).await?;
+        }
+        self.thread(state).await?;
+        let shown = self.entries.len();
+        info!("route {name}: {shown} messages up to {} shown as a digest", self.span.last);
+        for original in &self.originals {
+            state.note_late(original, self.upstream);
+        }
+        let last = self.originals.last().unwrap_or(self.delivery);
+        state.note(last, Shown::Digested(shown as u64));
+        state.rooms.sender().done_up_to(self.span.last, self.published);
+        Ok(true)
+    }
+
+    /// The event that sums up. It is as loud as what is new in it, and silent where it goes on with a storm.
+    async fn sum(&mut self, state: &mut State) -> Result<Option<OwnedEventId>, NotPosted> {
+        if let Some(root) = &self.span.root {
+            return Ok(Some(root.clone()));
+        }
+        let known = self.known(state).await?;
+        let urgency = digest_entries::urgency(&self.entries, |key| known.contains(key));
+        self.has_pushed = state.rooms.here().is_worth_a_push(urgency);
+        let loudness = if self.has_pushed { urgency } else { Urgency::Routine };
+        let rendered = state.composer.renderer.digest(&self.entries, loudness);
+        let content = rendered.content(&state.route.mention);
+        let published = self.entries.first().map_or(self.published, |entry| entry.published);
+        let origin = self.origin(state, self.span.first, digest_entries::SUM, published);
+        let posted = self.event(state, &origin, Part::Text(content), "").await?;
+        state.rooms.here().note_digest(urgency, self.has_pushed);
+        Ok(posted)
+    }
+
+    /// The names of those threads for which no phone has to buzz any more.
+    async fn known(&self, state: &mut State) -> Result<BTreeSet<String>, Interrupted> {
+        let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
+        let mut known = BTreeSet::new();
+        for some in last.chunks(TOGETHER) {
+            let threads = self.threads(state, some).await?;
+            let quiet = threads.into_iter().filter(|(_, thread)| !thread.pushes());
+            known.extend(quiet.map(|(key, _)| key));
+        }
+        Ok(known)
+    }
+
+    /// Some of the threads that messages of the digest belong to, with what the last of these says.
+    async fn threads(
+        &self,
+        state: &mut State,
+        last: &[(&str, &Entry)],
+    ) -> Result<ByName, Interrupted> {
+        let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
+        let mut known = state.threads.known(keys, self.upstream.replicas).await;
+        let is_confirmed = self.entries.len() <= MOST_CONFIRMED;
+        let mut threads = ByName::new();
+        for (key, entry) in last {
+            let Some((_, update)) = entry.saying.clone() else { continue };
+            let before = known.remove(*key);
+            let mut thread = state.threads.after(before, (*key).to_owned(), update, entry.said);
+            // Of what the room has not even begun with the bucket cannot know.
+            let origin = self.origin(state, entry.sequence, 0, entry.published);
+            if !self.is_resumed && thread.is_said(&origin) {
+                thread = thread.anew(state.route.patience);
+            }
+            // What is quiet is so because a phone has buzzed for a message that people can still see.
+            if is_confirmed && thread.is_quiet() {
+                thread = state.threads.with_root(state.rooms.sender(), thread).await?;
+            }
+            threads.insert((*key).to_owned(), thread);
+        }
+        Ok(threads)
+    }
+
+    /// Edits the first messages of what is not as it was or is over, and notes what goes on.
+    async fn note_last_words(
+        &self,
+        state: &mut State,
+        root: &OwnedEventId,
+    ) -> Result<(), Interrupted> {
+        let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
+        for some in last.chunks(TOGETHER) {
+            self.note_some_last_words(state, root, some).await?;
+        }
+        Ok(())
+    }
+
+    async fn note_some_last_words(
+        &self,
+        state: &mut State,
+        root: &OwnedEventId,
+        last: &[(&str, &Entry)],
+    ) -> Result<(), Interrupted> {
+        let mut threads = self.threads(state, last).await?;
+        let mut after: Vec<(String, ThreadState)> = Vec::new();
+        for (key, entry) in last.iter().copied() {
+            let Some(thread) = threads.remove(key) else { continue };
+            let origin = self.origin(state, entry.sequence, 0, entry.published);
+            if thread.is_said(&origin) {
+                continue;
+            }
+            if thread.outdates_root() {
+                self.edit_root(state, key, &thread, entry).await?;
+            }
+            let is_new = thread.before.is_none();
+            let has_pushed = self.has_pushed && thread.pushes();
+            let shown = thread.after(Some(root.clone()), origin, has_pushed);
+            after.extend(shown.map(|(key, mut thread)| {
+                thread.is_shared |= is_new || thread.root == *root;
+                (key, thread)
+            }));
+        }
+        state.threads.note_all(after).await;
+        Ok(())
+    }
+
+    /// An edit that is posted twice is seen once, so it needs no origin.
+    async fn edit_root(
+        &self,
+        state: &mut State,
+        key: &str,
+        thread: &AlertThread,
+        entry: &Entry,
+    ) -> Result<(), Interrupted> {
+        let Some((before, original)) = thread.before.as_ref().zip(self.original(entry.sequence))
+        else {
+            return Ok(());
+        };
+        let stream = &self.upstream.stream;
+        let decoded = state.composer.decode(original, stream);
+        let decoded = with_times(&decoded, thread.begun(), thread.ended());
+        let rendered = state.composer.render_whole(original, &decoded, stream);
+        let content = in_place_of(&before.root, &rendered.content(&state.route.mention));
+        let origin = self.origin(state, entry.sequence, 0, entry.published);
+        let of_message = origin.transaction_id(state.rooms.sender().room());
+        let transaction: OwnedTransactionId = format!("{of_message}-{key}").into();
+        if let Err(error) = state.rooms.sender().aside(transaction, content).await {
+            let reason = error.refusal()?;
+            let route = &state.route.name;
+            warn!("route {route}: the first message of an alert is not edited: {reason}");
+        }
+        Ok(())
+    }
+
+    /// Posts all messages in the thread.
+    async fn thread(&self, state: &mut State) -> Result<(), Interrupted> {
+        let begin = Position { sequence: self.span.first, part: digest_entries::SUM };
+        let reached = state.rooms.sender().position().map_or(begin, |reached| reached.max(begin));
+        let pieces = digest_entries::pieces(&self.entries, reached);
+        let count = pieces.len();
+        let mut shown = reached;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let is_last = index + 1 == count;
+            let (sequence, part, number) = match piece {
+                Piece::Text { up_to, text } => {
+                    let content = Rendered::bare(&text);
+                    let content = match &self.span.root {
+                        Some(root) => in_thread(content, root),
+                        None => content,
+                    };
+                    (up_to, Part::Text(content), digest_entries::TEXT)
+                }
+                Piece::File { of, file } => {
+                    (of, Part::File(file.clone(), self.span.root.clone()), digest_entries::FILE)
+                }
+            };
+            // What comes after the last message that the route takes is done with, too.
+            let sequence = if is_last { self.span.last } else { sequence };
+            let at = self.original(sequence).map_or(self.published, |original| original.published);
+            let origin = self.origin(state, sequence, number, at);
+            let file = format!("{}-{sequence}", state.feed.stream());
+            if let Err(error) = self.event(state, &origin, part, &file).await {
+                let reason = error.refusal()?;
+                self.bury_piece(state, shown, &origin, &reason).await?;
+            }
+            shown = origin.position;
+        }
+        Ok(())
+    }
+
+    /// Keeps the messages of a refused piece as dead letters, and says so in its place.
+    async fn bury_piece(
+        &self,
+        state: &mut State,
+        after: Position,
+        origin: &Origin,
+        reason: &str,
+    ) -> Result<(), Interrupted> {
+        let is_in = |delivery: &&Delivery| {
+            let whole = Position { sequence: delivery.sequence, part: digest_entries::TEXT };
+            after < whole && delivery.sequence <= origin.position.sequence
+        };
+        let mut last = None;
+        for delivery in self.originals.iter().filter(is_in) {
+            put_away(state, delivery, &self.upstream.stream, reason).await?;
+            last = Some(delivery);
+        }
+        let Some(last) = last else { return Ok(()) };
+        let kept_on = state.dead_letters.subject();
+        let renderer = &state.composer.renderer;
+        let note = renderer.refused(last.sequence, last.subject(), reason, kept_on);
+        let note = Part::Text(note.content(&[]));
+        match self.event(state, origin, note, "").await {
+            Ok(_) => Ok(()),
+            Err(error) => error.refusal().map(drop),
+        }
+    }
+
+    fn origin(&self, state: &State, sequence: u64, part: u32, published: OffsetDateTime) -> Origin {
+        let position = Position { sequence, part };
+        let stream = self.upstream.stream.clone();
+        Origin::new(stream, &state.route.name, position, published).in_digest(self.span.clone())
+    }
+
+    async fn event(
+        &self,
+        state: &mut State,
+        origin: &Origin,
+        part: Part,
+        name: &str,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        let since = self.delivery.published;
+        state.rooms.sender().digest_part(origin, since, part, name).await
+    }
+
+    /// The message of a sequence, if the route takes it.
+    fn original(&self, sequence: u64) -> Option<&Delivery> {
+        let found = self.originals.binary_search_by_key(&sequence, |original| original.sequence);
+        found.ok().map(|index| &self.originals[index])
+    }
+}

@@ -1,0 +1,29 @@
+//! The way of a message: route, defer, digest or show, tell what was late.
+//!
+//! [`relay`] takes the messages of a feed from its source one by one and has each worked on under a lease; [`process`] is
+//! the way of one message through the stages, each a file of its own; [`state`] is what they share.
+
+pub(crate) mod attachments;
+mod bury;
+mod compose;
+mod context;
+mod dead_letter;
+mod defer;
+pub(crate) mod deferral;
+mod digest;
+mod parts;
+mod poison;
+mod process;
+mod relay;
+mod rooms;
+pub(crate) mod routing;
+mod sender;
+mod show;
+mod state;
+mod threads;
+
+pub(crate) use self::{
+    context::{RouteContext, Services},
+    relay::Relay,
+    routing::{Facts, Routing},
+};

@@ -1,0 +1,208 @@
+//! Poison messages: those that end the process each time it works on them.
+//!
+//! A message that is not acknowledged comes again, so that one which ends the process would do so for
+//! ever, and hold up every route. Which one it was is told by a note in the state directory, written
+//! before a message is decoded or rendered and taken back after it. The note says nothing of messages
+//! that are merely waited with: a process that is killed while the homeserver is away has found no poison.
+
+use std::{
+    cell::Cell,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use tracing::{error, warn};
+
+/// How often a message may end the process before it is handled as bytes.
+const ENDED_TWICE: u32 = 2;
+
+/// The length of a note in bytes. It is always written whole, and so replaces the one before.
+const LENGTH: usize = 96;
+
+/// How a message is to be handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handling {
+    /// As any other.
+    Usual,
+    /// Without looking at what it holds, because that ended the process twice.
+    AsBytes,
+    /// Not at all, because that ended the process, too.
+    Never,
+}
+
+/// Notes which message is being worked on.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    /// None where nothing can be written: then a poison message is not recognised.
+    file: Option<File>,
+    /// The message that the process before this one was ended at.
+    found: Option<Note>,
+    is_in_digest: Cell<bool>,
+}
+
+/// Which message was worked on, and how often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Note {
+    /// When its stream was created, as in [`StreamId`](crate::message::StreamId).
+    created: String,
+    sequence: u64,
+    times: u32,
+    is_in_digest: bool,
+}
+
+impl Guard {
+    /// For the messages of one route, which is called `name`, in a directory that is made if need be.
+    pub(crate) fn open(directory: &Path, name: &str) -> Self {
+        let path = directory.join(format!("in-hand-{name}"));
+        match open(directory, &path) {
+            Ok((file, found)) => {
+                if let Some(Note { sequence, times: times @ 1.., .. }) = &found {
+                    error!(
+                        "{name}: the process before this one ended while it worked on message {sequence}, {times} times \
+                         by now; after {ENDED_TWICE} it is shown as bytes. Please report it, with the message"
+                    );
+                }
+                Self { file: Some(file), found, is_in_digest: Cell::default() }
+            }
+            Err(error) => {
+                warn!(
+                    "{name}: a message that ends the process would not be recognised, as {} cannot be written: {error}",
+                    path.display()
+                );
+                Self { file: None, found: None, is_in_digest: Cell::default() }
+            }
+        }
+    }
+
+    /// How a message is to be handled.
+    pub(crate) fn handling(&self, created: &str, sequence: u64) -> Handling {
+        match self.times(created, sequence) {
+            0 | 1 => Handling::Usual,
+            ENDED_TWICE => Handling::AsBytes,
+            _ => Handling::Never,
+        }
+    }
+
+    /// Whether the process before this one was ended at a digest, of which perhaps no single message is to
+    /// blame.
+    pub(crate) fn ended_in_digest(&self) -> bool {
+        self.found.as_ref().is_some_and(|note| note.is_in_digest)
+    }
+
+    /// Notes that a digest is begun, or is not any more. It takes the memory of many messages.
+    pub(crate) fn digest(&self, is_begun: bool) {
+        self.is_in_digest.set(is_begun);
+        self.clear();
+    }
+
+    /// Does what may end the process.
+    pub(crate) fn work<T>(&self, created: &str, sequence: u64, work: impl FnOnce() -> T) -> T {
+        let times = self.times(created, sequence) + 1;
+        let is_in_digest = self.is_in_digest.get();
+        let note = Note { created: created.to_owned(), sequence, times, is_in_digest };
+        self.write(&note.to_string());
+        let done = work();
+        self.clear();
+        done
+    }
+
+    /// Takes the note back. Of a digest it stays that there is one, and that no message is to blame.
+    fn clear(&self) {
+        if self.is_in_digest.get() {
+            let note = Note { created: "-".to_owned(), sequence: 0, times: 0, is_in_digest: true };
+            self.write(&note.to_string());
+        } else {
+            self.write("");
+        }
+    }
+
+    fn times(&self, created: &str, sequence: u64) -> u32 {
+        let found = self.found.as_ref();
+        let same = found.filter(|note| note.created == created && note.sequence == sequence);
+        same.map_or(0, |note| note.times)
+    }
+
+    /// Replaces the note. It has to outlast the process, not the machine, so that it is in memory only.
+    fn write(&self, note: &str) {
+        if let Some(file) = &self.file {
+            let note = format!("{note:<width$}\n", width = LENGTH - 1);
+            // Best effort: a full disk must not stop what would work without a note.
+            let _ = file.write_at(note.as_bytes(), 0);
+        }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { created, sequence, times, is_in_digest } = self;
+        let place = if *is_in_digest { "digest" } else { "one" };
+        write!(f, "{created} {sequence} {times} {place}")
+    }
+}
+
+impl Note {
+    fn read(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace();
+        Some(Self {
+            created: words.next()?.to_owned(),
+            sequence: words.next()?.parse().ok()?,
+            times: words.next()?.parse().ok()?,
+            is_in_digest: words.next()? == "digest",
+        })
+    }
+}
+
+fn open(directory: &Path, path: &Path) -> io::Result<(File, Option<Note>)> {
+    std::fs::create_dir_all(directory)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path)?;
+    let mut text = [0; LENGTH];
+    let length = file.read_at(&mut text, 0)?;
+    let found = Note::read(&String::from_utf8_lossy(&text[..length]));
+    Ok((file, found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_noted_while_it_is_worked_on_and_counted_when_that_ends_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let guard = || Guard::open(directory.path(), "r");
+        let path = directory.path().join("in-hand-r");
+        // What is there while a message is worked on is what a kill would leave.
+        let die = |guard: &Guard, created: &str, sequence| {
+            let left = guard.work(created, sequence, || std::fs::read(&path).unwrap());
+            std::fs::write(&path, left).unwrap();
+        };
+        let first = guard();
+        assert_eq!(first.handling("17", 7), Handling::Usual);
+        assert_eq!(first.work("17", 7, || 1), 1);
+        assert!(guard().found.is_none(), "it is over");
+        for handling in [Handling::Usual, Handling::AsBytes, Handling::Never, Handling::Never] {
+            die(&guard(), "17", 7);
+            assert_eq!(guard().handling("17", 7), handling);
+            assert_eq!(guard().handling("17", 8), Handling::Usual, "another message");
+            assert_eq!(guard().handling("18", 7), Handling::Usual, "another stream");
+        }
+        die(&guard(), "17", 8);
+        assert_eq!(guard().handling("17", 7), Handling::Usual, "nobody has died of it lately");
+        let digest = guard();
+        digest.digest(true);
+        digest.work("17", 9, || assert!(guard().ended_in_digest()));
+        assert!(guard().ended_in_digest() && guard().handling("17", 9) == Handling::Usual);
+        digest.digest(false);
+        assert!(!guard().ended_in_digest());
+    }
+
+    #[test]
+    fn without_a_place_for_the_note_it_works_all_the_same() {
+        let guard = Guard::open(Path::new("/proc/nowhere"), "r");
+        assert_eq!(guard.work("17", 7, || 1), 1);
+        assert_eq!(guard.handling("17", 7), Handling::Usual);
+    }
+}

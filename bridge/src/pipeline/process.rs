@@ -1,0 +1,140 @@
+//! One message all the way, from its bytes to the room: route, defer, digest or show, tell what was late.
+
+use tracing::{debug, warn};
+
+use crate::{
+    failure::Interrupted,
+    pipeline::{
+        bury::{bury, put_away},
+        defer::{self, defer},
+        digest::Digests,
+        rooms::JoinOutcome,
+        routing::Facts,
+        sender::{Message, NotPosted},
+        show::{Fate, show},
+        state::State,
+    },
+    source::{Delivery, Upstream},
+};
+
+/// What is to become of a message at its source.
+pub(crate) enum Verdict {
+    /// It is in the room, now or since before, or no message of this route.
+    Done,
+    /// It is a dead letter, for this reason.
+    Dead(String),
+}
+
+/// The stages that a message goes through.
+pub(crate) struct Pipeline {
+    state: State,
+    digests: Digests,
+}
+
+impl Pipeline {
+    pub(crate) fn new(state: State) -> Self {
+        Self { digests: Digests::new(state.composer.poison()), state }
+    }
+
+    /// Goes to the room that needs no message to be known, and waits until it lets us in: whoever has to let us in
+    /// should hear of it before the first message.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open_room`](crate::matrix::join::open_room).
+    pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
+        self.state.rooms.enter_first().await
+    }
+
+    /// Waits until a message may be worked on.
+    pub(crate) async fn wait_for_turn(&self) -> Result<(), Interrupted> {
+        defer::wait_for_end(&self.state).await
+    }
+
+    /// Takes a message to its end.
+    pub(crate) async fn process(
+        &mut self,
+        delivery: &Delivery,
+        upstream: &Upstream,
+    ) -> Result<Verdict, Interrupted> {
+        let (state, stream) = (&mut self.state, &upstream.stream);
+        let decoded = state.composer.decode(delivery, stream);
+        let facts = Facts {
+            subject: delivery.subject(),
+            headers: delivery.headers(),
+            decoded: &decoded,
+            original: delivery.payload(),
+        };
+        if !state.routing.takes(&facts) {
+            return Ok(Verdict::Done);
+        }
+        if let JoinOutcome::Closed(reason) = Box::pin(state.rooms.enter(stream, delivery)).await? {
+            put_away(state, delivery, stream, &reason).await?;
+            return Ok(Verdict::Dead(reason));
+        }
+        if state.rooms.sender().is_done(stream, delivery) {
+            debug!(sequence = delivery.sequence, "delivered again, is done");
+            return Ok(Verdict::Done);
+        }
+        if state.composer.is_hopeless(delivery, stream) {
+            return give_up(state, delivery, upstream).await;
+        }
+        if defer(state, delivery, &decoded, upstream, true).await?
+            || self.digests.show(state, delivery, upstream).await?
+        {
+            return Ok(Verdict::Done);
+        }
+        let fate = show(state, delivery, &decoded, upstream).await?;
+        state.rooms.sender().done(delivery);
+        Ok(match fate {
+            Fate::Shown => {
+                debug!(route = %state.route.name, sequence = delivery.sequence, "posted");
+                state.composer.note_flaw(delivery, &decoded);
+                Verdict::Done
+            }
+            Fate::Refused(reason) => Verdict::Dead(reason),
+        })
+    }
+
+    /// Notes that the work on a message is over; `is_there` if it is in its room.
+    pub(crate) fn end(&mut self, is_there: bool) {
+        self.state.rooms.end(is_there);
+    }
+
+    /// Tells the rooms that all of a backlog is there, now that its last message is.
+    pub(crate) async fn tell_what_was_late(
+        &mut self,
+        last: &Delivery,
+        upstream: &Upstream,
+    ) -> Result<(), Interrupted> {
+        let state = &mut self.state;
+        while let Some((sender, late)) = state.rooms.late() {
+            let note = state.composer.renderer.caught_up(late.count, late.oldest).content(&[]);
+            let origin = last.origin(&upstream.stream, &state.route.name, 0);
+            let transaction = format!("{}-late", origin.transaction_id(sender.room())).into();
+            match sender.aside(transaction, note).await {
+                Ok(_) => {}
+                Err(NotPosted::Refused(reason)) => {
+                    let route = &state.route.name;
+                    warn!("route {route}: the room is not told of what was late: {reason}");
+                }
+                Err(NotPosted::Interrupted(interrupted)) => return Err(interrupted),
+            }
+            state.rooms.told();
+        }
+        Ok(())
+    }
+}
+
+/// Buries a message that ended the process each time that it was worked on.
+async fn give_up(
+    state: &mut State,
+    delivery: &Delivery,
+    upstream: &Upstream,
+) -> Result<Verdict, Interrupted> {
+    let route = state.route.clone();
+    let message = Message { delivery, stream: &upstream.stream, route: &route, parts: Vec::new() };
+    let reason = "the bridge ended each time it worked on this message".to_owned();
+    bury(state, &message, &reason).await?;
+    Ok(Verdict::Dead(reason))
+}

@@ -1,0 +1,371 @@
+//! The rooms that a route posts into: one, or one for each value of some tokens of the subject.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use matrix_sdk::ruma::OwnedRoomId;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    config::{RoomTarget, Route},
+    failure::Interrupted,
+    matrix::{Account, Closed, Guard, NewRooms, Opened, RoomRole, join},
+    message::{StreamId, Urgency},
+    pipeline::{context::Services, sender::Sender},
+    source::Delivery,
+    status::RouteHealth,
+};
+
+/// A digest this long after the last one is of another storm.
+const CALM: Duration = Duration::from_mins(10);
+
+/// In a storm that goes on what is critical may make a phone buzz again after this time.
+const AGAIN: Duration = Duration::from_mins(2);
+
+/// More rooms than these are not kept in mind.
+const MOST_PLACES: usize = 256;
+
+/// A room that is not ours is left alone for this long.
+const LEFT_ALONE: Duration = Duration::from_mins(10);
+
+/// That no more rooms are made is said this often.
+const SAID_AGAIN: Duration = Duration::from_hours(1);
+
+/// The rooms of one route, which are entered when there is something for them.
+pub(crate) struct Rooms {
+    route: Arc<Route>,
+    account: Arc<Account>,
+    health: RouteHealth,
+    stop: CancellationToken,
+    guard: Guard,
+    places: Vec<Place>,
+    /// The index of the room that is posted into.
+    here: usize,
+    /// The rooms that could not be used, and when that was found.
+    closed: HashMap<RoomTarget, (Instant, Closed)>,
+    /// When it was said that no more rooms are made.
+    said: Option<Instant>,
+    /// That the fallback room cannot be used was said.
+    has_no_fallback: bool,
+}
+
+/// Whether a room was entered.
+pub(crate) enum JoinOutcome {
+    In,
+    /// It cannot be used, for this reason, and neither can the fallback room, if there is one.
+    Closed(String),
+}
+
+/// One of the rooms.
+pub(crate) struct Place {
+    id: OwnedRoomId,
+    /// What led there; more than one alias can.
+    targets: Vec<RoomTarget>,
+    /// Whether it is the route's fallback room.
+    pub(crate) is_fallback: bool,
+    pub(crate) sender: Sender,
+    storm: Option<Storm>,
+    late: Option<Late>,
+    /// Of the messages that were published up to then too few are waiting for a digest.
+    pub(crate) too_few_until: OffsetDateTime,
+}
+
+/// How an attempt to open a room ended.
+enum Opening {
+    /// It has this index.
+    At(usize),
+    Closed(Closed),
+}
+
+/// What came late, and of which the room was not told yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Late {
+    pub(crate) count: u64,
+    pub(crate) oldest: Duration,
+}
+
+/// Of the storm that goes on, or was the last.
+#[derive(Debug)]
+struct Storm {
+    /// When its last digest was posted.
+    last: Instant,
+    /// The loudest of its digests.
+    urgency: Urgency,
+    /// When a phone buzzed for it last.
+    pushed: Option<Instant>,
+}
+
+impl Rooms {
+    /// None is entered yet.
+    pub(crate) fn new(
+        route: Arc<Route>,
+        new_rooms: Arc<NewRooms>,
+        services: &Services,
+        health: RouteHealth,
+    ) -> Self {
+        let trusted = services.administrators.iter().chain(&route.room_creators).cloned().collect();
+        Self {
+            route,
+            account: Arc::clone(&services.account),
+            health,
+            stop: services.stop.clone(),
+            guard: Guard { trusted, new_rooms },
+            places: Vec::new(),
+            here: 0,
+            closed: HashMap::new(),
+            said: None,
+            has_no_fallback: false,
+        }
+    }
+
+    /// Goes to the room that needs no message to be known: whoever has to let us in should hear of it before the
+    /// first one.
+    ///
+    /// # Errors
+    ///
+    /// As of [`join::open_room`].
+    pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
+        match self.route.rooms.one().cloned() {
+            Some(room) => self.open(&room, false).await.map(drop),
+            None => self.enter_fallback().await.map(drop),
+        }
+    }
+
+    /// Goes to the room of a message, and waits until it lets us in; if the route has others, to the fallback room
+    /// instead.
+    ///
+    /// # Errors
+    ///
+    /// As of [`join::open_room`].
+    pub(crate) async fn enter(
+        &mut self,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<JoinOutcome, Interrupted> {
+        let target = self.route.rooms.of(delivery.subject());
+        if let Some(index) = self.places.iter().position(|place| place.has(&target)) {
+            self.here = index;
+            return Ok(JoinOutcome::In);
+        }
+        // What did not get a room of its own before a restart has not lost it to one that it gets now.
+        if self.is_in_fallback(stream, delivery).await? {
+            return Ok(JoinOutcome::In);
+        }
+        let closed = match self.left_alone(&target) {
+            Some(closed) => closed,
+            None => match self.open(&target, false).await? {
+                Opening::At(index) => {
+                    self.here = index;
+                    return Ok(JoinOutcome::In);
+                }
+                Opening::Closed(closed) => closed,
+            },
+        };
+        self.health.metrics.diverted.inc();
+        let entered = self.enter_fallback().await?;
+        self.note_closed(target, &closed, matches!(entered, JoinOutcome::In));
+        Ok(match entered {
+            JoinOutcome::Closed(_) => {
+                JoinOutcome::Closed(format!("its room cannot be used: {closed}"))
+            }
+            JoinOutcome::In => JoinOutcome::In,
+        })
+    }
+
+    /// Why a room that was looked at a short while ago is not looked at again.
+    fn left_alone(&self, target: &RoomTarget) -> Option<Closed> {
+        let (since, closed) = self.closed.get(target)?;
+        let is_on = matches!(closed, Closed::ForLong(_)) && since.elapsed() < LEFT_ALONE;
+        is_on.then(|| closed.clone())
+    }
+
+    /// Says once what is the matter with a room, and not with each message for it.
+    fn note_closed(&mut self, target: RoomTarget, closed: &Closed, has_fallback: bool) {
+        let is_said = match closed {
+            Closed::NotMade(_) => self.said.is_some_and(|said| said.elapsed() < SAID_AGAIN),
+            _ => self.closed.get(&target).is_some_and(|(_, before)| before == closed),
+        };
+        if !is_said {
+            let (route, fallback) = (&self.route.name, &self.route.fallback_room);
+            let now = match fallback.as_ref().filter(|_| has_fallback) {
+                Some(room) => format!("its messages go to {room}"),
+                None => "its messages are dead letters; another room can be their `fallback_room`"
+                    .to_owned(),
+            };
+            warn!("route {route}: room {target} cannot be used: {closed}; {now}");
+        }
+        if matches!(closed, Closed::NotMade(_)) {
+            if !is_said {
+                self.said = Some(Instant::now());
+            }
+            return;
+        }
+        if self.closed.len() >= MOST_PLACES {
+            self.closed.clear();
+        }
+        if !is_said || self.left_alone(&target).is_none() {
+            self.closed.insert(target, (Instant::now(), closed.clone()));
+        }
+    }
+
+    /// Whether a message is in the fallback room, which is then the one that is posted into.
+    ///
+    /// No digest is posted there, so that whatever is behind the last message in it is done with: it is in its own
+    /// room, or there.
+    async fn is_in_fallback(
+        &mut self,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<bool, Interrupted> {
+        if let JoinOutcome::Closed(_) = self.enter_fallback().await? {
+            return Ok(false);
+        }
+        let route = Arc::clone(&self.route);
+        if self.sender().is_done(stream, delivery) {
+            return Ok(true);
+        }
+        self.sender().has_begun(stream, &route, delivery).await
+    }
+
+    /// Goes to the fallback room. Closed if there is none, or if it is closed to us.
+    async fn enter_fallback(&mut self) -> Result<JoinOutcome, Interrupted> {
+        let Some(target) = self.route.fallback_room.clone() else {
+            return Ok(JoinOutcome::Closed("the route has no fallback_room".to_owned()));
+        };
+        if let Some(index) = self.places.iter().position(|place| place.is_fallback) {
+            self.here = index;
+            return Ok(JoinOutcome::In);
+        }
+        match self.open(&target, true).await? {
+            Opening::At(index) => {
+                self.here = index;
+                self.places[index].is_fallback = true;
+                self.health.entered(&self.places[index].id);
+                self.has_no_fallback = false;
+                Ok(JoinOutcome::In)
+            }
+            Opening::Closed(closed) => {
+                if !std::mem::replace(&mut self.has_no_fallback, true) {
+                    let route = &self.route.name;
+                    warn!("route {route}: fallback room {target} cannot be used: {closed}");
+                }
+                Ok(JoinOutcome::Closed(closed.to_string()))
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+        target: &RoomTarget,
+        is_fallback: bool,
+    ) -> Result<Opening, Interrupted> {
+        let kind = match (is_fallback, self.route.rooms.one()) {
+            (true, _) => RoomRole::Fallback,
+            (false, Some(_)) => RoomRole::Only,
+            (false, None) => RoomRole::OfMany(&self.guard),
+        };
+        let room = (target, kind);
+        let open = join::open_room(&self.route, room, &self.account, &self.health, &self.stop);
+        let room = match Box::pin(open).await? {
+            Opened::Room(room) => room,
+            Opened::Closed(closed) => return Ok(Opening::Closed(closed)),
+        };
+        self.closed.remove(target);
+        // How far the route has come there is known once for all of its aliases.
+        if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
+            self.places[index].targets.push(target.clone());
+            return Ok(Opening::At(index));
+        }
+        if self.places.len() >= MOST_PLACES
+            && let Some(oldest) = self.places.iter().position(|place| !place.is_fallback)
+        {
+            // What is forgotten is read from the room when there is something for it again.
+            self.places.remove(oldest);
+        }
+        if self.route.rooms.one().is_some() {
+            self.health.entered(room.id());
+        }
+        self.places.push(Place {
+            id: room.id().to_owned(),
+            targets: vec![target.clone()],
+            is_fallback,
+            sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            storm: None,
+            late: None,
+            too_few_until: OffsetDateTime::UNIX_EPOCH,
+        });
+        Ok(Opening::At(self.places.len() - 1))
+    }
+
+    /// The room that was entered last.
+    pub(crate) fn here(&mut self) -> &mut Place {
+        &mut self.places[self.here]
+    }
+
+    /// Posts into a room that is to be told what came late.
+    pub(crate) fn late(&mut self) -> Option<(&mut Sender, Late)> {
+        let place = self.places.iter_mut().find(|place| place.late.is_some())?;
+        place.late.map(|late| (&mut place.sender, late))
+    }
+
+    /// The rooms were told.
+    pub(crate) fn told(&mut self) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.late.is_some()) {
+            place.late = None;
+        }
+    }
+
+    /// The work on a message is over; `is_there` if it is in its room.
+    pub(crate) fn end(&mut self, is_there: bool) {
+        if let Some(place) = self.places.get_mut(self.here) {
+            place.sender.end(is_there);
+        }
+    }
+
+    /// Posts into the room that was entered last.
+    pub(crate) fn sender(&mut self) -> &mut Sender {
+        &mut self.here().sender
+    }
+}
+
+impl Place {
+    /// Whether a name leads here.
+    pub(crate) fn has(&self, target: &RoomTarget) -> bool {
+        self.targets.contains(target)
+    }
+
+    /// Notes that a message came as late as that.
+    pub(crate) fn note_late(&mut self, age: Duration) {
+        let late = self.late.get_or_insert(Late { count: 0, oldest: age });
+        late.count += 1;
+        late.oldest = late.oldest.max(age);
+    }
+
+    /// Whether phones are to buzz for a digest with news that are as urgent as that: in a storm that goes on
+    /// only if that is worse than all before it, or critical and the last buzz is a while ago.
+    pub(crate) fn is_worth_a_push(&self, urgency: Urgency) -> bool {
+        let Some(storm) = self.storm() else { return urgency > Urgency::Routine };
+        let is_while_ago = || storm.pushed.is_none_or(|pushed| pushed.elapsed() >= AGAIN);
+        urgency > storm.urgency || urgency == Urgency::Critical && is_while_ago()
+    }
+
+    /// The storm that goes on.
+    fn storm(&self) -> Option<&Storm> {
+        self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM)
+    }
+
+    /// When the last digest was posted, if there was one.
+    pub(crate) fn last_digest(&self) -> Option<Instant> {
+        self.storm.as_ref().map(|storm| storm.last)
+    }
+
+    /// Notes that a digest was posted with news as urgent as that, and whether phones buzzed for it.
+    pub(crate) fn note_digest(&mut self, urgency: Urgency, has_pushed: bool) {
+        let (now, before) = (Instant::now(), self.storm());
+        let loudest = before.map_or(urgency, |before| before.urgency.max(urgency));
+        let pushed = if has_pushed { Some(now) } else { before.and_then(|before| before.pushed) };
+        self.storm = Some(Storm { last: now, urgency: loudest, pushed });
+    }
+}

@@ -1,0 +1,165 @@
+//! Which routes take a message. Each route decides for itself and from the message alone, so that all of them agree
+//! without a word between them, whenever each comes to it.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use serde_json::Value;
+
+use crate::{
+    config::{Field, Matcher, Route},
+    json,
+    message::{
+        Decoded, Payload, Status,
+        payload::{alerts, sources},
+    },
+};
+
+/// What of a message routes look at.
+pub(crate) struct Facts<'a> {
+    pub(crate) subject: &'a str,
+    pub(crate) headers: Option<&'a HeaderMap>,
+    pub(crate) decoded: &'a Decoded,
+    pub(crate) original: &'a [u8],
+}
+
+/// The decision of one route.
+#[derive(Clone)]
+pub(crate) struct Routing {
+    route: Arc<Route>,
+    /// Those that come first: what they take and do not pass on, is not ours.
+    rivals: Vec<Arc<Route>>,
+    /// It was decided before that all is ours.
+    takes_all: bool,
+}
+
+impl Routing {
+    /// Of one among all routes.
+    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
+        let same_stream = all.iter().filter(|other| other.stream == route.stream);
+        let rivals = if route.is_default {
+            same_stream.filter(|other| !other.is_default).cloned().collect()
+        } else {
+            let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
+            before.filter(|other| !other.is_default && !other.continues).cloned().collect()
+        };
+        Self { route: Arc::clone(route), rivals, takes_all: false }
+    }
+
+    /// Of a route whose messages have been decided on.
+    pub(crate) fn all_of(route: &Arc<Route>) -> Self {
+        Self { route: Arc::clone(route), rivals: Vec::new(), takes_all: true }
+    }
+
+    /// Whether the route is to post a message that its consumer was given.
+    pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
+        self.takes_all
+            || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+    }
+}
+
+fn takes(route: &Route, message: &Facts<'_>) -> bool {
+    route.subjects.iter().any(|filter| filter.matches(message.subject))
+        && route.matchers.iter().all(|matcher| fits(matcher, message))
+}
+
+pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
+    let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
+    match &matcher.field {
+        Field::Kind => fits(kind(&message.decoded.payload)),
+        Field::Severity => alerts(&message.decoded.payload)
+            .iter()
+            .any(|alert| fits(&String::from(alert.severity.clone()))),
+        Field::Status => alerts(&message.decoded.payload).iter().any(|alert| {
+            fits(match alert.status {
+                Status::Firing => "firing",
+                Status::Resolved => "resolved",
+            })
+        }),
+        Field::Source => sources(&message.decoded.payload).into_iter().any(fits),
+        Field::Header(name) => message.headers.is_some_and(|headers| {
+            headers.get_all(name.as_str()).any(|value| fits(value.as_str()))
+        }),
+        Field::Payload(path) => value(message.original, path).is_some_and(|text| fits(&text)),
+        Field::Subject(number) => message.subject.split('.').nth(number - 1).is_some_and(fits),
+    }
+}
+
+fn kind(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::Report(_) => "report",
+        Payload::Alert(_) | Payload::Alerts(_) => "alert",
+        Payload::Note(_) => "note",
+        Payload::Event(_) => "event",
+        Payload::Object(_) => "object",
+        Payload::Text(_) => "text",
+        Payload::Binary(_) => "binary",
+    }
+}
+
+/// A value of the JSON that was published, as text.
+fn value(original: &[u8], path: &[String]) -> Option<String> {
+    let text = std::str::from_utf8(original).ok()?;
+    match json::at(text, path)? {
+        Value::String(text) => Some(text),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, path::Path};
+
+    use super::*;
+    use crate::config::Config;
+
+    fn route(lines: &str) -> Route {
+        let toml = format!(
+            "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
+             [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
+        );
+        let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
+        config.unwrap().routes.remove(0)
+    }
+
+    #[test]
+    fn each_condition_looks_at_what_it_names() {
+        let alert = r#"{"severity":"crit","summary":"s","source":"db-01","status":"resolved","tags":["a"],"load":9.5}"#;
+        let report = r#"{"host":"db-01","disk_percent":14}"#;
+        let mut headers = HeaderMap::new();
+        headers.append("Team", "storage");
+        headers.append("Team", "network");
+        for (lines, payload, takes) in [
+            ("match.kind = \"alert\"", alert, true),
+            ("match.kind = \"alert\"", report, false),
+            ("match.severity = [\"warning\", \"critical\"]", alert, true),
+            ("match.severity = \"critical\"", report, false),
+            ("match.status = \"resolved\"", alert, true),
+            ("match.status = \"firing\"", alert, false),
+            ("match.source = \"db-*\"", alert, true),
+            ("match.source = \"db-*\"", report, true),
+            ("match.source = \"web-*\"", report, false),
+            ("match.\"header.Team\" = \"network\"", report, true),
+            ("match.\"header.Team\" = \"web\"", report, false),
+            ("match.\"header.other\" = \"*\"", report, false),
+            ("match.\"payload.tags.0\" = \"a\"", alert, true),
+            ("match.\"payload.load\" = \"9.*\"", alert, true),
+            ("match.\"payload.load\" = \"*\"", report, false),
+            ("match.\"subject.2\" = \"alert\"", alert, true),
+            ("match.\"subject.3\" = \"web\"", alert, false),
+            ("match = { severity = \"critical\", source = \"web\" }", alert, false),
+        ] {
+            let decoded = Decoded::from_bytes(payload.as_bytes());
+            let facts = Facts {
+                subject: "ops.alert.db",
+                headers: Some(&headers),
+                decoded: &decoded,
+                original: payload.as_bytes(),
+            };
+            let route = Arc::new(route(lines));
+            let routing = Routing::of(&route, std::slice::from_ref(&route));
+            assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
+        }
+    }
+}

@@ -1,0 +1,667 @@
+//! Posting with patience: a message into its room, until the homeserver has it or will never take
+//! it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedTransactionId, RoomId};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    config::{RoomTarget, Route},
+    failure::{Failure, Interrupted},
+    matrix::{LastPosted, LoginError, MatrixError, Membership, Room, room::encrypted},
+    message::{Attachment, Origin, Position, RouteName, Span, StreamId},
+    render::{Rendered, content::in_thread, digest_entries},
+    source::Delivery,
+    status::{Outage, RouteHealth, State},
+};
+
+/// How long a request that is on its way may take to finish after we were told to stop.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// Why something was not posted.
+#[derive(Debug)]
+pub(crate) enum NotPosted {
+    /// The homeserver will never take it, for this reason.
+    Refused(String),
+    /// It may be tried again by the next process, or never.
+    Interrupted(Interrupted),
+}
+
+impl From<Interrupted> for NotPosted {
+    fn from(interrupted: Interrupted) -> Self {
+        Self::Interrupted(interrupted)
+    }
+}
+
+impl From<Failure> for NotPosted {
+    fn from(failure: Failure) -> Self {
+        Self::Interrupted(Interrupted::Fatal(failure))
+    }
+}
+
+impl NotPosted {
+    /// Takes a refusal for an answer, where nothing depends on it.
+    ///
+    /// # Errors
+    ///
+    /// Anything else.
+    pub(crate) fn refusal(self) -> Result<String, Interrupted> {
+        match self {
+            Self::Refused(reason) => Ok(reason),
+            Self::Interrupted(interrupted) => Err(interrupted),
+        }
+    }
+}
+
+/// A message on its way, and the events that are to show it.
+pub(crate) struct Message<'a> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) route: &'a Route,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// One of the events that show a message.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// The content of an event.
+    Text(Value),
+    /// A file, perhaps in the thread of an event.
+    File(Attachment, Option<OwnedEventId>),
+}
+
+impl Part {
+    /// What shows a rendered message that is no part of a conversation.
+    pub(crate) fn of(rendered: &Rendered, route: &Route) -> Vec<Self> {
+        let text = Self::Text(rendered.content(&route.mention));
+        let file = rendered.attachment.clone().map(|file| Self::File(file, None));
+        std::iter::once(text).chain(file).collect()
+    }
+}
+
+impl Message<'_> {
+    /// Of the event that shows the message's part of that number.
+    pub(crate) fn origin(&self, part: u32) -> Origin {
+        self.delivery.origin(self.stream, &self.route.name, part)
+    }
+
+    fn file_name(&self, file: &Attachment) -> String {
+        format!("{}-{}.{}", self.stream.stream, self.delivery.sequence, file.extension)
+    }
+
+    /// The last part, but not the first: that may be the very one that is refused.
+    fn note_part(&self) -> u32 {
+        u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
+    }
+}
+
+/// What we know of the room: how far the route has come in it.
+#[derive(Debug, Default)]
+struct Progress {
+    stream: Option<StreamId>,
+    reached: Option<Position>,
+    /// The events of the message that was reached.
+    events: BTreeMap<Position, OwnedEventId>,
+    /// The digest that the event reached is a part of.
+    digest: Option<Span>,
+    /// Messages up to this one are done with, in the room or as dead letters.
+    done: Option<u64>,
+    /// When the latest of these was published, in nanoseconds since 1970. A later message with a
+    /// number that we know is another one: a NATS server that lost its last messages in a power
+    /// failure gives their numbers again.
+    newest: i128,
+    /// False when an event may be in the room of which we had no word: at the start, and after a
+    /// request without an answer.
+    certain: bool,
+}
+
+impl Progress {
+    /// Forgets everything when the stream is another than before, or its numbers begin anew.
+    fn of(&mut self, stream: &StreamId, sequence: u64, published: i128) {
+        let is_known = self.stream.as_ref() == Some(stream);
+        let highest = self.done.max(self.reached.map(|reached| reached.sequence));
+        let is_reused =
+            highest.is_some_and(|highest| sequence <= highest) && published > self.newest;
+        if is_known && is_reused {
+            warn!(
+                "stream {}: number {sequence} is used again, so the stream has lost messages",
+                stream.stream
+            );
+        }
+        if !is_known || is_reused {
+            *self = Self { stream: Some(stream.clone()), ..Self::default() };
+        }
+    }
+
+    fn is_done(&self, sequence: u64, published: i128) -> bool {
+        self.done.is_some_and(|done| sequence <= done) && published <= self.newest
+    }
+
+    fn done(&mut self, sequence: u64, published: i128) {
+        let is_later = published > self.newest;
+        self.done = if is_later { Some(sequence) } else { self.done.max(Some(sequence)) };
+        self.newest = self.newest.max(published);
+    }
+
+    fn reached(&mut self, origin: &Origin) {
+        let is_later = origin.published() > self.newest;
+        let position = Some(origin.position);
+        let reached = if is_later { position } else { self.reached.max(position) };
+        if reached == position {
+            self.events.retain(|event, _| event.sequence == origin.position.sequence);
+            self.digest.clone_from(&origin.digest);
+        }
+        self.reached = reached;
+        self.newest = self.newest.max(origin.published());
+    }
+
+    fn found(&mut self, found: LastPosted) {
+        self.reached(&found.origin);
+        if self.reached == Some(found.origin.position) {
+            self.events.extend(found.events);
+        }
+    }
+
+    fn has(&self, origin: &Origin) -> bool {
+        self.reached.is_some_and(|reached| origin.position <= reached)
+            && origin.published() <= self.newest
+    }
+}
+
+/// Posts the messages of one route.
+pub(crate) struct Sender {
+    route: RouteName,
+    target: RoomTarget,
+    room: Room,
+    outage: Outage,
+    health: RouteHealth,
+    known: Progress,
+    /// The message was forbidden once, although the room is open to us.
+    is_doubted: bool,
+    /// The route has other rooms, which this must not hold up.
+    is_one_of_many: bool,
+    stop: CancellationToken,
+}
+
+impl Sender {
+    /// Nothing is known of the room yet.
+    pub(crate) fn new(
+        route: &Route,
+        target: &RoomTarget,
+        room: Room,
+        health: RouteHealth,
+        stop: CancellationToken,
+    ) -> Self {
+        let what = format!("route {}: room {target}", route.name);
+        let outage = Outage::of(what, health.condition());
+        Self {
+            route: route.name.clone(),
+            target: target.clone(),
+            room,
+            outage,
+            health,
+            known: Progress::default(),
+            is_doubted: false,
+            is_one_of_many: route.rooms.one().is_none(),
+            stop,
+        }
+    }
+
+    /// The room that is posted into.
+    pub(crate) fn room(&self) -> &RoomId {
+        self.room.id()
+    }
+
+    /// Whether a message is done with, so that it need not be looked at again.
+    pub(crate) fn is_done(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
+        let published = delivery.published.unix_timestamp_nanos();
+        self.known.of(stream, delivery.sequence, published);
+        self.known.is_done(delivery.sequence, published)
+    }
+
+    /// Notes that a message is done with, in the room or as a dead letter, and so are those before
+    /// it.
+    pub(crate) fn done(&mut self, delivery: &Delivery) {
+        self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
+    }
+
+    /// Notes that the messages of a digest are done with.
+    pub(crate) fn done_up_to(&mut self, sequence: u64, published: OffsetDateTime) {
+        self.known.digest = None;
+        self.known.done(sequence, published.unix_timestamp_nanos());
+    }
+
+    /// Posts all parts of a message that are not in the room yet.
+    pub(crate) async fn message(
+        &mut self,
+        message: &Message<'_>,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        // A doubt is about one message; the last one may have been refused together with its note.
+        self.is_doubted = false;
+        self.parts(message).await
+    }
+
+    /// Says in the room that a message, or its file, could not be posted. It stands in for the part
+    /// that was refused.
+    pub(crate) async fn note(
+        &mut self,
+        message: &Message<'_>,
+        note: Value,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        let origin = message.origin(message.note_part());
+        self.event(&origin, message.delivery.published, note).await
+    }
+
+    /// Posts an event that shows no message of its own, such as an edit. Posted again it changes
+    /// nothing.
+    pub(crate) async fn aside(
+        &mut self,
+        transaction: OwnedTransactionId,
+        content: Value,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        let send = async |room: &Room| room.send_as(transaction.clone(), &content).await;
+        let posted = self.insist(send).await.map(Some);
+        self.end(posted.is_ok());
+        posted
+    }
+
+    /// Nothing more is tried for a message: what did not work meanwhile does, if it is in the room, and is
+    /// of no matter any more, if it never will be.
+    pub(crate) fn end(&mut self, is_there: bool) {
+        if is_there {
+            self.outage.over();
+        } else {
+            self.outage.abandon();
+        }
+    }
+
+    /// Posts one event of a digest, unless it is in the room already.
+    pub(crate) async fn digest_part(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        part: Part,
+        name: &str,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        self.is_doubted = false;
+        self.one(origin, published, part, name).await
+    }
+
+    /// The digest that was not finished, and how far it is.
+    pub(crate) async fn unfinished_digest(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        delivery: &Delivery,
+    ) -> Result<Option<Span>, Interrupted> {
+        self.look_if_open(stream, route, delivery.published).await?;
+        let Some(position) = self.known.reached else { return Ok(None) };
+        // Numbers that are used again are not those of the digest.
+        let is_later = delivery.published.unix_timestamp_nanos() > self.known.newest;
+        if is_later && delivery.sequence <= position.sequence {
+            return Ok(None);
+        }
+        let unfinished =
+            self.known.digest.clone().filter(|span| {
+                position.sequence < span.last || position.part < digest_entries::TEXT
+            });
+        Ok(unfinished.map(|span| {
+            let root = span.root.or_else(|| self.known.events.get(&position).cloned());
+            Span { root, ..span }
+        }))
+    }
+
+    /// How far the route has come in the room, as far as it is known.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.known.reached
+    }
+
+    /// Whether one of the events that show a message is in the room.
+    pub(crate) async fn has_begun(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        delivery: &Delivery,
+    ) -> Result<bool, Interrupted> {
+        self.look_if_open(stream, route, delivery.published).await?;
+        Ok(self.has_any_of(delivery))
+    }
+
+    /// Whether a message of ours is in the room with its text.
+    pub(crate) async fn shows(&mut self, event: &EventId) -> Result<bool, Interrupted> {
+        match self.insist(async |room: &Room| room.shows(event).await).await {
+            Ok(is_shown) => Ok(is_shown),
+            // A homeserver that does not let us look says nothing against the message.
+            Err(error) => error.refusal().map(|_| true),
+        }
+    }
+
+    /// Looks into the room if need be. Nothing is known of a room that is closed.
+    async fn look_if_open(
+        &mut self,
+        stream: &StreamId,
+        route: &Route,
+        published: OffsetDateTime,
+    ) -> Result<(), Interrupted> {
+        match self.look(stream, route.name.as_str(), published).await {
+            Ok(()) => Ok(()),
+            Err(error) => error.refusal().map(drop),
+        }
+    }
+
+    /// Whether one of the events that show a message is in the room, as far as it is known.
+    pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
+        let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
+        self.known.reached.is_some_and(is_reached)
+            && delivery.published.unix_timestamp_nanos() <= self.known.newest
+    }
+
+    async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, NotPosted> {
+        let published = message.delivery.published;
+        let mut first = None;
+        for (number, part) in (0..).zip(&message.parts) {
+            let name = match part {
+                Part::File(file, _) => message.file_name(file),
+                Part::Text(_) => String::new(),
+            };
+            let event = self.one(&message.origin(number), published, part.clone(), &name).await?;
+            if number == 0 {
+                first = event;
+            }
+        }
+        Ok(first)
+    }
+
+    async fn one(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        part: Part,
+        name: &str,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        let content = match part {
+            Part::Text(content) => content,
+            Part::File(file, thread) => {
+                if self.is_posted(origin, published).await? {
+                    return Ok(self.known.events.get(&origin.position).cloned());
+                }
+                let url = self.insist(async |room| room.upload(&file, name).await).await?;
+                let content = file_content(&file, name, url.as_str());
+                match thread {
+                    Some(root) => in_thread(content, &root),
+                    None => content,
+                }
+            }
+        };
+        self.event(origin, published, content).await
+    }
+
+    async fn event(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+        content: Value,
+    ) -> Result<Option<OwnedEventId>, NotPosted> {
+        loop {
+            // Asked again after every attempt without an answer: the homeserver's own memory of
+            // transaction ids may be younger than the event, if it was killed in between.
+            if !self.is_posted(origin, published).await? {
+                let metrics = self.health.metrics.clone();
+                let send = async |room: &Room| {
+                    let begun = Instant::now();
+                    let sent = room.send(origin, content.clone()).await;
+                    metrics.sent(begun.elapsed());
+                    sent
+                };
+                let Some(event) = self.attempt(send).await? else { continue };
+                self.known.reached(origin);
+                self.known.events.insert(origin.position, event);
+            }
+            // Only now: a homeserver that can be read from may still not take anything.
+            self.outage.over();
+            self.is_doubted = false;
+            return Ok(self.known.events.get(&origin.position).cloned());
+        }
+    }
+
+    async fn is_posted(
+        &mut self,
+        origin: &Origin,
+        published: OffsetDateTime,
+    ) -> Result<bool, NotPosted> {
+        self.look(&origin.stream, &origin.route, published).await?;
+        Ok(self.known.has(origin))
+    }
+
+    /// Looks into the room if it is not known how far the route has come there.
+    async fn look(
+        &mut self,
+        stream: &StreamId,
+        route: &str,
+        published: OffsetDateTime,
+    ) -> Result<(), NotPosted> {
+        if !self.known.certain {
+            let health = self.health.clone();
+            let look = async |room: &Room| {
+                room.last_posted(stream, route, published, || health.beat()).await
+            };
+            let last = loop {
+                match self.insist(look).await {
+                    // A homeserver that will not let us look says nothing against the message.
+                    Err(NotPosted::Refused(reason)) if !self.is_one_of_many => {
+                        let state = State::HomeserverUnreachable;
+                        let pause = self.outage.failed(state, &reason, None);
+                        self.wait(pause).await?;
+                    }
+                    looked => break looked?,
+                }
+            };
+            if let Some(last) = last {
+                self.known.found(last);
+            }
+            self.known.certain = true;
+            self.is_doubted = false;
+        }
+        Ok(())
+    }
+
+    /// Does a request until it succeeds or is refused for good.
+    async fn insist<T>(
+        &mut self,
+        mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
+    ) -> Result<T, NotPosted> {
+        loop {
+            if let Some(done) = self.attempt(&mut request).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Does a request once. `None`: it failed in a way that may pass, and the pause before the next
+    /// attempt is over.
+    async fn attempt<T>(
+        &mut self,
+        mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
+    ) -> Result<Option<T>, NotPosted> {
+        let answer = tokio::select! {
+            biased;
+            answer = request(&self.room) => answer,
+            () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(NotPosted::Interrupted(Interrupted::Stopping)),
+        };
+        let error = match answer {
+            Ok(done) => {
+                self.health.beat();
+                return Ok(Some(done));
+            }
+            Err(error) => error,
+        };
+        let pause = self.mend(error).await?;
+        self.wait(pause).await?;
+        Ok(None)
+    }
+
+    async fn wait(&self, pause: Duration) -> Result<(), NotPosted> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(NotPosted::Interrupted(Interrupted::Stopping)),
+            () = sleep(pause) => Ok(()),
+        }
+    }
+
+    /// Does what can be done about an error, and says how long to wait.
+    async fn mend(&mut self, error: MatrixError) -> Result<Duration, NotPosted> {
+        let state = State::of(&error);
+        let (reason, asked) = match &error {
+            MatrixError::Unreachable(_) | MatrixError::TooLong { .. } => {
+                self.known.certain = false;
+                (error.to_string(), None)
+            }
+            MatrixError::Untrusted(_) => (error.to_string(), None),
+            // One of many must not hold the others up.
+            MatrixError::Encrypted(reason) if self.is_one_of_many => {
+                return Err(NotPosted::Refused(reason.clone()));
+            }
+            MatrixError::Encrypted(_) => {
+                let what = format!("route {}: {}", self.route, encrypted(&self.target));
+                return Err(Failure::Encrypted(what).into());
+            }
+            MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
+            MatrixError::TokenRefused(_) => match self.room.account().renew().await {
+                Ok(()) => (error.to_string(), None),
+                Err(LoginError::Passing(error)) => (error.to_string(), None),
+                Err(LoginError::Final(failure)) => return Err(NotPosted::from(failure)),
+            },
+            MatrixError::Forbidden(_) | MatrixError::NotFound(_) => {
+                (self.reenter(&error).await?, None)
+            }
+            MatrixError::Rejected(_) => return Err(NotPosted::Refused(error.to_string())),
+        };
+        self.health.metrics.retried.inc();
+        Ok(self.outage.failed(state, &reason, asked))
+    }
+
+    /// Tells a message that is forbidden from a room that is closed to us; the latter is waited
+    /// for, because it is no fault of the message.
+    async fn reenter(&mut self, error: &MatrixError) -> Result<String, NotPosted> {
+        let user = &self.room.account().user;
+        Ok(match self.room.standing().await {
+            // Somebody may have let us in again since; if not, it is the message.
+            Ok(Membership::MayPost) if self.is_doubted => {
+                return Err(NotPosted::Refused(error.to_string()));
+            }
+            Ok(Membership::MayPost) => {
+                self.is_doubted = true;
+                error.to_string()
+            }
+            Ok(Membership::NoPower { have, need }) => {
+                let reason = format!(
+                    "we may not post: {user} has power level {have}, needs {need}; raise it in the room's settings"
+                );
+                if self.is_one_of_many {
+                    return Err(NotPosted::Refused(reason));
+                }
+                reason
+            }
+            Ok(Membership::NotJoined) => {
+                match Room::enter(self.room.account(), self.room.id().into()).await {
+                    Ok(_) => "we had been removed from the room and joined it again".to_owned(),
+                    Err(error) if self.is_one_of_many && error.is_final() => {
+                        return Err(NotPosted::Refused(format!(
+                            "we are not in the room any more, and it does not let us in: {error}"
+                        )));
+                    }
+                    Err(error) => format!("we are not in the room: invite {user} ({error})"),
+                }
+            }
+            Err(error) => error.to_string(),
+        })
+    }
+}
+
+fn file_content(file: &Attachment, name: &str, url: &str) -> Value {
+    json!({
+        "msgtype": "m.file",
+        "body": name,
+        "filename": name,
+        "url": url,
+        "info": { "mimetype": file.media_type, "size": file.bytes.len() },
+        "m.mentions": {},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::message::RouteName;
+
+    fn stream() -> StreamId {
+        StreamId { stream: "OPS".to_owned(), created: "1".to_owned() }
+    }
+
+    fn origin(sequence: u64, part: u32, published: i128) -> Origin {
+        let published = OffsetDateTime::from_unix_timestamp_nanos(published).unwrap();
+        let route = RouteName::parse("r").unwrap();
+        Origin::new(stream(), &route, Position { sequence, part }, published)
+    }
+
+    #[test]
+    fn what_was_reached_is_there_with_all_before_it() {
+        let mut known = Progress::default();
+        known.of(&stream(), 7, 70);
+        known.reached(&origin(7, 0, 70));
+        assert!(known.has(&origin(6, 1, 60)) && known.has(&origin(7, 0, 70)));
+        assert!(!known.has(&origin(7, 1, 70)) && !known.has(&origin(8, 0, 80)));
+        known.reached(&origin(7, 1, 70));
+        assert!(known.has(&origin(7, 1, 70)));
+        known.done(7, 70);
+        assert!(known.is_done(7, 70) && known.is_done(6, 60) && !known.is_done(8, 80));
+    }
+
+    #[test]
+    fn another_incarnation_of_the_stream_begins_anew() {
+        let mut known = Progress::default();
+        known.of(&stream(), 7, 70);
+        known.done(7, 70);
+        known.of(&StreamId { created: "2".to_owned(), ..stream() }, 1, 80);
+        assert!(!known.is_done(1, 80));
+    }
+
+    #[test]
+    fn a_number_that_is_used_again_is_another_message() {
+        let mut known = Progress::default();
+        known.of(&stream(), 100, 1_000);
+        known.reached(&origin(100, 0, 1_000));
+        known.done(100, 1_000);
+        // The server has lost its last messages and goes on with number 90.
+        known.of(&stream(), 90, 2_000);
+        assert!(!known.certain && !known.is_done(90, 2_000));
+        // The room still shows number 100 of before.
+        known.reached(&origin(100, 0, 1_000));
+        known.certain = true;
+        assert!(!known.has(&origin(90, 0, 2_000)));
+        known.reached(&origin(90, 0, 2_000));
+        known.done(90, 2_000);
+        known.of(&stream(), 91, 2_100);
+        assert!(known.certain, "noticed once");
+        assert!(!known.has(&origin(91, 0, 2_100)));
+        assert!(known.is_done(90, 2_000));
+    }
+
+    #[test]
+    fn a_clock_of_nats_that_is_set_back_makes_nothing_new() {
+        let mut known = Progress::default();
+        known.of(&stream(), 5, 100);
+        known.done(5, 100);
+        known.of(&stream(), 6, 90);
+        known.done(6, 90);
+        known.of(&stream(), 5, 100);
+        assert!(known.is_done(5, 100) && known.is_done(6, 90));
+    }
+}

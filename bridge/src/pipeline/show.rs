@@ -1,0 +1,96 @@
+//! One message by itself, in the thread of the alert that it is about.
+
+use std::borrow::Cow;
+
+use tracing::warn;
+
+use crate::{
+    alerts::AlertThread,
+    failure::Interrupted,
+    message::Decoded,
+    pipeline::{
+        bury::bury,
+        sender::{Message, NotPosted, Part},
+        state::State,
+        threads::Confirmed,
+    },
+    render::conversation::with_times,
+    source::{Delivery, Upstream},
+    status::Shown,
+};
+
+/// What became of a message at the homeserver.
+pub(crate) enum Fate {
+    /// It is in the room.
+    Shown,
+    /// The homeserver will never take it, and it is a dead letter.
+    Refused(String),
+}
+
+/// Posts a message.
+pub(crate) async fn show(
+    state: &mut State,
+    delivery: &Delivery,
+    decoded: &Decoded,
+    upstream: &Upstream,
+) -> Result<Fate, Interrupted> {
+    let stream = &upstream.stream;
+    let here = state.rooms.sender().room().to_owned();
+    let mut thread = state.threads.of(&here, delivery, decoded, upstream.replicas).await;
+    if let Some(found) = thread {
+        let confirmed =
+            state.threads.confirm(state.rooms.sender(), delivery, stream, found).await?;
+        match confirmed {
+            Confirmed::Thread(confirmed) => thread = Some(*confirmed),
+            Confirmed::Shown => return Ok(Fate::Shown),
+        }
+    }
+    loop {
+        let parts = parts(state, delivery, decoded, upstream, thread.as_ref()).await?;
+        let route = state.route.clone();
+        let message = Message { delivery, stream, route: &route, parts };
+        match (state.rooms.sender().message(&message).await, thread) {
+            (Ok(root), thread) => {
+                state.note_late(delivery, upstream);
+                state.note(delivery, Shown::Posted);
+                if let Some(thread) = thread {
+                    state.threads.note(thread, root, state.origin(delivery, stream)).await;
+                }
+                return Ok(Fate::Shown);
+            }
+            // Its first message may be gone, with the room that it was in.
+            (Err(NotPosted::Refused(reason)), Some(before)) if before.before.is_some() => {
+                warn!("route {}: a conversation begins anew: {reason}", route.name);
+                thread = Some(before.anew(route.patience));
+            }
+            (Err(NotPosted::Refused(reason)), _) => {
+                bury(state, &message, &reason).await?;
+                return Ok(Fate::Refused(reason));
+            }
+            (Err(NotPosted::Interrupted(interrupted)), _) => return Err(interrupted),
+        }
+    }
+}
+
+/// The events that show a message.
+async fn parts(
+    state: &mut State,
+    delivery: &Delivery,
+    decoded: &Decoded,
+    upstream: &Upstream,
+    thread: Option<&AlertThread>,
+) -> Result<Vec<Part>, Interrupted> {
+    let stream = &upstream.stream;
+    let Some(thread) = thread else {
+        let rendered = state.composer.render(delivery, decoded, stream, delivery).await?;
+        return Ok(Part::of(&rendered, &state.route));
+    };
+    let (begun, ended) = (thread.begun(), thread.ended());
+    let decoded = match thread.before {
+        Some(_) => with_times(decoded, begun, ended),
+        None => Cow::Borrowed(decoded),
+    };
+    let rendered = state.composer.render(delivery, &decoded, stream, delivery).await?;
+    let notice = || state.composer.renderer.resolution(&decoded, begun, ended);
+    Ok(thread.parts(&rendered, notice, &state.route))
+}

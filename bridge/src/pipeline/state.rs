@@ -1,0 +1,86 @@
+//! Everything that a feed has in hand while its messages are worked on. The stages beside this file work on it.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Route,
+    message::{Origin, StreamId},
+    pipeline::{
+        compose::Composer,
+        context::{RouteContext, Services},
+        dead_letter::DeadLetters,
+        deferral::DeferredStore,
+        rooms::Rooms,
+        routing::Routing,
+        threads::Threads,
+    },
+    render::Renderer,
+    source::{Backlog, Delivery, Feed, Upstream},
+    status::{RouteHealth, Shown},
+};
+
+/// What the stages of a feed share.
+pub(crate) struct State {
+    pub(crate) route: Arc<Route>,
+    pub(crate) feed: Feed,
+    pub(crate) routing: Routing,
+    pub(crate) rooms: Rooms,
+    pub(crate) composer: Composer,
+    pub(crate) threads: Threads,
+    pub(crate) dead_letters: DeadLetters,
+    /// `None` without quiet hours, and for the feed of what they have deferred.
+    pub(crate) deferred: Option<DeferredStore>,
+    pub(crate) backlog: Backlog,
+    pub(crate) health: RouteHealth,
+    pub(crate) stop: CancellationToken,
+}
+
+impl State {
+    /// Nothing is in hand yet.
+    pub(crate) fn new(
+        context: RouteContext,
+        renderer: Arc<Renderer>,
+        services: &Services,
+        backlog: Backlog,
+        health: RouteHealth,
+    ) -> Self {
+        let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
+        let Services { nats, account, config, stop, .. } = services.clone();
+        let deferred = DeferredStore::of(&route, nats.clone()).filter(|_| !feed.is_deferred());
+        Self {
+            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
+            composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
+            threads: Threads::new(Arc::clone(&route), alerts),
+            dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name),
+            deferred,
+            routing,
+            backlog,
+            health,
+            stop,
+            feed,
+            route,
+        }
+    }
+
+    /// The origin of the first event that shows a message.
+    pub(crate) fn origin(&self, delivery: &Delivery, stream: &StreamId) -> Origin {
+        delivery.origin(stream, &self.route.name, 0)
+    }
+
+    /// Notes what became of a message, or of some of which this is the last.
+    pub(crate) fn note(&self, delivery: &Delivery, shown: Shown) {
+        self.health.note(delivery.subject(), delivery.said, shown);
+    }
+
+    /// Notes that a message was shown late, if it was. What quiet hours have deferred is meant to be.
+    pub(crate) fn note_late(&mut self, delivery: &Delivery, upstream: &Upstream) {
+        let Some(late_after) = self.route.late_after.filter(|_| !self.feed.is_deferred()) else {
+            return;
+        };
+        if let Some(age) = upstream.age(delivery).filter(|age| *age > late_after) {
+            self.rooms.here().note_late(age);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The threads of alerts: what was said before of the alert that a message is about, and whether the room still shows it.
+//!
+//! What was said is kept in a bucket, into which others may be permitted to write, and people may remove messages from
+//! the room. The room alone tells what is shown.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId};
+use time::OffsetDateTime;
+use tokio::{sync::Mutex, time::Instant};
+use tracing::{info, warn};
+
+use crate::{
+    alerts::{AlertThread, AlertUpdate, Store, ThreadState},
+    config::Route,
+    failure::Interrupted,
+    message::{Decoded, Origin, StreamId, Urgency},
+    pipeline::sender::Sender,
+    source::Delivery,
+};
+
+/// For how long a first message that was seen in the room is taken to be there.
+const FRESH: Duration = Duration::from_mins(1);
+
+/// How many first messages are kept in mind, about 150 bytes each.
+const MOST_ROOTS: usize = 1024;
+
+/// The threads of one feed.
+pub(crate) struct Threads {
+    route: Arc<Route>,
+    /// Shared with the other feed of the route.
+    store: Arc<Mutex<Store>>,
+    /// The first messages that were seen in the room, and when.
+    roots: HashMap<OwnedEventId, Instant>,
+}
+
+/// What is left of a thread once the room was asked.
+pub(crate) enum Confirmed {
+    /// The message is to be shown as this.
+    Thread(Box<AlertThread>),
+    /// The room has it.
+    Shown,
+}
+
+impl Threads {
+    pub(crate) fn new(route: Arc<Route>, store: Arc<Mutex<Store>>) -> Self {
+        Self { route, store, roots: HashMap::new() }
+    }
+
+    /// The thread that a message belongs to in a room, if it is about an alert. A bucket that has to be made is kept by
+    /// `replicas` servers.
+    pub(crate) async fn of(
+        &self,
+        room: &RoomId,
+        delivery: &Delivery,
+        decoded: &Decoded,
+        replicas: usize,
+    ) -> Option<AlertThread> {
+        let update = AlertUpdate::of(&decoded.payload)?;
+        let key = update.key(&self.route, room, delivery.subject());
+        let before = self.known([key.clone()], replicas).await.remove(&key);
+        Some(self.after(before, key, update, delivery.said))
+    }
+
+    /// What is known of some threads, by their names.
+    pub(crate) async fn known(
+        &self,
+        keys: impl IntoIterator<Item = String>,
+        replicas: usize,
+    ) -> HashMap<String, ThreadState> {
+        let mut store = self.store.lock().await;
+        store.replicate(replicas);
+        store.get_all(keys).await
+    }
+
+    /// What an update is after what was said before. In quiet hours what goes on is shown, but only what is critical
+    /// makes a phone buzz.
+    pub(crate) fn after(
+        &self,
+        before: Option<ThreadState>,
+        key: String,
+        update: AlertUpdate,
+        at: OffsetDateTime,
+    ) -> AlertThread {
+        let is_quiet = update.urgency < Urgency::Critical
+            && self.route.quiet.as_ref().is_some_and(|quiet| quiet.end(Timestamp::now()).is_some());
+        let thread = AlertThread::new(key, update, before, at, self.route.patience);
+        if is_quiet { thread.muted() } else { thread }
+    }
+
+    /// Notes what was shown of a message: its first event, and whether phones buzzed for it.
+    pub(crate) async fn note(
+        &self,
+        thread: AlertThread,
+        root: Option<OwnedEventId>,
+        origin: Origin,
+    ) {
+        let has_pushed = thread.pushes();
+        if let Some(after) = thread.after(root, origin, has_pushed) {
+            self.note_all(vec![after]).await;
+        }
+    }
+
+    /// Notes the states of many threads, by their names.
+    pub(crate) async fn note_all(&self, states: Vec<(String, ThreadState)>) {
+        self.store.lock().await.put_all(states).await;
+    }
+
+    /// Believes that a message was shown only if the room confirms it, and goes on with a thread only if the room still
+    /// shows its first message.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Sender::has_begun`].
+    pub(crate) async fn confirm(
+        &mut self,
+        sender: &mut Sender,
+        delivery: &Delivery,
+        stream: &StreamId,
+        thread: AlertThread,
+    ) -> Result<Confirmed, Interrupted> {
+        let name = &self.route.name;
+        if !thread.is_said(&delivery.origin(stream, name, 0)) {
+            let thread = self.with_root(sender, thread).await?;
+            return Ok(Confirmed::Thread(Box::new(thread)));
+        }
+        if sender.has_begun(stream, &self.route, delivery).await? {
+            return Ok(Confirmed::Shown);
+        }
+        warn!(
+            "route {name}: message {} is not in the room, although the bucket of conversations says so; its \
+             conversation begins anew",
+            delivery.sequence
+        );
+        Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
+    }
+
+    /// The same thread if the room shows its first message, or one that begins anew.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Sender::shows`].
+    pub(crate) async fn with_root(
+        &mut self,
+        sender: &mut Sender,
+        thread: AlertThread,
+    ) -> Result<AlertThread, Interrupted> {
+        let Some(before) = thread.before.as_ref().filter(|before| !self.is_fresh(&before.root))
+        else {
+            return Ok(thread);
+        };
+        if sender.shows(&before.root).await? {
+            self.note_root(before.root.clone());
+            return Ok(thread);
+        }
+        info!(
+            "route {}: the first message of an alert, {}, is not in the room any more; the alert begins anew",
+            self.route.name, before.root
+        );
+        Ok(thread.anew(self.route.patience))
+    }
+
+    fn is_fresh(&self, root: &EventId) -> bool {
+        self.roots.get(root).is_some_and(|seen| seen.elapsed() < FRESH)
+    }
+
+    fn note_root(&mut self, root: OwnedEventId) {
+        if self.roots.len() >= MOST_ROOTS {
+            self.roots.clear();
+        }
+        self.roots.insert(root, Instant::now());
+    }
+}
+
+/// Threads by their names.
+pub(crate) type ByName = BTreeMap<String, AlertThread>;

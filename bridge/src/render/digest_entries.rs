@@ -1,0 +1,222 @@
+//! Many messages shown as one: what they come to, and in its thread every one of them, in order.
+//!
+//! A digest is one event and some more. Each carries in its origin how far it has come, and what
+//! the digest is of, so that a process that comes after a kill can go on with it: what was read
+//! once is read again, and what is in the room is left out.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use crate::{
+    alerts::AlertUpdate,
+    message::{Attachment, Kind, Position, Urgency},
+    render::content::Rendered,
+};
+
+/// The part of the first message that the event which sums up the digest is.
+pub(crate) const SUM: u32 = 0;
+
+/// The part that a file is which a message needs.
+pub(crate) const FILE: u32 = 1;
+
+/// The part that the text is, for all messages up to that one.
+pub(crate) const TEXT: u32 = 2;
+
+/// How much text one event of the thread has, in bytes. Larger ones are slow to open on a phone.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// What the heading of each message in the thread begins with.
+const RULE: char = '─';
+
+/// One message of a digest.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) sequence: u64,
+    pub(crate) published: OffsetDateTime,
+    /// When it was said, as people understand it.
+    pub(crate) said: OffsetDateTime,
+    /// When it came, and on which subject.
+    pub(crate) head: String,
+    pub(crate) rendered: Rendered,
+    pub(crate) kind: Kind,
+    /// The machines or services that it is about, as a room shows them.
+    pub(crate) sources: Vec<String>,
+    /// What it says in a conversation, and the name of that.
+    pub(crate) saying: Option<(String, AlertUpdate)>,
+}
+
+/// One more event of the thread.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// The texts of messages.
+    Text {
+        /// The number of the last of them.
+        up_to: u64,
+        text: String,
+    },
+    /// The file that a message needs.
+    File { of: u64, file: &'a Attachment },
+}
+
+impl Entry {
+    /// About how many bytes of memory it takes.
+    pub(crate) fn weight(&self) -> usize {
+        let sources: usize =
+            self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
+        let saying = self.saying.as_ref().map_or(0, |(key, saying)| key.len() + saying.weight());
+        size_of::<Self>() + self.head.len() + self.rendered.plain.len() + sources + saying
+    }
+}
+
+/// The events of the thread that come after `reached`.
+pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
+    let is_shown =
+        |part: u32, entry: &Entry| Position { sequence: entry.sequence, part } <= reached;
+    let mut pieces = Vec::new();
+    let (mut text, mut up_to) = (String::new(), 0);
+    for entry in entries.iter().filter(|entry| !is_shown(TEXT, entry)) {
+        let more = format!("{RULE}{RULE} {}\n{}\n\n", entry.head, entry.rendered.below(RULE));
+        let file = entry.rendered.attachment.as_ref().filter(|_| !is_shown(FILE, entry));
+        if !text.is_empty() && (text.len() + more.len() > PIECE_BYTES || file.is_some()) {
+            pieces.push(Piece::Text { up_to, text: std::mem::take(&mut text) });
+        }
+        pieces.extend(file.map(|file| Piece::File { of: entry.sequence, file }));
+        text.push_str(&more);
+        up_to = entry.sequence;
+    }
+    if !text.is_empty() {
+        pieces.push(Piece::Text { up_to, text });
+    }
+    pieces
+}
+
+/// What is still true at the end: of each conversation its last word, and all that is none.
+pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
+    let last = last_words(entries);
+    let is_last = |entry: &&Entry| match &entry.saying {
+        Some((key, _)) => last.get(key.as_str()).is_some_and(|last| std::ptr::eq(*last, *entry)),
+        None => true,
+    };
+    entries.iter().filter(is_last).collect()
+}
+
+/// The last entry of each conversation, by the conversation's name.
+pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
+    let said = entries.iter();
+    said.filter_map(|entry| Some((entry.saying.as_ref()?.0.as_str(), entry))).collect()
+}
+
+/// As loud as what is still true at the end: an alert that is over needs nobody. Nor does one of which
+/// `is_known` says, by its conversation's name, that a phone has buzzed for it.
+pub(crate) fn urgency(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> Urgency {
+    let is_news = |entry: &&Entry| entry.saying.as_ref().is_none_or(|(key, _)| !is_known(key));
+    let news = still_true(entries).into_iter().filter(is_news);
+    news.map(|entry| entry.rendered.urgency).max().unwrap_or(Urgency::Routine)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        config::Display,
+        message::Decoded,
+        render::{incoming::Incoming, renderer::Renderer},
+    };
+
+    fn entry(sequence: u64, payload: &serde_json::Value) -> Entry {
+        let bytes = Bytes::from(payload.to_string());
+        let decoded = Decoded::from_bytes(&bytes);
+        let saying = AlertUpdate::of(&decoded.payload);
+        Entry {
+            sequence,
+            published: OffsetDateTime::UNIX_EPOCH,
+            said: OffsetDateTime::UNIX_EPOCH,
+            head: "then · ops.x".to_owned(),
+            rendered: Renderer::new(&Display::default()).render(&Incoming {
+                subject: "ops.x",
+                headers: None,
+                stream: "OPS",
+                sequence,
+                published: OffsetDateTime::UNIX_EPOCH,
+                route: "all",
+                decoded: &decoded,
+                original: &bytes,
+            }),
+            kind: Kind::of(&decoded.payload),
+            sources: Vec::new(),
+            saying: saying.map(|saying| (payload["source"].to_string(), saying)),
+        }
+    }
+
+    fn alert(sequence: u64, severity: &str, source: &str, status: &str) -> Entry {
+        let alert =
+            json!({ "severity": severity, "summary": "s", "source": source, "status": status });
+        entry(sequence, &alert)
+    }
+
+    fn numbers(pieces: &[Piece<'_>]) -> Vec<(u64, u32)> {
+        let number = |piece: &Piece<'_>| match piece {
+            Piece::Text { up_to, .. } => (*up_to, TEXT),
+            Piece::File { of, .. } => (*of, FILE),
+        };
+        pieces.iter().map(number).collect()
+    }
+
+    #[test]
+    fn the_thread_goes_on_where_it_was_left() {
+        let long = json!({ "a": "x".repeat(5_000) });
+        let mut entries: Vec<_> = (1..=3).map(|n| alert(n, "info", "h", "firing")).collect();
+        entries.push(entry(4, &long));
+        entries.extend((5..=500).map(|n| alert(n, "info", "h", "firing")));
+        let begin = Position { sequence: 1, part: SUM };
+        let all = pieces(&entries, begin);
+        let places = numbers(&all);
+        assert_eq!(places[..2], [(3, TEXT), (4, FILE)]);
+        assert_eq!(places.last(), Some(&(500, TEXT)));
+        assert!(places.is_sorted());
+        for piece in &all {
+            let Piece::Text { text, .. } = piece else { continue };
+            assert!(text.len() <= PIECE_BYTES + 5_000, "{}", text.len());
+        }
+        let shown = |pieces: &[Piece<'_>]| {
+            let texts = pieces.iter().map(|piece| match piece {
+                Piece::Text { text, .. } => text.matches("──").count(),
+                Piece::File { .. } => 0,
+            });
+            texts.sum::<usize>()
+        };
+        assert_eq!(shown(&all), 500);
+        // Wherever it was left, the rest is the rest.
+        for (index, (sequence, part)) in places.iter().enumerate() {
+            let rest = pieces(&entries, Position { sequence: *sequence, part: *part });
+            assert_eq!(numbers(&rest), places[index + 1..], "after {index}");
+            let before = shown(&all[..=index]);
+            assert_eq!(before + shown(&rest), 500, "after {index}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_at_the_end_is_not_loud() {
+        let mut entries = vec![
+            alert(1, "critical", "db", "firing"),
+            alert(2, "warning", "web", "firing"),
+            alert(3, "critical", "db", "resolved"),
+        ];
+        let urgency = |entries: &[Entry]| urgency(entries, |_| false);
+        assert_eq!(urgency(&entries), Urgency::Notable);
+        entries.push(alert(4, "critical", "db", "firing"));
+        assert_eq!(urgency(&entries), Urgency::Critical);
+        entries.truncate(1);
+        entries.push(alert(2, "critical", "db", "resolved"));
+        assert_eq!(urgency(&entries), Urgency::Routine);
+        assert_eq!(urgency(&[]), Urgency::Routine);
+        let known =
+            vec![alert(1, "critical", "db", "firing"), alert(2, "warning", "web", "firing")];
+        let is_db = |key: &str| key == "\"db\"";
+        assert_eq!(super::urgency(&known, is_db), Urgency::Notable);
+    }
+}

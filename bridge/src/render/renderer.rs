@@ -1,0 +1,350 @@
+//! From a decoded payload to what a room shows: plain text for notifications and simple clients,
+//! HTML for the others, and a file for what is too long to read on a phone.
+
+use std::{path::Path, time::Duration};
+
+use bytes::Bytes;
+use jiff::SignedDuration;
+use minijinja::{Environment, Value, context};
+
+use crate::{
+    config::{Display, Route},
+    failure::Failure,
+    message::{
+        Attachment, Decoded, Event, Line, Note, Payload, Report, Urgency, Withheld, payload,
+    },
+    render::{
+        alert, builtin,
+        content::Rendered,
+        filters,
+        incoming::Incoming,
+        markup,
+        own::{fault::Fault, templates::Own},
+        rows::rows,
+        speaker::Speakers,
+        voice::Voice,
+    },
+    samples::SAMPLES,
+    subject::Subject,
+    text::shown,
+};
+
+/// A subject that a filter matches, with as many tokens as it can be expected to have.
+fn example(filter: &str) -> String {
+    let tokens = filter.split('.').map(|token| match token {
+        "*" => "server-01",
+        ">" => "server-01.a.b.c.d.e.f.g",
+        token => token,
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
+/// Renders payloads; made once, because templates are parsed once.
+pub(crate) struct Renderer {
+    pub(crate) voice: Voice,
+    pub(crate) builtin: Environment<'static>,
+    own: Option<Own>,
+    speakers: Speakers,
+}
+
+impl Renderer {
+    /// With the built-in templates.
+    #[must_use]
+    pub(crate) fn new(display: &Display) -> Self {
+        let voice = Voice::of(display);
+        let speakers = Speakers::default();
+        Self { builtin: builtin::environment(&voice), own: None, voice, speakers }
+    }
+
+    /// With the templates of a directory before the built-in ones, or with a single file of one.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them whatever the message, at least one, each with file and line.
+    pub(crate) fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
+        let builtin = Self::new(display);
+        Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
+    }
+
+    /// With templates of these names and texts.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn with_sources(
+        display: &Display,
+        sources: &std::collections::BTreeMap<String, String>,
+    ) -> Result<Self, Vec<Fault>> {
+        let builtin = Self::new(display);
+        let own = Own::of(Path::new(""), sources, &builtin.voice)?;
+        Ok(Self { own: Some(own), ..builtin })
+    }
+
+    /// For the messages of a route, with its templates tried on all samples as if they came in on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] with a line for each fault.
+    pub(crate) fn of(route: &Route) -> Result<Self, Failure> {
+        let speakers = Speakers::of(route);
+        let Some(path) = &route.templates else {
+            return Ok(Self { speakers, ..Self::new(&route.display) });
+        };
+        let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
+        let tried = Self::with_templates(&route.display, path).and_then(|renderer| {
+            let renderer = Self { speakers, ..renderer };
+            let faults = renderer.try_samples(&subject, route.name.as_str());
+            if faults.is_empty() { Ok(renderer) } else { Err(faults) }
+        });
+        tried.map_err(|faults| {
+            let lines: Vec<String> =
+                faults.iter().map(|fault| format!("route {}: {fault}", route.name)).collect();
+            Failure::Config(lines.join("\n"))
+        })
+    }
+
+    /// How many templates there are of the user's own.
+    #[must_use]
+    pub(crate) fn templates(&self) -> usize {
+        self.own.as_ref().map_or(0, Own::count)
+    }
+
+    /// What goes wrong with messages that have all that they can have, or as little. Where a template looks into what
+    /// was published, of which the samples tell nothing, only that counts which would go wrong with any message.
+    pub(crate) fn try_samples(&self, subject: &str, route: &str) -> Vec<Fault> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let mut faults: Vec<Fault> = Vec::new();
+        for sample in SAMPLES {
+            let decoded = Decoded::in_language(sample.payload, self.voice.language);
+            let original = Bytes::from_static(sample.payload);
+            let message = Incoming::sample(subject, route, &decoded, &original);
+            let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
+            if let Err(fault) = tried
+                && !(own.looks_inside && fault.of_message())
+                && !faults.iter().any(|known| known.place() == fault.place())
+            {
+                faults.push(fault.with_sample(sample.name));
+            }
+        }
+        faults.into_iter().map(|fault| fault.within(&own.directory)).collect()
+    }
+
+    /// What the room is told when the homeserver refuses a message, which then is kept on a subject: nobody should have
+    /// to read a log to learn of an alert.
+    #[must_use]
+    pub(crate) fn refused(
+        &self,
+        sequence: u64,
+        subject: &str,
+        reason: &str,
+        kept_on: &str,
+    ) -> Rendered {
+        let words = self.voice.words;
+        Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))
+    }
+
+    /// Tells that all of a backlog is there. What of it needs somebody has made phones buzz itself.
+    pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
+        let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);
+        let words = self.voice.words;
+        let caught_up = words.caught_up(count, &words.duration(oldest));
+        Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
+    }
+
+    /// The machines or services that a message is said to be of, as a room shows them.
+    pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
+        let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);
+        payload::sources(payload).into_iter().map(shown).collect()
+    }
+
+    /// Renders a message.
+    ///
+    /// The result is bounded: at most [`MAX_TEXT_CHARS`] characters of text, with the original
+    /// attached when something had to be left out or cannot be shown as text.
+    #[must_use]
+    pub(crate) fn render(&self, message: &Incoming<'_>) -> Rendered {
+        let payload = &message.decoded.payload;
+        let words = self.voice.words;
+        let (texts, fault) = self.texts(message);
+        let (rendered, is_cut) = Rendered::bounded(texts, payload.urgency());
+        let rendered = rendered.with_fault(fault, words);
+        if is_cut || message.decoded.is_cut || leaves_something_out(payload) {
+            return rendered.with_original(Attachment::of(payload, message.original), words);
+        }
+        rendered
+    }
+
+    /// The same message without its file. The text says why, and where the original is.
+    #[must_use]
+    pub(crate) fn without_file(
+        &self,
+        rendered: Rendered,
+        why: Withheld,
+        stream: &str,
+        sequence: u64,
+    ) -> Rendered {
+        let Some(file) = &rendered.attachment else { return rendered };
+        let words = self.voice.words;
+        let size = words.bytes(file.bytes.len() as u64);
+        let line = words.notice(&words.withheld(&size, why, stream, sequence));
+        rendered.without_original(&line)
+    }
+
+    /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
+    fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
+        let Some(own) = &self.own else { return (self.builtin(message), None) };
+        let kind = kind(&message.decoded.payload);
+        match own.render(message, kind, || self.view(message)) {
+            Ok((Some(plain), Some(html))) => ((plain, html), None),
+            Ok((Some(plain), None)) => {
+                let html = markup::html(&plain);
+                ((plain, html), None)
+            }
+            Ok((None, html)) => {
+                let (plain, builtin) = self.builtin(message);
+                ((plain, html.unwrap_or(builtin)), None)
+            }
+            Err(fault) => (self.builtin(message), Some(fault)),
+        }
+    }
+
+    /// Plain text and HTML, as the built-in templates have it.
+    fn builtin(&self, message: &Incoming<'_>) -> (String, String) {
+        let words = self.voice.words;
+        let subject = || shown::line(message.subject);
+        let plain = match &message.decoded.payload {
+            Payload::Text(body) if shown::clean(body).trim().is_empty() => {
+                words.notice(&words.empty_message(&subject()))
+            }
+            Payload::Text(body) => {
+                let lines = [markup::body(&shown::clean(body.trim_end()))];
+                lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
+            }
+            Payload::Binary(bytes) => markup::binary(&subject(), bytes, words),
+            payload => return builtin::render(&self.builtin, kind(payload), &self.view(message)),
+        };
+        let html = markup::html(&plain);
+        (plain, html)
+    }
+
+    /// What a payload says, for templates.
+    fn view(&self, message: &Incoming<'_>) -> Value {
+        let voice = &self.voice;
+        let payload = &message.decoded.payload;
+        let via = (!self.speakers.tell(payload, message.subject))
+            .then(|| voice.words.via(&shown::name(message.subject)));
+        let view = match payload {
+            Payload::Report(report) => report_view(report, voice),
+            Payload::Alert(alert) => alert::view(alert, voice),
+            Payload::Alerts(group) => alert::group_view(group, voice),
+            Payload::Note(note) => note_view(note),
+            Payload::Event(event) => event_view(event, self.flaw(message), voice),
+            Payload::Object(object) => context! {
+                subject => shown::line(message.subject),
+                rows => rows(object),
+                flaw => self.flaw(message),
+            },
+            Payload::Text(body) => {
+                context! { text => shown::clean(body.trim_end()), flaw => self.flaw(message) }
+            }
+            Payload::Binary(bytes) => context! { size => bytes.len },
+        };
+        context! { via, ..view }
+    }
+
+    fn flaw(&self, message: &Incoming<'_>) -> Option<String> {
+        message
+            .decoded
+            .flaw
+            .as_ref()
+            .map(|flaw| self.voice.words.flaw(&flaw.to_string()))
+            .map(|flaw| self.voice.words.notice(&flaw))
+    }
+}
+
+/// What templates of a payload are called.
+fn kind(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::Report(_) => "report",
+        Payload::Alert(_) => "alert",
+        Payload::Alerts(_) => "alerts",
+        Payload::Note(_) => "note",
+        Payload::Event(_) => "event",
+        Payload::Object(_) => "object",
+        Payload::Text(_) => "text",
+        Payload::Binary(_) => "binary",
+    }
+}
+
+fn report_view(report: &Report, voice: &Voice) -> Value {
+    let words = voice.words;
+    let percent = |name: &str, value: Option<f64>| {
+        let (colon, gap) = (words.colon(), words.gap());
+        value.map(|value| format!("{name}{colon}{gap}{}%", filters::number_text(value, 1)))
+    };
+    let usage: Vec<String> = [
+        percent(words.disk_usage(), report.disk_percent),
+        percent(words.memory_usage(), report.memory_percent),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    context! {
+        host => shown::name(&report.host),
+        completed => list(&report.completed),
+        in_progress => list(&report.in_progress),
+        disk_percent => report.disk_percent,
+        memory_percent => report.memory_percent,
+        usage => usage.join(" | "),
+        satisfaction => report.satisfaction,
+        rows => rows(&report.extra),
+    }
+}
+
+fn note_view(note: &Note) -> Value {
+    let line = |line: &Line| {
+        context! { text => shown::line(&line.text), url => line.url.as_deref().map(shown::line) }
+    };
+    context! {
+        mark => note.mark,
+        headline => line(&note.headline),
+        lines => note.lines.iter().map(line).collect::<Vec<_>>(),
+    }
+}
+
+fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
+    let (rows, text) = match event.data.as_deref() {
+        Some(Payload::Object(object)) => (rows(object), None),
+        Some(Payload::Text(body)) => (Vec::new(), Some(shown::clean(body.trim_end()))),
+        Some(Payload::Binary(bytes)) => {
+            let (size, bytes) = markup::bytes(bytes, voice.words);
+            (Vec::new(), Some(format!("{size}\n{bytes}")))
+        }
+        // Any other is shown as if it had come without an envelope.
+        _ => (Vec::new(), None),
+    };
+    let source = [Some(&event.source), event.subject.as_ref()];
+    let source: Vec<String> = source.into_iter().flatten().map(|part| shown::name(part)).collect();
+    context! {
+        type => shown::line(&event.kind),
+        source => source.join(" "),
+        time => event.time.clone(),
+        when => event.time.as_deref().map(|time| voice.moment(time)),
+        text,
+        rows,
+        flaw,
+    }
+}
+
+/// Whether what is shown cannot be all of it, however short it is.
+fn leaves_something_out(payload: &Payload) -> bool {
+    match payload {
+        Payload::Alerts(group) => {
+            group.alerts.len() > alert::MOST_ALERTS || group.left_out.total() > 0
+        }
+        Payload::Event(event) => event.data.as_deref().is_some_and(leaves_something_out),
+        Payload::Binary(_) => true,
+        _ => false,
+    }
+}
+
+fn list(items: &[String]) -> Vec<String> {
+    items.iter().map(|item| shown::line(item)).filter(|item| !item.is_empty()).collect()
+}

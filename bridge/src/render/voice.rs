@@ -1,0 +1,23 @@
+//! The language and the time zone in which something is said.
+
+use jiff::tz::TimeZone;
+
+use crate::{
+    config::{Display, Language},
+    render::words::Words,
+};
+
+/// The words and the time zone in which something is said.
+#[derive(Clone)]
+pub(crate) struct Voice {
+    pub(crate) language: Language,
+    pub(crate) words: &'static dyn Words,
+    pub(crate) zone: TimeZone,
+}
+
+impl Voice {
+    pub(crate) fn of(display: &Display) -> Self {
+        let Display { language, time_zone } = display;
+        Self { language: *language, words: language.words(), zone: time_zone.clone() }
+    }
+}

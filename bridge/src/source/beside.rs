@@ -1,0 +1,71 @@
+//! Reading a stream beside its consumer, with one of our own that the server soon forgets.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull::Config as PullConfig},
+};
+use tokio::time::timeout;
+
+use crate::{failure::chain, nats::Nats, source::pull::Pull};
+
+/// When the server forgets the consumer of a bridge that was killed while it read.
+pub(crate) const FORGET: Duration = Duration::from_secs(30);
+
+/// How long the next message may take, of which the server has said that it is there.
+pub(crate) const SLOW: Duration = Duration::from_secs(10);
+
+/// The first message from a sequence on that a filter matches, over a connection of its own. `None` if
+/// there is none.
+///
+/// # Errors
+///
+/// Why it cannot be read.
+pub(crate) async fn first(
+    nats: &Nats,
+    stream: &str,
+    from: u64,
+    filter: &str,
+) -> Result<Option<jetstream::Message>, String> {
+    let nats = nats.another().await?;
+    let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
+    if pending == 0 {
+        return Ok(None);
+    }
+    let next = tokio::select! {
+        biased;
+        next = timeout(SLOW, pull.next()) => next,
+        () = nats.drained() => return Err("the connection to NATS broke".to_owned()),
+    };
+    let message = next.map_err(|_| format!("no message for {} s", SLOW.as_secs()))?;
+    message.map(Some)
+}
+
+/// The messages from a sequence on, in order, without taking them, and how many there are.
+pub(crate) async fn flow(
+    nats: &Nats,
+    stream: &str,
+    first: u64,
+    mut filters: Vec<String>,
+) -> Result<(u64, Pull), String> {
+    let stream = nats.jetstream.get_stream_no_info(stream).await;
+    let stream = stream.map_err(|error| chain(&error))?;
+    // One filter goes where servers before 2.10 look for it.
+    let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    let config = PullConfig {
+        description: Some("nats-matrix reads what waits".to_owned()),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        filter_subject,
+        filter_subjects: filters,
+        inactive_threshold: FORGET,
+        memory_storage: true,
+        num_replicas: 1,
+        ..PullConfig::default()
+    };
+    let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
+    let pending = consumer.cached_info().num_pending;
+    Ok((pending, Pull::begin(nats, consumer).await?))
+}

@@ -1,0 +1,452 @@
+//! Where messages come from: one durable pull consumer per route, in stream order.
+//!
+//! JetStream alone does not keep the order. Messages that were delivered to a process that died, or
+//! over a connection that broke, come back only after `ack_wait`, and by then newer ones have been
+//! delivered. So whenever deliveries may have been lost, the source first takes what is
+//! [outstanding] from the stream, and only when that is done with asks for more. It notices lost
+//! deliveries by the consumer sequence, which counts deliveries without a gap.
+
+use std::{collections::VecDeque, future::pending, rc::Rc, time::Duration};
+
+use async_nats::jetstream::{
+    self, AckKind, consumer::Info as ConsumerInfo, message::Acker, stream::Info as StreamInfo,
+};
+use time::OffsetDateTime;
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    failure::Failure,
+    message::StreamId,
+    nats::Nats,
+    source::{
+        backlog::{Backlog, Queue},
+        consumer::{self, ACK_WAIT},
+        delivery::Delivery,
+        feed::Feed,
+        outstanding,
+        problem::Problem,
+        pull::{MOST_IN_HAND, Pull},
+        stored,
+    },
+    status::{Outage, RouteHealth, State},
+};
+
+/// How many acknowledgements are sent together while more messages are waiting. Each costs a system
+/// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
+/// room.
+const ACK_BATCH: usize = 16;
+
+/// How long to wait after a pull that ended with an error before it delivered anything.
+const BARREN_PAUSE: Duration = Duration::from_secs(1);
+
+/// One route's messages, in order.
+pub(crate) struct Source {
+    nats: Nats,
+    feed: Feed,
+    reconnected: watch::Receiver<u64>,
+    outage: Outage,
+    health: RouteHealth,
+    stream: Option<StreamId>,
+    /// How many servers keep the stream.
+    replicas: usize,
+    /// When the first consumer that we saw was made, by the server's clock.
+    begun: Option<OffsetDateTime>,
+    /// The last message of the stream that the consumer has delivered, as far as we know.
+    reached: Option<u64>,
+    /// The last of the outstanding messages that were read, if there was no pull since. There may be more.
+    reread: Option<u64>,
+    flow: Option<Flow>,
+    /// The last pull ended with an error before it delivered anything.
+    is_barren: bool,
+    /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
+    held: VecDeque<Delivery>,
+    /// How much that is, for the backlog.
+    queue: Rc<Queue>,
+    /// Of what is done with and not yet acknowledged; at most [`ACK_BATCH`].
+    done: Vec<Acker>,
+}
+
+/// What the messages of a source are of.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    /// The incarnation of the stream.
+    pub(crate) stream: StreamId,
+    /// How many servers of a cluster keep it.
+    pub(crate) replicas: usize,
+    /// When the first consumer that we saw was made, by the server's clock.
+    begun: Option<OffsetDateTime>,
+}
+
+impl Upstream {
+    /// How long after it was published a message is here now. `None` if it was there before the route.
+    pub(crate) fn age(&self, delivery: &Delivery) -> Option<Duration> {
+        let begun = self.begun.filter(|begun| *begun < delivery.published)?;
+        (OffsetDateTime::now_utc() - begun.max(delivery.published)).try_into().ok()
+    }
+}
+
+/// The open flow of messages.
+struct Flow {
+    pull: Pull,
+    /// The consumer sequence that the next delivery must have.
+    next: u64,
+}
+
+impl Source {
+    /// A source that connects to its consumer when the first message is asked for.
+    pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth) -> Self {
+        let mut reconnected = nats.connections();
+        reconnected.mark_unchanged();
+        Self {
+            outage: Outage::of(format!("route {}", feed.consumer()), health.condition()),
+            health,
+            reconnected,
+            nats,
+            feed,
+            stream: None,
+            replicas: 1,
+            begun: None,
+            reached: None,
+            reread: None,
+            flow: None,
+            is_barren: false,
+            held: VecDeque::new(),
+            queue: Rc::default(),
+            done: Vec::new(),
+        }
+    }
+
+    /// What the messages are of; known once there was one.
+    pub(crate) fn upstream(&self) -> Option<Upstream> {
+        let (replicas, begun) = (self.replicas, self.begun);
+        self.stream.clone().map(|stream| Upstream { stream, replicas, begun })
+    }
+
+    /// Whether no other message waited when this one was delivered, nor came since.
+    pub(crate) fn is_last(&mut self, delivery: &Delivery) -> bool {
+        delivery.pending == 0 && !self.has_next()
+    }
+
+    /// What waits behind the message in hand, for who does not take it.
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog::new(
+            self.nats.clone(),
+            self.feed.clone(),
+            self.health.clone(),
+            Rc::clone(&self.queue),
+        )
+    }
+
+    /// The next message. Waits as long as there is none, also while NATS or the stream is away.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Config`] when the consumer can never be used.
+    pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
+        loop {
+            if let Some(delivery) = self.pop() {
+                self.ask_ahead(&delivery).await;
+                return Ok(delivery);
+            }
+            let Some(flow) = &mut self.flow else {
+                self.begin().await?;
+                continue;
+            };
+            tokio::select! {
+                item = flow.pull.next() => self.take(item),
+                // Deliveries may have been on their way when the connection broke.
+                _ = self.reconnected.changed() => self.flow = None,
+                () = sleep(ACK_WAIT) => self.look_for_strays().await,
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Delivery> {
+        let delivery = self.held.pop_front();
+        self.queue.note(&self.held);
+        delivery
+    }
+
+    /// Has the next messages come while one is worked on; not beside a large one.
+    async fn ask_ahead(&mut self, current: &Delivery) {
+        let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
+            return;
+        };
+        if let Err(reason) = flow.pull.ask_ahead().await {
+            self.broken(&reason);
+        }
+    }
+
+    /// Without a message there is no gap in the numbers either, by which lost deliveries are noticed.
+    /// The client keeps what has a status in its headers for itself.
+    async fn look_for_strays(&mut self) {
+        match consumer::info(&self.nats, &self.feed).await {
+            Some(info) if outstanding::is_any(&info) => {
+                debug!(route = self.feed.consumer(), "something is outstanding");
+                self.flow = None;
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells JetStream that a message is done with: at once when no other is waiting, else together
+    /// with the next ones.
+    ///
+    /// It need not wait for an answer: an acknowledgement that is lost brings the message back, and
+    /// the relay knows that it has posted it.
+    pub(crate) async fn ack(&mut self, delivery: Delivery) {
+        let (_payload, acker) = delivery.message.split();
+        self.done.push(acker);
+        // Without a pull they are settled before there is one.
+        let is_idle = !self.has_next() && self.flow.is_some();
+        if self.done.len() >= ACK_BATCH || is_idle {
+            self.flush_acks().await;
+        }
+    }
+
+    /// Tells JetStream, and its advisories, that the message can never be posted.
+    pub(crate) async fn terminate(&mut self, delivery: &Delivery, reason: &str) {
+        // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
+        // ignore it before.
+        let Some(reply) = delivery.message.reply.clone() else { return };
+        // What comes before it first: all that is outstanding is to be newer than all that is not.
+        self.flush_acks().await;
+        let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
+        if let Err(error) = self.nats.client.publish(reply, text.into()).await {
+            debug!(sequence = delivery.sequence, "termination not sent: {error}");
+        }
+    }
+
+    async fn flush_acks(&mut self) {
+        for acker in self.done.drain(..) {
+            if let Err(error) = acker.ack().await {
+                debug!("acknowledgement not sent: {error}");
+            }
+        }
+    }
+
+    /// Acknowledges what is done with and waits until the server has noted the last of it, and so all.
+    async fn settle(&mut self) {
+        let last = self.done.pop();
+        self.flush_acks().await;
+        if let Some(last) = last
+            && let Err(error) = last.double_ack().await
+        {
+            debug!("acknowledgement not answered: {error}");
+        }
+    }
+
+    /// Whether another message is here.
+    fn has_next(&mut self) -> bool {
+        if self.held.is_empty() {
+            self.take_arrived();
+        }
+        !self.held.is_empty()
+    }
+
+    /// Takes one item that has arrived in the client. False if there is none.
+    fn take_arrived(&mut self) -> bool {
+        let Some(flow) = &mut self.flow else { return false };
+        let item = flow.pull.arrived();
+        item.map(|item| self.take(item)).is_some()
+    }
+
+    /// Runs `work` on the message `current` under a lease: JetStream is kept from delivering again what is held
+    /// meanwhile, `current` first of all. What arrives is taken at once: as long as a message is in the client, however small, it keeps the
+    /// whole buffer that it was read into, which is as large as the largest message of any route.
+    pub(crate) async fn keep_alive<T>(
+        &mut self,
+        current: &Delivery,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut ticks = tokio::time::interval(ACK_WAIT / 3);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        tokio::pin!(work);
+        loop {
+            let has_room = self.has_room();
+            let arrival = async {
+                match &mut self.flow {
+                    Some(flow) if has_room => flow.pull.arrival().await,
+                    _ => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = ticks.tick() => self.keep(current).await,
+                item = arrival => self.take(item),
+            }
+        }
+    }
+
+    /// Whether more may be taken into our hands.
+    fn has_room(&self) -> bool {
+        self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND
+    }
+
+    async fn keep(&mut self, current: &Delivery) {
+        if self.reconnected.has_changed().unwrap_or(true) {
+            // All that is outstanding will be read again; until then nothing must be added to it.
+            self.flow = None;
+        }
+        self.ask_ahead(current).await;
+        // What waits in the client could not be kept.
+        while self.has_room() && self.take_arrived() {}
+        // Without a connection these would only fill the client's buffer.
+        if self.nats.is_connected() {
+            self.flush_acks().await;
+            current.answer(AckKind::Progress).await;
+            for delivery in &self.held {
+                delivery.answer(AckKind::Progress).await;
+            }
+        }
+    }
+
+    /// Makes sure that acknowledgements have left. What was not delivered to the room is there for the
+    /// next process.
+    pub(crate) async fn close(mut self) {
+        self.flow = None;
+        if !self.nats.is_connected() {
+            return;
+        }
+        self.flush_acks().await;
+        if !matches!(timeout(Duration::from_secs(2), self.nats.client.flush()).await, Ok(Ok(()))) {
+            debug!("acknowledgements not flushed; what comes again is recognised");
+        }
+    }
+
+    fn take(&mut self, item: Result<jetstream::Message, String>) {
+        let Some(flow) = &mut self.flow else { return };
+        match item {
+            Ok(message) => match Delivery::new(message) {
+                Some((mut delivery, number)) if number == flow.next => {
+                    flow.next += 1;
+                    delivery.room = flow.pull.room();
+                    self.reached = Some(delivery.sequence);
+                    self.health.metrics.received.inc();
+                    self.is_barren = false;
+                    self.held.push_back(delivery);
+                    self.queue.note(&self.held);
+                }
+                // Something before it was lost on the way. It comes again, and so does this.
+                _ => {
+                    debug!(route = self.feed.consumer(), "a delivery is missing");
+                    self.flow = None;
+                }
+            },
+            // Some of these errors are of the moment, some final; beginning anew tells which.
+            Err(reason) => self.broken(&reason),
+        }
+    }
+
+    /// The flow has ended before its time.
+    fn broken(&mut self, reason: &str) {
+        debug!(route = self.feed.consumer(), "pull ended: {reason}");
+        self.flow = None;
+        if std::mem::replace(&mut self.is_barren, true) {
+            self.outage.failed(State::NatsUnreachable, &reason, None);
+        }
+    }
+
+    /// Takes what is outstanding or, if nothing is, begins to pull; again and again until it works.
+    async fn begin(&mut self) -> Result<(), Failure> {
+        self.settle().await;
+        if self.is_barren {
+            // The server may refuse every pull at once.
+            sleep(BARREN_PAUSE).await;
+        }
+        loop {
+            self.reconnected.mark_unchanged();
+            match self.try_begin().await {
+                Ok(()) => {
+                    self.outage.over();
+                    self.health.begun();
+                    return Ok(());
+                }
+                Err(Problem::Final(failure)) => return Err(failure),
+                Err(Problem::Passing(reason)) => {
+                    let pause = self.outage.failed(State::NatsUnreachable, &reason, None);
+                    // A new connection is a good moment for the next attempt.
+                    let _ = timeout(pause, self.reconnected.changed()).await;
+                }
+            }
+        }
+    }
+
+    async fn try_begin(&mut self) -> Result<(), Problem> {
+        let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
+        self.note_stream(stream.cached_info());
+        let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
+        let (consumer, info) = found;
+        self.begun.get_or_insert(info.created);
+        let is_outstanding = self.take_outstanding(&info).await?;
+        self.reached = Some(info.delivered.stream_sequence);
+        if is_outstanding {
+            return Ok(());
+        }
+        consumer::adjust(&stream, &self.feed, &info).await?;
+        stored::check(&self.nats, self.feed.stream()).await?;
+        let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
+        let pull = pull.sharing_memory();
+        self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
+        self.reread = None;
+        Ok(())
+    }
+
+    /// Reads some of what was delivered and is not acknowledged. False if all of that has been read that
+    /// the stream has: what is outstanding then was done with, and comes again.
+    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, Problem> {
+        if !outstanding::is_any(info) {
+            return Ok(false);
+        }
+        let outstanding = outstanding::read(&self.nats, info, self.reread).await?;
+        let last = outstanding.last().map(|delivery| delivery.sequence);
+        debug!(
+            route = self.feed.consumer(),
+            of = info.num_ack_pending,
+            ?last,
+            "outstanding messages"
+        );
+        if last.is_none() {
+            return Ok(false);
+        }
+        self.reread = last;
+        self.health.metrics.received.inc_by(outstanding.len() as u64);
+        self.held.extend(outstanding);
+        self.queue.note(&self.held);
+        Ok(true)
+    }
+
+    fn note_stream(&mut self, info: &StreamInfo) {
+        let id = StreamId {
+            stream: info.config.name.clone(),
+            created: info.created.unix_timestamp_nanos().to_string(),
+        };
+        self.replicas = info.config.num_replicas;
+        match &self.stream {
+            Some(known) if *known == id => return,
+            Some(_) => {
+                info!(
+                    "route {}: stream {} was made anew; starting with its first message",
+                    self.feed.consumer(),
+                    id.stream
+                );
+                self.reached = Some(0);
+                self.reread = None;
+            }
+            None => {
+                for line in consumer::unmatched(&self.feed, &info.config) {
+                    warn!("route {}: {line}", self.feed.consumer());
+                }
+            }
+        }
+        self.stream = Some(id);
+    }
+}

@@ -1,0 +1,276 @@
+//! Numbers for Prometheus.
+
+use std::{
+    fmt,
+    sync::atomic::{AtomicU32, AtomicU64},
+    time::Duration,
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::status::board::{Shown, Snapshot, State};
+
+/// Upper ends of the buckets of requests that post, in seconds: from a homeserver beside us to one
+/// that is about to be given up.
+const BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+
+/// The labels of what belongs to a route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Of {
+    route: String,
+}
+
+/// A label whose values are known beforehand, by its name.
+type Label = [(&'static str, &'static str); 1];
+
+type Ages = Family<Of, Gauge<f64, AtomicU64>>;
+
+/// All numbers.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    received: Family<Of, Counter>,
+    posted: Family<Of, Counter>,
+    digested: Family<Of, Counter>,
+    digests: Family<Of, Counter>,
+    held: Family<Of, Counter>,
+    dead: Family<Of, Counter>,
+    diverted: Family<Of, Counter>,
+    rooms_made: Family<Of, Counter>,
+    retried: Family<Of, Counter>,
+    flawed: Family<Of, Counter>,
+    fallbacks: Family<Of, Counter>,
+    withheld: Family<Of, Counter>,
+    sends: Family<Of, Histogram>,
+    pending: Family<Of, Gauge>,
+    oldest: Ages,
+    last_posted: Ages,
+    route_ready: Family<Of, Gauge<u32, AtomicU32>>,
+    state: Family<Label, Gauge<u32, AtomicU32>>,
+    pub(crate) nats_reconnects: Counter,
+}
+
+/// Those of one route.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteMetrics {
+    /// Messages that came from NATS, with those that came again.
+    pub(crate) received: Counter,
+    /// Messages that are in the room, by themselves or in digests.
+    pub(crate) posted: Counter,
+    pub(crate) digests: Counter,
+    digested: Counter,
+    held: Counter,
+    pub(crate) dead: Counter,
+    /// Messages whose own room could not be used.
+    pub(crate) diverted: Counter,
+    pub(crate) rooms_made: Counter,
+    /// Attempts that failed and were made again.
+    pub(crate) retried: Counter,
+    /// Posted as they are, as they could not be read.
+    pub(crate) flawed: Counter,
+    /// Posted with a built-in template, as the user's own one failed.
+    pub(crate) fallbacks: Counter,
+    /// Files that were not uploaded.
+    pub(crate) withheld: Counter,
+    sends: Histogram,
+}
+
+impl fmt::Display for RouteMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (posted, flawed, digests) = (self.posted.get(), self.flawed.get(), self.digests.get());
+        let (fallbacks, dead) = (self.fallbacks.get(), self.dead.get());
+        write!(
+            f,
+            "{posted} messages posted, {flawed} flawed, {fallbacks} for which a template failed; {digests} digests, {dead} dead letters"
+        )
+    }
+}
+
+impl RouteMetrics {
+    pub(crate) fn note(&self, shown: Shown) {
+        match shown {
+            Shown::Posted => drop(self.posted.inc()),
+            Shown::Digested(count) => {
+                self.posted.inc_by(count);
+                self.digested.inc_by(count);
+                self.digests.inc();
+            }
+            Shown::Deferred => drop(self.held.inc()),
+            Shown::Dead => drop(self.dead.inc()),
+        }
+    }
+
+    /// A request that posts was answered after this long.
+    pub(crate) fn sent(&self, after: Duration) {
+        self.sends.observe(after.as_secs_f64());
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("nats_matrix"),
+            received: Family::default(),
+            posted: Family::default(),
+            digested: Family::default(),
+            digests: Family::default(),
+            held: Family::default(),
+            dead: Family::default(),
+            diverted: Family::default(),
+            rooms_made: Family::default(),
+            retried: Family::default(),
+            flawed: Family::default(),
+            fallbacks: Family::default(),
+            withheld: Family::default(),
+            sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            pending: Family::default(),
+            oldest: Family::default(),
+            last_posted: Family::default(),
+            route_ready: Family::default(),
+            state: Family::default(),
+            nats_reconnects: Counter::default(),
+        };
+        metrics.registered()
+    }
+}
+
+impl Metrics {
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        // Not of the type "info", which only OpenMetrics has.
+        let build = Family::<Label, Gauge>::default();
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
+        registry.register("build_info", "The program that runs", build);
+        for (name, help, family) in [
+            (
+                "received",
+                "Messages that came from NATS, with those that came again",
+                &self.received,
+            ),
+            ("posted", "Messages that are in the room, by themselves or in digests", &self.posted),
+            ("digested", "Messages that are in the room in digests", &self.digested),
+            ("digests", "Digests that were posted", &self.digests),
+            ("held", "Messages that were held back in quiet hours", &self.held),
+            ("dead_lettered", "Messages that can never be posted and are kept in NATS", &self.dead),
+            (
+                "diverted",
+                "Messages whose own room could not be used: in the fallback room, or kept in NATS",
+                &self.diverted,
+            ),
+            ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
+            ("retried", "Attempts to post that failed and were made again", &self.retried),
+            (
+                "flawed",
+                "Messages that were posted as they are, because they cannot be read",
+                &self.flawed,
+            ),
+            (
+                "template_failures",
+                "Messages whose template failed, so that the built-in one was used",
+                &self.fallbacks,
+            ),
+            (
+                "attachments_withheld",
+                "Files of messages that were not uploaded, as they are too large or too many",
+                &self.withheld,
+            ),
+        ] {
+            registry.register(name, help, family.clone());
+        }
+        let seconds = Unit::Seconds;
+        let help = "How long the homeserver took to answer requests that post";
+        registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
+        let help = "Messages that wait in NATS for the route, with those on their way";
+        registry.register("pending", help, self.pending.clone());
+        let help = "Age of the first message that is not in the room; 0 if there is none";
+        registry.register_with_unit(
+            "oldest_unposted_age",
+            help,
+            seconds.clone(),
+            self.oldest.clone(),
+        );
+        let help = "When a message was posted last, since 1970";
+        registry.register_with_unit(
+            "last_posted_timestamp",
+            help,
+            seconds,
+            self.last_posted.clone(),
+        );
+        let help = "1 if the route is connected, as in /readyz, else 0";
+        registry.register("route_ready", help, self.route_ready.clone());
+        let help = "1 for the state that the bridge is in, as in /readyz, 0 for the others";
+        registry.register("state", help, self.state.clone());
+        let help = "How often the connection to NATS was lost and made again";
+        registry.register("nats_reconnects", help, self.nats_reconnects.clone());
+        self
+    }
+
+    /// What is true of routes at a moment; at the next one they may be others.
+    fn forget_gauges(&self) {
+        self.pending.clear();
+        self.oldest.clear();
+        self.last_posted.clear();
+        self.route_ready.clear();
+    }
+
+    /// Those of a route, which are there from now on, with 0.
+    pub(crate) fn route(&self, name: &str) -> RouteMetrics {
+        let of = Of { route: name.to_owned() };
+        let counter = |family: &Family<Of, Counter>| family.get_or_create(&of).clone();
+        RouteMetrics {
+            received: counter(&self.received),
+            posted: counter(&self.posted),
+            digests: counter(&self.digests),
+            digested: counter(&self.digested),
+            held: counter(&self.held),
+            dead: counter(&self.dead),
+            diverted: counter(&self.diverted),
+            rooms_made: counter(&self.rooms_made),
+            retried: counter(&self.retried),
+            flawed: counter(&self.flawed),
+            fallbacks: counter(&self.fallbacks),
+            withheld: counter(&self.withheld),
+            sends: self.sends.get_or_create(&of).clone(),
+        }
+    }
+
+    /// In the format of `OpenMetrics`, with what is true at this moment.
+    pub(crate) fn text(&self, snapshot: &Snapshot) -> String {
+        for state in State::ALL {
+            self.state
+                .get_or_create(&[("state", state.name())])
+                .set(u32::from(state == snapshot.state));
+        }
+        self.forget_gauges();
+        for route in &snapshot.routes {
+            let of = Of { route: route.name.as_ref().to_owned() };
+            let is_ready = route.state == State::Connected;
+            self.route_ready.get_or_create(&of).set(u32::from(is_ready));
+            #[expect(clippy::cast_precision_loss, reason = "ages are far below 2^52 seconds")]
+            self.oldest.get_or_create(&of).set(route.oldest_seconds as f64);
+            if let Some(pending) = route.pending {
+                self.pending.get_or_create(&of).set(pending.try_into().unwrap_or(i64::MAX));
+            }
+            if let Some(posted) = route.last_posted {
+                self.last_posted.get_or_create(&of).set(posted.seconds());
+            }
+        }
+        let mut out = String::new();
+        text::encode(&mut out, &self.registry).expect("a string takes everything");
+        out
+    }
+}
+
+/// The same in the older format, in which also the description of a counter has the name of its number.
+pub(crate) fn classic(open_metrics: &str) -> String {
+    let is_counter = |name: &str| open_metrics.contains(&format!("\n# TYPE {name} counter\n"));
+    let lines = open_metrics.lines().map(|line| match *line.splitn(4, ' ').collect::<Vec<_>>() {
+        ["#", what, name, said] if is_counter(name) => format!("# {what} {name}_total {said}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}

@@ -1,0 +1,89 @@
+//! Patience: how long to wait between attempts, and how often to speak of it.
+
+use std::{fmt::Display, time::Duration};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::status::{board::State, health::Condition};
+
+/// The first pause. Short, because most faults are a restarting server.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// The longest pause of our own. After an outage the first message is at most this late.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// While an outage lasts it is logged at most this often.
+const REMIND: Duration = Duration::from_mins(5);
+
+/// One server or room that may be out of reach for a while: hands out growing, jittered pauses,
+/// logs the beginning, the going on (every five minutes) and the end of each outage.
+#[derive(Debug)]
+pub(crate) struct Outage {
+    what: String,
+    condition: Condition,
+    since: Option<Instant>,
+    said: Option<(Instant, String)>,
+    pauses: ExponentialBackoff,
+}
+
+impl Outage {
+    /// `what` is the subject of the log lines, like "homeserver <http://127.0.0.1:6167>"; `condition` is
+    /// where it is noted for those who watch over us.
+    pub(crate) fn of(what: impl Into<String>, condition: Condition) -> Self {
+        Self { what: what.into(), condition, since: None, said: None, pauses: pauses() }
+    }
+
+    /// Notes a failed attempt; returns how long to wait before the next one.
+    ///
+    /// `asked` is what the server asked us to wait (HTTP 429); it is honoured when it is longer
+    /// than our own pause.
+    pub(crate) fn failed(
+        &mut self,
+        state: State,
+        reason: &dyn Display,
+        asked: Option<Duration>,
+    ) -> Duration {
+        let now = Instant::now();
+        self.since.get_or_insert(now);
+        let reason = reason.to_string();
+        let own = self.pauses.next().unwrap_or(LONGEST);
+        let pause = asked.map_or(own, |asked| asked.max(own));
+        self.condition.set(state, &reason, pause);
+        let silent = self
+            .said
+            .as_ref()
+            .is_some_and(|(at, last)| *last == reason && now.duration_since(*at) < REMIND);
+        if !silent {
+            warn!("{}: {reason}; trying again, nothing is lost", self.what);
+            self.said = Some((now, reason));
+        }
+        pause
+    }
+
+    /// It is not tried any more.
+    pub(crate) fn abandon(&mut self) {
+        self.since = None;
+        self.condition.clear();
+    }
+
+    /// Notes a success, which ends the outage if there was one.
+    pub(crate) fn over(&mut self) {
+        if let Some(since) = self.since.take() {
+            info!("{}: works again after {:.1?}", self.what, since.elapsed());
+            self.said = None;
+            self.pauses = pauses();
+            self.condition.clear();
+        }
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST)
+        .with_max_delay(LONGEST)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,347 @@
+//! The summary of a route: every day or week one picture of how full disks and memory were, and words with it.
+//!
+//! Nothing is remembered from one to the next. What came in is read back from the stream, and whether the summary
+//! of a period was posted is seen in the room. So it is posted once, however often the bridge is restarted or killed,
+//! and late if the bridge was away when it was due; of several that were missed only the last.
+
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+
+use async_nats::jetstream::stream::Stream;
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Every, Route, Summary},
+    directory,
+    failure::Failure,
+    matrix::{LoginError, MatrixError, Room},
+    message::{Attachment, Mark, summary_mark::SUMMARY_KEY},
+    nats::Nats,
+    pipeline::Routing,
+    render::Rendered,
+    source::Problem,
+    status::{Outage, RouteHealth, State},
+    summary::{
+        gather, lines,
+        picture::{self, Picture},
+        schedule,
+        totals::Digest,
+        words,
+    },
+};
+
+/// The clock is looked at at least this often: it may be set, and the machine may sleep.
+const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
+
+/// The scale of the picture that clients show in the conversation.
+const THUMBNAIL: f32 = 0.5;
+
+/// A summary, ready to be posted.
+#[derive(Debug)]
+pub(crate) struct Composed {
+    words: Rendered,
+    /// The picture and a smaller one of it; none if there is nothing to draw.
+    pictures: Option<(Picture, Picture)>,
+}
+
+impl Composed {
+    /// The text for those who see no picture.
+    pub(crate) fn plain(&self) -> &str {
+        &self.words.plain
+    }
+
+    /// Writes the picture into a file. False if there is none.
+    pub(crate) fn write(&self, file: &Path) -> Result<bool, Failure> {
+        let Some((picture, _)) = &self.pictures else { return Ok(false) };
+        directory::write(file, &picture.png).map_err(|error| {
+            Failure::Config(format!("cannot write {}: {error}", file.display()))
+        })?;
+        Ok(true)
+    }
+}
+
+/// When the next summary of a route is due, in its own time zone.
+pub(crate) fn next_due(summary: Summary, zone: &TimeZone) -> Zoned {
+    schedule::next_due(summary, zone, Timestamp::now()).to_zoned(zone.clone())
+}
+
+/// That a stream can be summed up, and what it lacks for the whole of it.
+///
+/// # Errors
+///
+/// [`Failure::Config`] if it keeps nothing that was posted.
+pub(crate) fn check_stream(stream: &Stream, summary: Summary) -> Result<Option<String>, Failure> {
+    gather::check_retention(stream)?;
+    let (days, span) = match summary.every {
+        Every::Day => (1, "a day"),
+        Every::Week(_) => (7, "a week"),
+    };
+    let kept = stream.cached_info().config.max_age;
+    let is_short = !kept.is_zero() && kept < Duration::from_hours(24 * days);
+    Ok(is_short.then(|| {
+        format!("its stream keeps messages for {kept:.0?} only, which is less than {span}")
+    }))
+}
+
+/// Makes the summaries of one route.
+#[derive(Clone)]
+pub(crate) struct Summaries {
+    route: Arc<Route>,
+    routing: Routing,
+    nats: Nats,
+}
+
+impl Summaries {
+    /// Of a route.
+    pub(crate) fn of(route: Arc<Route>, routing: Routing, nats: Nats) -> Self {
+        Self { route, routing, nats }
+    }
+
+    /// Of a day or a week up to now.
+    pub(crate) fn period_up_to_now(&self, summary: Summary) -> Range<Timestamp> {
+        schedule::period_up_to(summary, &self.route.display.time_zone, Timestamp::now())
+    }
+
+    /// Makes the summary of a period; in one attempt. `None` if there was no stream in it.
+    pub(crate) async fn compose(
+        &self,
+        period: &Range<Timestamp>,
+    ) -> Result<Option<Composed>, Problem> {
+        let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
+        let Some(digest) = digest else { return Ok(None) };
+        let (name, display) = (self.route.name.as_str(), &self.route.display);
+        let words = words::words(name, &digest, &lines::numbered(&digest), display);
+        let pictures = self.draw(digest).await.map_err(Problem::Final)?;
+        Ok(Some(Composed { words, pictures }))
+    }
+
+    /// On a thread of its own, so that no message waits for it.
+    async fn draw(&self, digest: Digest) -> Result<Option<(Picture, Picture)>, Failure> {
+        let route = Arc::clone(&self.route);
+        let draw = move || {
+            let draw = |scale| picture::draw(route.name.as_str(), &digest, &route.display, scale);
+            // One after the other, as both at once would take more memory.
+            Ok(draw(1.0)?.zip(draw(THUMBNAIL)?))
+        };
+        let drawn = tokio::task::spawn_blocking(draw).await;
+        drawn.unwrap_or_else(|error| Err(Failure::Bug(format!("no picture: {error}"))))
+    }
+
+    fn mark(&self, period: &Range<Timestamp>) -> Mark {
+        let (stream, route) = (self.route.stream.clone(), self.route.name.to_string());
+        Mark { stream, route, until: period.end }
+    }
+
+    /// Posts what was composed; in one attempt.
+    pub(crate) async fn post(
+        &self,
+        room: &Room,
+        period: &Range<Timestamp>,
+        composed: &Composed,
+    ) -> Result<(), MatrixError> {
+        let content = self.content(room, period, composed).await?;
+        self.send(room, period, content).await
+    }
+
+    async fn send(
+        &self,
+        room: &Room,
+        period: &Range<Timestamp>,
+        mut content: Value,
+    ) -> Result<(), MatrixError> {
+        let mark = self.mark(period);
+        content[SUMMARY_KEY] = json!(mark);
+        room.send_as(mark.transaction_id(room.id()), &content).await.map(drop)
+    }
+
+    /// Uploads the pictures and refers to them. Words without a picture are a notice.
+    async fn content(
+        &self,
+        room: &Room,
+        period: &Range<Timestamp>,
+        composed: &Composed,
+    ) -> Result<Value, MatrixError> {
+        let mut content = composed.words.content(&[]);
+        let Some((picture, thumbnail)) = &composed.pictures else { return Ok(content) };
+        let day = period.end.to_zoned(self.route.display.time_zone.clone()).date();
+        let name = format!("{}-{day}.png", self.route.name);
+        content["info"] = info(picture);
+        content["info"]["thumbnail_url"] = json!(room.upload(&file(thumbnail), &name).await?);
+        content["info"]["thumbnail_info"] = info(thumbnail);
+        content["url"] = json!(room.upload(&file(picture), &name).await?);
+        // With a file name that differs from it, the body is the caption (Matrix 1.10); clients also take it for the
+        // text that stands in for the picture.
+        content["filename"] = json!(name);
+        content["msgtype"] = json!("m.image");
+        Ok(content)
+    }
+}
+
+fn file(picture: &Picture) -> Attachment {
+    Attachment { bytes: picture.png.clone().into(), extension: "png", media_type: "image/png" }
+}
+
+fn info(picture: &Picture) -> Value {
+    json!({ "mimetype": "image/png", "size": picture.png.len(), "w": picture.width, "h": picture.height })
+}
+
+/// Posts the summaries of a route when they are due.
+pub(crate) struct Poster {
+    summaries: Summaries,
+    summary: Summary,
+    room: Room,
+    outage: Outage,
+}
+
+impl Poster {
+    /// Into `room`.
+    pub(crate) fn new(
+        summaries: Summaries,
+        summary: Summary,
+        room: Room,
+        health: &RouteHealth,
+    ) -> Self {
+        let what = format!("route {}: summary", summaries.route.name);
+        let outage = Outage::of(what, health.condition());
+        Self { summaries, summary, room, outage }
+    }
+
+    /// Posts whenever a summary is due, for ever. It may be stopped at any moment.
+    pub(crate) async fn run(mut self) {
+        let mut newest = Timestamp::MIN;
+        loop {
+            let period = self.last_period();
+            // The clock may have been set back.
+            if period.end > newest {
+                newest = period.end;
+                if let Err(failure) = self.insist(&period).await {
+                    // The relay goes on, and perhaps the next one succeeds.
+                    let name = &self.summaries.route.name;
+                    error!("route {name}: no summary until {newest}: {failure}");
+                    self.outage.abandon();
+                }
+            }
+            let zone = &self.summaries.route.display.time_zone;
+            let now = Timestamp::now();
+            let wait = now.duration_until(schedule::next_due(self.summary, zone, now));
+            sleep(wait.unsigned_abs().min(LOOK_AT_CLOCK)).await;
+        }
+    }
+
+    fn last_period(&self) -> Range<Timestamp> {
+        let zone = &self.summaries.route.display.time_zone;
+        schedule::last_period(self.summary, zone, Timestamp::now())
+    }
+
+    /// Tries until the summary is in the room, or the next one is due.
+    async fn insist(&mut self, period: &Range<Timestamp>) -> Result<(), Failure> {
+        let mut content = None;
+        while self.last_period() == *period {
+            let trouble = match self.attempt(period, &mut content).await {
+                Ok(()) => {
+                    self.outage.over();
+                    return Ok(());
+                }
+                Err(trouble) => trouble,
+            };
+            let (state, (reason, asked)) = match trouble {
+                Trouble::Final(failure) => return Err(failure),
+                Trouble::Passing(reason) => (State::NatsUnreachable, (reason, None)),
+                Trouble::Matrix(error) => (State::of(&error), self.mend(error).await?),
+            };
+            sleep(self.outage.failed(state, &reason, asked)).await;
+        }
+        self.outage.abandon();
+        warn!(
+            "route {}: the summary until {} was not posted in time",
+            self.summaries.route.name, period.end
+        );
+        Ok(())
+    }
+
+    /// One attempt. What was read and uploaded in an earlier one is in `content`.
+    async fn attempt(
+        &self,
+        period: &Range<Timestamp>,
+        content: &mut Option<Value>,
+    ) -> Result<(), Trouble> {
+        let mark = self.summaries.mark(period);
+        // Each time: the attempt before may have succeeded without an answer.
+        if self.room.has_summary(&mark).await? {
+            return Ok(());
+        }
+        if content.is_none() {
+            let Some(composed) = self.summaries.compose(period).await? else { return Ok(()) };
+            *content = Some(self.content(period, &composed).await?);
+        }
+        let Some(content) = content else { return Ok(()) };
+        self.summaries.send(&self.room, period, content.clone()).await?;
+        info!("route {}: posted the summary until {}", mark.route, mark.until);
+        Ok(())
+    }
+
+    /// With the words alone if the homeserver will not take pictures.
+    async fn content(
+        &self,
+        period: &Range<Timestamp>,
+        composed: &Composed,
+    ) -> Result<Value, MatrixError> {
+        match self.summaries.content(&self.room, period, composed).await {
+            Err(error @ MatrixError::Rejected(_)) => {
+                let name = &self.summaries.route.name;
+                warn!("route {name}: the summary has no picture, as the homeserver {error}");
+                Ok(composed.words.content(&[]))
+            }
+            content => content,
+        }
+    }
+
+    /// Does what can be done about an error of the homeserver, and says what there is to say of it.
+    async fn mend(&self, error: MatrixError) -> Result<(String, Option<Duration>), Failure> {
+        let reason = error.to_string();
+        match error {
+            MatrixError::Limited { wait, .. } => return Ok((reason, wait)),
+            MatrixError::TokenRefused(_) => {
+                if let Err(LoginError::Final(failure)) = self.room.account().renew().await {
+                    return Err(failure);
+                }
+            }
+            MatrixError::Forbidden(_) => {
+                // We may have been removed from the room; if we are not let in, that was the reason.
+                let _ = Room::enter(self.room.account(), self.room.id().into()).await;
+            }
+            MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
+            // The relay says what is to be done about it.
+            MatrixError::Encrypted(_) => return Err(Failure::Encrypted(reason)),
+            MatrixError::Unreachable(_)
+            | MatrixError::Untrusted(_)
+            | MatrixError::TooLong { .. }
+            | MatrixError::NotFound(_) => {}
+        }
+        Ok((reason, None))
+    }
+}
+
+/// Why an attempt did not succeed.
+enum Trouble {
+    Passing(String),
+    Final(Failure),
+    Matrix(MatrixError),
+}
+
+impl From<MatrixError> for Trouble {
+    fn from(error: MatrixError) -> Self {
+        Self::Matrix(error)
+    }
+}
+
+impl From<Problem> for Trouble {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Passing(reason) => Self::Passing(reason),
+            Problem::Final(failure) => Self::Final(failure),
+        }
+    }
+}

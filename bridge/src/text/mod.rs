@@ -1,0 +1,328 @@
+//! Text of strangers, made fit to be read. Rooms, the log, terminals and the status page all take it from here, so that
+//! nothing is invisible in one of them that is seen in another.
+
+pub(crate) mod address;
+pub(crate) mod shown;
+
+use icu_properties::{
+    CodePointMapData, CodePointSetData,
+    props::{
+        BidiClass, BinaryProperty, CanonicalCombiningClass, DefaultIgnorableCodePoint,
+        EmojiModifier, EnumeratedProperty, ExtendedPictographic, GeneralCategory, JoiningType,
+        LineBreak, PrependedConcatenationMark, UnifiedIdeograph,
+    },
+};
+
+/// Stands for a character that is not shown.
+const MARK: char = '\u{fffd}';
+
+/// A black flag; with tags after it, it is the flag of Scotland and others.
+const FLAG: char = '\u{1f3f4}';
+
+const END_OF_TAGS: char = '\u{e007f}';
+
+/// A cell of braille without dots, which graphs in terminals use for a space.
+const BLANK_CELL: char = '\u{2800}';
+
+const NON_JOINER: char = '\u{200c}';
+
+const JOINER: char = '\u{200d}';
+
+const EMOJI_STYLE: char = '\u{fe0f}';
+
+/// What "1️⃣" ends with.
+const KEYCAP: char = '\u{20e3}';
+
+/// More accents on one letter are no script's; they are there to blot out other lines.
+const MOST_ACCENTS: usize = 10;
+
+/// Keeps what a person can read, with line ends and tabs. A replacement mark is shown for control characters, what
+/// changes the direction of the text, and what cannot be seen; so two texts that look the same are the same.
+///
+/// Characters that cannot be seen are kept where they have a visible effect: joiners in scripts and emoji that are
+/// written with them, and variation selectors after emoji and ideographs.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let (mut rest, mut accents) = (text, 0);
+    while let Some(c) = rest.chars().next() {
+        if c == FLAG
+            && let Some(length) = flag(rest)
+        {
+            clean.push_str(&rest[..length]);
+            rest = &rest[length..];
+            continue;
+        }
+        rest = &rest[c.len_utf8()..];
+        accents = if is_accent(c) { accents + 1 } else { 0 };
+        match c {
+            '\r' if rest.starts_with('\n') => {}
+            '\r' | '\u{2028}' | '\u{2029}' => clean.push('\n'),
+            ' '..='~' | '\n' | '\t' => clean.push(c),
+            BLANK_CELL => clean.push(' '),
+            c if !is_hidden(c) && accents <= MOST_ACCENTS => clean.push(c),
+            c if has_effect(c, &clean, rest) => clean.push(c),
+            // They move punctuation, which can be read where it is, too.
+            '\u{200e}' | '\u{200f}' | '\u{61c}' if is_beside_right_to_left(&clean, rest) => {}
+            _ => {
+                accents = 0;
+                clean.push(MARK);
+            }
+        }
+    }
+    clean
+}
+
+/// [`clean`], in one line.
+pub(crate) fn line(text: &str) -> String {
+    clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// [`clean`], with line ends shown as `\n`: what others wrote cannot begin a record of its own.
+pub(crate) fn record(text: &str) -> String {
+    clean(text).replace('\n', "\\n")
+}
+
+/// The first characters of a text, cut at a line or word end if one is near.
+pub(crate) fn head(text: &str, max_chars: usize) -> &str {
+    let Some((end, _)) = text.char_indices().nth(max_chars) else { return text };
+    let head = &text[..end];
+    let near = head.char_indices().rev().take(200).find(|(_, c)| c.is_whitespace());
+    near.map_or(head, |(at, _)| &head[..at]).trim_end()
+}
+
+fn has<P: BinaryProperty>(c: char) -> bool {
+    CodePointSetData::new::<P>().contains(c)
+}
+
+fn property<P: EnumeratedProperty>(c: char) -> P {
+    CodePointMapData::<P>::new().get(c)
+}
+
+/// Whether a character takes no room by itself, or changes how others are shown.
+fn is_hidden(c: char) -> bool {
+    match c {
+        // What stands for an object that is not there, and blanks that are letters, signs or marks to Unicode.
+        '\u{fffc}' | '\u{13441}' | '\u{13442}' | '\u{16fe4}' | '\u{1d159}' => true,
+        c if has::<DefaultIgnorableCodePoint>(c) => true,
+        // Some of Arabic are called formats, too, and are seen: they enclose numbers.
+        c if property::<GeneralCategory>(c) == GeneralCategory::Format => {
+            !has::<PrependedConcatenationMark>(c)
+        }
+        c => c.is_control(),
+    }
+}
+
+fn is_accent(c: char) -> bool {
+    !c.is_ascii()
+        && matches!(property(c), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
+}
+
+/// Whether a hidden character changes, at its place, how a reader sees its neighbours.
+fn has_effect(c: char, before: &str, after: &str) -> bool {
+    let last = before.chars().next_back();
+    let next = after.chars().next().filter(|next| !is_hidden(*next));
+    match c {
+        JOINER => joins_emoji(before, next) || joins_letters(before, after),
+        NON_JOINER => joins_letters(before, after),
+        // Where lines may break in scripts without spaces, as those of Thailand and Cambodia.
+        '\u{200b}' => last.is_some_and(has_no_spaces) && next.is_some_and(has_no_spaces),
+        EMOJI_STYLE if matches!(last, Some('0'..='9' | '#' | '*')) => next == Some(KEYCAP),
+        '\u{fe0e}' | EMOJI_STYLE => last.is_some_and(has::<ExtendedPictographic>),
+        '\u{fe00}'..='\u{fe02}' | '\u{e0100}'..='\u{e01ef}' => {
+            last.is_some_and(has::<UnifiedIdeograph>)
+        }
+        // Mongolian letters have several forms.
+        '\u{180b}'..='\u{180f}' => matches!(last, Some('\u{1820}'..='\u{18aa}')),
+        _ => false,
+    }
+}
+
+/// Whether a joiner makes one emoji of two, which may have a colour of skin or be in the style of emoji.
+fn joins_emoji(before: &str, next: Option<char>) -> bool {
+    let mut before = before.chars().rev().skip_while(|c| *c == EMOJI_STYLE);
+    let is_emoji =
+        before.next().is_some_and(|c| has::<ExtendedPictographic>(c) || has::<EmojiModifier>(c));
+    is_emoji && next.is_some_and(has::<ExtendedPictographic>)
+}
+
+/// Whether letters before or after a joiner or non-joiner look otherwise with it: those that are written together, as
+/// in Arabic, and those with a virama, as in the scripts of India.
+fn joins_letters(before: &str, after: &str) -> bool {
+    let is_virama =
+        |c: char| property::<CanonicalCombiningClass>(c) == CanonicalCombiningClass::Virama;
+    let is_letter = |c: &char| property::<JoiningType>(*c) != JoiningType::Transparent;
+    let is_joined = |c: char| {
+        !is_hidden(c)
+            && matches!(
+                property(c),
+                JoiningType::DualJoining | JoiningType::LeftJoining | JoiningType::RightJoining
+            )
+    };
+    let (last, next) = (before.chars().next_back(), after.chars().next());
+    last.is_some_and(is_virama)
+        || next.is_some_and(is_virama) && last.is_some_and(char::is_alphabetic)
+        || before.chars().rev().take(MOST_ACCENTS).find(is_letter).is_some_and(is_joined)
+            && !matches!(last, Some(JOINER | NON_JOINER))
+}
+
+/// Whether words of a character's script are not parted by spaces.
+fn has_no_spaces(c: char) -> bool {
+    property::<LineBreak>(c) == LineBreak::ComplexContext
+}
+
+/// Whether some of a text is read from right to left.
+pub(crate) fn runs_backwards(text: &str) -> bool {
+    text.chars().any(is_right_to_left)
+}
+
+/// Whether a letter is read from right to left.
+pub(crate) fn is_right_to_left(c: char) -> bool {
+    !is_hidden(c) && matches!(property(c), BidiClass::RightToLeft | BidiClass::ArabicLetter)
+}
+
+fn is_beside_right_to_left(before: &str, after: &str) -> bool {
+    before.chars().next_back().is_some_and(is_right_to_left)
+        || after.chars().next().is_some_and(is_right_to_left)
+}
+
+/// The bytes of the flag that a text begins with: a black flag, the letters of a region as tags, and their end.
+fn flag(text: &str) -> Option<usize> {
+    let tags = text
+        .chars()
+        .skip(1)
+        .take_while(|c| matches!(c, '\u{e0030}'..='\u{e0039}' | '\u{e0061}'..='\u{e007a}'));
+    let tags = tags.take(7).count();
+    let is_flag = (3..=6).contains(&tags) && text.chars().nth(1 + tags) == Some(END_OF_TAGS);
+    is_flag.then(|| text.chars().take(2 + tags).map(char::len_utf8).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_sees_is_shown_as_a_mark() {
+        for (text, shown) in [
+            ("ser\u{200b}ver", "ser\u{fffd}ver"),
+            ("@ro\u{200d}om", "@ro\u{fffd}om"),
+            ("\u{200b}", "\u{fffd}"),
+            ("\u{0e01}\u{200b}\u{200b}", "\u{0e01}\u{fffd}\u{fffd}"),
+            ("a\u{feff}b\u{2060}c\u{180e}d\u{fffa}", "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}"),
+            ("ok\u{e0068}\u{e0069}", "ok\u{fffd}\u{fffd}"),
+            ("a\u{202e}b\u{2066}c\u{2069}", "a\u{fffd}b\u{fffd}c\u{fffd}"),
+            ("d\u{61c}b\u{200e}-\u{200f}01", "d\u{fffd}b\u{fffd}-\u{fffd}01"),
+            ("da\u{ad}ta\u{34f}base", "da\u{fffd}ta\u{fffd}base"),
+            ("\u{115f}\u{1160}\u{3164}\u{ffa0}", "\u{fffd}\u{fffd}\u{fffd}\u{fffd}"),
+            ("db\u{fe0f}-0\u{fe0f}1\u{fe0e}", "db\u{fffd}-0\u{fffd}1\u{fffd}"),
+            ("db\u{e0100}", "db\u{fffd}"),
+            ("🔴\u{fe0f}\u{fe0f}", "🔴\u{fe0f}\u{fffd}"),
+            // Words that are hidden behind a flag.
+            ("🏴\u{e0068}\u{e0069}", "🏴\u{fffd}\u{fffd}"),
+            (
+                "🏴\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e007f}",
+                "🏴\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
+            ),
+            ("\u{1b}[2Jok\u{9b}0m\u{7}", "\u{fffd}[2Jok\u{fffd}0m\u{fffd}"),
+            ("a\u{fffc}b\u{1d159}c", "a\u{fffd}b\u{fffd}c"),
+            ("a\u{2063}b\u{17b4}", "a\u{fffd}b\u{fffd}"),
+        ] {
+            assert_eq!(clean(text), shown, "{}", text.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn scripts_and_emoji_keep_what_they_need() {
+        for text in [
+            // A family, a rainbow flag, a runner with a colour of skin, a heart on fire, the flag of Scotland, a keycap,
+            // a telephone in the style of text.
+            "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
+            "\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
+            "\u{1f3c3}\u{1f3fd}\u{200d}\u{2642}\u{fe0f}",
+            "\u{2764}\u{fe0f}\u{200d}\u{1f525}",
+            "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+            "1\u{fe0f}\u{20e3} #\u{fe0f}\u{20e3}",
+            "\u{260e}\u{fe0e}",
+            // "I want" in Persian, a plural after a letter that is never joined, the sign of an era in Arabic.
+            "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
+            "\u{628}\u{631}\u{627}\u{62f}\u{631}\u{200c}\u{647}\u{627}",
+            "\u{647}\u{200d} 1448",
+            // A half form in Hindi, "RAM" in Bengali, "Sri" in Sinhala.
+            "\u{930}\u{94d}\u{200d}",
+            "\u{9b0}\u{200d}\u{9cd}\u{9af}\u{9be}\u{9ae}",
+            "\u{dc1}\u{dca}\u{200d}\u{dbb}\u{dd3}",
+            // Words in Thai, a name in Japanese with the form that it has on a passport, Mongolian.
+            "\u{e44}\u{e17}\u{e22}\u{200b}\u{e14}\u{e35}",
+            "\u{845b}\u{e0100}\u{57ce}",
+            "\u{1828}\u{180b}",
+            // A number sign in Arabic, accents, a letter of Vietnamese that is written with two, spaces.
+            "\u{600}\u{661}\u{662}",
+            "e\u{301} o\u{302}\u{301}",
+            "a\u{a0}b\u{3000}c\u{202f}d",
+            "⚙️ ▁▂▃ │ ✓ ∑ 한국어 \u{5e9}\u{5dc}\u{5d5}\u{5dd}",
+        ] {
+            assert_eq!(clean(text), text, "{}", text.escape_unicode());
+        }
+        // What moves only punctuation is left out without a mark, and so is a blank of braille.
+        assert_eq!(clean("\u{200f}\u{5d0}\u{200e} a"), "\u{5d0} a");
+        assert_eq!(clean("\u{28ff}\u{2800}\u{28c0}"), "\u{28ff} \u{28c0}");
+    }
+
+    #[test]
+    fn accents_do_not_blot_out_other_lines() {
+        let clean = clean(&format!("a{}", "\u{336}".repeat(100)));
+        assert_eq!(clean.chars().filter(|c| *c == MARK).count(), 9);
+    }
+
+    /// Everything that Unicode calls a control, a format or ignorable, and blanks.
+    static HIDDEN: LazyLock<Vec<char>> = LazyLock::new(|| {
+        let hidden: Vec<char> = ('\0'..=char::MAX).filter(|c| is_hidden(*c)).collect();
+        // Properties come from a library; they are what they were asked for.
+        for c in "\u{7f}\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200f}\u{202e}\u{2064}\u{206f}\u{3164}\u{fe0f}\u{feff}\u{fff9}\u{1bca0}\u{1d173}\u{e0001}\u{e01ef}".chars() {
+            assert!(hidden.contains(&c), "{}", c.escape_unicode());
+        }
+        assert!(hidden.len() > 4_000, "{}", hidden.len());
+        hidden
+    });
+
+    #[test]
+    fn nothing_hidden_is_left_between_letters_of_europe() {
+        for c in HIDDEN.iter().filter(|c| !['\n', '\t', '\r'].contains(c)) {
+            for (before, after) in [("a", "b"), ("", ""), ("й", "й"), ("1", "2"), (" ", " ")] {
+                let cleaned = clean(&format!("{before}{c}{after}"));
+                assert_eq!(cleaned, format!("{before}{MARK}{after}"), "{}", c.escape_unicode());
+            }
+        }
+    }
+
+    fn texts() -> impl Strategy<Value = String> {
+        let hidden = proptest::sample::select(HIDDEN.as_slice());
+        let letters = "[a1 \u{e9}\u{439}\u{5d0}\u{645}\u{631}\u{930}\u{94d}\u{e01}\u{1828}\u{845b}🏴🏳🏃🏽❤♂\u{20e3}\u{301}\n]";
+        let part = prop_oneof![hidden.prop_map(String::from), "\\PC", letters];
+        proptest::collection::vec(part, 0..12).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn cleaning_is_done_at_once(text in texts()) {
+            let cleaned = clean(&text);
+            prop_assert_eq!(clean(&cleaned), cleaned.clone(), "{}", text.escape_unicode());
+            let cleaned = line(&text);
+            prop_assert_eq!(line(&cleaned), cleaned, "{}", text.escape_unicode());
+        }
+
+        #[test]
+        fn what_can_be_read_stays(text in "[\\p{L}\\p{Nd}\\p{P}\\p{Sc}\\p{Sm}]{0,20}") {
+            let legible: String = text.chars().filter(|c| !is_hidden(*c)).collect();
+            prop_assert_eq!(clean(&legible), legible);
+        }
+
+        #[test]
+        fn a_record_is_one_line_without_controls(text in texts()) {
+            prop_assert!(!record(&text).contains(|c: char| c.is_control() && c != '\t'));
+        }
+    }
+}
