@@ -46,7 +46,7 @@ pub(super) fn explain(
     }
 }
 
-/// The library writes "routes[0]name" for "routes[0].name".
+/// The library writes `routes[0]name` for `routes[0].name`.
 fn dotted(key: &str) -> String {
     let mut dotted = String::with_capacity(key.len() + 1);
     for c in key.chars() {

@@ -1,8 +1,6 @@
-//! How the bridge is, for those who watch over it: the service manager, a monitoring system, a
-//! person with a phone.
+//! How the bridge is, for those who watch over it: a monitoring system, a person with a browser.
 //!
-//! Whoever finds out that something does not work notes it on the board, and takes it back when it
-//! works again. Everything that tells of our state reads it from there.
+//! `http` answers from what `status` knows; `pulse` asks now and then whether all is well while there is nothing to post.
 
 mod http;
 mod page;

@@ -1,4 +1,8 @@
-//! Everything that speaks to the homeserver.
+//! Everything that speaks to the homeserver: the account and its session, what an answer means, entering and making rooms,
+//! posting into them and reading what is there.
+//!
+//! Each request here is one attempt, but for [`join`]. Trying again is for `pipeline::sender`. It uses `config` and
+//! `status`.
 
 pub(crate) mod account;
 pub(crate) mod elements;

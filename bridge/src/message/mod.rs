@@ -1,5 +1,7 @@
-//! What can be said: reports, alerts, notes and events, and where they come from. Leaf types: nothing here reads, writes
-//! or words anything.
+//! What can be said: reports, alerts, notes and events, how loud each may be, and where it comes from.
+//!
+//! These are types without behaviour on anything outside of them: nothing here reads, writes, or words anything in a
+//! language. They use `text` and `json` alone; `decode` makes them, and `render` shows them.
 
 pub(crate) mod alert;
 mod file;

@@ -1,4 +1,5 @@
-//! NATS: the connection, its credentials, and what the bridge makes there.
+//! NATS: the connection that reconnects for as long as it takes, its credentials, and the limits of what the bridge makes
+//! there. It uses `config` and `status`; `source` reads messages over it.
 
 mod connection;
 mod credentials;

@@ -1,4 +1,8 @@
-//! From a message to what a room shows.
+//! From a message to what a room shows: plain text for notifications and simple clients, HTML for the others, and a file for
+//! what is too long to read on a phone.
+//!
+//! [`renderer`] is the entry. The words are in [`words`], a file per language; the built-in templates beside this file; those
+//! of users are read by `own`. It uses `message` and `alerts`; `pipeline::compose` is its caller.
 
 pub(crate) mod alert;
 mod builtin;

@@ -156,7 +156,7 @@ impl Renderer {
 
     /// Renders a message.
     ///
-    /// The result is bounded: at most [`MAX_TEXT_CHARS`] characters of text, with the original
+    /// The result is bounded: at most [`MAX_TEXT_CHARS`](super::content::MAX_TEXT_CHARS) characters of text, with the original
     /// attached when something had to be left out or cannot be shown as text.
     #[must_use]
     pub(crate) fn render(&self, message: &Incoming<'_>) -> Rendered {

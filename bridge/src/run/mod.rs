@@ -1,4 +1,6 @@
-//! What runs.
+//! The running bridge: its start, the supervision of its routes, reloads, and its end.
+//!
+//! [`lifecycle`] is the entry, `route` what one route does all the time. It uses everything but `cli`.
 
 pub(crate) mod lifecycle;
 mod patience;

@@ -62,7 +62,7 @@ pub(crate) struct Source {
     flow: Option<Flow>,
     /// The last pull ended with an error before it delivered anything.
     is_barren: bool,
-    /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`].
+    /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
     held: VecDeque<Delivery>,
     /// How much that is, for the backlog.
     queue: Rc<Queue>,

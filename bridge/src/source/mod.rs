@@ -1,4 +1,7 @@
-//! Where messages come from.
+//! Where messages come from: a durable consumer as an ordered sequence of deliveries.
+//!
+//! [`Source`] is that sequence, for one [`Feed`]. [`Backlog`] counts and reads what waits behind it without taking it. It uses
+//! `nats`; `pipeline` is next.
 
 mod backlog;
 pub(crate) mod beside;

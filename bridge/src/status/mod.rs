@@ -1,5 +1,7 @@
-//! What is known of how the bridge is. Passive: whoever finds out that something does not work notes it here, and takes
-//! it back when it works again; `health` and the log read it.
+//! What is known of how the bridge is.
+//!
+//! It is passive: whoever finds out that something does not work sets a [`Condition`] and clears it when it works again.
+//! `health` shows it to people and machines. It uses `message` and `failure`; everything below may write to it.
 
 mod board;
 mod health;

@@ -1,4 +1,7 @@
-//! Summaries.
+//! The summary of a route: every day or week one picture of how full disks and memory were, and words with it.
+//!
+//! [`poster`] posts it when it is due; it is made by reading the stream back (`gather`), adding up (`totals`), and drawing
+//! (`picture`). It uses `source`, `render` and `matrix`.
 
 mod canvas;
 mod gather;

@@ -15,7 +15,7 @@ pub(crate) fn line(text: &str) -> String {
     address::with_true_addresses(text::line(text))
 }
 
-/// [`line`], not longer than what is a name.
+/// [`line()`], not longer than what is a name.
 pub(crate) fn name(text: &str) -> String {
     let line = line(text);
     let head = head(&line, MAX_NAME_CHARS);
