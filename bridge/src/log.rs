@@ -1,62 +1,84 @@
-//! The log, on standard error.
+//! The log, on standard error: lines for people, or a JSON object for each record.
+//!
+//! What a record is about is in spans: `route` around all that one feed of a route does, `message` around the work on one
+//! of its messages, with `stream`, `sequence` and `room`. In JSON all of these are fields; a line for people begins with
+//! the route.
 
-use std::{fmt, io::IsTerminal};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+};
 
-use tracing::{Level, warn};
+use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::{
     Layer, Registry,
     field::RecordFields,
     filter::{LevelFilter, Targets},
     fmt::{
-        FormatFields,
+        FmtContext, FormatEvent, FormatFields, FormattedFields,
         format::{DefaultFields, Writer},
-        time::UtcTime,
+        time::{FormatTime, UtcTime},
     },
     layer::SubscriberExt,
+    registry::LookupSpan,
     reload,
     util::SubscriberInitExt,
 };
 
 use crate::{config, text};
 
-/// What the environment has to say of it wins over the configuration.
+/// The environment variable that wins over the configuration.
 const VARIABLE: &str = "NATS_MATRIX_LOG";
+/// The span around all that one feed of a route does.
+const ROUTE: &str = "route";
 
-/// The log of this process, whose level may change.
+type Filter = reload::Handle<Targets, Registry>;
+
+/// The log of this process, whose level and form may change.
 #[derive(Debug)]
 pub(crate) struct Log {
-    /// None if the environment says what is logged.
-    filter: Option<reload::Handle<Targets, Registry>>,
+    lines: Filter,
+    json: Filter,
+    /// What the environment says is logged, if it does.
+    wished: Option<Targets>,
 }
 
 impl Log {
-    /// Begins it: our own records from `info` on. `NATS_MATRIX_LOG` says otherwise: a level, or a
+    /// Begins it in lines, with our own records from `info` on. `NATS_MATRIX_LOG` says otherwise: a level, or a
     /// list like `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because
     /// what they report as an error is for us to handle, and said in our own words.
     pub(crate) fn to_stderr() -> Self {
-        let wish = std::env::var(VARIABLE).unwrap_or_default();
-        let wished = wish.parse().ok().filter(|_| !wish.is_empty());
-        let is_ours = wished.is_none();
-        let (filter, handle) = reload::Layer::new(wished.unwrap_or_else(|| ours(Level::INFO)));
-        let log = tracing_subscriber::fmt::layer()
-            .fmt_fields(Legible(DefaultFields::new()))
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_target(false);
+        let wish = std::env::var_os(VARIABLE).unwrap_or_default();
+        let wish = wish.to_string_lossy();
+        let wished: Option<Targets> = wish.parse().ok().filter(|_| !wish.is_empty());
+        let first = wished.clone().unwrap_or_else(|| ours(Level::INFO));
+        let (lines_filter, lines) = reload::Layer::new(first);
+        let (json_filter, json) = reload::Layer::new(Targets::new());
+        let has_colours = io::stderr().is_terminal();
         // The journal stamps each line itself.
-        let log = if std::env::var_os("JOURNAL_STREAM").is_some() {
-            log.without_time().boxed()
-        } else {
-            log.with_timer(UtcTime::rfc_3339()).boxed()
-        };
-        tracing_subscriber::registry().with(log.with_filter(filter)).init();
-        if is_ours && !wish.is_empty() {
+        let time = std::env::var_os("JOURNAL_STREAM").is_none().then(UtcTime::rfc_3339);
+        let for_people = tracing_subscriber::fmt::layer()
+            .fmt_fields(Legible(DefaultFields::new()))
+            .with_writer(io::stderr)
+            .with_ansi(has_colours)
+            .event_format(Lines { time })
+            .with_filter(lines_filter);
+        let for_machines = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_timer(UtcTime::rfc_3339())
+            .with_writer(|| Clean(io::stderr()))
+            .with_filter(json_filter);
+        let both = vec![for_people.boxed(), for_machines.boxed()];
+        tracing_subscriber::registry().with(both).init();
+        if wished.is_none() && !wish.is_empty() {
             warn!("{VARIABLE}: \"{wish}\" is neither a level nor a list of target=level");
         }
-        Self { filter: is_ours.then_some(handle) }
+        Self { lines, json, wished }
     }
 
-    /// From now on as the configuration says, unless the environment does.
+    /// From now on as the configuration says; of what is logged the environment has the last word.
     pub(crate) fn set(&self, config: config::Log) {
         let level = match config.level {
             config::Level::Error => Level::ERROR,
@@ -65,10 +87,62 @@ impl Log {
             config::Level::Debug => Level::DEBUG,
             config::Level::Trace => Level::TRACE,
         };
-        if let Some(filter) = &self.filter {
-            // It is there for as long as the process.
-            let _ = filter.reload(ours(level));
+        let records = self.wished.clone().unwrap_or_else(|| ours(level));
+        let (lines, json) = match config.format {
+            config::Format::Text => (records, Targets::new()),
+            config::Format::Json => (Targets::new(), records),
+        };
+        // Both are there for as long as the process.
+        let _ = (self.lines.reload(lines), self.json.reload(json));
+    }
+}
+
+/// Writes a record as a line for people: its level, the route, and what it says.
+struct Lines {
+    time: Option<UtcTime<time::format_description::well_known::Rfc3339>>,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if let Some(time) = &self.time {
+            time.format_time(&mut writer)?;
+            writer.write_char(' ')?;
         }
+        let level = *event.metadata().level();
+        match colour(level).filter(|_| writer.has_ansi_escapes()) {
+            Some(colour) => write!(writer, "\u{1b}[{colour}m{level:>5}\u{1b}[0m ")?,
+            None => write!(writer, "{level:>5} ")?,
+        }
+        let spans = context.event_scope().into_iter().flat_map(|scope| scope.from_root());
+        for span in spans.filter(|span| span.name() == ROUTE) {
+            let fields = span.extensions();
+            let route =
+                fields.get::<FormattedFields<N>>().and_then(|fields| fields.split_once('='));
+            if let Some((_, route)) = route {
+                write!(writer, "route {route}: ")?;
+            }
+        }
+        context.format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
+/// The code of a level's colour on a terminal.
+fn colour(level: Level) -> Option<u8> {
+    match level {
+        Level::ERROR => Some(31),
+        Level::WARN => Some(33),
+        Level::INFO => Some(32),
+        _ => None,
     }
 }
 
@@ -85,6 +159,23 @@ impl<'writer> FormatFields<'writer> for Legible {
         let mut record = String::new();
         self.0.format_fields(Writer::new(&mut record), fields)?;
         writer.write_str(&text::record(&record))
+    }
+}
+
+/// Writes records of which nothing commands a terminal, whoever the words in it are of. JSON escapes control characters
+/// alone.
+struct Clean<W>(W);
+
+impl<W: Write> Write for Clean<W> {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        let clean = text::record(String::from_utf8_lossy(record).trim_end_matches('\n'));
+        self.0.write_all(clean.as_bytes())?;
+        self.0.write_all(b"\n")?;
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -116,27 +207,63 @@ mod tests {
         }
     }
 
+    /// What is written of records that are made by `record`, as lines and as JSON.
+    fn written(record: impl Fn()) -> (String, String) {
+        let (lines, json) = (Written::default(), Written::default());
+        let (to_lines, to_json) = (lines.clone(), json.clone());
+        let for_people = tracing_subscriber::fmt::layer()
+            .fmt_fields(Legible(DefaultFields::new()))
+            .with_writer(move || to_lines.clone())
+            .with_ansi(false)
+            .event_format(Lines { time: None });
+        let for_machines = tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(move || Clean(to_json.clone()));
+        let both = tracing_subscriber::registry().with(for_people).with(for_machines);
+        subscriber::with_default(both, record);
+        let text = |written: Written| String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        (text(lines), text(json))
+    }
+
+    #[test]
+    fn a_line_begins_with_its_route_and_json_has_all_fields() {
+        let (lines, json) = written(|| {
+            let route = info_span!("route", route = %"reports");
+            let _in_route = route.enter();
+            let message = info_span!("message", stream = "OPS", sequence = 7);
+            let _in_message = message.enter();
+            warn!(attempt = 2, "not posted");
+        });
+        assert_eq!(lines, " WARN route reports: not posted attempt=2\n");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!((&json["level"], &json["message"]), (&"WARN".into(), &"not posted".into()));
+        assert_eq!(json["attempt"], 2);
+        assert_eq!(json["spans"][0]["route"], "reports");
+        assert_eq!(
+            (&json["spans"][1]["stream"], &json["spans"][1]["sequence"]),
+            (&"OPS".into(), &7.into())
+        );
+    }
+
     #[test]
     fn no_word_of_others_begins_a_record_or_commands_a_terminal() {
-        let written = Written::default();
-        let writer = written.clone();
-        let layer = tracing_subscriber::fmt::layer()
-            .fmt_fields(Legible(DefaultFields::new()))
-            .with_writer(move || writer.clone())
-            .with_ansi(false);
         let evil =
             "x\u{202e}\u{1b}[2J\u{9b}1m\u{200b}\r\n2026-11-23T06:35:51Z ERROR forged\u{2028}y";
-        subscriber::with_default(tracing_subscriber::registry().with(layer), || {
-            let span = info_span!("route", subject = evil);
+        let (lines, json) = written(|| {
+            let span = info_span!("route", route = evil);
             let _entered = span.enter();
             warn!("subject {evil}");
             warn!(subject = evil, shown = %evil, known = ?evil, "of fields");
         });
-        let log = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(log.lines().count(), 2, "{log:?}");
-        assert!(log.matches("forged").count() == 6, "{log:?}");
-        for c in log.replace('\n', "").chars() {
-            assert!(!c.is_control() && !"\u{202e}\u{200b}\u{2028}".contains(c), "{log:?}");
+        assert_eq!(lines.matches("forged").count(), 6, "{lines:?}");
+        assert_eq!(json.matches("forged").count(), 6, "{json:?}");
+        for log in [lines, json] {
+            assert_eq!(log.lines().count(), 2, "{log:?}");
+            for c in log.replace('\n', "").chars() {
+                assert!(!c.is_control() && !"\u{202e}\u{200b}\u{2028}".contains(c), "{log:?}");
+            }
         }
     }
 }

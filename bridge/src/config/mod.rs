@@ -41,7 +41,7 @@ pub(crate) use self::{
     display::{Display, Language, time_zone},
     health::Health,
     location::Source,
-    log::{Level, Log},
+    log::{Format, Level, Log},
     matcher::{Field, Matcher},
     matrix::{HomeserverOwner, Login, Matrix},
     nats::{Auth, Nats},

@@ -1,6 +1,6 @@
 //! One message all the way, from its bytes to the room: route, defer, digest or show, tell what was late.
 
-use tracing::{debug, warn};
+use tracing::{Span, debug, warn};
 
 use crate::{
     failure::Interrupted,
@@ -72,6 +72,7 @@ impl Pipeline {
             put_away(state, delivery, stream, &reason).await?;
             return Ok(Verdict::Dead(reason));
         }
+        Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);

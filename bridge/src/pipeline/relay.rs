@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{Instrument, debug, field::Empty, info, info_span};
 
 use crate::{
     failure::{Failure, Interrupted},
@@ -70,7 +70,11 @@ impl Relay {
                 delivery = self.source.next() => delivery,
             };
             let relayed = match delivery {
-                Ok(delivery) => self.relay(delivery).await,
+                Ok(delivery) => {
+                    let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
+                    let span = info_span!("message", stream, sequence, room = Empty);
+                    self.relay(delivery).instrument(span).await
+                }
                 Err(failure) => return failure.into(),
             };
             if let Err(interrupted) = relayed {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{task::JoinSet, time::timeout};
-use tracing::warn;
+use tracing::{Instrument, info_span, warn};
 
 use crate::{
     failure::Failure,
@@ -61,7 +61,8 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
         // They may have been mended.
         None => Arc::new(Renderer::of(&context.route)?),
     };
-    Box::pin(Relay::new(context, renderer, &services).run()).await
+    let span = info_span!("route", route = %context.feed.route.name);
+    Box::pin(Relay::new(context, renderer, &services).run().instrument(span)).await
 }
 
 /// A task of its own: whatever becomes of it, messages are relayed. It ends when it is dropped.

@@ -120,6 +120,11 @@ impl Source {
         }
     }
 
+    /// The name of the stream that the messages are read from.
+    pub(crate) fn stream_name(&self) -> &str {
+        self.feed.stream()
+    }
+
     /// What the messages are of; known once there was one.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
         let (replicas, begun) = (self.replicas, self.begun);

@@ -383,3 +383,21 @@ async fn all_is_well_again_when_nothing_is_left_to_be_posted() -> Result<()> {
     pages.wait_for("connected").await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_collector_of_logs_is_told_in_json_of_which_route_and_message() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.routes += "\n[log]\nformat = \"json\"\n";
+    let mut bridge = scene.start(&config)?;
+    // It begins like JSON and is none, which is logged.
+    scene.nats.publish("ops.broken", "{ \"a").await?;
+    let record = bridge.wait_for_log("is posted as it is", PATIENCE).await?;
+    let record: Value = serde_json::from_str(&record)?;
+    assert_eq!(record["level"], "WARN");
+    let spans = record["spans"].as_array().expect("spans");
+    assert_eq!(spans[0]["route"], "reports", "{record:#}");
+    assert_eq!((&spans[1]["stream"], &spans[1]["sequence"]), (&json!("OPS"), &json!(1)));
+    assert_eq!(spans[1]["room"], scene.room.as_str());
+    Ok(())
+}
