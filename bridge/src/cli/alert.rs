@@ -15,50 +15,50 @@ use crate::{
     },
 };
 
-/// What is read of a description. Nobody reads more on a phone.
+/// The maximum length of a description from standard input, in bytes. Nobody reads more on a phone.
 const MOST_BYTES: u64 = 64 * 1024;
 
-/// The unit that posts about others.
+/// The unit that publishes alerts about other units.
 const OWN_UNIT: &str = "nats-matrix-alert@";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     #[command(flatten)]
     publisher: Publishing,
-    /// How bad it is: `critical`, `warning` or `info`.
+    /// The severity: `critical`, `warning` or `info`.
     #[arg(long, required_unless_present = "unit", value_parser = severity)]
     severity: Option<Severity>,
-    /// What happened, in one line.
+    /// A summary of the event, in one line.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "unit")]
     summary: Option<String>,
-    /// What it happened to, instead of this machine.
+    /// The source of the alert, instead of this machine.
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// More words; `-` reads them from standard input.
+    /// Further details; `-` reads them from standard input.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     description: Option<String>,
-    /// What tells alerts apart; may be given several times.
+    /// A label that tells alerts apart. May be given several times.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// Where to look.
+    /// A link to more information.
     #[arg(long)]
     url: Option<String>,
-    /// Alerts with the same fingerprint are about the same trouble.
+    /// The identity of the problem: alerts with the same fingerprint are about the same one.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     fingerprint: Option<String>,
-    /// It is over.
+    /// The problem is over.
     #[arg(long)]
     resolved: bool,
-    /// A unit of systemd that has failed: why, and its last lines in the journal, with secrets masked. It is critical
-    /// unless said otherwise.
+    /// A failed systemd unit. The alert says why it failed and quotes its last lines in the journal, with secrets
+    /// masked. It is critical unless --severity is given.
     #[arg(long, allow_hyphen_values = true)]
     unit: Option<String>,
 }
 
 pub(super) fn main(options: &Options) -> Result<(), Failure> {
     if let Some(unit) = options.unit.as_deref().filter(|unit| unit.starts_with(OWN_UNIT)) {
-        // With OnFailure= for all services, an alert that fails would call for another one, for ever.
-        info!("{unit} is for alerts itself, so nothing is published about it");
+        // With OnFailure= for all services, a failing alert would trigger another alert, for ever.
+        info!("{unit} publishes the alerts itself, so nothing is published about it");
         return Ok(());
     }
     let publisher = options.publisher.load()?;
@@ -99,7 +99,7 @@ fn alert(options: &Options, host: &str, failed: Option<FailedUnit>) -> Result<Al
     Ok(alert)
 }
 
-/// Says of a unit what was not said on the command line.
+/// Fills in the parts of an alert about a unit that the command line does not give.
 fn of_unit(alert: &mut Alert, unit: &str, host: &str, failed: Option<FailedUnit>) {
     alert.fingerprint.get_or_insert_with(|| format!("unit:{host}:{unit}"));
     let is_said = !alert.summary.is_empty();
@@ -127,7 +127,7 @@ fn standard_input() -> Result<String, Failure> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// A slip in a word had better show now than when nobody's phone buzzes.
+/// Rejects unknown severities: a typo should show now, and not when nobody's phone buzzes.
 fn severity(text: &str) -> Result<Severity, String> {
     match Severity::from(text.to_owned()) {
         Severity::Other(_) => Err("must be critical, warning or info".to_owned()),

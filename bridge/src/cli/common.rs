@@ -1,13 +1,13 @@
-//! What several subcommands share.
+//! Options and functions that several subcommands share.
 
 use std::{io::Write, path::PathBuf};
 
 use crate::{failure::Failure, text};
 
-/// Where the configuration is.
+/// The option for the configuration file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigFile {
-    /// The configuration, in TOML. Variables like `NATS_MATRIX__MATRIX__USER` win over it.
+    /// The configuration file, in TOML. Environment variables like `NATS_MATRIX__MATRIX__USER` override it.
     #[arg(
         short,
         long,
@@ -18,18 +18,18 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
-/// Prints what was asked for, in which words of publishers and servers command no terminal. Whoever closes the pipe has
-/// read enough.
+/// Prints the requested output, in which texts from publishers and servers cannot control the terminal. A closed pipe
+/// is no error: its reader has read enough.
 pub(crate) fn print(lines: &str) {
     print_for_terminal(&text::clean(lines));
 }
 
-/// Prints text of our own as it is, also what sets colours.
+/// Prints our own text unchanged, including its colours.
 pub(crate) fn print_for_terminal(lines: &str) {
     let _ = writeln!(std::io::stdout(), "{lines}");
 }
 
-/// One thread for everything: the work is waiting, and more threads only cost memory.
+/// Runs `work` on a single thread: the work is mostly waiting, and more threads would only cost memory.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

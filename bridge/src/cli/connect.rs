@@ -1,4 +1,4 @@
-//! `nats-matrix connect`: how a person gets to the room with a phone.
+//! `nats-matrix connect`: shows how a person gets to the room with a phone.
 
 use std::{fmt::Write as _, io::IsTerminal};
 
@@ -16,7 +16,8 @@ use crate::{
     matrix::{Account, LoginError, Session},
 };
 
-/// Of the 256 colours, as the first sixteen are whatever the terminal's theme makes of them.
+/// The escape sequence for black on white. It uses the 256 fixed colours, as a terminal's theme may redefine the
+/// first sixteen.
 const BLACK_ON_WHITE: &str = "\x1b[38;5;16;48;5;231m";
 
 const RESET: &str = "\x1b[0m";
@@ -41,7 +42,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The server's name, and the URL that people reach it by, which is not the one that the bridge uses.
+/// Returns the server's name and its public URL, which is not the one that the bridge uses.
 async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> {
     let there = &config.matrix;
     let server = match Account::open_briefly(there.clone()).await {
@@ -50,7 +51,7 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
             account.log_out().await;
             name
         }
-        // The password may be the service's alone.
+        // Perhaps only the service can read the password; then the routes tell the server's name.
         Err(LoginError::Final(Failure::Config(what))) => {
             named_by_routes(config).ok_or(Failure::Config(what))?
         }
@@ -61,11 +62,11 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
     };
     let session = Session::anonymous(there)?;
     let homeserver = match session.send(discover_homeserver::Request::new()).await {
-        // What is no address is nothing to type, and could be lines that look like ours.
+        // A text that is not a URL is useless to type, and could imitate further lines of our output.
         Ok(told) => Url::parse(&told.homeserver.base_url)
             .map_err(|error| {
                 Failure::Unavailable(format!(
-                    "{}: names itself by no address: {error}",
+                    "{}: publishes an address that is not a URL: {error}",
                     there.homeserver
                 ))
             })?
@@ -77,7 +78,7 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
     Ok((server, homeserver))
 }
 
-/// The server of the routes' rooms, if it is one.
+/// Returns the server of the routes' rooms, if all of them have the same.
 fn named_by_routes(config: &Config) -> Option<OwnedServerName> {
     let server = |route: &Route| route.rooms.of("").server_name().map(ToOwned::to_owned);
     let mut names: Vec<_> = config.routes.iter().filter_map(server).collect();
@@ -96,9 +97,10 @@ fn accounts(config: &Config, server: &ServerName, homeserver: &str) -> String {
     for user in &config.provision.users {
         let id = UserId::parse_with_server_name(user.localpart.as_str(), server)
             .expect("the configuration takes only names that are valid");
-        // A declared one may be a credential, which is the service's alone; and who was there before has another.
+        // A declared password file may be a credential that only the service can read; and an account that existed
+        // before has another password.
         let password = match user.password_file.try_exists() {
-            Ok(false) => "the one that was declared, or that was chosen since".to_owned(),
+            Ok(false) => "the declared one, or the one chosen since".to_owned(),
             _ => format!("sudo cat {}", user.password_file.display()),
         };
         // Writing to a String cannot fail.
@@ -108,7 +110,7 @@ fn accounts(config: &Config, server: &ServerName, homeserver: &str) -> String {
     text
 }
 
-/// The declared rooms; without any, those of the routes that have an alias.
+/// Returns the declared rooms; without any, the aliases of the routes' rooms.
 fn rooms(config: &Config, server: &ServerName) -> Vec<OwnedRoomAliasId> {
     let declared: Vec<_> = config
         .provision
@@ -129,12 +131,12 @@ fn rooms(config: &Config, server: &ServerName) -> Vec<OwnedRoomAliasId> {
     rooms
 }
 
-/// A QR code of block characters, two modules to each. On a terminal its colours are set, as a code with light
-/// and dark exchanged is one that not every phone reads.
+/// Draws a QR code with block characters, two modules in each. On a terminal the colours are set, as not every phone
+/// reads a code with dark and light exchanged.
 fn qr_code(text: &str, on_terminal: bool) -> Result<String, Failure> {
     let code = QrCode::with_error_correction_level(text, EcLevel::L)
         .map_err(|error| Failure::Bug(format!("no QR code of {text}: {error}")))?;
-    // "Dark" is a character that is there, in the colour of the text.
+    // A dark module is drawn as a block, in the colour of the text.
     let code = code.render::<Dense1x2>().build();
     if !on_terminal {
         return Ok(code + "\n");

@@ -1,6 +1,6 @@
-//! The manual pages and the completions of shells, which packages install. They are made of the
-//! command line's own definition and committed in `bridge/manual`, so that nobody who builds a
-//! package has to run a program that may be for another machine.
+//! The manual pages and shell completions that packages install. They are generated from the definition of the
+//! command line and committed in `bridge/manual`, so that nobody who builds a package has to run a program that may
+//! be for another machine.
 
 use std::{fs, path::Path};
 
@@ -14,47 +14,47 @@ use clap_mangen::{
 use crate::cli::Cli;
 
 const EXIT_STATUS: [(&str, &str); 5] = [
-    ("0", "All is well, or the bridge was told to stop."),
+    ("0", "Success, or the bridge was stopped by a signal."),
     ("64", "The configuration or the command line is wrong."),
     (
         "69",
-        "A server is unavailable. run keeps trying; a report or an alert that is kept until NATS is back ends with 0, \
+        "A server is unavailable. run keeps trying; report and alert exit with 0 if they keep the message until NATS is back, \
          unless no stream takes it.",
     ),
-    ("70", "A bug of this program."),
-    ("77", "Credentials are refused."),
+    ("70", "A bug in this program."),
+    ("77", "A server refuses the credentials."),
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [
-    ("NATS_MATRIX_CONFIG", "The configuration, where --config is not given."),
+    ("NATS_MATRIX_CONFIG", "The configuration file, unless --config is given."),
     (
         "NATS_MATRIX__SECTION__KEY",
-        "Wins over the key of that section in the configuration, as in NATS_MATRIX__MATRIX__USER=bridge.",
+        "Overrides the key of that section in the configuration, as in NATS_MATRIX__MATRIX__USER=bridge.",
     ),
     (
         "CREDENTIALS_DIRECTORY",
-        "Set by systemd: where relative names of secrets are looked for first, then beside the configuration.",
+        "Set by systemd: the directory in which secret files with relative names are looked for first, before that of the configuration.",
     ),
     (
         "NATS_MATRIX_LOG",
-        "What is logged, as in nats_matrix=debug; wins over level in [log] of the configuration.",
+        "The log filter, such as nats_matrix=debug; overrides level in [log] of the configuration.",
     ),
 ];
 
 const FILES: [(&str, &str); 4] = [
     (
         "/etc/nats-matrix/config.toml",
-        "The configuration. Its keys are explained in it, and in the README.",
+        "The configuration. Comments in it and the README explain its keys.",
     ),
     (
         "/etc/nats-matrix/secrets",
-        "With the Debian package: the secrets that the configuration names.",
+        "The secret files that the configuration names, with the Debian package.",
     ),
     ("/var/lib/nats-matrix", "The session with the homeserver."),
     ("/var/lib/nats-matrix-publish/spool", "Reports and alerts that wait for NATS."),
 ];
 
-/// What is in `bridge/manual`: names and texts.
+/// Generates the files of `bridge/manual`: their names and texts.
 fn files() -> Vec<(String, String)> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
@@ -65,7 +65,7 @@ fn files() -> Vec<(String, String)> {
 }
 
 fn page(command: &Command, is_main: bool) -> (String, String) {
-    // clap takes the name for good, unless all of its names were strings.
+    // clap needs a name that lives for ever here.
     let name: &'static str =
         command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned().leak();
     let man = Man::new(command.clone().name(name).version(env!("CARGO_PKG_VERSION")));
@@ -119,7 +119,7 @@ fn the_committed_manual_is_current() {
     for (name, text) in &current {
         assert!(
             fs::read_to_string(dir.join(name)).unwrap() == *text,
-            "manual/{name} is stale; make it anew: MAKE_MANUAL=1 cargo test -p nats-matrix manual"
+            "manual/{name} is stale; make it again: MAKE_MANUAL=1 cargo test -p nats-matrix manual"
         );
     }
 }

@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{cli::common::ConfigFile, failure::Failure, log::Log, text};
 
-/// Reports and alerts from NATS JetStream into Matrix rooms.
+/// Relay reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
 #[command(name = "nats-matrix", version, max_term_width = 100)]
 struct Cli {
@@ -31,37 +31,38 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Relay messages until told to stop.
+    /// Relay messages until stopped.
     ///
-    /// SIGHUP has the configuration, its templates and its secrets read again; `systemctl reload nats-matrix` sends it.
-    /// What is on its way is finished first, and nothing is lost or shown twice. A configuration that is wrong is refused
-    /// with a line in the log, and the one before stays in force. SIGTERM and SIGINT stop it within ten seconds.
+    /// On SIGHUP, which `systemctl reload nats-matrix` sends, the bridge finishes the messages in progress and then
+    /// reads the configuration, its templates and its secrets again. No message is lost or shown twice. If the new
+    /// configuration is wrong, the bridge logs why and continues with the old one. On SIGTERM and SIGINT it stops
+    /// within ten seconds.
     Run(ConfigFile),
-    /// Check configuration, servers, subjects, login and rooms; say what is wrong and what to do.
+    /// Check the configuration, servers, subjects, login and rooms, and say what is wrong and what to do.
     Check(check::Options),
-    /// Make the declared accounts and rooms that are missing, and bring the others to what is declared.
+    /// Create the declared accounts and rooms that are missing, and update the others.
     Provision(provision::Options),
-    /// Say how a person gets to the room with a phone, with a QR code.
+    /// Show how to get to the room with a phone, with a QR code.
     Connect(connect::Options),
-    /// Publish how this machine is: disk, memory, load and failed units, and what was done.
+    /// Publish a report about this machine: disk, memory, load, failed units and finished tasks.
     Report(report::Options),
-    /// Publish that something wants a person's attention.
+    /// Publish an alert that needs a person's attention.
     Alert(alert::Options),
     /// Show what a room would show for the payload on standard input, or for samples.
     Preview(preview::Options),
-    /// Sum up what came in by a route up to now, to look at it or to post it.
+    /// Summarise a route's messages up to now, to look at the summary or to post it.
     Summary(summary::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
 }
 
-/// Runs the program with the process's own arguments.
+/// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no errors, and go to standard output.
+            // Requests for help and version are not errors, and are answered on standard output.
             let code = if error.use_stderr() { Failure::Config(String::new()).code() } else { 0 };
             let _ = error.print();
             return ExitCode::from(code);
@@ -91,8 +92,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The one line for the person who must act.
-#[expect(clippy::print_stderr, reason = "this is the program's last word, not a log record")]
+/// Prints the failure as one line for the person who must act.
+#[expect(clippy::print_stderr, reason = "the final error message, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
 }

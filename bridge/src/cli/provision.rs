@@ -11,11 +11,11 @@ use crate::{
 pub(super) struct Options {
     #[command(flatten)]
     config: ConfigFile,
-    /// Say what would be done, and do nothing.
+    /// Show what would be done, and change nothing.
     #[arg(long, conflicts_with = "rotate")]
     dry_run: bool,
-    /// Give an account a new password, in the file that held the old one, and end its sessions. Nothing
-    /// else is done. The homeserver must run.
+    /// Give an account a new password, write it into its password file, and end all its sessions. Nothing else is
+    /// done. The homeserver must be running.
     #[arg(long, value_name = "USER")]
     rotate: Vec<String>,
 }
@@ -46,7 +46,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What was done, or would be.
+/// Formats what was done to an item, or would be done.
 fn told(item: &Item, is_plan: bool) -> String {
     let mark = match (item.mark, is_plan) {
         (Mark::Made, false) => "made",

@@ -1,5 +1,4 @@
-//! What `nats-matrix report` and `nats-matrix alert` have in common: where NATS is, and what becomes of a
-//! message.
+//! The common parts of `nats-matrix report` and `nats-matrix alert`: the options for NATS, and sending a message.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,22 +17,22 @@ use crate::{
 pub(super) struct Publishing {
     #[command(flatten)]
     config: ConfigFile,
-    /// A NATS server, as `nats://host:4222`, instead of a configuration.
+    /// The NATS server, as `nats://host:4222`, instead of a configuration.
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// The subject to publish on. By default it ends with the host's name.
     #[arg(long, value_parser = Subject::literal)]
     subject: Option<Subject>,
-    /// How long to try, like `10s` or `1h`.
+    /// The time to keep trying, like `10s` or `1h`.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     timeout: Duration,
-    /// Where messages wait until NATS has them.
+    /// The directory in which messages wait until NATS has accepted them.
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// Do not keep the message if it cannot be sent.
     #[arg(long, conflicts_with = "spool")]
     no_spool: bool,
-    /// Show what would be published.
+    /// Show what would be published, without publishing it.
     #[arg(long)]
     dry_run: bool,
 }
@@ -43,7 +42,7 @@ impl Publishing {
         Publisher::load(&self.config.config, self.server.as_deref())
     }
 
-    /// Publishes, by default on the subject of this host.
+    /// Publishes a payload on `subject`, unless the command line names another one.
     pub(super) fn publish(
         &self,
         publisher: Publisher,
@@ -76,8 +75,8 @@ fn told(receipt: &Receipt) -> String {
     }
 }
 
-/// To be out of reach is no failure of the sender's, who is told: nothing is lost. Everything else is for
-/// somebody to mend.
+/// Turns an unsent message into the result of the command. If NATS cannot be reached but the message is kept, that is
+/// no failure: the log says so and nothing is lost. Anything else needs somebody to fix it.
 fn result(unsent: Unsent) -> Result<(), Failure> {
     let Unsent { failure, is_away, kept } = unsent;
     match kept {

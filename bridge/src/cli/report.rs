@@ -13,24 +13,24 @@ use crate::{
 pub(super) struct Options {
     #[command(flatten)]
     publisher: Publishing,
-    /// A task that was finished; may be given several times.
+    /// A finished task. May be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     completed: Vec<String>,
-    /// A task that is going on; may be given several times.
+    /// A task in progress. May be given several times.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     in_progress: Vec<String>,
-    /// How content you are, from 0 to 5.
+    /// Your satisfaction, from 0 to 5.
     #[arg(long, value_name = "NUMBER", value_parser = satisfaction)]
     satisfaction: Option<f64>,
-    /// What this machine is called, instead of its host name.
+    /// The name of this machine, instead of its host name.
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// Where a file system is mounted of which to say how full it is; may be given several times. The fullest
-    /// one counts. The root file system by default.
+    /// The mount point of a file system whose usage to report. May be given several times; the fullest one is
+    /// reported. By default the root file system.
     #[arg(long = "disk", value_name = "PATH")]
     disks: Vec<PathBuf>,
-    /// What `systemctl list-units --state=failed --plain --no-legend` has printed, or an empty line where there was
-    /// nothing, for a service that may not ask itself.
+    /// A file with the output of `systemctl list-units --state=failed --plain --no-legend`, or an empty line if there
+    /// was none. For a service that may not ask systemd itself.
     #[arg(long, value_name = "FILE")]
     failed_units: Option<PathBuf>,
 }

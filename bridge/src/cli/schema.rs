@@ -7,7 +7,7 @@ use crate::message::{Alert, Report};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// Which one.
+    /// The kind of message.
     kind: Kind,
 }
 
@@ -38,7 +38,7 @@ fn text(kind: Kind) -> String {
 mod tests {
     use super::*;
 
-    /// Publishers in other languages take the schemas from the repository.
+    /// Publishers in other languages use the schemas in the repository.
     #[test]
     fn the_committed_schemas_are_current() {
         for (kind, name) in [(Kind::Report, "report"), (Kind::Alert, "alert")] {
@@ -47,7 +47,7 @@ mod tests {
             assert_eq!(
                 committed.trim_end(),
                 text(kind),
-                "make it anew: nats-matrix schema {name} > {path}"
+                "make it again: nats-matrix schema {name} > {path}"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! `nats-matrix summary`: the summary of a route now, to look at or to post.
+//! `nats-matrix summary`: summarises a route's messages up to now.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,16 +20,16 @@ use crate::{
 pub(super) struct Options {
     #[command(flatten)]
     config: ConfigFile,
-    /// The route; need not be said if there is only one.
+    /// The route. May be omitted if there is only one.
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
-    /// Of which span of time up to now; that of the route's own summaries if not said, else a day.
+    /// The period to summarise, ending now. By default that of the route's own summaries, or else a day.
     #[arg(long, value_enum)]
     of: Option<Span>,
-    /// Write the picture into this file, as a PNG.
+    /// Write the picture to this file, as a PNG.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Post it into the route's room.
+    /// Post the summary to the route's room.
     #[arg(long)]
     post: bool,
 }
@@ -66,8 +66,8 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         Problem::Final(failure) => failure.of(route),
     })?;
     let Some(composed) = composed else {
-        // Made a moment ago, by a clock that is ahead of ours.
-        print(&format!("Stream {} has only just been made", route.stream));
+        // The stream was made just now, by a clock that is ahead of ours.
+        print(&format!("Stream {} is new, so there is nothing to summarise yet", route.stream));
         return Ok(());
     };
     print(composed.plain());
@@ -107,7 +107,7 @@ fn chosen<'a>(routes: &'a [Arc<Route>], name: Option<&str>) -> Result<&'a Arc<Ro
             names()
         ))),
         (Some(_), Some(_)) => {
-            Err(Failure::Config(format!("say of which route with --route: {}", names())))
+            Err(Failure::Config(format!("choose a route with --route: {}", names())))
         }
     }
 }
@@ -120,8 +120,10 @@ async fn post(
     composed: &crate::summary::Composed,
 ) -> Result<(), Failure> {
     let target = route.rooms.one().ok_or_else(|| {
-        let what =
-            format!("route {} has more than one room, so nobody knows into which", route.name);
+        let what = format!(
+            "route {} has more than one room, and --post needs a route with one",
+            route.name
+        );
         Failure::Config(what)
     })?;
     let entered = Room::enter(account, target).await.map_err(|error| unavailable(&error))?;

@@ -1,5 +1,5 @@
-//! Units of this machine that systemd skips until something is installed: the Debian package brings
-//! those of the homeserver and the tunnel, and their programs come from elsewhere.
+//! Units of this machine that systemd skips until something is installed. The Debian package contains the units of
+//! the homeserver and the tunnel, but not their programs.
 
 use std::{
     fmt::{self, Display},
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// Where systemd looks for units, first to last (systemd.unit(5)).
+/// The directories in which systemd looks for units, in order (systemd.unit(5)).
 const UNIT_PATH: [&str; 5] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -18,19 +18,19 @@ const UNIT_PATH: [&str; 5] = [
     "/lib/systemd/system",
 ];
 
-/// What a unit waits for.
+/// The missing files that keep a unit from starting.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Waiting {
     unit: String,
-    /// Any of these would do; none of them is there.
+    /// The paths at which the program was looked for. One of them would be enough, but none exists.
     programs: Vec<PathBuf>,
-    /// Where the unit's documentation is, which says where to get the program.
+    /// The address of the unit's documentation, which says where to get the program.
     documentation: String,
-    /// Each of these is missing.
+    /// The other missing files, all of which are needed.
     files: Vec<PathBuf>,
 }
 
-/// What `unit` of this machine waits for: `None` if it waits for nothing, or if there is no such unit.
+/// Returns what `unit` of this machine waits for; `None` if it waits for nothing, or does not exist.
 pub(super) fn waiting(unit: &str) -> Option<Waiting> {
     of(unit, &text(unit)?)
 }
@@ -40,7 +40,7 @@ pub(super) fn exists(unit: &str) -> bool {
     text(unit).is_some()
 }
 
-/// Whether this machine has the unit and it has failed, as far as systemd tells us.
+/// Whether this machine has the unit and systemd says that it has failed.
 pub(super) fn has_failed(unit: &str) -> bool {
     let ask = || Command::new("systemctl").args(["is-failed", "--quiet", unit]).status();
     exists(unit) && ask().is_ok_and(|status| status.success())
@@ -50,7 +50,7 @@ fn text(unit: &str) -> Option<String> {
     UNIT_PATH.iter().find_map(|dir| fs::read_to_string(Path::new(dir).join(unit)).ok())
 }
 
-/// The conditions of a unit that do not hold, of the two kinds that the package's units have.
+/// Finds the unmet conditions of a unit, of the two kinds that the package's units use.
 fn of(unit: &str, text: &str) -> Option<Waiting> {
     let values = |key: &'static str| {
         text.lines().filter_map(move |line| line.strip_prefix(key)?.strip_prefix('='))

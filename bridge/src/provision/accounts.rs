@@ -1,4 +1,4 @@
-//! Accounts, on a homeserver that takes registrations from nobody else.
+//! Accounts on a homeserver that accepts registrations from nobody else.
 
 use aws_lc_rs::hmac;
 use data_encoding::HEXLOWER;
@@ -28,17 +28,17 @@ use crate::{
     provision::conduit::Private,
 };
 
-/// Who makes accounts.
+/// The ways to create accounts.
 pub(super) enum Registrar<'a> {
-    /// A Conduit that takes registrations from us.
+    /// A Conduit that accepts registrations from us.
     Conduit(&'a Private),
-    /// A Synapse, or a Dendrite, whose `registration_shared_secret` we have.
+    /// A Synapse or a Dendrite whose `registration_shared_secret` we have.
     Synapse(SecretString),
-    /// Somebody else.
+    /// None: somebody else creates the accounts.
     Nobody,
 }
 
-/// An account that there is to be.
+/// An account that should exist.
 pub(super) struct Wanted<'a> {
     pub(super) localpart: &'a str,
     pub(super) password: &'a SecretString,
@@ -46,20 +46,20 @@ pub(super) struct Wanted<'a> {
     pub(super) admin: bool,
 }
 
-/// What came of it.
+/// The result of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Registered {
     Made,
-    /// There is such an account, whoever made it. Nothing was changed.
+    /// The account exists already, whoever created it. Nothing was changed.
     Taken,
 }
 
 impl Registrar<'_> {
-    /// Makes the account unless there is one of this name.
+    /// Creates the account unless the name is taken.
     ///
     /// # Errors
     ///
-    /// [`Failure::Refused`] when we may not; [`Failure::Unavailable`].
+    /// [`Failure::Refused`] if we may not create accounts; [`Failure::Unavailable`].
     pub(super) async fn register(
         &self,
         there: &config::Matrix,
@@ -68,7 +68,7 @@ impl Registrar<'_> {
         match self {
             Self::Conduit(private) => by_token(private, wanted).await,
             Self::Synapse(secret) => by_shared_secret(there, secret, wanted).await,
-            // The login will tell.
+            // The login that follows shows whether the account exists.
             Self::Nobody => Ok(Registered::Taken),
         }
     }
@@ -81,7 +81,7 @@ async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, 
     request.username = Some(wanted.localpart.to_owned());
     request.password = Some(wanted.password.expose_secret().to_owned());
     request.auth = Some(AuthData::RegistrationToken(token));
-    // Conduit makes the first account that logs in so its administrator, declared or not.
+    // Conduit makes the first account that logs in during registration its administrator, declared or not.
     request.inhibit_login = true;
     match Session::anonymous(there)?.send(request).await {
         Ok(_) => {}
@@ -97,7 +97,7 @@ async fn by_token(private: &Private, wanted: &Wanted<'_>) -> Result<Registered, 
     Ok(Registered::Made)
 }
 
-/// A session for a moment of somebody whose password we have.
+/// Opens a brief session for a user whose password we have.
 pub(super) async fn log_in(
     there: &config::Matrix,
     localpart: &str,
@@ -121,7 +121,7 @@ async fn set_display_name(
     named.map(drop).map_err(LoginError::Passing)
 }
 
-/// Synapse's `/_synapse/admin/v1/register`, as its documentation describes it
+/// Registers with Synapse's `/_synapse/admin/v1/register`, as its documentation describes
 /// (<https://element-hq.github.io/synapse/latest/admin_api/register_api.html>).
 async fn by_shared_secret(
     there: &config::Matrix,
@@ -134,7 +134,7 @@ async fn by_shared_secret(
     let (status, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
     let nonce = match (status, said["nonce"].as_str()) {
         (200, Some(nonce)) => nonce,
-        // In Matrix's own form: whoever answered is a homeserver, and cannot do it.
+        // The answer has Matrix's own form, so it comes from a homeserver, which does not support this.
         (400 | 404, None) if said["errcode"].is_string() => {
             return Err(Failure::Config(format!(
                 "provision.registration_secret_file: {url} takes no registrations. Is it a Synapse or a Dendrite, is \
@@ -155,7 +155,7 @@ async fn by_shared_secret(
     let request = http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string());
     match ask(request).await.map_err(wrong)? {
         (200, said) => {
-            // Dendrite logs in whether asked to or not.
+            // Dendrite logs in even if asked not to.
             if let Some(token) = said["access_token"].as_str() {
                 let url = there.homeserver.join("/_matrix/client/v3/logout").expect("a valid path");
                 // Best effort: nobody else has the token.
@@ -183,7 +183,7 @@ async fn by_shared_secret(
     }
 }
 
-/// Synapse's protocol asks for HMAC-SHA1.
+/// Signs a registration with HMAC-SHA1, which Synapse's protocol requires.
 fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String {
     let admin = if wanted.admin { "admin" } else { "notadmin" };
     let signed = [nonce, wanted.localpart, wanted.password.expose_secret(), admin].join("\0");
@@ -193,7 +193,7 @@ fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String 
     HEXLOWER.encode(hmac::sign(&key, signed.as_bytes()).as_ref())
 }
 
-/// The status and JSON of an answer, or what was wrong.
+/// Returns the status and the JSON of an answer, or the reason why there is none.
 async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
     let request = request.timeout(session::REQUEST_TIMEOUT);
     let answer = request.send().await.map_err(|error| chain(&error))?;
@@ -205,7 +205,7 @@ async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 
-/// What an unsuccessful request means for whoever started us: whether the next attempt may succeed.
+/// Turns a failed request into a failure of the program, which tells whether another attempt may succeed.
 pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
     let what = format!("{}: {error}", there.homeserver);
     match error {
@@ -221,7 +221,7 @@ pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
     }
 }
 
-/// The same of a login.
+/// Turns a failed login into a failure of the program.
 pub(super) fn login_failure(there: &config::Matrix, error: LoginError) -> Failure {
     match error {
         LoginError::Final(failure) => failure,

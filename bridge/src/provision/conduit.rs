@@ -1,6 +1,6 @@
-//! A Conduit of our own for a moment, on the database of the one that people use, which does not run
-//! meanwhile. It is on a port of loopback that nothing else knows; only we have the token to register and
-//! the key to log in as anybody. The Conduit that people use takes neither.
+//! Runs a private Conduit for a short time on the database of the one that people use, which is stopped meanwhile. It
+//! listens on a port of loopback that nothing else knows. Only we have its token for registrations and its key to log
+//! in as any user; the Conduit that people use accepts neither.
 
 use std::{
     io::Write,
@@ -40,38 +40,38 @@ use crate::{
     provision::password,
 };
 
-/// A first start makes the database, and a new version may migrate it.
+/// The time limit for a start. The first start creates the database, and a new version may migrate it.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// What its unit has, too, for the database to be flushed.
+/// The time limit for a stop, in which the database is flushed. It is the same as that of the homeserver's unit.
 const STOP_PATIENCE: Duration = Duration::from_mins(2);
 
-/// How long a login token is good for.
+/// The lifetime of a login token.
 const LOGIN_TOKEN_VALID: Duration = Duration::from_mins(1);
 
-/// The user that Conduit itself is. Whoever is in the room `#admins` with it is an administrator.
+/// Conduit's own user. The members of its room `#admins` are the administrators.
 const SERVER_USER: &str = "conduit";
 
 const ADMINS: &str = "admins";
 
-/// A running Conduit, killed when dropped.
+/// A running private Conduit, which is killed when dropped.
 pub(super) struct Private {
     child: Child,
-    /// Which of the relatives it is.
+    /// The implementation: Conduit or a relative of it.
     pub(super) implementation: Implementation,
-    /// How to reach it.
+    /// The configuration to connect to it.
     pub(super) there: config::Matrix,
-    /// What it takes registrations with.
+    /// The token that it accepts registrations with.
     pub(super) token: SecretString,
     login_key: SecretString,
 }
 
 impl Private {
-    /// Starts it and waits until it answers.
+    /// Starts the homeserver and waits until it answers.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] when it does not start.
+    /// [`Failure::Config`] if it does not start.
     pub(super) async fn start(
         implementation: Implementation,
         program: &Path,
@@ -81,7 +81,7 @@ impl Private {
         let wrong = |what: String| Failure::Config(format!("{}: {what}", program.display()));
         may_use(config)?;
         let (token, login_key) = (password::random()?, password::random()?);
-        // Removed when this function ends: it has been read by then.
+        // The file is removed when this function ends; the homeserver has read it by then.
         let private = private_config(config, implementation, &token, &login_key)?;
         let port = free_port().map_err(|error| wrong(format!("no free port: {error}")))?;
         let mut command = command(implementation, program, private.path());
@@ -102,21 +102,21 @@ impl Private {
             wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
         })?;
         let homeserver = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a valid URL");
-        // Another user of this machine may be faster at taking the port, and would be told passwords.
+        // Another user of this machine may take the port first, and would receive passwords.
         let owner = HomeserverOwner::Own;
         let there = config::Matrix { homeserver, ca_file: None, owner, ..matrix.clone() };
         let mut started = Self { child, implementation, there, token, login_key };
         match timeout(PATIENCE, started.answers()).await {
             Ok(Ok(())) => Ok(started),
             Ok(Err(status)) => Err(wrong(format!(
-                "ended while it started ({status}); what it printed says why. Does another one run on this \
+                "ended while it started ({status}); its output says why. Does another one run on this \
                  database? Stop it, or let systemd do all of it: systemctl restart nats-matrix-provision"
             ))),
             Err(_) => Err(wrong(format!("did not answer within {PATIENCE:?}"))),
         }
     }
 
-    /// Waits until it answers, or says how it ended.
+    /// Waits until the homeserver answers, or returns how it ended.
     async fn answers(&mut self) -> Result<(), String> {
         loop {
             let answered = account::versions(&self.there).await.is_ok();
@@ -129,14 +129,14 @@ impl Private {
         }
     }
 
-    /// Stops it, so that another one can open the database.
+    /// Stops the homeserver, so that another one can open the database.
     ///
     /// # Errors
     ///
-    /// [`Failure::Unavailable`] when it had to be killed, or ended otherwise than well.
+    /// [`Failure::Unavailable`] if it had to be killed, or did not end successfully.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            // If it has ended by itself, so much the better.
+            // The homeserver may have ended already, which does no harm.
             let _ = kill_process(pid, Signal::TERM);
         }
         let how = match timeout(STOP_PATIENCE, self.child.wait()).await {
@@ -148,7 +148,7 @@ impl Private {
         Err(Failure::Unavailable(format!("the homeserver that was started for provisioning {how}")))
     }
 
-    /// A session of any account, whatever its password is by now.
+    /// Opens a session of any account, whatever its current password is.
     pub(super) async fn log_in_as(&self, localpart: &str) -> Result<Account, MatrixError> {
         let kind = match self.implementation {
             Implementation::Conduit => "m.login.token",
@@ -162,7 +162,7 @@ impl Private {
         })
     }
 
-    /// Makes administrators of those who are not yet: lets them into the room `#admins`. Those who were let in.
+    /// Lets those users into the room `#admins` who are not administrators yet, and returns them.
     pub(super) async fn make_admins(&self, users: &[&str]) -> Result<Vec<String>, MatrixError> {
         let server = self.log_in_as(SERVER_USER).await?;
         let made = self.let_in(&server, users).await;
@@ -198,12 +198,12 @@ impl Private {
     }
 }
 
-/// Makes administrators on a continuwuity, which has no logins by token: it is started once more, for two commands
-/// of its own and no network. It refuses the first for whoever is one already.
+/// Makes users administrators on a continuwuity, which has no logins by token. It is started once more without a
+/// network, to run its own admin commands. It refuses to promote a user who is an administrator already.
 ///
 /// # Errors
 ///
-/// [`Failure::Unavailable`] when it does not start or does not end.
+/// [`Failure::Unavailable`] if it does not start or does not end.
 pub(super) async fn make_admins_by_command(
     program: &Path,
     config: &Path,
@@ -228,7 +228,7 @@ pub(super) async fn make_admins_by_command(
     }
 }
 
-/// What the names of its variables begin with.
+/// The prefix of its environment variables.
 fn prefix(implementation: Implementation) -> &'static str {
     match implementation {
         Implementation::Conduit => "CONDUIT_",
@@ -237,7 +237,7 @@ fn prefix(implementation: Implementation) -> &'static str {
     }
 }
 
-/// The setting by which each keeps the first account from being made an administrator, declared or not.
+/// The setting that keeps the first account from becoming an administrator, declared or not.
 fn first_account_is_no_admin(
     implementation: Implementation,
 ) -> Option<(&'static str, &'static str)> {
@@ -248,7 +248,7 @@ fn first_account_is_no_admin(
     }
 }
 
-/// What would win over the secrets of [`private_config`].
+/// The environment variables that would override the secrets of [`private_config`].
 const SECRET_VARIABLES: [&str; 6] = [
     "REGISTRATION_TOKEN",
     "REGISTRATION_TOKEN_FILE",
@@ -258,9 +258,9 @@ const SECRET_VARIABLES: [&str; 6] = [
     "JWT__REGISTER_USER",
 ];
 
-/// The configuration with our token for registrations and our key for logins in it: in a file of this user alone, as
-/// an environment is in /proc for as long as the process lives, and is handed on to whatever it starts. The file is
-/// removed when dropped.
+/// Writes the configuration with our token for registrations and our key for logins into a file of this user alone.
+/// An environment variable would be visible in /proc for as long as the process lives, and to every program that it
+/// starts. The file is removed when dropped.
 fn private_config(
     config: &Path,
     implementation: Implementation,
@@ -291,14 +291,14 @@ fn private_config(
     }
     let text = Zeroizing::new(toml::to_string(&settings).map_err(|error| wrong(&error))?);
     let cannot = |error| Failure::Unavailable(format!("cannot write a temporary file: {error}"));
-    // For its owner alone, as all of this kind are.
+    // Temporary files of this kind are readable by their owner alone.
     let mut file =
         tempfile::Builder::new().prefix("conduit-").suffix(".toml").tempfile().map_err(cannot)?;
     file.write_all(text.as_bytes()).map_err(cannot)?;
     Ok(file)
 }
 
-/// The table of this name within another, made if there is none. `None` if something else has the name.
+/// Returns the table of this name within another one, created if it is missing; `None` if the name is not a table.
 fn table<'a>(settings: &'a mut Table, name: &str) -> Option<&'a mut Table> {
     settings.entry(name).or_insert_with(|| Table::new().into()).as_table_mut()
 }
@@ -308,27 +308,27 @@ fn command(implementation: Implementation, program: &Path, config: &Path) -> Com
     let mut command = Command::new(program);
     command
         .env(prefix.to_owned() + "CONFIG", config)
-        // Whose it is was looked up in the configuration.
+        // The owner of the database was looked up in the configuration.
         .env_remove(prefix.to_owned() + "DATABASE_PATH")
-        // Its warnings are about its being stopped.
+        // Its warnings would only be about being stopped.
         .env(prefix.to_owned() + "LOG", "error")
-        // It would tell systemd that our unit is ready.
+        // The homeserver would tell systemd that our unit is ready.
         .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
-        // Its log belongs to ours; standard output is for what we did.
+        // Its log belongs with ours, as standard output is for the report.
         .stdout(std::io::stderr())
         .kill_on_drop(true);
     command
 }
 
-/// That the configuration is one that we can work with: what is written into the database has to belong to whom it
-/// belongs now, as files of root's would keep the Conduit that people use from starting.
+/// Checks that we can work with the configuration. Files written into the database have to belong to its current
+/// owner, as files of root's would keep the Conduit that people use from starting.
 fn may_use(config: &Path) -> Result<(), Failure> {
     let wrong =
         |what: String| Failure::Config(format!("provision.conduit: {}: {what}", config.display()));
     let text = std::fs::read_to_string(config)
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    // There may be secrets in it.
+    // The text may contain secrets.
     let text = Zeroizing::new(text);
     if let Some(fault) = (Source { file: config, text: &text }).fault() {
         return Err(Failure::Config(format!("provision.conduit: {fault}")));
@@ -339,7 +339,7 @@ fn may_use(config: &Path) -> Result<(), Failure> {
         .map_err(|error| wrong(error.to_string()))?;
     if settings.get_table("global.tls").is_ok() {
         return Err(wrong(
-            "has [global.tls], and is to be reached without TLS, on loopback".to_owned(),
+            "has [global.tls], but must be reachable without TLS, on loopback".to_owned(),
         ));
     }
     let Ok(database) = settings.get_string("global.database_path") else {
@@ -354,8 +354,7 @@ fn may_use(config: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A JSON Web Token (RFC 7519) that Conduit takes for the login of `localpart`: `HS256` with its
-/// `jwt_secret`.
+/// Creates a JSON Web Token (RFC 7519) that Conduit accepts as a login of `localpart`: `HS256` with its `jwt_secret`.
 fn login_token(key: &SecretString, localpart: &str) -> SecretString {
     let until = SystemTime::now() + LOGIN_TOKEN_VALID;
     let until = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -1,5 +1,5 @@
-//! `nats-matrix provision`: the accounts and rooms that are declared, made where they are missing. Doing it again
-//! changes nothing, and what people made by hand stays.
+//! `nats-matrix provision`: creates the declared accounts and rooms that are missing. Running it again changes
+//! nothing, and anything that people made by hand stays.
 
 mod accounts;
 mod conduit;
@@ -22,25 +22,25 @@ use crate::{
     signals::Signals,
 };
 
-/// Whether anything is to be changed.
+/// Whether changes are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Yes.
+    /// Make the changes.
     Apply,
-    /// No: tell what would be.
+    /// Only report the changes that would be made.
     DryRun,
 }
 
-/// One line of what was done: about what, and what came of it.
+/// One line of the report: an account or a room, and the result for it.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) mark: Mark,
-    /// "user" or "room".
+    /// The kind of item: "user" or "room".
     pub(crate) kind: &'static str,
     pub(crate) text: String,
 }
 
-/// What came of an item.
+/// The result for an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
     Made,
@@ -49,7 +49,7 @@ pub(crate) enum Mark {
     Failed,
 }
 
-/// What is told about each item, and the first failure.
+/// The output of the items, and the first failure.
 struct Report<'a> {
     say: &'a mut dyn FnMut(Item),
     result: Result<(), Failure>,
@@ -68,12 +68,12 @@ impl Report<'_> {
     }
 }
 
-/// Makes what is missing and tells `say` about each item. A failure does not keep the other items from being
-/// tried; the first one is returned.
+/// Creates what is missing and passes each item to `say`. After a failure the other items are still tried; the first
+/// failure is returned.
 ///
 /// # Errors
 ///
-/// As the homeserver and the files of the passwords say.
+/// The errors of the homeserver and of the password files.
 pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
     let report = Report { say, result: Ok(()) };
     match &config.provision.means {
@@ -84,10 +84,10 @@ pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Res
             let done = tokio::select! {
                 done = make(config, &private.there, &registrar, report) => done,
                 name = signals.next() => {
-                    Err(Failure::Unavailable(format!("{name}: stopped before all was done; do it again")))
+                    Err(Failure::Unavailable(format!("{name}: stopped before everything was done; run it again")))
                 }
             };
-            // In any case: the homeserver that people use has to come up.
+            // The private homeserver is stopped in any case, as the one that people use has to start again.
             let done = done.and(private.stop().await);
             let admins = admins(config);
             if *implementation == Implementation::Continuwuity && !admins.is_empty() {
@@ -100,7 +100,7 @@ pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Res
             let registrar = Registrar::Synapse(secret.read()?);
             make(config, &config.matrix, &registrar, report).await
         }
-        // Not even a login.
+        // Without rooms not even a login is needed.
         None if config.provision.rooms.is_empty() => Ok(()),
         None => make(config, &config.matrix, &Registrar::Nobody, report).await,
     }
@@ -132,7 +132,7 @@ async fn make(
     report.result
 }
 
-/// The account of a person, with a password that is made up if there is none yet.
+/// Creates the account of a person, with a random password if there is none yet.
 async fn person(
     there: &config::Matrix,
     registrar: &Registrar<'_>,
@@ -156,7 +156,7 @@ async fn person(
             );
         }
         Registered::Taken => {
-            // Nobody's password.
+            // The new password belongs to no account.
             if password.is_new {
                 let _ = password::remove(&user.password_file);
             }
@@ -166,7 +166,7 @@ async fn person(
     Ok(())
 }
 
-/// Who is to administrate the homeserver.
+/// The declared administrators of the homeserver.
 fn admins(config: &Config) -> Vec<&str> {
     let admins = config.provision.users.iter().filter(|user| user.admin);
     admins.map(|user| user.localpart.as_str()).collect()
@@ -190,7 +190,7 @@ async fn make_admins(private: &Private, admins: &[&str], report: &mut Report<'_>
     }
 }
 
-/// The bridge's account, made if it can be, and logged in for a moment.
+/// Creates the bridge's account if possible, and logs in to it briefly.
 async fn bridge(
     there: &config::Matrix,
     registrar: &Registrar<'_>,
@@ -227,7 +227,7 @@ async fn registered_bridge(
     if let (Registered::Taken, Some(path)) = (registered, new_file) {
         let _ = password::remove(path);
         return Err(Failure::Refused(format!(
-            "{localpart}, the bridge's account, is there already, and its password is not: write it into {}. {}",
+            "{localpart}, the bridge's account, exists already, but its password is missing: write it into {}. {}",
             path.display(),
             how_to_reset(localpart)
         )));
@@ -235,7 +235,7 @@ async fn registered_bridge(
     let account = log_in(there).await.map_err(|failure| match (failure, password) {
         (Failure::Refused(_), Secret::File { path, .. }) if password::waiting(path).exists() => {
             Failure::Refused(format!(
-                "a new password of {localpart} was not put into its place: nats-matrix provision --rotate {localpart}"
+                "a new password of {localpart} is not in its place yet: run nats-matrix provision --rotate {localpart}"
             ))
         }
         (Failure::Refused(what), _) => {
@@ -282,23 +282,23 @@ fn people(config: &Config, account: &Account, room: &DeclaredRoom) -> rooms::Peo
         Person::Other(id) => id.clone(),
     });
     rooms::People {
-        // Who is there anyway.
+        // The bridge is in the room anyway.
         invite: invite.filter(|user| *user != account.user).collect(),
         admins: config.provision.administrators(account.user.server_name()).collect(),
     }
 }
 
-/// Tells `say` what [`provision`] would do, as far as the running homeserver says. It changes nothing.
+/// Passes to `say` what [`provision`] would do, according to the running homeserver. Changes nothing.
 ///
 /// # Errors
 ///
-/// As the homeserver says, which has to run, unless nothing was ever made there.
+/// The errors of the homeserver, which has to run unless it was never provisioned.
 pub(crate) async fn plan(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(), Failure> {
     let mut report = Report { say, result: Ok(()) };
     let there = &config.matrix;
     let account = match log_in(there).await {
         Ok(account) => Some(account),
-        // It is yet to be run for the first time.
+        // The homeserver has never been started.
         Err(_) if config.provision.means.is_some() && has_no_password(there) => None,
         Err(failure) => return Err(failure),
     };
@@ -326,7 +326,7 @@ pub(crate) async fn plan(config: &Config, say: &mut dyn FnMut(Item)) -> Result<(
     report.result
 }
 
-/// Whether the bridge's password is yet to be made.
+/// Whether the bridge's password is still to be created.
 fn has_no_password(there: &config::Matrix) -> bool {
     matches!(&there.login, Login::Password { password: Secret::File { path, .. }, .. } if !path.exists())
 }
@@ -340,7 +340,7 @@ async fn is_there(account: &Account, localpart: &str) -> Result<bool, MatrixErro
     }
 }
 
-/// The id of somebody of the bridge's own homeserver.
+/// Returns the user ID of an account on the bridge's own homeserver.
 fn here(account: &Account, localpart: &str) -> OwnedUserId {
     UserId::parse_with_server_name(localpart, account.user.server_name())
         .expect("the configuration takes only names that are valid")

@@ -1,4 +1,4 @@
-//! Passwords in files: read, or made up and written for nobody else to read.
+//! Password files: read, or created with a random password that only their owner can read.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -16,25 +16,26 @@ use crate::{
     failure::Failure,
 };
 
-/// Bytes of chance in a secret: 120 bits, which become 24 letters and digits.
+/// The number of random bytes in a secret: 120 bits, which become 24 letters and digits.
 const CHANCE: usize = 15;
 
-/// A password, and whether it was made up just now.
+/// A password, and whether it was created just now.
 pub(super) struct First {
     pub(super) text: SecretString,
     pub(super) is_new: bool,
 }
 
-/// The password in a file. If there is no such file it is made up, with the directory.
+/// Reads the password in a file. If there is no such file, it is created with a random password, together with its
+/// directory.
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] when the file can be neither read nor written.
+/// [`Failure::Config`] if the file can neither be read nor written.
 pub(super) fn first(path: &Path) -> Result<First, Failure> {
     let text = random()?;
     match write_new(path, &text) {
         Ok(()) => Ok(First { text, is_new: true }),
-        // Also where nothing can be written, such as in a directory of systemd's credentials.
+        // This also covers a directory that is read-only, such as that of systemd's credentials.
         Err(_) if path.exists() => Ok(First { text: read(path)?, is_new: false }),
         Err(error) => Err(unwritten(path, &error)),
     }
@@ -44,7 +45,7 @@ pub(super) fn read(path: &Path) -> Result<SecretString, Failure> {
     Secret::File { key: "password_file".to_owned(), path: path.to_owned() }.read()
 }
 
-/// A secret that nobody has to remember, but somebody may have to type on a phone: of a to z and 2 to 7.
+/// Creates a secret that nobody has to remember, but somebody may have to type on a phone: of a to z and 2 to 7.
 pub(super) fn random() -> Result<SecretString, Failure> {
     let mut bytes = Zeroizing::new([0; CHANCE]);
     aws_lc_rs::rand::fill(&mut *bytes)
@@ -54,7 +55,7 @@ pub(super) fn random() -> Result<SecretString, Failure> {
     Ok(SecretString::from(text))
 }
 
-/// The file in which a new password waits until the homeserver has taken it.
+/// The file in which a new password waits until the homeserver has accepted it.
 pub(super) fn waiting(path: &Path) -> PathBuf {
     beside(path.as_os_str()).into()
 }
@@ -65,27 +66,27 @@ fn beside(name: &OsStr) -> OsString {
     name
 }
 
-/// Writes a file that only its owner can read, whole or not at all; one that is there already is an error, so
-/// that no password is lost. Made by root, it belongs to whom its directory belongs to.
+/// Writes a file atomically that only its owner can read. An existing file is an error, so that no password is lost.
+/// A file that root makes belongs to the owner of its directory.
 pub(super) fn write_new(path: &Path, password: &SecretString) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Make)?;
     directory.write_new(&name, &line(password))
 }
 
-/// Writes a password beside the file `path`, for the same owner, in the place of one that nobody needs.
+/// Writes a password beside the file `path`, for the same owner. An earlier one there is obsolete and is replaced.
 pub(super) fn write_beside(path: &Path, password: &SecretString) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
     let new = beside(&name);
     directory.replace_as(&new, &line(password), &name)
 }
 
-/// Puts the password that waits beside a file into its place.
+/// Moves the password that waits beside a file into its place.
 pub(super) fn move_into_place(path: &Path) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
     directory.rename(&beside(&name), &name)
 }
 
-/// Removes a file with a password that nobody has.
+/// Removes a file whose password belongs to no account.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
     directory.remove(&name)

@@ -1,5 +1,5 @@
-//! Rooms: made as declared, and brought to it again. What a person added stays: other levels, other members;
-//! and who left is not invited again.
+//! Declared rooms: created as declared, and brought back to it later. Changes that people made stay: other levels and
+//! other members. A person who left is not invited again.
 
 use std::{collections::HashMap, path::Path};
 
@@ -27,33 +27,33 @@ use crate::{
     provision::Mode,
 };
 
-/// Where the hash of the declared picture is kept, beside the address of its upload.
+/// The key for the hash of the declared picture, in the event with the URL of the upload.
 const PICTURE_HASH: &str = "io.github.nats-matrix.sha256";
 
-/// The level of admins; the bridge has it or more, as it made the room.
+/// The power level of administrators. The bridge has this level or more, as it created the room.
 const ADMIN: i64 = 100;
 
-/// The level that changes settings and invites.
+/// The power level for changing settings and inviting.
 const MODERATOR: i64 = 50;
 
-/// Everybody's level.
+/// The power level of everybody else.
 const EVERYONE: i64 = 0;
 
-/// Who is to be in a room.
+/// The people who should be in a room.
 pub(super) struct People {
-    /// Who is invited.
+    /// The users to invite.
     pub(super) invite: Vec<OwnedUserId>,
-    /// Who may change its settings.
+    /// The users who may change the room's settings.
     pub(super) admins: Vec<OwnedUserId>,
 }
 
-/// What came of it.
+/// The result for one room.
 pub(super) struct Done {
     pub(super) alias: OwnedRoomAliasId,
     pub(super) is_new: bool,
-    /// Such as "topic".
+    /// The changed parts, such as "topic".
     pub(super) changed: Vec<String>,
-    /// Who could not be invited.
+    /// The failed invitations.
     pub(super) failures: Vec<Failure>,
 }
 
@@ -64,11 +64,11 @@ struct Picture {
     hash: String,
 }
 
-/// Sees to it that there is such a room, or tells what that would change.
+/// Makes sure that a room exists as declared, or finds out what that would change.
 ///
 /// # Errors
 ///
-/// As the homeserver and the file of the picture say.
+/// The errors of the homeserver and of the picture's file.
 pub(super) async fn ensure(
     account: &Account,
     room: &DeclaredRoom,
@@ -148,15 +148,15 @@ async fn create(
     Ok(account.request(request).await?.room_id)
 }
 
-/// A room that is there, with what matters of its state as it was when we looked.
+/// An existing room, with the relevant part of its state as it was when read.
 struct There<'a> {
     account: &'a Account,
     id: OwnedRoomId,
-    /// Whose membership matters.
+    /// The users whose membership matters.
     people: &'a [OwnedUserId],
     state: HashMap<(StateEventType, String), Value>,
     ownership: Ownership,
-    /// Whether we were not in it before.
+    /// Whether we joined the room just now.
     is_joined_now: bool,
     mode: Mode,
 }
@@ -187,7 +187,7 @@ impl<'a> There<'a> {
         };
         match there.read().await {
             Ok(there) if there.is_in() || mode == Mode::DryRun => Ok(there),
-            // Somebody else's room, into which we may be invited.
+            // The room is somebody else's, and we may have been invited.
             Ok(there) => there.join().await,
             Err((MatrixError::Forbidden(_), there)) if mode == Mode::Apply => there.join().await,
             Err((error, _)) => Err(error),
@@ -211,7 +211,7 @@ impl<'a> There<'a> {
         }
     }
 
-    /// Notes what an event of the state says, if it is of those that matter: of the others there is no end.
+    /// Notes an event of the state if it matters. A room can have any number of others.
     fn note(&mut self, event: &[u8]) {
         self.ownership.note(event);
         let Ok(event) = serde_json::from_slice::<StateEvent>(event) else { return };
@@ -236,16 +236,16 @@ impl<'a> There<'a> {
         own["membership"] == "join"
     }
 
-    /// Out of a room that is not to be ours.
+    /// Leaves a room that turned out not to be ours, if we joined it just now.
     async fn leave_again(&self) {
         if self.is_joined_now {
             let leave = leave_room::v3::Request::new(self.id.clone());
-            // Best effort: what matters is said anyway.
+            // Best effort: the error that matters is reported anyway.
             let _ = self.account.request(leave).await;
         }
     }
 
-    /// What had to be changed.
+    /// Brings the room to its declaration, and returns the changed parts.
     async fn bring_to(
         &self,
         room: &DeclaredRoom,
@@ -253,7 +253,7 @@ impl<'a> There<'a> {
         picture: Option<&Picture>,
     ) -> Result<Vec<String>, MatrixError> {
         let mut changed = Vec::new();
-        // What is not declared is whoever's it is.
+        // Parts that are not declared are left to the people in the room.
         if let Some(name) = &room.name {
             changed.extend(self.text(StateEventType::RoomName, "name", name).await?);
         }
@@ -280,7 +280,8 @@ impl<'a> There<'a> {
         Ok(Some(key.to_owned()))
     }
 
-    /// Only the bridge and admins change settings and invite; and write, if others are to read.
+    /// Restricts changes of settings and invitations to the bridge and administrators, and posting too with
+    /// [`Post::Bridge`].
     async fn levels(
         &self,
         post: Option<Post>,
@@ -297,7 +298,7 @@ impl<'a> There<'a> {
             Some(Post::Bridge) => wanted["events_default"] = json!(MODERATOR),
             None => {}
         }
-        // Creators have more than any level, and must not be given one from room version 12 on.
+        // Creators have more power than any level, and since room version 12 must not be given one.
         let is_creator = |user: &OwnedUserId| self.ownership.creators().any(|it| it == user);
         for admin in admins.iter().filter(|admin| !is_creator(admin)) {
             let level = present["users"][admin.as_str()].as_i64().unwrap_or_default();
@@ -310,7 +311,8 @@ impl<'a> There<'a> {
         Ok(Some("power levels".to_owned()))
     }
 
-    /// Invites who never was; who left or was sent away stays so. What was done, and what could not be.
+    /// Invites those who were never in the room; those who left or were removed stay out. Returns the invitations and
+    /// the failures.
     async fn invite(
         &self,
         alias: &RoomAliasId,
@@ -336,7 +338,7 @@ impl<'a> There<'a> {
         (invited, failures)
     }
 
-    /// Uploads the picture if it is another one than the room shows.
+    /// Uploads the picture if the room shows another one.
     async fn picture(&self, picture: &Picture) -> Result<Option<String>, MatrixError> {
         let present = self.content(&StateEventType::RoomAvatar, "");
         if present[PICTURE_HASH] == picture.hash.as_str() {
@@ -352,7 +354,7 @@ impl<'a> There<'a> {
         Ok(Some("avatar".to_owned()))
     }
 
-    /// The content of a state event; null if there is none.
+    /// Returns the content of a state event; null if there is none.
     fn content(&self, kind: &StateEventType, key: &str) -> Value {
         self.state.get(&(kind.clone(), key.to_owned())).cloned().unwrap_or_default()
     }
@@ -379,14 +381,14 @@ impl Picture {
         let bytes =
             std::fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
         let media_type = media_type(&bytes).ok_or_else(|| {
-            wrong("is no picture that phones show: give a PNG, JPEG, GIF or WebP")
+            wrong("is not a picture that phones show: use a PNG, JPEG, GIF or WebP")
         })?;
         let hash = HEXLOWER.encode(&Sha256::digest(&bytes));
         Ok(Self { bytes, media_type, hash })
     }
 }
 
-/// By what such files begin with.
+/// Recognises the type of a picture by its first bytes.
 fn media_type(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
         [0x89, b'P', b'N', b'G', ..] => Some("image/png"),

@@ -1,4 +1,4 @@
-//! A new password for an account that is declared.
+//! A new password for a declared account.
 
 use std::path::Path;
 
@@ -18,25 +18,26 @@ use crate::{
     },
 };
 
-/// Changes the password of an account and the file that holds it, and ends all its sessions. The file always
-/// holds a password that is valid, or another one beside it does, which the next attempt finds.
+/// Changes the password of an account and its password file, and ends all sessions of the account. At any time either
+/// this file or the one beside it holds a valid password, and the next attempt finds it.
 ///
 /// # Errors
 ///
-/// [`Failure::Refused`] when the file's password is not, or no longer, that of the account; nothing is changed
-/// then. [`Failure::Config`] when there is no such account or its file cannot be written.
+/// [`Failure::Refused`] if the password in the file is not, or no longer, that of the account; nothing is changed
+/// then. [`Failure::Config`] if there is no such account or its file cannot be written.
 pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failure> {
     let path = password_file(config, localpart)?;
     let waiting = password::waiting(path);
     if path.is_symlink() {
         return Err(Failure::Config(format!(
-            "{} is a link, to a file that somebody else keeps: change the password in Element, and the file there",
+            "{} is a link to a file that is managed elsewhere: change the password in Element, and then in that file",
             path.display()
         )));
     }
     if waiting.exists() {
         match log_in(&config.matrix, localpart, &password::read(&waiting)?).await {
-            // An attempt was cut short after the homeserver had taken the new one: that was that.
+            // An earlier attempt was interrupted after the homeserver had accepted the new password; only the file is
+            // left to do.
             Ok(account) => {
                 account.log_out().await;
                 return replace(path);
@@ -48,7 +49,7 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
     let old = password::read(path)?;
     let account = log_in(&config.matrix, localpart, &old).await.map_err(|error| match error {
         LoginError::Final(Failure::Refused(_)) => Failure::Refused(format!(
-            "{localpart} has another password than {} holds, so only {localpart} or an administrator can change \
+            "{localpart} has another password than the one in {}, so only {localpart} or an administrator can change \
              it. {}",
             path.display(),
             how_to_reset(localpart)
@@ -93,7 +94,7 @@ fn replace(path: &Path) -> Result<(), Failure> {
     })
 }
 
-/// The homeserver asks for the old password once more.
+/// Changes the password on the homeserver, which asks for the old one as a proof.
 async fn change(
     account: &Account,
     old: &SecretString,
@@ -113,9 +114,9 @@ async fn change(
     account.request(request).await.map(drop)
 }
 
-/// For whoever has lost a password.
+/// Advice for somebody who has lost a password.
 pub(crate) fn how_to_reset(localpart: &str) -> String {
     format!(
-        "With Conduit, an administrator gives it a new one in the room #admins: @conduit:SERVER: reset-password {localpart}"
+        "With Conduit, an administrator can reset it in the room #admins: @conduit:SERVER: reset-password {localpart}"
     )
 }

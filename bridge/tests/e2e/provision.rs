@@ -604,7 +604,7 @@ async fn a_room_has_the_declared_picture_and_a_file_that_is_none_is_refused() ->
     fs::write(&picture, "no picture")?;
     let (code, text) = site.provision(&config).await?;
     assert_eq!(code, 64, "{text}");
-    assert_item(&text, "FAIL", "room", "is no picture that phones show");
+    assert_item(&text, "FAIL", "room", "is not a picture that phones show");
     assert_item(&text, "found", "room", "#lunch:");
     Ok(())
 }
@@ -619,7 +619,7 @@ async fn an_account_that_is_there_with_another_password_is_said() -> Result<()> 
     let (code, text) = site.provision(&config).await?;
     assert_eq!(code, 77, "{text}");
     let what =
-        "bridge, the bridge's account, is there already, and its password is not: write it into ";
+        "bridge, the bridge's account, exists already, but its password is missing: write it into ";
     assert_item(&text, "FAIL", "user", what);
     assert!(!file.exists(), "no password that is nobody's");
     fs::remove_file(site.password_file("alice"))?;
@@ -792,10 +792,7 @@ async fn connect_says_what_to_type_and_its_code_leads_to_the_room() -> Result<()
     assert!(!text.contains(&site.password("alice")?), "{text}");
     fs::remove_file(site.password_file("bob"))?;
     let (_, without) = run(&config, &["connect"])?;
-    assert!(
-        without.contains("password    the one that was declared, or that was chosen since"),
-        "{without}"
-    );
+    assert!(without.contains("password    the declared one, or the one chosen since"), "{without}");
     assert_eq!(scan(&text)?, "https://matrix.to/#/%23ops:testbed.localhost");
     Ok(())
 }

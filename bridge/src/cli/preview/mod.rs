@@ -20,19 +20,19 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
-    /// The subject that the message would be published on; a sample has one of its own.
+    /// The subject of the message; a sample has one of its own.
     #[arg(long)]
     subject: Option<String>,
-    /// Everything for a person, the content of the Matrix event, or a page to look at in a browser.
+    /// The output: text for a person, the content of the Matrix event, or a page for a browser.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// A template, or a directory of them, to be used instead of the built-in ones.
+    /// A template, or a directory of templates, to use instead of the built-in ones.
     #[arg(long, value_name = "PATH")]
     template: Option<PathBuf>,
     /// The language of the built-in texts.
     #[arg(long, value_enum, default_value_t)]
     language: Language,
-    /// The time zone in which times are shown, like "Europe/Berlin".
+    /// The time zone for times, like "Europe/Berlin".
     #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = time_zone)]
     time_zone: TimeZone,
     /// Show this sample instead of standard input.
@@ -85,7 +85,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A subject that names the machine which a message is said to be of, as those of publishers do.
+/// Returns a subject that ends with the name of the message's source, as publishers use.
 fn usual_subject(payload: &[u8]) -> String {
     let decoded = Decoded::from_bytes(payload);
     match payload::sources(&decoded.payload)[..] {

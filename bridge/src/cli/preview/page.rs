@@ -1,4 +1,4 @@
-//! A page that shows messages about as Element does: in the room, and on a locked phone.
+//! A page that shows messages roughly as Element does: in the room, and on a locked phone.
 
 use bytes::Bytes;
 use minijinja::{AutoEscape, Environment, Value, context};
@@ -9,7 +9,7 @@ use crate::{
     render::Rendered,
 };
 
-/// Makes a page that needs nothing besides itself.
+/// Renders a page that loads nothing from elsewhere.
 pub(super) fn page(shown: &[Shown], language: Language) -> String {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
@@ -35,7 +35,7 @@ fn message(shown: &Shown) -> Value {
         subject => shown.subject.as_str(),
         urgency,
         plain => rendered.plain.as_str(),
-        // What a room is sent is escaped already, or cleaned of what Matrix does not allow.
+        // The HTML of a message is already escaped, or cleaned of everything that Matrix does not allow.
         html => Value::from_safe_string(rendered.html.clone()),
         flaw => shown.decoded.flaw.as_ref().map(ToString::to_string),
         fault => rendered.fault.as_ref().map(ToString::to_string),
@@ -44,7 +44,7 @@ fn message(shown: &Shown) -> Value {
     }
 }
 
-/// A message and what becomes of it.
+/// A message and the way it is shown.
 pub(crate) struct Shown {
     pub(crate) name: String,
     pub(crate) subject: String,
