@@ -1,13 +1,12 @@
-//! Files in a directory that may belong to somebody else, such as the state of a service over which root runs a
-//! command.
+//! Files in a directory that another user may own, such as the state of a service on which root runs a command.
 //!
-//! The owner of a directory can put there, at any moment, a link to a file of somebody else's, a hard link to one, a
-//! pipe that keeps its reader for ever, or another directory in the place of one that was looked at. So a directory
-//! is opened once, and its files are reached from there by their names alone (`openat`), never through a link. What
-//! was opened is looked at before it is used, and what is new is made as new (`O_EXCL`), under another name first.
+//! The owner of a directory can at any moment put there a symbolic or hard link to another user's file, a pipe that
+//! blocks its reader for ever, or another directory in place of one that was checked. So each directory is opened
+//! once, its files are reached from there by name alone (`openat`), and never through a link. A file is checked after
+//! it is opened and before it is used; a new file is created with `O_EXCL`, under a temporary name first.
 //!
-//! On the way to the directory a link is followed only if it is root's or ours, and so is the directory that it is
-//! in: such as the one that systemd makes in `/var/lib` for a service with a user of its own.
+//! On the way to the directory, a link is followed only if root or our own user owns both the link and the directory
+//! that contains it. The link that systemd makes in `/var/lib` for a service with a user of its own is one of these.
 
 use std::{
     collections::VecDeque,
@@ -31,68 +30,68 @@ use rustix::{
     process::geteuid,
 };
 
-/// The most links on the way to a file, as the kernel has it.
+/// The maximum number of links on the way to a file, which is the kernel's own limit.
 const MOST_LINKS: usize = 40;
 
-/// What a new file and a new directory are to others: nothing.
+/// The permissions of new files and directories: none for other users.
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 const DIRECTORY_MODE: Mode = Mode::RWXU;
 
-/// What a new file is that is not secret, before the umask: readable.
+/// The permissions of a new file without secrets, before the umask: readable by all.
 const READABLE_MODE: Mode = Mode::from_bits_retain(0o666);
 
-/// A directory that is open.
+/// An open directory.
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
     stat: Stat,
-    /// For messages.
+    /// The path of the directory, for messages.
     path: PathBuf,
 }
 
-/// Whether a directory is made that is not there.
+/// The treatment of a missing directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// It is an error.
+    /// Fails.
     Fail,
-    /// It is made, with those above it, for its owner alone.
+    /// Creates it and its missing parents, for their owner alone.
     Make,
 }
 
-/// What a new file is.
+/// The permissions and the owner of a new file.
 #[derive(Debug, Clone, Copy)]
 struct New {
     mode: Mode,
-    /// User and group to whom root gives it; as of the directory if not said.
+    /// The user and group to whom root gives the file; those of the directory if `None`.
     owner: Option<(u32, u32)>,
 }
 
-/// What may be where a new file comes.
+/// The treatment of a name that is taken already.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    /// Nothing; else it is not written.
+    /// The write fails.
     Free,
-    /// Another one, which it replaces.
+    /// The write replaces the existing file.
     Taken,
 }
 
-/// Reads a file that has a path, up to `most` bytes.
+/// Reads the file at a path, up to `most` bytes.
 ///
 /// # Errors
 ///
-/// Why it cannot be read; also that somebody else may have put it, or a link, in the way.
+/// Fails if the file cannot be read, or if another user may have put the file there, or a link in the way.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
     directory.read(&name, most)
 }
 
-/// Writes a file that has a path, which others may read as the process's umask says, in the place of one that is there.
+/// Writes the file at a path, replacing an existing one. The umask decides which other users may read it.
 ///
 /// # Errors
 ///
-/// Why it cannot be written; also that something else than a file is there, or a link that somebody else may have put
-/// there.
+/// Fails if the file cannot be written, if the path leads to something other than a file, or if another user may have
+/// put a link in the way.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
     match statat(&directory.fd, &name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -104,21 +103,21 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 impl Directory {
-    /// Opens a directory by its path.
+    /// Opens the directory at a path.
     ///
     /// # Errors
     ///
-    /// Why it cannot be opened; also that a link is in the way that somebody else may have put there.
+    /// Fails if the directory cannot be opened, or if another user may have put a link in the way.
     pub(crate) fn open(path: &Path, missing: Missing) -> io::Result<Self> {
         let (above, name) = Self::around(path, missing)?;
         above.enter(&name, OFlags::RDONLY, missing)
     }
 
-    /// The directory in which a file is, or would be, and its name there.
+    /// Opens the directory that contains a file, or will contain it, and returns it with the file's name.
     ///
     /// # Errors
     ///
-    /// As of [`Directory::open`].
+    /// The errors of [`Directory::open`].
     pub(crate) fn around(path: &Path, missing: Missing) -> io::Result<(Self, OsString)> {
         let mut here = Self::beginning(path)?;
         let (mut left, mut links) = (parts(path), 0);
@@ -143,7 +142,7 @@ impl Directory {
         Ok((here, ".".into()))
     }
 
-    /// Where a path begins.
+    /// Opens the directory where a path starts: the root or the working directory.
     fn beginning(path: &Path) -> io::Result<Self> {
         let begin = if path.is_absolute() { "/" } else { "." };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -151,9 +150,9 @@ impl Directory {
         Ok(Self { stat: fstat(&fd)?, fd, path: begin.into() })
     }
 
-    /// What a link leads to; nothing for what is no link.
+    /// Reads the target of a link; `None` if the name is not a link.
     fn link(&self, name: &OsStr) -> io::Result<Option<PathBuf>> {
-        // Opened, so that it cannot be exchanged between the look at it and its reading.
+        // The link is opened first, so that nobody can exchange it between the check and the reading.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let link = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(link) => link,
@@ -179,7 +178,7 @@ impl Directory {
             Err(Errno::NOENT) if missing == Missing::Make => {
                 match mkdirat(&self.fd, name, DIRECTORY_MODE) {
                     Ok(()) => self.hand_over_new(name, &open(OFlags::RDONLY)?)?,
-                    // By another process, just now.
+                    // Another process has just made it.
                     Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -190,7 +189,7 @@ impl Directory {
         Ok(Self { stat: fstat(&fd)?, fd, path: self.path.join(name) })
     }
 
-    /// The names of what is there.
+    /// The names of all entries.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&self.fd)? {
@@ -199,7 +198,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// The size of a file in bytes. A link has one, too.
+    /// The size of a file, or of a link itself, in bytes.
     pub(crate) fn size(&self, name: &OsStr) -> io::Result<u64> {
         let found = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(u64::try_from(found.st_size).unwrap_or_default())
@@ -209,7 +208,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Why it cannot be read; also that it is larger, a link, no regular file, or one of somebody else's.
+    /// Fails if the file cannot be read, is larger than `most`, is a link or not a regular file, or belongs to
+    /// another user.
     pub(crate) fn read(&self, name: &OsStr, most: u64) -> io::Result<Vec<u8>> {
         let file = self.existing(name, OFlags::RDONLY)?;
         let size = file.metadata()?.len();
@@ -225,14 +225,14 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Opens a file to lock it, which is made if there is none. Its contents are nothing.
+    /// Opens a file to lock it, creating an empty one if there is none. Its contents do not matter.
     pub(crate) fn lock_file(&self, name: &OsStr) -> io::Result<File> {
         match self.existing(name, OFlags::RDWR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
         match self.create(name, New { mode: FILE_MODE, owner: None }) {
-            // By another process, just now.
+            // Another process has just made it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.existing(name, OFlags::RDWR)
             }
@@ -240,24 +240,24 @@ impl Directory {
         }
     }
 
-    /// Writes a file, whole or not at all, in the place of one that is there.
+    /// Writes a file atomically, replacing an existing one.
     pub(crate) fn replace(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
         self.written(name, bytes, New { mode: FILE_MODE, owner: None }, Place::Taken)
     }
 
-    /// Writes a file, whole or not at all. One that is there already is an error.
+    /// Writes a file atomically, and fails if there is one already.
     pub(crate) fn write_new(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
         self.written(name, bytes, New { mode: FILE_MODE, owner: None }, Place::Free)
     }
 
-    /// Writes a file, whole or not at all, in the place of one that is there, for the owner of another one.
+    /// Writes a file atomically, replacing an existing one, and gives it to the owner of the file `other`.
     pub(crate) fn replace_as(&self, name: &OsStr, bytes: &[u8], other: &OsStr) -> io::Result<()> {
         let other = fstat(self.existing(other, OFlags::RDONLY)?)?;
         let owner = Some((other.st_uid, other.st_gid));
         self.written(name, bytes, New { mode: FILE_MODE, owner }, Place::Taken)
     }
 
-    /// Gives a file another name, under which no other one is left.
+    /// Renames a file, replacing any file that has the new name.
     pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         renameat(&self.fd, from, &self.fd, to)?;
         self.sync()
@@ -268,17 +268,17 @@ impl Directory {
         Ok(unlinkat(&self.fd, name, AtFlags::empty())?)
     }
 
-    /// Whether there is something of this name.
+    /// Whether the directory has an entry of this name.
     pub(crate) fn holds(&self, name: &OsStr) -> bool {
         statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
-    /// Writes a file under a name that is nobody else's, and brings it to its own.
+    /// Writes a file under a temporary name of this process, and then gives it its own name.
     fn written(&self, name: &OsStr, bytes: &[u8], kind: New, place: Place) -> io::Result<()> {
         let mut new = name.to_owned();
         new.push(format!(".{}.tmp", process::id()));
         if self.holds(&new) {
-            // Of a process of this number that was killed.
+            // A killed process with the same process ID has left it.
             self.remove(&new)?;
         }
         let mut file = self.create(&new, kind)?;
@@ -293,7 +293,7 @@ impl Directory {
     fn bring(&self, new: &OsStr, name: &OsStr, place: Place) -> io::Result<()> {
         match place {
             Place::Taken => renameat(&self.fd, new, &self.fd, name)?,
-            // What a rename with `RENAME_NOREPLACE` does, which not every file system knows.
+            // The same as a rename with `RENAME_NOREPLACE`, which not every file system supports.
             Place::Free => {
                 linkat(&self.fd, new, &self.fd, name, AtFlags::empty())?;
                 unlinkat(&self.fd, new, AtFlags::empty())?;
@@ -313,7 +313,7 @@ impl Directory {
         Ok(file.into())
     }
 
-    /// What root makes in a directory belongs to whom the directory belongs to: the service of which it is the state.
+    /// Gives a file that root makes to the owner of the directory: the service whose state it is.
     fn hand_over(&self, made: &OwnedFd) -> io::Result<()> {
         if !geteuid().is_root() {
             return Ok(());
@@ -321,8 +321,8 @@ impl Directory {
         give(made, self.stat.st_uid, self.stat.st_gid)
     }
 
-    /// The same for a directory that was made just now. Whoever owns this one may have put another in its place since,
-    /// which is not theirs to be given.
+    /// Gives a directory that was made just now to the owner of this one. That owner may have replaced it with
+    /// another directory since, which must not be given to them.
     fn hand_over_new(&self, name: &OsStr, made: &OwnedFd) -> io::Result<()> {
         let mut is_empty = true;
         for entry in Dir::read_from(made)? {
@@ -335,7 +335,7 @@ impl Directory {
         self.hand_over(made)
     }
 
-    /// Opens a file that is there, and waits for nobody to write into a pipe.
+    /// Opens an existing file without blocking on a pipe that has no writer.
     fn existing(&self, name: &OsStr, access: OFlags) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let opened = openat(&self.fd, name, flags | access, Mode::empty());
@@ -345,7 +345,7 @@ impl Directory {
             Err(Errno::LOOP) => {
                 return Err(self.planted(name, &statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?));
             }
-            // A socket, or a pipe that nobody reads.
+            // A socket, or a pipe without a reader.
             Err(Errno::NXIO) => return Err(no_file(&path())),
             Err(error) => return Err(error.into()),
         };
@@ -364,44 +364,45 @@ impl Directory {
         Ok(file.into())
     }
 
-    /// Whether a file is here because its owner or we have put it here, and nobody else a link to it.
+    /// Whether the file was put here by its owner or by us, and not by another user as a hard link.
     fn may_hold(&self, file: &Stat) -> bool {
         let is_linked_once = file.st_nlink == 1;
         if is_trusted(&self.stat) {
             return is_linked_once || !self.is_shared();
         }
-        // Of root's files none is in a directory of somebody else's unless it was brought there.
+        // In another user's directory a file of root's can only be a link that was planted there.
         let is_own = is_trusted(file) && is_linked_once && !geteuid().is_root();
         file.st_uid == self.stat.st_uid || is_own
     }
 
-    /// Whether others than its owner may put files here.
+    /// Whether users other than the owner may put files here.
     fn is_shared(&self) -> bool {
         Mode::from_raw_mode(self.stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
     }
 
     fn planted(&self, name: &OsStr, link: &Stat) -> io::Error {
         io::Error::other(format!(
-            "{} is a link that is not followed, as uid {} may have put it there: name what it leads to, or remove it",
+            "{} is a link that is not followed, as uid {} may have put it there: use the path that it leads to, or remove it",
             self.path.join(name).display(),
             if is_trusted(link) { self.stat.st_uid } else { link.st_uid }
         ))
     }
 
     fn sync(&self) -> io::Result<()> {
-        // The handle of a directory on the way to a file is good for names alone.
+        // A directory opened on the way to a file has only `O_PATH` access, which `fsync` does not accept.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(fs::fsync(openat(&self.fd, ".", flags, Mode::empty())?)?)
     }
 }
 
-/// The name of a file that was being written under this one, by a process that may have been killed.
+/// Returns the name of the file that a process was writing under this temporary name; the process may have been
+/// killed.
 pub(crate) fn unfinished(name: &OsStr) -> Option<&OsStr> {
     let (name, process) = name.to_str()?.strip_suffix(".tmp")?.rsplit_once('.')?;
     process.parse::<u32>().is_ok().then_some(name.as_ref())
 }
 
-/// Whether it is root's or ours.
+/// Whether root or our own user owns a file.
 fn is_trusted(found: &Stat) -> bool {
     found.st_uid == 0 || found.st_uid == geteuid().as_raw()
 }
@@ -410,7 +411,7 @@ fn is_file(found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
 }
 
-/// Gives what is open to another user, unless it is that user's.
+/// Gives an open file or directory to a user, unless that user owns it already.
 fn give(made: impl AsFd, owner: u32, group: u32) -> io::Result<()> {
     let own = fstat(&made)?;
     if (own.st_uid, own.st_gid) == (owner, group) {
@@ -420,10 +421,10 @@ fn give(made: impl AsFd, owner: u32, group: u32) -> io::Result<()> {
 }
 
 fn no_file(path: &Path) -> io::Error {
-    io::Error::other(format!("{} is no regular file", path.display()))
+    io::Error::other(format!("{} is not a regular file", path.display()))
 }
 
-/// The names in a path.
+/// The components of a path.
 fn parts(path: &Path) -> VecDeque<OsString> {
     let names = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -441,7 +442,7 @@ mod tests {
 
     use super::*;
 
-    /// Somebody else.
+    /// The user ID of another user.
     const OTHER: u32 = 61_234;
 
     fn said(result: io::Result<Vec<u8>>) -> String {
@@ -490,7 +491,7 @@ mod tests {
         assert_eq!(
             names,
             ["file", "link"],
-            "nothing that was unfinished is left, or made elsewhere"
+            "no unfinished file is left, and none was made elsewhere"
         );
     }
 
@@ -516,7 +517,7 @@ mod tests {
         assert_eq!(read(&at("roots"), 9).unwrap(), b"text");
         assert!(said(read(&at("theirs"), 9)).contains("as uid 61234 may have put it there"));
 
-        // A directory that others may write to may hold a hard link of theirs, and nobody else's does.
+        // The hard link may come from another user only in a directory that others may write to.
         std::fs::hard_link(at("file"), at("again")).unwrap();
         assert_eq!(read(&at("again"), 9).unwrap(), b"text");
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
@@ -524,7 +525,7 @@ mod tests {
         std::fs::remove_file(at("again")).unwrap();
         assert_eq!(read(&at("roots"), 9).unwrap(), b"text");
 
-        // What was root's may have been renamed.
+        // The new owner of the directory may have moved root's files there.
         chown(dir.path(), Some(OTHER), None).unwrap();
         assert!(said(read(&at("roots"), 9)).contains("as uid 61234 may have put it there"));
         assert!(said(read(&at("file"), 9)).contains("who may have linked it there"));

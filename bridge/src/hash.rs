@@ -1,8 +1,8 @@
-//! One hash of several texts, for names that must not change from version to version.
+//! A hash over several texts, for names that must stay the same in every version.
 
 use sha2::{Digest, Sha256};
 
-/// Of the texts with their lengths, so that none can run into the next.
+/// Hashes the texts with their lengths, so that different lists of texts never hash the same bytes.
 pub(crate) fn of_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
     let mut digest = Sha256::new();
     for text in texts {

@@ -1,9 +1,9 @@
-//! JSON of strangers within a budget: as much of a document as can be shown, in memory that does not
-//! depend on what its publisher has made of it.
+//! Parses JSON from untrusted publishers within a budget: it keeps as much of a document as can be shown, in memory
+//! that does not depend on how the document is built.
 //!
-//! A parsed [`Value`] takes many times the bytes of its text (`[0,0,0,…]`, `{"a":{},…}`), so
-//! that one message of the usual 1 MB limit could take all of the memory that the service is given. Here
-//! a document is read in one pass to its end, but only the first of its values are kept.
+//! A parsed [`Value`] takes many times the bytes of its text (`[0,0,0,…]`, `{"a":{},…}`), so one message of the usual
+//! 1 MB limit could use up all of the service's memory. Here a document is read to its end in one pass, but only the
+//! first of its values are kept.
 
 use std::{cell::Cell, fmt, marker::PhantomData};
 
@@ -13,23 +13,23 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-/// The longest text that is kept of one string or key, in bytes. No message shows as much.
+/// The maximum length of one kept string or key, in bytes. No message shows as much.
 pub(crate) const MOST_TEXT: usize = 32 * 1024;
 
-/// How many entries of one array or object are kept.
+/// The maximum number of kept entries of one array or object.
 pub(crate) const MOST_ENTRIES: usize = 512;
 
-/// How many values are kept in all.
+/// The maximum number of kept values in a document.
 const MOST_VALUES: usize = 4_096;
 
-/// How many bytes of text and keys are kept in all.
+/// The maximum number of kept bytes of text and keys in a document.
 const MOST_TEXT_IN_ALL: usize = 256 * 1024;
 
-/// In objects that are no deeper than this an entry gets half of what is left at most, so that a long list
-/// does not crowd out what stands beside it.
+/// The number of levels of objects in which an entry gets at most half of the remaining budget, so that a long list
+/// does not crowd out the entries beside it.
 const SHARED_LEVELS: usize = 3;
 
-/// The part of a document that was kept, and whether that is less than all of it.
+/// The kept part of a document, and whether anything was left out.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Kept<T> {
     pub(crate) value: T,
@@ -40,7 +40,7 @@ pub(crate) struct Kept<T> {
 ///
 /// # Errors
 ///
-/// As of [`serde_json::from_str`]: the text is not JSON, or not an object, or nested deeper than 128.
+/// The errors of [`serde_json::from_str`]: the text is not JSON, not an object, or nested deeper than 128 levels.
 pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>> {
     let kept = any(text)?;
     match kept.value {
@@ -49,11 +49,11 @@ pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>>
     }
 }
 
-/// Parses any JSON.
+/// Parses any JSON value.
 ///
 /// # Errors
 ///
-/// As of [`object`].
+/// The errors of [`object`].
 pub(crate) fn any(text: &str) -> serde_json::Result<Kept<Value>> {
     let budget = Budget::default();
     let mut json = serde_json::Deserializer::from_str(text);
@@ -62,7 +62,7 @@ pub(crate) fn any(text: &str) -> serde_json::Result<Kept<Value>> {
     Ok(Kept { value: value.unwrap_or_default(), is_cut: budget.is_cut.get() })
 }
 
-/// The value at a path of keys and indices, if the document is JSON and has one.
+/// Returns the value at a path of keys and indices, if the document is JSON and has one.
 pub(crate) fn at(text: &str, path: &[String]) -> Option<Value> {
     let budget = Budget::default();
     let mut json = serde_json::Deserializer::from_str(text);
@@ -71,11 +71,11 @@ pub(crate) fn at(text: &str, path: &[String]) -> Option<Value> {
     found
 }
 
-/// Gives each element of the array that the object `text` has under `key` to `take`, one after another.
+/// Passes each element of the array at `key` in the object `text` to `take`, one after another.
 ///
 /// # Errors
 ///
-/// The text is not JSON, or an element is no `T`.
+/// Fails if the text is not JSON, or if an element is not a `T`.
 pub(crate) fn each<'de, T: Deserialize<'de>>(
     text: &'de str,
     key: &str,
@@ -86,7 +86,7 @@ pub(crate) fn each<'de, T: Deserialize<'de>>(
     json.end()
 }
 
-/// A map with values of any kind, for a field of a type of ours. What is null is empty.
+/// Deserializes a map with values of any kind, as a field of one of our types. Null is an empty map.
 pub(crate) fn map<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {
@@ -98,7 +98,7 @@ pub(crate) fn map<'de, D: Deserializer<'de>>(
     }
 }
 
-/// Cuts a text to the longest that is kept. Whether it was longer.
+/// Cuts a text to [`MOST_TEXT`] bytes, and returns whether it was longer.
 pub(crate) fn shorten(text: &mut String) -> bool {
     let is_long = text.len() > MOST_TEXT;
     if is_long {
@@ -108,7 +108,7 @@ pub(crate) fn shorten(text: &mut String) -> bool {
     is_long
 }
 
-/// The room that is left.
+/// The remaining budget of a document.
 struct Budget {
     values: Cell<usize>,
     text: Cell<usize>,
@@ -126,7 +126,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Whether there is room for one more value.
+    /// Takes one value from the budget, and returns whether there was one left.
     fn takes_value(&self) -> bool {
         let left = self.values.get();
         self.values.set(left.saturating_sub(1));
@@ -134,7 +134,7 @@ impl Budget {
         left > 0
     }
 
-    /// As much of a text as there is room for.
+    /// Returns as much of a text as the budget allows.
     fn text(&self, text: &str) -> String {
         let left = self.text.get();
         let kept = &text[..text.floor_char_boundary(left.min(MOST_TEXT))];
@@ -143,7 +143,7 @@ impl Budget {
         kept.to_owned()
     }
 
-    /// Has `work` use half of what is left at most.
+    /// Runs `work` with at most half of the remaining budget.
     fn share<T>(&self, work: impl FnOnce() -> T) -> T {
         let (values, text) = (self.values.get(), self.text.get());
         let (kept_back, text_kept_back) = (values / 2, text / 2);
@@ -160,7 +160,7 @@ impl Budget {
     }
 }
 
-/// Any value. `None` if there was no room for it.
+/// A value of any kind. It deserializes to `None` if the budget is used up.
 struct Node<'a> {
     budget: &'a Budget,
     level: usize,
@@ -254,13 +254,13 @@ impl<'de> Visitor<'de> for Node<'_> {
 }
 
 impl Node<'_> {
-    /// What is in this.
+    /// A node for the values inside this one.
     fn within(&self) -> Node<'_> {
         Node { budget: self.budget, level: self.level + 1 }
     }
 }
 
-/// A key.
+/// The key of an entry.
 struct Text<'a>(&'a Node<'a>);
 
 impl<'de> DeserializeSeed<'de> for Text<'_> {
@@ -283,7 +283,7 @@ impl Visitor<'_> for Text<'_> {
     }
 }
 
-/// The value at a path. Of keys that an object has twice the last counts, as it does in a [`Value`].
+/// The value at a path. If an object has a key twice, the last one counts, as in a [`Value`].
 struct At<'a> {
     path: &'a [String],
     budget: &'a Budget,
@@ -360,7 +360,7 @@ impl<'de> Visitor<'de> for At<'_> {
     }
 }
 
-/// Whether a key is this one.
+/// Compares a key with the given one.
 struct Is<'a>(&'a str);
 
 impl<'de> DeserializeSeed<'de> for Is<'_> {
@@ -383,7 +383,7 @@ impl Visitor<'_> for Is<'_> {
     }
 }
 
-/// The elements of an array under a key of an object.
+/// The elements of the array at one key of an object.
 struct Each<'a, T, F> {
     key: &'a str,
     take: F,
@@ -451,7 +451,7 @@ mod tests {
 
     use super::*;
 
-    /// How many values there are in all.
+    /// Counts all values of a document.
     fn count(value: &Value) -> usize {
         1 + match value {
             Value::Array(items) => items.iter().map(count).sum(),

@@ -1,13 +1,13 @@
-//! Sample messages: to look at, and to try templates on before they are relied upon.
+//! Sample messages, for previews and for trying out templates before they are used.
 
-/// A message as it could come in.
+/// A message as a publisher might send it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
-    /// What it is called on the command line.
+    /// The name of the sample on the command line.
     pub name: &'static str,
-    /// What it is published on.
+    /// The subject that the sample is published on.
     pub subject: &'static str,
-    /// The bytes.
+    /// The payload.
     pub payload: &'static [u8],
 }
 
@@ -17,7 +17,7 @@ macro_rules! samples {
     };
 }
 
-/// One or more of each kind, with all that it can have and with as little as it can.
+/// One or more samples of each kind, both with every field and with as few as possible.
 pub(crate) const SAMPLES: &[Sample] = samples! {
     "report", "ops.report.server-01", "samples/report.json";
     "report-short", "ops.report.server-02", "samples/report-short.json";
@@ -44,7 +44,7 @@ pub(crate) const SAMPLES: &[Sample] = samples! {
 };
 
 impl Sample {
-    /// The one of a name.
+    /// Returns the sample of this name.
     #[must_use]
     pub(crate) fn named(name: &str) -> Option<Self> {
         SAMPLES.iter().find(|sample| sample.name == name).copied()

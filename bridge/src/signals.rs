@@ -1,17 +1,17 @@
-//! The signals that we listen to.
+//! The signals that the program handles.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// The signals that mean stop.
+/// The signals that stop the program.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// From now on they no longer end the process by themselves.
+    /// Installs the handlers. From then on these signals no longer end the process on their own.
     pub(crate) fn install() -> Result<Self, Failure> {
         Ok(Self {
             terminate: install(SignalKind::terminate())?,
@@ -19,7 +19,7 @@ impl Signals {
         })
     }
 
-    /// Waits for one, and names it.
+    /// Waits for one of the signals, and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -28,16 +28,16 @@ impl Signals {
     }
 }
 
-/// The signal that means that the configuration is to be read again.
+/// SIGHUP, the signal to reload the configuration.
 pub(crate) struct Hangup(Signal);
 
 impl Hangup {
-    /// From now on it no longer ends the process.
+    /// Installs the handler. From then on SIGHUP no longer ends the process.
     pub(crate) fn install() -> Result<Self, Failure> {
         install(SignalKind::hangup()).map(Self)
     }
 
-    /// Waits for it. What comes while nobody waits is not forgotten, but several are as one.
+    /// Waits for the signal. One that arrives while nobody waits is not lost, but several of them count as one.
     pub(crate) async fn next(&mut self) {
         self.0.recv().await;
     }

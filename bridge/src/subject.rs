@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-/// A valid NATS subject: tokens separated by dots. In a filter `*` stands for one token, and `>` at
-/// the end for one or more.
+/// A valid NATS subject: tokens separated by dots. In a filter, `*` stands for one token and a final `>` for one or
+/// more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subject(String);
 
 impl Subject {
-    /// A subject that may have wildcards.
+    /// Parses a subject that may have wildcards.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong.
+    /// Returns a sentence that says what is wrong.
     pub(crate) fn filter(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| Err(format!("\"{text}\" is not a subject: {what}"));
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -31,11 +31,11 @@ impl Subject {
         Ok(Self(text.to_owned()))
     }
 
-    /// A subject without wildcards, to publish to.
+    /// Parses a subject without wildcards, to publish on.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong.
+    /// Returns a sentence that says what is wrong.
     pub(crate) fn literal(text: &str) -> Result<Self, String> {
         let subject = Self::filter(text)?;
         if text.contains(['*', '>']) {
@@ -44,8 +44,7 @@ impl Subject {
         Ok(subject)
     }
 
-    /// A subject of one more token, made of a name: what a token cannot hold, or would be several of,
-    /// becomes `-`.
+    /// Appends a name as one more token. Characters that a token cannot hold, or that would split it, become `-`.
     #[must_use]
     pub(crate) fn of(&self, name: &str) -> Self {
         let token: String = name
@@ -91,7 +90,7 @@ impl Subject {
         theirs.next().is_none()
     }
 
-    /// Whether it matches subjects of which the token of that number, counted from 1, is one that fits.
+    /// Whether this filter can match a subject whose token of this number, counted from 1, satisfies `fits`.
     #[must_use]
     pub(crate) fn may_have_token(&self, number: usize, fits: impl Fn(&str) -> bool) -> bool {
         match self.0.split('.').nth(number - 1) {
@@ -101,13 +100,13 @@ impl Subject {
         }
     }
 
-    /// Whether it has a wildcard where a subject that it matches has the token of that index, counted from 0.
+    /// Whether a wildcard matches the token at this index, counted from 0, of a matching subject.
     #[must_use]
     pub(crate) fn has_wildcard_at(&self, index: usize) -> bool {
         self.0.split('.').nth(index).is_none_or(|token| matches!(token, "*" | ">"))
     }
 
-    /// True if some subject exists that both match.
+    /// Whether some subject matches both filters.
     #[must_use]
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));

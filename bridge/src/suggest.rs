@@ -1,6 +1,6 @@
-//! Who writes a wrong name is told the nearest one.
+//! Suggestions for misspelt names.
 
-/// The one of `known` that is most like `name`, if any is.
+/// Returns the known name that is most like `name`, if one is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|known| (strsim::jaro_winkler(name, known), known))

@@ -124,7 +124,7 @@ const TRAPS: [Trap; 12] = [
     (
         "a message that is a pipe",
         |_, spool| Ok(mknodat(CWD, spool.join("0000000001.json"), FileType::Fifo, Mode::RWXU, 0)?),
-        "0000000001.json is no regular file",
+        "0000000001.json is not a regular file",
     ),
     (
         "a message that has no end",
@@ -133,7 +133,7 @@ const TRAPS: [Trap; 12] = [
             let path = spool.join("0000000001.json");
             Ok(mknodat(CWD, path, FileType::CharacterDevice, Mode::RWXU, zero)?)
         },
-        "0000000001.json is no regular file",
+        "0000000001.json is not a regular file",
     ),
     (
         "a message that is large",
@@ -167,7 +167,7 @@ const TRAPS: [Trap; 12] = [
     (
         "a lock that is a pipe",
         |_, spool| Ok(mknodat(CWD, spool.join("put.lock"), FileType::Fifo, Mode::RWXU, 0)?),
-        "put.lock is no regular file",
+        "put.lock is not a regular file",
     ),
     (
         "the lock of the sender is a link",
@@ -292,7 +292,7 @@ async fn root_sends_no_file_but_the_password_to_a_homeserver() -> Result<()> {
     fs::remove_file(&waiting)?;
     mknodat(CWD, &waiting, FileType::Fifo, Mode::RWXU, 0)?;
     let text = said(&rotate).await?;
-    assert!(text.contains("bridge-password.new is no regular file"), "{text}");
+    assert!(text.contains("bridge-password.new is not a regular file"), "{text}");
     fs::remove_file(&waiting)?;
 
     // The password.
@@ -376,7 +376,7 @@ async fn the_picture_of_a_summary_is_written_through_no_link_of_others() -> Resu
     fs::remove_file(&picture)?;
     mknodat(CWD, &picture, FileType::Fifo, Mode::RWXU, 0)?;
     let (code, text) = write().await?;
-    assert!(code == Some(64) && text.contains("picture.png is no regular file"), "{text}");
+    assert!(code == Some(64) && text.contains("picture.png is not a regular file"), "{text}");
     fs::remove_file(&picture)?;
     assert_eq!(write().await?, (Some(0), String::new()));
     assert!(fs::read(&picture)?.starts_with(b"\x89PNG"));
