@@ -1,8 +1,8 @@
-//! Secrets in texts of others, masked before anybody reads them.
+//! Secrets in texts from other programs, masked before anybody reads them.
 //!
-//! Passwords and tokens find their way into what programs print: in addresses, command lines, dumps of settings. A mask
-//! hides what looks like one, rather too much than too little. It cannot know a secret that looks like any other
-//! word.
+//! Programs print passwords and tokens in addresses, command lines and dumps of settings. A mask hides everything
+//! that looks like a secret, rather too much than too little. It cannot recognise a secret that looks like an
+//! ordinary word.
 
 mod usual;
 
@@ -12,23 +12,23 @@ use regex::{Captures, Regex, RegexBuilder};
 
 use crate::secrets::usual::{USUAL, secret_of};
 
-/// The text that stands where a secret was.
+/// The text that replaces a secret.
 pub(crate) const MASK: &str = "***";
 
-/// A compiled pattern may take this many bytes.
+/// The maximum size of a compiled pattern, in bytes.
 const MOST_COMPILED: usize = 1 << 20;
 
-/// How many bytes of each line of a text are kept, the first ones. An alert shows far less of it.
+/// The maximum number of kept bytes of each line, from its beginning. An alert shows far fewer.
 const MOST_BYTES_OF_A_LINE: usize = 4096;
 
-/// How many bytes of such lines are kept, the last ones. It bounds the time that a mask takes.
+/// The maximum number of kept bytes of all lines, from the end of the text. It bounds the time that masking takes.
 const MOST_BYTES: usize = 1 << 19;
 
-/// How often a text is looked through.
+/// The maximum number of passes over a text.
 const MOST_ROUNDS: usize = 4;
 
-/// What colours a text or moves the cursor of a terminal, as it is or as a journal writes it. It may stand in the
-/// middle of a key.
+/// The escape sequences that colour a text or move the cursor of a terminal, raw or as a journal writes them. They
+/// may stand in the middle of a key.
 static FOR_TERMINALS: LazyLock<Regex> = LazyLock::new(|| {
     let text = concat!(
         r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[ -/]+[0-~])?|\x{9b}[0-?]*[ -/]*[@-~]",
@@ -37,54 +37,54 @@ static FOR_TERMINALS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(text).expect("a test removes them")
 });
 
-/// A declared pattern of a secret.
+/// A pattern of secrets from the configuration.
 #[derive(Debug, Clone)]
 pub(crate) struct Pattern(Regex);
 
 impl Pattern {
-    /// Reads a regular expression as the crate `regex` has them. Its group `secret`, or else all that fits, is
-    /// masked.
+    /// Compiles a regular expression in the syntax of the crate `regex`. Its group `secret` is masked, or the whole
+    /// match if there is no such group.
     ///
     /// # Errors
     ///
-    /// One line that says what is wrong with it.
+    /// Returns one line that says what is wrong with the expression.
     pub(crate) fn new(text: &str) -> Result<Self, String> {
         let built = RegexBuilder::new(text).multi_line(true).size_limit(MOST_COMPILED).build();
         let regex = built.map_err(|error| {
-            // The lines before the last one show the place.
+            // The lines before the last one only show the position.
             let shown = error.to_string();
             let what = shown.lines().last().unwrap_or_default();
             what.strip_prefix("error: ").unwrap_or(what).to_owned()
         })?;
         if regex.is_match("") {
-            return Err("fits where nothing is".to_owned());
+            return Err("matches the empty text".to_owned());
         }
         Ok(Self(regex))
     }
 }
 
-/// The patterns by which secrets are found: the usual ones, and those that are declared.
+/// The patterns that find secrets: the usual ones and those from the configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Masks {
     declared: Vec<Pattern>,
 }
 
 impl Masks {
-    /// The usual patterns, and these.
+    /// Combines the usual patterns with these.
     pub(crate) fn with(declared: Vec<Pattern>) -> Self {
         Self { declared }
     }
 
-    /// A text with [`MASK`] for each secret in it, without colours and without what is beyond the bounds. It has to
-    /// be whole: a secret that was cut into pieces is not recognised.
+    /// Returns a text with [`MASK`] in place of each secret, without terminal sequences and cut to the limits. The
+    /// text has to be whole: a secret that was cut into pieces is not recognised.
     pub(crate) fn mask<'text>(&self, text: &'text str) -> Cow<'text, str> {
         let mut text = bounded(text);
         replace(&mut text, |text| FOR_TERMINALS.replace_all(text, ""));
-        // The declared ones see the text before any other.
+        // The declared patterns are applied first, to the unmasked text.
         for Pattern(regex) in &self.declared {
             replace(&mut text, |text| masked(text, regex, |_| true));
         }
-        // A mask can bring together what makes a further secret known.
+        // Masking one secret can make another one recognisable.
         for _ in 0..MOST_ROUNDS {
             let before = text.clone();
             for usual in USUAL.iter() {
@@ -98,14 +98,14 @@ impl Masks {
     }
 }
 
-/// A text in the place of one, if it is another.
+/// Replaces a text by the result of `by`, if that has changed anything.
 fn replace(text: &mut Cow<'_, str>, by: impl Fn(&str) -> Cow<'_, str>) {
     if let Cow::Owned(other) = by(text) {
         *text = Cow::Owned(other);
     }
 }
 
-/// The last lines of a text, and of each no more than its beginning.
+/// Keeps the last lines of a text, and the beginning of each of them.
 fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= MOST_BYTES && text.lines().all(|line| line.len() <= MOST_BYTES_OF_A_LINE) {
         return Cow::Borrowed(text);
@@ -123,7 +123,7 @@ fn bounded(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// A text with [`MASK`] for what a pattern finds and `fits`.
+/// Returns a text with [`MASK`] in place of each match that `fits`.
 fn masked<'text>(
     text: &'text str,
     regex: &Regex,
@@ -137,7 +137,7 @@ fn masked<'text>(
             masked.push_str(MASK);
             (done, from) = (secret.end(), whole.end());
         } else {
-            // What is not a secret may be the beginning of something that has one.
+            // A match that is not a secret may contain the beginning of one.
             from = if secret.start() > whole.start() { secret.start() } else { whole.end() };
         }
     }
@@ -158,7 +158,7 @@ mod tests {
         Masks::default().mask(text).into_owned()
     }
 
-    /// The secret is gone, and what is around it stays.
+    /// Asserts that the secret is masked and the text around it is kept.
     #[track_caller]
     fn hides(before: &str, secret: &str, after: &str) {
         let text = format!("{before}{secret}{after}");
@@ -206,9 +206,9 @@ mod tests {
 
     #[test]
     fn secrets_are_hidden_however_they_are_written() {
-        // The secret stands between «».
+        // The secret stands between « and ».
         let texts = [
-            // Arguments of programs that have letters of their own for a password.
+            // Programs with their own letters for a password option.
             "mysql -u root -p«hunter2» app",
             "exec /usr/bin/mysqldump '-p«hunter2»' app",
             "sshpass -p «hunter2» ssh backup@example.com",
@@ -231,11 +231,11 @@ mod tests {
             "dsn root:«hunter2»@tcp(db:3306)/app",
             "dsn root:«hun/ter2»@unix(/run/mysqld.sock)/app",
             "connecting to app:«hunter2»@db.example.com:5432",
-            // What logs in.
+            // Logins.
             "sent Basic «YWxpY2U6aHVudGVyMg==» to a",
             "C: AUTH PLAIN «AGFsaWNlAGh1bnRlcjI=»",
             "\"auth\": \"«YWxpY2U6aHVudGVyMg==»\"",
-            // Markup, and texts in texts.
+            // Markup, and texts inside texts.
             "<password>«hunter2»</password>",
             "<ns:dbPassword type=\"text\">«two words»</ns:dbPassword>",
             "<add key=\"Password\" value=\"«two words»\"/>",
@@ -248,7 +248,7 @@ mod tests {
             "passwords: [«one, two»]",
             "password: «Some(\"hunter2»\")",
             "{\\\\\\\"token\\\\\\\":\\\\\\\"«hunter2»\\\\\\\"}",
-            // Keys that do not end in the name.
+            // Keys with a suffix after the name.
             "password1=«hunter2»",
             "MY_TOKEN_2=«hunter2»",
             "secret_key_base: «hunter2»",
@@ -376,7 +376,7 @@ mod tests {
             let started = std::time::Instant::now();
             let masked = mask(text);
             assert!(masked.len() <= MOST_BYTES, "{}", masked.len());
-            // It takes less than a second where programs are optimised.
+            // An optimised build takes less than a second.
             assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
         }
         let long = format!("first\n{}\npassword=hunter2", "ä".repeat(MOST_BYTES));
@@ -443,7 +443,7 @@ mod tests {
     fn a_wrong_pattern_is_told_in_one_line() {
         let said = |text: &str| Pattern::new(text).unwrap_err();
         assert_eq!(said("(a"), "unclosed group");
-        assert_eq!(said("a*"), "fits where nothing is");
+        assert_eq!(said("a*"), "matches the empty text");
         let large = said("(?:a{500}){500}");
         assert!(large.contains("size"), "{large}");
     }

@@ -1,4 +1,4 @@
-//! What secrets usually look like in what programs print.
+//! The usual forms of secrets in the output of programs.
 
 use std::sync::LazyLock;
 
@@ -11,18 +11,18 @@ const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\
 /// The words that name a password, which is often of several words.
 const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|pwd|(?-u:\\b)p(?:ass|w))";
 
-/// What may follow a name before `:`, as in `secret_key_base` and `password1`.
+/// The suffixes that a name may have before `:`, as in `secret_key_base` and `password1`.
 const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\
     |root|salt|str|string|test|text|user|value)){0,4}";
 
-/// What may follow a name before `=` or at the end of a quoted key: any further words.
+/// The suffixes that a name may have before `=` or at the end of a quoted key: any words.
 const MORE_WORDS: &str = "(?P<further>s?(?:[-_.]?[0-9]+|[-_.][a-z0-9]+|(?-i:[A-Z][a-z0-9]+))*)";
 
-/// What stands between a key and its value, also where it is written for an address.
+/// The separator between a key and its value, also in its URL-encoded form.
 const BETWEEN: &str = r"[ \t]*(?:=>|:=|[=:]|%3D|%3A|\\u003d)[ \t]*(?:\r?\n[ \t]+)?";
 
-/// A value: a list or all of what is in quotes, also where their end was cut off, else all up to the next blank.
-/// Quotes inside are part of it if they are escaped or doubled, or if the text goes on right behind them.
+/// A value: a list, the whole of a quoted text even if its end was cut off, or else everything up to the next blank.
+/// Quotes inside belong to the value if they are escaped or doubled, or if the text goes on right after them.
 const VALUE: &str = concat!(
     r#"(?:"""(?P<secret_in_three>(?s:.+?))(?:"""|\z)"#,
     r#"|'''(?P<secret_in_three_single>(?s:.+?))(?:'''|\z)"#,
@@ -33,21 +33,21 @@ const VALUE: &str = concat!(
     r#"|(?P<secret>[^\s"'\[][^\s"']*(?:(?:"[^\s"',;:)}\]>\\&][^"\r\n]*"?|'[^\s"',;:)}\]>\\&][^'\r\n]*'?)[^\s"']*)*))"#,
 );
 
-/// The rest of a line, or of what is in quotes.
+/// The rest of a line or of a quoted text.
 const SEVERAL_WORDS: &str =
     r#"(?P<secret>[^\s"'\[][^\s"']*(?:[ \t]+[^\s"']+|["'][^\s"',;:)}\]>\\&][^\s"']*)*)"#;
 
-/// An argument on a command line, or in a list of them.
+/// An argument on a command line or in a list of arguments.
 const ARGUMENT: &str = r#"(?:"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n])+)|'(?P<secret_in_one>[^'\r\n]+)|(?P<secret>[^\s"',][^\s"']*))"#;
 
-/// Something that secrets usually look like.
+/// One usual form of secrets.
 pub(super) struct Usual {
     pub(super) pattern: Regex,
-    /// Tells, of what fits, whether it is a secret.
+    /// Decides whether a match is a secret.
     pub(super) fits: fn(&Captures<'_>) -> bool,
 }
 
-/// The kinds of secrets. Each is linear in the length of a text, as all of the crate `regex` is.
+/// The forms of secrets. The crate `regex` matches each in time linear in the length of the text.
 pub(super) static USUAL: LazyLock<Vec<Usual>> = LazyLock::new(|| {
     let kinds = [private_keys(), addresses(), headers(), keys(), commands(), words()];
     kinds.into_iter().flatten().chain([always(known_tokens())]).collect()
@@ -63,14 +63,14 @@ fn if_it(fits: fn(&Captures<'_>) -> bool, pattern: impl AsRef<str>) -> Usual {
 
 fn private_keys() -> Vec<Usual> {
     vec![
-        // In PEM or of age, also where its end or its beginning was cut off.
+        // Keys in PEM or of age, even if their beginning or end was cut off.
         always(
             r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?s:.*?))(?:-----END|\z)",
         ),
         always(
             r"(?m)(?P<secret>(?:^[ \t]*[A-Za-z0-9+/=]+\r?\n)+|[A-Za-z0-9+/=]+(?:\\n[A-Za-z0-9+/=]*)+)[ \t]*-----END [A-Z0-9 ]*PRIVATE KEY",
         ),
-        // Lines of it, where both were cut off.
+        // Lines of a key whose beginning and end were both cut off.
         if_it(
             looks_encoded,
             r"(?m)^[ \t]*(?P<secret>[A-Za-z0-9+/]{60,}={0,2}|[A-Za-z0-9+/]{14,}={1,2})[ \t]*\r?$",
@@ -94,7 +94,7 @@ fn addresses() -> Vec<Usual> {
         always(
             r#"(?m)(?:^|[\s"'=(,])[^\s:@/"'=(),]+:(?P<secret>[^\s/@"']+)@[A-Za-z0-9.-]+:[0-9]{1,5}(?:[^\w.-]|$)"#,
         ),
-        // Keys and signatures in the query of an address.
+        // Keys and signatures in the query of a URL.
         always(
             r#"(?i)(?:[?&;]|%26|%3F)(?:[a-z0-9]+[-_])*(?:key|sig|hmac|code|auth|credential|session(?:id)?|sid|ticket|pin)=(?P<secret>[^\s&"'<>]+)"#,
         ),
@@ -103,7 +103,7 @@ fn addresses() -> Vec<Usual> {
 
 fn headers() -> Vec<Usual> {
     vec![
-        // Whatever the scheme is, all that comes behind it.
+        // Everything after the scheme, whatever the scheme is.
         always(
             r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
         ),
@@ -112,7 +112,7 @@ fn headers() -> Vec<Usual> {
             |found| looks_encoded(found) || secret(found).len() >= 20,
             r"(?i)(?:^|[^=\w])(?:bearer|basic|negotiate|ntlm)[ \t]+(?P<secret>[a-z0-9._~+/=-]{8,})",
         ),
-        // What a client says to log in to a server of mail.
+        // The login command of a mail client.
         if_it(
             looks_encoded,
             r"(?i)\bauth(?:enticate)?[ \t]+(?:plain|login|xoauth2|oauthbearer|cram-md5|scram-[a-z0-9-]+)[ \t]+(?P<secret>[a-z0-9+/=_-]{4,})",
@@ -122,32 +122,32 @@ fn headers() -> Vec<Usual> {
 
 fn keys() -> Vec<Usual> {
     vec![
-        // token: >- and the value in the lines below
+        // `token: >-` with the value in the lines below.
         always(format!(
             r#"(?i){NAMES}{PARTS}["']?:[ \t]*[|>][-+0-9]{{0,2}}[ \t]*\r?\n[ \t]+(?P<secret>[^\r\n]+(?:\r?\n[ \t]+[^\r\n]+)*)"#
         )),
-        // Password: of several words, also in the words of who asks for it.
+        // `Password: several words`, also as part of a prompt.
         if_it(
             is_no_setting,
             format!(
                 r"(?i){PASSWORDS}{PARTS}(?:[ \t]+(?:for|of)(?:[ \t]+[^\s:]+){{1,3}})?:[ \t]+{SEVERAL_WORDS}"
             ),
         ),
-        // Any other name, where a line begins with it.
+        // Any other name at the beginning of a line.
         if_it(
             is_no_setting,
             format!(
                 r"(?im)^[ \t-]*[a-z0-9_.-]*?{NAMES}{PARTS}(?::[ \t]+|[ \t]+=[ \t]+){SEVERAL_WORDS}"
             ),
         ),
-        // password=..., "api_key": "...", DB_PASSWORD: ...
+        // `password=...`, `"api_key": "..."`, `DB_PASSWORD: ...`
         if_it(is_no_setting, format!(r#"(?i){NAMES}{PARTS}\\*(?:["']|%22)?{BETWEEN}{VALUE}"#)),
-        // PASSWORD_OF_ROOT=..., "tokenOfRoot": ...
+        // `PASSWORD_OF_ROOT=...`, `"tokenOfRoot": ...`
         if_it(
             is_no_setting,
             format!(r#"(?i){NAMES}{MORE_WORDS}(?:[ \t]*(?:=|%3D)[ \t]*|\\*["']{BETWEEN}){VALUE}"#),
         ),
-        // What names a secret in some texts only.
+        // Names that stand for a secret in some texts only.
         if_it(
             |found| is_no_setting(found) && is_no_path(secret(found)),
             format!(
@@ -160,12 +160,12 @@ fn keys() -> Vec<Usual> {
             looks_encoded,
             r#"(?i)(?:\b|_)auth["']?[ \t]*[=:][ \t]*["']?(?P<secret>[a-z0-9+/_-]{8,}={0,2})"#,
         ),
-        // <password>...</password>
+        // `<password>...</password>`
         if_it(
             is_no_setting,
             format!(r"(?i)<[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}(?:\s[^<>]*)?>(?P<secret>[^<]+)"),
         ),
-        // name: DB_PASSWORD and value: ...; <add key="Password" value="..."/>
+        // `name: DB_PASSWORD` with `value: ...`, and `<add key="Password" value="..."/>`
         if_it(
             is_no_setting,
             format!(
@@ -176,7 +176,7 @@ fn keys() -> Vec<Usual> {
 }
 
 fn commands() -> Vec<Usual> {
-    // --password ..., --token=...
+    // `--password ...`, `--token=...`
     let mut usual = vec![
         if_it(
             is_no_setting,
@@ -188,7 +188,7 @@ fn commands() -> Vec<Usual> {
             |found| is_no_path(secret(found)) && !is_number(secret(found)),
             format!(r#"(?:^|[\s"'\[])--?key(?:["']?[\s,]+|=){ARGUMENT}"#),
         ),
-        // curl --user name:password
+        // `curl --user name:password`
         if_it(
             |found| !secret(found).starts_with("//") && !is_number(secret(found)),
             concat!(
@@ -196,13 +196,13 @@ fn commands() -> Vec<Usual> {
                 r#"(?:"[^\s:"']+:(?P<secret_in_two>[^"\r\n]+)|'[^\s:"']+:(?P<secret_in_one>[^'\r\n]+)|[^\s:"'/]+:(?P<secret>\S+))"#,
             ),
         ),
-        // smbclient -U name%password
+        // `smbclient -U name%password`
         always(
             r#"(?:^|[\s"'])(?:-U|--user(?:name)?)["']?[\s,=]*["']?[^\s%"']+%(?P<secret>[^\s"']+)"#,
         ),
-        // openssl -passin pass:...
+        // `openssl -passin pass:...`
         always(r#"\s-pass(?:in|out)?[ \t]+["']?pass:(?P<secret>[^\s"']+)"#),
-        // ENV DB_PASSWORD ...
+        // `ENV DB_PASSWORD ...`
         if_it(
             is_no_setting,
             format!(
@@ -210,7 +210,7 @@ fn commands() -> Vec<Usual> {
             ),
         ),
     ];
-    // Options of one letter mean a password to some programs only.
+    // A one-letter option takes a password with some programs only.
     let options = [
         ("(?:mysql|mariadb)[a-z-]*", "-p"),
         (r"7z[ar]?|rar|unrar", "-h?p"),
@@ -233,7 +233,7 @@ fn commands() -> Vec<Usual> {
 
 fn words() -> Vec<Usual> {
     vec![
-        // with password '...'
+        // `with password '...'`
         always(format!(
             r#"(?i){PASSWORDS}[ \t]+(?:(?:is|was)[ \t]+)?(?:"(?P<secret_in_two>[^"\r\n]+)"|'(?P<secret_in_one>[^'\r\n]+)')"#
         )),
@@ -243,7 +243,7 @@ fn words() -> Vec<Usual> {
                 r#"(?i){NAMES}[ \t]+(?:(?:is|was)[ \t]+)?["']?(?P<secret>[^\s"':=/.(\[<][^\s"']{{3,}})"#
             ),
         ),
-        // SOME_PASSWORD ..., and api key ... in capital letters
+        // `SOME_PASSWORD ...`, and `api key ...` in capital letters.
         if_it(
             |found| looks_chosen(found) || in_capitals(found),
             format!(
@@ -253,10 +253,10 @@ fn words() -> Vec<Usual> {
     ]
 }
 
-/// Tokens that are known by how they begin.
+/// Tokens that are recognised by their prefix.
 fn known_tokens() -> String {
     let kinds = [
-        // JSON Web Tokens, whole or cut off: what begins so is the JSON of an object in base64.
+        // JSON Web Tokens, whole or cut off: base64 of a JSON object begins like this.
         r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
         // NATS: seeds of nkeys.
         r"S[UANOCX][A-Z2-7]{40,}",
@@ -267,7 +267,7 @@ fn known_tokens() -> String {
         r"(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}",
         r"gl(?:agent|cbt|dt|ffct|ft|imt|oas|pat|ptt|rtr?|soat|wt)-[A-Za-z0-9_.-]{16,}",
         r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{8,}",
-        // Addresses that let whoever knows them write into a channel of Slack, Discord or Teams.
+        // Webhook addresses that let anybody who knows them post to Slack, Discord or Teams.
         r"hooks\.slack\.com/[A-Za-z0-9/_+-]+",
         r"discord(?:app)?\.com/api/webhooks/[A-Za-z0-9/_-]+",
         r"[a-z0-9.-]+\.webhook\.office\.com/[A-Za-z0-9/_@-]+",
@@ -286,14 +286,14 @@ fn known_tokens() -> String {
         r"hv[sbr]\.[A-Za-z0-9_-]{16,}",
         r"AGE-SECRET-KEY-1[A-Z0-9]{16,}",
     ];
-    // And passwords as crypt(3) keeps them.
+    // The second part matches password hashes in the form of crypt(3).
     format!(
         r#"(?-u:\b)(?:{})|\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}}"#,
         kinds.join("|")
     )
 }
 
-/// The groups of a pattern that are the secret. Without one all that fits is.
+/// The groups of a pattern that match the secret itself. Without such a group the whole match is the secret.
 const GROUPS: [&str; 7] = [
     "secret",
     "secret_in_two",
@@ -304,7 +304,7 @@ const GROUPS: [&str; 7] = [
     "secret_in_three_single",
 ];
 
-/// The part of what fits a pattern that is the secret.
+/// Returns the part of a match that is the secret.
 pub(super) fn secret_of<'text>(found: &Captures<'text>) -> Match<'text> {
     GROUPS.iter().find_map(|name| found.name(name)).unwrap_or_else(|| found.get_match())
 }
@@ -313,10 +313,10 @@ fn secret<'text>(found: &Captures<'text>) -> &'text str {
     secret_of(found).as_str()
 }
 
-/// Tells whether a key with a value is more than a setting that has to do with secrets, as in `password_file=...`,
-/// `max_tokens=4096`, `using password: YES` and `secrets::tests`.
+/// Whether a key with its value is more than a setting about secrets, such as `password_file=...`, `max_tokens=4096`,
+/// `using password: YES` and `secrets::tests`.
 fn is_no_setting(found: &Captures<'_>) -> bool {
-    // Also what Debian writes behind the name of a package.
+    // The architectures are in the list because Debian writes them after the name of a package.
     const WORDS: [&str; 12] =
         ["true", "false", "yes", "no", "null", "none", "nil", "on", "off", "all", "amd64", "arm64"];
     let value = secret(found).trim_end_matches([',', ';', ')', '}']).to_lowercase();
@@ -328,7 +328,7 @@ fn is_no_setting(found: &Captures<'_>) -> bool {
     !(is_path_of_code || WORDS.contains(&value.as_str()) || begins_a_block || counts || about)
 }
 
-/// Tells whether these last words of a key make it one about a secret, like `_file`, `.path` and `Policy`.
+/// Whether the last word of a key makes it a setting about a secret, as in `_file`, `.path` and `Policy`.
 fn is_about(further: &str) -> bool {
     const WORDS: [&str; 64] = [
         "age",
@@ -409,7 +409,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Tells whether a text is no name of a file.
+/// Whether a text is not the path of a file.
 fn is_no_path(text: &str) -> bool {
     let extension = text.rsplit_once('.').map_or("", |(_, extension)| extension);
     let has_one = (1..=8).contains(&extension.len())
@@ -417,15 +417,15 @@ fn is_no_path(text: &str) -> bool {
     !(has_one || ["/", "./", "../", "~"].iter().any(|start| text.starts_with(start)))
 }
 
-/// Tells whether a `host:` was meant by what looked like the name before a password, as in `http://host:80/@a`.
+/// Whether the supposed password before an `@` starts with a port, as in `http://host:80/@a`.
 fn starts_with_a_port(text: &str) -> bool {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     (1..=5).contains(&(text.len() - rest.len()))
         && (rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
-/// Tells whether a word of a sentence looks like a password or a token more than like a word of a language, a path,
-/// a version, a setting or a moment.
+/// Whether a word in a sentence looks more like a password or a token than like an ordinary word, a path, a version,
+/// a setting or a time.
 fn looks_chosen(found: &Captures<'_>) -> bool {
     let word = secret(found).trim_end_matches(['.', ',', ':', ';', ')', '!', '?']);
     let has = |kind: fn(char) -> bool| word.contains(kind);
@@ -443,7 +443,7 @@ fn looks_chosen(found: &Captures<'_>) -> bool {
         && !is_setting
 }
 
-/// Tells whether a word is in capital letters, but no name of a variable or of nothing.
+/// Whether a word is in capital letters and is not `NULL` or `NONE`.
 fn in_capitals(found: &Captures<'_>) -> bool {
     let word = secret(found);
     word.len() >= 4
@@ -452,7 +452,7 @@ fn in_capitals(found: &Captures<'_>) -> bool {
         && word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-/// Tells whether a word looks like base64 of bytes.
+/// Whether a word looks like bytes in base64.
 fn looks_encoded(found: &Captures<'_>) -> bool {
     let word = secret(found);
     let has = |kind: fn(&char) -> bool| word.chars().skip(1).any(|c| kind(&c));
