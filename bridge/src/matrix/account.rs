@@ -1,5 +1,4 @@
-//! The bridge's account on the homeserver: logging in once, keeping the device, and telling what an
-//! answer means.
+//! The bridge's account on the homeserver: it logs in once, keeps its device, and makes requests.
 
 use std::{
     path::{Path, PathBuf},
@@ -36,34 +35,34 @@ use crate::{
     },
 };
 
-/// The largest session that is read, in bytes.
+/// The maximum size of a session file, in bytes.
 const MOST_OF_SESSION: u64 = 64 * 1024;
 
-/// The account, logged in.
+/// A logged-in account.
 #[derive(Debug)]
 pub(crate) struct Account {
     config: config::Matrix,
-    /// Who we are.
+    /// The account's user ID.
     pub(crate) user: OwnedUserId,
     session: Mutex<Session>,
-    /// The largest file that the homeserver takes, in bytes, once it has said so.
+    /// The largest file that the homeserver accepts, in bytes, once the homeserver has told it.
     upload_limit: OnceCell<u64>,
     renewing: tokio::sync::Mutex<()>,
-    /// Whether we logged in; a token that we were given is not ours to end.
+    /// Whether we logged in with a password. A configured access token is not ours to revoke.
     has_logged_in: bool,
 }
 
-/// Why there is no session.
+/// The reason why a login failed.
 #[derive(Debug)]
 pub(crate) enum LoginError {
-    /// Trying again may help.
+    /// A failure that may pass: another attempt may succeed.
     Passing(MatrixError),
-    /// It will not.
+    /// A failure for which another attempt does not help.
     Final(Failure),
 }
 
 impl Account {
-    /// Restores the session that was kept, or logs in and keeps it; in one attempt.
+    /// Restores the saved session, or logs in and saves the new one. Makes one attempt.
     pub(crate) async fn open(config: config::Matrix) -> Result<Self, LoginError> {
         let kept = match &config.login {
             Login::Password { user, .. } => read_kept(&config, user).map_err(LoginError::Final)?,
@@ -86,7 +85,7 @@ impl Account {
         Self::of(config, session, has_logged_in)
     }
 
-    /// A session of its own that is not kept, for a check beside a running bridge; end it with
+    /// Opens a separate session that is not saved, for a check beside a running bridge. End it with
     /// [`Account::log_out`].
     pub(crate) async fn open_briefly(config: config::Matrix) -> Result<Self, LoginError> {
         let (session, has_logged_in) = match &config.login {
@@ -98,7 +97,7 @@ impl Account {
         Self::of(config, session, has_logged_in)
     }
 
-    /// The same for whoever a token stands for, in a login of the type `kind`.
+    /// Opens a session that is not saved for the user that a token stands for, with the login type `kind`.
     pub(crate) async fn open_by_token_login(
         config: config::Matrix,
         kind: &str,
@@ -129,10 +128,10 @@ impl Account {
         })
     }
 
-    /// Ends a session that was opened for a moment. A token that we were given stays valid.
+    /// Ends a session that was opened briefly. A configured access token stays valid.
     pub(crate) async fn log_out(self) {
         if self.has_logged_in {
-            // Best effort: the token is forgotten either way.
+            // Best effort: we forget the token either way.
             let _ = self.request(logout::v3::Request::new()).await;
         }
     }
@@ -145,7 +144,7 @@ impl Account {
         Ok(self.session().send(request).await?)
     }
 
-    /// Makes one attempt at a request whose body is `bytes`, of which no copy is made.
+    /// Makes one attempt at a request whose body is `bytes`, without copying them.
     pub(crate) async fn request_with<R: Request>(
         &self,
         request: R,
@@ -154,18 +153,18 @@ impl Account {
         Ok(self.session().send_bytes(request, bytes).await?)
     }
 
-    /// The largest file that the homeserver takes, in bytes. `None` if it does not say.
+    /// Returns the largest file that the homeserver accepts, in bytes; `None` if the homeserver does not tell it.
     pub(crate) async fn upload_limit(&self) -> Option<u64> {
         let ask = async || -> Result<u64, MatrixError> {
             match self.request(get_media_config::v1::Request::new()).await {
                 Ok(limits) => Ok(limits.upload_size.into()),
-                // A homeserver of before Matrix 1.11.
+                // The homeserver is older than Matrix 1.11.
                 Err(MatrixError::NotFound(_) | MatrixError::Unreachable(_)) => {
                     #[expect(deprecated, reason = "what such a homeserver knows")]
                     let request = media::get_media_config::v3::Request::new();
                     match self.request(request).await {
                         Ok(limits) => Ok(limits.upload_size.into()),
-                        // It has no such limit, or does not tell.
+                        // The homeserver has no such limit or does not tell it.
                         Err(MatrixError::NotFound(_)) => Ok(u64::MAX),
                         Err(error) => Err(error),
                     }
@@ -176,12 +175,12 @@ impl Account {
         self.upload_limit.get_or_try_init(ask).await.ok().copied()
     }
 
-    /// Where what is to outlast a restart is kept.
+    /// The directory for data that must survive a restart.
     pub(crate) fn state_dir(&self) -> &Path {
         &self.config.state_dir
     }
 
-    /// Makes one attempt at a request that is answered with an array, whose elements are handed over one by one.
+    /// Makes one attempt at a request that returns an array, and passes its elements to `take` one by one.
     pub(crate) async fn request_each<R: Request>(
         &self,
         request: R,
@@ -206,13 +205,13 @@ impl Account {
         Ok(())
     }
 
-    /// What speaks for us, for what [`Account::request`] cannot say.
+    /// The session itself, for requests that [`Account::request`] does not cover.
     pub(crate) fn session(&self) -> Session {
         self.session.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// The homeserver's answer to the question whether anybody is there, which needs no account.
+/// Asks the homeserver for its versions, which needs no account and shows whether it runs.
 pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, LoginError> {
     let session = anonymous(config)?;
     let answer = session.send(get_supported_versions::Request::new()).await;
@@ -247,8 +246,8 @@ async fn log_in(
             let session = password_login(config, user, password, device.clone()).await?;
             match (keep(config, &session), device) {
                 (Ok(()), _) => {}
-                // The device is the one that is kept, only the token is newer: that costs a login
-                // after the next start.
+                // The saved file has this device already, only with an older token. The cost is another login after
+                // the next start.
                 (Err(failure), Some(_)) => warn!("{failure}"),
                 (Err(failure), None) => return Err(LoginError::Final(failure)),
             }
@@ -258,7 +257,7 @@ async fn log_in(
 }
 
 async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Session, LoginError> {
-    // Whose token it is, is for the homeserver to say; this stands in until it did.
+    // Only the homeserver knows whose token it is. This user ID is a placeholder until it has answered.
     let mut identity = Identity {
         homeserver: config.homeserver.to_string(),
         user_id: UserId::parse("@unknown:localhost").expect("a valid user id"),
@@ -299,7 +298,7 @@ async fn password_login(
     })
 }
 
-/// One attempt at a login. The address that the answer may name is for people outside.
+/// Makes one attempt at a login. An address in the answer is ignored, because it is meant for public clients.
 async fn new_session(
     config: &config::Matrix,
     info: LoginInfo,
@@ -329,7 +328,7 @@ fn session_file(config: &config::Matrix) -> PathBuf {
     config.state_dir.join("session.json")
 }
 
-/// The session that was kept, if it is of this account on this homeserver.
+/// Reads the saved session, if it belongs to this account on this homeserver.
 fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Failure> {
     let path = session_file(config);
     let text = match directory::read(&path, MOST_OF_SESSION) {
@@ -344,16 +343,16 @@ fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Fa
     };
     let kept: Option<Identity> = serde_json::from_slice(&text).ok();
     if kept.is_none() {
-        warn!("{} is damaged; logging in anew", path.display());
+        warn!("{} is damaged; logging in again", path.display());
     }
     Ok(kept.filter(|kept| {
         let same_user = kept.user_id.as_str() == user || kept.user_id.localpart() == user;
-        // A token is a secret of the server that gave it.
+        // A token must only be sent to the server that issued it.
         same_user && kept.homeserver == config.homeserver.as_str()
     }))
 }
 
-/// Keeps the session, readable for us only, replacing the file in one step.
+/// Saves the session in one step, readable only for our own user.
 fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
     let Some(kept) = session.identity() else {
         return Err(Failure::Bug("logged in as nobody".to_owned()));

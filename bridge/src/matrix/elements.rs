@@ -1,43 +1,43 @@
-//! The elements of a JSON array, one by one as its bytes come in.
+//! Splits a JSON array into its elements while its bytes arrive.
 
-/// The longest element that is handed over, in bytes: an event, with what a homeserver adds.
+/// The longest element that is passed on, in bytes: an event with the data that a homeserver adds.
 const LONGEST: usize = 256 * 1024;
 
-/// An array of which a part was read.
+/// A JSON array that has been read in part.
 ///
-/// What is cut here is no more than well nested; whoever takes an element parses it.
+/// An element is only known to have balanced brackets. The caller parses it.
 #[derive(Debug, Default)]
 pub(crate) struct Elements {
-    /// How many brackets and braces are open, with that of the array itself.
+    /// The number of open brackets and braces, including the bracket of the array itself.
     depth: usize,
     is_in_string: bool,
     is_escaped: bool,
-    /// What was read of the current element.
+    /// The bytes of the current element so far.
     element: Vec<u8>,
     is_too_long: bool,
     phase: Phase,
 }
 
-/// Where in the array the reading is.
+/// The position of the reader relative to the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Phase {
     #[default]
     Before,
     Within,
     After,
-    /// Something else than one array came, or something after it.
+    /// The input is not one array, or goes on after it.
     Broken,
 }
 
 impl Elements {
-    /// Reads more, and hands over each element that is complete.
+    /// Reads more bytes, and passes each complete element to `take`.
     pub(crate) fn feed(&mut self, bytes: &[u8], take: &mut impl FnMut(&[u8])) {
         for byte in bytes {
             self.read(*byte, take);
         }
     }
 
-    /// Whether exactly one array has been read, to its end.
+    /// Whether exactly one array has been read to its end.
     pub(crate) fn are_whole(&self) -> bool {
         self.phase == Phase::After
     }

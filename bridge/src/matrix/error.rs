@@ -1,4 +1,4 @@
-//! What an unsuccessful request to the homeserver means.
+//! The meaning of a failed request to the homeserver.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,71 +15,71 @@ use crate::{
     text::{head, shown::line},
 };
 
-/// Why there was no answer, with what to do where we know it.
+/// Describes why there was no answer, and what to do about it if that is known.
 pub(crate) fn unanswered(reason: &str) -> String {
     if ["UnknownIssuer", "BadSignature"].iter().any(|kind| reason.contains(kind)) {
         return "shows a certificate that is signed by none of our CAs: set matrix.ca_file to the CA that \
                 signed it"
             .to_owned();
     }
-    // What was asked for is in the path; what follows it is long.
+    // The path names the request; the query after it is long.
     let (before, after) = reason.split_once('?').unwrap_or((reason, ""));
     let after = after.split_once(')').map_or(String::new(), |(_, after)| format!("){after}"));
     format!("cannot be reached: {before}{after}")
 }
 
-/// We never wait longer for a homeserver that asks for patience; then it may ask again.
+/// The longest wait that a homeserver can ask for. Afterwards it may ask again.
 pub(crate) const LONGEST_WAIT_ASKED: Duration = Duration::from_mins(2);
 
-/// The longest words of a homeserver that are repeated, in characters.
+/// The maximum length of a homeserver's error text that is repeated, in characters.
 pub(crate) const MAX_REASON_CHARS: usize = 400;
 
-/// What an unsuccessful request means for us.
+/// The meaning of a failed request for the bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum MatrixError {
-    /// No answer, or one that says nothing about the request (5xx, a proxy's page, an account that
-    /// is suspended): it may or may not have been taken.
+    /// There was no answer, or one that says nothing about the request (5xx, a proxy's page, a suspended account).
+    /// The homeserver may or may not have accepted the request.
     #[error("{0}")]
     Unreachable(String),
-    /// Not sent, because somebody else has the homeserver's port, or may have.
+    /// The request was not sent, because another user's program has the homeserver's port, or may have it.
     #[error("{0}")]
     Untrusted(String),
-    /// Not sent, because the room is encrypted, and what we post is not.
+    /// The request was not sent, because the room is encrypted and the bridge posts unencrypted events.
     #[error("{0}")]
     Encrypted(String),
-    /// The answer is longer than any that we ask for: the request may or may not have been taken.
+    /// The answer is longer than any expected one. The homeserver may or may not have accepted the request.
     #[error(
-        "answers with more than {megabytes} MiB, of which no more is read: is matrix.homeserver the address of a \
+        "answers with more than {megabytes} MiB, the most that is read: is matrix.homeserver the address of a \
          homeserver?"
     )]
     TooLong {
-        /// How much is read, in MiB.
+        /// The maximum that is read, in MiB.
         megabytes: usize,
     },
-    /// Not taken, because there were too many (429).
+    /// The request was refused because there were too many (429).
     #[error("asks us to slow down: {reason}")]
     Limited {
-        /// How long we are asked to wait.
+        /// The wait that the homeserver asks for.
         wait: Option<Duration>,
-        /// The server's words.
+        /// The homeserver's error text.
         reason: String,
     },
-    /// Our access token is not valid, or no longer.
+    /// Our access token is not valid, or no longer valid.
     #[error("does not accept our access token: {0}")]
     TokenRefused(String),
-    /// We may not do this (403).
+    /// We are not allowed to do this (403).
     #[error("forbids it: {0}")]
     Forbidden(String),
-    /// There is no such thing (404).
+    /// The requested object does not exist (404).
     #[error("does not know it: {0}")]
     NotFound(String),
-    /// The request itself is wrong; it will be refused whenever it is made.
+    /// The request itself is wrong, so the homeserver will refuse it every time.
     #[error("refuses it: {0}")]
     Rejected(String),
 }
 
 impl MatrixError {
-    /// Whether the same request will be answered in the same way, until somebody changes something.
+    /// Whether the same request will fail in the same way until somebody changes something.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Forbidden(_) | Self::NotFound(_) | Self::Rejected(_))
     }
@@ -94,15 +94,15 @@ impl From<HttpError> for MatrixError {
             return Self::Unreachable(unanswered(&chain(&error)));
         };
         let status = answer.status_code.as_u16();
-        // Only a homeserver answers in this form; anything else was said by a proxy on the way.
+        // Only a homeserver answers in this form; any other answer comes from a proxy in between.
         let (kind, reason) = match &answer.body {
             ErrorBody::Standard(body) => {
-                // Some homeservers begin their message with the code.
+                // Some homeservers begin their message with the error code.
                 let code = body.kind.errcode().to_string();
                 let message = body.message.trim_start_matches(&*code);
                 let message = message.trim_start_matches([':', ' ']);
                 let words = format!("{status} {code} {message}");
-                // It goes into the log, and into a line of the room.
+                // The text goes into the log and into a line in the room.
                 (Some(&body.kind), head(&line(&words), MAX_REASON_CHARS).to_owned())
             }
             _ => (None, format!("HTTP {status}, not an answer of a homeserver")),
@@ -124,20 +124,20 @@ impl From<HttpError> for MatrixError {
             (_, Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken)) => {
                 Self::TokenRefused(reason)
             }
-            // The API does not exist there: a wrong URL or a homeserver that is starting.
+            // The API does not exist there: the URL is wrong, or the homeserver is starting.
             (_, Some(ErrorKind::Unrecognized)) => Self::Unreachable(reason),
             (413, _) | (400, Some(_)) => Self::Rejected(reason),
             (403, Some(ErrorKind::Forbidden)) => Self::Forbidden(reason),
             (404, Some(_)) => Self::NotFound(reason),
-            // The rest does not speak of the request: the server is full, our account is locked or
-            // suspended. A backlog must not become dead letters for that.
+            // The other answers are not about the request: the server is full, or our account is locked or suspended.
+            // A backlog must not become dead letters because of that.
             _ => Self::Unreachable(reason),
         }
     }
 }
 
 impl State {
-    /// The state that an answer of the homeserver, or none, puts the bridge into.
+    /// Returns the state that a failed request puts the bridge into.
     pub(crate) fn of(error: &MatrixError) -> Self {
         match error {
             MatrixError::Unreachable(_)

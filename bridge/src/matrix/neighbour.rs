@@ -1,10 +1,10 @@
-//! Whose program is at the other end of a connection that stays on this machine.
+//! Checks which user runs the program at the other end of a connection within this machine.
 //!
-//! Any user of a machine may bind a port of loopback while the homeserver that has it is down, and would be told the
-//! bridge's token, then its password. Only the kernel knows better: `/proc/self/net/tcp` has a line for both ends of such
-//! a connection, with the user that each belongs to. It is read when a connection was made and before a byte is sent over
-//! it, and it is about that very connection. So, other than with a look at who listens before connecting, nobody can come
-//! in between: as long as our end is open, the other end stays with those who have it.
+//! While the homeserver is down, any user of the machine may bind its port on loopback, and would then receive the
+//! bridge's access token and password. Only the kernel can tell: `/proc/self/net/tcp` has a line for each end of such
+//! a connection, with the user that owns it. It is read after a connection is made and before a byte is sent over it,
+//! and it describes that very connection. A look at the listener before connecting would leave a gap; here nobody can
+//! step in between, because the other end keeps its owner as long as our end is open.
 
 use std::{
     collections::HashSet,
@@ -22,52 +22,53 @@ use tower_service::Service;
 
 use crate::config::{self, HomeserverOwner};
 
-/// The sockets of our own network namespace. Unlike `/proc/net`, it is there with systemd's `ProcSubset=pid`.
+/// The sockets of our own network namespace. Unlike `/proc/net`, these files also exist with systemd's
+/// `ProcSubset=pid`.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 const OWN_FILES: &str = "/proc/self/fd";
 
 const PASSWD: &str = "/etc/passwd";
 
-/// Where systemd says which user id a running service with `DynamicUser=` has, for those who cannot ask it. What
-/// libnss-systemd makes of it need not be installed.
+/// The directory in which systemd publishes the user IDs of running services with `DynamicUser=`, as links. They can
+/// be read without libnss-systemd, which need not be installed, and without access to systemd itself.
 const DYNAMIC_USERS: &str = "/run/systemd/dynamic-uid";
 
 const ROOT: u32 = 0;
 
-/// The first user id of people; those before are of the system.
+/// The first user ID of people. Those below it are system users.
 const FIRST_LOGIN: u32 = 1000;
 
-/// What systemd gives services with `DynamicUser=` (systemd.io/UIDS-GIDS).
+/// The user IDs that systemd assigns to services with `DynamicUser=` (systemd.io/UIDS-GIDS).
 const DYNAMIC: std::ops::RangeInclusive<u32> = 61_184..=65_519;
 
-/// The user id that stands for all that a user namespace has no other for.
+/// The user ID that stands for every user that a user namespace does not map.
 const UNKNOWN: u32 = 65_534;
 
-/// Somebody is at the other end to whom nothing may be sent, or it cannot be told who.
+/// The reason why nothing may be sent over a connection: the other end is a stranger, or unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Stranger(String);
 
 impl Stranger {
-    /// The one that is why a request failed, if it was that.
+    /// Finds the stranger among the causes of a failed request, if that is why it failed.
     pub(crate) fn behind<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Self> {
         std::iter::successors(Some(error), |error| error.source())
             .find_map(|error| error.downcast_ref())
     }
 }
 
-/// The layer of an HTTP client that hands out a new connection to the homeserver only once it is known whose it is.
+/// The layer of an HTTP client that hands out a new connection to the homeserver only after a check of its owner.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     owner: HomeserverOwner,
     port: u16,
-    /// The other end has to be on this machine.
+    /// Whether the other end has to be on this machine.
     is_here: bool,
 }
 
 impl Guard {
-    /// The guard of a homeserver, if it needs one: with TLS its certificate says who it is.
+    /// The guard for a homeserver, if it needs one. With TLS its certificate identifies it.
     pub(crate) fn of(config: &config::Matrix) -> Option<Self> {
         let owner = config.owner.clone();
         if config.homeserver.scheme() != "http" || owner == HomeserverOwner::Anybody {
@@ -78,21 +79,21 @@ impl Guard {
         Some(Self { owner, port, is_here })
     }
 
-    /// Adds the layer to a client. A proxy that the environment names would be the other end.
+    /// Adds the layer to a client. Proxies from the environment are disabled, as a proxy would be the other end.
     pub(crate) fn on(self, builder: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
         let builder = if self.is_here { builder.no_proxy() } else { builder };
         builder.connector_layer(self)
     }
 
-    /// Looks at all connections of this process to the homeserver, the one that was just made among them: which of
-    /// them that is, the HTTP client does not tell.
+    /// Checks all connections of this process to the homeserver. The new one is among them, but the HTTP client does
+    /// not tell which it is.
     fn look(&self) -> Result<(), Stranger> {
         let (own, sockets) = match own_sockets().and_then(|own| Ok((own, Sockets::read()?))) {
             Ok(read) => read,
             Err(_) if !self.is_here => return Ok(()),
             Err(error) => {
                 return Err(Stranger(format!(
-                    "cannot be told from anybody else, as the kernel does not say whose it is: {error}"
+                    "cannot be verified, as the kernel does not say which user it belongs to: {error}"
                 )));
             }
         };
@@ -104,7 +105,7 @@ impl Guard {
             .peekable();
         if self.is_here && ours.peek().is_none() {
             return Err(Stranger(
-                "is not on this machine, so that nobody can tell whose it is: use https://, or leave out \
+                "is not on this machine, so nobody can check which user it belongs to: use https://, or leave out \
                  matrix.homeserver_owner"
                     .to_owned(),
             ));
@@ -119,8 +120,8 @@ impl Guard {
             Other::Users(uids) => uids,
             Other::Unseen => {
                 return Err(Stranger(format!(
-                    "cannot be told from anybody else: who has {place} is not seen from here, as with a port that is \
-                     passed on to a container; nothing is sent to it. Use https://, or declare matrix.homeserver_owner = \
+                    "cannot be verified: the user of {place} is not visible from here, as with a port that is \
+                     forwarded to a container; nothing is sent to it. Use https://, or set matrix.homeserver_owner = \
                      \"*\" if nobody else can take that port"
                 )));
             }
@@ -143,7 +144,8 @@ impl Guard {
     fn refusal(&self, place: SocketAddr, uid: u32, users: &Users) -> Stranger {
         let who = match users.name(uid) {
             _ if uid == UNKNOWN => {
-                "somebody whom a user namespace hides from here (PrivateUsers= of a unit, or a container)".to_owned()
+                "a user hidden by a user namespace (PrivateUsers= of a unit, or a container)"
+                    .to_owned()
             }
             Some(name) => format!("user {name} (uid {uid})"),
             None => format!("the user with uid {uid}"),
@@ -151,18 +153,18 @@ impl Guard {
         let wanted = match &self.owner {
             HomeserverOwner::Named(name) if users.uid(name).is_none() => {
                 format!(
-                    "{name}, a user that there is not at the moment, as its service does not run"
+                    "{name}, a user that does not exist at the moment, as its service does not run"
                 )
             }
             HomeserverOwner::Named(name) => name.clone(),
             HomeserverOwner::Own => "this user".to_owned(),
             HomeserverOwner::Anybody | HomeserverOwner::Undeclared => {
-                "root, a user of the system, or this one".to_owned()
+                "root, a system user, or the bridge's own user".to_owned()
             }
         };
         Stranger(format!(
-            "is not the one that it should be: {place} belongs to {who}, not to {wanted}; nothing is sent to it. See what \
-             that is (ss -ltnp) and end it, or name its user in matrix.homeserver_owner if all is as it should be"
+            "may be an impostor: {place} belongs to {who}, not to {wanted}; nothing is sent to it. See which program \
+             that is (ss -ltnp) and stop it, or set matrix.homeserver_owner to its user if it is the homeserver"
         ))
     }
 }
@@ -175,7 +177,7 @@ impl<S> Layer<S> for Guard {
     }
 }
 
-/// A connector with a [`Guard`].
+/// A connector whose connections a [`Guard`] checks.
 #[derive(Debug, Clone)]
 pub(crate) struct Guarded<S> {
     guard: Guard,
@@ -209,7 +211,7 @@ where
     }
 }
 
-/// The inodes of the sockets that this process has open.
+/// The inodes of this process's open sockets.
 fn own_sockets() -> io::Result<HashSet<u64>> {
     let inode = |file: io::Result<fs::DirEntry>| {
         let name = fs::read_link(file.ok()?.path()).ok()?;
@@ -224,25 +226,26 @@ enum State {
     Listening,
     /// The other end has not answered yet.
     Connecting,
-    /// Connected; where it has no inode, nobody has accepted it yet.
+    /// Connected. A socket without an inode has not been accepted yet.
     Open,
-    /// One of the ends has closed it.
+    /// One of the ends has closed the connection.
     Closing,
 }
 
-/// A line of the kernel's table.
+/// A line of the kernel's socket table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Socket {
     local: SocketAddr,
     remote: SocketAddr,
     state: State,
     uid: u32,
-    /// Zero if no process has it.
+    /// The inode; zero if no process has the socket open.
     inode: u64,
 }
 
 impl Socket {
-    /// Reads a line as in `proc_pid_net(5)`: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`.
+    /// Parses a line in the format of `proc_pid_net(5)`:
+    /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`.
     fn parse(line: &str) -> Option<Self> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let state = match *fields.get(3)? {
@@ -260,12 +263,13 @@ impl Socket {
         })
     }
 
-    /// Whether the other end is on this machine: what connects to an address of the machine itself does so from there.
+    /// Whether the other end is on this machine. A connection to the machine's own address also starts at that
+    /// address.
     fn is_local(&self) -> bool {
         self.remote.ip().is_loopback() || self.remote.ip() == self.local.ip()
     }
 
-    /// Whether what connects to `place` may come to this listener.
+    /// Whether a connection to `place` may reach this listener.
     fn listens_on(&self, place: SocketAddr) -> bool {
         let ip = self.local.ip();
         self.state == State::Listening
@@ -274,7 +278,8 @@ impl Socket {
     }
 }
 
-/// Reads an address: groups of four bytes in hexadecimal, as a number of this machine, then the port.
+/// Parses an address: groups of four bytes, each a hexadecimal number in this machine's byte order, and then the
+/// port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let group = |at: usize| {
@@ -288,24 +293,24 @@ fn address(text: &str) -> Option<SocketAddr> {
         for (at, place) in bytes.chunks_exact_mut(4).enumerate() {
             place.copy_from_slice(&group(at)?);
         }
-        // What listens with IPv6 for both has IPv4 in that form.
+        // A listener for both IPv6 and IPv4 shows IPv4 addresses in the mapped form.
         IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
     };
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-/// Who may read what is sent to the other end of a connection.
+/// The users who may read what is sent to the other end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Other {
-    /// Nobody: it was closed.
+    /// Nobody: the connection was closed.
     Gone,
     /// Processes of these users.
     Users(Vec<u32>),
-    /// It is not in this network namespace.
+    /// The other end is not in this network namespace.
     Unseen,
 }
 
-/// All sockets of TCP.
+/// All TCP sockets.
 struct Sockets(Vec<Socket>);
 
 impl Sockets {
@@ -314,7 +319,7 @@ impl Sockets {
         for (number, table) in TABLES.iter().enumerate() {
             match fs::read_to_string(table) {
                 Ok(text) => sockets.extend(text.lines().skip(1).filter_map(Socket::parse)),
-                // A kernel may be without IPv6.
+                // The kernel may lack IPv6.
                 Err(error) if number > 0 && error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -322,10 +327,10 @@ impl Sockets {
         Ok(Self(sockets))
     }
 
-    /// Who has the other end of a socket of ours.
+    /// Returns the users of the other end of one of our sockets.
     ///
-    /// Before it is accepted, that is whoever listens, and so can accept it. No other may listen there before that one
-    /// has closed its socket, by which the connection would end.
+    /// Before a connection is accepted, they are the users of the listeners, as these can accept it. Nobody else can
+    /// listen there before the current listener has closed its socket, which would end the connection.
     fn who_has(&self, ours: &Socket) -> Other {
         let is_other = |it: &&Socket| it.local == ours.remote && it.remote == ours.local;
         match self.0.iter().find(is_other) {
@@ -342,7 +347,7 @@ impl Sockets {
     }
 }
 
-/// The names of users, without asking a service that may hang.
+/// The names of users, looked up without asking a service that may hang.
 struct Users {
     passwd: String,
 }
@@ -352,7 +357,7 @@ impl Users {
         Self { passwd: fs::read_to_string(PASSWD).unwrap_or_default() }
     }
 
-    /// The user id of a name, or of a number that is written as one.
+    /// Returns the user ID of a name, or the number that the name consists of.
     fn uid(&self, name: &str) -> Option<u32> {
         let in_passwd = || self.entries().find(|entry| entry.0 == name).map(|entry| entry.1);
         name.parse().ok().or_else(in_passwd).or_else(|| dynamic(name)?.parse().ok())
@@ -371,7 +376,7 @@ impl Users {
     }
 }
 
-/// The name of a dynamic user by its number, or the number by its name.
+/// Returns the name of a dynamic user ID, or the user ID of a dynamic user's name.
 fn dynamic(of: impl fmt::Display) -> Option<String> {
     let link = Path::new(DYNAMIC_USERS).join(format!("direct:{of}"));
     Some(fs::read_link(link).ok()?.to_str()?.to_owned())
@@ -381,7 +386,7 @@ fn dynamic(of: impl fmt::Display) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// A connection to port 6167 (`1817`): what listens, our end, and the other one.
+    /// Builds the table of a connection to port 6167 (`1817`): the listener, our end and the other end.
     fn table(listener: u32, other: &str) -> Sockets {
         let lines = [
             format!("0: 0100007F:1817 00000000:0000 0A 0:0 00:0 0 {listener} 0 11 1"),
@@ -399,7 +404,7 @@ mod tests {
     fn whoever_has_accepted_the_connection_has_it() {
         let sockets = table(990, "2: 0100007F:1817 0100007F:B5CE 01 0:0 00:0 0 1001 0 13 1");
         assert_eq!(sockets.who_has(&sockets.0[1]), Other::Users(vec![1001]));
-        // It may have closed its way of sending only, to look like one that has gone.
+        // The other end may only have closed its sending side, to look like one that is gone.
         let sockets = table(990, "2: 0100007F:1817 0100007F:B5CE 05 0:0 00:0 0 1001 0 13 1");
         assert_eq!(sockets.who_has(&sockets.0[1]), Other::Users(vec![1001]));
     }
@@ -407,7 +412,7 @@ mod tests {
     #[test]
     fn a_connection_that_nobody_has_accepted_is_of_who_listens() {
         for state in ["01", "03"] {
-            // Older kernels say here that it is root's.
+            // Older kernels list such a socket as root's.
             let other = format!("2: 0100007F:1817 0100007F:B5CE {state} 0:0 00:0 0 0 0 0 1");
             let sockets = table(1001, &other);
             assert_eq!(sockets.who_has(&sockets.0[1]), Other::Users(vec![1001]));
@@ -460,14 +465,14 @@ mod tests {
         let place = "127.0.0.1:6167".parse().unwrap();
         let said = guard(HomeserverOwner::Named("conduit".to_owned())).refusal(place, 1001, &users);
         assert!(
-            said.0.contains("127.0.0.1:6167 belongs to user mallory (uid 1001), not to conduit, a user that there is not"),
+            said.0.contains("127.0.0.1:6167 belongs to user mallory (uid 1001), not to conduit, a user that does not exist"),
             "{said}"
         );
         let said = guard(HomeserverOwner::Undeclared).refusal(place, 65_534, &users);
         assert!(said.0.contains("PrivateUsers="), "{said}");
     }
 
-    /// The kernel's own lines.
+    /// Reads the kernel's own lines.
     #[test]
     fn both_ends_of_a_connection_of_our_own_are_ours() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,5 @@
-//! How many rooms a route may still make. Any publisher names rooms where they are named after subjects, so without a
-//! limit one that invents tokens makes rooms, and invitations, without end.
+//! The limit on the rooms that a route may create. Where rooms are named after subjects, any publisher can name one;
+//! without a limit a publisher that invents tokens could create rooms and invitations without end.
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +17,11 @@ use crate::{
     directory::{Directory, Missing},
 };
 
-/// The span of time that the limit is for, in seconds.
+/// The span of time that the limit applies to, in seconds.
 const HOUR: i64 = 60 * 60;
 
-/// The rooms that a route has made within the hour. They are kept in a file, so that a restart, which a publisher may
-/// be able to bring about, does not begin anew.
+/// The rooms that a route has created within the last hour. They are saved in a file, so that a restart, which a
+/// publisher may be able to cause, does not reset the count.
 #[derive(Debug)]
 pub(crate) struct NewRooms {
     limit: u32,
@@ -31,13 +31,13 @@ pub(crate) struct NewRooms {
 
 #[derive(Debug, Default)]
 struct Made {
-    /// When each was made, in seconds since 1970, by its alias.
+    /// The time at which each room was created, in seconds since 1970, by its alias.
     at: BTreeMap<String, i64>,
-    /// That they cannot be kept was said.
+    /// Whether the log already says that they cannot be saved.
     is_said: bool,
 }
 
-/// No more rooms for now.
+/// The error of a route that has reached its limit. It holds the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany(u32);
 
@@ -45,34 +45,35 @@ impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "no more rooms are made within the hour than new_rooms_per_hour, which is {}",
+            "the rooms made within the hour have reached new_rooms_per_hour, which is {}",
             self.0
         )
     }
 }
 
 impl NewRooms {
-    /// Those of a route, as far as they are known from before.
+    /// The rooms of a route, with those saved before a restart.
     pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
-        // Neither name can have a dot.
+        // Neither of the two names can contain a dot.
         let file = state_dir.join(format!("new-rooms.{}.{}.json", route.stream, route.name));
         let at = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let made = Made { at: at.unwrap_or_default(), is_said: false };
         Self { limit: route.new_rooms_per_hour, file, made: Mutex::new(made) }
     }
 
-    /// Counts a room that is about to be made. One that could not be made, and is tried again, counts once.
+    /// Counts a room that is about to be created. A room whose creation failed counts only once when it is tried
+    /// again.
     ///
     /// # Errors
     ///
-    /// That there were as many as may be.
+    /// [`TooMany`] if the limit is reached.
     pub(crate) fn take(&self, alias: &RoomAliasId) -> Result<(), TooMany> {
         self.take_at(alias, OffsetDateTime::now_utc().unix_timestamp())
     }
 
     fn take_at(&self, alias: &RoomAliasId, now: i64) -> Result<(), TooMany> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        // Also not those of a clock that was ahead.
+        // Entries from a clock that was ahead are dropped, too.
         made.at.retain(|_, at| now.abs_diff(*at) < HOUR.unsigned_abs());
         if made.at.contains_key(alias.as_str()) {
             return Ok(());
@@ -85,7 +86,7 @@ impl NewRooms {
             && !std::mem::replace(&mut made.is_said, true)
         {
             warn!(
-                "matrix.state_dir: cannot keep in {} which rooms were made ({error}), so that after a restart as many \
+                "matrix.state_dir: cannot save in {} which rooms were made ({error}); after a restart as many \
                  may be made again",
                 self.file.display()
             );
@@ -93,7 +94,7 @@ impl NewRooms {
         Ok(())
     }
 
-    /// Replaces the file in one step.
+    /// Saves the rooms, replacing the file in one step.
     fn keep(&self, made: &BTreeMap<String, i64>) -> std::io::Result<()> {
         let (directory, name) = Directory::around(&self.file, Missing::Make)?;
         directory.replace(&name, &serde_json::to_vec(made)?)

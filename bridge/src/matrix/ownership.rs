@@ -1,6 +1,6 @@
-//! Who has made a room, by its state: its creators can do anything there, and read all that is posted.
+//! The creators of a room, found in its state. They can do anything there, and read everything that is posted.
 //!
-//! An alias proves nothing. Whoever has an account may take one that is free, for a room of their own or for one that
+//! An alias proves nothing. Anybody with an account may take a free alias for a room of their own, or for a room that
 //! we made for other people.
 
 use std::fmt;
@@ -10,25 +10,25 @@ use matrix_sdk::ruma::{
 };
 use serde::Deserialize;
 
-/// What of a room's state tells whose it is.
+/// The parts of a room's state that show who owns it.
 #[derive(Default)]
 pub(crate) struct Ownership {
     created: Option<Created>,
     aliases: Option<WithAliases>,
 }
 
-/// Why an alias does not lead to a room of ours.
+/// The reason why an alias does not lead to a room of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Objection {
-    /// Its state does not tell who made it.
+    /// The state of the room does not show who created it.
     Unknown,
-    /// This creator is neither we nor trusted.
+    /// This creator is neither we nor a trusted user.
     Stranger(OwnedUserId),
-    /// It is a room of ours to which somebody else has given the alias.
+    /// The room is ours, but somebody else has given it the alias.
     NotItsAlias,
 }
 
-/// What a state event is.
+/// The type of a state event.
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "type")]
@@ -36,7 +36,7 @@ struct Kind {
     state_key: String,
 }
 
-/// `m.room.create`
+/// An `m.room.create` event.
 #[derive(Deserialize)]
 struct Created {
     sender: OwnedUserId,
@@ -51,7 +51,7 @@ struct CreatedContent {
     additional_creators: Vec<OwnedUserId>,
 }
 
-/// The addresses of a room.
+/// The aliases of a room.
 #[derive(Default, Deserialize)]
 struct Aliases {
     #[serde(default)]
@@ -60,7 +60,7 @@ struct Aliases {
     alt_aliases: Vec<OwnedRoomAliasId>,
 }
 
-/// `m.room.canonical_alias`
+/// An `m.room.canonical_alias` event.
 #[derive(Deserialize)]
 struct WithAliases {
     sender: OwnedUserId,
@@ -68,7 +68,7 @@ struct WithAliases {
 }
 
 impl Ownership {
-    /// Notes what an event of the room's state tells. Of all of its state most tells nothing.
+    /// Notes an event of the room's state, if it shows who owns the room. Most events do not.
     pub(crate) fn note(&mut self, event: &[u8]) {
         let Ok(Kind { kind, state_key }) = serde_json::from_slice(event) else { return };
         match kind {
@@ -82,7 +82,7 @@ impl Ownership {
         }
     }
 
-    /// Those who have made the room.
+    /// The users who created the room.
     pub(crate) fn creators(&self) -> impl Iterator<Item = &OwnedUserId> {
         let created = self.created.iter();
         created.flat_map(|event| {
@@ -90,7 +90,7 @@ impl Ownership {
         })
     }
 
-    /// Whether a user has more power than any level. From room version 12 on its creators do, and have no level of
+    /// Whether a user has more power than any level. Since room version 12 the creators have it, without a level of
     /// their own (<https://spec.matrix.org/v1.16/rooms/v12/>).
     pub(crate) fn gives_all_power_to(&self, user: &UserId) -> bool {
         let version = self.created.as_ref().and_then(|event| event.content.room_version.as_ref());
@@ -99,7 +99,8 @@ impl Ownership {
             && rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
     }
 
-    /// What speaks against taking this for the room of an alias that `own` or one of `trusted` has made.
+    /// Returns the objection, if any, to treating this as the room of an alias that `own` or one of `trusted`
+    /// created.
     pub(crate) fn objection(
         &self,
         alias: &RoomAliasId,
@@ -113,7 +114,7 @@ impl Ownership {
         if let Some(stranger) = self.creators().find(|user| !is_known(user)) {
             return Some(Objection::Stranger(stranger.clone()));
         }
-        // Others may have been given the power for it, in a room that is for other people.
+        // In a room for other people, some of them may have the power to change its aliases.
         let said = self.aliases.iter().filter(|event| is_known(&event.sender));
         let aliases =
             said.flat_map(|event| event.content.alias.iter().chain(&event.content.alt_aliases));
@@ -125,10 +126,10 @@ impl Ownership {
 impl fmt::Display for Objection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unknown => f.write_str("does not tell who made it"),
+            Self::Unknown => f.write_str("does not say who made it"),
             Self::Stranger(user) => write!(f, "was made by {user}, who can do anything there"),
             Self::NotItsAlias => f.write_str(
-                "is another room, which does not have this among its addresses: whoever gave it the alias may be anybody",
+                "does not list this alias among its addresses, so anybody may have given the alias to it",
             ),
         }
     }

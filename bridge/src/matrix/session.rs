@@ -1,6 +1,6 @@
-//! Requests to the homeserver, and its answers, of which no more is kept in memory than there is room for.
+//! Requests to the homeserver and its answers, which are kept in memory only up to a limit.
 //!
-//! Whoever answers in a homeserver's place, and whoever writes into a room, has a say in how long an answer is.
+//! A program in the homeserver's place, and any member who writes into a room, can influence how long an answer is.
 
 use std::{borrow::Cow, collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
@@ -33,8 +33,8 @@ use crate::{
     matrix::{elements::Elements, error::MatrixError, neighbour::Guard},
 };
 
-/// HTTP as a homeserver's API needs it. A redirect would carry our access token elsewhere, and to
-/// compress answers of fifty bytes only costs time on both sides.
+/// Builds the HTTP client for a homeserver's API. Redirects are off, as they would carry our access token elsewhere;
+/// compression is off, as with answers of fifty bytes it only costs time on both sides.
 pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("nats-matrix/", env!("CARGO_PKG_VERSION")))
@@ -54,7 +54,7 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
         builder = guard.on(builder);
     }
     if config.homeserver.scheme() == "http" {
-        // Not even the system's CAs: a small machine may have none, and they take time to load.
+        // The system's CAs are not loaded: a small machine may have none, and loading them takes time.
         builder = builder.tls_certs_only([]);
     }
     builder.build().map_err(|error| {
@@ -66,27 +66,27 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
     })
 }
 
-/// How long a request may take with its answer. Long, because a homeserver that is busy with the request must not
-/// get it a second time.
+/// The time limit of a request with its answer. It is long because a homeserver that is still busy with the request
+/// must not get it a second time.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// The longest answer that is kept in memory, in bytes. One event can take about 200 kB of it: itself, and what a
-/// homeserver adds of those that relate to it.
+/// The longest answer that is kept in memory, in bytes. One event can take about 200 kB of it: the event itself, and
+/// the related events that a homeserver adds.
 pub(crate) const LONGEST_ANSWER: usize = 1024 * 1024;
 
 /// The longest answer that is read piece by piece, in bytes: the state of a room with a hundred thousand members.
 const LONGEST_STATE: usize = 64 * 1024 * 1024;
 
-/// An answer that is longer than this, in bytes, is only read on while fewer than [`LONG_AT_ONCE`] others are.
+/// The length in bytes above which an answer is only read further while fewer than [`LONG_AT_ONCE`] others are.
 const SHORT: usize = 64 * 1024;
 
-/// How many long answers are in memory at a time, however many routes ask.
+/// The number of long answers in memory at the same time, for all routes together.
 const LONG_AT_ONCE: usize = 4;
 
-/// An account on a device of its own, with the token that says so.
+/// An account with its own device and access token.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// The homeserver that the token is for.
+    /// The homeserver that issued the token.
     pub(crate) homeserver: String,
     pub(crate) user_id: OwnedUserId,
     pub(crate) device_id: OwnedDeviceId,
@@ -99,7 +99,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The way to one homeserver, for an account or for nobody yet.
+/// The connection to one homeserver, for an account or anonymous.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     http: reqwest::Client,
@@ -110,30 +110,30 @@ pub(crate) struct Session {
 
 #[derive(Debug)]
 struct Shared {
-    /// The versions of the API that the homeserver speaks.
+    /// The versions of the API that the homeserver supports.
     versions: OnceCell<SupportedVersions>,
     long: Semaphore,
 }
 
-/// Why a request has no result.
+/// The reason why a request has no result.
 #[derive(Debug)]
 pub(crate) enum RequestError {
-    /// The answer is longer than this many bytes.
+    /// The answer is longer than this number of bytes.
     TooLong(usize),
-    /// The answer is no array, or not all of one.
+    /// The answer is not an array, or an incomplete one.
     NoArray,
-    /// There is none, or it is a refusal.
+    /// There is no answer, or it is a refusal.
     Http(Box<HttpError>),
 }
 
 impl RequestError {
-    /// The homeserver's word for why it refuses.
+    /// The homeserver's error code, if it has refused the request.
     pub(crate) fn kind(&self) -> Option<&ErrorKind> {
         let Self::Http(error) = self else { return None };
         error.client_api_error_kind()
     }
 
-    /// What the homeserver wants to see before it does this.
+    /// The authentication that the homeserver asks for before it accepts the request.
     pub(crate) fn asks_for_proof(&self) -> Option<&UiaaInfo> {
         let Self::Http(error) = self else { return None };
         error.as_uiaa_response()
@@ -157,16 +157,16 @@ impl From<RequestError> for MatrixError {
         match error {
             RequestError::TooLong(limit) => Self::TooLong { megabytes: limit >> 20 },
             RequestError::NoArray => {
-                Self::Unreachable("answers with something else than was asked for".to_owned())
+                Self::Unreachable("answers with something other than the requested list".to_owned())
             }
             RequestError::Http(error) => (*error).into(),
         }
     }
 }
 
-/// How the path of a request is found.
+/// The way to find the path of a request.
 pub(crate) trait Path: PathBuilder {
-    /// Whether the path depends on the versions that the homeserver speaks.
+    /// Whether the path depends on the versions that the homeserver supports.
     const IS_VERSIONED: bool;
 
     fn input(versions: &SupportedVersions) -> Self::Input<'_>;
@@ -206,11 +206,11 @@ impl<R> Request for R where
 }
 
 impl Session {
-    /// The way for nobody yet; the homeserver is not asked.
+    /// Creates an anonymous session, without a request to the homeserver.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] when HTTP cannot be spoken as configured.
+    /// [`Failure::Config`] if no HTTP client can be made with this configuration.
     pub(crate) fn anonymous(config: &config::Matrix) -> Result<Self, Failure> {
         Ok(Self {
             http: http_client(config)?,
@@ -223,12 +223,12 @@ impl Session {
         })
     }
 
-    /// The same way for an account.
+    /// Returns the same session for an account.
     pub(crate) fn of(self, identity: Identity) -> Self {
         Self { identity: Some(Arc::new(identity)), ..self }
     }
 
-    /// The account.
+    /// The account, unless the session is anonymous.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_deref()
     }
@@ -246,11 +246,11 @@ impl Session {
         self.answer::<R>(request.map(BytesMut::freeze)).await
     }
 
-    /// Makes one attempt at a request whose body is `bytes`, of which no copy is made, instead of its own.
+    /// Makes one attempt at a request whose body is replaced by `bytes`, without copying them.
     ///
     /// # Errors
     ///
-    /// As of [`Session::send`].
+    /// The errors of [`Session::send`].
     pub(crate) async fn send_bytes<R: Request>(
         &self,
         request: R,
@@ -260,12 +260,12 @@ impl Session {
         self.answer::<R>(request.map(|_| bytes)).await
     }
 
-    /// Makes one attempt at a request that is answered with an array, and hands its elements over one by one. An
-    /// element that is longer than any event can be is left out.
+    /// Makes one attempt at a request that returns an array, and passes its elements to `take` one by one. An element
+    /// that is longer than any event can be is left out.
     ///
     /// # Errors
     ///
-    /// As of [`Session::send`]; an answer that is read piece by piece can be longer.
+    /// The errors of [`Session::send`], but with a higher limit, because the answer is read piece by piece.
     pub(crate) async fn send_for_each<R: Request>(
         &self,
         request: R,
@@ -302,7 +302,7 @@ impl Session {
             .map_err(|error| HttpError::IntoHttp(error).into())
     }
 
-    /// The versions of the API that the homeserver speaks, which it is asked once.
+    /// Returns the versions of the API that the homeserver supports. It is asked only once.
     async fn versions(&self) -> Result<&SupportedVersions, RequestError> {
         let ask = async || {
             let request = get_supported_versions::Request::new();
@@ -333,7 +333,7 @@ impl Session {
         let mut answer = http::Response::new(Vec::new());
         *answer.status_mut() = response.status();
         *answer.headers_mut() = std::mem::take(response.headers_mut());
-        // Held until the answer is understood, which takes memory again.
+        // The permit is held until the answer is parsed, as parsing takes memory again.
         let _permit = read(response, answer.body_mut(), &self.shared.long).await?;
         R::IncomingResponse::try_from_http_response(answer)
             .map_err(|error| HttpError::from(error.map(Into::<UiaaResponse>::into)).into())
@@ -344,7 +344,7 @@ impl Session {
 ///
 /// # Errors
 ///
-/// [`RequestError::TooLong`] as soon as it is known to be.
+/// [`RequestError::TooLong`] as soon as the length is known to exceed the limit.
 pub(crate) async fn read<'a>(
     mut response: Response,
     body: &mut Vec<u8>,
@@ -362,7 +362,7 @@ pub(crate) async fn read<'a>(
             return Err(RequestError::TooLong(LONGEST_ANSWER));
         }
         if length > SHORT && permit.is_none() {
-            // It is never closed.
+            // Acquiring cannot fail, as the semaphore is never closed.
             permit = long.acquire().await.ok();
         }
         body.extend_from_slice(&chunk);

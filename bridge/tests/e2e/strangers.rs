@@ -198,7 +198,7 @@ async fn the_homeserver_may_be_another_users_if_that_is_declared() -> Result<()>
     let bridge = scene.start(&place.config("homeserver_owner = \"nats-matrix-conduit\"\n"))?;
     let mut bridge = bridge;
     let line = bridge.wait_for_log("belongs to the user with uid", PATIENCE).await?;
-    assert!(line.contains("not to nats-matrix-conduit, a user that there is not"), "{line}");
+    assert!(line.contains("not to nats-matrix-conduit, a user that does not exist"), "{line}");
     bridge.kill();
     let mut reader = scene.reader().await?;
     for (count, owner) in [(1, "12345"), (2, "*")] {
