@@ -1,4 +1,4 @@
-//! Any text as a configuration.
+//! Parses any text as a configuration.
 
 #![no_main]
 

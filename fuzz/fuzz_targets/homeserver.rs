@@ -1,4 +1,4 @@
-//! Any answer of a homeserver.
+//! Parses any answer of a homeserver.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any recipe of a large message, to what it takes of memory.
+//! Measures the memory that any large message takes.
 
 #![no_main]
 

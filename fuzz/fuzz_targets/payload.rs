@@ -1,4 +1,4 @@
-//! Any bytes as the payload of a message.
+//! Decodes any bytes as the payload of a message.
 
 #![no_main]
 

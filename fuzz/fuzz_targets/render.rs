@@ -1,4 +1,4 @@
-//! Any message, to what is posted of it.
+//! Renders any message.
 
 #![no_main]
 

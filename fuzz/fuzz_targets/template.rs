@@ -1,4 +1,4 @@
-//! Templates of any text with any message.
+//! Renders any message with any templates.
 
 #![no_main]
 

@@ -1,26 +1,26 @@
-//! What messages are made of: the kinds that the bridge knows, with a hole in each, and what may be in the hole over and
-//! over again.
+//! The search space for messages: the kinds that the bridge knows, each with a hole, and the texts that may fill the
+//! hole over and over again.
 
 use fastrand::Rng;
 use nats_matrix::fuzz::memory::{LARGEST, Recipe};
 
-/// The smallest message that is made. What a smaller one takes is less than what is allowed of anything.
+/// The smallest generated message, in bytes. A smaller one takes less than is allowed for any message.
 const SMALLEST: usize = 256 * 1024;
-/// JSON that is nested deeper is not read.
+/// The maximum depth of nesting; the bridge does not read deeper JSON.
 const DEEPEST: usize = 124;
 
-/// Where the hole of a kind is.
+/// The position of the hole in a kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hole {
-    /// Behind an element of an array.
+    /// After an element of an array.
     Element,
-    /// Behind a member of an object.
+    /// After a member of an object.
     Member,
-    /// In a string, or in a text.
+    /// In a string or a text.
     Text,
 }
 
-/// A kind of message.
+/// A kind of message with a hole.
 #[derive(Debug)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -114,12 +114,12 @@ pub(crate) const KINDS: [Kind; 28] = [
     kind("text", Hole::Text, "", ""),
 ];
 
-/// What a recipe is made from.
+/// The genes of a recipe.
 #[derive(Debug, Clone)]
 pub(crate) struct Genes {
-    /// What is in the hole each time.
+    /// The text that fills the hole each time.
     value: String,
-    /// The name of a member: another each time, or the same.
+    /// The name of a member, which is either different each time or the same.
     name: &'static str,
     size: usize,
 }
@@ -148,7 +148,7 @@ impl Genes {
         Self { value: random_value(kind, rng), name, size: random_size(rng) }
     }
 
-    /// The same but for one thing.
+    /// Returns these genes with one random change.
     pub(crate) fn mutated(&self, kind: &Kind, rng: &mut Rng) -> Self {
         let mut genes = self.clone();
         match rng.u8(..8) {
@@ -159,7 +159,7 @@ impl Genes {
             _ if kind.hole == Hole::Text => genes.value += TEXTS[rng.usize(..TEXTS.len())],
             4 => genes.value = format!("[{},{}]", genes.value, random_value(kind, rng)),
             5 => {
-                // An alert of a group has its labels and annotations in one of these.
+                // An alert of a group has its labels and annotations under one of these names.
                 let names = ["", "a", "{i}", "labels", "annotations", "values", "id", "author"];
                 let name = names[rng.usize(..names.len())];
                 genes.value = format!(r#"{{"{name}":{}}}"#, genes.value);
@@ -184,7 +184,7 @@ impl Genes {
 }
 
 fn random_size(rng: &mut Rng) -> usize {
-    // As many small ones as large ones, by orders of magnitude.
+    // Each order of magnitude is equally likely.
     let doubled = rng.u32(..=(LARGEST / SMALLEST).ilog2());
     (SMALLEST << doubled).min(LARGEST)
 }

@@ -1,7 +1,7 @@
-//! Looks for the messages that take the most memory in proportion to their bytes while they are decoded and rendered:
-//! it mutates the worst of each kind that it knows, and keeps what is worse.
+//! Searches for the messages that take the most memory in proportion to their size while they are decoded and
+//! rendered: it mutates the worst known recipe of each kind, and keeps a mutant that is worse.
 //!
-//! `worst SECONDS [SEED]` begins with what is in `fuzz/corpus/memory`, and leaves the worst of each kind there.
+//! `worst SECONDS [SEED]` starts from the recipes in `fuzz/corpus/memory`, and stores the worst of each kind there.
 
 mod grammar;
 
@@ -18,10 +18,10 @@ use nats_matrix::fuzz::memory::{self, Recipe};
 
 use grammar::{Genes, KINDS, Kind};
 
-/// A mutant of this many is of nothing that was known.
+/// One mutant in this many is made from scratch.
 const FRESH: u32 = 5;
 
-/// What a recipe takes.
+/// The memory that a recipe takes.
 #[derive(Clone, Copy)]
 struct Cost {
     bytes: usize,
@@ -35,30 +35,30 @@ impl Cost {
         Self { bytes: payload.len(), taken: memory::taken(info.bytes_max, info.count_max) }
     }
 
-    /// In proportion to what is allowed.
+    /// The memory in proportion to the allowed memory.
     #[expect(clippy::cast_precision_loss, reason = "no message is that large")]
     fn badness(self) -> f64 {
         self.taken as f64 / memory::allowed(self.bytes) as f64
     }
 
-    /// In proportion to the bytes of the message.
+    /// The memory in proportion to the size of the message.
     #[expect(clippy::cast_precision_loss, reason = "no message is that large")]
     fn ratio(self) -> f64 {
         self.taken as f64 / self.bytes.max(1) as f64
     }
 }
 
-/// The worst of a kind so far.
+/// The worst recipe of a kind so far.
 struct Worst {
     kind: &'static Kind,
     recipe: Recipe,
     cost: Cost,
-    /// `None` for one that was kept before.
+    /// The genes; `None` for a recipe that was stored before.
     genes: Option<Genes>,
 }
 
 impl Worst {
-    /// What is kept of a kind, or anything.
+    /// Starts with the stored recipe of a kind, or a random one.
     fn of(kind: &'static Kind, rng: &mut Rng) -> Self {
         let kept = fs::read(file(kind)).ok().map(|bytes| Recipe::read(&bytes));
         let genes = kept.is_none().then(|| Genes::random(kind, rng));
@@ -67,7 +67,7 @@ impl Worst {
         Self { kind, cost: Cost::of(&recipe), recipe, genes }
     }
 
-    /// Tries a mutant, and takes its side if it is worse.
+    /// Tries a mutant, and keeps it if it is worse.
     fn try_mutant(&mut self, rng: &mut Rng) {
         let known = self.genes.as_ref().filter(|_| rng.u32(..FRESH) > 0);
         let genes = match known {

@@ -1,8 +1,8 @@
-//! What a message takes of memory while it is decoded and rendered, in proportion to its bytes.
+//! The memory that decoding and rendering a message takes, in proportion to its size.
 //!
-//! A message that takes much is one thing over and over again, so it is kept as a recipe: where it begins, what is
-//! repeated, and where it ends. `fuzz/worst` makes up recipes and keeps the worst of each kind in `fuzz/corpus/memory`;
-//! a test cooks all of them.
+//! A message that takes much memory repeats one part over and over again, so it is stored as a recipe: a beginning, a
+//! repeated unit and an end. `fuzz/worst` searches for recipes and stores the worst of each kind in
+//! `fuzz/corpus/memory`; a test runs all of them.
 
 use std::{
     collections::HashMap,
@@ -24,33 +24,33 @@ use crate::{
     render::{Incoming, Renderer, content::in_thread},
 };
 
-/// The largest message that is made, in bytes.
+/// The largest generated message, in bytes.
 pub const LARGEST: usize = 8 * 1024 * 1024;
 
-/// What memory is allowed for a message whatever its size, in bytes.
+/// The memory allowed for a message of any size, in bytes.
 const ALLOWED: u64 = 4 * 1024 * 1024;
 
-/// What is allowed besides, for each byte of the message: the copy that is uploaded as a file, and one more.
+/// The additional memory allowed for each byte of the message: the copy that is uploaded as a file, and one more.
 const ALLOWED_FOR_A_BYTE: u64 = 2;
 
-/// What an allocator adds to each piece of memory, in bytes.
+/// The overhead of an allocator for each piece of memory, in bytes.
 const ADDED: u64 = 16;
 
-/// How a message is made.
+/// A recipe for a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// How many bytes it has at most.
+    /// The maximum size of the message, in bytes.
     pub size: usize,
-    /// What it begins with.
+    /// The beginning.
     pub begin: String,
-    /// What is repeated as often as fits. `{i}` in it is another name each time.
+    /// The unit that is repeated as often as it fits. `{i}` in it is replaced by another name each time.
     pub unit: String,
-    /// What it ends with.
+    /// The end.
     pub end: String,
 }
 
 impl Recipe {
-    /// Reads one as it is kept: the size, and then each part on a line of its own. What is missing is empty.
+    /// Reads a stored recipe: the size, and then each part on a line of its own. Missing parts are empty.
     #[must_use]
     pub fn read(bytes: &[u8]) -> Self {
         let text = String::from_utf8_lossy(bytes);
@@ -61,14 +61,14 @@ impl Recipe {
         Self { size: size.min(LARGEST), begin, unit, end }
     }
 
-    /// The form in which it is kept.
+    /// Returns the form in which the recipe is stored.
     #[must_use]
     pub fn written(&self) -> String {
         let Self { size, begin, unit, end } = self;
         format!("{size}\n{begin}\n{unit}\n{end}\n")
     }
 
-    /// The payload that it makes.
+    /// Builds the payload of the recipe.
     #[must_use]
     pub fn cook(&self) -> Bytes {
         let mut made = self.begin.clone().into_bytes();
@@ -91,19 +91,19 @@ impl Recipe {
     }
 }
 
-/// The memory that is allowed for a message of so many bytes, in bytes.
+/// The memory allowed for a message of this size, in bytes.
 #[must_use]
 pub fn allowed(bytes: usize) -> u64 {
     ALLOWED + ALLOWED_FOR_A_BYTE * bytes as u64
 }
 
-/// The memory that was taken: so many bytes in so many pieces at the same time.
+/// The memory taken by this many bytes in this many pieces at the same time.
 #[must_use]
 pub fn taken(bytes: u64, pieces: u64) -> u64 {
     bytes + ADDED * pieces
 }
 
-/// Decides on a message, decodes it and renders it in each way that there is, one after another.
+/// Routes and decodes a message, and renders it in every way, one after another.
 pub fn work(payload: &Bytes) {
     let headers = HeaderMap::new();
     let decoded = Decoded::from_bytes(payload);
@@ -129,18 +129,18 @@ pub fn work(payload: &Bytes) {
     }
 }
 
-/// Makes what is made once, so that it counts for no message.
+/// Initialises the statics, so that they do not count for any message.
 pub fn prepare() {
     work(&Bytes::from_static(b"{}"));
 }
 
-/// With the built-in templates, and with some that look at all there is.
+/// A renderer with the built-in templates, and one whose templates use everything in a message.
 static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
     let careless = Renderer::with_sources(&Display::default(), &careless());
     [Renderer::new(&Display::default()), careless.unwrap_or_else(|faults| panic!("{faults:?}"))]
 });
 
-/// A route that looks into payloads.
+/// A route whose match looks into payloads.
 static ROUTING: LazyLock<Routing> = LazyLock::new(|| {
     let toml = "[nats]\nservers = [\"nats://h\"]\n\
         [matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\

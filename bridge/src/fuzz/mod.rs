@@ -1,5 +1,5 @@
-//! What is tried on input of any kind: by the targets in `fuzz/`, and by a test on the corpus that is kept there. Each
-//! function takes one input and panics if a promise is broken.
+//! The checks for arbitrary input, which the fuzz targets in `fuzz/` run, and a test on the corpus that is kept
+//! there. Each function takes one input and panics if a promise is broken.
 
 pub mod memory;
 pub(crate) mod sound;
@@ -55,18 +55,18 @@ use crate::{
     text::shown::line,
 };
 
-/// What a text may be longer than the longest that is shown: a line of our own says that it was cut, and one what is
-/// wrong with a template.
+/// The number of characters by which a text may exceed the longest that is shown: a line of our own that says that it
+/// was cut, and one about an error in a template.
 const OWN_LINES_CHARS: usize = 1_000;
 
-/// Decoding takes any bytes, and says the same of the same bytes in either language.
+/// Decodes any bytes, and asserts that both languages find the same kind of message and the same flaw.
 pub fn payload(bytes: &[u8]) {
     let english = Decoded::from_bytes(bytes);
     let chinese = Decoded::in_language(bytes, Language::Chinese);
     assert_eq!(
         std::mem::discriminant(&english.payload),
         std::mem::discriminant(&chinese.payload),
-        "the language changes what it is"
+        "the language changes the kind of message"
     );
     assert_eq!(english.flaw, chinese.flaw);
     if let Some(flaw) = &english.flaw {
@@ -77,7 +77,7 @@ pub fn payload(bytes: &[u8]) {
     if let Payload::Binary(kept) = &english.payload {
         assert!(kept.len == bytes.len() && bytes.starts_with(&kept.head));
     }
-    // Whom it is about, and which conversation it belongs to, is asked of every message.
+    // The sources and the alert of a message are looked up for every message.
     let _ = (payload::sources(&english.payload), AlertUpdate::of(&english.payload));
 }
 
@@ -95,7 +95,7 @@ impl<'a> Message<'a> {
         let subject = lines.next().unwrap_or_default();
         let mut headers = HeaderMap::new();
         for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-            // Others NATS does not deliver.
+            // NATS does not deliver headers that do not parse.
             if let (Ok(name), Ok(value)) =
                 (name.parse::<async_nats::HeaderName>(), value.parse::<async_nats::HeaderValue>())
             {
@@ -119,24 +119,25 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What is before and after the first separator; without one all of it is after.
+/// Splits bytes at the first separator. Without a separator everything is in the second part.
 fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
     let at = bytes.windows(separator.len()).position(|window| window == separator);
     at.map_or((b"", bytes), |at| (&bytes[..at], &bytes[at + separator.len()..]))
 }
 
-/// One for each language, made once as in the bridge.
+/// A renderer for each language, made once as in the bridge.
 static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
     let shanghai = TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC);
     [(Language::English, TimeZone::UTC), (Language::Chinese, shanghai)]
         .map(|(language, time_zone)| (language, Renderer::new(&Display { language, time_zone })))
 });
 
-/// Whatever a message holds, what is posted of it is sound: alone, in a thread, as an edit and in a digest.
+/// Asserts that whatever a message holds, the events that show it are sound: alone, in a thread, as an edit and in a
+/// digest.
 ///
 /// # Panics
 ///
-/// If not.
+/// Panics if an event is not sound.
 pub fn render(bytes: &[u8]) {
     let message = Message::of(bytes);
     for (language, renderer) in &*RENDERERS {
@@ -190,18 +191,18 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
     }
 }
 
-/// A template that does what can be done wrong with a message.
+/// A template that makes every possible mistake with a message.
 const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={{ payload }}>a</a>\
     <a href='{{ payload.x | default(payload) }}'>b</a><img src=\"{{ payload.x | default(payload) }}\" alt='{{ headers }}'>\
     <span data-mx-color='{{ tokens | last }}'>{{ headers['X-Y'] | default('') | link }}</span>\
     <{{ tokens | first }} {{ payload.x | default('') }}>{{ payload.x | default('') | string | leading_to(subject) }}\
     {% include ['_part.html.jinja', payload | string, subject] ignore missing %}";
 
-/// More of it, for the kinds of message that have rows. Of others no template may ask for them.
+/// An addition for the kinds of message that have rows. For other kinds a template with rows is refused.
 const CARELESS_ROWS: &str =
     "{% for name, value in rows %}<b>{{ name }}</b>{{ value | value }}{% endfor %}";
 
-/// What templates can be of, and whether it has rows.
+/// The kinds of templates, and whether each has rows.
 const KINDS: [(&str, bool); 7] = [
     ("report", true),
     ("alert", true),
@@ -212,7 +213,7 @@ const KINDS: [(&str, bool); 7] = [
     ("text", false),
 ];
 
-/// A careless template of each kind, by its file name.
+/// Returns the careless templates of all kinds, by file name.
 fn careless() -> BTreeMap<String, String> {
     let template = |has_rows| format!("{CARELESS}{}", if has_rows { CARELESS_ROWS } else { "" });
     let named = |(kind, has_rows)| (format!("{kind}.html.jinja"), template(has_rows));
@@ -220,15 +221,15 @@ fn careless() -> BTreeMap<String, String> {
     KINDS.into_iter().map(named).chain([part]).collect()
 }
 
-/// Templates of any text with any message: they are refused or they render, what is rendered is sound, and what Matrix
-/// allows is left as it is when it is looked at once more.
+/// Renders templates of any text with any message, and asserts that they are refused or that their output is sound,
+/// and that Matrix allows all of the HTML.
 ///
-/// The input is a template for HTML, a line `---`, one for plain text, a line `---` and a message. Without the lines it
-/// is a message for a template that is careless.
+/// The input is an HTML template, a line `---`, a plain text template, a line `---` and a message. Without these
+/// lines it is a message for the careless template.
 ///
 /// # Panics
 ///
-/// If not.
+/// Panics if one of the assertions fails.
 pub fn template(bytes: &[u8]) {
     let (html, rest) = split(bytes, b"\n---\n");
     let (plain, message) = split(rest, b"\n---\n");
@@ -264,13 +265,14 @@ pub fn template(bytes: &[u8]) {
     assert_eq!(read.to_string(), as_it_is, "Matrix does not allow all of it");
 }
 
-/// Any text as a configuration, with an environment: it is taken, or refused with words that name no secret.
+/// Parses any text as a configuration with an environment, and asserts that it is accepted, or refused with an error
+/// that contains no secret.
 ///
 /// The input is TOML, then a line `---` and lines of `NAME=VALUE`.
 ///
 /// # Panics
 ///
-/// If not.
+/// Panics if one of the assertions fails.
 pub fn config(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (toml, variables) = text.split_once("\n---\n").unwrap_or((&text, ""));
@@ -280,7 +282,7 @@ pub fn config(bytes: &[u8]) {
         .map(|(name, value)| (format!("NATS_MATRIX__{name}"), value.to_owned()))
         .collect();
     let mut secrets = secrets(toml, &environment);
-    // What is said elsewhere, too, may be shown from there.
+    // A text that also occurs elsewhere may be shown from there.
     secrets.retain(|secret| secret == MARK || text.matches(secret.as_str()).count() == 1);
     let show = |what: Result<String, Failure>| match what {
         Ok(shown) => shown,
@@ -301,10 +303,11 @@ pub fn config(bytes: &[u8]) {
     }
 }
 
-/// What a secret has in it, so that it is told from all else.
+/// A text that every secret contains, so that it can be told from the rest.
 const MARK: &str = "hunter";
 
-/// The secrets in a configuration and in an environment. What is no TOML has no keys, so that anything may be one.
+/// Collects the secrets of a configuration and an environment. A text that is not TOML has no keys, so any part of it
+/// may be a secret.
 fn secrets(toml: &str, environment: &HashMap<String, String>) -> Vec<String> {
     let mut secrets = Vec::new();
     match DeTable::parse(toml) {
@@ -333,17 +336,17 @@ fn of_table(table: &DeTable<'_>, secrets: &mut Vec<String>) {
     }
 }
 
-/// The keys of secrets.
+/// The keys whose values are secrets.
 const SECRETS: [&str; 5] = ["password", "nkey_seed", "credentials", "token", "access_token"];
 
-/// Any answer of a homeserver to any of our requests: it is understood or it is an error with clean words, and no
-/// answer makes us wait longer than we would.
+/// Parses any answer of a homeserver to each of our requests, and asserts that it is understood or becomes a clean
+/// error, and that no answer makes us wait longer than our own limit.
 ///
 /// The input is a line with the status, perhaps one with `Retry-After`, an empty line and the body.
 ///
 /// # Panics
 ///
-/// If not.
+/// Panics if one of the assertions fails.
 pub fn homeserver(bytes: &[u8]) {
     let (head, body) = split(bytes, b"\n\n");
     let mut head = std::str::from_utf8(head).unwrap_or_default().lines();
@@ -394,7 +397,7 @@ impl Answer<'_> {
             response = response.header("Retry-After", after);
         }
         let response = response.header("Content-Type", "application/json");
-        // What is no HTTP does not come so far.
+        // An answer that is not valid HTTP does not reach the parser.
         let response = response.body(self.body.to_vec()).ok()?;
         let error = match R::IncomingResponse::try_from_http_response(response) {
             Ok(understood) => return Some(understood),
@@ -419,7 +422,7 @@ mod tests {
         time::{Duration, Instant},
     };
 
-    /// Far more than any of them takes, also on a busy machine and without optimisation.
+    /// A limit far above the time of any input, also on a busy machine and without optimisation.
     const PATIENCE: Duration = Duration::from_mins(1);
 
     type Target = fn(&[u8]);
@@ -453,7 +456,7 @@ mod tests {
         }
     }
 
-    /// What nobody sees: after letters of whose scripts it is part, in a flag, and where it means nothing.
+    /// Invisible characters: after letters of scripts that use them, in a flag, and where they have no meaning.
     const HIDDEN: &str = "\u{200b}\u{e01}\u{200d}\u{200b}\u{1f3f4}\u{e0067}\u{e007f}a\u{e0067}\u{200c}\u{e01}\u{202e}\u{2060}\u{e01}\u{200c}";
 
     #[test]
@@ -464,7 +467,7 @@ mod tests {
         for (target, run) in targets {
             for entry in fs::read_dir(format!("{corpus}/{target}")).unwrap() {
                 let path = entry.unwrap().path();
-                // The large ones are about something else.
+                // The large inputs test something else.
                 let Ok(text) = fs::read_to_string(&path) else { continue };
                 if text.len() > 4_096 {
                     continue;

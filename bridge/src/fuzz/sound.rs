@@ -1,27 +1,27 @@
-//! What must hold of every event that the bridge posts, whatever a message says: looked at as a client would, with
-//! nothing of the code that made it.
+//! Checks that must hold for every event that the bridge posts, whatever a message contains. They look at the event
+//! as a client would, and share no code with the program that makes it.
 
 use serde_json::Value;
 
-/// The bytes that Matrix allows in an event, less what the homeserver and the origin add.
+/// The maximum size of an event in Matrix, minus the parts that the homeserver and the origin add, in bytes.
 const EVENT_LIMIT: usize = 65_536 - 4_096;
 
-/// Elements without an end tag.
+/// The elements without an end tag.
 const VOID: [&str; 3] = ["br", "hr", "img"];
 
-/// Whose HTML it is.
+/// The origin of the HTML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Markup {
-    /// That of the built-in templates.
+    /// The built-in templates.
     BuiltIn,
-    /// That of a user's templates, of which all is kept that Matrix allows.
+    /// A user's own templates, of which everything that Matrix allows is kept.
     Own,
-    /// The same, of templates that have addresses in them: these may lead anywhere.
+    /// A user's own templates with addresses in them, which may lead anywhere.
     OwnWithAddresses,
 }
 
 impl Markup {
-    /// Elements, each with its attributes.
+    /// The allowed elements, each with its allowed attributes.
     fn allowed(self) -> &'static [(&'static str, &'static [&'static str])] {
         match self {
             Self::BuiltIn => &[
@@ -79,12 +79,12 @@ impl Markup {
     }
 }
 
-/// Asserts that the content of an `m.room.message` mentions nobody, is no larger than an event may be, and has nothing
-/// in its text or HTML that misleads a reader or leads anywhere but to web pages.
+/// Asserts that the content of an `m.room.message` mentions nobody, is no larger than an event may be, and contains
+/// no text or HTML that misleads a reader or links to anything but web pages.
 ///
 /// # Panics
 ///
-/// With what is wrong.
+/// Panics with a description of what is wrong.
 #[track_caller]
 pub(crate) fn assert_sound(content: &Value, markup: Markup) {
     if let Err(wrong) = check(content, markup) {
@@ -125,7 +125,7 @@ fn check(content: &Value, markup: Markup) -> Result<(), String> {
     Ok(())
 }
 
-/// Matrix has no floats.
+/// Checks that there are no floats, which Matrix does not have.
 fn check_numbers(value: &Value) -> Result<(), String> {
     match value {
         Value::Number(number) if number.is_f64() => Err(format!("the float {number}")),
@@ -135,7 +135,8 @@ fn check_numbers(value: &Value) -> Result<(), String> {
     }
 }
 
-/// What lines of the bridge begin with: alerts, and what is told of them; reports; notes of a forge; digests; notices.
+/// The beginnings of the bridge's own lines: of alerts and their details, reports, notes of a forge, digests and
+/// notices.
 const MARKS: [&str; 38] = [
     "🔴",
     "🟠",
@@ -177,10 +178,11 @@ const MARKS: [&str; 38] = [
     "ℹ️",
 ];
 
-/// Asserts that each line is the bridge's own, in a quote, or begins with words: nothing else has a symbol in front.
+/// Checks that each line is the bridge's own, is in a quote, or begins with words. No other line may begin with a
+/// symbol.
 fn check_lines(text: &str) -> Result<(), String> {
     for line in text.lines() {
-        // An edit's fallback, the indented lines of a message in a digest, and where one is cut.
+        // The prefix of an edit's fallback, the indentation of a message in a digest, and the mark of a cut.
         let line = line.trim_start_matches("* ").trim_start().trim_end_matches(" …");
         let first = line.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
         let is_plain = first.is_none_or(char::is_alphanumeric);
@@ -192,7 +194,7 @@ fn check_lines(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The lines of HTML that are in no quote.
+/// Returns the lines of HTML that are outside quotes.
 fn unquoted(html: &str) -> String {
     let (mut depth, mut lines) = (0_usize, String::new());
     for part in html.split_inclusive("blockquote>") {
@@ -224,18 +226,18 @@ fn check_text(text: &str) -> Result<(), String> {
         is_in_flag = c == '\u{1f3f4}' || is_in_flag && is_tag(c);
         let misleads = match c {
             '\n' | '\t' => false,
-            // Emoji and some scripts have them between their own characters.
+            // Emoji and some scripts contain these characters.
             '\u{200b}'..='\u{200d}' => {
                 before < '\u{530}'
                     || before.is_whitespace()
                     || ('\u{200b}'..='\u{200d}').contains(&before)
             }
-            // They choose the style of an emoji, which keycaps begin with in ASCII, or the form of an ideograph.
+            // They select the style of an emoji or the form of an ideograph. Keycaps begin with an ASCII character.
             '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => {
                 !"0123456789#*©®".contains(before) && before < '\u{203c}'
             }
             '\u{180b}'..='\u{180f}' => !('\u{1820}'..='\u{18aa}').contains(&before),
-            // The flags of Scotland and others are written with them.
+            // They spell the flags of Scotland and others.
             c if is_tag(c) => !is_in_flag,
             c => misleads(c),
         };
@@ -251,10 +253,10 @@ fn is_tag(c: char) -> bool {
     ('\u{e0000}'..='\u{e007f}').contains(&c)
 }
 
-/// Whatever comes before it.
+/// Whether a character misleads a reader, whatever comes before it.
 fn misleads(c: char) -> bool {
     match c {
-        // Marks of direction; line ends of others; embeddings, overrides and isolates; what takes no room; blanks.
+        // Direction marks, unusual line ends, embeddings, overrides and isolates, zero-width characters, and blanks.
         '\u{61c}'
         | '\u{200e}'
         | '\u{200f}'
@@ -279,7 +281,8 @@ fn misleads(c: char) -> bool {
     }
 }
 
-/// HTML as we write it: every tag is whole, closed and allowed, and nothing else looks like one.
+/// Checks HTML as the bridge writes it: every tag is complete, closed and allowed, and no other text looks like a
+/// tag.
 fn check_html(html: &str, markup: Markup) -> Result<(), String> {
     let mut open: Vec<&str> = Vec::new();
     let mut rest = html;
@@ -299,7 +302,7 @@ fn check_html(html: &str, markup: Markup) -> Result<(), String> {
     if open.is_empty() { Ok(()) } else { Err(format!("{open:?} is not closed")) }
 }
 
-/// Reads a tag, of which the < is read, and returns what comes after it.
+/// Reads a tag after its `<`, and returns the text after the tag.
 fn tag<'a>(text: &'a str, open: &mut Vec<&'a str>, markup: Markup) -> Result<&'a str, String> {
     if let Some(text) = text.strip_prefix('/') {
         let (name, rest) = text.split_once('>').ok_or("a tag without end")?;
@@ -331,7 +334,7 @@ fn tag<'a>(text: &'a str, open: &mut Vec<&'a str>, markup: Markup) -> Result<&'a
     rest.strip_prefix('>').ok_or_else(|| format!("<{name} is not closed"))
 }
 
-/// What an entity stands for, of which the & is read, and what comes after it.
+/// Reads an entity after its `&`, and returns its character and the text after it.
 fn entity(text: &str) -> Option<(char, &str)> {
     let (name, rest) = text.split_once(';')?;
     let c = match name {
@@ -363,7 +366,7 @@ fn decoded(text: &str) -> Result<String, String> {
     Ok(decoded)
 }
 
-/// A web page, and none that clients show as a person or room.
+/// Checks that an address leads to a web page, and not to one that clients show as a person or a room.
 fn check_address(address: &str, markup: Markup) -> Result<(), String> {
     let lower = address.to_lowercase();
     let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
@@ -397,7 +400,7 @@ mod tests {
             "<strong>x <em>y</em></strong><code>z</code>",
             "<a href=\"https:&#x2f;&#x2f;a.example&#x2f;?b&amp;c\">a</a>",
             "<strong>🔴 CRITICAL:</strong> a<blockquote>🛑 <em>b</em><br>🤖 c</blockquote>📍 d<br>(1) e",
-            // A rainbow flag, the flag of Scotland, "I want" in Persian.
+            // A rainbow flag, the flag of Scotland, and "I want" in Persian.
             "a \u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
             "a \u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
             "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
