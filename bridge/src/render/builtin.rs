@@ -6,7 +6,7 @@ use minijinja::{
 
 use crate::render::{filters, link, markup, voice::Voice};
 
-/// Names and sources.
+/// The names and sources of the templates.
 pub(super) const SOURCES: [(&str, &str); 14] = [
     ("report.txt", include_str!("report.txt.jinja")),
     ("report.html", include_str!("report.html.jinja")),
@@ -24,7 +24,7 @@ pub(super) const SOURCES: [(&str, &str); 14] = [
     ("digest.html", include_str!("digest.html.jinja")),
 ];
 
-/// The built-in templates, ready to be rendered.
+/// Creates an environment with the built-in templates.
 pub(super) fn environment(voice: &Voice) -> Environment<'static> {
     let mut templates = empty(voice);
     for (name, source) in SOURCES {
@@ -33,14 +33,14 @@ pub(super) fn environment(voice: &Voice) -> Environment<'static> {
     templates
 }
 
-/// What all templates have: how they are written, the filters and the words.
+/// Creates an environment without templates, but with the syntax, the filters and the words that all templates share.
 pub(super) fn empty(voice: &Voice) -> Environment<'static> {
     let mut templates = Environment::new();
     templates.set_undefined_behavior(UndefinedBehavior::Strict);
     let blocks_leave_no_lines =
         SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     templates.set_syntax(blocks_leave_no_lines.expect("no delimiter is changed"));
-    // Everything that a payload can hold is escaped in HTML; plain text needs none.
+    // Everything in a payload is escaped in HTML; plain text needs no escaping.
     templates.set_auto_escape_callback(|name| {
         let name = name.strip_suffix(".jinja").unwrap_or(name);
         if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "html") {
@@ -49,7 +49,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
             AutoEscape::None
         }
     });
-    // In plain text a link is its text.
+    // In plain text a link is shown as its text.
     templates.add_filter("lines", |state: &State, value: &str| {
         if is_html(state) { markup::html_lines(value) } else { Value::from(value) }
     });
@@ -70,7 +70,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
     templates
 }
 
-/// The template filter `value` in plain text: the lines of a text.
+/// Implements the filter `value` for plain text: it quotes the further lines of a text.
 fn plain_value(value: &str) -> Value {
     match markup::continued(value) {
         (first, Some(rest)) => Value::from(format!("{first}\n{rest}")),
@@ -97,7 +97,7 @@ fn words(voice: &Voice) -> Value {
     }
 }
 
-/// Plain text and HTML of a kind of message.
+/// Renders the plain text and the HTML of a kind of message.
 pub(super) fn render(templates: &Environment<'_>, kind: &str, view: &Value) -> (String, String) {
     let render = |name: String| {
         templates.get_template(&name).and_then(|template| template.render(view)).expect(
@@ -105,7 +105,7 @@ pub(super) fn render(templates: &Environment<'_>, kind: &str, view: &Value) -> (
         )
     };
     let plain = render(format!("{kind}.txt"));
-    // Line ends in a template are for its reader; in HTML only <br> breaks a line.
+    // Line ends in a template are for its reader; in HTML only `<br>` breaks a line.
     let html = render(format!("{kind}.html")).replace('\n', "");
     (plain.trim_end().to_owned(), markup::tidy(&html))
 }

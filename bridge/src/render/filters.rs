@@ -1,15 +1,15 @@
-//! Filters for numbers, sizes, durations and times. What they cannot show is an error that says so, not a text that
-//! nobody expects.
+//! Filters for numbers, sizes, durations and times. A value that a filter cannot show is an error with an
+//! explanation, and never an unexpected text.
 
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
 use crate::{config::time_zone, message::rfc3339, render::voice::Voice};
 
-/// How a time is written if a template does not say.
+/// The format of a time if a template gives none.
 const TIME: &str = "%Y-%m-%d %H:%M:%S %Z";
 
-/// Adds all of them.
+/// Adds the filters to an environment.
 pub(super) fn add(templates: &mut Environment<'_>, voice: &Voice) {
     let words = voice.words;
     templates.add_filter("number", |value: &Value, digits: Option<usize>| {
@@ -43,9 +43,9 @@ pub(super) fn add(templates: &mut Environment<'_>, voice: &Voice) {
     );
 }
 
-/// A number for people: with at most so many digits after the point, and none that say nothing.
+/// Formats a number with at most this many digits after the point, without trailing zeros.
 pub(super) fn number_text(value: f64, digits: usize) -> String {
-    // More digits than these a number does not have.
+    // A float has no more significant digits than these.
     let text = format!("{value:.0$}", digits.min(15));
     let text =
         if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
@@ -56,7 +56,7 @@ fn wrong(filter: &str, what: &str) -> Error {
     Error::new(ErrorKind::InvalidOperation, format!("{filter}: {what}"))
 }
 
-/// A number, or a text that is one.
+/// Reads a number, or a text that contains one.
 fn number(filter: &str, value: &Value) -> Result<f64, Error> {
     let number = match value.as_str() {
         Some(text) => text.trim().parse().ok(),
@@ -64,22 +64,22 @@ fn number(filter: &str, value: &Value) -> Result<f64, Error> {
     };
     number
         .filter(|number| number.is_finite())
-        .ok_or_else(|| wrong(filter, &format!("{} is no number", quoted(value))))
+        .ok_or_else(|| wrong(filter, &format!("{} is not a number", quoted(value))))
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
 fn whole(filter: &str, number: f64) -> Result<u64, Error> {
-    // 2^63 can be written as a float.
+    // The bound is 2^63, which a float represents exactly.
     if (0.0..9_223_372_036_854_775_808.0).contains(&number) {
         return Ok(number.round() as u64);
     }
     Err(wrong(filter, &format!("{number} is too large")))
 }
 
-/// So many seconds, or a duration in ISO 8601, like "PT5M".
+/// Reads a number of seconds, or a duration in ISO 8601 like "PT5M".
 fn duration(value: &Value) -> Result<SignedDuration, Error> {
     if let Some(Ok(span)) = value.as_str().map(str::parse::<Span>) {
-        // A calendar day counts as 24 hours; of months nobody can say.
+        // A calendar day counts as 24 hours. The length of a month is not known.
         return span
             .to_duration(SpanRelativeTo::days_are_24_hours())
             .map_err(|error| wrong("duration", &format!("{}: {error}", quoted(value))));
@@ -92,7 +92,7 @@ fn duration(value: &Value) -> Result<SignedDuration, Error> {
         .map_err(|_| wrong("duration", &format!("{seconds} seconds are too many")))
 }
 
-/// A time in RFC 3339, or in seconds since 1970.
+/// Reads a time in RFC 3339, or in seconds since 1970.
 fn time(value: &Value) -> Result<Timestamp, Error> {
     if let Some(time) = value.as_str().and_then(rfc3339::parse) {
         return Ok(time);
@@ -107,7 +107,7 @@ fn time(value: &Value) -> Result<Timestamp, Error> {
         })
 }
 
-/// A value in an error: short, and told from text.
+/// Formats a value for an error: short, and with quotes around a text.
 fn quoted(value: &Value) -> String {
     let text = value.as_str().map_or_else(|| value.to_string(), |text| format!("{text:?}"));
     match text.char_indices().nth(60) {
@@ -161,9 +161,9 @@ mod tests {
     #[test]
     fn what_cannot_be_shown_is_said() {
         for (template, error) in [
-            ("{{ 'much' | size }}", "size: \"much\" is no number"),
+            ("{{ 'much' | size }}", "size: \"much\" is not a number"),
             ("{{ 1e300 | size }}", "is too large"),
-            ("{{ absent | percent }}", "percent: None is no number"),
+            ("{{ absent | percent }}", "percent: None is not a number"),
             ("{{ 'P1M' | duration }}", "duration: \"P1M\""),
             ("{{ 'soon' | duration }}", "nor a duration like \"PT5M\""),
             ("{{ 'yesterday' | time }}", "nor seconds since 1970"),

@@ -1,4 +1,4 @@
-//! A message and all that is known of it, as templates see it.
+//! A message with everything that is known about it, for templates.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -6,29 +6,29 @@ use time::OffsetDateTime;
 
 use crate::message::Decoded;
 
-/// Everything that is known of a message.
+/// A message with everything that is known about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Incoming<'a> {
-    /// What it was published on.
+    /// The subject that it was published on.
     pub subject: &'a str,
-    /// What came with it.
+    /// Its headers.
     pub headers: Option<&'a HeaderMap>,
     /// The stream that holds it.
     pub stream: &'a str,
-    /// Its number in the stream.
+    /// Its sequence number in the stream.
     pub sequence: u64,
-    /// When the stream got it.
+    /// The time at which the stream stored it.
     pub published: OffsetDateTime,
-    /// The route that takes it.
+    /// The route that shows it.
     pub route: &'a str,
-    /// What it says.
+    /// The decoded payload.
     pub decoded: &'a Decoded,
-    /// The bytes that were published.
+    /// The published bytes.
     pub original: &'a Bytes,
 }
 
 impl<'a> Incoming<'a> {
-    /// A sample as if it came in on a subject.
+    /// Builds a sample message as if it came in on a subject.
     pub(crate) fn sample(
         subject: &'a str,
         route: &'a str,
@@ -41,5 +41,5 @@ impl<'a> Incoming<'a> {
     }
 }
 
-/// When samples come in: 2026-11-23 06:40 UTC, soon after most of what they tell.
+/// The time at which samples come in: 2026-11-23 06:40 UTC, soon after most of the events in them.
 pub(crate) const SAMPLES_PUBLISHED: i64 = 1_795_416_000;

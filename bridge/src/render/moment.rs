@@ -1,4 +1,4 @@
-//! Times and how long things took, for people.
+//! Times and durations, as people read them.
 
 use jiff::{
     Timestamp,
@@ -8,7 +8,7 @@ use jiff::{
 
 use crate::{message::rfc3339::parse, render::voice::Voice, text::shown};
 
-/// A time as a clock in some place shows it.
+/// A time as a local clock shows it.
 struct Local {
     time: DateTime,
     zone: String,
@@ -18,7 +18,7 @@ impl Local {
     fn of(time: Timestamp, zone: &TimeZone) -> Self {
         let info = zone.to_offset_info(time);
         let name = info.abbreviation();
-        // Where people have no letters for it, its abbreviation is a number, which alone says little.
+        // In some regions the zone has no letters, and its abbreviation is a bare number that says little.
         let zone =
             if name.starts_with(['+', '-']) { offset(info.offset()) } else { name.to_owned() };
         Self { time: info.offset().to_datetime(time), zone }
@@ -33,7 +33,7 @@ impl Local {
     }
 }
 
-/// "UTC+5:45"
+/// Formats an offset, like "UTC+5:45".
 fn offset(offset: Offset) -> String {
     let minutes = offset.seconds() / 60;
     let sign = if minutes < 0 { '-' } else { '+' };
@@ -43,7 +43,8 @@ fn offset(offset: Offset) -> String {
 }
 
 impl Voice {
-    /// "2026-11-23T07:35:51+01:00" as "2026-11-23 06:35:51 UTC"; what is not RFC 3339 stays as it is.
+    /// Formats a time: "2026-11-23T07:35:51+01:00" becomes "2026-11-23 06:35:51 UTC". A text that is not RFC 3339
+    /// stays as it is.
     pub(super) fn moment(&self, text: &str) -> String {
         match parse(text) {
             Some(time) => {
@@ -54,7 +55,7 @@ impl Voice {
         }
     }
 
-    /// From when to when something went on, as far as it is known, and how long that was.
+    /// Formats the beginning, the end and the duration of something, as far as they are known.
     pub(super) fn span(&self, begin: Option<&str>, end: Option<&str>) -> Option<String> {
         let (begin, end) = match (begin, end) {
             (None, None) => return None,
@@ -70,7 +71,7 @@ impl Voice {
         let (from, to) = (Local::of(from, &self.zone), Local::of(to, &self.zone));
         let same_day = from.time.date() == to.time.date();
         let date = if same_day { String::new() } else { format!("{} ", to.date()) };
-        // On the night when the clocks change the two are not in the same zone.
+        // In the night when the clocks change, the two times have different zones.
         let zone = if from.zone == to.zone { String::new() } else { format!(" {}", from.zone) };
         let begin = format!("{} {}{zone}", from.date(), from.clock());
         Some(format!("{begin} – {date}{} {}{took}", to.clock(), to.zone))

@@ -1,10 +1,10 @@
-//! The rows of an object: names and values of what no template knows.
+//! The rows of an object: the names and values of the fields that no template knows.
 
 use serde_json::{Map, Value as Json};
 
 use crate::{render::markup, text::shown};
 
-/// The entries of an object as names and one-line values.
+/// Returns the entries of an object as names and one-line values.
 pub(crate) fn rows(object: &Map<String, Json>) -> Vec<(String, String)> {
     object
         .iter()

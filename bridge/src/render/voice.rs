@@ -1,4 +1,4 @@
-//! The language and the time zone in which something is said.
+//! The language and the time zone of a text.
 
 use jiff::tz::TimeZone;
 
@@ -7,7 +7,7 @@ use crate::{
     render::words::Words,
 };
 
-/// The words and the time zone in which something is said.
+/// The words and the time zone of a text.
 #[derive(Clone)]
 pub(crate) struct Voice {
     pub(crate) language: Language,

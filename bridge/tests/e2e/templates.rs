@@ -95,7 +95,7 @@ async fn a_template_that_fails_gives_way_and_the_room_learns_why() -> Result<()>
     assert!(bodies[2].ends_with(note), "{}", bodies[2]);
     assert_eq!(
         bodies[3],
-        "99999\n🤖 nats-matrix: text.txt.jinja:1: is stopped: it goes on too long; shown with the built-in template"
+        "99999\n🤖 nats-matrix: text.txt.jinja:1: was stopped, as it runs too long; shown with the built-in template"
     );
     assert_eq!(bodies[4], "7");
     bridge.terminate()?;

@@ -1,4 +1,4 @@
-//! What is wrong with a template, for the person who wrote it.
+//! Faults in a template, described for the person who wrote it.
 
 use std::{fmt, path::Path};
 
@@ -6,13 +6,13 @@ use minijinja::{Error, ErrorKind};
 
 use crate::text::{self, shown};
 
-/// Why a template cannot be used, and where.
+/// A fault that keeps a template from being used, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// The name of the file, and its line if it is in one.
+    /// The name of the file, with the line if it is known.
     place: String,
     what: String,
-    /// Whether another message might be rendered.
+    /// Whether the fault depends on the message, so that another one might be rendered.
     of_message: bool,
 }
 
@@ -32,7 +32,7 @@ impl Fault {
         Self { place, what: what.into(), of_message: false }
     }
 
-    /// What went wrong in a template, or in one that it includes.
+    /// Describes an error in a template, or in one that it includes.
     pub(super) fn of(error: &Error, file: &str) -> Self {
         let mut cause = error;
         while let Some(inner) =
@@ -42,14 +42,14 @@ impl Fault {
         }
         let detail = cause.detail().unwrap_or_default();
         let what = match cause.kind() {
-            ErrorKind::OutOfFuel => "is stopped: it goes on too long".to_owned(),
-            ErrorKind::WriteFailure => "is stopped: it writes too much".to_owned(),
+            ErrorKind::OutOfFuel => "was stopped, as it runs too long".to_owned(),
+            ErrorKind::WriteFailure => "was stopped, as it writes too much".to_owned(),
             ErrorKind::UndefinedError | ErrorKind::InvalidOperation if !detail.is_empty() => {
                 detail.to_owned()
             }
             ErrorKind::TemplateNotFound => {
                 format!(
-                    "{detail}; there are the files beside it, and built-in ones like \"builtin/alert.txt\""
+                    "{detail}; use one of the files beside it, or a built-in one like \"builtin/alert.txt\""
                 )
             }
             kind if detail.is_empty() => kind.to_string(),
@@ -78,18 +78,18 @@ impl Fault {
         self.place.split_once(':').map_or(&self.place, |(file, _)| file)
     }
 
-    /// Whether another message might be rendered.
+    /// Whether the fault depends on the message, so that another one might be rendered.
     pub(crate) fn of_message(&self) -> bool {
         self.of_message
     }
 
-    /// The same with the directory that the file is in.
+    /// Adds the directory of the file.
     pub(crate) fn within(mut self, directory: &Path) -> Self {
         self.place = directory.join(&self.place).display().to_string();
         self
     }
 
-    /// The same, found with a sample of a message.
+    /// Adds the name of the sample that revealed the fault.
     pub(crate) fn with_sample(mut self, name: &str) -> Self {
         self.what = format!("{} (tried with the sample {name})", self.what);
         self

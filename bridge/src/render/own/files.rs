@@ -8,18 +8,18 @@ use crate::{render::own::fault::Fault, suggest};
 pub(crate) const KINDS: [&str; 7] =
     ["report", "alert", "alerts", "note", "event", "object", "text"];
 
-/// Longer files are no templates.
+/// The maximum size of a template file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
 
-/// "report" of "report.html.jinja".
+/// Returns the kind of a template file: "report" for "report.html.jinja".
 pub(super) fn kind_of(file: &str) -> Option<&str> {
     let name = file.strip_suffix(".jinja")?;
     let kind = name.strip_suffix(".txt").or_else(|| name.strip_suffix(".html"))?;
     KINDS.contains(&kind).then_some(kind)
 }
 
-/// The files of a directory by their names, or one of them with those that it can include; those that are hidden
-/// are nobody's business.
+/// Reads the files of a directory by their names, or one of them with the parts that it can include. Hidden files are
+/// ignored.
 pub(super) fn read(
     directory: &Path,
     only: Option<&str>,
@@ -45,7 +45,7 @@ pub(super) fn read(
     }
     if !sources.keys().any(|name| kind_of(name).is_some()) {
         let what = format!(
-            "holds no template; they are named like {}.txt.jinja and {0}.html.jinja",
+            "holds no template; templates have names like {}.txt.jinja and {0}.html.jinja",
             KINDS[0]
         );
         return Err(vec![Fault::of_file("", what)]);
@@ -63,7 +63,7 @@ fn source(name: &str, path: &Path) -> Result<String, String> {
         return Err(match suggest::nearest(name, known.iter().map(String::as_str)) {
             Some(nearest) => format!("is not the name of a template; did you mean \"{nearest}\"?"),
             None => format!(
-                "is not the name of a template: those are KIND.txt.jinja and KIND.html.jinja, where KIND is {}; what they include begins with _",
+                "is not the name of a template: those are KIND.txt.jinja and KIND.html.jinja, where KIND is {}; the names of included files begin with _",
                 KINDS.join(", ")
             ),
         });
@@ -71,7 +71,7 @@ fn source(name: &str, path: &Path) -> Result<String, String> {
     let cannot = |error: io::Error| format!("cannot be read: {error}");
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(format!("is no file of at most {} KiB", MAX_FILE_BYTES / 1024));
+        return Err(format!("is not a file of at most {} KiB", MAX_FILE_BYTES / 1024));
     }
     std::fs::read_to_string(path).map_err(cannot)
 }

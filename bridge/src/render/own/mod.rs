@@ -1,4 +1,4 @@
-//! TODO
+//! Templates that users write to replace the built-in ones.
 
 pub(crate) mod fault;
 mod files;

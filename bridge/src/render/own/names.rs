@@ -1,5 +1,5 @@
-//! Names in templates: every filter, test, variable and file that there is none of is found before a message needs it,
-//! also where no sample leads to.
+//! Unknown names in templates: every filter, test, variable and file that does not exist is found before a message
+//! needs it, even where no sample leads to it.
 
 use minijinja::{
     Environment, ErrorKind, Template,
@@ -11,7 +11,7 @@ use crate::{
     suggest,
 };
 
-/// The filters, tests and functions that the README tells of, to be suggested.
+/// The filters, tests and functions that the README describes, for suggestions.
 const FILTERS: &[&str] = &[
     "abs",
     "capitalize",
@@ -77,7 +77,7 @@ const TESTS: &[&str] = &[
     "even",
 ];
 
-/// What every template knows of a message, whatever its kind.
+/// The variables that every template has, whatever the kind of its message.
 const COMMON: [&str; 12] = [
     "subject",
     "tokens",
@@ -93,7 +93,7 @@ const COMMON: [&str; 12] = [
     "words",
 ];
 
-/// Filters, tests, functions, variables and files that there are none of, also where no sample leads to.
+/// Finds filters, tests, functions, variables and files that do not exist, even where no sample leads to them.
 pub(super) fn unknown(templates: &Environment<'_>, template: &Template<'_, '_>) -> Vec<Fault> {
     let compiled = get_compiled_template(template);
     let all = std::iter::once(&compiled.instructions).chain(compiled.blocks.values());
@@ -122,7 +122,7 @@ pub(super) fn unknown(templates: &Environment<'_>, template: &Template<'_, '_>) 
                     match included(instructions, index) {
                         Some(name) if templates.get_template(&name).is_err() => {
                             format!(
-                                "there is no template \"{name}\"; there are the files beside it, and built-in ones like \"builtin/alert.txt\""
+                                "there is no template \"{name}\"; use one of the files beside it, or a built-in one like \"builtin/alert.txt\""
                             )
                         }
                         _ => continue,
@@ -140,12 +140,12 @@ pub(super) fn unknown(templates: &Environment<'_>, template: &Template<'_, '_>) 
 fn advise<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let advice = match suggest::nearest(name, known) {
         Some(nearest) => format!("; did you mean \"{nearest}\"?"),
-        None => "; the README's section on templates has those that there are".to_owned(),
+        None => "; see the README's section on templates".to_owned(),
     };
     format!("unknown {what} \"{name}\"{advice}")
 }
 
-/// The template that an instruction loads, if its name is written there.
+/// Returns the name of the template that an instruction loads, if it is a literal.
 fn included(instructions: &Instructions<'_>, index: u32) -> Option<String> {
     match instructions.get(index.checked_sub(1)?)? {
         Instruction::LoadConst(name) => name.as_str().map(str::to_owned),
@@ -153,7 +153,7 @@ fn included(instructions: &Instructions<'_>, index: u32) -> Option<String> {
     }
 }
 
-/// There is no list of filters to ask, but one that is not there says so.
+/// Whether a filter exists. The environment has no list of filters, so it is called to see whether it is unknown.
 fn is_filter(templates: &Environment<'_>, name: &str) -> bool {
     let applied = templates.empty_state().apply_filter(name, &[]);
     applied.err().is_none_or(|error| error.kind() != ErrorKind::UnknownFilter)
@@ -165,7 +165,7 @@ fn is_test(templates: &Environment<'_>, name: &str) -> bool {
 }
 
 fn is_known(templates: &Environment<'_>, file: &str, name: &str) -> bool {
-    // What a part knows is up to those that include it.
+    // The variables of a part depend on the templates that include it.
     kind_of(file).is_none()
         || ["loop", "self", "super", "caller"].contains(&name)
         || known_names(file).any(|known| known == name)

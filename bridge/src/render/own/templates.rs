@@ -1,8 +1,8 @@
-//! Templates of the user's own, in place of built-in ones: a directory with files that are named like those.
+//! Users' own templates, which replace built-in ones: a directory of files that are named like those.
 //!
-//! What can be known to be wrong is refused at the start, with file and line. Whatever they do with a message, they can
-//! do no harm: they see no file but those of the directory, loops end, what a payload holds is always escaped, and of
-//! the HTML only that is kept which Matrix allows.
+//! Templates with errors that can be found beforehand are refused at the start, with file and line. Whatever a
+//! template does with a message, it can do no harm: it can read no file outside its directory, loops end, everything
+//! in a payload is escaped, and only the HTML that Matrix allows is kept.
 
 use std::{
     collections::BTreeMap,
@@ -34,40 +34,40 @@ use crate::{
     text::{address, shown},
 };
 
-/// The steps that one template may take; a loop over a thousand entries takes some ten thousand.
+/// The maximum number of steps of one template. A loop over a thousand entries takes about ten thousand.
 const FUEL: u64 = 200_000;
 
-/// What a template may write in bytes, which is cut later if it is too long to be shown.
+/// The maximum output of a template, in bytes. It is cut later if it is too long to be shown.
 const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
-/// More tags are not worth what the worst nesting of them costs.
+/// The maximum number of tags. More would not be worth the cost of the worst nesting.
 const MAX_TAGS: usize = 1_000;
 
-/// What Matrix allows links to begin with.
+/// The schemes that Matrix allows in links.
 const LINKS: [&str; 5] = ["https:", "http:", "ftp:", "mailto:", "magnet:"];
 
-/// A directory of templates, parsed and looked through.
+/// A directory of templates, parsed and checked.
 pub(crate) struct Own {
     pub(crate) directory: PathBuf,
-    /// The same files twice. What is escaped depends on what is made, not on the name of a file: a part can be included
-    /// from both.
+    /// The environment for plain text. It has the same files as the one for HTML, because escaping depends on the
+    /// output and not on the name of a file, and both may include the same part.
     plain: Environment<'static>,
     html: Environment<'static>,
-    /// What is written in them, where an address that no message has made up can be found.
+    /// The text of all files, to look up addresses that do not come from a message.
     written: String,
-    /// Whether one of them looks into what was published, of which nothing is known before.
+    /// Whether a template uses the payload or the headers, which cannot be checked beforehand.
     pub(crate) looks_inside: bool,
 }
 
 impl Own {
-    /// Those in a directory; or a single file, with those that it can include.
+    /// Loads the templates of a directory, or a single file with the parts that it can include.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with them, whatever the message.
+    /// Returns every fault that does not depend on a message.
     pub(crate) fn load(path: &Path, voice: &Voice) -> Result<Self, Vec<Fault>> {
         let (directory, only) = if path.is_file() {
-            // The directory of a mere name has none.
+            // The parent of a bare file name is the empty path.
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
             (parent.unwrap_or(Path::new(".")), path.file_name().and_then(|name| name.to_str()))
         } else {
@@ -80,7 +80,7 @@ impl Own {
         Self::of(directory, &sources, voice).map_err(within)
     }
 
-    /// Files with these names and texts.
+    /// Parses and checks files with these names and texts.
     pub(crate) fn of(
         directory: &Path,
         sources: &BTreeMap<String, String>,
@@ -92,7 +92,7 @@ impl Own {
         let parsed: Vec<Template<'_, '_>> =
             sources.keys().filter_map(|name| plain.get_template(name).ok()).collect();
         faults.extend(parsed.iter().flat_map(|template| names::unknown(&plain, template)));
-        // In the text, as what the names of included files are made of is not asked for.
+        // The text is searched, as the names of included files may be computed.
         let names = ["payload", "headers"];
         let looks_inside =
             sources.values().any(|source| names.iter().any(|name| source.contains(name)));
@@ -109,16 +109,17 @@ impl Own {
         Err(faults)
     }
 
-    /// How many files replace a built-in one.
+    /// The number of files that replace a built-in template.
     pub(crate) fn count(&self) -> usize {
         self.plain.templates().filter(|(name, _)| kind_of(name).is_some()).count()
     }
 
-    /// Plain text and HTML, as far as there are templates for them: without one for HTML it is made from the plain text.
+    /// Renders plain text and HTML, if there are templates for them. Without a template for HTML it is made from the
+    /// plain text.
     ///
     /// # Errors
     ///
-    /// What went wrong with this message.
+    /// Returns the fault that this message has caused.
     pub(crate) fn render(
         &self,
         message: &Incoming<'_>,
@@ -139,7 +140,7 @@ impl Own {
                 let html = markup::html(&plain);
                 (Some(plain), Some(html))
             }
-            // The HTML could not be shown, whatever it is: plain text is cut and has the whole attached.
+            // The HTML is too large to be shown. Plain text is cut instead, with the whole as an attachment.
             (plain, Some(html)) if is_too_much(&html) => (plain, None),
             both => both,
         })
@@ -155,7 +156,7 @@ impl Own {
         if is_too_much(&text) {
             return Ok(text);
         }
-        // Line ends in a template are for its reader, and so are those in what it takes for safe.
+        // Line ends in a template are for its reader, and so are those in a text that it marks as safe.
         let text = crate::text::clean(&text).replace('\n', " ");
         let html = Html::parse(text.trim());
         html.sanitize_with(&SanitizerConfig::strict().remove_reply_fallback());
@@ -171,9 +172,9 @@ impl Own {
         Ok(html)
     }
 
-    /// Of addresses that come from a message only those are kept that the filters make links of: one of matrix.to would
-    /// be shown as a person, and a picture is loaded from wherever its address says. The schemes are looked at, too, as
-    /// ruma-html 0.8 does not where another attribute comes before the address.
+    /// Keeps only those addresses from a message that the filters would turn into links: clients show an address at
+    /// matrix.to as a person, and load a picture from any address. It checks the schemes too, as ruma-html 0.8 does
+    /// not if another attribute comes before the address.
     fn keep_addresses(&self, node: &NodeRef) {
         if let Some(element) = node.as_element() {
             element.attrs.borrow_mut().retain(|attribute| match &*attribute.name.local {
@@ -187,7 +188,7 @@ impl Own {
         node.children().for_each(|child| self.keep_addresses(&child));
     }
 
-    /// Whether an address is in one of the templates as it is, and of one of these schemes.
+    /// Whether a template contains this address literally, with one of these schemes.
     fn is_written(&self, address: &str, schemes: &[&str]) -> bool {
         let is_quoted = |quote: &char| self.written.contains(&format!("{quote}{address}{quote}"));
         schemes.iter().any(|scheme| address.starts_with(scheme))
@@ -217,7 +218,8 @@ impl Own {
     }
 }
 
-/// All files and the built-in templates, with the faults of those that cannot be parsed.
+/// Creates an environment with all files and the built-in templates, and collects the faults of files that do not
+/// parse.
 fn environment(
     voice: &Voice,
     escape: AutoEscape,
@@ -226,7 +228,7 @@ fn environment(
 ) -> Environment<'static> {
     let mut templates = builtin::empty(voice);
     templates.set_auto_escape_callback(move |_| escape.clone());
-    // What a payload holds is never markup, and who is allowed to say that it is, does it sooner or later.
+    // A payload is never markup. A template that could declare it safe would do so sooner or later.
     templates.remove_filter("safe");
     templates.set_debug(true);
     templates.set_fuel(Some(FUEL));
@@ -244,7 +246,7 @@ fn environment(
     templates
 }
 
-/// In HTML a line end in a value breaks the line there, too.
+/// Escapes a value. In HTML a line end in a value becomes a line break.
 fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
     if matches!(state.auto_escape(), AutoEscape::Html)
         && !value.is_safe()
@@ -259,7 +261,8 @@ fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<()
     escape_formatter(out, state, value)
 }
 
-/// Shows where links lead whose text looks like another address, and sets apart what looks like a notice of ours.
+/// Shows the true target of links whose text looks like another address, and sets apart text that looks like a notice
+/// of ours.
 fn keep_honest(node: &NodeRef) {
     if let Some(text) = node.as_text() {
         let shown = text.borrow().to_string();
@@ -278,7 +281,8 @@ fn keep_honest(node: &NodeRef) {
     }
 }
 
-/// Where a link leads whose text looks like another address. Clients show one of matrix.to as a person or room.
+/// Returns the target of a link whose text looks like another address, except for matrix.to, which clients show as a
+/// person or a room.
 fn hidden_place(node: &NodeRef) -> Option<String> {
     let attributes = node.as_element()?.attrs.borrow();
     let href = attributes.iter().find(|attribute| &*attribute.name.local == "href")?;
@@ -314,7 +318,7 @@ fn render_plain(
     if text.trim().is_empty() {
         return Err(Fault::of_file(template.name(), "makes an empty text"));
     }
-    // A notice of ours is not what others may imitate.
+    // No template or message may imitate our notices.
     Ok(markup::without_line_of(text.trim_end(), NOTICE_MARK))
 }
 
@@ -330,7 +334,7 @@ fn render_bounded(
     Ok(String::from_utf8_lossy(&text.bytes).into_owned())
 }
 
-/// Takes only so much.
+/// A writer that fails beyond a limit.
 struct Bounded {
     bytes: Vec<u8>,
     limit: usize,
@@ -350,7 +354,7 @@ impl Write for Bounded {
     }
 }
 
-/// The JSON that was published, else the text; of a large message as much as is kept of any.
+/// Returns the published JSON, or the text if it is not JSON; a large message is cut to the usual limits.
 fn payload(original: &[u8]) -> Value {
     let text = std::str::from_utf8(original).ok();
     if let Some(kept) = text.and_then(|text| json::any(text).ok()) {
@@ -360,7 +364,7 @@ fn payload(original: &[u8]) -> Value {
     Value::from(String::from_utf8_lossy(head))
 }
 
-/// By their names; several values of one are in one text.
+/// Returns the headers by name, with several values of one header joined in one text.
 fn headers(message: &Incoming<'_>) -> Value {
     let headers = message.headers.into_iter().flat_map(async_nats::HeaderMap::iter);
     Value::from_pairs(headers.map(|(name, values)| {

@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A directory with such files.
+/// Creates a directory with these files.
 fn directory(files: &[(&str, &str)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (name, source) in files {
@@ -106,7 +106,7 @@ fn one_of_a_pair_is_enough() {
         shown.plain
     );
     assert_eq!(shown.html, "<em>a&lt;b&gt;</em>");
-    // What there is no template for is shown as ever.
+    // A message of a kind without an own template is shown with the built-in one.
     let shown = show(&accepted(&[("alert.txt.jinja", "{{ summary }}")]), REPORT);
     assert!(shown.html.starts_with("📊 <strong>a&lt;b&gt;</strong>"), "{}", shown.html);
 }
@@ -142,7 +142,7 @@ fn what_is_wrong_for_every_message_is_refused_with_file_and_line() {
             "{{ host }}\n{{ 1 | sizee }}",
             "report.txt.jinja:2: unknown filter \"sizee\"; did you mean \"size\"?",
         ),
-        // No sample leads there.
+        // No sample leads to this line.
         (
             "report.txt.jinja",
             "{% if host == 'x' %}\n\n{{ 1 | sizee }}{% endif %}{{ host }}",
@@ -189,12 +189,12 @@ fn what_is_wrong_for_every_message_is_refused_with_file_and_line() {
         (
             "alert.txt.jinja",
             "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-            "alert.txt.jinja:1: is stopped: it goes on too long",
+            "alert.txt.jinja:1: was stopped, as it runs too long",
         ),
         (
             "alert.txt.jinja",
             "{{ range(1000) | join('0123456789' * 1000) }}",
-            "alert.txt.jinja: is stopped: it writes too much",
+            "alert.txt.jinja: was stopped, as it writes too much",
         ),
         ("alert.txt.jinja", "{{ '' }}", "alert.txt.jinja: makes an empty text"),
         ("text.html.jinja", "a\n{{ text | safe }}", "text.html.jinja:2: unknown filter \"safe\""),
