@@ -1,19 +1,19 @@
-# What the scripts beside it share; sourced.
+# Functions and settings for the scripts in this directory, which source it.
 # shellcheck shell=bash
 
-# Outside the checkout, so that a fresh clone does not fetch and build everything anew.
+# The cache is outside the checkout, so that a fresh clone does not fetch and build everything again.
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nats-matrix
-# Where `crate` puts programs.
+# The directory in which `crate` installs programs.
 PATH=$PATH:$cache/tools/bin
 
-# What a release is made with, here so that it is said once.
+# The tools for a release, named once for all scripts.
 # shellcheck disable=SC2034
 deb=cargo-deb@3.8.0
 # shellcheck disable=SC2034
 cyclonedx=cargo-cyclonedx@0.5.9
 
 steps=()
-# step NAME: what comes next, until another one or `how_long`.
+# step NAME: begins a step, which lasts until the next one or `how_long`.
 step() {
     step_done
     step_name=$* step_began=$SECONDS
@@ -24,24 +24,25 @@ step_done() {
     step_name=
 }
 
-# how_long LIMIT: says how many seconds each step took, and all, and whether that is more than it should be. A machine
-# that has much else to do is no fault of the change.
+# how_long LIMIT: prints the seconds that each step and all of them took, and whether that is more than LIMIT. It does
+# not fail then, because a busy machine is not the fault of the change.
 how_long() {
     step_done
     printf '\n== how long it took\n'
     printf '%s\n' "${steps[@]}"
     printf '%6d s  all\n' "$SECONDS"
-    [ "$SECONDS" -le "$1" ] || echo "TOO LONG: it should take $1 s at most; is the machine busy, or does a step do too much?"
+    [ "$SECONDS" -le "$1" ] || echo "TOO LONG: it should take at most $1 s; is the machine busy, or does a step do too much?"
 }
 
-# need COMMAND [PACKAGE]: the program is there, from Debian if it is missing and we may install it.
+# need COMMAND [PACKAGE]: makes sure that a program is there, and installs it from Debian if it is missing and we are
+# root.
 need() {
     command -v "$1" >/dev/null && return
     [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
     { apt-get update -q && apt-get install -qy --no-install-recommends "${2:-$1}"; } >/dev/null
 }
 
-# from_pypi NAME REQUIREMENTS: the programs of these packages, as their hashes are, are on the PATH.
+# from_pypi NAME REQUIREMENTS: puts the programs of these packages, checked by their hashes, on the PATH.
 from_pypi() {
     local venv=$cache/$1
     if ! cmp -s "$2" "$venv/requirements.txt"; then
@@ -52,14 +53,14 @@ from_pypi() {
     PATH=$venv/bin:$PATH
 }
 
-# crate COMMAND CRATE@VERSION [OPTION...]: the program is on the PATH, compiled once.
+# crate COMMAND CRATE@VERSION [OPTION...]: compiles a program once and puts it on the PATH.
 crate() {
     command -v "$1" >/dev/null ||
         CARGO_TARGET_DIR=$cache/tools/target cargo install --quiet --locked --root "$cache/tools" "${@:2}"
 }
 
-# advisories: no crate that a lock of ours names has an advisory. By the database as it is now, or else by the copy that
-# was fetched before, whose age is said.
+# advisories: checks that no crate in our lock files has an advisory. It uses the current database, or else the copy
+# that was fetched before, and prints its age.
 advisories() {
     local manifest database databases=${CARGO_HOME:-$HOME/.cargo}/advisory-dbs
     cargo deny fetch db 2>/dev/null || echo "the advisory database cannot be reached"
@@ -76,12 +77,12 @@ advisories() {
     done
 }
 
-# sbom FILE: every crate that is linked into the program, in CycloneDX. It is the same wherever it is made, if the time
-# is (SOURCE_DATE_EPOCH).
+# sbom FILE: writes a CycloneDX list of every crate that is linked into the program. With the same SOURCE_DATE_EPOCH
+# it is the same everywhere.
 sbom() {
     cargo cyclonedx --quiet --manifest-path bridge/Cargo.toml --format json --no-build-deps \
         --override-filename nats-matrix.cdx
     sed "s|path+file://$PWD/|path+file:///nats-matrix/|" bridge/nats-matrix.cdx.json >"$1"
-    # There is one of each member of the workspace.
+    # cargo-cyclonedx writes one file for each member of the workspace.
     rm {bridge,testbed}/nats-matrix.cdx.json
 }
