@@ -20,7 +20,7 @@ impl Subject {
         }
         let tokens: Vec<&str> = text.split('.').collect();
         if tokens.iter().any(|token| token.is_empty()) {
-            return wrong("empty between two dots, or at an end");
+            return wrong("it is empty, has two dots in a row, or a dot at an end");
         }
         if tokens[..tokens.len() - 1].contains(&">") {
             return wrong("> is only allowed at the end");

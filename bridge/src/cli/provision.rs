@@ -36,9 +36,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     for user in &options.rotate {
         block_on(provision::rotate(&config, user))??;
         let advice = match config.matrix.login.localpart() {
-            Some(own) if own == user => {
-                "; for the bridge to have it: systemctl restart nats-matrix"
-            }
+            Some(own) if own == user => "; for the bridge to use it: systemctl restart nats-matrix",
             _ => "",
         };
         print(&line("changed", "user", &format!("{user}: a new password{advice}")));

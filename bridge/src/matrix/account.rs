@@ -116,8 +116,9 @@ impl Account {
         has_logged_in: bool,
     ) -> Result<Self, LoginError> {
         let user = session.identity().map(|identity| identity.user_id.clone());
-        let user =
-            user.ok_or_else(|| LoginError::Final(Failure::Bug("logged in as nobody".to_owned())))?;
+        let user = user.ok_or_else(|| {
+            LoginError::Final(Failure::Bug("the session has no account".to_owned()))
+        })?;
         Ok(Self {
             config,
             user,
@@ -355,7 +356,7 @@ fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Fa
 /// Saves the session in one step, readable only for our own user.
 fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
     let Some(kept) = session.identity() else {
-        return Err(Failure::Bug("logged in as nobody".to_owned()));
+        return Err(Failure::Bug("the session has no account".to_owned()));
     };
     let path = session_file(config);
     let write = || -> std::io::Result<()> {

@@ -273,7 +273,7 @@ fn private_config(
     let text = Zeroizing::new(std::fs::read_to_string(config).map_err(|error| wrong(&error))?);
     let mut settings: Table =
         text.parse().map_err(|error: toml::de::Error| wrong(&error.message()))?;
-    let global = table(&mut settings, "global").ok_or_else(|| wrong(&"global is no table"))?;
+    let global = table(&mut settings, "global").ok_or_else(|| wrong(&"global is not a table"))?;
     global.remove("registration_token_file");
     let owned = |secret: &SecretString| Value::String(secret.expose_secret().to_owned());
     global.insert("registration_token".to_owned(), owned(token));
@@ -282,7 +282,7 @@ fn private_config(
             global.insert("jwt_secret".to_owned(), owned(login_key));
         }
         Implementation::Tuwunel => {
-            let jwt = table(global, "jwt").ok_or_else(|| wrong(&"global.jwt is no table"))?;
+            let jwt = table(global, "jwt").ok_or_else(|| wrong(&"global.jwt is not a table"))?;
             jwt.insert("enable".to_owned(), true.into());
             jwt.insert("key".to_owned(), owned(login_key));
             jwt.insert("register_user".to_owned(), false.into());

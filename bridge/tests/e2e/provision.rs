@@ -489,7 +489,7 @@ async fn a_password_is_rotated_in_its_file_and_ends_the_old_sessions() -> Result
     let (code, text) = run(&config, &["provision", "--rotate", "alice", "--rotate", "bridge"])?;
     assert_eq!(code, 0, "{text}");
     assert_item(&text, "changed", "user", "alice: a new password");
-    assert_item(&text, "changed", "user", "bridge: a new password; for the bridge to have it");
+    assert_item(&text, "changed", "user", "bridge: a new password; for the bridge to use it");
     let new = site.password("alice")?;
     assert_ne!(new, old);
     assert!(!text.contains(&new) && !text.contains(&old), "{text}");
