@@ -14,7 +14,7 @@ fn route(health: &Health, name: &str) -> RouteHealth {
     RouteHealth { health: health.clone(), name: name.into(), metrics: health.0.metrics.route(name) }
 }
 
-/// With a route that has a message in hand.
+/// Creates a health with a route that has a message in progress.
 pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
     let health = Health::default();
     let route = route(&health, name);
