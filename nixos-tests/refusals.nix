@@ -37,7 +37,7 @@ let
     }
     {
       mistake.conduit.enable = false;
-      says = "services.natsMatrix.users: the homeserver is not to run here";
+      says = "services.natsMatrix.users: the homeserver does not run here";
     }
     {
       mistake.settings.nats.password = "hunter2";
