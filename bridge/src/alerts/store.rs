@@ -140,7 +140,7 @@ impl Store {
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok((Some(found), key)) => {
-                    // A thread that another version wrote is ignored; the next message begins it anew.
+                    // A thread that another version wrote is ignored; the next message begins a new one.
                     let Ok(conversation) = serde_json::from_slice::<ThreadState>(&found) else {
                         continue;
                     };

@@ -61,7 +61,7 @@ pub(crate) struct ThreadState {
     pub(crate) resolved: i64,
     /// The time of the last push notification, in seconds since 1970.
     pub(crate) pushed: i64,
-    /// The number of times that the alert has fired anew.
+    /// The number of times that the alert has begun.
     pub(crate) times: u32,
     /// The highest urgency so far.
     urgency: Urgency,

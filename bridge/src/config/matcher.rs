@@ -133,9 +133,11 @@ fn field(name: &str) -> Result<Field, String> {
             "severity" => Ok(Field::Severity),
             "status" => Ok(Field::Status),
             "source" => Ok(Field::Source),
-            _ => Err("is not a property to match: use kind, severity, status, source, header.NAME, \
+            _ => {
+                Err("is not a property to match: use kind, severity, status, source, header.NAME, \
                       payload.KEY.KEY or subject.NUMBER"
-                .to_owned()),
+                    .to_owned())
+            }
         },
         Some(("header", header)) if !header.is_empty() => Ok(Field::Header(header.to_owned())),
         Some(("payload", path)) if !path.split('.').any(str::is_empty) => {
@@ -157,9 +159,10 @@ impl Matcher {
             .iter()
             .find(|pattern| !words.iter().any(|word| pattern.fits(word)))
         {
-            Some(pattern) => {
-                Err(format!("\"{pattern}\" is not one of {}, so no message can match", words.join(", ")))
-            }
+            Some(pattern) => Err(format!(
+                "\"{pattern}\" is not one of {}, so no message can match",
+                words.join(", ")
+            )),
             None => Ok(()),
         };
         match &self.field {

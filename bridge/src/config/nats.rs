@@ -282,7 +282,9 @@ pub(super) fn bridge_inbox() -> Subject {
 fn inbox_prefix(text: &str) -> Result<Subject, String> {
     let prefix = Subject::literal(text)?;
     if text.starts_with('$') {
-        return Err(format!("\"{text}\" is reserved for NATS; write something like \"{BRIDGE_INBOX}\""));
+        return Err(format!(
+            "\"{text}\" is reserved for NATS; write something like \"{BRIDGE_INBOX}\""
+        ));
     }
     Ok(prefix)
 }

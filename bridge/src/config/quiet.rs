@@ -30,7 +30,10 @@ impl RawQuiet {
         };
         let (from, to) = (time("from", &self.from)?, time("to", &self.to)?);
         if from == to {
-            return Err(ConfigError::new(key, format!("from {from} to {to} is all day, or never")));
+            return Err(ConfigError::new(
+                key,
+                format!("from {from} to {to} could be all day or never: give two different times"),
+            ));
         }
         Ok(Quiet { from, to, time_zone: time_zone.clone() })
     }
@@ -101,6 +104,6 @@ mod tests {
         };
         assert!(check("22", "07:00").contains("quiet.from: \"22\" is not a time of day"));
         assert!(check("22:00", "25:00").contains("quiet.to"));
-        assert!(check("07:00", "07:00").contains("all day, or never"));
+        assert!(check("07:00", "07:00").contains("could be all day or never"));
     }
 }

@@ -321,12 +321,18 @@ fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
         |key: &str, what: String| Err(ConfigError::new(format!("routes[{index}].{key}"), what));
     if route.is_default {
         if !route.matchers.is_empty() {
-            return wrong("match", "a default route takes every message that no other route takes".to_owned());
+            return wrong(
+                "match",
+                "a default route takes every message that no other route takes".to_owned(),
+            );
         }
         if let Some(other) =
             routes[..index].iter().find(|other| other.is_default && other.stream == route.stream)
         {
-            return wrong("default", format!("route {} is already the default of this stream", other.name));
+            return wrong(
+                "default",
+                format!("route {} is already the default of this stream", other.name),
+            );
         }
         return Ok(());
     }

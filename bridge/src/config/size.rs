@@ -4,9 +4,9 @@ use bytesize::ByteSize;
 
 /// Parses a size like "32 MB", "500 kB" or "1 GiB", or 0.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
-    let size = text.parse::<ByteSize>().map_err(|_| {
-        format!("\"{text}\" is not a size: write one like \"32 MB\" or \"500 kB\"")
-    });
+    let size = text
+        .parse::<ByteSize>()
+        .map_err(|_| format!("\"{text}\" is not a size: write one like \"32 MB\" or \"500 kB\""));
     size.map(|size| size.as_u64())
 }
 

@@ -139,8 +139,7 @@ pub(super) fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
 }
 
 fn misdirected() -> Response<Full<Bytes>> {
-    let what =
-        "the bridge does not serve this host name: use an IP address, or add the name to health.hosts\n";
+    let what = "the bridge does not serve this host name: use an IP address, or add the name to health.hosts\n";
     page(StatusCode::MISDIRECTED_REQUEST, TEXT, what.to_owned())
 }
 

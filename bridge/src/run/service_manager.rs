@@ -43,7 +43,9 @@ impl Watchdog {
         if let Some(stuck) = &stuck
             && !std::mem::replace(&mut self.is_said, true)
         {
-            error!("{stuck}: no longer notifying the watchdog, so that the service manager restarts the bridge; nothing is lost");
+            error!(
+                "{stuck}: no longer notifying the watchdog, so that the service manager restarts the bridge; nothing is lost"
+            );
         }
         stuck.is_none()
     }

@@ -103,7 +103,7 @@ impl State {
             Self::NatsUnreachable => {
                 "run nats-matrix check, which tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
             }
-            Self::Draining => "nothing; it ends within seconds",
+            Self::Draining => "nothing; the bridge ends within seconds",
             Self::CredentialsRefused => {
                 "run nats-matrix check to see which credentials, renew them in the configuration, and restart the bridge if it has stopped"
             }
@@ -228,7 +228,7 @@ pub(crate) struct RouteSnapshot {
 }
 
 impl Board {
-    /// Starts anew for another configuration.
+    /// Resets the board for another configuration.
     pub(crate) fn begin(&mut self, refused: Option<String>) {
         self.phase = Phase::Starting;
         self.refused = refused;
@@ -361,7 +361,8 @@ impl Board {
                 in_hand.until = in_hand.until.max(now + PATIENCE);
             }
             if in_hand.until < now {
-                stuck.push(format!("route {name} hangs with message {}", in_hand.message.sequence));
+                stuck
+                    .push(format!("route {name} is stuck on message {}", in_hand.message.sequence));
             }
         }
         (!stuck.is_empty()).then(|| stuck.join(", "))

@@ -47,7 +47,7 @@ impl Health {
         Condition { health: self.clone(), number, route: route.map(Into::into) }
     }
 
-    /// Starts anew for a configuration; `refused` is the failure of the one after it, if the bridge fell back to this
+    /// Resets the state for a configuration; `refused` is the failure of the one after it, if the bridge fell back to this
     /// one.
     pub(crate) fn begin(&self, refused: Option<&Failure>) {
         self.change(|board| board.begin(refused.map(ToString::to_string)));
@@ -98,7 +98,7 @@ impl Health {
     }
 
     /// Describes the routes whose message makes no progress. While NATS is unreachable, for all routes or for one, the
-    /// affected routes do not count, and their time starts anew when it is back.
+    /// affected routes do not count, and their time starts again when it is back.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.board().stuck()
     }

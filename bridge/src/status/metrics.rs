@@ -146,16 +146,16 @@ impl Metrics {
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "The program that runs", build);
         for (name, help, family) in [
-            (
-                "received",
-                "Messages received from NATS, including redelivered ones",
-                &self.received,
-            ),
+            ("received", "Messages received from NATS, including redelivered ones", &self.received),
             ("posted", "Messages that are in the room, by themselves or in digests", &self.posted),
             ("digested", "Messages that are in the room in digests", &self.digested),
             ("digests", "Digests that were posted", &self.digests),
             ("held", "Messages that were held back in quiet hours", &self.held),
-            ("dead_lettered", "Messages that can never be posted and are kept in NATS as dead letters", &self.dead),
+            (
+                "dead_lettered",
+                "Messages that can never be posted and are kept in NATS as dead letters",
+                &self.dead,
+            ),
             (
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",

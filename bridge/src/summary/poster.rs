@@ -219,7 +219,9 @@ impl Poster {
                 if let Err(failure) = self.insist(&period).await {
                     // The relay continues, and the next summary may succeed.
                     let name = &self.summaries.route.name;
-                    error!("route {name}: cannot post the summary up to {newest}: {failure}; the next one is tried when it is due");
+                    error!(
+                        "route {name}: cannot post the summary up to {newest}: {failure}; the next one is tried when it is due"
+                    );
                     self.outage.abandon();
                 }
             }
@@ -291,7 +293,9 @@ impl Poster {
         match self.summaries.content(&self.room, period, composed).await {
             Err(error @ MatrixError::Rejected(_)) => {
                 let name = &self.summaries.route.name;
-                warn!("route {name}: the summary is posted without its picture, because the homeserver {error}");
+                warn!(
+                    "route {name}: the summary is posted without its picture, because the homeserver {error}"
+                );
                 Ok(composed.words.content(&[]))
             }
             content => content,

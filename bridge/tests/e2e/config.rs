@@ -95,7 +95,10 @@ fn a_secret_for_whoever_has_the_port_of_nats_on_this_machine_is_noted() -> Resul
 fn addresses_by_which_tls_could_be_left_out_are_refused() -> Result<()> {
     for (servers, said) in [
         ("tls://a\", \"b", "some have tls:// but b:4222 does not: write tls:// before each"),
-        ("wss://a", "\"wss://a\" is for WebSockets, which are not supported: write tls://host:4222"),
+        (
+            "wss://a",
+            "\"wss://a\" is for WebSockets, which are not supported: write tls://host:4222",
+        ),
     ] {
         let config = GOOD.replace("nats://127.0.0.1:1", servers);
         let (code, text) = run(&["check", "--offline"], &config, &[])?;
