@@ -378,7 +378,7 @@ in
       };
       description = ''
         The routes from NATS subjects to rooms. The name is also that of the durable consumer, so a renamed route begins
-        again at its start. `settings.routes` adds to these.
+        like a new one. `settings.routes` adds to these.
       '';
     };
 

@@ -64,7 +64,7 @@ pub(crate) struct Store {
     at_hand: Cache<String, ThreadState, Weight>,
     /// The threads that are not written to the bucket yet.
     unwritten: HashMap<String, ThreadState>,
-    /// The memory limit of each, cached and unwritten threads, in bytes.
+    /// The memory limit of the cached threads, and again of the unwritten ones, in bytes.
     room: usize,
     /// Whether the log already says that there is no memory for more unwritten threads.
     is_full: bool,

@@ -173,8 +173,8 @@ impl AlertUpdate {
         texts.sum::<usize>() + MEMBER * self.members.len()
     }
 
-    /// The key of the thread in a room, for this route and for a message that was published on `subject`. The subject
-    /// is part of it because it is the one property of a message that NATS permissions control.
+    /// The key of the thread in a room, for this route and for a message that was published on `subject`. The scope
+    /// adds the subject, or a token of it, because that is the one property of a message that NATS permissions control.
     pub(crate) fn key(&self, route: &Route, room: &RoomId, subject: &str) -> String {
         let scope = route.alert_scope.texts(subject, self.sender.as_deref());
         let parts = scope.into_iter().chain(self.fingerprint.iter().map(String::as_str));

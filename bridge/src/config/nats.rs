@@ -326,7 +326,7 @@ fn server(text: &str) -> Result<ServerAddr, String> {
     }
     if address.has_user_pass() || address.username().is_some() {
         return Err(format!(
-            "the address of {} has a user in it, which is ignored: write user and password, or token, under [nats]",
+            "the address of {} has a user in it, which is not supported: write user and password, or token, under [nats]",
             address.host()
         ));
     }

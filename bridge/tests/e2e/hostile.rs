@@ -256,7 +256,7 @@ async fn they_are_told_of_in_few_lines() -> Result<()> {
     // Each has ended the client.
     bridge.wait_for_log("times more", PATIENCE).await?;
     let logs = bridge.logs();
-    assert_eq!(logs.matches("reconnecting, nothing is lost").count(), 1, "{logs}");
+    assert_eq!(logs.matches("cannot read; reconnecting").count(), 1, "{logs}");
     assert!(logs.matches("posting into").count() <= 2, "{logs}");
     assert!(logs.matches("route reports: stopped").count() <= 2, "{logs}");
     Ok(())
