@@ -1,4 +1,4 @@
-//! An invalid value and its key.
+//! Errors about a value in the configuration.
 
 use crate::{config::location::Source, failure::Failure};
 

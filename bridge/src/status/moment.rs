@@ -1,4 +1,4 @@
-//! A point in time for people and machines.
+//! Points in time.
 
 use std::time::Duration;
 
