@@ -1,4 +1,4 @@
-# The bridge: its configuration, checked when the system is built, and its unit.
+# The bridge: its configuration, which is checked when the system is built, and its unit.
 {
   config,
   lib,
@@ -72,15 +72,15 @@ let
       subjects = lib.mkOption {
         type = lib.types.nonEmptyListOf lib.types.str;
         example = [ "ops.report.>" ];
-        description = "Which of its subjects; they may have the wildcards `*` and `>`.";
+        description = "The subjects of the stream to read; they may have the wildcards `*` and `>`.";
       };
       room = lib.mkOption {
         type = lib.types.str;
         example = "ops";
         description = ''
           The room to post in: an alias (`#ops:chat.example.com`), an id (`!...`), or just `ops` for the alias on
-          {option}`services.natsMatrix.serverName`. If the alias is free the bridge makes a private room. In an alias
-          `{subject.3}` is the third token of a message's subject, so that each machine can have its room.
+          {option}`services.natsMatrix.serverName`. If the alias is free, the bridge creates a private room. In an alias,
+          `{subject.3}` is the third token of a message's subject, so that each machine can have its own room.
         '';
       };
       fallbackRoom = lib.mkOption {
@@ -88,8 +88,8 @@ let
         default = null;
         example = "ops";
         description = ''
-          With a token of the subject in {option}`room`: where messages go whose own room cannot be used, written like
-          {option}`room`. Without it they are dead letters.
+          With a token of the subject in {option}`room`: the room for messages whose own room cannot be used, written like
+          {option}`room`. Without it they become dead letters.
         '';
       };
       newRoomsPerHour = lib.mkOption {
@@ -97,15 +97,15 @@ let
         default = null;
         defaultText = lib.literalMD "`20`";
         example = 5;
-        description = "With a token of the subject in {option}`room`: how many rooms are made within an hour at most.";
+        description = "With a token of the subject in {option}`room`: the number of rooms that the bridge may create within an hour.";
       };
       roomCreators = lib.mkOption {
         type = lib.types.listOf lib.types.str;
         default = [ ];
         example = [ "@alice:chat.example.com" ];
         description = ''
-          With a token of the subject in {option}`room`: who may have made a room, besides the bridge and the administrators
-          among {option}`services.natsMatrix.users`. That of anybody else is not posted into.
+          With a token of the subject in {option}`room`: the users whose rooms are accepted, besides those of the bridge and of the
+          administrators among {option}`services.natsMatrix.users`. The bridge does not post into rooms of anybody else.
         '';
       };
       start = lib.mkOption {
@@ -115,14 +115,14 @@ let
         ];
         default = "all";
         example = "new";
-        description = "Where to begin the first time: with all that the stream has, or with what comes from now on.";
+        description = "Where a new consumer begins: with all messages that the stream has, or with those published from then on.";
       };
       invite = lib.mkOption {
         type = lib.types.listOf lib.types.str;
         default = [ ];
         example = [ "@alice:chat.example.com" ];
         description = ''
-          Whom to invite when the bridge makes the room. A room among {option}`services.natsMatrix.rooms` has its own list.
+          The users to invite when the bridge creates the room. A room among {option}`services.natsMatrix.rooms` has its own list.
         '';
       };
       match = lib.mkOption {
@@ -138,8 +138,8 @@ let
           "subject.3" = "db-*";
         };
         description = ''
-          What a message has to be besides: `kind`, `severity`, `status`, `source`, `header.NAME`, `payload.KEY.KEY` or
-          `subject.NUMBER`, and the values that will do, in which `*` is any text.
+          The conditions that a message has to meet besides its subject: `kind`, `severity`, `status`, `source`, `header.NAME`,
+          `payload.KEY.KEY` or `subject.NUMBER`, each with the accepted values, in which `*` stands for any text.
         '';
       };
       continue = lib.mkOption {
@@ -147,21 +147,21 @@ let
         default = false;
         example = true;
         description = ''
-          Whether later routes may take what this one takes. Routes are tried by their names' order; the first that fits
-          takes a message.
+          Whether later routes may also take the messages of this one. Routes are tried in the order of their names; the first
+          that matches takes a message.
         '';
       };
       default = lib.mkOption {
         type = lib.types.bool;
         default = false;
         example = true;
-        description = "Whether this route takes what no other one does.";
+        description = "Whether this route takes the messages that no other route takes.";
       };
       mention = lib.mkOption {
         type = lib.types.listOf lib.types.str;
         default = [ ];
         example = [ "@alice:chat.example.com" ];
-        description = "Whom a critical alert mentions, so that their phones buzz even where only mentions do.";
+        description = "The users whom a critical alert mentions, so that they are notified even in rooms where only mentions notify.";
       };
       language = languageOption // {
         defaultText = lib.literalMD "{option}`services.natsMatrix.display.language`";
@@ -174,8 +174,8 @@ let
         default = null;
         example = lib.literalExpression "./templates";
         description = ''
-          A directory of templates to be used instead of the built-in ones, such as `report.html.jinja`. They are tried when
-          the system is built.
+          A directory of templates that replace the built-in ones, such as `report.html.jinja`. They are tested when the system
+          is built.
         '';
       };
       digestAbove = lib.mkOption {
@@ -183,7 +183,7 @@ let
         default = 100;
         example = 0;
         description = ''
-          When more messages than these wait, as after an outage, they are shown as one, with all of them in its thread.
+          When more messages than this wait, as after an outage, they are shown as one digest, with all of them in its thread.
           0 for never.
         '';
       };
@@ -197,18 +197,18 @@ let
                   "week"
                 ];
                 example = "day";
-                description = "How often, and thereby of what span of time.";
+                description = "The interval, which is also the time that each summary covers.";
               };
               on = lib.mkOption {
                 type = lib.types.nullOr lib.types.str;
                 default = null;
                 example = "friday";
-                description = "On which day of the week, if every week; Monday if not said.";
+                description = "The day of a weekly summary; Monday by default.";
               };
               at = lib.mkOption {
                 type = lib.types.str;
                 default = "08:00";
-                description = "At what time of the day, by the route's time zone.";
+                description = "The time of day, in the route's time zone.";
               };
             };
           }
@@ -218,7 +218,7 @@ let
           every = "day";
           at = "08:00";
         };
-        description = "When what came in is summed up, with a picture of disks and memory.";
+        description = "The schedule of summaries of the messages, with a picture of disk and memory usage.";
       };
       quiet = lib.mkOption {
         type = lib.types.nullOr (
@@ -227,20 +227,20 @@ let
               from = lib.mkOption {
                 type = lib.types.str;
                 example = "22:00";
-                description = "When it begins.";
+                description = "The time at which the quiet hours begin.";
               };
               to = lib.mkOption {
                 type = lib.types.str;
                 example = "07:00";
-                description = "When it ends.";
+                description = "The time at which the quiet hours end.";
               };
             };
           }
         );
         default = null;
         description = ''
-          The hours of each day in which only critical alerts are shown at once. All else is held back, and shown as one
-          message when they are over.
+          The hours of each day in which only critical alerts are shown at once. All other messages are held back, and shown as
+          one message when the quiet hours end.
         '';
       };
       alertScope = lib.mkOption {
@@ -248,20 +248,21 @@ let
         default = "subject";
         example = "subject.3";
         description = ''
-          Which messages speak of the same alerts: `subject`, those on the same subject; `subject.3`, those with the same third
-          token; `route`, all that the route takes.
+          Which messages may be about the same alert: `subject`, those on the same subject; `subject.3`, those with the same
+          third token; `route`, all messages of the route.
         '';
       };
       flapping = lib.mkOption {
         type = lib.types.str;
         default = "15m";
-        description = "An alert that fires again this soon after its end goes on with its conversation, and does not push.";
+        description = "An alert that fires again within this time after its end continues its thread, without a push notification.";
       };
       lateAfter = lib.mkOption {
         type = lib.types.str;
         default = "1h";
         description = ''
-          What is posted this long after it was published is late: the room is told when the last of it is there. `0s` for never.
+          A message that is posted this long after it was published is late: the room is told when the last late message is
+          there. `0s` for never.
         '';
       };
       attachLimit = lib.mkOption {
@@ -269,19 +270,19 @@ let
         default = "32 MB";
         example = "0";
         description = ''
-          How much is uploaded of the route's messages that are too long for the room, or no text, within an hour: the homeserver
-          keeps it. Beyond that the room gets their beginning, and their number in the stream. `0` for nothing.
+          How much may be uploaded within an hour for messages that are too long for the room, or not text; the homeserver keeps
+          these files. Beyond the limit the room gets the beginning of a message and its number in the stream. `0` for nothing.
         '';
       };
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
-        description = "An alert that goes on, or comes and goes, pushes again when it is said again this long after its last push.";
+        description = "An alert that goes on, or flaps, sends a push notification again with its next message this long after the last.";
       };
     };
   };
 
-  # What `run` and `check` have in common.
+  # The settings that the units of `run` and `check` share.
   service = {
     documentation = [ "https://github.com/nats-matrix/nats-matrix" ];
     wants = [ "network-online.target" ];
@@ -289,10 +290,10 @@ let
       "network-online.target"
     ]
     ++ lib.optional cfg.conduit.enable "nats-matrix-conduit.service";
-    path = lib.mkForce [ ]; # they run no programs
+    path = lib.mkForce [ ]; # they run no other programs
     serviceConfig = sandbox // {
-      # The bridge looks whose program has the homeserver's port before it sends a secret there; in a namespace of its
-      # own all users but root look the same.
+      # Before it sends a secret, the bridge checks whose program has the homeserver's port. In a user namespace of its
+      # own, all users but root would look the same.
       PrivateUsers = false;
       User = "nats-matrix";
       StateDirectory = "nats-matrix";
@@ -319,12 +320,12 @@ in
         defaultText = lib.literalMD "the user of the homeserver on this machine, if `conduit.enable`";
         example = "matrix-synapse";
         description = ''
-          The user that the homeserver runs as, if it is on this machine and reached without TLS: nothing is sent to the
-          program of anybody else who has taken its port. Not declared, root and all users of the system will do; `*` is
+          The user that the homeserver runs as, if it is on this machine and reached without TLS: nothing is sent to a program
+          of another user that has taken its port. Without this option, root and all system users are accepted; `*` is
           everybody.
         '';
       };
-      caFile = fileOption "A private CA (PEM) to trust besides the system's." "/etc/ssl/matrix-ca.pem";
+      caFile = fileOption "A private CA (PEM) to trust in addition to the system's." "/etc/ssl/matrix-ca.pem";
       user = lib.mkOption {
         type = lib.types.nullOr lib.types.str;
         default = if cfg.matrix.passwordFile != null then "bridge" else null;
@@ -333,7 +334,7 @@ in
         description = "The account of the bridge.";
       };
       passwordFile = mkSecretFile {
-        what = "the password of the bridge's account. Where accounts are made by {option}`services.natsMatrix.provision`, it needs none: one is generated";
+        what = "the password of the bridge's account. Where {option}`services.natsMatrix.provision` creates accounts, none is needed: it is generated";
         example = "/run/secrets/matrix-password";
       };
       accessTokenFile = mkSecretFile {
@@ -347,8 +348,8 @@ in
       default = null;
       example = "127.0.0.1:9464";
       description = ''
-        Address and port of the status page, `/livez`, `/readyz` and `/metrics`; none without it. Whoever reaches it may
-        read it: routes, subjects and times, but no content of messages.
+        The address and port of the status page, `/livez`, `/readyz` and `/metrics`; without it there are none. Anybody who
+        can reach it can read routes, subjects and times, but no content of messages.
       '';
     };
     health.hosts = lib.mkOption {
@@ -356,8 +357,8 @@ in
       default = [ ];
       example = [ "server-01" ];
       description = ''
-        The names by which it may be asked, besides `localhost` and any address: those that Prometheus, a proxy or a
-        browser elsewhere knows this machine by.
+        The host names that requests may use, besides `localhost` and any IP address: those by which Prometheus, a proxy or
+        a browser elsewhere reaches this machine.
       '';
     };
     display = {
@@ -376,8 +377,8 @@ in
         };
       };
       description = ''
-        What goes where. The name is also that of the durable consumer, so a route that is renamed begins anew.
-        `settings.routes` adds to these.
+        The routes from NATS subjects to rooms. The name is also that of the durable consumer, so a renamed route begins
+        like a new one. `settings.routes` adds to these.
       '';
     };
 
@@ -388,8 +389,8 @@ in
         nats.dead_letter_subject = "ops.undelivered";
       };
       description = ''
-        The configuration of the bridge as its README documents it, for whatever has no option here. It is checked
-        by the bridge itself when the system is built.
+        The configuration of the bridge as its README documents it, for everything that has no option here. The bridge
+        itself checks it when the system is built.
       '';
     };
   };
@@ -405,7 +406,7 @@ in
         {
           assertion = cfg.settings.routes or [ ] != [ ];
           message = ''
-            services.natsMatrix.routes is empty: say what goes where, for example
+            services.natsMatrix.routes is empty: declare which messages go into which room, for example
             services.natsMatrix.routes.reports = { stream = "OPS"; subjects = [ "ops.report.>" ]; room = "ops"; };
           '';
         }
@@ -430,7 +431,7 @@ in
           dropNull {
             inherit (route) language quiet;
             time_zone = route.timeZone;
-            # A path of the configuration becomes one of the store, which the bridge can read.
+            # A path of the Nix language is copied to the store, where the bridge can read it.
             templates = if route.templates == null then null else "${route.templates}";
             summary = if route.summary == null then null else dropNull route.summary;
             fallback_room = if route.fallbackRoom == null then null else fullRoom route.fallbackRoom;
@@ -462,7 +463,7 @@ in
       (credentialNames cfg matrixFiles)
     ];
 
-    # `nats-matrix preview` and the others, for the administrator.
+    # `nats-matrix preview` and the other commands, for the administrator.
     environment.systemPackages = [ cfg.package ];
     environment.etc."nats-matrix/config.toml".source = checkedConfigFile;
 
@@ -473,17 +474,17 @@ in
         description = "Reports and alerts from NATS to Matrix";
         wantedBy = [ "multi-user.target" ];
         restartTriggers = [ checkedConfigFile ];
-        # A refused password or a wrong configuration (77, 64) is not mended by the next attempt. The unit then shows
-        # as failed, and is tried again at leisure; everything else brings it back at once.
+        # After a refused password (77) or a wrong configuration (64), an immediate retry would be in vain. The unit
+        # then shows as failed and is retried after a while; after any other failure it restarts at once.
         onFailure = [ "nats-matrix-retry.timer" ];
         serviceConfig = {
           Type = "notify";
           ExecStart = "${lib.getExe cfg.package} run";
-          # A shell is everywhere; the program kill is not.
+          # /bin/sh exists everywhere; the program kill does not.
           ExecReload = "/bin/sh -c 'kill -HUP $MAINPID'";
           RestartPreventExitStatus = "64 77";
           WatchdogSec = "1min";
-          # What is on its way is finished within ten seconds.
+          # The bridge finishes the messages in progress within ten seconds.
           TimeoutStopSec = 15;
         };
       }
@@ -491,7 +492,7 @@ in
 
     systemd.timers.nats-matrix-retry = {
       description = "Another attempt of the bridge, after credentials or configuration were refused";
-      # Whoever stops the bridge wants it to stay so.
+      # Stopping the bridge also stops the timer, so that the bridge stays stopped.
       unitConfig.PartOf = "nats-matrix.service";
       timerConfig = {
         Unit = "nats-matrix.service";
@@ -500,13 +501,13 @@ in
       };
     };
 
-    # `systemctl start nats-matrix-check; journalctl -u nats-matrix-check`: with the credentials, sandbox and network
-    # that the bridge has, which the administrator's shell has not.
+    # `systemctl start nats-matrix-check; journalctl -u nats-matrix-check` runs the check with the credentials, sandbox
+    # and network of the bridge, which the administrator's shell does not have.
     systemd.services.nats-matrix-check = lib.mkMerge [
       service
       {
         description = "Check of everything that the bridge needs";
-        # Only the administrator starts it; system-manager would, too, whenever it changes.
+        # Only the administrator starts it; system-manager would also start it whenever it changes.
         restartIfChanged = false;
         serviceConfig = {
           Type = "oneshot";

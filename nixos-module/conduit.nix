@@ -1,4 +1,4 @@
-# The Matrix homeserver: Conduit, or one of its two living relatives, on loopback.
+# The Matrix homeserver on loopback: Conduit, or one of the two maintained forks of its former fork.
 {
   config,
   lib,
@@ -21,8 +21,8 @@ let
   user = "nats-matrix-conduit";
   homeserver = "http://127.0.0.1:${toString cfg.conduit.port}";
 
-  # What differs between the implementations: the names of the package, of the variable that names the
-  # configuration, and of a few keys.
+  # The differences between the implementations: the names of the package, of the variable for the configuration file,
+  # and of a few keys.
   implementations = {
     conduit = {
       package = "matrix-conduit";
@@ -30,7 +30,8 @@ let
       variable = "CONDUIT_CONFIG";
       settings = {
         database_backend = "rocksdb";
-        # Whoever gets in by the tunnel can send requests without an account, and JSON takes many times its length.
+        # Anybody who can reach the tunnel can send requests without an account, and parsed JSON takes many times its
+        # length.
         max_request_size = 4000000;
         conduit_cache_capacity_modifier = cacheModifier;
         enable_lightning_bolt = false;
@@ -65,9 +66,10 @@ let
   chosen = implementations.${cfg.conduit.implementation};
   program = chosen.program cfg.conduit.package;
 
-  # What whoever opens the database needs: the homeserver, and provisioning, which runs one of its own.
+  # The settings for every service that opens the database: the homeserver, and provisioning, which runs a Conduit of
+  # its own.
   database = {
-    # Each arena of glibc's allocator keeps freed memory to itself; with many threads that is tens of MB.
+    # Each arena of glibc's allocator keeps its freed memory; with many threads that is tens of MB.
     environment.MALLOC_ARENA_MAX = "2";
     serviceConfig = {
       User = user;
@@ -81,7 +83,8 @@ let
     };
   };
 
-  # The caches that were measured with 150 MB (16 MB of database cache, a tenth of the other caches) for each budget.
+  # The caches, in proportion to those that were measured with a budget of 150 MB: 16 MB of database cache, and a tenth
+  # of the default size for the others.
   budget = mebibytes cfg.memory.conduit.high;
   databaseCache = budget / 150.0 * 16.0;
   cacheModifier = budget / 150.0 * 0.1;
@@ -98,7 +101,7 @@ in
       default = "conduit";
       example = "tuwunel";
       description = ''
-        Which homeserver: Conduit, or one of the forks of its former fork conduwuit. Their databases differ; read the
+        The homeserver: Conduit, or one of the forks of its former fork conduwuit. Their databases differ; read the
         documentation of the new one before you change this on a server in use.
       '';
     };
@@ -123,8 +126,8 @@ in
       default = "2GB";
       example = "500MB";
       description = ''
-        How much disk the files in rooms may take. When it is full, those that nobody has looked at for longest are deleted.
-        `null` for no limit. The limit is Conduit's alone: the others have no such setting, and keep every file.
+        The disk space that the files in rooms may use. When it is full, the files that nobody has opened for the longest time
+        are deleted. `null` for no limit. Only Conduit has this limit: the others have no such setting and keep every file.
       '';
     };
 
@@ -156,8 +159,8 @@ in
       default = null;
       example = "/run/secrets/conduit.env";
       description = ''
-        A file of variables for the homeserver's secrets, such as `CONDUIT_TURN_SECRET=...`; for the others
-        `TUWUNEL_...` and `CONTINUWUITY_...`.
+        A file of environment variables with the homeserver's secrets, such as `CONDUIT_TURN_SECRET=...`; the other
+        implementations use `TUWUNEL_...` and `CONTINUWUITY_...`.
       '';
     };
   };
@@ -177,7 +180,7 @@ in
 
     services.natsMatrix = {
       matrix.homeserver = lib.mkDefault homeserver;
-      # Somebody else may take the port while it is down.
+      # While the homeserver is down, another program may take its port.
       matrix.homeserverOwner = lib.mkIf (cfg.matrix.homeserver == homeserver) (lib.mkDefault user);
 
       settings.provision = lib.mkIf cfg.provision.enable {
@@ -197,11 +200,11 @@ in
           db_cache_capacity_mb = databaseCache;
           allow_registration = false;
           allow_federation = false;
-          # The keys of other servers are of no use without federation.
+          # Without federation the keys of other servers are useless.
           trusted_servers = [ ];
         }
         // lib.optionalAttrs cfg.tunnel.enable {
-          # Where Element finds the client API when somebody types the server's name.
+          # The URL at which Element finds the client API when somebody types the server's name.
           well_known.client = "https://${cfg.tunnel.hostname}";
         }
         // chosen.settings

@@ -1,9 +1,9 @@
-# services.natsMatrix: the bridge, its homeserver with accounts and rooms, the tunnel to it, and their memory; and what
-# any machine publishes of itself.
+# services.natsMatrix: the bridge, its homeserver with accounts and rooms, the tunnel to it, and their memory limits;
+# and the reports and alerts that any machine publishes about itself.
 #
 # The same module serves NixOS and system-manager (Debian), and renders the units of the Debian package. It therefore
-# sets only what all of them know: systemd.{services,slices,timers}, environment.{etc,systemPackages}, assertions and
-# warnings; and it has units of its own for Conduit and cloudflared, so that they are the same everywhere.
+# sets only options that all of them have: systemd.{services,slices,timers}, environment.{etc,systemPackages},
+# assertions and warnings; and it has its own units for Conduit and cloudflared, so that they are the same everywhere.
 { config, lib, ... }:
 let
   cfg = config.services.natsMatrix;
@@ -37,7 +37,7 @@ in
       {
         assertion = cfg.conduit.enable || cfg.settings.matrix ? homeserver;
         message = ''
-          services.natsMatrix: the homeserver is not to run here (conduit.enable = false), so say where it is:
+          services.natsMatrix: the homeserver does not run here (conduit.enable = false), so set its address:
           services.natsMatrix.matrix.homeserver = "https://matrix.example.com";
         '';
       }

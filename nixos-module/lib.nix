@@ -1,8 +1,8 @@
-# What the files of this module share.
+# The functions and values that the files of this module share.
 { lib }:
 rec {
-  # A secret is never written to the Nix store, which everybody can read: options take a path outside it, and systemd
-  # hands the file over as a credential.
+  # An option for the path of a secret. A secret is never written to the Nix store, which everybody can read: the path
+  # is outside it, and systemd passes the file as a credential.
   mkSecretFile =
     { what, example }:
     lib.mkOption {
@@ -10,8 +10,8 @@ rec {
       default = null;
       inherit example;
       description = ''
-        A file that holds ${what}. Read by systemd as root and handed to the service alone, so the file may be
-        readable by root only. A string, not a Nix path: what is in the store can be read by everybody.
+        A file that holds ${what}. systemd reads it as root and passes it to the service only, so the file may be
+        readable by root only. A string, not a Nix path: everybody can read the store.
       '';
     };
 
@@ -24,8 +24,8 @@ rec {
       description = what;
     };
 
-  # A file that the program reads by the name of a systemd credential: where the option is, and the key that names the
-  # credential in the configuration.
+  # A file that the program reads as a systemd credential: its option, and the configuration key that takes the name of
+  # the credential.
   credential = section: option: key: {
     option = "${section}.${option}";
     key = [
@@ -38,7 +38,7 @@ rec {
     section: option: key:
     credential section option key // { secret = true; };
 
-  # What the bridge and the publishers need for NATS.
+  # The files that the bridge and the publishers need for NATS.
   natsFiles = {
     nats-ca = credential "nats" "caFile" "ca_file";
     nats-cert = credential "nats" "certFile" "cert_file";
@@ -49,7 +49,8 @@ rec {
     nats-token = secretCredential "nats" "tokenFile" "token_file";
   };
 
-  # Of such files, in `cfg`: { name = path or null; }, the keys of the configuration, and what must not be in the store.
+  # Functions on such files, with their values in `cfg`: the attributes { name = path or null; }, the configuration
+  # keys, and the paths that must not be in the store.
   credentialPaths =
     cfg: lib.mapAttrs (_: file: lib.getAttrFromPath (lib.splitString "." file.option) cfg);
   credentialNames =
@@ -79,7 +80,7 @@ rec {
     }
   );
 
-  # Keys of freeform settings that hold a secret: whatever is there is written to the store.
+  # Refuses secrets in freeform settings, because all of these are written to the store.
   assertNoSecret =
     option: secrets: settings: instead:
     map (key: {
@@ -91,8 +92,8 @@ rec {
   loadCredentials =
     files: lib.mapAttrsToList (name: path: "${name}:${path}") (lib.filterAttrs (_: p: p != null) files);
 
-  # The file, once a command has accepted it, so that a mistake fails the build of the system and not the service at
-  # night. A machine that only builds for another one cannot ask.
+  # Returns the file after a command has accepted it, so that a mistake fails the build of the system and not the
+  # service at night. A machine that only builds for another platform cannot run the command.
   acceptedBy =
     pkgs: name: command: file:
     pkgs.runCommand name { } ''
@@ -100,7 +101,7 @@ rec {
       cp ${file} $out
     '';
 
-  # A memory size as systemd writes it. Whole MiB are enough here, and can be added up.
+  # A memory size as systemd writes it. Whole MiB are enough here, and can be added.
   size = lib.types.strMatching "[0-9]+[MG]" // {
     description = "size such as 150M or 1G (binary units, as in systemd)";
   };
@@ -111,19 +112,19 @@ rec {
     in
     if lib.hasSuffix "G" text then number * 1024 else number;
 
-  # What a service may take of the memory that memory.nix gives it.
+  # The limits of a service, with the memory that memory.nix gives it.
   memoryLimits = part: {
     Slice = "natsmatrix.slice";
     MemoryHigh = part.high;
     MemoryMax = part.max;
-    # All of the service or nothing: half of it would neither work nor be restarted.
+    # If one process is killed, all of the service is: half of it would neither work nor be restarted.
     OOMPolicy = "kill";
-    # When the whole server runs out of memory, others go first: somebody has to bring the alert about it. What
-    # these services can take is limited.
+    # When the whole server runs out of memory, other services are killed first: somebody has to deliver the alert about
+    # it. The memory of these services is limited anyway.
     OOMScoreAdjust = -500;
   };
 
-  # A service that must come back whatever happens: at three in the morning nobody resets a start limit.
+  # A service that must restart whatever happens: at three in the morning nobody resets a start limit.
   alwaysBack = {
     unitConfig.StartLimitIntervalSec = 0;
     serviceConfig = {
@@ -132,9 +133,11 @@ rec {
     };
   };
 
-  # What no service of ours needs. What `systemd-analyze security` still finds: the network, which these services are
-  # for (the homeserver also calls the push gateways of the phones, so addresses cannot be listed), AF_UNIX, the root
-  # directory of the host (the programs are there) and char-rtc, which ProtectClock= itself allows. Nothing here is newer than systemd 252, which Debian 12 has: it would ignore what it does not know.
+  # The sandbox: everything that no service of ours needs is denied. `systemd-analyze security` still reports the
+  # network, which these services need (the homeserver also calls the push gateways of the phones, so addresses cannot
+  # be listed), AF_UNIX, the root directory of the host (the programs are there) and char-rtc, which ProtectClock=
+  # itself allows. Nothing here is newer than systemd 252, the version of Debian 12, which would ignore unknown
+  # directives.
   sandbox = {
     DynamicUser = true;
     UMask = "0077";
@@ -161,7 +164,7 @@ rec {
     ProtectProc = "invisible";
     ProtectSystem = "strict";
     RemoveIPC = true;
-    # AF_UNIX for sd_notify and the journal; the network is what these services are for.
+    # AF_UNIX for sd_notify and the journal; AF_INET and AF_INET6 because these services use the network.
     RestrictAddressFamilies = [
       "AF_UNIX"
       "AF_INET"

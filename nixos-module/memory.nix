@@ -1,14 +1,14 @@
-# natsmatrix.slice: what all of it together, and each service, may take of the memory of a small server.
+# natsmatrix.slice: the memory limits of all services together and of each one, on a small server.
 { config, lib, ... }:
 let
   cfg = config.services.natsMatrix;
   inherit (import ./lib.nix { inherit lib; }) mebibytes memoryLimits size;
 
-  # A server of 2 GB: its kernel and system services take some 160 MB, the page cache wants some, and the services that
-  # such a server runs besides (Uptime Kuma, a Forgejo runner, Node Exporter) 640 MB.
+  # A server of 2 GB: its kernel and system services use about 160 MB, the page cache needs some, and the other services
+  # of such a server (Uptime Kuma, a Forgejo runner, Node Exporter) use 640 MB.
   hostCanGive = 2048 - 640 - 256;
 
-  # What runs at the same time: provisioning has the memory of the homeserver, which does not run then.
+  # The parts that run at the same time. Provisioning has the limits of the homeserver, which does not run meanwhile.
   parts = lib.filterAttrs (name: _: name == "bridge" || cfg.${name}.enable) {
     inherit (cfg.memory) bridge conduit tunnel;
   };
@@ -25,15 +25,15 @@ let
       default = high;
       example = "120M";
       description = ''
-        Above this the kernel takes memory back from ${what} and slows it down (`MemoryHigh=`). Without swap a
-        service that stays above it nearly stands still, so leave room over what it usually takes.
+        Above this the kernel reclaims memory from ${what} and slows it down (`MemoryHigh=`). Without swap, a service that
+        stays above it nearly stands still, so leave room above its usual amount.
       '';
     };
     max = lib.mkOption {
       type = size;
       default = max;
       example = "160M";
-      description = "At this ${what} is killed and started again (`MemoryMax=`).";
+      description = "At this limit ${what} is killed and restarted (`MemoryMax=`).";
     };
   };
 in
@@ -43,7 +43,7 @@ in
       type = size;
       default = "400M";
       example = "1G";
-      description = "What all services of nats-matrix may take together (`MemoryMax=` of `natsmatrix.slice`).";
+      description = "The memory that all services of nats-matrix may use together (`MemoryMax=` of `natsmatrix.slice`).";
     };
     swapMax = lib.mkOption {
       type = lib.types.either size (
@@ -55,13 +55,13 @@ in
       default = "0";
       example = "100M";
       description = ''
-        How much of the swap space the services may use together. None by default: what waits for the disk of a
-        server in trouble tells nobody about the trouble.
+        The swap space that the services may use together. None by default: a service that waits for the disk of a server
+        in trouble cannot report the trouble.
       '';
     };
-    # Measured: 12 MB with 100,000 messages waiting. The rest is for payloads of the largest size, and their files.
+    # Measured: 12 MB with 100,000 messages waiting. The rest is for payloads of the largest size and their attachments.
     bridge = limits "the bridge" "64M" "100M";
-    # Measured: 47 MB idle, 102 MB after 10,000 messages with the caches that `conduit.settings` has by default.
+    # Measured: 47 MB idle, 102 MB after 10,000 messages, with the default caches of `conduit.settings`.
     conduit = limits "the homeserver" "150M" "200M";
     tunnel = limits "cloudflared" "80M" "100M";
   };
@@ -83,7 +83,7 @@ in
 
     warnings = lib.optional (total > hostCanGive) ''
       services.natsMatrix.memory.max = ${cfg.memory.max} is more than a server of 2 GB that also runs other services can
-      give (${toString hostCanGive}M). On a larger server this is no fault.
+      give (${toString hostCanGive}M). On a larger server you can ignore this.
     '';
 
     systemd.slices.natsmatrix = {

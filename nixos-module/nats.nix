@@ -1,4 +1,4 @@
-# How to reach NATS: for the bridge, and for the reports and alerts of this machine.
+# The connection to NATS, for the bridge and for the reports and alerts of this machine.
 { config, lib, ... }:
 let
   cfg = config.services.natsMatrix;
@@ -21,8 +21,8 @@ in
         default = [ ];
         example = [ "tls://nats.example.com:4222" ];
         description = ''
-          The NATS servers, all as `tls://host:4222` or all as `nats://host:4222`. Of a cluster without TLS one is enough; with
-          TLS, name each.
+          The NATS servers, all as `tls://host:4222` or all as `nats://host:4222`. For a cluster without TLS one is enough;
+          with TLS, name each.
         '';
       };
       caFile = fileOption "A private CA (PEM) to trust instead of the system's." "/etc/ssl/nats-ca.pem";
@@ -58,8 +58,9 @@ in
         default = null;
         example = "_INBOX_server-01";
         description = ''
-          Where NATS answers and delivers. Whoever may subscribe to this with `.>` behind it reads along. If it is not given it
-          is `_INBOX_nats-matrix`, and for reports and alerts of this machine `_INBOX_nats-matrix-publish.` and its name.
+          The prefix of the subjects on which NATS answers and delivers. Anybody who may subscribe to it, followed by `.>`, can
+          read all messages. The default is `_INBOX_nats-matrix`, and for reports and alerts of this machine
+          `_INBOX_nats-matrix-publish.` followed by its name.
         '';
       };
       jetstreamDomain = lib.mkOption {
@@ -67,7 +68,7 @@ in
         default = null;
         example = "OPS";
         description = ''
-          The JetStream domain of the streams, when they are behind a leaf node, or the name by which another account gives
+          The JetStream domain of the streams, if they are behind a leaf node, or the name under which another account exports
           them to this one.
         '';
       };
@@ -87,7 +88,7 @@ in
         {
           assertion = cfg.settings.nats.servers or [ ] != [ ];
           message = ''
-            services.natsMatrix.nats.servers is empty: say where NATS is, for example [ "nats://127.0.0.1:4222" ].
+            services.natsMatrix.nats.servers is empty: name the NATS server, for example [ "nats://127.0.0.1:4222" ].
           '';
         }
       ];

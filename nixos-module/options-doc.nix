@@ -1,4 +1,4 @@
-# The options of services.natsMatrix as CommonMark, from their own descriptions.
+# The options of services.natsMatrix as CommonMark, made from their descriptions.
 {
   pkgs,
   nixpkgs,
@@ -13,7 +13,7 @@ let
         {
           _module = {
             args = { inherit pkgs; };
-            # What the module sets besides its own options is not documented here.
+            # The options of NixOS that the module sets are not documented here.
             check = false;
           };
         }
@@ -22,7 +22,7 @@ let
   doc = import "${nixpkgs}/nixos/lib/make-options-doc" {
     inherit pkgs lib;
     options = { inherit (options) services; };
-    # An option without a description is a mistake.
+    # An option without a description fails the build.
     warningsAreErrors = true;
     transformOptions = option: option // { declarations = [ ]; };
   };

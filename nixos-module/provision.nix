@@ -1,5 +1,5 @@
-# Accounts and rooms, made as they are declared: with a Conduit of its own before the real one starts, or in a running
-# homeserver elsewhere.
+# The declared accounts and rooms: made with a Conduit of its own before the real one starts, or in a running homeserver
+# elsewhere.
 {
   config,
   lib,
@@ -17,7 +17,7 @@ let
     ;
 
   unit = "nats-matrix-provision.service";
-  # systemd makes this a link to where a service with a user of its own keeps its state.
+  # systemd makes this a link to the state directory of a service with a dynamic user.
   stateDirectory = "/var/lib/nats-matrix-provision";
 
   makesAccounts = cfg.conduit.enable || cfg.provision.registrationSecretFile != null;
@@ -35,7 +35,7 @@ let
   }
   // lib.mapAttrs' (name: user: lib.nameValuePair (passwordOf name) user.passwordFile) cfg.users;
 
-  # What `provision` reads of the configuration: another route is no reason to stop the homeserver.
+  # The part of the configuration that `provision` reads: a change of a route is no reason to stop the homeserver.
   declaration = builtins.toJSON (
     lib.filterAttrs (
       section: _:
@@ -48,8 +48,8 @@ let
     ) cfg.settings
   );
 
-  # The bridge and its check, which run after `provision`. The file is not there before that has succeeded once: a
-  # newline in its place lets the service start, and say so. systemd 252 ignores an empty default.
+  # The bridge and its check, which run after `provision`. The file does not exist until that has succeeded once. A
+  # newline in its place lets the service start and report that; systemd 252 ignores an empty default.
   withGeneratedPassword = {
     serviceConfig = {
       LoadCredential = [ "bridge-password:${stateDirectory}/bridge-password" ];
@@ -63,16 +63,16 @@ let
         type = lib.types.bool;
         default = false;
         example = true;
-        description = "Whether this is an administrator of the homeserver.";
+        description = "Whether this person is an administrator of the homeserver.";
       };
       displayName = lib.mkOption {
         type = lib.types.nullOr lib.types.str;
         default = null;
         example = "Alice";
-        description = "The name that others see at first. Whoever changes it in Element keeps the new one.";
+        description = "The initial display name. A name that the person has changed in Element is kept.";
       };
       passwordFile = mkSecretFile {
-        what = "the first password; without it one is generated, which `nats-matrix connect` names";
+        what = "the initial password; without it one is generated, and `nats-matrix connect` says where it is";
         example = "/run/secrets/alice";
       };
     };
@@ -105,7 +105,7 @@ let
           "alice"
           "@bob:example.org"
         ];
-        description = "Whom to invite: names of {option}`services.natsMatrix.users`, or whole Matrix ids.";
+        description = "The people to invite: names of {option}`services.natsMatrix.users`, or whole Matrix ids.";
       };
       post = lib.mkOption {
         type = lib.types.nullOr (
@@ -117,7 +117,8 @@ let
         default = null;
         example = "bridge";
         description = ''
-          Who may write in the room. With `bridge`, people only read. Everybody may in a room that is made without this.
+          Who may write in the room. With `bridge`, people can only read. In a room that is created without this option,
+          everybody may write.
         '';
       };
       adopt = lib.mkOption {
@@ -125,8 +126,8 @@ let
         default = false;
         example = true;
         description = ''
-          Whether this may be a room that somebody has made who is neither the bridge nor an administrator, and who
-          therefore can do anything there.
+          Whether this may be a room that was created by somebody other than the bridge and the administrators. Its creator can
+          do anything there.
         '';
       };
     };
@@ -142,7 +143,7 @@ in
       };
       description = ''
         The people who have an account on the homeserver, by the part of their Matrix id before the colon. Accounts are
-        made, and never removed.
+        created, and never removed.
       '';
     };
 
@@ -156,8 +157,8 @@ in
         };
       };
       description = ''
-        The rooms, by their alias without `#` and server: what {option}`services.natsMatrix.routes.<name>.room` names.
-        The bridge makes them, private.
+        The rooms, by their alias without `#` and server, as {option}`services.natsMatrix.routes.<name>.room` names them.
+        The bridge creates them as private rooms.
       '';
     };
 
@@ -168,14 +169,13 @@ in
         defaultText = lib.literalExpression "conduit.enable || users != { } || rooms != { }";
         example = false;
         description = ''
-          Whether to make the accounts and rooms: `nats-matrix-provision.service`, at boot and when the declaration
-          changes. If the homeserver runs here it is stopped for that moment. Restart the service when a secret has
-          changed.
+          Whether `nats-matrix-provision.service` creates the accounts and rooms, at boot and when the declaration changes. A
+          homeserver on this machine is stopped meanwhile. Restart the service when a secret has changed.
         '';
       };
 
       registrationSecretFile = mkSecretFile {
-        what = "the `registration_shared_secret` of a Synapse elsewhere, by which accounts are made there";
+        what = "the `registration_shared_secret` of a Synapse elsewhere, with which accounts are created there";
         example = "/run/secrets/registration";
       };
     };
@@ -203,10 +203,10 @@ in
         ) (cfg.settings.users or { })
       )
       ++ map (name: {
-        # It becomes part of a Matrix id, and the name of a file and a credential.
+        # The name becomes part of a Matrix id, and the name of a file and of a credential.
         assertion = lib.match "[a-z0-9_=+-][a-z0-9._=+-]*" name != null;
         message = ''
-          services.natsMatrix.users."${name}": a name has small letters, digits and any of . _ = + - only, and does not
+          services.natsMatrix.users."${name}": a name may only have small letters, digits and any of . _ = + -, and must not
           begin with a dot.
         '';
       }) (lib.attrNames cfg.users)
@@ -214,9 +214,9 @@ in
         {
           assertion = cfg.users == { } || makesAccounts;
           message = ''
-            services.natsMatrix.users: the homeserver is not to run here (conduit.enable = false), and makes accounts for
-            its administrator alone. Give services.natsMatrix.provision.registrationSecretFile if it is a Synapse of
-            yours; else remove services.natsMatrix.users and have its administrator make the accounts.
+            services.natsMatrix.users: the homeserver does not run here (conduit.enable = false), and only its administrator
+            can create accounts. Set services.natsMatrix.provision.registrationSecretFile if it is a Synapse of yours;
+            otherwise remove services.natsMatrix.users and have its administrator create the accounts.
           '';
         }
         {
@@ -273,7 +273,8 @@ in
           before = [ "nats-matrix.service" ];
           path = lib.mkForce [ ]; # the only program it runs is named in the configuration
           restartTriggers = [ declaration ];
-          # In one step with the homeserver, which is part of it: not stopped here and started much later.
+          # Restarted in one step with the homeserver, which is part of it, instead of stopped now and started much
+          # later.
           stopIfChanged = false;
           serviceConfig =
             sandbox
@@ -295,18 +296,18 @@ in
             "nats-matrix-tunnel.service"
           ];
           serviceConfig = {
-            # Registration is open in its Conduit, with a token. Nobody else can reach that one.
+            # Its own Conduit allows registration with a token, and nobody else can reach that one.
             PrivateNetwork = true;
-            # It may migrate the database, and then has accounts to make.
+            # It may have to migrate the database before it creates accounts.
             TimeoutStartSec = "15min";
           };
         };
-        # Started by it and stopped with it, so that there is only one Conduit at a time: after
-        # `systemctl restart nats-matrix-provision`, the homeserver runs again. It runs even if that failed.
+        # Started and stopped with provisioning, so that only one Conduit runs at a time. After `systemctl restart
+        # nats-matrix-provision` the homeserver runs again, even if provisioning failed.
         nats-matrix-conduit = {
           wants = [ unit ];
           partOf = [ unit ];
-          # A unit that had failed is not restarted by NixOS, but tried again when this one starts.
+          # NixOS does not restart a unit that has failed; it is retried when this one starts.
           restartTriggers = [ declaration ];
         };
       })
@@ -315,13 +316,14 @@ in
           wantedBy = [ "multi-user.target" ];
           unitConfig.StartLimitIntervalSec = 0;
           serviceConfig = {
-            # Like the bridge, it looks whose program has the homeserver's port.
+            # Like the bridge, it checks whose program has the homeserver's port.
             PrivateUsers = false;
             User = "nats-matrix-provision";
             TimeoutStartSec = "2min";
-            # The homeserver may come later. What it refuses (77), and what is declared wrong (64), stays so.
+            # The homeserver may start later. A refusal by it (77) or a wrong declaration (64) would not change on a
+            # retry.
             Restart = "on-failure";
-            # With less, it would use up the logins that a Synapse allows, one in five minutes, for everybody.
+            # Shorter, and it would use up the logins that Synapse allows for all users, one in five minutes.
             RestartSec = "5min";
             RestartPreventExitStatus = "64 77";
           };

@@ -1,5 +1,5 @@
-# Reports of this machine, and alerts about its units that fail. It needs NATS alone: no other part of nats-matrix has to
-# be on the machine.
+# Reports of this machine, and alerts about its failed units. It needs only NATS: no other part of nats-matrix has to be
+# on the machine.
 {
   config,
   lib,
@@ -24,20 +24,20 @@ let
 
   failedUnits = "%t/nats-matrix-report/failed-units";
 
-  # Read by the program itself, which prints what it would publish.
+  # Checked by the program itself, which prints what it would publish.
   checkedConfigFile = acceptedBy pkgs "nats-matrix-checked.toml" (
     file: "${program} report --dry-run --config ${file}"
   ) (format.generate "nats-matrix.toml" cfg.settings);
 
-  # What both units have in common. One user, so that they share what waits for NATS.
+  # The settings that both units share. They run as one user, so that they share the spool of unsent messages.
   publisher = {
     documentation = [ "https://github.com/nats-matrix/nats-matrix#publishing" ];
     wants = [ "network-online.target" ];
     after = [ "network-online.target" ];
     path = lib.mkForce [ ];
-    # For systemctl and journalctl, wherever this system has them.
+    # For systemctl and journalctl, in all the directories that the supported systems have them in.
     environment.PATH = "/run/current-system/systemd/bin:/usr/bin:/bin";
-    # Nothing is published because the declaration has changed.
+    # A change of the declaration is no reason to publish.
     restartIfChanged = false;
     serviceConfig = sandbox // {
       Type = "oneshot";
@@ -46,9 +46,9 @@ let
       StateDirectoryMode = "0700";
       LoadCredential = loadCredentials (credentialPaths cfg natsFiles);
       MemoryMax = "100M";
-      # Memory, load and the time since the start are there.
+      # Memory, load and uptime are read from /proc.
       ProcSubset = "all";
-      # An empty directory in place of /home would be an empty disk.
+      # With an empty directory in place of /home, the disk would be reported as empty.
       ProtectHome = "read-only";
     };
   };
@@ -60,9 +60,9 @@ in
       default = false;
       example = true;
       description = ''
-        Whether this machine publishes reports of itself, by `nats-matrix-report.timer`, and has the template
+        Whether this machine publishes reports about itself, by `nats-matrix-report.timer`, and has the template
         `nats-matrix-alert@.service`, which publishes that a unit has failed: `OnFailure=nats-matrix-alert@%n.service`. It
-        needs {option}`services.natsMatrix.nats`, and not {option}`services.natsMatrix.enable`.
+        needs {option}`services.natsMatrix.nats`, but not {option}`services.natsMatrix.enable`.
       '';
     };
 
@@ -70,14 +70,14 @@ in
       type = lib.types.str;
       default = "hourly";
       example = "*:0/15";
-      description = "When to report, as in {manpage}`systemd.time(7)`. Machines spread over five minutes after that.";
+      description = "When to report, as in {manpage}`systemd.time(7)`. Each machine adds its own delay of up to five minutes.";
     };
 
     host = lib.mkOption {
       type = lib.types.nullOr lib.types.str;
       default = null;
       example = "server-01";
-      description = "What this machine is called, instead of its host name.";
+      description = "The name of this machine in reports and alerts, instead of its host name.";
     };
 
     disks = lib.mkOption {
@@ -87,21 +87,21 @@ in
         "/"
         "/var"
       ];
-      description = "Where file systems are mounted of which to say how full they are.";
+      description = "The mount points of the file systems whose usage is reported.";
     };
 
     reportSubject = lib.mkOption {
       type = lib.types.str;
       default = "ops.report";
       example = "fleet.report";
-      description = "Reports are published under this and the name of the machine: `ops.report.server-01`.";
+      description = "The subject of reports; the name of the machine is appended, as in `ops.report.server-01`.";
     };
 
     alertSubject = lib.mkOption {
       type = lib.types.str;
       default = "ops.alert";
       example = "fleet.alert";
-      description = "The same for alerts.";
+      description = "The subject of alerts; the name of the machine is appended.";
     };
 
     journalLines = lib.mkOption {
@@ -109,8 +109,8 @@ in
       default = 20;
       example = 0;
       description = ''
-        How many of the last lines that a failed unit has written in the journal its alert shows. Passwords, tokens and
-        keys are masked in them where they can be recognised; 0 publishes none.
+        The number of the failed unit's last journal lines that an alert shows. Passwords, tokens and keys are masked in them
+        where they can be recognised; 0 publishes none.
       '';
     };
 
@@ -119,17 +119,16 @@ in
       default = [ ];
       example = [ "acme-[0-9a-f]{32}" ];
       description = ''
-        What else to mask in these lines: regular expressions as the [crate
-        regex](https://docs.rs/regex/latest/regex/#syntax) has them. Of one with a group `(?P<secret>...)` only that is
-        masked.
+        Other secrets to mask in these lines: regular expressions in the syntax of the [crate
+        regex](https://docs.rs/regex/latest/regex/#syntax). If one has a group `(?P<secret>...)`, only that group is masked.
       '';
     };
 
-    # A shell of NixOS finds no program by a short name.
+    # On NixOS a shell finds no program by its short name.
     systemctl = lib.mkOption {
       type = lib.types.str;
       internal = true;
-      # system-manager has no such option: systemd is Debian's there.
+      # system-manager does not have this option: it uses Debian's systemd.
       default =
         if options.systemd ? package then
           "${config.systemd.package}/bin/systemctl"
@@ -155,9 +154,9 @@ in
           {
             description = "Report of this machine on NATS";
             serviceConfig = {
-              # The D-Bus of Debian 12 turns away users that systemd makes up. So root asks, for this list alone, and
-              # overwrites nothing. Where systemctl fails there is no list, and where the disk is full its end is
-              # missing: the report says both.
+              # The D-Bus of Debian 12 rejects dynamic users. So root makes this list, and nothing else, without
+              # overwriting anything. If systemctl fails there is no list, and if the disk is full its end is missing;
+              # the report says so in both cases.
               RuntimeDirectory = "nats-matrix-report";
               ExecStartPre =
                 "-+/bin/sh -Cc 'umask 022 && units=$$(${reporter.systemctl} list-units --state=failed --plain --no-legend --full)"
@@ -173,7 +172,7 @@ in
           wantedBy = [ "timers.target" ];
           timerConfig = {
             OnCalendar = reporter.interval;
-            # What was missed while the machine was off is made up for.
+            # A report that was missed while the machine was off is published after the next start.
             Persistent = true;
             RandomizedDelaySec = "5min";
             FixedRandomDelay = true;
@@ -185,20 +184,20 @@ in
           {
             description = "Alert on NATS that %i has failed";
             serviceConfig = {
-              # While NATS is away it tries for an hour, so that an alert is not as late as the next report; what
-              # waits longer goes with that.
+              # While NATS is unreachable it retries for an hour, so that an alert need not wait for the next report. An
+              # alert that waits longer is sent with that report.
               ExecStart = "${program} alert --unit %i --timeout 1h";
               TimeoutStartSec = "65min";
-              # For the unit's last lines.
+              # To read the unit's last journal lines.
               SupplementaryGroups = [ "systemd-journal" ];
-              # When memory runs out, somebody has to bring the alert about it.
+              # When memory runs out, somebody has to deliver the alert about it.
               OOMScoreAdjust = -500;
             };
           }
         ];
       }
 
-      # Else the bridge's configuration has this, too.
+      # If the bridge is enabled, its configuration already has these settings.
       (lib.mkIf (!cfg.enable) {
         environment.systemPackages = [ cfg.package ];
         environment.etc."nats-matrix/config.toml".source = checkedConfigFile;

@@ -1,4 +1,4 @@
-# The Cloudflare Tunnel: the only way in, opened from the inside.
+# The Cloudflare Tunnel: the only way in, opened by an outgoing connection.
 {
   config,
   lib,
@@ -24,7 +24,7 @@ let
   wellKnown = "^/\\.well-known/matrix/client$";
 
   ingress = [
-    # Registration is off in the homeserver, too; this one answers even when somebody switches it on.
+    # The homeserver does not allow registration either; this rule works even if somebody enables it there.
     {
       hostname = cfg.tunnel.hostname;
       path = "^/_matrix/client/.*register";
@@ -70,13 +70,13 @@ in
       defaultText = lib.literalMD "the server's name, without a port";
       example = "matrix.example.com";
       description = ''
-        The name under which Cloudflare passes requests on. If it is not the server's name, let
-        `https://<serverName>/.well-known/matrix/client` reach the tunnel as well.
+        The host name for which Cloudflare forwards requests. If it is not the server's name, route
+        `https://<serverName>/.well-known/matrix/client` to the tunnel as well.
       '';
     };
 
     credentialsFile = mkSecretFile {
-      what = "the credentials that `cloudflared tunnel create` wrote (JSON). The ingress rules are then ours: only the client API of Matrix gets in, everything else is answered with 404";
+      what = "the credentials that `cloudflared tunnel create` wrote (JSON). The ingress rules are then those of this module: only the client API of Matrix is reachable, everything else is answered with 404";
       example = "/run/secrets/tunnel.json";
     };
 
@@ -93,7 +93,7 @@ in
       ];
       default = "auto";
       example = "http2";
-      description = "How to reach Cloudflare: QUIC needs outgoing UDP on port 7844, HTTP/2 needs TCP on the same port.";
+      description = "The protocol to Cloudflare: QUIC needs outgoing UDP on port 7844, HTTP/2 needs TCP on the same port.";
     };
 
     metricsPort = lib.mkOption {
@@ -134,16 +134,16 @@ in
       {
         description = "Cloudflare Tunnel to the Matrix homeserver";
         documentation = [ "https://developers.cloudflare.com/tunnel/" ];
-        # It stops when the homeserver does, whatever the reason: any user of this machine may then take its port, and
-        # would be told what people log in with. What remains are the milliseconds from a crash to that stop. It is the
-        # homeserver that brings it back, as its restart does not start again what was stopped with it.
+        # The tunnel stops whenever the homeserver does: any user of this machine may then take its port, and would
+        # receive the passwords that people log in with. Only the milliseconds between a crash and that stop remain. The
+        # homeserver starts the tunnel again, because its own restart does not start a unit that was stopped with it.
         wantedBy = [
           "multi-user.target"
           "nats-matrix-conduit.service"
         ];
         bindsTo = [ "nats-matrix-conduit.service" ];
         wants = [ "network-online.target" ];
-        # After the homeserver: a phone that comes through too early would be told of a server in trouble.
+        # After the homeserver, because a phone that connects too early would be shown a server error.
         after = [
           "network-online.target"
           "nats-matrix-conduit.service"
@@ -151,9 +151,9 @@ in
         path = lib.mkForce [ ]; # it runs no programs
         restartTriggers = lib.optional local checkedConfigFile;
         environment = {
-          # Go collects harder before the kernel has to.
+          # Makes Go collect garbage before the kernel has to reclaim memory.
           GOMEMLIMIT = "${toString (mebibytes cfg.memory.tunnel.high * 85 / 100)}MiB";
-          # Requests that are on their way have nobody to answer them, and by default it would wait 30 s for them.
+          # Nothing can answer the open requests any more, and by default cloudflared would wait 30 s for them.
           TUNNEL_GRACE_PERIOD = "1s";
           TUNNEL_METRICS = "127.0.0.1:${toString cfg.tunnel.metricsPort}";
           TUNNEL_TRANSPORT_PROTOCOL = cfg.tunnel.protocol;
@@ -167,7 +167,7 @@ in
             "${lib.getExe cfg.tunnel.package} tunnel --no-autoupdate "
             + (
               if local then
-                # Any name that is no id: cloudflared then takes the id that the credentials have.
+                # The last argument may be any name that is not an id: cloudflared then uses the id in the credentials.
                 "--config /etc/nats-matrix/tunnel.yml run --credentials-file %d/tunnel.json nats-matrix"
               else
                 "run --token-file %d/tunnel-token"
@@ -176,7 +176,7 @@ in
             "tunnel.json" = cfg.tunnel.credentialsFile;
             tunnel-token = cfg.tunnel.tokenFile;
           };
-          # It looks at its network interfaces.
+          # cloudflared enumerates the network interfaces.
           RestrictAddressFamilies = sandbox.RestrictAddressFamilies ++ [ "AF_NETLINK" ];
         };
       }

@@ -1,6 +1,6 @@
-# What is closed: registration, the homeserver's port for other machines, federation, and in the tunnel everything
-# but the client API. The tunnel's rules are asked with cloudflared itself; there is no Cloudflare in a test, so that
-# the tunnel is never ready and has to say so.
+# Everything that must be closed is closed: registration, the homeserver's port for other machines, federation, and in
+# the tunnel everything but the client API. cloudflared itself evaluates the tunnel's rules; there is no Cloudflare in a
+# test, so the tunnel never becomes ready and has to report that.
 import re
 
 TUNNEL = "6f6e2d1c-1111-4222-8333-444455556666"
@@ -34,12 +34,12 @@ RULES = {
 
 
 def registration(user: str) -> Json:
-    """The body of a request for an account that comes with nothing."""
+    """Returns the body of a registration request without a token."""
     return {"auth": {"type": "m.login.dummy"}, "username": user, "password": "let me in", "inhibit_login": True}
 
 
 def listening() -> set[str]:
-    """The addresses on which the server listens."""
+    """Returns the addresses on which the server listens."""
     return {line.split()[3] for line in server.succeed("ss -Htln").splitlines()}
 
 
@@ -108,7 +108,7 @@ with subtest("nobody can register while accounts are made: at the first start, a
     print(dict(polled))
     statuses = {line.split()[1] for line in polled if line.startswith("status ")}
     assert_equal("the answers, 000 for none", statuses, {"000", "403"})
-    # The Conduit that takes registrations is in a network of its own.
+    # The Conduit that allows registration is in a network namespace of its own.
     addresses = {line.split()[1] for line in polled if line.startswith("address ")}
     assert_equal("further addresses on which the server listened", addresses - others, {"127.0.0.1:6167"})
 

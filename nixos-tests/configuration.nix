@@ -1,5 +1,5 @@
-# The files that example-host.nix becomes, as they are checked when a system is built: by the bridge, and by cloudflared.
-# And those of the Debian package, which are written by hand.
+# Checks the files that example-host.nix becomes, as when a system is built, with the bridge and with cloudflared; and
+# the files of the Debian package, which are written by hand.
 {
   pkgs,
   exampleHost,

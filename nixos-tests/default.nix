@@ -1,4 +1,5 @@
-# The checks of the module: scenarios in virtual machines, its units against golden copies, and mistakes that it refuses.
+# The checks of the module: scenarios in virtual machines, units compared with golden copies, and mistakes that the
+# module refuses.
 {
   pkgs,
   nixpkgs,
@@ -10,7 +11,7 @@ let
   inherit (pkgs) lib;
   nodes = import ./nodes.nix { inherit module; };
 
-  # The configuration that example-host.nix becomes, with one more module.
+  # The configuration of example-host.nix with one more module.
   exampleHost =
     more:
     (nixpkgs.lib.nixosSystem {
@@ -22,7 +23,7 @@ let
       ];
     }).config;
 
-  # A scenario is a script that also runs on Debian (`NAME.py`), and the machines that it needs on NixOS (`NAME.nix`).
+  # A scenario is a script that also runs on Debian (`NAME.py`), with the machines that it needs on NixOS (`NAME.nix`).
   runTest =
     name:
     let

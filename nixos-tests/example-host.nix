@@ -1,4 +1,4 @@
-# The host of the README, a bit more talkative: units.nix compares what it becomes with golden/.
+# The host of the README with a few more options: units.nix compares its units with golden/.
 {
   services.natsMatrix = {
     enable = true;

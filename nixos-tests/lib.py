@@ -1,5 +1,5 @@
-# What the scenarios share. The text of a test is this file, then the constants in which it differs, then the
-# scenario. The test driver gives `server`, which has the bridge and the homeserver, `hub`, which has NATS (both may
+# The functions that the scenarios share. The text of a test is this file, then the constants that differ, then the
+# scenario. The test driver provides `server`, which has the bridge and the homeserver, `hub`, which has NATS (both may
 # be the same machine), `start_all` and `subtest`.
 #
 # Nothing here asserts how long something takes: the machines may be emulated and twenty times slower than real ones.
@@ -18,36 +18,36 @@ Json = dict[str, Any]
 SERVER_NAME = "chat.example.com"
 HOMESERVER = "http://127.0.0.1:6167"
 NATS_OPTS = "--server nats://hub:4222"
-"""How the hub's `nats` gets in."""
+"""The options with which the hub's `nats` connects."""
 PATIENCE = 900
-"""Seconds without any progress after which a test gives up."""
+"""The seconds without any progress after which a test gives up."""
 SEEDS: dict[str, str] = {}
-"""Of the test with nkeys: the seed that NATS knows as "right", and a "foreign" one."""
+"""The seeds for the test with nkeys: "right", which NATS accepts, and "foreign"."""
 CHANGE = ""
-"""Of the test of provisioning: the command that changes what is declared."""
+"""The command for the test of provisioning that changes the declaration."""
 CHANGE_IS_SWITCH = False
-"""Whether that command also applies it, as a switch to another generation does."""
+"""Whether that command also applies the change, as a switch to another generation does."""
 
 SECRETS = "/root/secrets"
-"""Where the secrets are that the administrator brings, for root alone."""
+"""The directory of the administrator's secrets, which only root can read."""
 TUNNEL_CREDENTIALS = f"{SECRETS}/tunnel.json"
 NO_EDGE = "TUNNEL_EDGE=127.0.0.1:1 TUNNEL_TRANSPORT_PROTOCOL=quic"
-"""The environment of a cloudflared without Cloudflare: an edge where nobody is, as it ends when it cannot even look for
-one, and QUIC, as it tries a TCP port that refuses it again and again without a pause."""
+"""The environment of a cloudflared without Cloudflare: an edge that does not answer, because cloudflared ends when it
+cannot even look for one, and QUIC, because it retries a TCP port that refuses it without a pause."""
 HAS_CONDUIT = True
-"""Else Synapse is in its place, where accounts are made while it runs, and by hand."""
+"""Whether the homeserver is Conduit; else it is Synapse, where accounts are created while it runs, and by hand."""
 PASSWORDS = "/var/lib/nats-matrix-provision"
-"""Where the generated passwords are, for root alone."""
+"""The directory of the generated passwords, which only root can read."""
 
 
 class NoAnswer(Exception):
-    """The homeserver did not answer, or not with 200."""
+    """The homeserver did not answer, or the status of its answer is not 200."""
 
 
 def wait_until(what: str, done: Callable[[], bool]) -> None:
     """Polls `done` every second.
 
-    Raises AssertionError when that was in vain for PATIENCE seconds.
+    Raises AssertionError when it has been false for PATIENCE seconds.
     """
     end = time.monotonic() + PATIENCE
     while not done():
@@ -62,7 +62,7 @@ def write_secret(path: str, text: str) -> None:
 
 @contextmanager
 def repeated(command: str) -> Iterator[Counter[str]]:
-    """Repeats a command on the server, again and again while the body runs.
+    """Repeats a command on the server while the body runs.
 
     After the body, the counter has how often each line was printed.
     """
@@ -86,12 +86,12 @@ def repeated(command: str) -> Iterator[Counter[str]]:
 
 
 def nats(arguments: str) -> str:
-    """Runs the NATS command line tool on the hub; what it prints."""
+    """Runs the NATS command line tool on the hub. Returns its output."""
     return hub.succeed(f"nats {NATS_OPTS} {arguments} 2>&1")
 
 
 def make_stream() -> None:
-    """Makes the stream OPS, as soon as NATS is there."""
+    """Creates the stream OPS as soon as NATS is reachable."""
     hub.wait_for_unit("nats.service")
     hub.wait_until_succeeds(f"nats {NATS_OPTS} stream ls", timeout=PATIENCE)
     nats("stream add OPS --subjects 'ops.>' --defaults")
@@ -105,7 +105,7 @@ def wait_for_stream() -> None:
 def publish(subject: str, payload: str, count: int = 1) -> None:
     """Publishes `count` messages; "{{Count}}" in the payload becomes 1, 2, ...
 
-    Returns when the stream has acknowledged them all: what is lost after that, was lost on the way to the room.
+    Returns when the stream has acknowledged them all: a message lost after that was lost on the way to the room.
     """
     nats(f"pub --jetstream --quiet --count {count} {subject} {shlex.quote(payload)} >/dev/null")
 
@@ -114,9 +114,9 @@ def publish(subject: str, payload: str, count: int = 1) -> None:
 
 
 def call(method: str, path: str, body: Json | None = None, token: str = "", patience: int = 120) -> tuple[int, Json]:
-    """One request to the homeserver, on the server's loopback: the status and the JSON of the answer.
+    """Sends a request to the homeserver on the server's loopback. Returns the status and the JSON of the answer.
 
-    The status is 0 if there is none within `patience` seconds; the JSON is empty if the answer is none.
+    The status is 0 if there is no answer within `patience` seconds; the JSON is empty if the answer is not JSON.
     """
     command = ["curl", "--silent", "--max-time", str(patience), "--write-out", "\n%{http_code}"]
     command += ["--request", method, "--path-as-is", HOMESERVER + path]
@@ -140,7 +140,7 @@ def wait_for_homeserver() -> None:
 
 
 def provision() -> None:
-    """Has the accounts and rooms made that are declared, as the administrator does after a change."""
+    """Creates the declared accounts and rooms, as the administrator does after a change."""
     if HAS_CONDUIT:
         server.succeed("systemctl restart nats-matrix-provision", timeout=PATIENCE)
         wait_for_homeserver()
@@ -149,15 +149,15 @@ def provision() -> None:
 
 
 def generated_password(user: str) -> str:
-    """The password that was made for somebody, or for the bridge."""
+    """Returns the password that was generated for a user or for the bridge."""
     file = "bridge-password" if user == "bridge" else f"passwords/{user}"
     return server.succeed(f"cat {PASSWORDS}/{file}").strip()
 
 
 def room_id(alias: str) -> str:
-    """The room of an alias on this server.
+    """Returns the room of an alias on this server.
 
-    Raises NoAnswer when there is none.
+    Raises NoAnswer when there is no such room.
     """
     path = f"/_matrix/client/v3/directory/room/{quote(f'#{alias}:{SERVER_NAME}')}"
     status, answer = call("GET", path)
@@ -177,7 +177,7 @@ class Message:
 
 
 def messages(events: list[Json]) -> list[Message]:
-    """The messages among a room's events."""
+    """Returns the messages among a room's events."""
     return [
         Message(event["event_id"], event["sender"], event["content"]["msgtype"], event["content"]["body"])
         for event in events
@@ -186,7 +186,7 @@ def messages(events: list[Json]) -> list[Message]:
 
 
 class Phone:
-    """Somebody's phone: logs in, accepts the invitation into the room and keeps what arrives there, in order."""
+    """A user's phone: it logs in, accepts the invitation into the room and keeps the messages there, in order."""
 
     def __init__(self, user: str, password: str) -> None:
         """Raises AssertionError if the homeserver refuses the login."""
@@ -216,11 +216,11 @@ class Phone:
         wait_until("an invitation into the room", joined)
 
     def request(self, method: str, path: str, body: Json | None = None) -> tuple[int, Json]:
-        """One request to the client API as this person; see call()."""
+        """Sends a request to the client API as this user; see call()."""
         return call(method, f"/_matrix/client/v3/{path}", body, self.token)
 
     def read(self, hold: int = 5) -> bool:
-        """Fetches what is new; the homeserver may wait up to `hold` seconds for it. Whether there was any."""
+        """Fetches new messages, for which the homeserver may wait `hold` seconds. Returns whether there were any."""
         before = len(self.messages)
         self._sync(hold)
         return len(self.messages) > before
@@ -238,21 +238,21 @@ class Phone:
             assert time.monotonic() < end, f"expected {count} messages, seen: {len(self.messages)}, at last {last}"
 
     def settle(self, quiet: int = 20) -> None:
-        """Reads until nothing has come for `quiet` seconds: time for those that should not come."""
+        """Reads until nothing has arrived for `quiet` seconds, so that unexpected messages have time to arrive."""
         last = time.monotonic()
         while time.monotonic() < last + quiet:
             if self.read():
                 last = time.monotonic()
 
     def history(self) -> list[Message]:
-        """All messages of the room as the homeserver has them, oldest first.
+        """Returns all messages of the room that the homeserver has, oldest first.
 
         Raises NoAnswer.
         """
         return self._before("", set())
 
     def _sync(self, hold: int) -> Json:
-        """One /sync. While the homeserver is away nothing is new; the next one brings it."""
+        """Sends one /sync. While the homeserver is down it returns nothing new; the next one does."""
         query = {"timeout": str(hold * 1000), "filter": '{"room":{"timeline":{"limit":100}}}'}
         if self._since:
             query["since"] = self._since
@@ -274,7 +274,7 @@ class Phone:
         return answer
 
     def _before(self, position: str, known: set[str]) -> list[Message]:
-        """The messages before a position ("": all), oldest first, back to one that is known or the beginning."""
+        """Returns the messages before a position ("": all), oldest first, back to a known one or the beginning."""
         found: list[Message] = []
         while True:
             query = {"dir": "b", "limit": "100"} | ({"from": position} if position else {})
@@ -295,9 +295,9 @@ class Phone:
 
 
 def prepare(files: dict[str, str] | None = None) -> Phone:
-    """Starts the machines and everything on them; the phone of alice, in the room that is declared.
+    """Starts the machines and everything on them. Returns the phone of alice, in the declared room.
 
-    `files` are secrets that the administrator brings, by path. Else all comes up by itself.
+    `files` are the administrator's secrets, by path; without any, no service needs a restart.
     """
     server.start(allow_reboot=True)
     start_all()
@@ -318,7 +318,7 @@ def prepare(files: dict[str, str] | None = None) -> Phone:
 
 
 def finish() -> None:
-    """Ends the machines."""
+    """Shuts the machines down."""
     server.shutdown()
     hub.shutdown()
 
@@ -327,13 +327,13 @@ def finish() -> None:
 
 
 def main_pid(unit: str) -> int:
-    """The process id of a unit's main process, 0 if there is none."""
+    """Returns the process id of a unit's main process, 0 if there is none."""
     machine = hub if unit == "nats.service" else server
     return int(machine.get_unit_property(unit, "MainPID"))
 
 
 def kill_main(unit: str, signal: str = "SIGKILL") -> None:
-    """Kills the main process of a unit and waits until the unit has come back by itself."""
+    """Kills the main process of a unit and waits until systemd has restarted the unit."""
     machine = hub if unit == "nats.service" else server
     killed = main_pid(unit)
     assert killed, f"expected {unit} to run, seen: no process"
@@ -343,11 +343,11 @@ def kill_main(unit: str, signal: str = "SIGKILL") -> None:
 
 
 def survive_hog(services: list[str]) -> dict[str, int]:
-    """Has a program in the slice eat all memory: the kernel kills it and spares these, whose processes it returns.
+    """Runs a program in the slice that uses all memory: the kernel must kill it, and not these services.
 
-    Raises AssertionError if one of them did not run, or is another process afterwards.
+    Returns the main processes of the services. Raises AssertionError if one did not run, or has another one afterwards.
     """
-    # The test framework of NixOS makes a kernel panic of every OOM kill.
+    # The test framework of NixOS turns every OOM kill into a kernel panic.
     server.succeed("echo 0 > /proc/sys/vm/panic_on_oom")
     before = {unit: main_pid(unit) for unit in services}
     assert 0 not in before.values(), f"expected all services to run, seen: {before}"
@@ -362,23 +362,23 @@ def survive_hog(services: list[str]) -> dict[str, int]:
 
 
 def journal(unit: str) -> list[str]:
-    """The lines that the bridge's program wrote in a unit since the machine started.
+    """Returns the lines that the bridge's program wrote in a unit since the machine started.
 
-    All of them, for the caller to tell what is new: `journalctl --after-cursor` of Debian 12 skips the first line.
+    The caller has to skip the old ones: `journalctl --after-cursor` of Debian 12 would skip the first new line, too.
     """
     server.succeed("journalctl --sync")
     return server.succeed(f"journalctl -b --no-pager -o cat -u {unit} -t nats-matrix || true").splitlines()
 
 
 def check() -> tuple[bool, list[str]]:
-    """Runs `nats-matrix check` as a service with the bridge's credentials: whether all is well, and what it says."""
+    """Runs `nats-matrix check` with the bridge's credentials. Returns whether it succeeded, and its lines."""
     before = len(journal("nats-matrix-check"))
     code, _ = server.execute("systemctl start nats-matrix-check", timeout=PATIENCE)
     return code == 0, journal("nats-matrix-check")[before:]
 
 
 def cgroup(unit: str, file: str) -> str:
-    """A file of a unit's control group. From there, as it is what the kernel enforces."""
+    """Reads a file of a unit's control group, which shows what the kernel enforces."""
     group = server.get_unit_property(unit, "ControlGroup")
     return server.succeed(f"cat /sys/fs/cgroup{group}/{file}").strip()
 
@@ -387,14 +387,14 @@ def cgroup(unit: str, file: str) -> str:
 
 
 def assert_equal(what: str, seen: object, expected: object) -> None:
-    """Raises AssertionError, with both, unless they are equal."""
+    """Raises AssertionError, with both values, unless they are equal."""
     assert seen == expected, f"{what}: expected {expected!r}, seen {seen!r}"
 
 
 def assert_each_once_in_order(where: str, seen: list[str], expected: list[str]) -> None:
-    """Prints how many texts are lost, there twice, out of order and not expected at all.
+    """Prints how many texts are lost, duplicated, out of order or unexpected.
 
-    Raises AssertionError, with the first few of each, unless that is none.
+    Raises AssertionError, with the first few of each, unless there are none.
     """
     place = {text: index for index, text in enumerate(expected)}
     lost = [text for text in expected if text not in set(seen)]

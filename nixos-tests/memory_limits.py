@@ -1,6 +1,6 @@
-# The memory limits are what the kernel enforces, not only what the unit files say. A program that eats all it gets
-# within the slice is killed by the kernel, while the bridge and the homeserver live on and a report arrives. In the
-# end: how much memory each service took at most, after a reboot and 200 reports.
+# The kernel enforces the memory limits of the unit files. It kills a program in the slice that uses all the memory it
+# can get, while the bridge and the homeserver keep running and a report arrives. In the end: the peak memory of each
+# service after a reboot and 200 reports.
 UNITS = ["natsmatrix.slice", "nats-matrix.service", "nats-matrix-conduit.service"]
 SERVICES = UNITS[1:]
 MB = 1024 * 1024
@@ -30,7 +30,7 @@ with subtest("a report arrives thereafter"):
     assert_equal("the main processes", {unit: main_pid(unit) for unit in SERVICES}, before)
 
 with subtest("after a reboot and 200 reports no service was killed, and this is what they took"):
-    # After a reboot, as a page of a file is charged to whoever read it first, and that was not always the service.
+    # After a reboot, because a page of a file is charged to whoever read it first, and that was not always the service.
     server.reboot()
     publish("ops.report.server-01", "report {{Count}}", 200)
     phone.wait_for(201)

@@ -1,4 +1,4 @@
-# The machines of the scenarios: `hub` has NATS and publishes, `server` has what nats-matrix declares.
+# The machines of the scenarios: `hub` has NATS and publishes, `server` has everything that nats-matrix declares.
 { module }:
 rec {
   hub =
@@ -16,10 +16,10 @@ rec {
   server = {
     imports = [ module ];
 
-    # The size of the server that people have.
+    # The size of a typical small server.
     virtualisation.cores = 2;
     virtualisation.memorySize = 2048;
-    # The test driver would have the kernel panic when a limit kills a process, and that is what we look at.
+    # The test driver sets this so that an OOM kill becomes a kernel panic, but such kills are part of a test.
     boot.kernel.sysctl."vm.panic_on_oom" = 0;
 
     services.natsMatrix = {
@@ -35,7 +35,7 @@ rec {
         stream = "OPS";
         subjects = [ "ops.report.>" ];
         room = "ops";
-        # The scenarios count messages.
+        # The scenarios count messages, so there must be no digests.
         digestAbove = 0;
       };
     };

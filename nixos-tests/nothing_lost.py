@@ -1,7 +1,7 @@
-# Nothing is lost, nothing is seen twice, and the order holds: while numbered reports are on their way, `kill -9` hits
+# Nothing is lost, nothing is shown twice, and the order holds. While numbered reports are being relayed, `kill -9` hits
 # the bridge, the homeserver and NATS, the bridge reads its configuration again, the server is rebooted, and then it
-# loses its power with reports waiting. In the end the room shows each number once and in order, to the phone that was
-# reading all the while and to one that asks for the whole history.
+# loses power with reports waiting. In the end the room shows each number once and in order, both to the phone that was
+# reading all the time and to one that asks for the whole history.
 EACH = 200
 
 phone = prepare()
@@ -15,7 +15,7 @@ def burst(name: str) -> None:
 
 
 def burst_until_first(name: str) -> None:
-    """Publishes another EACH numbered reports and returns when one of them is in the room, so most are on their way."""
+    """Publishes another EACH numbered reports and returns when one is in the room, so most are still being relayed."""
     before = len(expected)
     phone.wait_for(before)
     burst(name)
@@ -44,8 +44,8 @@ with subtest("the server is rebooted while reports are on their way"):
 with subtest("the server loses its power while reports wait for the homeserver"):
     server.succeed("systemctl stop nats-matrix-conduit")
     burst("power loss")
-    # Neither NATS nor the homeserver waits for the disk with every message, and no bridge can make them. What is
-    # tested is that what they have on disk is enough.
+    # Neither NATS nor the homeserver syncs every message to the disk, and no bridge can make them. The test is that the
+    # data on the disk is enough.
     for machine in (server, hub):
         machine.succeed("sync")
     server.crash()

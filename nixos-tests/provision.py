@@ -1,5 +1,6 @@
-# What is declared is there: alice, who is an administrator, and a room that she is invited to and can write in. Then
-# bob is declared, too, a topic, and that people only read; and what alice has changed herself is as she left it.
+# Everything that is declared exists: alice, who is an administrator, and a room to which she is invited and in which
+# she can write. Then bob, a topic, and that people only read are declared, too; everything that alice has changed
+# herself stays as it is.
 #
 # Its constants are CHANGE and CHANGE_IS_SWITCH.
 import secrets
@@ -11,13 +12,13 @@ NEW_NAME = "Alice in person"
 
 
 def state(phone: Phone, kind: str) -> Json:
-    """The content of a state event of the room; empty if there is none."""
+    """Returns the content of a state event of the room; empty if there is none."""
     status, content = phone.request("GET", f"rooms/{quote(phone.room)}/state/{kind}")
     return content if status == 200 else {}
 
 
 def write(phone: Phone, text: str) -> int:
-    """Writes in the room; the status of the answer."""
+    """Writes in the room. Returns the status of the answer."""
     content = {"msgtype": "m.text", "body": text}
     path = f"rooms/{quote(phone.room)}/send/m.room.message/{secrets.token_hex(8)}"
     return phone.request("PUT", path, content)[0]
@@ -31,7 +32,7 @@ def is_admin(phone: Phone) -> bool:
 
 
 def display_name(user: str) -> str:
-    """The name that others see."""
+    """Returns the display name."""
     _, answer = call("GET", f"/_matrix/client/v3/profile/{quote(f'@{user}:{SERVER_NAME}')}/displayname")
     return str(answer.get("displayname"))
 

@@ -9,7 +9,7 @@
       services.natsMatrix.reporter = {
         enable = true;
         host = "server-01";
-        # What the route takes.
+        # A subject that the route reads.
         alertSubject = "ops.report";
       };
     };

@@ -1,7 +1,8 @@
-# What a machine publishes of itself: its report, with the units that have failed; and an alert when a unit fails, with
-# its last lines. While NATS is away both are kept, no unit fails for it, and they arrive when it is back.
+# The messages that a machine publishes about itself: its report with the failed units, and an alert with the last
+# journal lines when a unit fails. While NATS is unreachable both are kept and no unit fails because of it; they arrive
+# when NATS is back.
 #
-# The machine is declared to be called server-01, and to publish alerts where the route takes them.
+# The configuration names the machine server-01, and has alerts published on a subject of the route.
 BACKUP = """\
 [Unit]
 OnFailure=nats-matrix-alert@%n.service
@@ -11,12 +12,12 @@ ExecStart=/bin/sh -c "echo copying to sftp://backup:hunter2@nas; echo no space l
 """
 REPORT_TEXT = "📊 server-01 Operational Report"
 ALERT_TEXT = "🔴 CRITICAL: backup.service has failed: exit status 3\n📍 server-01\n"
-# Everybody in the room reads them.
+# Everybody in the room can read them, so the password is masked.
 LAST_WORDS = "copying to sftp://backup:***@nas\nno space left on the backup host"
 
 
 def fail() -> None:
-    """Has the unit fail that wants an alert then."""
+    """Makes the unit fail that sends an alert in that case."""
     code, _ = server.execute("systemctl start backup", timeout=PATIENCE)
     assert code != 0, "expected backup.service to fail"
 

@@ -1,5 +1,5 @@
-# Mistakes that the module refuses before anything is installed: by assertions when it is evaluated, and by the bridge's
-# own check of the configuration when it is built.
+# Mistakes that are refused before anything is installed: by assertions when the module is evaluated, and by the
+# bridge's own check of the configuration when it is built.
 {
   pkgs,
   exampleHost,
@@ -9,7 +9,7 @@ let
   inherit (pkgs) lib;
   configOf = mistake: exampleHost { services.natsMatrix = mistake; };
 
-  # { what is wrong, the option that the message must name }
+  # { the mistake, a text that an assertion's message must contain }
   asserted = [
     {
       mistake.matrix.passwordFile = lib.mkForce "${builtins.storeDir}/00000000000000000000000000000000-password";
@@ -37,7 +37,7 @@ let
     }
     {
       mistake.conduit.enable = false;
-      says = "services.natsMatrix.users: the homeserver is not to run here";
+      says = "services.natsMatrix.users: the homeserver does not run here";
     }
     {
       mistake.settings.nats.password = "hunter2";
@@ -80,7 +80,7 @@ let
 
   warned = (configOf { memory.max = "1500M"; }).warnings;
 
-  # { a wrong key of the bridge, what its check must say }
+  # { the mistake in a key of the bridge, a text that its check must print }
   built = [
     {
       mistake.settings.nats.server = "nats://nats.example.com";

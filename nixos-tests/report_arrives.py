@@ -1,6 +1,6 @@
-# A report that a machine publishes with the NATS command line tool is on the phone as the README shows it, and an
-# alert makes the phone buzz. `nats-matrix-check` agrees that all is well. After a reboot the next report arrives with
-# nobody's help.
+# A report that a machine publishes with the NATS command line tool appears on the phone as the README shows it, and an
+# alert notifies the phone. `nats-matrix-check` finds nothing wrong. After a reboot the next report arrives without any
+# help.
 REPORT = {
     "host": "server-01",
     "completed": ["Database backup", "log cleanup", "SSL renewal"],

@@ -1,6 +1,6 @@
-# The passwords that are generated, the bridge's access token and the tunnel's secret are where they have to be and
-# nowhere else: in no file that others can read, no command line, no environment, not in the journal. That each of these
-# searches can find something is shown with a decoy.
+# The generated passwords, the bridge's access token and the tunnel's secret are only where they have to be: not in a
+# file that others can read, a command line, an environment or the journal. A decoy shows that each of these searches
+# can find something.
 import re
 import secrets
 
@@ -18,15 +18,15 @@ NEEDLES = "/root/needles"
 
 
 def named_files() -> str:
-    """The unit files and all files in the Nix store or /etc that they name."""
+    """Returns the unit files, and all files in the Nix store or the system's directories that they name."""
     text = server.execute(f"systemctl cat {' '.join(UNITS)} 2>/dev/null")[1]
     return " ".join(sorted(set(re.findall(r"/(?:nix/store|etc|lib|usr)/[^\s\"'=:;]+", text))))
 
 
 def finds(needles: str) -> dict[str, str]:
-    """Where one of the texts in the file `needles` is found; by the kind of place.
+    """Returns the places that have one of the texts in the file `needles`, by the kind of place.
 
-    From a file, so that the search's own command line does not have them.
+    The texts are in a file so that they are not in the search's own command line.
     """
     searches = {
         "files that everybody can read": (
@@ -37,7 +37,7 @@ def finds(needles: str) -> dict[str, str]:
         "environments": f"grep -s -l -F -f {needles} /proc/[0-9]*/environ",
         "the journal": f"journalctl --sync; journalctl -b --no-pager -o export | grep -a -o -F -f {needles} | sort -u",
     }
-    # The exit code of a search says only that some process or file went away meanwhile.
+    # The exit code of a search only says that some process or file disappeared meanwhile.
     places = {where: server.execute(f"{{ {search} ; }} 2>/dev/null || true")[1] for where, search in searches.items()}
     return {where: place.strip() for where, place in places.items() if place.strip()}
 

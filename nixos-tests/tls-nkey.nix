@@ -4,8 +4,8 @@
   pkgs,
 }:
 let
-  # A private CA as people make it, without a keyUsage extension, and the hub's certificate. They are in the store because
-  # they protect nothing but this test.
+  # A private CA as people usually create it, without a keyUsage extension, and the hub's certificate. They are in the
+  # store because they protect only this test.
   tls = pkgs.runCommand "tls" { nativeBuildInputs = [ pkgs.openssl ]; } ''
     mkdir $out && cd $out
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 \
@@ -34,7 +34,7 @@ in
           cert_file = "${tls}/hub.pem";
           key_file = "${tls}/hub.key";
         };
-        # The public half of the right seed.
+        # The public key of the seed "right".
         authorization.users = [ { nkey = "UDREXPX4ANLVN7TXSNITYFHDPW4HZEYHGE243V5256OPQK6KV37UYAMB"; } ];
       };
     };

@@ -1,6 +1,6 @@
-# NATS with TLS from a private CA, which lets in whoever has the seed of an nkey: the bridge relays, and the check says
-# that all is well. With a foreign seed the bridge stops and its journal says what was refused and where to look, and it
-# is tried again at leisure; with the right one back, everything that was published meanwhile arrives.
+# NATS with TLS from a private CA, which accepts only the owner of an nkey's seed: the bridge relays, and the check
+# finds nothing wrong. With a foreign seed the bridge stops, and its journal says what was refused and where to look; it
+# is retried after a while. With the right seed back, everything that was published meanwhile arrives.
 #
 # Its constants are NATS_OPTS, with --tlsca and --nkey, and SEEDS.
 import re

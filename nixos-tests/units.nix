@@ -1,5 +1,5 @@
-# What the module makes of example-host.nix, printed and compared with golden/: on NixOS and for Debian, where it must be
-# the same but for the paths of the programs.
+# The units that the module makes of example-host.nix, printed and compared with golden/. On NixOS and for Debian they
+# must be the same except for the paths of the programs.
 {
   pkgs,
   exampleHost,
@@ -10,10 +10,10 @@ let
   golden = ./golden;
   packaged = ../nixos-module/debian;
   host = packaged + "/host.nix";
-  # Written by hand, for its comments.
+  # This file is written by hand because of its comments.
   conduit = lib.importTOML (packaged + "/etc/conduit.toml");
 
-  # Store paths become /usr, and what only NixOS writes into a unit goes.
+  # Replaces store paths with /usr and removes the lines that only NixOS writes into a unit.
   onlyNixos = [
     "X-Restart-Triggers="
     "X-RestartIfChanged="
@@ -41,7 +41,7 @@ let
         path = pkgs.writeText file text;
       }) units
     );
-  # Only their names matter here, so none of the programs has to be built.
+  # Only the names of the store paths matter here, so the programs need not be built.
   rendered = lib.mapAttrs (_: unit: builtins.unsafeDiscardStringContext unit.text) (
     debian.ours (exampleHost { }).systemd.units
   );

@@ -1,11 +1,11 @@
-# The module's units for a Debian system without Nix: what NixOS would install, with Debian's paths.
+# The module's units for a Debian system without Nix: those that NixOS would install, with Debian's paths.
 {
   lib,
   nixosSystem,
   module,
 }:
 let
-  # Where the programs are when a .deb installed them.
+  # A stand-in package whose programs are where a .deb installs them.
   program = path: {
     type = "derivation";
     name = baseNameOf path;
@@ -30,9 +30,9 @@ let
         tunnel.package = lib.mkForce (program "/usr/bin/cloudflared");
         reporter.systemctl = "/usr/bin/systemctl";
       };
-      # LOCALE_ARCHIVE and TZDIR are NixOS' ways.
+      # LOCALE_ARCHIVE and TZDIR are specific to NixOS.
       systemd.globalEnvironment = lib.mkForce { };
-      # Whether a changed file restarts a service is dpkg's business.
+      # On Debian, dpkg decides whether a changed file restarts a service.
       systemd.services =
         lib.genAttrs services (_: {
           restartTriggers = lib.mkForce [ ];
@@ -56,7 +56,7 @@ let
 
 in
 rec {
-  # The units of the module among all of a system.
+  # Selects the units of the module among all units of a system.
   ours = lib.filterAttrs (name: _: lib.hasPrefix "nats-matrix" name || name == "natsmatrix.slice");
 
   # `host` is a module, for example { services.natsMatrix = { ... }; }.

@@ -1,17 +1,19 @@
-# What the Debian package declares: everything on, names for its administrator to replace, and units that wait for what
-# the package cannot bring. `nats-matrix check` says what a unit waits for, and its Documentation= as the place to get it.
+# The declaration of the Debian package: everything is enabled, the administrator replaces the names, and units wait for
+# files that the package cannot bring. `nats-matrix check` says what a unit waits for, and the unit's Documentation=
+# says where to get it.
 { lib, ... }:
 let
-  # A file x in there is the credential secrets_x. The bridge finds it as "secrets/x", and so does `nats-matrix check` in
-  # root's terminal. One that is not there is a newline, as in provision.nix. Of a directory each file is a credential.
+  # A file x in this directory becomes the credential secrets_x. The bridge finds it as "secrets/x", and so does
+  # `nats-matrix check` in root's terminal. A missing file becomes a newline, as in provision.nix. With a directory,
+  # LoadCredential= passes each file as a credential.
   secrets = names: {
     serviceConfig = {
       LoadCredential = map (name: "secrets_${name}:/etc/nats-matrix/secrets/${name}") names;
       SetCredential = map (name: "secrets_${name}:\\n") names;
     };
   };
-  # Each service has what it needs, whichever of it the configuration names; and nothing else. The postinst script knows
-  # these names, too.
+  # Each service gets every file that it may need, whichever of them the configuration names, and no others. The
+  # postinst script knows these names, too.
   forNats = secrets [
     "nats-nkey-seed"
     "nats.creds"
@@ -33,7 +35,7 @@ let
 
   waitsForConduit = {
     documentation = lib.mkForce [ "https://docs.conduit.rs/deploying/generic.html" ];
-    # Where Conduit's documentation and its package put it. systemd looks in both for a program without a path.
+    # The paths in Conduit's documentation and in its package. systemd looks in both for a program without a path.
     unitConfig.ConditionFileIsExecutable = [
       "|/usr/local/bin/matrix-conduit"
       "|/usr/sbin/matrix-conduit"

@@ -1,5 +1,5 @@
-# What the administrator of a Debian server does, as the README says it, and the NATS server that the tests have on the
-# same machine. After lib.py; the constants are those of the run.
+# The steps of the README for the administrator of a Debian server, and the NATS server that the tests run on the same
+# machine. This text follows lib.py; `run` sets the constants.
 import secrets
 
 PAYLOAD = "/payload"
@@ -10,15 +10,15 @@ ETC = "/etc/nats-matrix"
 SECRETS = f"{ETC}/secrets"
 TUNNEL_CREDENTIALS = f"{ETC}/tunnel.json"
 SERVICES = ["nats-matrix-conduit", "nats-matrix-tunnel", "nats-matrix"]
-"""What the package brings, in the order of the README."""
+"""The services of the package, in the order of the README."""
 
 
 def install_hub(tls: bool = False) -> None:
-    """NATS and its command line tool."""
+    """Installs NATS and its command line tool."""
     server.start(allow_reboot=True)
     server.succeed(
         f"mkdir -p {PAYLOAD} && tar -xf /dev/vdb -C {PAYLOAD}",
-        # As every server with a network has one. Conduit does not start without.
+        # Every server with a network has one, and Conduit does not start without it.
         "echo nameserver 127.0.0.1 > /etc/resolv.conf",
         f"install -m 755 {PAYLOAD}/nats-server {PAYLOAD}/nats /usr/local/bin",
         f"install -D -m 644 {PAYLOAD}/hub/nats{'-tls' if tls else ''}.conf /etc/nats/nats.conf",
@@ -30,7 +30,7 @@ def install_hub(tls: bool = False) -> None:
 
 
 def make_certificates() -> None:
-    """A private CA as people make it, without a keyUsage extension, and the hub's certificate and seed."""
+    """Creates a private CA as people usually do, without a keyUsage extension, and the hub's certificate and seed."""
     ec = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
     server.succeed(
         f"cd /etc/nats && openssl req -x509 {ec} -days 36500 -subj '/CN=Private CA'"
@@ -48,7 +48,7 @@ def install_package(file: str = "nats-matrix.deb") -> None:
 
 
 def install_homeserver() -> None:
-    """Conduit's binary where its documentation puts it, or what stands in for it."""
+    """Installs Conduit's binary at the path in its documentation, or its stand-in."""
     if HAS_CONDUIT:
         server.succeed(f"install -m 755 {PAYLOAD}/conduit /usr/local/bin/matrix-conduit")
         return
@@ -58,7 +58,7 @@ def install_homeserver() -> None:
         f"install -D -m 644 -t {ETC}/synapse {PAYLOAD}/synapse/*.yaml",
         f"sed -i 's/chat.example.com/{SERVER_NAME}/' {ETC}/synapse/homeserver.yaml",
         f"install -D -m 644 -t /etc/systemd/system/nats-matrix-conduit.service.d {PAYLOAD}/synapse/synapse.conf",
-        # Accounts are made in it while it runs: by hand, as for a homeserver elsewhere.
+        # Accounts are created while it runs, and by hand, as for a homeserver elsewhere.
         "systemctl mask nats-matrix-provision 2>&1",
     )
     shared_secret = secrets.token_urlsafe(24)
@@ -67,16 +67,16 @@ def install_homeserver() -> None:
 
 
 def install_tunnel() -> None:
-    """The tunnel's program, where its package puts it."""
+    """Installs the tunnel's program at the path of its package."""
     server.succeed(f"install -m 755 {PAYLOAD}/cloudflared /usr/bin")
 
 
 def configure(tls: bool = False) -> None:
-    """Names the server, as the README does, and NATS. All else that the package says is what the tests expect."""
+    """Sets the names of the server, as in the README, and of NATS. The tests expect the package's other defaults."""
     server.succeed(f"cd {ETC} && sed -i 's/chat\\.example\\.com/{SERVER_NAME}/' config.toml conduit.toml tunnel.yml")
     address = f"{'tls' if tls else 'nats'}://hub:4222"
     server.succeed(f"sed -i 's|nats://nats.example.com:4222|{address}|' {ETC}/config.toml")
-    # The scenarios count messages.
+    # The scenarios count messages, so there must be no digests.
     server.succeed(f"sed -i 's|^stream = .*|&\\ndigest_above = 0|' {ETC}/config.toml")
     if tls:
         server.succeed(
@@ -91,7 +91,7 @@ def configure(tls: bool = False) -> None:
 
 
 def set_up(tls: bool = False) -> None:
-    """A machine as the scenarios expect it: everything is there and runs, but for what needs further secrets."""
+    """Prepares the machine for a scenario: everything is installed and runs, except services that lack secrets."""
     install_hub(tls)
     install_package()
     install_homeserver()

@@ -1,14 +1,14 @@
-# From nothing to a report, with the package and as the README says it. After a reboot the next report arrives with
-# nobody's help; and after a thousand more, each service is within its budget of memory.
+# From nothing to a report, with the package and the steps of the README. After a reboot the next report arrives without
+# any help, and after a thousand more each service is within its memory budget.
 #
-# MB are 2^20 bytes here, as systemd's M.
+# MB are 2^20 bytes here, like systemd's M.
 MB = 1024 * 1024
-# Synapse takes half a second for each under emulation, and has no budget.
+# Synapse needs half a second for each under emulation, and has no budget.
 REPORTS = 1000 if HAS_CONDUIT else 100
 BRIDGE_BUDGET = 16
-"""MB for the bridge."""
+"""The memory of the bridge, in MB."""
 BUDGET = 120
-"""MB for the bridge and Conduit together: what the Python bot and the shell script took that nats-matrix replaces."""
+"""The memory of bridge and Conduit together, in MB: that of the Python bot and shell script which they replace."""
 DROP_IN = "/etc/systemd/system/nats-matrix-tunnel.service.d/no-edge.conf"
 
 with subtest("the package is installed without a network; nothing starts by itself"):
@@ -19,7 +19,7 @@ with subtest("the package is installed without a network; nothing starts by itse
         assert_equal(f"the state of {service}", state, ["disabled", "inactive"])
     server.succeed(
         "nats-matrix check --offline",
-        # The image is kept small without manuals; dpkg knows of them all the same.
+        # The image leaves manuals out to be small; dpkg lists them nevertheless.
         "dpkg -L nats-matrix | grep -qx /usr/share/man/man1/nats-matrix.1.gz",
         "dpkg-query -W -f '${Depends}' nats-matrix | grep -q libc6",
         "bash -c '. /usr/share/bash-completion/completions/nats-matrix && complete -p nats-matrix'",
@@ -32,7 +32,7 @@ with subtest("this systemd knows every directive"):
     )
     print(said)
     ours = [line for line in said.splitlines() if "nats-matrix" in line or "natsmatrix" in line]
-    # The programs of others are not there yet, and that is what it may say.
+    # The programs of others are not installed yet, so systemd may complain about these.
     surprises = [line for line in ours if "is not executable: No such file" not in line]
     assert_equal("what systemd-analyze says of our units", surprises, [])
     journal_of_systemd = server.succeed("journalctl -b -t systemd --no-pager -o cat")

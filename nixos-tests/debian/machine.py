@@ -1,7 +1,7 @@
-"""A virtual machine in QEMU that the scenarios drive: as much of the NixOS test driver as they use.
+"""A virtual machine in QEMU for the scenarios, with the part of the NixOS test driver's interface that they use.
 
-Names, arguments and meanings are those of the NixOS test driver, so that one script runs under both. However a run
-ends, by a failed test, a timeout or a signal, even by SIGKILL of this process, QEMU ends with it.
+Names, arguments and meanings are those of the NixOS test driver, so that one script runs under both. QEMU ends
+with the run, whether that ends by a failed test, a timeout or a signal, even SIGKILL of this process.
 """
 
 import base64
@@ -18,16 +18,16 @@ from pathlib import Path
 READY = b"Spawning backdoor root shell...\n"
 TCG = "tcg,thread=multi"
 PATIENCE = 900
-"""Seconds for a command, by default: an emulated machine may be twenty times slower than a real one."""
+"""The default seconds for a command: an emulated machine may be twenty times slower than a real one."""
 
 log = logging.getLogger("vm")
 
 
 def best_accelerator() -> str:
-    """KVM where the CPU has VT-x or AMD-V, else emulation.
+    """Returns KVM where the CPU has VT-x or AMD-V, else emulation.
 
-    Without these flags a /dev/kvm is software: it opens, but a stock kernel hangs under it, so that QEMU's own way to
-    fall back ("-accel kvm -accel tcg") never comes into play.
+    Without these flags a /dev/kvm is software: it opens, but a stock kernel hangs under it, so that QEMU's own fallback
+    ("-accel kvm -accel tcg") is never used.
     """
     flags = Path("/proc/cpuinfo").read_text().split()
     is_real = "vmx" in flags or "svm" in flags
@@ -35,10 +35,10 @@ def best_accelerator() -> str:
 
 
 class Machine:
-    """A machine that boots its own copy of an image: what it writes outlasts reboot(), shutdown() and crash()."""
+    """A machine that boots its own copy of an image; its disk survives reboot(), shutdown() and crash()."""
 
     def __init__(self, image: Path, state: Path, payload: Path, console: Path) -> None:
-        """An image of build-image, a directory for the disk, a tar to be a second disk, a file for the console."""
+        """Takes an image of build-image, a directory for the disk, a tar as second disk, and a file for the console."""
         self.accelerator = best_accelerator()
         self._image = image
         self._disk = state / "root.raw"
@@ -48,10 +48,10 @@ class Machine:
         self._shell: socket.socket | None = None
         self._connected = False
 
-    # -- its life ------------------------------------------------------------------------------------------------
+    # -- life cycle ----------------------------------------------------------------------------------------------
 
     def start(self, allow_reboot: bool = True) -> None:
-        """Boots; does nothing if it runs. `allow_reboot` is for the NixOS driver, which asks to be told."""
+        """Boots, unless it runs already. `allow_reboot` is only here because the NixOS driver requires it."""
         if self._qemu:
             return
         if not self._disk.exists():
@@ -68,9 +68,9 @@ class Machine:
         self._connected = False
 
     def reboot(self) -> None:
-        """Reboots; the next command waits until it is up again.
+        """Reboots; the next command waits until the machine is up again.
 
-        In a new QEMU: an emulated one that was reset boots several times slower.
+        It starts a new QEMU, because an emulated one boots several times slower after a reset.
         """
         self._stop("systemctl reboot")
         self.start()
@@ -81,7 +81,7 @@ class Machine:
             self._stop("systemctl poweroff")
 
     def crash(self) -> None:
-        """Pulls the plug."""
+        """Ends the machine as a power loss would."""
         if self._qemu:
             self._qemu.terminate()
             try:
@@ -98,11 +98,11 @@ class Machine:
         disk = f"file={self._disk},format=raw,if=virtio,cache=unsafe"
         payload = f"file={self._payload},format=raw,if=virtio,readonly=on"
         return [
-            # QEMU dies with this process, whatever kills it.
+            # QEMU ends with this process, whatever kills it.
             *["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"],
             *["-nodefaults", "-no-user-config", "-display", "none", "-M", "q35", *virtual, *boot],
             *["-append", kernel, "-drive", disk, "-drive", payload, "-no-reboot"],
-            # restrict=on: there is no way out of it.
+            # restrict=on: the guest cannot reach any network.
             *["-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-pci,netdev=net0"],
             *["-device", "virtio-rng-pci", "-device", "virtio-serial"],
             *["-chardev", f"socket,id=shell,fd={shell}", "-device", "virtconsole,chardev=shell"],
@@ -125,7 +125,7 @@ class Machine:
     # -- the root shell ------------------------------------------------------------------------------------------
 
     def _connect(self) -> socket.socket:
-        """Waits for the root shell; every command does so by itself."""
+        """Waits for the root shell; every command calls this."""
         self.start()
         assert self._shell
         if not self._connected:
@@ -137,9 +137,9 @@ class Machine:
         return self._shell
 
     def _line(self, timeout: float) -> bytes:
-        """The next line from the root shell.
+        """Returns the next line from the root shell.
 
-        Raises TimeoutError, and RuntimeError when the machine went away.
+        Raises TimeoutError, and RuntimeError when the machine has ended.
         """
         assert self._shell
         end = time.monotonic() + timeout
@@ -158,7 +158,7 @@ class Machine:
         return data
 
     def execute(self, command: str, *, timeout: int | None = PATIENCE) -> tuple[int, str]:
-        """Exit code and standard output of a bash command; 124 if it took longer.
+        """Returns the exit code and standard output of a bash command; the code is 124 after the timeout.
 
         Its standard error goes to the console. A job that it leaves in the background must not keep standard output.
         """
@@ -171,11 +171,11 @@ class Machine:
         return int(code), base64.b64decode(output).decode(errors="replace")
 
     def succeed(self, *commands: str, timeout: int | None = None) -> str:
-        """The output of commands that must succeed."""
+        """Returns the output of commands that must succeed."""
         return self._expect(commands, timeout, lambda code: code == 0, "failed")
 
     def fail(self, *commands: str, timeout: int | None = None) -> str:
-        """The output of commands that must fail."""
+        """Returns the output of commands that must fail."""
         return self._expect(commands, timeout, lambda code: code != 0, "succeeded, but should not have")
 
     def _expect(
@@ -193,7 +193,7 @@ class Machine:
         return "".join(outputs)
 
     def wait_until_succeeds(self, command: str, timeout: int = PATIENCE) -> str:
-        """Repeats a command until it succeeds; its output then."""
+        """Repeats a command until it succeeds. Returns its last output."""
         end = time.monotonic() + timeout
         while True:
             code, output = self.execute(command, timeout=timeout)
@@ -205,11 +205,11 @@ class Machine:
     # -- units ---------------------------------------------------------------------------------------------------
 
     def get_unit_property(self, unit: str, name: str) -> str:
-        """A property as systemctl shows it; empty if this systemd does not know it."""
+        """Returns a property as systemctl shows it; empty if this systemd does not know it."""
         return self.succeed(f"systemctl show {shlex.quote(unit)} -P {name}").strip()
 
     def wait_for_unit(self, unit: str) -> None:
-        """Waits until a unit is active. Fails at once when it has failed, or when nothing is going to start it."""
+        """Waits until a unit is active. Fails at once if it has failed, or if no job is going to start it."""
         end = time.monotonic() + PATIENCE
         while (state := self.get_unit_property(unit, "ActiveState")) != "active":
             if state == "failed":
@@ -224,7 +224,7 @@ class Machine:
 
 @contextmanager
 def subtest(name: str) -> Iterator[None]:
-    """Says whether a part of a scenario went well, and how long it took."""
+    """Logs whether a part of a scenario succeeded, and how long it took."""
     start = time.monotonic()
     try:
         yield

@@ -1,27 +1,27 @@
-# The life of the package: an upgrade keeps configuration, state and what the administrator disabled, and posts nothing
-# twice; removed, it leaves configuration and state behind; installed again, it goes on where it was; purged, nothing is
-# left.
+# The life of the package. An upgrade keeps configuration, state and the services that the administrator disabled, and
+# posts nothing twice. Removal leaves configuration and state behind, and a new installation continues from them. After
+# a purge nothing is left.
 STATE = "/var/lib/nats-matrix"
 
 
 def version() -> str:
-    """The package's version, and dpkg's word for its state."""
+    """Returns the package's version and dpkg's name for its state."""
     return server.succeed("dpkg-query -W -f '${Version} ${db:Status-Status}' nats-matrix || true")
 
 
 def kept() -> str:
-    """The sums of all files that are the administrator's, and of the passwords."""
+    """Returns the checksums of the administrator's files and of the passwords."""
     return server.succeed(f"find {ETC} {PASSWORDS}/ -type f | sort | xargs sha256sum")
 
 
 def report(name: str, count: int) -> None:
-    """Publishes numbered reports, which are expected in the room."""
+    """Publishes numbered reports and adds them to those expected in the room."""
     publish("ops.report.server-01", f"{name} {{{{Count}}}}", count)
     expected.extend(f"{name} {number}" for number in range(1, count + 1))
 
 
 def publish_slowly(name: str, count: int) -> None:
-    """The same, in the background, over a minute or more."""
+    """Does the same in the background, over a minute or more."""
     one = f"nats {NATS_OPTS} pub --jetstream ops.report.server-01 '{name} '$n"
     script = f"for n in $(seq {count}); do {one}; sleep 0.5; done"
     server.succeed(f"systemd-run --unit=publisher bash -c {shlex.quote(script)} 2>&1")
@@ -92,7 +92,7 @@ with subtest("installed again, it goes on where it was"):
 
 with subtest("purged, nothing is left"):
     print(server.succeed("apt-get purge -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
-    # What the test itself has put there, and what dpkg and systemd remember.
+    # The files that the test itself created, and those in which dpkg and systemd keep their records.
     server.succeed("rm -rf /etc/systemd/system/nats-matrix-* /run/systemd/system/nats-matrix*")
     left = server.succeed(
         "find / -xdev '(' -path /proc -o -path /sys -o -path /payload ')' -prune"

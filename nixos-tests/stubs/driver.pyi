@@ -1,4 +1,4 @@
-# What the scenarios use of the NixOS test driver, for mypy. A driver for other machines needs just this.
+# The part of the NixOS test driver that the scenarios use, for mypy. A driver for other machines needs only this.
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol

@@ -1,9 +1,9 @@
-"""For mypy alone: the machine of debian/ does what the scenarios ask of one."""
+"""For mypy only: the machine of debian/ has the interface that the scenarios use."""
 
 from driver import Machine as Expected
 from machine import Machine
 
 
 def fits(machine: Machine) -> Expected:
-    """The same machine."""
+    """Returns the same machine."""
     return machine

@@ -1,23 +1,24 @@
-//! The members of a group, in as little memory as there can be many.
+//! The members of an alert group, stored compactly because a group can have many.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Those that have fired, and since when they no longer do: eight bytes each, sorted.
+/// The members that have fired, each with the time at which it stopped: eight bytes per member, sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Members(Vec<(u32, Gone)>);
 
-/// When a member stopped firing, in seconds since 1970; 0 while it fires.
+/// The time at which a member stopped firing, in seconds since 1970; 0 while it fires.
 type Gone = u32;
 
 impl Members {
-    /// Some that fire.
+    /// Creates the set from members that all fire.
     pub(crate) fn firing(members: &BTreeSet<u32>) -> Self {
         Self(members.iter().map(|member| (*member, 0)).collect())
     }
 
-    /// Whether a member fires that never has, or has not since a time that `is_long` ago.
+    /// Whether a firing `member` is news: it has never fired, or it stopped so long ago that `is_long` holds for the
+    /// time.
     pub(crate) fn is_news(&self, member: u32, is_long: impl Fn(i64) -> bool) -> bool {
         match self.0.binary_search_by_key(&member, |(member, _)| *member) {
             Ok(index) => since(self.0[index].1).is_some_and(is_long),
@@ -25,14 +26,14 @@ impl Members {
         }
     }
 
-    /// None of them fires any more.
+    /// Marks every member as no longer firing since `at`.
     pub(crate) fn all_gone(&mut self, at: i64) {
         for (_, gone) in self.0.iter_mut().filter(|(_, gone)| *gone == 0) {
             *gone = gone_at(Some(at));
         }
     }
 
-    /// These fire now. When there are more than `most`, the others are forgotten.
+    /// Marks these members as firing. If that makes more than `most` members, all others are forgotten.
     pub(crate) fn fire(&mut self, members: &BTreeSet<u32>, most: usize) {
         self.0.retain(|(member, _)| !members.contains(member));
         if self.0.len() + members.len() > most {
@@ -43,12 +44,12 @@ impl Members {
         self.0.shrink_to_fit();
     }
 
-    /// When the last of those that no longer fire stopped, in seconds since 1970; 0 if all fire.
+    /// The latest time at which a member stopped firing, in seconds since 1970; 0 if all of them fire.
     pub(crate) fn latest(&self) -> i64 {
         self.0.iter().map(|(_, gone)| i64::from(*gone)).max().unwrap_or(0)
     }
 
-    /// How many bytes they take.
+    /// The memory that the members take, in bytes.
     pub(crate) fn weight(&self) -> usize {
         self.0.capacity() * size_of::<(u32, Gone)>()
     }
@@ -62,7 +63,7 @@ fn gone_at(since: Option<i64>) -> Gone {
     since.map_or(0, |since| Gone::try_from(since.max(1)).unwrap_or(Gone::MAX))
 }
 
-/// As a map from members to times, or to null while they fire.
+/// Writes a map from each member to the time at which it stopped, or to null while it fires.
 impl Serialize for Members {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(member, gone)| (member, since(*gone))))

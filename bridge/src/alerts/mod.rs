@@ -1,6 +1,6 @@
-//! The life of an alert: what a message does to it ([`thread`]), and what is remembered of it ([`store`]).
+//! The life cycle of an alert: how a message changes it ([`thread`]), and where its state is stored ([`store`]).
 //!
-//! It uses `message` and `nats`; `pipeline::threads` asks the room whether what is remembered is true.
+//! This layer uses `message` and `nats`. `pipeline::threads` checks against the room whether the stored state is true.
 
 mod members;
 pub(crate) mod store;

@@ -1,7 +1,7 @@
-//! What is known of conversations, in a key-value bucket of the user's NATS.
+//! The state of alert threads, in a key-value bucket of the user's NATS.
 //!
-//! An alert must never wait for what was said before it. Where the bucket cannot be had, as without
-//! the permission for it, conversations last as long as the process.
+//! An alert must never wait for its stored state. Where the bucket cannot be used, for example because the permission
+//! is missing, the state lasts as long as the process.
 
 use std::{collections::HashMap, error::Error, time::Duration};
 
@@ -21,58 +21,58 @@ use crate::{
     nats::{Nats, limits},
 };
 
-/// The bucket.
+/// The name of the bucket.
 pub(crate) const BUCKET: &str = "nats-matrix-alerts";
 
-/// How long a conversation is known after the last word in it.
+/// The time for which a thread is kept after its last message.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 
-/// How long an answer may take.
+/// The longest time to wait for an answer.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// After a failure the bucket is left alone for this long.
+/// The time for which the bucket is not tried again after a failure.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How much the bucket keeps, in bytes: about a hundred thousand conversations. Then the one whose last word is the
-/// oldest is forgotten.
+/// The size limit of the bucket, in bytes: about a hundred thousand threads. A full bucket drops the thread whose last
+/// message is the oldest.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
-/// The longest that the bucket keeps of a conversation, in bytes; one with all members takes a tenth of it.
+/// The size limit of one thread in the bucket, in bytes; a thread with the most members takes a tenth of it.
 const LONGEST: i32 = 64 * 1024;
 
-/// How many bytes of memory the conversations of all routes may take that are kept at hand, and as many those that
-/// wait to be kept in the bucket.
+/// The memory limit for the cached threads of all routes, in bytes. The threads that wait to be written to the bucket
+/// may take as much again.
 const AT_HAND: usize = 2 * 1024 * 1024;
 
-/// What a conversation takes besides itself, in bytes.
+/// The memory that a thread takes in addition to its own size, in bytes.
 const OVERHEAD: usize = 96;
 
-/// How many requests are on their way together, where there are many.
+/// The number of requests that may be in flight at once.
 const TOGETHER: usize = 64;
 
-/// The conversations of one route.
+/// The alert threads of one route.
 pub(crate) struct Store {
     nats: Nats,
-    /// How many servers of a cluster keep the bucket, when it is made here.
+    /// The number of servers in a cluster that keep the bucket, if it is created here.
     replicas: usize,
     bucket: Option<kv::Store>,
-    /// When the bucket may be tried again.
+    /// The time from which the bucket may be tried again.
     retry: Option<Instant>,
-    /// That the bucket cannot be used was said.
+    /// Whether the log already says that the bucket cannot be used.
     is_said: bool,
-    /// Those of late. What is kept in the bucket can be dropped here.
+    /// A cache of recently used threads. Entries that are also in the bucket may be evicted.
     at_hand: Cache<String, ThreadState, Weight>,
-    /// What the bucket is to know and could not be told yet.
+    /// The threads that are not written to the bucket yet.
     unwritten: HashMap<String, ThreadState>,
-    /// How many bytes that may take.
+    /// The memory limit of the cached threads, and again of the unwritten ones, in bytes.
     room: usize,
-    /// That there is no room for more of it was said.
+    /// Whether the log already says that there is no memory for more unwritten threads.
     is_full: bool,
-    /// That the bucket has what nobody can have said yet was said.
+    /// Whether the log already says that the bucket has a thread with times in the future.
     has_future: bool,
 }
 
-/// Weighs conversations by the memory that they take.
+/// Weighs threads by the memory that they take.
 #[derive(Debug, Clone)]
 struct Weight;
 
@@ -87,7 +87,7 @@ fn weight(key: &str, conversation: &ThreadState) -> usize {
 }
 
 impl Store {
-    /// One of as many as there are routes, which share the memory.
+    /// Creates the store of one route; all `routes` share the memory limit.
     pub(crate) fn new(nats: Nats, routes: usize) -> Self {
         let room = AT_HAND / routes.max(1);
         Self {
@@ -104,12 +104,12 @@ impl Store {
         }
     }
 
-    /// A bucket that is made from now on is as safe as a stream with that many replicas.
+    /// Sets the number of replicas of a bucket that is created from now on.
     pub(crate) fn replicate(&mut self, replicas: usize) {
         self.replicas = replicas;
     }
 
-    /// What is known of some conversations. Of very many it is asked for in parts, as each may take 3 kB of memory.
+    /// Returns the stored state of these threads. Callers ask for very many in parts, as each may take 3 kB of memory.
     pub(crate) async fn get_all(
         &mut self,
         keys: impl IntoIterator<Item = String>,
@@ -127,7 +127,7 @@ impl Store {
         known
     }
 
-    /// What the bucket knows of conversations.
+    /// Reads threads from the bucket.
     async fn read(&mut self, keys: Vec<String>) -> HashMap<String, ThreadState> {
         let mut known = HashMap::new();
         let Some(bucket) = self.bucket().await else { return known };
@@ -136,11 +136,11 @@ impl Store {
             async move { Ok::<_, String>((answered(bucket.get(key.as_str())).await?, key)) }
         };
         let mut answers = stream::iter(keys).map(get).buffer_unordered(TOGETHER);
-        // Where one is not answered, the others would all be waited for in vain.
+        // If one request is not answered, waiting for the others would be in vain.
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok((Some(found), key)) => {
-                    // One of another version begins anew with the next word.
+                    // A thread that another version wrote is ignored; the next message begins a new one.
                     let Ok(conversation) = serde_json::from_slice::<ThreadState>(&found) else {
                         continue;
                     };
@@ -159,20 +159,20 @@ impl Store {
         known
     }
 
-    /// Whether what the bucket has of a conversation can be true. Others may be permitted to write there.
+    /// Whether the stored state of a thread can be true. Others may have permission to write to the bucket.
     fn believes(&mut self, key: &str, conversation: &ThreadState) -> bool {
         let is_of_future = conversation.is_of_future(OffsetDateTime::now_utc().unix_timestamp());
         if is_of_future && !std::mem::replace(&mut self.has_future, true) {
             warn!(
-                "the bucket {BUCKET} says of {key} what has yet to happen, so this conversation begins anew, and so do \
-                 others of that kind: see that the clocks are right, and that only the bridge may publish on \
+                "the bucket {BUCKET} has an alert thread, {key}, with times in the future; it is ignored, as are others like \
+                 it, and such an alert begins a new thread: check the clocks, and that only the bridge may publish on \
                  $KV.{BUCKET}.>"
             );
         }
         !is_of_future
     }
 
-    /// Notes what is known of many from now on.
+    /// Stores the new state of many threads.
     pub(crate) async fn put_all(&mut self, conversations: Vec<(String, ThreadState)>) {
         for (key, conversation) in &conversations {
             self.remember(key, conversation.clone());
@@ -185,7 +185,7 @@ impl Store {
         let Some(bucket) = self.bucket().await else { return };
         let put = |(key, conversation): (&String, &ThreadState)| {
             let (bucket, key) = (&bucket, key.clone());
-            let value = serde_json::to_vec(conversation).expect("a conversation is plain data");
+            let value = serde_json::to_vec(conversation).expect("a thread's state is plain data");
             async move { answered(bucket.put(key, value.into())).await.map(drop) }
         };
         let puts = stream::iter(&self.unwritten).map(Ok);
@@ -199,7 +199,7 @@ impl Store {
         }
     }
 
-    /// Notes what the bucket is to know, as far as there is room: what comes last is known for longest.
+    /// Adds threads to those that wait to be written. When there is no memory left, the older ones are dropped.
     fn note_unwritten(&mut self, conversations: Vec<(String, ThreadState)>) {
         let mut taken = self.unwritten.iter().map(|(key, known)| weight(key, known)).sum::<usize>();
         for (key, conversation) in conversations {
@@ -208,8 +208,8 @@ impl Store {
                 if !std::mem::replace(&mut self.is_full, true) {
                     let count = self.unwritten.len();
                     warn!(
-                        "{count} conversations of alerts cannot be kept in the bucket {BUCKET}, and there is no memory \
-                         for more: they are forgotten, and begin anew with the next word"
+                        "{count} alert threads cannot be written to the bucket {BUCKET}, and there is no memory for more: \
+                         they are forgotten, and these alerts begin new threads with their next messages"
                     );
                 }
                 self.unwritten.clear();
@@ -238,10 +238,10 @@ impl Store {
     }
 
     fn failed(&mut self, reason: &str) {
-        // Said once, not with every alert, and not while NATS is away, which others say.
+        // Logged once, not with every alert; and not while NATS is unreachable, which is logged elsewhere.
         if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "conversations of alerts are known only until the next restart, as the bucket {BUCKET} cannot be used \
+                "alert threads are known only until the next restart, because the bucket {BUCKET} cannot be used \
                  ({reason}): allow the bridge to publish on $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
             );
         }
@@ -250,7 +250,7 @@ impl Store {
     }
 }
 
-/// What a request comes to, or why it came to nothing.
+/// Waits for the answer to a request; the error says why there is none.
 async fn answered<T, E: Error + 'static>(
     request: impl Future<Output = Result<T, E>>,
 ) -> Result<T, String> {
@@ -258,7 +258,7 @@ async fn answered<T, E: Error + 'static>(
     answer.map_err(|error| chain(&error))
 }
 
-/// The bucket, which is made if there is none.
+/// Opens the bucket, and creates it if there is none.
 async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
     let wanted = bucket_config(replicas);
     match answered(nats.jetstream.get_key_value(BUCKET)).await {
@@ -269,11 +269,12 @@ async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
         Err(reason) => debug!("no bucket {BUCKET} yet: {reason}"),
     }
     answered(nats.jetstream.create_stream(wanted)).await?;
-    info!("conversations of alerts are kept in bucket {BUCKET}");
+    info!("created bucket {BUCKET}, which keeps the alert threads");
     answered(nats.jetstream.get_key_value(BUCKET)).await
 }
 
-/// A bucket as clients make it, but that the oldest goes when it is full: what was said last is written last.
+/// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
+/// that was updated last is the last one written.
 pub(crate) fn bucket_config(replicas: usize) -> StreamConfig {
     StreamConfig {
         name: format!("KV_{BUCKET}"),
@@ -300,7 +301,7 @@ mod tests {
 
     use super::*;
 
-    /// One with so many members, as it was kept before members were kept in less memory.
+    /// A thread with so many members, in the stored form that predates the compact one in memory.
     fn conversation(members: usize) -> ThreadState {
         let members: serde_json::Map<_, _> =
             (0..members).map(|member| (member.to_string(), json!(null))).collect();
@@ -320,7 +321,7 @@ mod tests {
         }
         assert!(at_hand.weight() <= AT_HAND as u64);
         assert!(at_hand.len() > 500, "{}", at_hand.len());
-        assert!(at_hand.get(&format!("{:032}", 9_999)).is_some(), "the last is at hand");
+        assert!(at_hand.get(&format!("{:032}", 9_999)).is_some(), "the last one is cached");
         let weight = weight("", &conversation(256));
         assert!((2_000..3_000).contains(&weight), "{weight}");
     }

@@ -28,7 +28,7 @@ fn origin(sequence: u64) -> Origin {
     Origin::new(stream, &route, Position { sequence, part: 0 }, at)
 }
 
-/// What each of them is, said at those seconds.
+/// The transition that each update makes when it is published at the given second.
 fn turns(said: &[(i64, AlertUpdate)]) -> Vec<Transition> {
     let mut known = None;
     let mut turns = Vec::new();
@@ -91,7 +91,7 @@ fn what_goes_on_for_hours_pushes_again() {
         ]),
         [Transition::Opened, UPDATE, NEWS]
     );
-    // It flaps all the time.
+    // The alert flaps all the time.
     let flaps: Vec<_> = (0..4 * 3600 / 300 + 2)
         .map(|round| (round * 300, if round % 2 == 0 { firing.clone() } else { over.clone() }))
         .collect();
@@ -100,7 +100,7 @@ fn what_goes_on_for_hours_pushes_again() {
     assert_eq!(pushes.count(), 1);
 }
 
-/// A group of which those fire, and so many more of which nothing was sent.
+/// A group in which these alerts fire; `truncated` more were not sent.
 fn group_of(names: &[&str], truncated: u64) -> AlertUpdate {
     let alert = |name: &str, status: &str| json!({ "status": status, "labels": { "alertname": name, "severity": "warning" } });
     let mut alerts: Vec<_> = names.iter().map(|name| alert(name, "firing")).collect();
@@ -145,9 +145,9 @@ fn what_was_well_for_a_while_has_begun_again() {
     assert_eq!(
         turns(&[
             (1_000, failed(10)),
-            // It was started, and failed at once.
+            // The service was started and failed at once.
             (1_100, failed(1_090)),
-            // The clock of its machine is slow.
+            // The clock of the alert's machine is slow.
             (3_000, failed(900)),
             (6_000, failed(4_000)),
             (6_100, failed(4_000)),
@@ -162,7 +162,7 @@ fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
     assert_eq!(
         turns(&[
             (0, ab.clone()),
-            // A group is said again hours later, and each of it has fired all the time.
+            // The group is sent again hours later, and each member has fired all the time.
             (3_600, ab.clone()),
             (4_000, a.clone()),
             (4_500, ab.clone()),
@@ -171,7 +171,7 @@ fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
         ]),
         [Transition::Opened, UPDATE, UPDATE, UPDATE, UPDATE, NEWS]
     );
-    // It was over, and now it is another one.
+    // The alert was resolved and is now a different one.
     assert_eq!(
         turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, a.clone()), (180, b)]),
         [Transition::Opened, Transition::Resolved, Transition::Reopened { pushes: false }, NEWS]
@@ -180,7 +180,7 @@ fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
         turns(&[(0, a.clone()), (60, group_of(&[], 0)), (120, group_of(&["b"], 0))])[2],
         Transition::Reopened { pushes: true }
     );
-    // Nobody knows what those are of which nothing was sent.
+    // Nothing is known of the alerts that were not sent.
     let (few, some) = (group_of(&["a"], 1), group_of(&["b"], 1));
     assert_eq!(
         turns(&[(0, few.clone()), (60, some), (3_600, few)]),
@@ -255,7 +255,7 @@ fn nobody_else_speaks_of_an_alert_unless_the_route_says_so() {
     assert_eq!(whole("ops.alert.db-01"), whole("ops.other"));
 }
 
-/// A group of one alert, and of two, as an Alertmanager of that address sends it.
+/// A group of one alert and a group of two, as the Alertmanager at `url` sends them.
 fn groups_from(url: &str) -> [AlertUpdate; 2] {
     let alert = |pod: &str| json!({ "status": "firing", "labels": { "pod": pod } });
     [vec![alert("a")], vec![alert("a"), alert("b")]].map(|alerts| {

@@ -1,9 +1,9 @@
-//! Alerts as conversations: what fires begins one, what is said of it later is a reply in its
-//! thread, and when it is over its first message says so.
+//! Alerts as threads: an alert that fires begins a thread, later messages about it are replies there, and when it is
+//! resolved its first message is edited to say so.
 //!
-//! What is decided here depends on the messages alone, on their times in the stream and on what was
-//! decided before. So a message that comes again after a kill is decided on in the same way, and
-//! the room tells which of its events are there already.
+//! Each decision depends only on the messages, on their times in the stream and on earlier decisions. A message that is
+//! redelivered after a crash is therefore decided on in the same way, and the room shows which of its events are
+//! already there.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -19,89 +19,90 @@ use crate::{
     message::{Alert, Group, Origin, Payload, Status, Urgency, alert::identity, rfc3339},
 };
 
-/// More members of a group than these are not told apart.
+/// The number of members of a group that are told apart.
 const MOST_MEMBERS: usize = 256;
 
-/// How much the clocks of this host and of NATS may differ.
+/// The largest difference to expect between the clocks of this host and of NATS.
 const CLOCK_SKEW: Duration = Duration::from_mins(15);
 
-/// What a message says in a conversation.
+/// The part of a message that changes the state of an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AlertUpdate {
-    /// Which alert, among those of one scope.
+    /// The identity of the alert among those of one scope.
     fingerprint: Vec<String>,
-    /// The Alertmanager or Grafana that sent it, if it is known.
+    /// The Alertmanager or Grafana that sent the message, if it is known.
     sender: Option<String>,
     pub(crate) status: Status,
     pub(crate) urgency: Urgency,
-    /// Those that fire.
+    /// The members that fire.
     members: BTreeSet<u32>,
-    /// There are more members, of which nothing is known.
+    /// Whether the group has more members than the message lists.
     is_partial: bool,
-    /// When all was well last, if the message tells, in seconds since 1970.
+    /// The last time at which all was well, if the message has it, in seconds since 1970.
     last_ok: Option<i64>,
-    /// When it began, if the message tells, in seconds since 1970.
+    /// The time at which the alert began, if the message has it, in seconds since 1970.
     begun: Option<i64>,
-    /// When it was over, likewise.
+    /// The time at which the alert ended, if the message has it, in seconds since 1970.
     ended: Option<i64>,
 }
 
-/// What has been said so far.
+/// The state of an alert thread after the messages so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ThreadState {
-    /// The message that began it.
+    /// The event that began the thread.
     pub(crate) root: OwnedEventId,
-    /// Whether the root is a digest, which is not edited for one of many.
+    /// Whether the root is a digest. A digest covers several alerts, so it is not edited for one of them.
     #[serde(default)]
     pub(crate) is_shared: bool,
     pub(crate) status: Status,
-    /// When the alert began, in seconds since 1970.
+    /// The time at which the alert began, in seconds since 1970.
     pub(crate) begun: i64,
-    /// When it was last resolved, likewise.
+    /// The time at which it was last resolved, in seconds since 1970.
     pub(crate) resolved: i64,
-    /// When it last made a phone buzz, likewise.
+    /// The time of the last push notification, in seconds since 1970.
     pub(crate) pushed: i64,
-    /// How often it has fired anew.
+    /// The number of times that the alert has begun.
     pub(crate) times: u32,
-    /// The worst so far.
+    /// The highest urgency so far.
     urgency: Urgency,
-    /// How bad it was said to be last.
+    /// The urgency in the latest message.
     level: Urgency,
-    /// When it last got better without being over, in seconds since 1970.
+    /// The last time at which the urgency fell without the alert being resolved, in seconds since 1970.
     pub(crate) eased: i64,
-    /// Those that have fired, and since when they no longer do.
+    /// The members that have fired, each with the time at which it stopped.
     pub(crate) members: Members,
-    /// When the latest message was said, likewise. What was held back can come after what was said later.
+    /// The publication time of the latest message, in seconds since 1970. A deferred message can arrive after one that
+    /// was published later.
     #[serde(default)]
     pub(crate) said: i64,
-    /// The last message that was said in it.
+    /// The last message that was posted in the thread.
     pub(crate) last: Origin,
 }
 
-/// What a message is in its conversation.
+/// The effect of a message on its alert thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transition {
-    /// The first word.
+    /// The alert fires for the first time.
     Opened,
-    /// More about what goes on.
+    /// The message is about an alert that already fires, or that is already resolved.
     Updated {
-        /// Whether phones should buzz for it.
+        /// Whether the message sends a push notification.
         pushes: bool,
-        /// It is worse than it was, or not as bad, so the first message is no longer right.
+        /// Whether the alert is worse or better than before, so that the first message is no longer right.
         is_other: bool,
     },
-    /// The end.
+    /// The alert is resolved.
     Resolved,
-    /// It has begun again, soon after its end or after one that nobody has told of.
+    /// The alert fires again, soon after its end or after an end that was not reported.
     Reopened {
-        /// Whether phones should buzz for it.
+        /// Whether the message sends a push notification.
         pushes: bool,
     },
-    /// The end of what nobody was told of.
+    /// A resolution of an alert that was never shown.
     Orphaned,
 }
 
-/// A message and the conversation that it is part of.
+/// A message and the alert thread that it belongs to.
 #[derive(Debug)]
 pub(crate) struct AlertThread {
     key: String,
@@ -112,7 +113,7 @@ pub(crate) struct AlertThread {
 }
 
 impl AlertUpdate {
-    /// What a message says, if it is of a kind that has conversations.
+    /// The update that a message makes, or `None` if it is not an alert.
     pub(crate) fn of(payload: &Payload) -> Option<Self> {
         let urgency = payload.urgency();
         match payload {
@@ -164,16 +165,16 @@ impl AlertUpdate {
         }
     }
 
-    /// About how many bytes of memory it takes, besides its own.
+    /// The approximate memory that the update takes on the heap, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        /// Of a member in a tree.
+        /// The memory of one member in the tree, in bytes.
         const MEMBER: usize = 16;
         let texts = self.fingerprint.iter().map(|text| size_of::<String>() + text.len());
         texts.sum::<usize>() + MEMBER * self.members.len()
     }
 
-    /// The name of its conversation in a room, by a route, when it was published on `subject`. Who may publish there
-    /// is the one thing about a message that its publisher cannot choose.
+    /// The key of the thread in a room, for this route and for a message that was published on `subject`. The scope
+    /// adds the subject, or a token of it, because that is the one property of a message that NATS permissions control.
     pub(crate) fn key(&self, route: &Route, room: &RoomId, subject: &str) -> String {
         let scope = route.alert_scope.texts(subject, self.sender.as_deref());
         let parts = scope.into_iter().chain(self.fingerprint.iter().map(String::as_str));
@@ -181,7 +182,7 @@ impl AlertUpdate {
         HEXLOWER.encode(&hash[..16])
     }
 
-    /// What this is after what was said before.
+    /// The transition that this update makes from the state `before`.
     pub(crate) fn turn(
         &self,
         before: Option<&ThreadState>,
@@ -198,7 +199,7 @@ impl AlertUpdate {
         if at < before.said {
             return Transition::Updated { pushes: false, is_other: false };
         }
-        // What comes and goes sooner than that flaps.
+        // An alert that comes and goes within this time is flapping.
         let is_long = |since: i64| at.saturating_sub(since) > seconds(patience.flapping);
         let is_worse =
             self.urgency > before.level && (self.urgency > before.urgency || is_long(before.eased));
@@ -222,7 +223,7 @@ impl AlertUpdate {
 }
 
 impl AlertThread {
-    /// About a message that was published at `at`, after what was said `before`.
+    /// Creates the thread for a message that was published at `at`; `before` is the state of the thread until then.
     pub(crate) fn new(
         key: String,
         saying: AlertUpdate,
@@ -234,29 +235,29 @@ impl AlertThread {
         Self { key, saying, before, turn, at }
     }
 
-    /// Whether this very message, or a later one, was said already, by what is kept. That others may have written: it
-    /// is so only if the room has the message.
+    /// Whether the stored state says that this message, or a later one, was already posted. Others may be able to write
+    /// that state, so the caller must also find the message in the room.
     pub(crate) fn is_said(&self, origin: &Origin) -> bool {
         self.before.as_ref().is_some_and(|before| origin.is_up_to(&before.last))
     }
 
-    /// When what goes on began, in seconds since 1970.
+    /// The time at which the alert began, in seconds since 1970.
     pub(crate) fn begun(&self) -> i64 {
         let begun = self.before.as_ref().map(|before| before.begun);
         self.saying.begun.or(begun).unwrap_or(self.at.unix_timestamp())
     }
 
-    /// When it was over, likewise.
+    /// The time at which the alert ended, in seconds since 1970.
     pub(crate) fn ended(&self) -> i64 {
         self.saying.ended.unwrap_or(self.at.unix_timestamp())
     }
 
-    /// Whether it is about what goes on and was shown.
+    /// Whether the alert was shown as firing before this message.
     pub(crate) fn goes_on(&self) -> bool {
         self.before.as_ref().is_some_and(|before| before.status == Status::Firing)
     }
 
-    /// Whether phones should buzz for it.
+    /// Whether the message sends a push notification.
     pub(crate) fn pushes(&self) -> bool {
         self.saying.urgency > Urgency::Routine
             && match self.turn {
@@ -266,7 +267,7 @@ impl AlertThread {
             }
     }
 
-    /// Whether no phone is to buzz for it, as one did for what was said before.
+    /// Whether the message must not send a push notification because an earlier one of the thread already did.
     pub(crate) fn is_quiet(&self) -> bool {
         self.saying.urgency > Urgency::Routine
             && self.saying.status == Status::Firing
@@ -274,7 +275,7 @@ impl AlertThread {
             && !self.pushes()
     }
 
-    /// The same, but no phone buzzes for what goes on.
+    /// Returns the thread without the push notification of an update.
     pub(crate) fn muted(mut self) -> Self {
         if let Transition::Updated { pushes, .. } | Transition::Reopened { pushes } = &mut self.turn
         {
@@ -283,7 +284,7 @@ impl AlertThread {
         self
     }
 
-    /// Whether its first message no longer tells how things are.
+    /// Whether the first message of the thread is out of date and has to be edited.
     pub(crate) fn outdates_root(&self) -> bool {
         let may_edit = self.before.as_ref().is_some_and(|before| !before.is_shared);
         may_edit
@@ -294,14 +295,14 @@ impl AlertThread {
             }
     }
 
-    /// The same without what was said before, of which the room knows nothing, or nothing any more.
+    /// Returns the thread without its former state, for when the room does not have those messages or no longer has
+    /// them.
     pub(crate) fn anew(self, patience: Patience) -> Self {
         Self::new(self.key, self.saying, None, self.at, patience)
     }
 
-    /// What is known after the message was posted, its first event being `root`; with the name of
-    /// the conversation. `None` if there is none, as the first event is not known. `has_pushed` is
-    /// whether phones buzzed for it.
+    /// The key and the state of the thread after the message was posted. `root` is the first event; without it, and
+    /// without a former state, the result is `None`. `has_pushed` is whether a push notification was sent.
     pub(crate) fn after(
         self,
         root: Option<OwnedEventId>,
@@ -323,7 +324,7 @@ impl AlertThread {
 }
 
 impl ThreadState {
-    /// One that begins with a message, shown by `root`.
+    /// Creates the state of a thread whose first message is the event `root`.
     pub(crate) fn begin(saying: &AlertUpdate, root: OwnedEventId, at: i64, last: Origin) -> Self {
         Self {
             root,
@@ -342,8 +343,8 @@ impl ThreadState {
         }
     }
 
-    /// Whether it tells of something that is said, or was, after `now`, in seconds since 1970. So is only what was
-    /// forged: the times are those at which the stream took messages.
+    /// Whether the state has a time that is after `now`, in seconds since 1970. Such a state is forged, as all its
+    /// times are those at which the stream stored messages.
     pub(crate) fn is_of_future(&self, now: i64) -> bool {
         let latest = now.saturating_add(seconds(CLOCK_SKEW));
         let times = [self.said, self.pushed, self.resolved, self.eased, self.members.latest()];
@@ -351,7 +352,7 @@ impl ThreadState {
             || self.last.published() > i128::from(latest) * 1_000_000_000
     }
 
-    /// What is known after a message.
+    /// Returns the state after a message.
     pub(crate) fn after(
         mut self,
         saying: &AlertUpdate,
@@ -390,7 +391,7 @@ impl ThreadState {
         self.members.fire(&saying.members, MOST_MEMBERS);
     }
 
-    /// How many bytes of memory it takes.
+    /// The memory that the state takes, in bytes.
     pub(crate) fn weight(&self) -> usize {
         let names = [&self.last.stream.stream, &self.last.stream.created, &self.last.route];
         let names = names.iter().map(|name| name.len()).sum::<usize>();

@@ -1,19 +1,19 @@
-//! `alert_scope` of a route: which messages can speak of the same alert.
+//! `alert_scope` of a route: which messages may be about the same alert.
 
 use std::fmt;
 
 use crate::subject::Subject;
 
-/// Within which messages of a route the fingerprint of an alert names one alert. Outside of it the same fingerprint is
-/// that of another alert, so that nobody resolves, or mutes, an alert of somebody else.
+/// The scope in which a fingerprint names one alert of a route. The same fingerprint in another scope is a different
+/// alert, so that nobody can resolve or mute an alert of somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum AlertScope {
-    /// Those on the same subject.
+    /// The messages on the same subject.
     #[default]
     Subject,
-    /// Those whose subjects have the same token there; counted from 1.
+    /// The messages whose subjects have the same token at this position, counted from 1.
     Token(usize),
-    /// All of them, whoever publishes or sends them.
+    /// All messages of the route, whoever publishes or sends them.
     Route,
 }
 
@@ -26,7 +26,7 @@ impl AlertScope {
     pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "\"{written}\" is none of \"subject\", \"subject.3\" (a token, counted from 1) and \"route\""
+                "\"{written}\" is not one of \"subject\", \"subject.3\" (a token, counted from 1) or \"route\""
             )
         };
         match written.split_once('.') {
@@ -44,13 +44,13 @@ impl AlertScope {
         }
     }
 
-    /// Texts that are the same for messages of one scope alone. `sender` is the Alertmanager or Grafana that a message
-    /// came from, if it is known.
+    /// Returns texts that are equal for exactly the messages of one scope. `sender` is the Alertmanager or Grafana that
+    /// a message came from, if it is known.
     pub(crate) fn texts<'a>(self, subject: &'a str, sender: Option<&'a str>) -> Vec<&'a str> {
         let sender = sender.unwrap_or_default();
         match self {
             Self::Subject => vec!["subject", subject, sender],
-            // No token is empty.
+            // An empty text is unambiguous, as no token is empty.
             Self::Token(number) => {
                 vec!["token", subject.split('.').nth(number - 1).unwrap_or_default(), sender]
             }
@@ -88,12 +88,12 @@ mod tests {
             assert_eq!(expected.to_string(), written);
         }
         for (written, said) in [
-            ("subjects", "is none of \"subject\""),
-            ("route.1", "is none of"),
-            ("subject.", "is none of"),
-            ("subject.0", "is none of"),
-            ("subject.x", "is none of"),
-            ("", "is none of"),
+            ("subjects", "is not one of \"subject\""),
+            ("route.1", "is not one of"),
+            ("subject.", "is not one of"),
+            ("subject.0", "is not one of"),
+            ("subject.x", "is not one of"),
+            ("", "is not one of"),
             ("subject.4", "no subject of the route has 4 tokens"),
         ] {
             let wrong = scope(written).unwrap_err();

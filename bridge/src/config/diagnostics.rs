@@ -1,12 +1,12 @@
-//! One clear line for each way in which a configuration cannot be read.
+//! The error texts for a configuration that cannot be read, one line each.
 
 use config::ConfigError;
 
 use crate::{config::location::Source, suggest};
 
-/// Names the file or the variable, the key and, for an unknown key, the nearest one that exists.
+/// Returns a line that names the file or the variable, the key and, for an unknown key, the nearest one that exists.
 ///
-/// `is_variable` tells whether the environment has a variable of a name.
+/// `is_variable` tells whether the environment has a variable of that name.
 pub(super) fn explain(
     error: &ConfigError,
     source: Source<'_>,
@@ -46,7 +46,7 @@ pub(super) fn explain(
     }
 }
 
-/// The library writes `routes[0]name` for `routes[0].name`.
+/// Inserts the dot that the library leaves out: it writes `routes[0]name` for `routes[0].name`.
 fn dotted(key: &str) -> String {
     let mut dotted = String::with_capacity(key.len() + 1);
     for c in key.chars() {
@@ -58,8 +58,7 @@ fn dotted(key: &str) -> String {
     dotted
 }
 
-/// Turns serde's "unknown field `servrs`, expected one of `servers`, `token`" into the name and
-/// advice.
+/// Turns serde's "unknown field `servrs`, expected one of `servers`, `token`" into the name and advice.
 fn unknown_field(text: &str) -> Option<(&str, String)> {
     let rest = text.strip_prefix("unknown field ")?;
     let mut names = rest.split('`').skip(1).step_by(2);
@@ -78,7 +77,7 @@ fn unknown_word(text: &str) -> Option<String> {
     let mut words = rest.split('`').skip(1).step_by(2);
     let unknown = words.next()?;
     let known: Vec<&str> = words.collect();
-    Some(format!("\"{unknown}\" is none of {}", known.join(", ")))
+    Some(format!("\"{unknown}\" is not one of {}", known.join(", ")))
 }
 
 /// Turns serde's "invalid type: string "day", expected struct Written" into words.
@@ -92,7 +91,7 @@ fn is_not(unexpected: &str, expected: &str) -> String {
     format!("is {unexpected}, but must be {}", plain(expected))
 }
 
-/// What the libraries call by the names of Rust, as people who write TOML do.
+/// Translates the libraries' names for Rust types into words for people who write TOML.
 fn plain(expected: &str) -> &str {
     match expected {
         "f64" => "a number",

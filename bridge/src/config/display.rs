@@ -1,16 +1,16 @@
-//! `[display]`, and the same keys of a route: in which language and time zone people read.
+//! `[display]`, and the same keys of a route: the language and time zone of the messages.
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::config::{error::ConfigError, one_of};
 
-/// How messages are worded.
+/// The language and time zone of the messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Display {
-    /// Of the built-in texts.
+    /// The language of the built-in texts.
     pub language: Language,
-    /// In which times are shown and schedules are kept.
+    /// The time zone of the times in messages, and of schedules.
     pub time_zone: TimeZone,
 }
 
@@ -34,10 +34,10 @@ impl Default for Display {
     }
 }
 
-/// A time zone by its name.
+/// Finds a time zone by its name.
 pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
-        .map_err(|_| format!("\"{name}\" is no time zone: write one like \"Europe/Berlin\""))
+        .map_err(|_| format!("\"{name}\" is not a time zone: write one like \"Europe/Berlin\""))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,7 +53,7 @@ impl RawDisplay {
         Self { language, time_zone }
     }
 
-    /// What is not said here is as in `default`; `section` begins the names of keys in errors.
+    /// Checks the section. A key that it leaves out is as in `default`; `section` begins the names of keys in errors.
     pub(super) fn check(self, section: &str, default: &Display) -> Result<Display, ConfigError> {
         let time_zone = match self.time_zone {
             None => default.time_zone.clone(),

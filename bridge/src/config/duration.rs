@@ -1,16 +1,16 @@
-//! Lengths of time as people write them in a configuration.
+//! Durations as people write them in a configuration.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
-/// "15m", "1h 30m", "90 seconds".
+/// Parses a duration like "15m", "1h 30m" or "90 seconds".
 pub(super) fn parse(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
         .ok_or_else(|| {
-            format!("\"{text}\" is no length of time: write one like \"15m\" or \"1h 30m\"")
+            format!("\"{text}\" is not a duration: write one like \"15m\" or \"1h 30m\"")
         })
 }
 

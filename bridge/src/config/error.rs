@@ -1,8 +1,8 @@
-//! A wrong value, and the key that it is under.
+//! Errors about a value in the configuration.
 
 use crate::{config::location::Source, failure::Failure};
 
-/// A wrong value: the key it is under, and what is wrong with it.
+/// An invalid value: its key, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {what}")]
 pub(crate) struct ConfigError {
@@ -11,7 +11,7 @@ pub(crate) struct ConfigError {
 }
 
 impl ConfigError {
-    /// Says in which line of which file it is.
+    /// Adds the file and the line of the key.
     pub(crate) fn within(self, source: Source<'_>) -> Failure {
         Failure::Config(format!("{}: {self}", source.place(&self.key)))
     }

@@ -1,4 +1,4 @@
-//! `[health]`: where the bridge tells how it is.
+//! `[health]`: the address at which the bridge reports its health.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use serde::Deserialize;
 
 use crate::config::{error::ConfigError, list};
 
-/// Where the bridge tells how it is.
+/// The address at which the bridge reports its health.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Health {
-    /// The address of the listener, if there is to be one.
+    /// The address to listen on; without one there is no listener.
     pub listen: Option<SocketAddr>,
-    /// The names by which it may be asked, besides `localhost` and any address.
+    /// The host names that requests may use, besides `localhost` and any IP address.
     pub hosts: Vec<String>,
 }
 
@@ -28,7 +28,7 @@ impl RawHealth {
         let listen = self.listen.map(|listen| {
             listen.parse().map_err(|_| {
                 let what = format!(
-                    "\"{listen}\" is no address with a port: write one like \"127.0.0.1:9464\""
+                    "\"{listen}\" is not an address with a port: write one like \"127.0.0.1:9464\""
                 );
                 ConfigError::new("health.listen", what)
             })
@@ -36,7 +36,7 @@ impl RawHealth {
         for (number, host) in self.hosts.iter().enumerate() {
             if !is_name(host) {
                 let what = format!(
-                    "\"{host}\" is no name of a host: write one like \"server-01\", without a port"
+                    "\"{host}\" is not a host name: write one like \"server-01\", without a port"
                 );
                 return Err(ConfigError::new(format!("health.hosts[{number}]"), what));
             }

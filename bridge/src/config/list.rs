@@ -1,8 +1,8 @@
-//! Lists, which an environment variable gives with commas.
+//! Lists, which an environment variable separates with commas.
 
 use serde::{Deserialize, Deserializer};
 
-/// A list, or, as in an environment variable, its items with commas between them.
+/// Reads a list, or the comma-separated text of an environment variable.
 pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,4 +1,4 @@
-//! Where in the file a key is.
+//! The location of a key in the configuration file.
 
 use std::{fmt, path::Path};
 
@@ -12,8 +12,8 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// The file, and the line of a key such as `routes[0].match."severity"`, or of the table in which it
-    /// should be, as in `config.toml:12`.
+    /// Returns the file and the line of a key such as `routes[0].match."severity"`, or of the table in which it should
+    /// be, as in `config.toml:12`.
     pub(super) fn place(&self, key: &str) -> String {
         let file = self.file.display();
         match self.line(key) {
@@ -22,13 +22,14 @@ impl Source<'_> {
         }
     }
 
-    /// Why it is not valid TOML, if it is not, and where. The line itself is not quoted, as a password may be in it.
+    /// Describes why and where the file is not valid TOML, if it is not. The line itself is not quoted because it may
+    /// have a password in it.
     pub(crate) fn fault(&self) -> Option<String> {
         let error = DeTable::parse(self.text).err()?;
         let before = self.text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
         let (file, line) = (self.file.display(), before.matches('\n').count() + 1);
         let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        // It may come in several lines, of which the others say what was expected.
+        // The message may have several lines; the later ones say what was expected.
         let what = error.message().lines().collect::<Vec<_>>().join(", ");
         Some(format!("{file}:{line}: not valid TOML at column {column}: {what}"))
     }
@@ -68,7 +69,7 @@ enum Step {
     Index(usize),
 }
 
-/// `a[0]."b.c".d` as its steps. Only the last key is ever in quotes.
+/// Splits a key like `a[0]."b.c".d` into its steps. Only the last step is ever in quotes.
 fn steps(key: &str) -> Vec<Step> {
     let (plain, quoted) = match key.split_once(".\"") {
         Some((plain, quoted)) => (plain, Some(quoted.trim_end_matches('"'))),

@@ -1,45 +1,45 @@
-//! `[log]`: how much is logged, and in which form.
+//! `[log]`: the level and the format of the log.
 
 use serde::Deserialize;
 
 use crate::config::one_of;
 
-/// What is logged.
+/// The level and the format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Log {
-    /// Our own records from this level on.
+    /// The lowest level of the bridge's own records that is logged.
     #[serde(default, deserialize_with = "one_of::one_of")]
     pub level: Level,
-    /// Lines for people, or JSON for machines.
+    /// The format: lines for people, or JSON for machines.
     #[serde(default, deserialize_with = "one_of::one_of")]
     pub format: Format,
 }
 
-/// The form of the log.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
-    /// A line for each record.
+    /// One line for each record.
     #[default]
     Text,
-    /// A JSON object for each record, in a line of its own.
+    /// One JSON object for each record, each on its own line.
     Json,
 }
 
-/// How important a record is at least.
+/// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
-    /// What a person has to mend.
+    /// Failures that somebody has to fix.
     Error,
-    /// What does not go well, but goes on.
+    /// Problems that the bridge can continue with.
     Warn,
-    /// What happens to servers, rooms and routes.
+    /// Events of servers, rooms and routes.
     #[default]
     Info,
-    /// Each step.
+    /// Each step of the processing.
     Debug,
-    /// More than anybody wants to read.
+    /// More than anybody usually wants to read.
     Trace,
 }

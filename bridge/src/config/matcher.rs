@@ -1,4 +1,4 @@
-//! `match` of a route: what a message has to be, besides its subject, for the route to take it.
+//! `match` of a route: the conditions, besides the subject, that a message has to meet.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,42 +6,42 @@ use serde::Deserialize;
 
 use crate::{config::error::ConfigError, message::Severity, subject::Subject};
 
-/// One condition: something about a message, and what it may be.
+/// One condition: a property of a message, and the values that it may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Matcher {
-    /// What is looked at.
+    /// The property of the message.
     pub field: Field,
-    /// One of these has to fit.
+    /// The patterns, one of which has to match.
     pub any_of: Vec<Pattern>,
 }
 
-/// Something about a message.
+/// A property of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Field {
-    /// What it was recognised as, such as "alert".
+    /// The kind that the message was recognised as, such as "alert".
     Kind,
-    /// Of an alert: "critical", "warning", "info", or a word of its own.
+    /// The severity of an alert: "critical", "warning", "info", or a word of its own.
     Severity,
-    /// Of an alert: "firing" or "resolved".
+    /// The status of an alert: "firing" or "resolved".
     Status,
-    /// Of an alert or report: the machine or service.
+    /// The machine or service of an alert or report.
     Source,
     /// A header of the NATS message.
     Header(String),
-    /// A value in a JSON payload, by the keys that lead there.
+    /// A value in a JSON payload, given by the path of keys to it.
     Payload(Vec<String>),
     /// A token of the subject, counted from 1.
     Subject(usize),
 }
 
-/// Text in which `*` stands for any text.
+/// A text in which `*` stands for any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pattern(String);
 
-/// What [`Field::Kind`] can be.
+/// The possible values of [`Field::Kind`].
 const KINDS: [&str; 7] = ["report", "alert", "note", "event", "object", "text", "binary"];
 
-/// Of these what alerts are made of.
+/// The kinds that can be an alert or contain one.
 const WITH_ALERTS: [&str; 2] = ["alert", "event"];
 
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
@@ -57,7 +57,7 @@ pub(super) enum RawPattern {
 }
 
 impl Pattern {
-    /// Whether all of a text fits.
+    /// Whether the pattern matches the whole text.
     #[must_use]
     pub(crate) fn fits(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
@@ -97,7 +97,7 @@ pub(super) fn check(
             RawPattern::Several(texts) => texts.into_iter().map(Pattern).collect(),
         };
         if any_of.is_empty() {
-            return Err(wrong("an empty list, which nothing can fit".to_owned()));
+            return Err(wrong("an empty list, which no message can match".to_owned()));
         }
         let field = field(&name).map_err(wrong)?;
         let matcher = Matcher { field, any_of };
@@ -109,7 +109,7 @@ pub(super) fn check(
     Ok(matchers)
 }
 
-/// That a message can fit all of them.
+/// Refuses conditions that no message can meet together.
 fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), ConfigError> {
     let is_of_alert = |matcher: &&Matcher| matches!(matcher.field, Field::Severity | Field::Status);
     let may_be_alert = |matcher: &Matcher| {
@@ -120,7 +120,7 @@ fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), ConfigError> {
     if matchers.iter().any(|matcher| is_of_alert(&matcher)) && !kind.is_none_or(may_be_alert) {
         return Err(ConfigError::new(
             format!("{key}.\"kind\""),
-            "only alerts have `severity` and `status`, so nothing can fit".to_owned(),
+            "only alerts have `severity` and `status`, so no message can match".to_owned(),
         ));
     }
     Ok(())
@@ -133,9 +133,11 @@ fn field(name: &str) -> Result<Field, String> {
             "severity" => Ok(Field::Severity),
             "status" => Ok(Field::Status),
             "source" => Ok(Field::Source),
-            _ => Err("nothing that can be matched: kind, severity, status, source, header.NAME, \
+            _ => {
+                Err("is not a property to match: use kind, severity, status, source, header.NAME, \
                       payload.KEY.KEY or subject.NUMBER"
-                .to_owned()),
+                    .to_owned())
+            }
         },
         Some(("header", header)) if !header.is_empty() => Ok(Field::Header(header.to_owned())),
         Some(("payload", path)) if !path.split('.').any(str::is_empty) => {
@@ -150,16 +152,17 @@ fn field(name: &str) -> Result<Field, String> {
 }
 
 impl Matcher {
-    /// That some message can fit at all.
+    /// Refuses a condition that no message can meet.
     fn check(&self, subjects: &[Subject]) -> Result<(), String> {
         let one_of = |words: &[&str]| match self
             .any_of
             .iter()
             .find(|pattern| !words.iter().any(|word| pattern.fits(word)))
         {
-            Some(pattern) => {
-                Err(format!("\"{pattern}\" is none of {}, so nothing can fit", words.join(", ")))
-            }
+            Some(pattern) => Err(format!(
+                "\"{pattern}\" is not one of {}, so no message can match",
+                words.join(", ")
+            )),
             None => Ok(()),
         };
         match &self.field {
@@ -171,7 +174,8 @@ impl Matcher {
         }
     }
 
-    /// "crit" is understood in an alert, and would never fit here, where it is "critical".
+    /// Refuses a severity that is renamed on reading: an alert with "crit" becomes "critical", so "crit" would never
+    /// match.
     fn check_severity(&self) -> Result<(), String> {
         let fits = |pattern: &Pattern| SEVERITIES.iter().any(|severity| pattern.fits(severity));
         for pattern in &self.any_of {
@@ -196,13 +200,13 @@ impl Matcher {
         }
         for pattern in &self.any_of {
             if pattern.0.is_empty() || pattern.0.contains(['.', ' ', '>']) {
-                return Err(format!("\"{pattern}\" is no token of a subject"));
+                return Err(format!("\"{pattern}\" is not a token of a subject"));
             }
             let is_possible =
                 |subject: &Subject| subject.may_have_token(number, |token| pattern.fits(token));
             if !subjects.iter().any(is_possible) {
                 return Err(format!(
-                    "\"{pattern}\" is never the token {number} of a subject of the route, so nothing can fit"
+                    "\"{pattern}\" is never the token {number} of a subject of the route, so no message can match"
                 ));
             }
         }
@@ -236,17 +240,17 @@ mod tests {
     fn what_nothing_can_fit_is_refused() {
         let subjects = [Subject::filter("ops.report.*").unwrap()];
         for (name, value, said) in [
-            ("severety", "critical", "nothing that can be matched"),
+            ("severety", "critical", "is not a property to match"),
             ("severity", "crit", "in an alert becomes \"critical\""),
-            ("kind", "alarm", "\"alarm\" is none of report, alert"),
-            ("status", "over", "none of firing, resolved"),
+            ("kind", "alarm", "\"alarm\" is not one of report, alert"),
+            ("status", "over", "not one of firing, resolved"),
             ("subject.4", "x", "no subject of the route has 4 tokens"),
             ("subject.0", "x", "is not the number of a token"),
             ("subject.x", "x", "is not the number of a token"),
             ("subject.2", "alert", "is never the token 2 of a subject"),
             ("subject.2", "al*", "is never the token 2 of a subject"),
-            ("subject.3", "a.b", "is no token of a subject"),
-            ("subject.3", "", "is no token of a subject"),
+            ("subject.3", "a.b", "is not a token of a subject"),
+            ("subject.3", "", "is not a token of a subject"),
             ("severity", "WARN*", "in an alert becomes \"warn*\""),
             ("header.", "x", "is neither header.NAME"),
             ("payload.a..b", "x", "is neither header.NAME"),

@@ -16,38 +16,38 @@ use crate::{
     hash,
 };
 
-/// How to reach the homeserver, and as whom.
+/// The homeserver, and the account on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Matrix {
     /// The URL of the client API, like `http://127.0.0.1:6167`.
     pub homeserver: Url,
-    /// Trust certificates that this private CA (PEM) signed, besides the system's CAs.
+    /// A private CA (PEM) whose certificates are trusted in addition to those of the system's CAs.
     pub ca_file: Option<PathBuf>,
-    /// The account.
+    /// The account and its credentials.
     pub login: Login,
-    /// Where the session is kept, so that the device stays the same over restarts.
+    /// The directory of the session, so that the device stays the same across restarts.
     pub state_dir: PathBuf,
-    /// Whose program the homeserver is, if it is on this machine.
+    /// The user whose program the homeserver is, if it runs on this machine.
     pub owner: HomeserverOwner,
 }
 
-/// Whose program may be at the other end of a connection to the homeserver that stays on this machine and is without
-/// TLS. Root always may.
+/// The user whose program may answer for the homeserver on a local connection without TLS. Root always may, except with
+/// `Own`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum HomeserverOwner {
-    /// Any user of the system, or our own, but nobody who logs in.
+    /// Any system user, or the bridge's own user, but no user who logs in.
     #[default]
     Undeclared,
-    /// The user of this name or number.
+    /// The user with this name or number.
     Named(String),
-    /// Our own user alone, not even root.
+    /// Only the bridge's own user, not even root.
     Own,
-    /// Whoever it is.
+    /// Any user.
     Anybody,
 }
 
 impl Matrix {
-    /// Whether the homeserver is on this machine, as far as its URL says.
+    /// Whether the homeserver is on this machine according to its URL.
     pub(crate) fn is_here(&self) -> bool {
         match self.homeserver.host() {
             Some(Host::Domain(name)) => name == "localhost",
@@ -57,7 +57,7 @@ impl Matrix {
         }
     }
 
-    /// A hash of all that a session is made of, where it is and what the files hold now.
+    /// Returns a hash of everything that a session depends on: the paths, and the present contents of the files.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl Matrix {
 }
 
 impl Login {
-    /// The part before the colon of the bridge's own user id, as far as it is known without the homeserver.
+    /// The part of the bridge's user id before the colon, if it is known without asking the homeserver.
     #[must_use]
     pub(crate) fn localpart(&self) -> Option<&str> {
         match self {
@@ -96,17 +96,17 @@ impl Login {
     }
 }
 
-/// The bridge's account.
+/// The bridge's account and its credentials.
 #[derive(Debug, Clone)]
 pub(crate) enum Login {
     /// User and password; the bridge logs in once and keeps the device.
     Password {
-        /// `bridge` or `@bridge:chat.example.com`.
+        /// The user, like `bridge` or `@bridge:chat.example.com`.
         user: String,
         /// The password.
         password: Secret,
     },
-    /// A device that somebody made for us.
+    /// The access token of a device that somebody created for the bridge.
     AccessToken(Secret),
 }
 
@@ -125,7 +125,8 @@ pub(super) struct RawMatrix {
 }
 
 impl RawMatrix {
-    /// `made` is the password that `nats-matrix provision` makes for the bridge's account, if it makes it.
+    /// Checks the section. `made` is the password that `nats-matrix provision` makes for the bridge's account, if it
+    /// makes one.
     pub(super) fn check(self, files: &Files, made: Option<Secret>) -> Result<Matrix, ConfigError> {
         let homeserver = homeserver(&self.homeserver)?;
         Ok(Matrix {
@@ -171,9 +172,9 @@ impl RawMatrix {
 
 fn homeserver(text: &str) -> Result<Url, ConfigError> {
     let wrong = |what: String| ConfigError::new("matrix.homeserver", what);
-    // What comes before an @ may be a password.
+    // The part before an @ may be a password.
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
-    // A bare server name is a likely slip, and Url takes "host:port" for a scheme.
+    // A bare server name is a likely mistake, and Url reads "host:port" as a scheme.
     if !text.contains("://") && ServerName::parse(text).is_ok() {
         return Err(wrong(format!("\"{text}\" lacks http:// or https://")));
     }
@@ -188,21 +189,21 @@ fn homeserver(text: &str) -> Result<Url, ConfigError> {
     Ok(url)
 }
 
-/// Root's own name is one like any other.
+/// Parses the owner of the homeserver. Root's name is a name like any other.
 fn owner(declared: Option<&str>, homeserver: &Url) -> Result<HomeserverOwner, ConfigError> {
     let wrong = |what: String| Err(ConfigError::new("matrix.homeserver_owner", what));
     match declared {
         None => Ok(HomeserverOwner::Undeclared),
         Some(_) if homeserver.scheme() == "https" => wrong(
-            "is not looked at with https://, where the certificate says who it is: leave it out"
+            "has no effect with https://, where the certificate proves who answers: leave it out"
                 .to_owned(),
         ),
         Some("*") => Ok(HomeserverOwner::Anybody),
-        // The same as useradd(8) takes, and numbers.
+        // The characters that useradd(8) accepts, which include those of numbers.
         Some(name) if !name.is_empty() && name.bytes().all(is_of_a_user) => {
             Ok(HomeserverOwner::Named(name.to_owned()))
         }
-        Some(name) => wrong(format!("\"{name}\" is no name of a user")),
+        Some(name) => wrong(format!("\"{name}\" is not a user name")),
     }
 }
 
@@ -210,8 +211,8 @@ fn is_of_a_user(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.@$".contains(&byte)
 }
 
-/// Where the bridge keeps its session when the configuration does not say: what systemd's
-/// `StateDirectory=` made, else the directory of a service of this name.
+/// The default directory of the session: the one that systemd's `StateDirectory=` created, or else that of a service of
+/// this name.
 pub(crate) fn default_state_dir() -> PathBuf {
     std::env::var_os("STATE_DIRECTORY")
         .map_or_else(|| PathBuf::from("/var/lib/nats-matrix"), PathBuf::from)

@@ -22,52 +22,52 @@ use crate::{
     subject::Subject,
 };
 
-/// How to reach NATS.
+/// The connection to NATS.
 #[derive(Clone)]
 pub(crate) struct Nats {
-    /// Any of these, at least one: all with TLS or none. Without TLS the client finds the rest of a cluster itself.
+    /// The servers, at least one: all with TLS or none. Without TLS the client discovers the rest of a cluster itself.
     pub servers: Vec<ServerAddr>,
-    /// Trust only certificates that this private CA (PEM) signed, instead of the system's CAs.
+    /// A private CA (PEM) whose certificates are trusted instead of those of the system's CAs.
     pub ca_file: Option<PathBuf>,
-    /// Mutual TLS.
+    /// The client certificate for mutual TLS.
     pub certificate: Option<ClientCertificate>,
-    /// Who we are.
+    /// The credentials.
     pub auth: Auth,
-    /// JetStream domain, when the streams are behind a leaf node.
+    /// The JetStream domain, if the streams are behind a leaf node.
     pub jetstream_domain: Option<String>,
-    /// Messages that can never be posted are published under `<this>.<route>`.
+    /// The subject of dead letters, the messages that can never be posted: they are published under `<this>.<route>`.
     pub dead_letter_subject: Subject,
-    /// Answers of NATS, and with them all messages that are read, come on `<this>.>`: whoever may subscribe to that reads
-    /// along.
+    /// The prefix of the inboxes. NATS sends its answers, and with them every message that is read, on `<this>.>`, so
+    /// that whoever may subscribe there can read all of them.
     pub inbox_prefix: Subject,
 }
 
-/// The inboxes of the bridge, if nothing else is said. None of those that a client has who asks for none (`_INBOX`), as
-/// in many accounts everybody may subscribe to these.
+/// The default inbox prefix of the bridge. It is not the usual `_INBOX`, because in many accounts everybody may
+/// subscribe to that.
 pub(super) const BRIDGE_INBOX: &str = "_INBOX_nats-matrix";
 
-/// The inboxes of a machine that publishes are under this and its name.
+/// The default inbox prefix of a machine that publishes, followed by the name of the machine.
 pub(super) const PUBLISHER_INBOX: &str = "_INBOX_nats-matrix-publish";
 
 impl Nats {
-    /// Whether nothing is said to a server without TLS. Who declares a CA or a certificate of ours wants that, too.
+    /// Whether every connection uses TLS. A CA or a client certificate in the configuration requires it, too.
     pub(crate) fn is_over_tls(&self) -> bool {
         self.ca_file.is_some()
             || self.certificate.is_some()
             || self.servers.iter().any(ServerAddr::tls_required)
     }
 
-    /// The servers on other machines that are spoken to without TLS.
+    /// The servers on other machines that are used without TLS.
     pub(crate) fn in_clear(&self) -> Vec<String> {
         self.without_tls(|host| !is_here(host))
     }
 
-    /// The servers on this machine that are spoken to without TLS.
+    /// The servers on this machine that are used without TLS.
     pub(crate) fn on_loopback(&self) -> Vec<String> {
         self.without_tls(is_here)
     }
 
-    /// Whether something secret is sent to a server as it is: of an nkey and of credentials, a signature is.
+    /// Whether a secret itself is sent to the server. With an nkey or credentials only a signature is.
     pub(crate) fn sends_secret(&self) -> bool {
         matches!(self.auth, Auth::Password { .. } | Auth::Token(_))
     }
@@ -80,7 +80,7 @@ impl Nats {
         servers.map(|server| server.as_url_str().to_owned()).collect()
     }
 
-    /// The files of TLS with the keys that name them.
+    /// The files for TLS, each with the key that names it.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let ca = self.ca_file.as_deref().map(|path| ("nats.ca_file", path));
         let own = self.certificate.iter().flat_map(|own| {
@@ -89,8 +89,8 @@ impl Nats {
         ca.into_iter().chain(own)
     }
 
-    /// A hash of all that a connection is made of: servers, certificates and credentials, where they
-    /// are and what the files hold now.
+    /// Returns a hash of everything that a connection depends on: servers, certificates and credentials, with the paths
+    /// and the present contents of the files.
     ///
     /// # Errors
     ///
@@ -130,10 +130,10 @@ pub(crate) struct ClientCertificate {
     pub key_file: PathBuf,
 }
 
-/// The ways to prove to a NATS server who we are.
+/// The ways to authenticate to a NATS server.
 #[derive(Debug, Clone)]
 pub(crate) enum Auth {
-    /// Nothing, or the client certificate is the proof.
+    /// No credentials, or only the client certificate.
     None,
     /// An nkey seed, `SU...`.
     Nkey(Secret),
@@ -173,7 +173,7 @@ pub(super) struct RawNats {
 }
 
 impl Nats {
-    /// The servers without what else may be in their addresses, which is a user with a password.
+    /// The addresses of the servers without any user and password in them.
     pub(crate) fn hosts(&self) -> Vec<String> {
         let host = |server: &ServerAddr| {
             format!("{}://{}:{}", server.scheme(), server.host(), server.port())
@@ -192,7 +192,7 @@ impl fmt::Debug for Nats {
 }
 
 impl RawNats {
-    /// What is written, with `inbox` for the inboxes if nothing is said of them.
+    /// Checks the section; `inbox` is the inbox prefix if none is given.
     pub(super) fn check(self, files: &Files, inbox: &Subject) -> Result<Nats, ConfigError> {
         let servers = self
             .servers
@@ -269,12 +269,12 @@ impl RawNats {
     }
 }
 
-/// The inboxes of a machine of that name that publishes: nobody's but its own.
+/// The inbox prefix of a machine that publishes, which no other machine uses.
 pub(super) fn publisher_inbox(host: &str) -> Subject {
     Subject::literal(PUBLISHER_INBOX).expect("it is a subject").of(host)
 }
 
-/// The inboxes of the bridge.
+/// The default inbox prefix of the bridge.
 pub(super) fn bridge_inbox() -> Subject {
     Subject::literal(BRIDGE_INBOX).expect("it is a subject")
 }
@@ -282,7 +282,9 @@ pub(super) fn bridge_inbox() -> Subject {
 fn inbox_prefix(text: &str) -> Result<Subject, String> {
     let prefix = Subject::literal(text)?;
     if text.starts_with('$') {
-        return Err(format!("\"{text}\" is NATS's own; write something like \"{BRIDGE_INBOX}\""));
+        return Err(format!(
+            "\"{text}\" is reserved for NATS; write something like \"{BRIDGE_INBOX}\""
+        ));
     }
     Ok(prefix)
 }
@@ -292,14 +294,15 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Refuses a list by which whoever cuts the connections with TLS would have us go on without it.
+/// Refuses a list that mixes servers with and without TLS: whoever blocks the ones with TLS would make the client
+/// connect without it.
 fn all_with_tls_or_none(servers: &[ServerAddr]) -> Result<(), String> {
     let (with, without): (Vec<_>, Vec<_>) =
         servers.iter().partition(|server| server.tls_required());
     match (with.first(), without.first()) {
         (Some(_), Some(server)) => Err(format!(
-            "some have tls:// and {}:{} has not: write tls:// before each, or what is for those with TLS goes there in \
-             clear",
+            "some have tls:// but {}:{} does not: write tls:// before each, or what is meant for a server with TLS is \
+             sent there in clear",
             server.host(),
             server.port()
         )),
@@ -308,22 +311,22 @@ fn all_with_tls_or_none(servers: &[ServerAddr]) -> Result<(), String> {
 }
 
 fn server(text: &str) -> Result<ServerAddr, String> {
-    // What comes before the last @ may be a password.
+    // The part before the last @ may be a password.
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
     let address: ServerAddr =
         text.parse().map_err(|error| format!("\"{shown}\" is not an address: {error}"))?;
     if address.host().is_empty() {
         return Err(format!("\"{shown}\" is not an address: it names no host"));
     }
-    // The client would take the port of a WebSocket for one of NATS, without TLS.
+    // The client would use a WebSocket port as an ordinary NATS port, without TLS.
     if address.is_websocket() {
         return Err(format!(
-            "\"{shown}\" is for WebSockets, which are not used: write tls://host:4222 or nats://host:4222"
+            "\"{shown}\" is for WebSockets, which are not supported: write tls://host:4222 or nats://host:4222"
         ));
     }
     if address.has_user_pass() || address.username().is_some() {
         return Err(format!(
-            "the address of {} has a name in it, which is not used: write user and password, or token, under [nats]",
+            "the address of {} has a user in it, which is not supported: write user and password, or token, under [nats]",
             address.host()
         ));
     }

@@ -5,7 +5,8 @@ use serde::{
     de::{DeserializeOwned, Error, IntoDeserializer, value},
 };
 
-/// Reads one by the names that serde has for them, which its error lists; that of `config` does not.
+/// Reads a value by the names that serde knows for it. The error lists those names, while the error of `config` does
+/// not.
 pub(super) fn one_of<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: DeserializeOwned,
@@ -15,7 +16,7 @@ where
     T::deserialize(word.into_deserializer()).map_err(|error: value::Error| D::Error::custom(error))
 }
 
-/// The same where it may be left out.
+/// Reads such a value where it may be left out.
 pub(super) fn some_of<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: DeserializeOwned,

@@ -1,4 +1,4 @@
-//! `[provision]`, `[users]` and `[rooms]`: the accounts and rooms that `nats-matrix provision` makes.
+//! `[provision]`, `[users]` and `[rooms]`: the accounts and rooms that `nats-matrix provision` creates.
 
 use std::{
     collections::BTreeMap,
@@ -15,18 +15,18 @@ use crate::config::{
     secret::{Files, Secret},
 };
 
-/// Where passwords are kept that were made up, if the configuration does not say.
+/// The default directory of generated passwords.
 const STATE_DIR: &str = "/var/lib/nats-matrix-provision";
 
-/// The bridge's password there, and the credential that its unit gets of it.
+/// The name of the bridge's password in that directory, and of the credential that its unit receives.
 const BRIDGE_PASSWORD: &str = "bridge-password";
 
-/// What is declared besides routes. Nothing of it concerns `run`, but for the bridge's password.
+/// The accounts and rooms to create. `run` uses none of this except the bridge's password.
 #[derive(Debug, Clone)]
 pub(crate) struct Provision {
-    /// How accounts are made; without it there are only those that somebody else made.
+    /// The way to create accounts; without one, only existing accounts are used.
     pub means: Option<Means>,
-    /// The directory of passwords that were made up.
+    /// The directory of generated passwords.
     pub state_dir: PathBuf,
     /// The accounts, besides the bridge's.
     pub users: Vec<User>,
@@ -35,31 +35,31 @@ pub(crate) struct Provision {
 }
 
 impl Provision {
-    /// The administrators of homeserver and rooms, on a server of that name.
+    /// Returns the administrators of the homeserver and the rooms, as users of this server.
     pub(crate) fn administrators(&self, server: &ServerName) -> impl Iterator<Item = OwnedUserId> {
         let admins = self.users.iter().filter(|user| user.admin);
-        // Which names an id can have was checked with the configuration.
+        // The configuration check has already refused names that cannot be part of a user id.
         admins.filter_map(move |user| UserId::parse(format!("@{}:{server}", user.localpart)).ok())
     }
 }
 
-/// How accounts are made on a homeserver that takes no registrations.
+/// The way to create accounts on a homeserver that does not allow registration.
 #[derive(Debug, Clone)]
 pub(crate) enum Means {
-    /// A Conduit that is not running: one is run in its place, where nobody else gets at it.
+    /// A Conduit that is not running. Provisioning runs another one in its place that nobody else can reach.
     Conduit {
-        /// Which of its relatives it is.
+        /// The implementation.
         implementation: Implementation,
-        /// Its program.
+        /// The program.
         program: PathBuf,
-        /// Its configuration.
+        /// The configuration file.
         config: PathBuf,
     },
     /// Synapse's `registration_shared_secret`.
     Synapse(Secret),
 }
 
-/// Conduit, or a successor of its former fork conduwuit.
+/// Conduit, or a successor of conduwuit, a former fork of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Implementation {
@@ -72,44 +72,44 @@ pub(crate) enum Implementation {
     Continuwuity,
 }
 
-/// An account of a person.
+/// A person's account.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
     /// The part of the user id before the colon.
     pub localpart: String,
-    /// Whether it may administrate the homeserver and the rooms.
+    /// Whether the person administrates the homeserver and the rooms.
     pub admin: bool,
-    /// What others see at first; it is the person's to change.
+    /// The initial display name; the person may change it.
     pub display_name: Option<String>,
-    /// The file of its first password.
+    /// The file of the initial password.
     pub password_file: PathBuf,
 }
 
-/// A room.
+/// A room to create.
 #[derive(Debug, Clone)]
 pub(crate) struct DeclaredRoom {
     /// The part of the alias before the colon.
     pub alias: String,
-    /// Its name; without one it is the alias at first.
+    /// The name of the room; without one, the alias is its initial name.
     pub name: Option<String>,
-    /// Its topic.
+    /// The topic of the room.
     pub topic: Option<String>,
-    /// A picture: PNG, JPEG, GIF or WebP.
+    /// The picture of the room: PNG, JPEG, GIF or WebP.
     pub avatar_file: Option<PathBuf>,
-    /// Who is invited.
+    /// The people to invite.
     pub invite: Vec<Person>,
-    /// Who may write; if that is not declared, everybody at first.
+    /// Who may write in the room; if it is not declared, everybody at first.
     pub post: Option<Post>,
-    /// Whether it may be a room that somebody else has made.
+    /// Whether the room may be one that somebody else has created.
     pub adopt: bool,
 }
 
-/// Somebody of this homeserver, or of any.
+/// A person on this homeserver or on any other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Person {
-    /// Of `[users]`.
+    /// A user of `[users]`.
     Declared(String),
-    /// Anybody.
+    /// Any user id.
     Other(OwnedUserId),
 }
 
@@ -119,7 +119,7 @@ pub(crate) enum Person {
 pub(crate) enum Post {
     /// Everybody in it.
     Everyone,
-    /// The bridge and admins; others read.
+    /// The bridge and administrators; others only read.
     Bridge,
 }
 
@@ -158,7 +158,7 @@ pub(super) struct RawRoom {
 }
 
 impl Implementation {
-    /// Its name, which is that of its program, too.
+    /// The name of the implementation, which is also that of its program.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -184,7 +184,7 @@ impl RawProvision {
         {
             return Err(ConfigError::new(
                 format!("users.{name}"),
-                "nothing says how accounts are made: give provision.conduit or \
+                "there is no way to create accounts: give provision.conduit or \
                  provision.registration_secret_file, or leave [users] out and invite by user id",
             ));
         }
@@ -226,7 +226,7 @@ impl RawProvision {
 }
 
 impl Provision {
-    /// The password that is made up for the bridge's account, if accounts are made here at all.
+    /// The generated password of the bridge's account, if accounts are created here at all.
     pub(super) fn bridge_password(&self, files: &Files) -> Option<Secret> {
         self.means.as_ref().map(|_| Secret::File {
             key: "the bridge's password, which `nats-matrix provision` makes".to_owned(),
@@ -234,13 +234,13 @@ impl Provision {
         })
     }
 
-    /// That no person has the bridge's account.
+    /// Refuses a person who has the bridge's account.
     pub(super) fn check_bridge(&self, login: &Login) -> Result<(), ConfigError> {
         let own = login.localpart();
         match self.users.iter().find(|user| Some(user.localpart.as_str()) == own) {
             Some(user) => Err(ConfigError::new(
                 format!("users.{}", user.localpart),
-                "is matrix.user, the bridge's own account, which is made anyway",
+                "is matrix.user, the bridge's own account, which is created anyway",
             )),
             None => Ok(()),
         }
@@ -260,7 +260,7 @@ impl RawUser {
         if localpart == "conduit" {
             return Err(ConfigError::new("users.conduit", "is the account of Conduit itself"));
         }
-        // The name is also that of a file. Matrix would take a slash.
+        // The name is also a file name, and Matrix would accept a slash in it.
         if !is_valid || localpart.starts_with(['@', '.', '-']) || localpart.contains('/') {
             return Err(ConfigError::new(
                 format!("users.\"{localpart}\""),

@@ -1,11 +1,11 @@
-//! `quiet` of a route: the hours in which only what is critical may make a phone buzz.
+//! `quiet` of a route: the hours in which only critical alerts may notify.
 
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
 use serde::Deserialize;
 
 use crate::config::error::ConfigError;
 
-/// From when to when it is quiet, each day.
+/// The daily quiet hours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Quiet {
     from: Time,
@@ -24,20 +24,23 @@ impl RawQuiet {
     pub(super) fn check(self, key: &str, time_zone: &TimeZone) -> Result<Quiet, ConfigError> {
         let time = |name: &str, text: &str| {
             Time::strptime("%H:%M", text).map_err(|_| {
-                let what = format!("\"{text}\" is no time of day: write one like \"22:00\"");
+                let what = format!("\"{text}\" is not a time of day: write one like \"22:00\"");
                 ConfigError::new(format!("{key}.{name}"), what)
             })
         };
         let (from, to) = (time("from", &self.from)?, time("to", &self.to)?);
         if from == to {
-            return Err(ConfigError::new(key, format!("from {from} to {to} is all day, or never")));
+            return Err(ConfigError::new(
+                key,
+                format!("from {from} to {to} could be all day or never: give two different times"),
+            ));
         }
         Ok(Quiet { from, to, time_zone: time_zone.clone() })
     }
 }
 
 impl Quiet {
-    /// When the quiet hours end in which this moment is; `None` if it is in none.
+    /// The end of the quiet hours that this moment is in; `None` if it is in none.
     #[must_use]
     pub(crate) fn end(&self, moment: Timestamp) -> Option<Timestamp> {
         let local = moment.to_zoned(self.time_zone.clone()).datetime();
@@ -52,7 +55,7 @@ impl Quiet {
             return None;
         }
         let day = if is_tomorrow { local.date().checked_add(1.day()).ok()? } else { local.date() };
-        // Where the clock skips that time the hour after it counts.
+        // Where the clock skips that time, the quiet hours end an hour later on the clock.
         let end = day.to_datetime(self.to).to_zoned(self.time_zone.clone()).ok()?.timestamp();
         (end > moment).then_some(end)
     }
@@ -86,9 +89,9 @@ mod tests {
     #[test]
     fn a_night_in_which_the_clock_changes_ends_in_time() {
         let night = quiet("22:00", "02:30");
-        // 02:30 does not exist on this morning; the clock goes from 02:00 to 03:00.
+        // 02:30 does not exist on this morning: the clock goes from 02:00 to 03:00.
         assert_eq!(end(&night, "2026-03-28T22:00:00Z").unwrap(), "2026-03-29T01:30:00Z");
-        // And twice on this one; it is quiet until the first of them.
+        // 02:30 exists twice on this morning; the quiet hours end at the first.
         assert_eq!(end(&night, "2026-10-24T22:00:00Z").unwrap(), "2026-10-25T00:30:00Z");
         assert_eq!(end(&night, "2026-10-25T01:00:00Z"), None);
     }
@@ -99,8 +102,8 @@ mod tests {
             let written = RawQuiet { from: from.to_owned(), to: to.to_owned() };
             written.check("quiet", &TimeZone::UTC).unwrap_err().to_string()
         };
-        assert!(check("22", "07:00").contains("quiet.from: \"22\" is no time of day"));
+        assert!(check("22", "07:00").contains("quiet.from: \"22\" is not a time of day"));
         assert!(check("22:00", "25:00").contains("quiet.to"));
-        assert!(check("07:00", "07:00").contains("all day, or never"));
+        assert!(check("07:00", "07:00").contains("could be all day or never"));
     }
 }

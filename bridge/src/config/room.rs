@@ -7,27 +7,27 @@ use matrix_sdk::ruma::{OwnedRoomOrAliasId, RoomOrAliasId};
 
 use crate::{hash, subject::Subject};
 
-/// A room by id or by alias.
+/// A room, by id or by alias.
 pub(crate) type RoomTarget = OwnedRoomOrAliasId;
 
-/// More of a token than this does not get into an alias.
+/// The number of characters of a token that an alias may have.
 const TOKEN_CHARS: usize = 60;
 
-/// Subjects with more tokens than these are not used.
+/// The highest number that a token of a subject may have.
 const MOST_TOKENS: usize = 64;
 
 /// The longest alias that Matrix allows.
 const MOST_BYTES: usize = 255;
 
-/// What stands for a token that a subject does not have.
+/// The text in place of a token that a subject does not have.
 const NO_TOKEN: &str = "none";
 
-/// Where the messages of a route go.
+/// The room or rooms of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Rooms {
-    /// All into this one.
+    /// One room for all messages.
     One(RoomTarget),
-    /// Each into the room whose alias its subject makes, as with `#ops-{subject.3}:chat.example.com`.
+    /// One room per alias, which tokens of the subject make, as in `#ops-{subject.3}:chat.example.com`.
     BySubject(Pattern),
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Pattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    /// Counted from 1.
+    /// The number of the token, counted from 1.
     Token(usize),
 }
 
@@ -58,7 +58,7 @@ impl Rooms {
                 return Err(format!("\"{written}\": no subject of the route has {number} tokens"));
             }
         }
-        // Longer ones are cut.
+        // Longer tokens are cut, so no alias is longer than this one.
         let longest = vec!["x".repeat(TOKEN_CHARS); MOST_TOKENS].join(".");
         let example = pattern.alias(&longest);
         let example =
@@ -80,7 +80,7 @@ impl Rooms {
     ///
     /// # Panics
     ///
-    /// Never: that the longest tokens make an alias was tried with the configuration.
+    /// Never: parsing has checked that the longest tokens make a valid alias.
     #[must_use]
     pub(crate) fn of(&self, subject: &str) -> RoomTarget {
         match self {
@@ -90,7 +90,7 @@ impl Rooms {
         }
     }
 
-    /// The room, if there is but one.
+    /// The room, if the route has only one.
     #[must_use]
     pub(crate) fn one(&self) -> Option<&RoomTarget> {
         match self {
@@ -100,7 +100,7 @@ impl Rooms {
     }
 }
 
-/// Parses one room.
+/// Parses a single room.
 ///
 /// # Errors
 ///
@@ -139,8 +139,8 @@ impl Pattern {
     }
 }
 
-/// A token in the characters that everybody can type and no server refuses. Where others are left out it ends with a hash
-/// of the token, so that no two of these have one room.
+/// Reduces a token to characters that everybody can type and no server refuses. A token that loses characters gets a
+/// hash at its end, so that no two tokens share a room.
 fn localpart(token: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '-' | '_') => c,

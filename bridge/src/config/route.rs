@@ -29,92 +29,93 @@ use crate::{
     subject::Subject,
 };
 
-/// What goes where.
+/// A route from subjects to rooms.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    /// Also the name of the durable consumer.
+    /// The name of the route, and of its durable consumer.
     pub name: RouteName,
     /// The JetStream stream.
     pub stream: String,
-    /// The consumer's filters; at least one, none overlaps another.
+    /// The filters of the consumer: at least one, and none overlaps another.
     pub subjects: Vec<Subject>,
-    /// Where its messages are posted.
+    /// The room or rooms of the route.
     pub rooms: Rooms,
-    /// Where messages go whose own room cannot be used, of a route with many.
+    /// The room for messages whose own room cannot be used, if the route has many rooms.
     pub fallback_room: Option<RoomTarget>,
-    /// How many rooms the bridge may make within an hour, of a route with many.
+    /// The number of rooms that the bridge may create within an hour, if the route has many rooms.
     pub new_rooms_per_hour: u32,
-    /// Who may have made a room of a route with many, besides the bridge and administrators.
+    /// The users, besides the bridge and administrators, whose rooms are accepted if the route has many rooms.
     pub room_creators: Vec<OwnedUserId>,
-    /// Where a new consumer begins.
+    /// The position at which a new consumer begins.
     pub start: Start,
-    /// Who is invited when the bridge has to make the room.
+    /// The users to invite when the bridge has to create the room.
     pub invite: Vec<OwnedUserId>,
-    /// What a message has to be besides.
+    /// The conditions besides the subject.
     pub matchers: Vec<Matcher>,
-    /// Whether routes after it may take what it takes.
+    /// Whether the routes after this one may also take its messages.
     pub continues: bool,
-    /// Whether it takes what no other route does.
+    /// Whether the route takes the messages that no other route takes.
     pub is_default: bool,
-    /// Whom a critical alert mentions.
+    /// The users whom a critical alert mentions.
     pub mention: Vec<OwnedUserId>,
-    /// More messages than these that wait at once are shown as a digest; `None` for never.
+    /// The number of waiting messages above which they are shown as a digest; `None` for never.
     pub digest_above: Option<NonZeroU64>,
-    /// Which messages can speak of the same alert.
+    /// The scope in which messages can be about the same alert.
     pub alert_scope: AlertScope,
-    /// With alerts that go on, or come and go.
+    /// The times after which alerts that go on, or flap, notify again.
     pub patience: Patience,
-    /// When only what is critical is shown at once.
+    /// The hours in which only critical alerts are shown at once.
     pub quiet: Option<Quiet>,
-    /// What is posted this long after it was published is late, and the room is told when the last of
-    /// it is there; `None`: never.
+    /// The age from which a message is late when it is posted. The room is told when the last late message is there.
+    /// `None` for never.
     pub late_after: Option<Duration>,
-    /// How its messages are worded.
+    /// The language and time zone of the messages.
     pub display: Display,
-    /// The directory of templates that are used instead of the built-in ones.
+    /// The directory of templates that replace the built-in ones.
     pub templates: Option<PathBuf>,
-    /// How many bytes of files are uploaded for its messages within an hour at most; 0 for none.
+    /// The number of bytes of attachments that may be uploaded within an hour; 0 for none.
     pub attach_limit: u64,
-    /// When its messages are summed up, if they are.
+    /// The schedule of summaries, if there are any.
     pub summary: Option<Summary>,
 }
 
-/// More messages than these at once nobody reads one by one.
+/// The default of `digest_above`: nobody reads more messages than these one by one.
 const DIGEST_ABOVE: u64 = 100;
 
-/// What fires again this soon after its end, is the same conversation.
+/// The default of `flapping`.
 const FLAPPING: Duration = Duration::from_mins(15);
 
-/// What goes on pushes again this often, if it is said again. Alertmanager's `repeat_interval` is
-/// the same by default.
+/// The default of `remind`, which is also that of Alertmanager's `repeat_interval`.
 const REMIND: Duration = Duration::from_hours(4);
 
-/// As many as a small cluster needs on its first day, and far fewer than somebody who invents names could do with.
+/// The default of `new_rooms_per_hour`: enough for the first day of a small cluster, and far too few for somebody who
+/// floods the server with made-up names.
 const NEW_ROOMS_PER_HOUR: u32 = 20;
 
-/// `attach_limit` where a route does not say, in bytes: a gigabyte takes a day and a half at least.
+/// The default of `attach_limit`, in bytes: a gigabyte takes at least a day and a half.
 const ATTACH_LIMIT: u64 = 32_000_000;
 
-/// `late_after` where a route does not say.
+/// The default of `late_after`.
 const LATE_AFTER: Duration = Duration::from_hours(1);
 
-/// How patient a route is with alerts.
+/// The times after which a route's alerts notify again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
-    /// What fires again within this time after its end is the same conversation, and does not push.
+    /// The time after its end within which an alert that fires again continues its thread, without a notification.
     pub flapping: Duration,
-    /// What goes on, or flaps, pushes again when it is said again this long after its last push.
+    /// The time after the last notification from which an alert that goes on, or flaps, notifies again with its next
+    /// message.
     pub remind: Duration,
 }
 
-/// Where a consumer begins that does not exist yet.
+/// The position at which a new consumer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Start {
-    /// With the oldest message that the stream still has.
+    /// The oldest message that the stream still has.
     #[default]
     All,
-    /// With what is published from then on.
+    /// The first message that is published afterwards.
     New,
 }
 
@@ -171,7 +172,7 @@ impl RawRoute {
         if let Some((name, _)) = of_many.iter().find(|(_, is_given)| *is_given)
             && rooms.one().is_some()
         {
-            let what = "is for a `room` with a token of the subject, like {subject.3}; this route has but one";
+            let what = "is for a `room` with a token of the subject, like {subject.3}; this route has only one room";
             return Err(ConfigError::new(key(name), what));
         }
         let fallback_room = self.fallback_room.as_deref().map(room::target).transpose();
@@ -196,7 +197,7 @@ impl RawRoute {
             .check(&format!("routes[{index}]"), display)?;
         let summary = self.summary.map(|summary| summary.check(&key("summary"))).transpose()?;
         if summary.is_some() && rooms.one().is_none() {
-            let what = "a route with many rooms has none to sum up in: make one with the same subjects, one room and \
+            let what = "a route with many rooms has none for a summary: add a route with the same subjects, one room and \
                         continue = true before it";
             return Err(ConfigError::new(key("summary"), what));
         }
@@ -235,7 +236,7 @@ impl RawRoute {
     }
 }
 
-/// The filters of a route: at least one, and none of them overlaps another.
+/// Checks the filters of a route: there is at least one, and none overlaps another.
 fn check_subjects(subjects: &[String]) -> Result<Vec<Subject>, String> {
     let subjects =
         subjects.iter().map(|subject| Subject::filter(subject)).collect::<Result<Vec<_>, _>>()?;
@@ -254,14 +255,14 @@ fn check_stream(stream: &str) -> Result<(), String> {
     }
     if stream == reserved::DEFERRED_STREAM {
         return Err(
-            "what quiet hours hold back is kept there, and shown by the route that held it back"
+            "is reserved for the messages that quiet hours defer; the route that deferred them shows them"
                 .to_owned(),
         );
     }
     Ok(())
 }
 
-/// Checks each route by itself, then all of them together.
+/// Checks each route alone, then all of them together.
 pub(super) fn check(
     written: Vec<RawRoute>,
     display: &Display,
@@ -289,7 +290,7 @@ pub(super) fn check(
         let same_name = |other: &&Route| other.name == route.name;
         if route.quiet.is_some() && routes.iter().filter(same_name).count() > 1 {
             let what = format!(
-                "route {} has quiet hours, for which its name has to be the only one",
+                "route {} has quiet hours, so no other route may have its name",
                 route.name
             );
             return Err(ConfigError::new(format!("routes[{index}].name"), what));
@@ -313,19 +314,25 @@ pub(super) fn check(
     Ok(routes)
 }
 
-/// That a route can take anything where it stands.
+/// Refuses a route that no message can reach because of its position in the list.
 fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     let route = &routes[index];
     let wrong =
         |key: &str, what: String| Err(ConfigError::new(format!("routes[{index}].{key}"), what));
     if route.is_default {
         if !route.matchers.is_empty() {
-            return wrong("match", "a default route takes whatever no other one does".to_owned());
+            return wrong(
+                "match",
+                "a default route takes every message that no other route takes".to_owned(),
+            );
         }
         if let Some(other) =
             routes[..index].iter().find(|other| other.is_default && other.stream == route.stream)
         {
-            return wrong("default", format!("route {} is that already", other.name));
+            return wrong(
+                "default",
+                format!("route {} is already the default of this stream", other.name),
+            );
         }
         return Ok(());
     }
@@ -341,7 +348,7 @@ fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
         Some(other) => wrong(
             "subjects",
             format!(
-                "route {0} comes first and takes all of it: put this one before, or set continue = true in {0}",
+                "route {0} comes first and takes all of its messages: put this route before it, or set continue = true in {0}",
                 other.name
             ),
         ),
@@ -349,8 +356,8 @@ fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     }
 }
 
-/// The first pair of different filters that can match the same subject. A list is never held
-/// against its own items.
+/// Finds the first pair of different filters that can match the same subject. If both lists are the same one, no filter
+/// is compared with itself.
 fn overlapping<'a>(
     left: &'a [Subject],
     right: &'a [Subject],

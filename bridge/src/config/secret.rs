@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 
 use crate::{config::error::ConfigError, directory, failure::Failure};
 
-/// The largest file that is read, in bytes: all CAs of a system are smaller.
+/// The size limit of a file, in bytes: even all CAs of a system are smaller.
 const MOST_BYTES: u64 = 1024 * 1024;
 
-/// Where relative file names of the configuration are looked for.
+/// The directories in which relative file names of the configuration are looked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     credentials: Option<PathBuf>,
@@ -22,8 +22,8 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// First `$CREDENTIALS_DIRECTORY`, which systemd's `LoadCredential=` fills, then the directory
-    /// of the configuration file.
+    /// Looks first in `$CREDENTIALS_DIRECTORY`, which systemd's `LoadCredential=` fills, then in the directory of the
+    /// configuration file.
     pub(super) fn beside(config: &Path) -> Self {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         Self::in_directories(credentials.as_deref(), config.parent().unwrap_or(Path::new("")))
@@ -33,10 +33,10 @@ impl Files {
         Self { credentials: credentials.map(Path::to_owned), beside: beside.to_owned() }
     }
 
-    /// The path a name stands for: of a credential that is there and not blank, else beside the configuration. The
-    /// file need not exist, as in an offline check at build time.
+    /// Returns the path for a file name: the credential, if there is one and it is not blank, or else the file beside
+    /// the configuration. The file need not exist, as in an offline check at build time.
     pub(super) fn find(&self, name: &Path) -> PathBuf {
-        // The same file, written out.
+        // An absolute path into the same directory names the same file.
         let name = name.strip_prefix(&self.beside).unwrap_or(name);
         if name.is_absolute() {
             return name.to_owned();
@@ -48,22 +48,22 @@ impl Files {
             .unwrap_or_else(|| self.beside.join(name))
     }
 
-    /// A file that `nats-matrix provision` makes: the credential of this name, unless that is missing or
-    /// blank, as it is for a unit that was started before there was the file.
+    /// Returns the path of a file that `nats-matrix provision` makes: the credential of this name, or `path` if the
+    /// credential is missing or blank, as for a unit that was started before the file existed.
     pub(super) fn made(&self, name: &str, path: PathBuf) -> PathBuf {
         let credential = self.credentials.as_ref().map(|directory| directory.join(name));
         credential.filter(|file| is_there(file)).unwrap_or(path)
     }
 }
 
-/// Whether a credential was handed over. Our units set those to a newline whose file is not there, so that they start
-/// without it.
+/// Whether a credential was passed. Our units set a credential whose file is missing to a newline, so that they can
+/// start without it.
 fn is_there(credential: &Path) -> bool {
     std::fs::read_to_string(credential).is_ok_and(|text| !Zeroizing::new(text).trim().is_empty())
 }
 
-/// The credential that a file becomes: of a directory `secrets`, `LoadCredential=secrets:/...` makes
-/// one `secrets_x` of each file `x` (systemd.exec(5)).
+/// The name of the credential for a file: for a directory `secrets`, `LoadCredential=secrets:/...` makes a credential
+/// `secrets_x` of each file `x` (systemd.exec(5)).
 fn credential(name: &Path) -> String {
     name.to_string_lossy().replace('/', "_")
 }
@@ -73,17 +73,17 @@ fn credential(name: &Path) -> String {
 pub(crate) enum Secret {
     /// The secret itself.
     Inline(SecretString),
-    /// A file that holds it; a newline at its end does not count.
+    /// A file that holds it, without the newline at its end.
     File {
-        /// The key that names the file, for messages.
+        /// The key that names the file, for error texts.
         key: String,
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
     },
 }
 
 impl Secret {
-    /// From the keys `key` and `key_file`, of which at most one may be given.
+    /// Takes the secret from the keys `key` and `key_file`, of which at most one may be given.
     pub(super) fn of(
         key: &str,
         inline: Option<SecretString>,
@@ -102,7 +102,7 @@ impl Secret {
         }
     }
 
-    /// The key that it is under: `key`, unless a file holds it.
+    /// The name of the key that holds the secret: `key`, or that of its file.
     pub(crate) fn name<'a>(&'a self, key: &'a str) -> &'a str {
         match self {
             Self::Inline(_) => key,
@@ -110,7 +110,7 @@ impl Secret {
         }
     }
 
-    /// Where it is: a file, or nothing for what is written in the configuration.
+    /// The path of the file, or an empty text for a secret that is written in the configuration.
     pub(super) fn place(&self) -> Cow<'_, str> {
         match self {
             Self::Inline(_) => Cow::default(),
@@ -118,7 +118,7 @@ impl Secret {
         }
     }
 
-    /// The secret's text.
+    /// Reads the text of the secret.
     ///
     /// # Errors
     ///
@@ -139,12 +139,12 @@ impl Secret {
     }
 }
 
-/// Reads a small text file that the configuration names under `key`, which may be a secret.
+/// Reads a small text file, possibly a secret, that the configuration names under `key`.
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] when it cannot be read, or when somebody else may have put another one in its place: what is in
-/// a password's file is sent to a server.
+/// [`Failure::Config`] when it cannot be read, or when another user could have replaced it: the content of a password
+/// file is sent to a server.
 pub(crate) fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure> {
     let text = directory::read(path, MOST_BYTES).and_then(|bytes| {
         let bytes = Zeroizing::new(bytes);
@@ -153,11 +153,11 @@ pub(crate) fn read(key: &str, path: &Path) -> Result<Zeroizing<String>, Failure>
             .map_err(|_| std::io::Error::new(ErrorKind::InvalidData, "it is not UTF-8"))
     });
     text.map_err(|error| {
-        // What is only root's is handed to the service when it starts, and to nobody else.
+        // A file that only root can read is passed to the service when it starts, and cannot be read by anybody else.
         let advice = match error.kind() {
             ErrorKind::PermissionDenied if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() => {
-                ": it is not among the credentials that systemd handed over. If it is there, and no link, restart \
-                 the service"
+                ": it is not among the credentials that systemd passed. If the file exists and is not a link, \
+                 restart the service"
             }
             ErrorKind::PermissionDenied => ": run this with sudo",
             _ => "",

@@ -1,12 +1,12 @@
-//! Numbers of bytes as people write them in a configuration.
+//! Sizes in bytes as people write them in a configuration.
 
 use bytesize::ByteSize;
 
-/// "32 MB", "500 kB", "1 GiB"; 0.
+/// Parses a size like "32 MB", "500 kB" or "1 GiB", or 0.
 pub(super) fn parse(text: &str) -> Result<u64, String> {
-    let size = text.parse::<ByteSize>().map_err(|_| {
-        format!("\"{text}\" is no number of bytes: write one like \"32 MB\" or \"500 kB\"")
-    });
+    let size = text
+        .parse::<ByteSize>()
+        .map_err(|_| format!("\"{text}\" is not a size: write one like \"32 MB\" or \"500 kB\""));
     size.map(|size| size.as_u64())
 }
 

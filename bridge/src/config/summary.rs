@@ -1,30 +1,30 @@
-//! `summary` of a route: when what came in is summed up.
+//! `summary` of a route: the schedule of its summaries.
 
 use jiff::civil::{Time, Weekday};
 use serde::Deserialize;
 
 use crate::config::{error::ConfigError, one_of};
 
-/// When a route's messages are summed up, by the clock of the route's time zone.
+/// The schedule of a route's summaries, in the route's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// How often.
+    /// The interval.
     pub every: Every,
-    /// At what time of the day.
+    /// The time of day.
     pub at: Time,
 }
 
-/// How often there is a summary, and thereby of what span of time.
+/// The interval of the summaries, which is also the time that each one covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Every {
-    /// Each day.
+    /// Every day.
     Day,
-    /// Each week, on this day.
+    /// Every week, on this day.
     Week(Weekday),
 }
 
 impl Summary {
-    /// What a route that says nothing else would have.
+    /// The default schedule.
     pub(crate) const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
 }
 
@@ -45,24 +45,24 @@ enum RawEvery {
 }
 
 impl RawSummary {
-    /// `section` begins the names of keys in errors.
+    /// Checks the section; `section` begins the names of keys in errors.
     pub(super) fn check(self, section: &str) -> Result<Summary, ConfigError> {
         let every = match (self.every, self.on) {
             (RawEvery::Day, None) => Every::Day,
             (RawEvery::Day, Some(_)) => {
-                let what = "a summary of every day is on all of them: leave it out, or write every = \"week\"";
+                let what = "a daily summary has no day of the week: leave it out, or write every = \"week\"";
                 return Err(ConfigError::new(format!("{section}.on"), what));
             }
             (RawEvery::Week, None) => Every::Week(Weekday::Monday),
             (RawEvery::Week, Some(day)) => Every::Week(weekday(&day).ok_or_else(|| {
-                let what = format!("\"{day}\" is no day of the week: write one like \"monday\"");
+                let what = format!("\"{day}\" is not a day of the week: write one like \"monday\"");
                 ConfigError::new(format!("{section}.on"), what)
             })?),
         };
         let at = match self.at {
             None => Summary::DAILY.at,
             Some(at) => Time::strptime("%H:%M", &at).map_err(|_| {
-                let what = format!("\"{at}\" is no time of the day: write one like \"08:00\"");
+                let what = format!("\"{at}\" is not a time of day: write one like \"08:00\"");
                 ConfigError::new(format!("{section}.at"), what)
             })?,
         };

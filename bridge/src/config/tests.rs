@@ -44,7 +44,7 @@ fn a_route_may_be_read_in_another_language_and_time_zone() {
     assert_eq!(display.language, Language::Chinese);
     assert_eq!(display.time_zone.iana_name(), Some("Europe/Berlin"));
     let wrong = load(&text.replace("Europe/Berlin", "Europe/Bern"), &[]).unwrap_err().to_string();
-    assert!(wrong.contains("display.time_zone: \"Europe/Bern\" is no time zone"), "{wrong}");
+    assert!(wrong.contains("display.time_zone: \"Europe/Bern\" is not a time zone"), "{wrong}");
     let wrong = load(&text.replace("zh", "klingon"), &[]).unwrap_err().to_string();
     assert!(wrong.contains("klingon"), "{wrong}");
 }
@@ -62,10 +62,10 @@ fn a_summary_says_when() {
     for (wrong, said) in [
         (
             "{ every = \"day\", at = \"25:00\" }",
-            "routes[0].summary.at: \"25:00\" is no time of the day",
+            "routes[0].summary.at: \"25:00\" is not a time of day",
         ),
         ("{ every = \"day\", at = \"8 am\" }", "write one like \"08:00\""),
-        ("{ every = \"day\", on = \"monday\" }", "routes[0].summary.on: a summary of every day"),
+        ("{ every = \"day\", on = \"monday\" }", "routes[0].summary.on: a daily summary"),
         ("{ every = \"week\", on = \"Montag\" }", "write one like \"monday\""),
         ("{ every = \"hour\" }", "hour"),
         ("{ every = \"day\", hour = 8 }", "hour"),
@@ -91,7 +91,7 @@ fn the_minimal_configuration_means_what_the_readme_says() {
 fn what_is_held_back_is_no_stream_of_a_route() {
     let held = MINIMAL.replace("stream = \"OPS\"", "stream = \"NATS_MATRIX_HELD\"");
     let failure = load(&held, &[]).unwrap_err().to_string();
-    assert!(failure.contains("routes[0].stream: what quiet hours hold back"), "{failure}");
+    assert!(failure.contains("routes[0].stream: is reserved for the messages"), "{failure}");
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn what_is_for_many_rooms_is_refused_where_there_is_one() {
         ("room_creators = [\"alice\"]", "routes[0].room_creators: \"alice\" is not @user:server"),
         ("new_rooms_per_hour = -1", "new_rooms_per_hour"),
         ("falback_room = \"!f:x\"", "did you mean \"fallback_room\"?"),
-        ("alert_scope = \"subjects\"", "routes[0].alert_scope: \"subjects\" is none of"),
-        ("alert_scope = \"subject.0\"", "is none of"),
+        ("alert_scope = \"subjects\"", "routes[0].alert_scope: \"subjects\" is not one of"),
+        ("alert_scope = \"subject.0\"", "is not one of"),
         ("alert_scop = \"route\"", "did you mean \"alert_scope\"?"),
     ] {
         let wrong = load(&format!("{many}{line}\n"), &[]).unwrap_err().to_string();
@@ -181,7 +181,7 @@ fn the_level_of_the_log_is_one_of_five() {
     let variable = [("NATS_MATRIX__LOG__LEVEL", "error")];
     assert_eq!(load(&debug, &variable).unwrap().log.level, Level::Error);
     let failure = load(&debug.replace("debug", "loud"), &[]).unwrap_err().to_string();
-    let said = "log.level: \"loud\" is none of error, warn, info, debug, trace";
+    let said = "log.level: \"loud\" is not one of error, warn, info, debug, trace";
     assert!(failure.ends_with(said), "{failure}");
 }
 
@@ -191,9 +191,9 @@ fn what_is_of_another_kind_is_named_as_in_toml() {
         ("digest_above = -1", "digest_above: is the number `-1`, but must be a whole number"),
         ("quiet = \"22:00-07:00\"", "quiet: is string \"22:00-07:00\", but must be a table"),
         ("summary = \"day\"", "summary: is string \"day\", but must be a table"),
-        ("summary = { every = \"year\" }", "every: \"year\" is none of day, week"),
-        ("start = \"now\"", "start: \"now\" is none of all, new"),
-        ("language = \"de\"", "language: \"de\" is none of en, zh"),
+        ("summary = { every = \"year\" }", "every: \"year\" is not one of day, week"),
+        ("start = \"now\"", "start: \"now\" is not one of all, new"),
+        ("language = \"de\"", "language: \"de\" is not one of en, zh"),
         ("mention = 1", "mention: "),
     ] {
         let wrong = load(&format!("{MINIMAL}\n{line}"), &[]).unwrap_err().to_string();
@@ -261,7 +261,7 @@ fn a_file_of_systemd_comes_before_one_beside_the_configuration() {
     let files = Files::in_directories(Some(credentials.path()), beside.path());
     let name = Path::new("bridge.nk");
     assert_eq!(files.find(name), beside.path().join(name));
-    // What a unit has in place of a file that is not there.
+    // The content that a unit sets for a credential whose file is missing.
     std::fs::write(credentials.path().join(name), "\n").unwrap();
     assert_eq!(files.find(name), beside.path().join(name));
     std::fs::write(credentials.path().join(name), "SU...\n").unwrap();
@@ -333,7 +333,7 @@ fn what_cannot_be_declared_is_refused_by_name() {
         ("[rooms.ops]", "[rooms.\"#ops:x\"]", "rooms.\"#ops:x\": is the alias of a room without #"),
         ("post = \"bridge\"", "post = \"nobody\"", "nobody"),
         ("admin = true", "admn = true", "admn"),
-        ("conduit = \"conduit.toml\"", "", "users.alice: nothing says how accounts are made"),
+        ("conduit = \"conduit.toml\"", "", "users.alice: there is no way to create accounts"),
         (
             "conduit = \"conduit.toml\"",
             "conduit_program = \"x\"",
@@ -375,7 +375,7 @@ fn inboxes_are_nobody_elses() {
     for (prefix, words) in [
         ("_INBOX.>", "nats.inbox_prefix: \"_INBOX.>\" has wildcards"),
         ("_INBOX.", "nats.inbox_prefix: \"_INBOX.\" is not a subject: empty"),
-        ("$JS.API", "nats.inbox_prefix: \"$JS.API\" is NATS's own"),
+        ("$JS.API", "nats.inbox_prefix: \"$JS.API\" is reserved for NATS"),
     ] {
         let wrong = with(prefix).unwrap_err().to_string();
         assert!(wrong.contains(words), "{wrong}");
@@ -390,7 +390,7 @@ fn inboxes_are_nobody_elses() {
     };
     assert_eq!(publisher("db-01"), "_INBOX_nats-matrix-publish.db-01");
     assert_eq!(publisher("db.example.com"), "_INBOX_nats-matrix-publish.db-example-com");
-    // A connection that was made with another one is made anew.
+    // A connection is replaced when its inbox prefix changes.
     let text = MINIMAL.replace("nkey_seed_file = \"bridge.nk\"\n", "");
     let fingerprint =
         |variables: &[(&str, &str)]| load(&text, variables).unwrap().nats.fingerprint().unwrap();

@@ -1,8 +1,8 @@
 //! The listener: pages for monitoring systems and for people.
 //!
-//! It has no authentication and only ever reads, and it must not be able to hurt the bridge: few
-//! connections at a time, one request on each, and little time for it. Whoever asks last is served: when there are too
-//! many, the connection that has been there for longest has to go.
+//! It has no authentication and is read-only, and it must not be able to harm the bridge: it serves few connections at
+//! a time, one request on each, and only for a short time. When there are too many connections, the oldest is closed,
+//! so that a new request is always served.
 
 use std::{
     collections::VecDeque,
@@ -38,17 +38,17 @@ use crate::{
     status::{Health, State, metrics},
 };
 
-/// How many connections are served at a time. An answer takes less than a millisecond, so those that are there for
-/// longer have nothing to say, or are slow.
+/// The number of connections that are served at a time. An answer takes less than a millisecond, so a connection that
+/// lasts longer is idle or slow.
 const CONNECTIONS: usize = 32;
 
-/// How long a connection may take, in all.
+/// The longest time that a connection may take in total.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How many bytes a request may have before it is understood.
+/// The size limit of a request, in bytes.
 const LARGEST_REQUEST: usize = 16 * 1024;
 
-/// How long to wait when no connection can be accepted, as without free file descriptors.
+/// The pause after a connection could not be accepted, for example for lack of file descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -59,26 +59,26 @@ const HTML: &str = "text/html; charset=utf-8";
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 
-/// The older format.
+/// The media type of the older metrics format.
 const CLASSIC_METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Takes the address.
+/// Listens on the address.
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] if that cannot be had.
+/// [`Failure::Config`] if the address cannot be used.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     let listener = TcpListener::bind(address).await.map_err(|error| {
         Failure::Config(format!(
-            "health.listen: cannot listen on {address}: {error}: give another address, or end the program that has it"
+            "health.listen: cannot listen on {address}: {error}: configure another address, or stop the program that uses it"
         ))
     })?;
     let address = listener.local_addr().unwrap_or(address);
-    info!("health, metrics and status page on http://{address}/");
+    info!("serving health, metrics and the status page on http://{address}/");
     Ok(listener)
 }
 
-/// Answers requests for ever, by the names `hosts` and by any address.
+/// Answers requests without end, under the names `hosts` and under any IP address.
 pub(crate) async fn serve(listener: TcpListener, hosts: Vec<String>, health: Health) {
     let hosts: Rc<[String]> = hosts.into();
     let mut guests: VecDeque<AbortHandle> = VecDeque::new();
@@ -96,7 +96,7 @@ pub(crate) async fn serve(listener: TcpListener, hosts: Vec<String>, health: Hea
                 guests.push_back(guest.abort_handle());
             }
             Err(error) => {
-                warn!("health.listen: no connection accepted: {error}");
+                warn!("health.listen: cannot accept a connection: {error}");
                 sleep(PAUSE).await;
             }
         }
@@ -120,8 +120,9 @@ async fn converse(stream: TcpStream, hosts: Rc<[String]>, health: Health) {
     }
 }
 
-/// Whether a request names us. A web page can have a browser ask us, and read the answer, by having a name of its own
-/// lead to our address (DNS rebinding); then the browser says that name.
+/// Whether the request names this host. A web page could make its own name resolve to our address (DNS rebinding), so
+/// that a browser requests our pages and lets the web page read them. The request then has the name of the web page's
+/// host.
 pub(super) fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
     let said = match (request.uri().authority(), request.headers().get(HOST)) {
         (Some(authority), _) => authority.clone(),
@@ -129,7 +130,7 @@ pub(super) fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
             Ok(authority) => authority,
             Err(_) => return false,
         },
-        // No browser leaves it out.
+        // Every browser sends it, so this is not a browser.
         (None, None) => return true,
     };
     let host = said.host().trim_start_matches('[').trim_end_matches(']');
@@ -138,8 +139,7 @@ pub(super) fn is_for_us<B>(request: &Request<B>, hosts: &[String]) -> bool {
 }
 
 fn misdirected() -> Response<Full<Bytes>> {
-    let what =
-        "this is not known by that name here: ask by address, or add the name to health.hosts\n";
+    let what = "the bridge does not serve this host name: use an IP address, or add the name to health.hosts\n";
     page(StatusCode::MISDIRECTED_REQUEST, TEXT, what.to_owned())
 }
 

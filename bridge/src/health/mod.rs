@@ -1,6 +1,7 @@
-//! How the bridge is, for those who watch over it: a monitoring system, a person with a browser.
+//! The health of the bridge for monitoring systems and for people with a browser.
 //!
-//! `http` answers from what `status` knows; `pulse` asks now and then whether all is well while there is nothing to post.
+//! `http` answers with the state that `status` holds; `pulse` checks servers and rooms regularly while there is nothing
+//! to post.
 
 mod http;
 mod page;

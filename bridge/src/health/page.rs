@@ -1,4 +1,4 @@
-//! The status page, and the same for machines.
+//! The status page, for people and for machines.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut templates = Environment::new();
-    // The name's end has everything escaped.
+    // The file extension makes minijinja escape all values.
     let added = templates.add_template("page.html", include_str!("page.html.jinja"));
     added.expect("the template is our own");
     templates
@@ -24,7 +24,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 #[derive(Serialize)]
 struct Lamp {
     name: &'static str,
-    /// "good", "waiting" or "bad".
+    /// The CSS class: "good", "waiting" or "bad".
     class: &'static str,
 }
 
@@ -70,7 +70,7 @@ struct RecentView<'a> {
     outcome: &'a str,
 }
 
-/// For people: needs nothing from elsewhere, and shows itself anew every ten seconds.
+/// Returns the page for people. It loads nothing from elsewhere and refreshes itself every ten seconds.
 pub(super) fn html(snapshot: &Snapshot) -> String {
     let view = Page {
         lamp: Lamp::of(snapshot.state),
@@ -84,7 +84,7 @@ pub(super) fn html(snapshot: &Snapshot) -> String {
     page.unwrap_or_else(|error| format!("the status page cannot be shown: {error:#}"))
 }
 
-/// For machines, in JSON: what `/readyz` says besides its status.
+/// Returns the JSON for machines: the body of `/readyz`.
 pub(super) fn readiness(snapshot: &Snapshot) -> Value {
     let routes = snapshot.routes.iter().map(|route| {
         let what_to_do = route.state.advice();

@@ -1,5 +1,5 @@
-//! Whether all is well while there is nothing to post: asked now and then, so that a homeserver that
-//! is down, or a room that has put us out, is known before the next alert.
+//! Regular checks while there is nothing to post, so that a homeserver that is down, or a room that has removed the
+//! bridge, is known before the next alert.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,24 +18,24 @@ use crate::{
     status::{Condition, Health, RouteHealth, State},
 };
 
-/// How often the homeserver is asked.
+/// The interval between requests to the homeserver.
 const ASK_HOMESERVER: Duration = Duration::from_secs(30);
 
-/// How often NATS is asked how many messages wait, and since when.
+/// The interval between requests to NATS for the number and age of waiting messages.
 const ASK_NATS: Duration = Duration::from_secs(15);
 
-/// Looks after what is not used at the moment.
+/// The checks of everything that may be idle.
 pub(crate) struct Pulse {
     pub(crate) health: Health,
     pub(crate) nats: Nats,
     pub(crate) account: Arc<Account>,
-    /// Of all routes, with what they have deferred.
+    /// The feeds of all routes, including those of deferred messages.
     pub(crate) feeds: Vec<Feed>,
 }
 
 impl Pulse {
-    /// Asks until the homeserver no longer accepts our login, and says so. It may be stopped at any
-    /// moment.
+    /// Runs the checks until the homeserver no longer accepts our login; returns that failure. The future may be
+    /// dropped at any moment.
     pub(crate) async fn run(self) -> Failure {
         let routes: Vec<_> =
             self.feeds.iter().map(|feed| (feed, self.health.route(&feed.label()))).collect();
@@ -49,7 +49,7 @@ impl Pulse {
     async fn watch_connection(&self) -> Infallible {
         let condition = self.health.condition(None);
         let (mut is_up, connections) = (self.nats.is_up(), self.nats.connections());
-        // It may be one that was made for the configuration before.
+        // The connection may have been made for the configuration before.
         let mut made = (*connections.borrow()).max(1);
         loop {
             if *is_up.borrow_and_update() {
@@ -59,7 +59,7 @@ impl Pulse {
                 condition.clear();
             } else {
                 let reason =
-                    "NATS: the connection is lost, and made again as soon as that is possible";
+                    "NATS: the connection is lost; the client reconnects as soon as it can";
                 condition.set(State::NatsUnreachable, &reason, Duration::ZERO);
             }
             is_up.changed().await.expect("the connection is ours");
@@ -91,7 +91,7 @@ impl Pulse {
         }
     }
 
-    /// Notes which rooms we are out of, and which are encrypted. Those that let us in again are entered.
+    /// Notes the rooms that the bridge is not in, and those that are encrypted. Joins rooms that admit it again.
     async fn compare(
         &self,
         routes: &[(&Feed, RouteHealth)],
@@ -114,7 +114,7 @@ impl Pulse {
         }
     }
 
-    /// What keeps a route from posting into its room.
+    /// The state and reason that keep a route from posting into its room, if there are any.
     async fn condition_of(
         &self,
         route: &Route,
@@ -125,11 +125,11 @@ impl Pulse {
             let user = &self.account.user;
             return Some((
                 State::NotInRoom,
-                format!("we are not in room {room}: invite {user} ({error})"),
+                format!("the bridge is not in room {room}: invite {user} ({error})"),
             ));
         }
         let asked = Room::new(Arc::clone(&self.account), room.to_owned()).is_encrypted().await;
-        // Without an answer, the next one tells; what does not answer is seen elsewhere.
+        // If there is no answer, the next check tells; an unreachable homeserver is noted elsewhere.
         let is_encrypted = asked.unwrap_or(false);
         is_encrypted.then(|| {
             let reason = route.rooms.one().map_or_else(|| encrypted(room), encrypted);

@@ -14,7 +14,7 @@ fn route(health: &Health, name: &str) -> RouteHealth {
     RouteHealth { health: health.clone(), name: name.into(), metrics: health.0.metrics.route(name) }
 }
 
-/// With a route that has a message in hand.
+/// Creates a health with a route that has a message in progress.
 pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
     let health = Health::default();
     let route = route(&health, name);
@@ -95,13 +95,13 @@ async fn a_message_that_nothing_is_done_about_hangs() {
     minutes(4).await;
     a.beat();
     minutes(4).await;
-    assert_eq!(health.stuck(), None, "something was done in between");
+    assert_eq!(health.stuck(), None, "there was progress in between");
     minutes(2).await;
-    assert_eq!(health.stuck().unwrap(), "route a hangs with message 7");
+    assert_eq!(health.stuck().unwrap(), "route a is stuck on message 7");
     take();
     a.condition().set(State::HomeserverUnreachable, &"slow down", Duration::from_mins(30));
     minutes(34).await;
-    assert_eq!(health.stuck(), None, "it was asked to wait");
+    assert_eq!(health.stuck(), None, "the homeserver asked to wait");
     minutes(2).await;
     assert!(health.stuck().is_some());
     a.end();
@@ -118,7 +118,7 @@ async fn who_asks_over_http_is_told_that_it_hangs() {
     };
     assert_eq!(ask().await, (StatusCode::OK, "alive\n".to_owned()));
     tokio::time::advance(Duration::from_mins(6)).await;
-    let hangs = "route a hangs with message 7\n".to_owned();
+    let hangs = "route a is stuck on message 7\n".to_owned();
     assert_eq!(ask().await, (StatusCode::SERVICE_UNAVAILABLE, hangs));
     route.end();
     assert_eq!(ask().await.0, StatusCode::OK);
@@ -150,7 +150,7 @@ async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
     let stream = a.condition();
     stream.set(State::NatsUnreachable, &"no such stream", Duration::ZERO);
     tokio::time::advance(Duration::from_mins(6)).await;
-    assert_eq!(health.stuck().unwrap(), "route b hangs with message 7");
+    assert_eq!(health.stuck().unwrap(), "route b is stuck on message 7");
 }
 
 #[test]
@@ -186,12 +186,12 @@ fn how_long_the_first_message_has_waited_is_known_before_it_is_worked_on() {
     health.board().route(&a.name).take(old(7));
     assert_eq!(minutes(), 7);
     a.end();
-    assert_eq!(minutes(), 8, "that is the next one");
+    assert_eq!(minutes(), 8, "the next message counts");
     health.board().route(&a.name).take(old(8));
     a.end();
     assert_eq!(minutes(), 0);
     waits(old(8));
-    assert_eq!(minutes(), 0, "NATS had not heard yet that it is done with");
+    assert_eq!(minutes(), 0, "NATS did not have the acknowledgement yet");
     waits(old(9));
     assert_eq!(minutes(), 9);
 }

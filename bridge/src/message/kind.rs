@@ -1,11 +1,11 @@
-//! What messages are counted as.
+//! The kinds by which messages are counted.
 
 use crate::message::{
     alert::State,
     payload::{self, Payload},
 };
 
-/// What messages are counted as; the worst first.
+/// The kind by which a message is counted; the worst kind comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Alert(State),
@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is of an alert that goes on.
+    /// Whether the message is about an alert that fires.
     pub(crate) fn fires(self) -> bool {
         self < Self::Alert(State::Resolved)
     }

@@ -1,23 +1,23 @@
-//! What merely happened, in a few lines.
+//! Notes: events in a few lines that need no action.
 
 /// Something that happened and that nobody has to act on: a push, a comment, a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// An emoji that tells at a glance what kind of thing it is.
+    /// An emoji for the kind of event.
     pub mark: &'static str,
     /// The repository in which it happened.
     pub source: Option<String>,
-    /// Who did what.
+    /// The main line: who did what.
     pub headline: Line,
-    /// More of it.
+    /// The other lines.
     pub lines: Vec<Line>,
 }
 
-/// One line, and where it leads.
+/// A line of text, possibly with a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
-    /// What it says.
+    /// The text of the line.
     pub text: String,
-    /// Where to read on.
+    /// The address of the page with more about it.
     pub url: Option<String>,
 }

@@ -1,7 +1,7 @@
-//! Where an event comes from: what makes "nothing twice" possible.
+//! The origin of an event, which is what prevents posting a message twice.
 //!
-//! Every event that the bridge posts carries the stream, sequence and part that it shows. The room
-//! itself is thus the log of what was delivered, and no database of ours can contradict it.
+//! Every event that the bridge posts carries the stream, sequence and part that it shows. The room itself is thus the
+//! log of what was delivered, and no database of ours can contradict it.
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
@@ -9,63 +9,62 @@ use time::OffsetDateTime;
 
 use crate::{hash, message::route_name::RouteName};
 
-/// The key of an event's content under which its [`Origin`] is kept.
+/// The key of an event's content under which its [`Origin`] is stored.
 pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
 
-/// One incarnation of a stream. A stream that was deleted and made again has the same name and
-/// starts again at sequence 1, but was created at another time.
+/// One incarnation of a stream. A stream that was deleted and created again has the same name and starts again at
+/// sequence 1, but has another creation time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct StreamId {
-    /// The stream's name.
+    /// The name of the stream.
     pub stream: String,
-    /// When it was created, in nanoseconds since 1970 as text, because a number of that size is no
-    /// legal number in an event (at most 2^53).
+    /// The creation time, in nanoseconds since 1970. It is a text because numbers in an event may be at most 2^53.
     pub created: String,
 }
 
-/// How far a route has come: a message and the last of its parts that is in the room.
+/// The progress of a route: a message, and the last of its parts that is in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Position {
     /// The stream sequence of the message.
     #[serde(rename = "seq")]
     pub sequence: u64,
-    /// Which event of those that show the message, counted from 0.
+    /// The number of the event among those that show the message, counted from 0.
     pub part: u32,
 }
 
-/// The messages that are shown together, as a digest.
+/// The messages that a digest shows together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Span {
-    /// The sequence of the first of them.
+    /// The sequence of the first message.
     pub first: u64,
-    /// The sequence of the last.
+    /// The sequence of the last message.
     pub last: u64,
-    /// The event that sums them up, unless this is it.
+    /// The event with the summary of the digest, unless it is this event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<OwnedEventId>,
 }
 
-/// Where an event comes from.
+/// The origin of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     /// The stream.
     #[serde(flatten)]
     pub stream: StreamId,
-    /// The route, which has its own order.
+    /// The route. Each route has an order of its own.
     pub route: String,
-    /// The message and part.
+    /// The sequence of the message, and the part.
     #[serde(flatten)]
     pub position: Position,
-    /// When the stream stored the message, in the form of [`StreamId::created`]. It tells a message
-    /// from another that was given the same number after NATS had lost its last ones.
+    /// The time at which the stream stored the message, in the form of [`StreamId::created`]. It distinguishes the
+    /// message from a later one with the same sequence, which can exist after NATS has lost its last messages.
     published: String,
-    /// Of which digest the event is a part, if it is.
+    /// The digest that the event belongs to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Span>,
 }
 
 impl Origin {
-    /// Of one part of a message that came by `route`.
+    /// Creates the origin of one part of a message that came by `route`.
     #[must_use]
     pub(crate) fn new(
         stream: StreamId,
@@ -77,13 +76,13 @@ impl Origin {
         Self { stream, route: route.as_str().to_owned(), position, published, digest: None }
     }
 
-    /// The same, as a part of a digest.
+    /// Returns the origin as part of a digest.
     #[must_use]
     pub(crate) fn in_digest(self, span: Span) -> Self {
         Self { digest: Some(span), ..self }
     }
 
-    /// Whether this message was there when `later` was: the same stream, and not after it.
+    /// Whether this message is `later` or comes before it in the same stream.
     #[must_use]
     pub(crate) fn is_up_to(&self, later: &Self) -> bool {
         self.stream == later.stream
@@ -91,17 +90,17 @@ impl Origin {
             && self.published() <= later.published()
     }
 
-    /// When the stream stored the message, in nanoseconds since 1970; 0 in a damaged event.
+    /// The time at which the stream stored the message, in nanoseconds since 1970; 0 in a damaged event.
     #[must_use]
     pub(crate) fn published(&self) -> i128 {
         self.published.parse().unwrap_or_default()
     }
 
-    /// The transaction id of the event: the same for every attempt, in this process or the next,
-    /// and another for every other event.
+    /// The transaction id of the event: the same for every attempt, in this process or the next, and different from
+    /// that of every other event.
     ///
-    /// It depends on the room, because Conduit, tuwunel and continuwuity look transaction ids up by
-    /// user and device alone: one id used in two rooms would post only once.
+    /// It depends on the room, because Conduit, tuwunel and continuwuity look up transaction ids by user and device
+    /// alone: an id used in two rooms would post only once.
     #[must_use]
     pub(crate) fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {
         let StreamId { stream, created } = &self.stream;
@@ -138,7 +137,7 @@ mod tests {
             origin("OPS", "1", 2, 0).transaction_id(here),
             origin("OPS", "1", 1, 1).transaction_id(here),
             origin("OPS", "1", 1, 0).transaction_id(there),
-            // Joined without their lengths these would be the same text as the first.
+            // Without the lengths of the texts, the hash of this one would be that of the first.
             origin("OPS1", "", 1, 0).transaction_id(here),
         ]
         .into();

@@ -4,8 +4,8 @@ use std::fmt;
 
 /// The name of a route and of its durable consumer: letters, digits, `-` and `_`.
 ///
-/// NATS forbids `.`, `*`, `>` and white space in consumer names; slashes and such are refused too
-/// because file-backed streams make a directory of it.
+/// NATS forbids `.`, `*`, `>` and white space in consumer names. Slashes and other characters are refused too, because
+/// file-backed streams create a directory of that name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RouteName(String);
 

@@ -1,4 +1,4 @@
-//! How loud a message may be.
+//! The urgency of a message.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,20 +7,21 @@ use crate::message::{
     payload::Payload,
 };
 
-/// Whether a message may make a phone buzz.
+/// The urgency of a message, which decides whether it may send a push notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Urgency {
-    /// Sent as `m.notice`, for which no client pushes by default.
+    /// Sent as `m.notice`, which clients do not push by default.
     Routine,
     /// Sent as `m.text`.
     Notable,
-    /// Sent as `m.text` that mentions those whom the route names, so that it pushes even where only mentions do.
+    /// Sent as `m.text` that mentions the users whom the route names, so that it is pushed even in rooms where only
+    /// mentions are.
     Critical,
 }
 
 impl Payload {
-    /// How loud it may be.
+    /// The urgency of the message.
     pub(crate) fn urgency(&self) -> Urgency {
         match self {
             Payload::Report(_) | Payload::Note(_) => Urgency::Routine,
@@ -33,7 +34,7 @@ impl Payload {
     }
 }
 
-/// What is over, or merely good to know, need not wake anybody.
+/// The urgency of an alert. A resolved or informational alert need not wake anybody.
 pub(crate) fn alert_urgency(alert: &Alert) -> Urgency {
     match (alert.status, &alert.severity) {
         (Status::Resolved, _) | (_, Severity::Info) => Urgency::Routine,
@@ -42,7 +43,7 @@ pub(crate) fn alert_urgency(alert: &Alert) -> Urgency {
     }
 }
 
-/// As urgent as the most urgent of them; one of which nothing is known may be that.
+/// The urgency of a group, which is that of its most urgent alert. Alerts that the sender truncated count as notable.
 pub(crate) fn group_urgency(group: &Group) -> Urgency {
     let unknown = if group.truncated > 0 { Urgency::Notable } else { Urgency::Routine };
     group.alerts.iter().map(alert_urgency).fold(unknown, Urgency::max)

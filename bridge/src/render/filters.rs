@@ -169,7 +169,7 @@ mod tests {
             ("{{ 'yesterday' | time }}", "nor seconds since 1970"),
             ("{{ 1e300 | time }}", "nor seconds since 1970"),
             ("{{ 0 | time('%Q%') }}", "the format \"%Q%\""),
-            ("{{ 0 | time('%H', 'Mars') }}", "\"Mars\" is no time zone"),
+            ("{{ 0 | time('%H', 'Mars') }}", "\"Mars\" is not a time zone"),
         ] {
             let said = render(Language::English, template).unwrap_err();
             assert!(said.contains(error), "{template}: {said}");

@@ -1,4 +1,4 @@
-//! From the start to the end of `run`: signals, the service manager, and the tasks in between.
+//! `run` from start to end: signals, the service manager, and the tasks.
 
 use std::{path::Path, rc::Rc, sync::Arc, time::Duration};
 
@@ -27,24 +27,24 @@ use crate::{
     status::{Health, State},
 };
 
-/// How long stopping may take, with some time left of the ten seconds that we promise.
+/// The longest time that stopping may take, which leaves a margin within the promised ten seconds.
 const LONGEST_STOP: Duration = Duration::from_secs(9);
 
-/// A configuration that was read again and ends within this time gives way to the one before it.
+/// The time within which a failing new configuration is replaced by the one before it.
 const TRIAL: Duration = Duration::from_mins(1);
 
-/// Relays until a signal says stop.
+/// Relays until a signal asks to stop.
 ///
-/// Servers that are away are waited for, also at the start. The service manager is told that we are
-/// ready when all works, or when we begin to wait: a host must be able to boot while its NATS is
-/// away, but a refused password should fail `systemctl start`.
+/// Unreachable servers are waited for, even at the start. The service manager is notified of readiness when everything
+/// works, or when the bridge begins to wait: a host must be able to boot while its NATS is unreachable, but a refused
+/// password should make `systemctl start` fail.
 ///
-/// SIGHUP has `file` read again. What is wrong with it shows while the present configuration goes
-/// on, or, for what only the servers know, when it takes over; in both cases the present one stays.
+/// SIGHUP makes the bridge read `file` again. Errors in it show while the present configuration is still in use, and
+/// errors that only the servers can detect show when the new one takes over; in both cases the present one stays.
 ///
 /// # Errors
 ///
-/// What only a person can mend; everything else is tried again.
+/// A failure that only a person can fix; everything else is retried.
 pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Failure> {
     let health = Health::default();
     let mut manager = Manager {
@@ -66,7 +66,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
                     info!(
-                        "what systemd handed over is as it was when the service was started: restart it for renewed credentials"
+                        "credentials from systemd are still those of the service's start: restart the service to renew them"
                     );
                 }
                 let known = manager.health.failures();
@@ -77,17 +77,18 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 info!("stopped");
                 return Ok(());
             }
-            // That no configuration is to blame for.
+            // A lost client is not the fault of a configuration.
             Ended::Failed(Failure::Unavailable(reason)) => {
                 if manager.health.reconnects() {
-                    warn!("{reason}; connecting anew, nothing is lost");
+                    warn!("{reason}; reconnecting, nothing is lost");
                 } else {
-                    debug!("{reason}; connecting anew, nothing is lost");
+                    debug!("{reason}; reconnecting, nothing is lost");
                 }
                 setup = Rc::new(setup.reconnected());
             }
             Ended::Failed(failure) => match before.take() {
-                // When a route has failed, the others finish what is on its way first.
+                // When a route has failed, the others first finish their messages in progress, which takes LONGEST_STOP
+                // at most.
                 Some((old, trial)) if Instant::now() < trial.until + LONGEST_STOP => {
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
@@ -101,25 +102,25 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
     }
 }
 
-/// How the work by one configuration ended.
+/// The reason why the work with one configuration ended.
 enum Ended {
     Stopped,
     Failed(Failure),
-    /// It has made room for another one.
+    /// Another configuration takes over.
     Replaced(Rc<Setup>),
 }
 
-/// What is going on besides the work.
+/// The phase of the process, besides the work of the routes.
 enum Phase<'a> {
-    /// Nothing.
+    /// No other activity.
     Running,
-    /// The configuration is read again.
+    /// The configuration is being read again.
     Reloading(LocalBoxFuture<'a, Result<Rc<Setup>, Failure>>),
-    /// What is on its way is finished, until then at most.
+    /// The messages in progress are being finished, until `by` at the latest.
     Draining { by: Instant, next: Option<Rc<Setup>> },
 }
 
-/// What has become of it.
+/// The event that ends a phase.
 enum PhaseEnd {
     Read(Result<Rc<Setup>, Failure>),
     Overdue,
@@ -143,29 +144,29 @@ impl<'a> Phase<'a> {
         }
     }
 
-    /// A signal to stop is heard once, one to read again when nothing else goes on; until then it
-    /// waits.
+    /// Whether the process is about to stop. Then a further stop signal is ignored; a SIGHUP waits until no other phase
+    /// is active.
     fn is_stopping(&self) -> bool {
         matches!(self, Self::Draining { next: None, .. })
     }
 }
 
-/// What lasts as long as the process: signals, and what the service manager wants to know.
+/// The parts that last as long as the process: signals, health and the service manager's watchdog.
 struct Manager<'a> {
     file: &'a Path,
     signals: Signals,
     hangup: Hangup,
-    /// SIGHUP has come, and what it is for was neither taken nor refused yet.
+    /// Whether a SIGHUP has arrived whose configuration is neither accepted nor refused yet.
     is_asked: bool,
     watchdog: Watchdog,
     health: Health,
 }
 
 impl Manager<'_> {
-    /// Sees to the work by one configuration until it ends.
+    /// Runs the work with one configuration until it ends.
     async fn attend(&mut self, setup: &Rc<Setup>, trial: Option<Trial>) -> Ended {
         let stop = CancellationToken::new();
-        // All routes share this thread: their work is waiting for servers.
+        // All routes share this thread, because they mostly wait for servers.
         let tasks = LocalSet::new();
         if let Some(address) = setup.config.health.listen {
             match health::bind(address).await {
@@ -179,16 +180,16 @@ impl Manager<'_> {
         let work = serve(Rc::clone(setup), self.health.clone(), trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
-        // What we begin with is news, too.
+        // The first status has to be reported, too.
         changes.mark_changed();
-        // The work before may have ended while it was read.
+        // A reload may have been interrupted when the work with the configuration before ended.
         let mut course =
             if self.is_asked { Phase::reading(setup, self.file) } else { Phase::Running };
         let result = loop {
             tokio::select! {
                 result = &mut service => break result,
                 name = self.signals.next(), if !course.is_stopping() => {
-                    info!("{name}: finishing what is on its way");
+                    info!("{name}: stopping after the messages in progress");
                     notify(&[NotifyState::Stopping]);
                     self.health.draining();
                     course = ending(&stop, None);
@@ -208,12 +209,12 @@ impl Manager<'_> {
                             }
                         };
                     }
-                    // What hangs now was to be abandoned; as after a kill, nothing is lost by that.
+                    // Work that is still not finished is abandoned; nothing is lost by that, as after a kill.
                     PhaseEnd::Overdue => break Ok(()),
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
                 count = self.health.untold_reconnections() => {
-                    warn!("NATS: the client ended {count} times more since; nothing is lost");
+                    warn!("NATS: the client ended {count} more times since; nothing is lost");
                 }
                 Ok(()) = changes.changed() => {
                     let words = self.health.words();
@@ -227,7 +228,7 @@ impl Manager<'_> {
         match (course, result) {
             (Phase::Draining { next: Some(next), .. }, result) => {
                 if let Err(failure) = result {
-                    warn!("the old configuration ended with: {failure}");
+                    warn!("the routes of the old configuration ended with an error: {failure}");
                 }
                 Ended::Replaced(next)
             }
@@ -244,8 +245,8 @@ impl Manager<'_> {
         notify(&[NotifyState::Ready]);
     }
 
-    /// Says of refused credentials that they are why it ends: the service manager shows what it was told
-    /// last, and nobody else may have had the time to ask.
+    /// Reports refused credentials as the reason for the end: the service manager shows the last status, and nobody may
+    /// have had time to ask for another.
     fn give_up(&self, failure: &Failure) {
         let Failure::Refused(reason) = failure else { return };
         let refused = self.health.condition(None);
@@ -319,7 +320,7 @@ async fn serve(
             Some(Ok(Err(failure))) => failure,
             Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
         };
-        // No route can go on; each finishes what is on its way.
+        // No route can continue; each finishes its message in progress.
         if let Failure::Refused(reason) = &failure {
             refused.set(State::CredentialsRefused, reason, Duration::ZERO);
         }
@@ -336,7 +337,7 @@ fn client_gone() -> Failure {
     )
 }
 
-/// That we are not ready until we say so again.
+/// Notifies the service manager that the bridge is not ready until it reports readiness again.
 fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

@@ -11,7 +11,7 @@ use crate::{
     status::{Outage, State},
 };
 
-/// Why an attempt at the start did not succeed.
+/// The reason why an attempt at the start failed.
 pub(crate) enum Trouble {
     Passing(String),
     Final(Failure),
@@ -35,7 +35,7 @@ impl From<LoginError> for Trouble {
     }
 }
 
-/// Tries until it works. `None` if we were told to stop first.
+/// Retries until the attempt succeeds. Returns `None` if the bridge is told to stop first.
 pub(crate) async fn patiently<T>(
     mut outage: Outage,
     state: State,

@@ -1,5 +1,5 @@
-//! What the bridge works by: a configuration with its templates and connections, and the next one
-//! that takes its place if nothing is wrong with it.
+//! The setup that the bridge runs with: a configuration with its templates and connections. On a reload the next one
+//! replaces it, if it is valid.
 
 use std::{cell::OnceCell, path::Path, rc::Rc, sync::Arc};
 
@@ -16,18 +16,18 @@ use crate::{
     status::{Health, Outage, State},
 };
 
-/// A configuration that was accepted, and what was made by it.
+/// An accepted configuration, and what was made from it.
 pub(crate) struct Setup {
     pub(crate) config: Config,
-    /// Of each route; `None` if its templates were refused, which are then tried again.
+    /// The renderer of each route; `None` if its templates were refused, in which case loading them is retried.
     pub(crate) renderers: Vec<Option<Arc<Renderer>>>,
     nats: OnceCell<Made<Nats>>,
     account: OnceCell<Made<Arc<Account>>>,
-    /// Why the one that came after it has given way to it.
+    /// The failure of the later configuration that this one has replaced, if any.
     pub(crate) refused: Option<Failure>,
 }
 
-/// A connection, and the fingerprint of what it was made by, if all of that could be read.
+/// A connection, and the fingerprint of its configuration if all files could be read.
 #[derive(Clone)]
 struct Made<T> {
     by: Option<[u8; 32]>,
@@ -35,13 +35,13 @@ struct Made<T> {
 }
 
 impl Setup {
-    /// Reads the configuration and its templates, to begin with. Templates of one route that are wrong do not keep the
-    /// others from running.
+    /// Reads the configuration and its templates at the start. Invalid templates of one route do not keep the others
+    /// from running.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] for what is wrong in the configuration, or with the templates of all routes: with nothing that
-    /// could run, whoever starts it had better be told so at once.
+    /// [`Failure::Config`] if the configuration is invalid, or the templates of all routes are: then nothing could run,
+    /// and whoever starts the bridge should know at once.
     pub(crate) fn begin(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
         let (mut renderers, mut refused) = (Vec::new(), None);
@@ -60,11 +60,11 @@ impl Setup {
         }
     }
 
-    /// Reads the configuration and its templates, to take the place of one that works.
+    /// Reads the configuration and its templates on a reload.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] for whatever is wrong in either.
+    /// [`Failure::Config`] if anything in either is invalid.
     fn load(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
         let made = config.routes.iter().map(|route| Renderer::of(route).map(Arc::new).map(Some));
@@ -72,36 +72,37 @@ impl Setup {
         Ok(Self::of(config, renderers))
     }
 
-    /// What is to come after this, by what the files hold now. Connections that need not change are
-    /// kept, others are made, while this one is still in force.
+    /// Makes the next setup from the present content of the files, while this one is still in use. Connections whose
+    /// settings have not changed are kept.
     ///
-    /// A server that cannot be reached is waited for, as at the start, unless the one of this
-    /// configuration can be: then a wrong address is more likely, and nothing is gained by an outage.
+    /// A server that cannot be reached is waited for, as at the start, unless the present configuration can reach its
+    /// own: then a wrong address is more likely, and an outage would help nobody.
     ///
     /// # Errors
     ///
-    /// Why it is refused: the configuration, a template or a secret is wrong, or a server refuses us.
+    /// The reason for the refusal: the configuration, a template or a secret is invalid, or a server rejects the
+    /// bridge.
     pub(crate) async fn next(&self, file: &Path) -> Result<Rc<Self>, Failure> {
         let mut next = Self::load(file)?;
         let (nats, matrix) = (next.config.nats.fingerprint()?, next.config.matrix.fingerprint()?);
         next.nats = filled(self.next_nats(&next.config.nats, nats).await?);
-        // Last, because a new login replaces the session that is kept.
+        // Last, because a new login replaces the stored session.
         next.account = filled(self.next_account(&next.config.matrix, matrix).await?);
         Ok(Rc::new(next))
     }
 
-    /// The same configuration without its connections.
+    /// Returns the same configuration without its connections.
     pub(crate) fn apart(&self) -> Self {
         Self::of(self.config.clone(), self.renderers.clone())
     }
 
-    /// The same without its connection to NATS.
+    /// Returns the same setup without its connection to NATS.
     pub(crate) fn reconnected(&self) -> Self {
         let refused = self.refused.clone();
         Self { account: self.account.clone(), refused, ..self.apart() }
     }
 
-    /// It is in force again, as the one that came after it has failed.
+    /// Returns this setup for use after a later one failed with `failure`.
     pub(crate) fn instead_of(self, failure: Failure) -> Self {
         Self { refused: Some(failure), ..self }
     }
@@ -111,11 +112,12 @@ impl Setup {
         Self { config, renderers, nats, account, refused: None }
     }
 
-    /// The connection to NATS, waited for if there is none. `None` if we were told to stop first.
+    /// Returns the connection to NATS, and waits for it if there is none. Returns `None` if the bridge is told to stop
+    /// first.
     ///
     /// # Errors
     ///
-    /// As of [`Nats::connect`].
+    /// The errors of [`Nats::connect`].
     pub(crate) async fn nats(
         &self,
         health: &Health,
@@ -134,11 +136,11 @@ impl Setup {
         Ok(Some(self.nats.get_or_init(|| Made { by, it }).it.clone()))
     }
 
-    /// The account on the homeserver, in the same way.
+    /// Returns the account on the homeserver, in the same way.
     ///
     /// # Errors
     ///
-    /// As of [`Account::open`].
+    /// The errors of [`Account::open`].
     pub(crate) async fn account(
         &self,
         health: &Health,

@@ -1,4 +1,4 @@
-//! What the service manager is told: that we are ready, how we are, and that we are alive.
+//! Notifications to the service manager: readiness, status and the watchdog.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use tracing::{debug, error};
 
 use crate::status::Health;
 
-/// Tells the service manager that we are alive, twice as often as it wants to know: as long as this
-/// thread, which all tasks share, goes on, and no route hangs with a message in hand.
+/// The watchdog, which is notified twice as often as the service manager requires, as long as this thread, which all
+/// tasks share, runs and no route is stuck with a message.
 pub(crate) struct Watchdog {
     interval: Option<tokio::time::Interval>,
     health: Health,
-    /// That it is fed no more was said.
+    /// Whether the log already says that notifications have stopped.
     is_said: bool,
 }
 
@@ -37,13 +37,15 @@ impl Watchdog {
         }
     }
 
-    /// Whether no route hangs. If one does, that is said.
+    /// Whether no route is stuck. Logs the first time that one is.
     fn is_to_be_fed(&mut self) -> bool {
         let stuck = self.health.stuck();
         if let Some(stuck) = &stuck
             && !std::mem::replace(&mut self.is_said, true)
         {
-            error!("{stuck}: the service manager is to restart us; nothing is lost by that");
+            error!(
+                "{stuck}: no longer notifying the watchdog, so that the service manager restarts the bridge; nothing is lost"
+            );
         }
         stuck.is_none()
     }

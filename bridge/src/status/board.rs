@@ -1,4 +1,4 @@
-//! What is known at the moment.
+//! The current state of the bridge and its routes.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,36 +21,36 @@ use crate::{
     text,
 };
 
-/// So many of a route's last messages are known.
+/// The number of recent messages that are kept for each route.
 const RECENT: usize = 10;
 
-/// In what state the bridge, or one of its routes, is; the worst is the greatest.
+/// The state of the bridge or of one of its routes. The worst state is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
-    /// All works.
+    /// Everything works.
     Connected,
-    /// NATS and the homeserver were not asked yet.
+    /// NATS and the homeserver have not answered yet.
     Starting,
-    /// We are not in a room, or may not post there.
+    /// The bridge is not in a room, or may not post there.
     NotInRoom,
-    /// A room is encrypted, and we post in clear.
+    /// A room is encrypted, but the bridge posts in clear.
     RoomEncrypted,
-    /// What a route declares cannot be done, as long as nobody changes it or what it is about.
+    /// The configuration of a route cannot be applied until somebody changes it or what it refers to.
     RouteRefused,
-    /// The homeserver does not answer, or not with what we need.
+    /// The homeserver does not answer, or its answers cannot be used.
     HomeserverUnreachable,
-    /// Somebody else has the homeserver's port.
+    /// Another program listens on the homeserver's port.
     HomeserverUntrusted,
-    /// NATS does not answer, or not with what we need.
+    /// NATS does not answer, or its answers cannot be used.
     NatsUnreachable,
-    /// What is on its way is finished, then the process ends.
+    /// The bridge finishes the messages in progress, then the process ends.
     Draining,
-    /// NATS or the homeserver does not accept us.
+    /// NATS or the homeserver rejects the bridge's credentials.
     CredentialsRefused,
 }
 
 impl State {
-    /// All of them.
+    /// All states.
     pub(crate) const ALL: [Self; 10] = [
         Self::Connected,
         Self::Starting,
@@ -64,7 +64,7 @@ impl State {
         Self::CredentialsRefused,
     ];
 
-    /// As machines read it.
+    /// The name of the state for machines.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Connected => "connected",
@@ -80,7 +80,7 @@ impl State {
         }
     }
 
-    /// What there is to do for a person.
+    /// The advice for the person who has to act.
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Connected => "nothing",
@@ -92,20 +92,20 @@ impl State {
                 "give the route another room in the configuration and reload it, as encryption cannot be switched off; messages wait in NATS"
             }
             Self::RouteRefused => {
-                "mend what the reason names: it is tried again every half minute, and with a reload at once; messages of the route wait in NATS, the others go on"
+                "fix what the reason names; the bridge tries again every half minute, or at once after a reload; the route's messages wait in NATS, other routes go on"
             }
             Self::HomeserverUnreachable => {
-                "see whether the homeserver runs, and its log; messages wait in NATS"
+                "check that the homeserver runs, and read its log; messages wait in NATS"
             }
             Self::HomeserverUntrusted => {
-                "end the program that has taken the homeserver's port, and find out why it did: it may be after passwords; nothing was sent to it, and messages wait in NATS"
+                "stop the program that has taken the homeserver's port, and find out why it did: it may be after passwords; nothing was sent to it, and messages wait in NATS"
             }
             Self::NatsUnreachable => {
-                "nats-matrix check tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
+                "run nats-matrix check, which tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
             }
-            Self::Draining => "nothing; it ends within seconds",
+            Self::Draining => "nothing; the bridge ends within seconds",
             Self::CredentialsRefused => {
-                "renew the credentials in the configuration, then restart if it has ended: nats-matrix check tells which"
+                "run nats-matrix check to see which credentials, renew them in the configuration, and restart the bridge if it has stopped"
             }
         }
     }
@@ -117,7 +117,7 @@ impl Serialize for State {
     }
 }
 
-/// Where in its life the process is.
+/// The phase in the life of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Phase {
     #[default]
@@ -126,16 +126,16 @@ pub(crate) enum Phase {
     Draining,
 }
 
-/// What became of messages.
+/// The outcome for one or more messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
-    /// One is in the room by itself.
+    /// The message is in the room as its own event.
     Posted,
-    /// As many are in the room, in a digest.
+    /// This many messages are in the room as one digest.
     Digested(u64),
-    /// One is held back until the morning.
+    /// The message is deferred until the quiet hours end.
     Deferred,
-    /// One can never be posted.
+    /// The message can never be posted and is a dead letter.
     Dead,
 }
 
@@ -149,52 +149,52 @@ struct Ailment {
 }
 
 impl Ailment {
-    /// Whether the route has it, by itself or with all others.
+    /// Whether the route has the ailment, alone or together with all others.
     fn is_of(&self, route: &Arc<str>) -> bool {
         self.route.as_ref().is_none_or(|its| its == route)
     }
 }
 
-/// All that is known.
+/// The current state of the whole bridge.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     pub(crate) phase: Phase,
-    /// Why a new configuration was refused.
+    /// The reason why a new configuration was refused, if it was.
     pub(crate) refused: Option<String>,
     numbers: u64,
     ailments: BTreeMap<u64, Ailment>,
     routes: BTreeMap<Arc<str>, Line>,
 }
 
-/// What is known of a route.
+/// The current state of a route.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// Its messages come.
+    /// Whether the route receives messages.
     pub(crate) is_begun: bool,
-    /// What it ended with, if it is not tried again with success yet.
+    /// The number of the ailment with which the route ended, until a retry succeeds.
     failure: Option<u64>,
-    /// The room that it posts into, if that is one and was entered.
+    /// The room that the route posts into, if it has only one and the bridge is in it.
     pub(crate) room: Option<OwnedRoomId>,
     in_hand: Option<InHand>,
-    /// How many messages wait, when NATS was asked last.
+    /// The number of messages that waited when NATS was last asked.
     pending: Option<u64>,
-    /// The first of them.
+    /// The first message that waits.
     first: Option<First>,
-    /// The last that was done with.
+    /// The stream sequence of the last message that was finished.
     done: u64,
     last_posted: Option<Moment>,
     recent: VecDeque<Recent>,
 }
 
-/// The message that is worked on.
+/// The message in progress.
 #[derive(Debug)]
 struct InHand {
     message: First,
-    /// If nothing was done until then, it hangs.
+    /// The time by which something must happen, or the message counts as stuck.
     until: Instant,
 }
 
-/// What became of one of the last messages.
+/// The outcome for a recent message.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Recent {
     pub(crate) at: Moment,
@@ -203,7 +203,7 @@ pub(crate) struct Recent {
     pub(crate) outcome: String,
 }
 
-/// What is known, at one moment.
+/// The state of the bridge at one moment.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
     pub(crate) state: State,
@@ -212,23 +212,23 @@ pub(crate) struct Snapshot {
     pub(crate) routes: Vec<RouteSnapshot>,
 }
 
-/// What is known of a route, at one moment.
+/// The state of a route at one moment.
 #[derive(Debug, Serialize)]
 pub(crate) struct RouteSnapshot {
     pub(crate) name: Arc<str>,
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
     pub(crate) since: Option<Moment>,
-    /// How many messages wait, if it is known.
+    /// The number of messages that wait, if it is known.
     pub(crate) pending: Option<u64>,
-    /// How long the oldest of them has waited.
+    /// The time for which the oldest of them has waited.
     pub(crate) oldest_seconds: u64,
     pub(crate) last_posted: Option<Moment>,
     pub(crate) recent: Vec<Recent>,
 }
 
 impl Board {
-    /// What is there from now on is of another configuration.
+    /// Resets the board for another configuration.
     pub(crate) fn begin(&mut self, refused: Option<String>) {
         self.phase = Phase::Starting;
         self.refused = refused;
@@ -251,12 +251,12 @@ impl Board {
         self.routes.entry(Arc::clone(name)).or_default()
     }
 
-    /// The route, if it is not set aside.
+    /// The route, unless it is set aside.
     pub(crate) fn known(&mut self, name: &Arc<str>) -> Option<&mut Line> {
         self.routes.get_mut(name)
     }
 
-    /// Nobody has to wait for the route, until it is there again.
+    /// Removes the route, so that the bridge is ready without it until it is added again.
     pub(crate) fn set_aside(&mut self, name: &Arc<str>) {
         if let Some(number) = self.routes.remove(name).and_then(|line| line.failure) {
             self.clear(number);
@@ -270,7 +270,7 @@ impl Board {
         self.ailments.insert(number, Ailment { route, state, reason, since });
     }
 
-    /// The route has ended, for this reason, and is tried again. Whether that is news.
+    /// Notes that the route has failed and is retried. Returns whether the reason is a new one.
     pub(crate) fn fails(&mut self, name: &Arc<str>, state: State, reason: &str) -> bool {
         let number = self.route(name).failure.unwrap_or_else(|| self.new_number());
         let before = self.ailments.get(&number).map(|before| &before.reason);
@@ -283,21 +283,21 @@ impl Board {
         is_news
     }
 
-    /// The route's messages come. Whether they had failed to.
+    /// Notes that the route receives messages. Returns whether it had failed before.
     pub(crate) fn begun(&mut self, name: &Arc<str>) -> bool {
         let line = self.route(name);
         line.is_begun = true;
         line.failure.take().is_some_and(|number| self.clear(number))
     }
 
-    /// The routes that have ended and are tried again, and why they have.
+    /// The routes that have failed and are retried, each with the reason.
     pub(crate) fn failures(&self) -> Vec<(Arc<str>, String)> {
         let reason = |line: &Line| Some(self.ailments.get(&line.failure?)?.reason.clone());
         let routes = self.routes.iter();
         routes.filter_map(|(name, line)| Some((Arc::clone(name), reason(line)?))).collect()
     }
 
-    /// Whether it was ill.
+    /// Removes an ailment. Returns whether it was there.
     pub(crate) fn clear(&mut self, number: u64) -> bool {
         self.ailments.remove(&number).is_some()
     }
@@ -312,7 +312,7 @@ impl Board {
         worst.map_or(phase, |worst| worst.max(phase))
     }
 
-    /// Why the state is what it is, without repetitions.
+    /// The reasons for the state, without repetitions.
     fn reasons(&self, state: State) -> Vec<String> {
         let mut reasons = Vec::new();
         for ailment in self.ailments.values().filter(|ailment| ailment.state == state) {
@@ -346,7 +346,7 @@ impl Board {
         if let Some(refusal) = self.refusal() {
             _ = write!(words, "; {refusal}");
         }
-        // A second line would be something else to systemd.
+        // systemd would read a second line as another variable.
         words.lines().next().unwrap_or_default().to_owned()
     }
 
@@ -356,12 +356,13 @@ impl Board {
         let mut stuck = Vec::new();
         for (name, line) in &mut self.routes {
             let Some(in_hand) = &mut line.in_hand else { continue };
-            // What another route misses, as its stream, is no excuse for this one.
+            // Only an outage that concerns this route excuses the wait: another route may lack its own stream.
             if away.clone().any(|ailment| ailment.is_of(name)) {
                 in_hand.until = in_hand.until.max(now + PATIENCE);
             }
             if in_hand.until < now {
-                stuck.push(format!("route {name} hangs with message {}", in_hand.message.sequence));
+                stuck
+                    .push(format!("route {name} is stuck on message {}", in_hand.message.sequence));
             }
         }
         (!stuck.is_empty()).then(|| stuck.join(", "))
@@ -401,7 +402,7 @@ impl Line {
         self.in_hand = Some(InHand { message, until: Instant::now() + PATIENCE });
     }
 
-    /// The message in hand is done with.
+    /// Notes that the message in progress is finished.
     pub(crate) fn end(&mut self) {
         if let Some(in_hand) = self.in_hand.take() {
             self.done = in_hand.message.sequence;
@@ -409,7 +410,7 @@ impl Line {
         }
     }
 
-    /// The message in hand waits again.
+    /// Notes that the message in progress waits again.
     fn put_back(&mut self) {
         if let Some(in_hand) = self.in_hand.take() {
             self.first = Some(in_hand.message);
@@ -418,7 +419,7 @@ impl Line {
 
     pub(crate) fn wait(&mut self, waiting: Waiting) {
         (self.pending, self.first) = (waiting.count, waiting.first);
-        // NATS may have been asked before it had the acknowledgement.
+        // NATS may have answered before it received the last acknowledgement.
         self.forget_done();
     }
 
@@ -426,12 +427,12 @@ impl Line {
         self.first = self.first.filter(|first| first.sequence > self.done);
     }
 
-    /// What is worked on is the first of all.
+    /// The first message that is not finished: the one in progress, or else the first that waits.
     pub(crate) fn first(&self) -> Option<First> {
         self.in_hand.as_ref().map(|in_hand| in_hand.message).or(self.first)
     }
 
-    /// Something was done, and nothing is to be done for as long as `pause`.
+    /// Notes progress, and that the next step may be `pause` away.
     pub(crate) fn beat(&mut self, pause: Duration) {
         if let Some(in_hand) = &mut self.in_hand {
             in_hand.until = Instant::now() + pause + PATIENCE;
@@ -460,5 +461,5 @@ fn moment(time: OffsetDateTime) -> Moment {
     Moment(time.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
-/// A message that is in hand for this long, with nothing tried and nothing waited for, hangs.
+/// The time without progress after which a message counts as stuck. Retries and announced pauses count as progress.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);

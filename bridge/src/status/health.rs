@@ -1,4 +1,4 @@
-//! How the bridge and each of its routes are, shared by all tasks.
+//! The health of the bridge and of each route, shared by all tasks.
 
 use std::{
     fmt::Display,
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How all is; shared by all tasks.
+/// The health of the bridge; shared by all tasks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Health(pub(crate) Arc<Shared>);
 
@@ -34,50 +34,51 @@ pub(crate) struct Shared {
 }
 
 impl Health {
-    /// The line of one route; what it holds back has one of its own.
+    /// The health of one route. The deferred messages of a route have an entry of their own.
     pub(crate) fn route(&self, name: &str) -> RouteHealth {
         self.board().add_route(name);
         let metrics = self.0.metrics.route(name);
         RouteHealth { health: self.clone(), name: name.into(), metrics }
     }
 
-    /// A place to note that something does not work, of a route or of all.
+    /// Creates a condition for something that may fail, of one route or of all.
     pub(crate) fn condition(&self, route: Option<&str>) -> Condition {
         let number = self.board().new_number();
         Condition { health: self.clone(), number, route: route.map(Into::into) }
     }
 
-    /// A configuration takes over; `refused` if it does because the one after it failed.
+    /// Resets the state for a configuration; `refused` is the failure of the one after it, if the bridge fell back to this
+    /// one.
     pub(crate) fn begin(&self, refused: Option<&Failure>) {
         self.change(|board| board.begin(refused.map(ToString::to_string)));
     }
 
-    /// A new configuration was refused, so that the present one stays.
+    /// Notes that a new configuration was refused and the present one stays.
     pub(crate) fn refused(&self, failure: &Failure) {
         self.change(|board| board.refused = Some(failure.to_string()));
     }
 
-    /// All routes are there.
+    /// Notes that all routes are started.
     pub(crate) fn serving(&self) {
         self.change(|board| board.phase = Phase::Serving);
     }
 
-    /// We were told to stop.
+    /// Notes that the bridge was told to stop.
     pub(crate) fn draining(&self) {
         self.change(|board| board.phase = Phase::Draining);
     }
 
-    /// The routes that have ended and are tried again, and why they have.
+    /// The routes that have failed and are retried, each with the reason.
     pub(crate) fn failures(&self) -> Vec<(Arc<str>, String)> {
         self.board().failures()
     }
 
-    /// Notes that the connection to NATS is made anew. Whether the log is to tell of it, and so of what comes with it.
+    /// Notes that the connection to NATS was restored. Returns whether to log it and the messages that follow from it.
     pub(crate) fn reconnects(&self) -> bool {
         self.reconnections().note()
     }
 
-    /// Waits until the log is to tell how many more connections were made anew than it has told of, and returns how many.
+    /// Waits until the log is due to report the restored connections that it left out, and returns their number.
     pub(crate) async fn untold_reconnections(&self) -> u64 {
         let due = self.reconnections().due();
         match due {
@@ -91,18 +92,18 @@ impl Health {
         self.0.reconnections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In a line, as for `systemctl status`.
+    /// Describes the state in one line, as for `systemctl status`.
     pub(crate) fn words(&self) -> String {
         self.board().words()
     }
 
-    /// The routes whose message has been in hand for too long, in words. While NATS is away, for all or
-    /// for one of them, they wait for it, and are given time anew when it is back.
+    /// Describes the routes whose message makes no progress. While NATS is unreachable, for all routes or for one, the
+    /// affected routes do not count, and their time starts again when it is back.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.board().stuck()
     }
 
-    /// A receiver of every change of the words.
+    /// Returns a receiver that is notified of every change of the status line.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.0.changes.subscribe()
     }
@@ -121,7 +122,7 @@ impl Health {
     }
 }
 
-/// How one route is.
+/// The health of one route.
 #[derive(Debug, Clone)]
 pub(crate) struct RouteHealth {
     pub(crate) health: Health,
@@ -130,17 +131,17 @@ pub(crate) struct RouteHealth {
 }
 
 impl RouteHealth {
-    /// The name of its line.
+    /// The name of the route's entry.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether connections to NATS are made anew so often that the log does not tell of each.
+    /// Whether connections to NATS are restored so often that the log leaves some out.
     pub(crate) fn reconnects_often(&self) -> bool {
         self.health.reconnections().are_many()
     }
 
-    /// Messages come from now on.
+    /// Notes that the route receives messages.
     pub(crate) fn begun(&self) {
         let mut had_failed = false;
         self.health.change(|board| had_failed = board.begun(&self.name));
@@ -149,20 +150,20 @@ impl RouteHealth {
         }
     }
 
-    /// It has ended for this reason, which is noted until its messages come again. Whether that is news.
+    /// Notes that the route has failed; the reason stays until it receives messages again. Returns whether it is a new
+    /// one.
     pub(crate) fn fails(&self, state: State, reason: &str) -> bool {
         let mut is_news = false;
         self.health.change(|board| is_news = board.fails(&self.name, state, reason));
         is_news
     }
 
-    /// There is nothing that messages could come from, so that there is no such line until it is asked
-    /// for again.
+    /// Removes the route's entry, because there is no source for its messages, until it is asked for again.
     pub(crate) fn set_aside(&self) {
         self.health.change(|board| board.set_aside(&self.name));
     }
 
-    /// This is the room that it posts into.
+    /// Notes the room that the route posts into.
     pub(crate) fn entered(&self, room: &RoomId) {
         self.health.board().route(&self.name).room = Some(room.to_owned());
     }
@@ -171,46 +172,46 @@ impl RouteHealth {
         self.health.board().known(&self.name)?.room.clone()
     }
 
-    /// A message is worked on from now on.
+    /// Notes that the bridge begins to process a message.
     pub(crate) fn begin(&self, message: First) {
         self.health.board().route(&self.name).take(message);
     }
 
-    /// None is worked on any more.
+    /// Notes that the message in progress is finished.
     pub(crate) fn end(&self) {
         self.health.board().route(&self.name).end();
     }
 
-    /// Something was done.
+    /// Notes progress with the message.
     pub(crate) fn beat(&self) {
         self.health.board().route(&self.name).beat(Duration::ZERO);
     }
 
-    /// What became of a message, or of some of which this is the last.
+    /// Notes the outcome for a message, or for several of which this is the last.
     pub(crate) fn note(&self, subject: &str, said: OffsetDateTime, shown: Shown) {
         self.health.board().route(&self.name).note(subject, said, shown);
         self.metrics.note(shown);
     }
 
-    /// What NATS says that waits.
+    /// Notes which messages wait, as NATS reports them.
     pub(crate) fn waits(&self, waiting: Waiting) {
         if let Some(line) = self.health.board().known(&self.name) {
             line.wait(waiting);
         }
     }
 
-    /// The first message that is not in the room, as far as it is known.
+    /// The first message that is not in the room, if it is known.
     pub(crate) fn first(&self) -> Option<First> {
         self.health.board().known(&self.name)?.first()
     }
 
-    /// A place to note what does not work for the route.
+    /// Creates a condition for something of the route that may fail.
     pub(crate) fn condition(&self) -> Condition {
         self.health.condition(Some(&self.name))
     }
 }
 
-/// Where one thing is noted that may not work for a while; when it is dropped the note is gone.
+/// A condition that holds while one thing does not work. Dropping it clears it.
 #[derive(Debug)]
 pub(crate) struct Condition {
     health: Health,
@@ -219,7 +220,7 @@ pub(crate) struct Condition {
 }
 
 impl Condition {
-    /// It does not work, and is tried again after `pause`.
+    /// Notes that the thing does not work and is retried after `pause`.
     pub(crate) fn set(&self, state: State, reason: &dyn Display, pause: Duration) {
         self.health.change(|board| {
             board.set(self.number, self.route.clone(), state, &reason.to_string());
@@ -229,7 +230,7 @@ impl Condition {
         });
     }
 
-    /// It works.
+    /// Notes that the thing works.
     pub(crate) fn clear(&self) {
         let was_ill = self.health.board().clear(self.number);
         if was_ill {

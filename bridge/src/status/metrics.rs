@@ -1,4 +1,4 @@
-//! Numbers for Prometheus.
+//! Metrics for Prometheus.
 
 use std::{
     fmt,
@@ -14,22 +14,22 @@ use prometheus_client::{
 
 use crate::status::board::{Shown, Snapshot, State};
 
-/// Upper ends of the buckets of requests that post, in seconds: from a homeserver beside us to one
-/// that is about to be given up.
+/// Upper bounds of the histogram of posting requests, in seconds: from a homeserver on the same machine to a request
+/// that is about to time out.
 const BUCKETS: [f64; 12] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
 
-/// The labels of what belongs to a route.
+/// The labels of a metric that belongs to a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Of {
     route: String,
 }
 
-/// A label whose values are known beforehand, by its name.
+/// One label whose values are known beforehand, with its name.
 type Label = [(&'static str, &'static str); 1];
 
 type Ages = Family<Of, Gauge<f64, AtomicU64>>;
 
-/// All numbers.
+/// All metrics.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -54,27 +54,27 @@ pub(crate) struct Metrics {
     pub(crate) nats_reconnects: Counter,
 }
 
-/// Those of one route.
+/// The metrics of one route.
 #[derive(Debug, Clone)]
 pub(crate) struct RouteMetrics {
-    /// Messages that came from NATS, with those that came again.
+    /// The messages that came from NATS, including redelivered ones.
     pub(crate) received: Counter,
-    /// Messages that are in the room, by themselves or in digests.
+    /// The messages that are in the room, alone or in digests.
     pub(crate) posted: Counter,
     pub(crate) digests: Counter,
     digested: Counter,
     held: Counter,
     pub(crate) dead: Counter,
-    /// Messages whose own room could not be used.
+    /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
     pub(crate) rooms_made: Counter,
-    /// Attempts that failed and were made again.
+    /// The attempts that failed and were repeated.
     pub(crate) retried: Counter,
-    /// Posted as they are, as they could not be read.
+    /// The messages that were posted unformatted because they could not be read.
     pub(crate) flawed: Counter,
-    /// Posted with a built-in template, as the user's own one failed.
+    /// The messages that were posted with a built-in template because the user's own template failed.
     pub(crate) fallbacks: Counter,
-    /// Files that were not uploaded.
+    /// The files that were not uploaded.
     pub(crate) withheld: Counter,
     sends: Histogram,
 }
@@ -104,7 +104,7 @@ impl RouteMetrics {
         }
     }
 
-    /// A request that posts was answered after this long.
+    /// Records how long the homeserver took to answer a posting request.
     pub(crate) fn sent(&self, after: Duration) {
         self.sends.observe(after.as_secs_f64());
     }
@@ -141,50 +141,50 @@ impl Default for Metrics {
 impl Metrics {
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
-        // Not of the type "info", which only OpenMetrics has.
+        // The type "info" exists only in OpenMetrics.
         let build = Family::<Label, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "The program that runs", build);
         for (name, help, family) in [
-            (
-                "received",
-                "Messages that came from NATS, with those that came again",
-                &self.received,
-            ),
+            ("received", "Messages received from NATS, including redelivered ones", &self.received),
             ("posted", "Messages that are in the room, by themselves or in digests", &self.posted),
             ("digested", "Messages that are in the room in digests", &self.digested),
             ("digests", "Digests that were posted", &self.digests),
             ("held", "Messages that were held back in quiet hours", &self.held),
-            ("dead_lettered", "Messages that can never be posted and are kept in NATS", &self.dead),
+            (
+                "dead_lettered",
+                "Messages that can never be posted and are kept in NATS as dead letters",
+                &self.dead,
+            ),
             (
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
                 &self.diverted,
             ),
             ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
-            ("retried", "Attempts to post that failed and were made again", &self.retried),
+            ("retried", "Attempts to post that failed and were repeated", &self.retried),
             (
                 "flawed",
-                "Messages that were posted as they are, because they cannot be read",
+                "Messages that were posted unformatted because they cannot be read",
                 &self.flawed,
             ),
             (
                 "template_failures",
-                "Messages whose template failed, so that the built-in one was used",
+                "Messages posted with the built-in template because their own failed",
                 &self.fallbacks,
             ),
             (
                 "attachments_withheld",
-                "Files of messages that were not uploaded, as they are too large or too many",
+                "Files that were not uploaded because they are too large or too many",
                 &self.withheld,
             ),
         ] {
             registry.register(name, help, family.clone());
         }
         let seconds = Unit::Seconds;
-        let help = "How long the homeserver took to answer requests that post";
+        let help = "Time that the homeserver took to answer requests that post";
         registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
-        let help = "Messages that wait in NATS for the route, with those on their way";
+        let help = "Messages that wait in NATS for the route, including those in progress";
         registry.register("pending", help, self.pending.clone());
         let help = "Age of the first message that is not in the room; 0 if there is none";
         registry.register_with_unit(
@@ -193,7 +193,7 @@ impl Metrics {
             seconds.clone(),
             self.oldest.clone(),
         );
-        let help = "When a message was posted last, since 1970";
+        let help = "Time of the last posted message, in seconds since 1970";
         registry.register_with_unit(
             "last_posted_timestamp",
             help,
@@ -204,12 +204,12 @@ impl Metrics {
         registry.register("route_ready", help, self.route_ready.clone());
         let help = "1 for the state that the bridge is in, as in /readyz, 0 for the others";
         registry.register("state", help, self.state.clone());
-        let help = "How often the connection to NATS was lost and made again";
+        let help = "Times that the connection to NATS was lost and restored";
         registry.register("nats_reconnects", help, self.nats_reconnects.clone());
         self
     }
 
-    /// What is true of routes at a moment; at the next one they may be others.
+    /// Clears the gauges of all routes, as the routes may have changed since the last request.
     fn forget_gauges(&self) {
         self.pending.clear();
         self.oldest.clear();
@@ -217,7 +217,7 @@ impl Metrics {
         self.route_ready.clear();
     }
 
-    /// Those of a route, which are there from now on, with 0.
+    /// Returns the metrics of a route. They are exported from now on, beginning with 0.
     pub(crate) fn route(&self, name: &str) -> RouteMetrics {
         let of = Of { route: name.to_owned() };
         let counter = |family: &Family<Of, Counter>| family.get_or_create(&of).clone();
@@ -238,7 +238,7 @@ impl Metrics {
         }
     }
 
-    /// In the format of `OpenMetrics`, with what is true at this moment.
+    /// Returns all metrics in the `OpenMetrics` format, with the present values of the gauges.
     pub(crate) fn text(&self, snapshot: &Snapshot) -> String {
         for state in State::ALL {
             self.state
@@ -265,7 +265,7 @@ impl Metrics {
     }
 }
 
-/// The same in the older format, in which also the description of a counter has the name of its number.
+/// Converts the metrics to the older Prometheus format, in which the description of a counter also ends in `_total`.
 pub(crate) fn classic(open_metrics: &str) -> String {
     let is_counter = |name: &str| open_metrics.contains(&format!("\n# TYPE {name} counter\n"));
     let lines = open_metrics.lines().map(|line| match *line.splitn(4, ' ').collect::<Vec<_>>() {

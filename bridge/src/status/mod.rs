@@ -1,7 +1,8 @@
-//! What is known of how the bridge is.
+//! The health of the bridge: conditions, counters and recent messages.
 //!
-//! It is passive: whoever finds out that something does not work sets a [`Condition`] and clears it when it works again.
-//! `health` shows it to people and machines. It uses `message` and `failure`; everything below may write to it.
+//! This layer is passive: the code that finds a failure sets a [`Condition`] and clears it when the thing works again.
+//! `health` shows the result to people and machines. It uses `message` and `failure`; every layer below may write to
+//! it.
 
 mod board;
 mod health;

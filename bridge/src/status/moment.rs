@@ -1,11 +1,11 @@
-//! When something was.
+//! Points in time.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// When something was, for people and machines.
+/// A point in time for people and machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Moment(pub(crate) Timestamp);
 
@@ -14,7 +14,7 @@ impl Moment {
         Self(Timestamp::now())
     }
 
-    /// How long it is since; nothing if a clock was set.
+    /// The time since then; zero if the clock was set back.
     pub(crate) fn age(self) -> Duration {
         Self::now().since(self)
     }
@@ -23,12 +23,12 @@ impl Moment {
         Duration::try_from(self.0.duration_since(before.0)).unwrap_or_default()
     }
 
-    /// In seconds since 1970.
+    /// The seconds since 1970.
     pub(crate) fn seconds(self) -> f64 {
         Duration::try_from(self.0.as_duration()).unwrap_or_default().as_secs_f64()
     }
 
-    /// In RFC 3339, to the second.
+    /// The time in RFC 3339, to the second.
     pub(crate) fn written(self) -> String {
         self.0.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
     }

@@ -1,4 +1,4 @@
-//! Patience: how long to wait between attempts, and how often to speak of it.
+//! Outages: how long to wait between attempts, and how often to log that the outage goes on.
 
 use std::{fmt::Display, time::Duration};
 
@@ -8,17 +8,17 @@ use tracing::{info, warn};
 
 use crate::status::{board::State, health::Condition};
 
-/// The first pause. Short, because most faults are a restarting server.
+/// The first pause. It is short because most faults are a restarting server.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// The longest pause of our own. After an outage the first message is at most this late.
+/// The longest pause unless the server asks for a longer one. After an outage the first message is at most this late.
 const LONGEST: Duration = Duration::from_secs(15);
 
-/// While an outage lasts it is logged at most this often.
+/// The shortest time between two log lines about the same outage.
 const REMIND: Duration = Duration::from_mins(5);
 
-/// One server or room that may be out of reach for a while: hands out growing, jittered pauses,
-/// logs the beginning, the going on (every five minutes) and the end of each outage.
+/// A server or room that may be unreachable for a while. It returns growing, jittered pauses and logs the beginning,
+/// the continuation (every five minutes) and the end of each outage.
 #[derive(Debug)]
 pub(crate) struct Outage {
     what: String,
@@ -29,16 +29,15 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// `what` is the subject of the log lines, like "homeserver <http://127.0.0.1:6167>"; `condition` is
-    /// where it is noted for those who watch over us.
+    /// Creates the tracker. `what` is the subject of the log lines, like "homeserver <http://127.0.0.1:6167>";
+    /// `condition` is set during an outage so that monitoring sees it.
     pub(crate) fn of(what: impl Into<String>, condition: Condition) -> Self {
         Self { what: what.into(), condition, since: None, said: None, pauses: pauses() }
     }
 
     /// Notes a failed attempt; returns how long to wait before the next one.
     ///
-    /// `asked` is what the server asked us to wait (HTTP 429); it is honoured when it is longer
-    /// than our own pause.
+    /// `asked` is the pause that the server asked for (HTTP 429); it is used when it is longer than our own pause.
     pub(crate) fn failed(
         &mut self,
         state: State,
@@ -62,7 +61,7 @@ impl Outage {
         pause
     }
 
-    /// It is not tried any more.
+    /// Ends the outage without success, because there will be no more attempts.
     pub(crate) fn abandon(&mut self) {
         self.since = None;
         self.condition.clear();

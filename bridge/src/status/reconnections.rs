@@ -1,24 +1,24 @@
-//! Connections to NATS that are made anew, and how often the log says so: any publisher can end the client, again and
-//! again.
+//! Restored connections to NATS, and how often they are logged. Any publisher can make the client reconnect again and
+//! again, so the log must be limited.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is said of one of them is not said again of others within this time.
+/// The time after a logged reconnection in which others are only counted.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// The connections of late that were made anew.
+/// The recent reconnections.
 #[derive(Debug, Default)]
 pub(crate) struct Reconnections {
-    /// When the last one was that the log tells of.
+    /// The time of the last one that was logged.
     said: Option<Instant>,
-    /// How many there were that it has not told of.
+    /// The number of later ones that were not logged.
     more: u64,
 }
 
 impl Reconnections {
-    /// Notes one. Whether the log is to tell of it.
+    /// Notes a reconnection. Returns whether to log it.
     pub(crate) fn note(&mut self) -> bool {
         if self.said.is_some_and(|said| said.elapsed() < QUIET) {
             self.more += 1;
@@ -28,17 +28,17 @@ impl Reconnections {
         true
     }
 
-    /// Whether they follow each other so soon that the log does not tell of each.
+    /// Whether reconnections are so frequent that the log leaves some out.
     pub(crate) fn are_many(&self) -> bool {
         self.more > 0 && self.said.is_some_and(|said| said.elapsed() < QUIET)
     }
 
-    /// When the log is to tell how many more there were, if there were more.
+    /// The time at which to log the number of those left out, if there are any.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.said.filter(|_| self.more > 0).map(|said| said + QUIET)
     }
 
-    /// How many the log has not told of; it does now.
+    /// Returns the number of those left out, and resets it.
     pub(crate) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.more)
     }

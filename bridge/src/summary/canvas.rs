@@ -1,5 +1,5 @@
-//! Lines and text on a bitmap, smooth at every scale. The only font is the one that the program brings with it, as
-//! servers have none.
+//! Lines and text on a bitmap, smooth at every scale. The only font is the one inside the program, because servers have
+//! none.
 
 use png::{BitDepth, ColorType, Encoder, EncodingError, Filter};
 use skrifa::{
@@ -16,18 +16,18 @@ use tiny_skia::{
 
 const FONT: &[u8] = include_bytes!("font/Roboto-Regular.ttf");
 
-/// Whether the font has all characters of a text.
+/// Whether the font has all characters of the text.
 pub(super) fn can_write(text: &str) -> bool {
     let font = Font::new();
     text.chars().all(|c| font.characters.map(c).is_some())
 }
 
-/// A colour as 0xRRGGBB, and how opaque it is.
+/// A colour as 0xRRGGBB, and its opacity.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ink(pub(super) u32, pub(super) f32);
 
 impl Ink {
-    /// An opaque colour.
+    /// Creates an opaque colour.
     pub(super) const fn of(rgb: u32) -> Self {
         Self(rgb, 1.0)
     }
@@ -42,16 +42,16 @@ impl Ink {
     }
 }
 
-/// How a line is drawn.
+/// The style of a line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pen {
     pub(super) ink: Ink,
     pub(super) width: f32,
-    /// The lengths of dashes and of the gaps between them.
+    /// The lengths of the dashes and of the gaps between them.
     pub(super) dashes: Option<[f32; 2]>,
 }
 
-/// Which part of a text is at the place that is given for it.
+/// The part of a text that is at the given position.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Anchor {
     Start,
@@ -59,7 +59,7 @@ pub(super) enum Anchor {
     End,
 }
 
-/// A drawing in units of its own, of which a pixel is `1 / scale`.
+/// A drawing in its own units; a pixel is `1 / scale` units.
 pub(super) struct Canvas {
     pixels: Pixmap,
     scale: Transform,
@@ -67,7 +67,7 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// An all white one. `None` if it has no size.
+    /// Creates a white canvas, or returns `None` if it has no size.
     pub(super) fn new(width: u16, height: u16, scale: f32) -> Option<Self> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "is small")]
         let pixels = |units: u16| (f32::from(units) * scale).round() as u32;
@@ -81,7 +81,7 @@ impl Canvas {
         (self.pixels.width(), self.pixels.height())
     }
 
-    /// A line through points.
+    /// Draws a line through the points.
     pub(super) fn line(&mut self, points: &[(f32, f32)], pen: Pen) {
         let mut path = PathBuilder::new();
         for (index, (x, y)) in points.iter().enumerate() {
@@ -89,7 +89,7 @@ impl Canvas {
         }
         let stroke = Stroke {
             width: pen.width,
-            // A round end would close the gaps between dashes.
+            // Round ends would close the gaps between dashes.
             line_cap: if pen.dashes.is_some() { LineCap::Butt } else { LineCap::Round },
             line_join: LineJoin::Round,
             dash: pen.dashes.and_then(|dashes| StrokeDash::new(dashes.to_vec(), 0.0)),
@@ -100,14 +100,14 @@ impl Canvas {
         }
     }
 
-    /// A disc.
+    /// Draws a disc.
     pub(super) fn dot(&mut self, (x, y): (f32, f32), radius: f32, ink: Ink) {
         if let Some(path) = PathBuilder::from_circle(x, y, radius) {
             self.fill(&path, ink);
         }
     }
 
-    /// A rectangle.
+    /// Draws a rectangle.
     pub(super) fn area(&mut self, left: f32, top: f32, right: f32, bottom: f32, ink: Ink) {
         if let Some(area) = Rect::from_ltrb(left, top, right, bottom) {
             self.fill(&PathBuilder::from_rect(area), ink);
@@ -118,7 +118,7 @@ impl Canvas {
         self.pixels.fill_path(path, &ink.paint(), FillRule::Winding, self.scale, None);
     }
 
-    /// One line of text, with its base line at `y`.
+    /// Draws one line of text with its baseline at `y`.
     pub(super) fn text(
         &mut self,
         (x, y): (f32, f32),
@@ -138,12 +138,12 @@ impl Canvas {
         }
     }
 
-    /// How wide a text is.
+    /// The width of the text.
     pub(super) fn width(&self, text: &str, size: f32) -> f32 {
         self.font.width(text, size)
     }
 
-    /// A text that is too wide with its middle left out: machines are told apart by the ends of their names.
+    /// Shortens a text that is too wide by leaving out its middle, because the names of machines differ at their ends.
     pub(super) fn fit(&self, text: &str, size: f32, width: f32) -> String {
         if self.width(text, size) <= width {
             return text.to_owned();
@@ -158,20 +158,20 @@ impl Canvas {
         fits.unwrap_or_default()
     }
 
-    /// The drawing as a PNG.
+    /// Encodes the drawing as a PNG.
     pub(super) fn png(&self) -> Result<Vec<u8>, EncodingError> {
         let mut bytes = Vec::new();
         let (width, height) = self.size();
         let mut encoder = Encoder::new(&mut bytes, width, height);
         encoder.set_color(ColorType::Rgb);
         encoder.set_depth(BitDepth::Eight);
-        // Large areas of one colour, of which filters know less than the compression.
+        // Large areas of one colour compress better without a filter.
         encoder.set_filter(Filter::NoFilter);
         let mut writer = encoder.write_header()?;
-        // Row by row, as another copy of all pixels would be the most memory that the program ever needs.
+        // Row by row, because a second copy of all pixels would be the peak of the program's memory.
         let mut stream = writer.stream_writer()?;
         for row in self.pixels.data().chunks(width as usize * 4) {
-            // All is opaque, as it was white at first.
+            // Every pixel is opaque, as the canvas was white, so alpha is left out.
             let row: Vec<u8> = row.chunks(4).flat_map(|pixel| &pixel[..3]).copied().collect();
             std::io::Write::write_all(&mut stream, &row)?;
         }
@@ -181,7 +181,7 @@ impl Canvas {
     }
 }
 
-/// The font in units of its own, of which `units` are as high as its letters.
+/// The font, with all lengths in units of which one em has `units`.
 struct Font {
     characters: Charmap<'static>,
     advances: GlyphMetrics<'static>,
@@ -221,7 +221,7 @@ impl Font {
             let glyph = self.glyph(c);
             if let Some(outline) = self.outlines.get(glyph) {
                 let settings = DrawSettings::unhinted(Size::unscaled(), LocationRef::default());
-                // A glyph that is broken is a blank, and this font has none: a test draws all of them.
+                // A broken glyph would be left blank; a test draws all of them to show that there is none.
                 let _ = outline.draw(settings, &mut pen);
             }
             pen.x += self.advance(glyph, size);
@@ -230,7 +230,7 @@ impl Font {
     }
 }
 
-/// Takes the outline of a glyph, whose y axis points up, to its place.
+/// Moves the outline of a glyph, whose y axis points up, to its position on the canvas.
 struct TextPen {
     path: PathBuilder,
     x: f32,
@@ -285,7 +285,7 @@ mod tests {
             assert_eq!(drawn.is_none(), c.is_whitespace(), "{c:?}");
             assert!(font.width(&c.to_string(), 100.0) > 0.0, "{c:?}");
         }
-        // The height of capital letters in Roboto is 1456 of 2048.
+        // In Roboto, capital letters are 1456 units high, of 2048 units per em.
         let two = font.outline("HH", 2048.0, 10.0, 2000.0).unwrap().bounds();
         assert_eq!((two.top(), two.bottom()), (544.0, 2000.0));
         let one = font.outline("H", 2048.0, 10.0, 2000.0).unwrap().bounds();

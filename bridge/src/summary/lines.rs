@@ -1,4 +1,4 @@
-//! Which hosts a picture shows, and how.
+//! The lines of a picture: which hosts it shows, and in which style.
 
 use crate::{
     render::Speaker,
@@ -8,31 +8,32 @@ use crate::{
     },
 };
 
-/// How many hosts have a line with a name; of the others there are lines in grey.
+/// The number of hosts whose lines have names; the lines of the others are grey.
 const MOST_NAMED: usize = 12;
 
-/// For people who see colours differently, too (of Okabe and Ito). The second six lines have dashes.
+/// Colours that people with colour vision deficiencies can tell apart, too (by Okabe and Ito). The second six lines are
+/// dashed.
 const COLOURS: [u32; 6] = [0xd5_5e00, 0x00_72b2, 0x00_9e73, 0xcc_79a7, 0x56_b4e9, 0xe6_9f00];
 
-/// How a host is shown, in all panels alike.
+/// The line of a host, the same in all panels.
 pub(super) struct Line<'a> {
     pub(super) host: &'a Host,
-    /// Those without one are shown in grey.
+    /// The name and style; a line without them is grey.
     pub(super) name: Option<Name<'a>>,
 }
 
-/// What tells a line from the others.
+/// The name and style that distinguish a line.
 pub(super) struct Name<'a> {
-    /// What is written in the picture: a name without what all have in common, or a number where the font lacks the
-    /// script, or somebody else could have the name.
+    /// The text in the picture: the host's name without the common domain, or a number where the font lacks the
+    /// characters or another host could claim the name.
     pub(super) label: String,
-    /// What the words say of a host that is a number in the picture.
+    /// The full name for the caption, if the label is a number.
     full: Option<&'a Speaker>,
     pub(super) colour: Ink,
     pub(super) is_dashed: bool,
 }
 
-/// The lines of all hosts, the fullest first; before all others those that subjects name.
+/// Returns the lines of all hosts: first those whose names come from subjects, and among each kind the fullest first.
 pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
     let mut hosts: Vec<(&Speaker, &Host)> = digest.hosts.iter().collect();
     let fullness = |host: &Host| {
@@ -45,7 +46,7 @@ pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
     });
     let names: Vec<&str> = hosts.iter().map(|(speaker, _)| speaker.name.as_str()).collect();
     let domain = common_domain(&names);
-    // The picture has no room for subjects. Where all are from one, it tells nobody from another.
+    // The picture has no room for subjects. If all names come from one subject, it distinguishes nobody.
     let is_one_subject = hosts.windows(2).all(|pair| pair[0].0.via == pair[1].0.via);
     let label = |speaker: &Speaker| {
         let is_told = speaker.via.is_none() || is_one_subject;
@@ -63,7 +64,7 @@ pub(super) fn of(digest: &Digest) -> Vec<Line<'_>> {
     hosts.into_iter().enumerate().map(line).collect()
 }
 
-/// The hosts that are a number in the picture, whose names only the words can tell.
+/// Returns the hosts that are a number in the picture, with that number. Only the caption can name them.
 pub(super) fn numbered(digest: &Digest) -> Vec<(String, &Speaker)> {
     of(digest)
         .into_iter()
@@ -72,7 +73,7 @@ pub(super) fn numbered(digest: &Digest) -> Vec<(String, &Speaker)> {
         .collect()
 }
 
-/// The longest ending of all names that begins with a dot, if there are several; maybe empty.
+/// Returns the longest common ending of all names that begins with a dot; empty if there is none, or only one name.
 fn common_domain<'a>(names: &[&'a str]) -> &'a str {
     let [first, _, ..] = names else { return "" };
     let endings = first.char_indices().filter(|(at, c)| *c == '.' && *at > 0);

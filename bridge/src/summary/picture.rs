@@ -1,6 +1,6 @@
-//! The picture of a summary: disk and memory of the hosts over time, to be read on a phone.
+//! The picture of a summary: disk and memory of the hosts over time, readable on a phone.
 //!
-//! It has as few words as can be, so that it needs no font for every script; they are in the caption.
+//! It has as few words as possible, so that it does not need a font for every script; the words are in the caption.
 
 use std::ops::Range;
 
@@ -16,16 +16,16 @@ use crate::{
     },
 };
 
-/// A PNG.
+/// A picture in PNG format.
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(super) png: Vec<u8>,
-    /// In pixels.
+    /// The width in pixels.
     pub(super) width: u32,
     pub(super) height: u32,
 }
 
-/// Which of the values of a host.
+/// A function that selects one of a host's values.
 type Choice = fn(&Host) -> &Gauge;
 
 const TEXT: Ink = Ink::of(0x1f_2328);
@@ -42,7 +42,7 @@ const TOO_MUCH: Ink = Ink(0xb3_261e, 0.06);
 
 const OTHERS: Ink = Ink::of(0xc9_ced6);
 
-// Three units are about a dot of a phone that shows the picture as wide as it is.
+// Three units are about one pixel of a phone that shows the picture at full width.
 const WIDTH: u16 = 1080;
 
 const MARGIN: f32 = 36.0;
@@ -59,22 +59,21 @@ const PLOT_RIGHT: f32 = 728.0;
 
 const LABELS: f32 = 768.0;
 
-/// Of a label: how long the sample of its line is, from where its name is, and how much is left for its value.
+/// The layout of a label: the length of its line sample, the offset of its name, and the space for its value.
 const SAMPLE: f32 = 26.0;
 
 const NAME: f32 = 36.0;
 
 const VALUE: f32 = 56.0;
 
-/// Of a panel, from its top.
+/// The offset of the plot from the top of its panel.
 const PLOT_TOP: f32 = 64.0;
 
 const PLOT_HEIGHT: f32 = 440.0;
 
 const LABEL_HEIGHT: f32 = 38.0;
 
-/// Draws the hosts of a digest, as many pixels to a unit as `scale` says. `None` if no host has said anything
-/// that could be drawn.
+/// Draws the hosts of a digest, with `scale` pixels per unit. Returns `None` if no host has reported a value to draw.
 pub(super) fn draw(
     name: &str,
     digest: &Digest,
@@ -108,15 +107,15 @@ pub(super) fn draw(
     Ok(Some(Picture { png, width, height }))
 }
 
-/// The name of a line at its end.
+/// The label of a line.
 struct Label<'a> {
     name: &'a Name<'a>,
     value: String,
-    /// Those of hosts that no longer report are fainter.
+    /// The colour of the text; fainter for hosts that no longer report.
     ink: Ink,
-    /// Where the line ends.
+    /// The end of the line.
     end: (f32, f32),
-    /// The middle of the text.
+    /// The vertical middle of the text.
     y: f32,
 }
 
@@ -151,7 +150,7 @@ impl Chart<'_> {
         self.times(&plot);
         let mut labels = Vec::new();
         let mut unnamed = 0;
-        // The fullest are drawn last, over the others.
+        // The fullest hosts are drawn last, so that their lines are on top.
         for line in lines.iter().rev() {
             let gauge = gauge(line.host);
             let Some((step, value)) = gauge.points().last() else { continue };
@@ -190,7 +189,7 @@ impl Chart<'_> {
             let pen = Pen { ink, width: 2.0, dashes: None };
             let y = plot.y(value);
             self.canvas.line(&[(PLOT_LEFT, y), (PLOT_RIGHT, y)], pen);
-            // The limit's is close to it.
+            // The number 100 would be too close to that of the limit.
             if value < 100.0 {
                 self.number(value, y, FAINT_TEXT);
             }
@@ -213,7 +212,7 @@ impl Chart<'_> {
             let x = self.x(time);
             let pen = Pen { ink: GRID, width: 2.0, dashes: None };
             self.canvas.line(&[(x, plot.y(100.0)), (x, y)], pen);
-            // The name of a day is in its middle.
+            // The name of a day is placed at noon.
             let middle = if is_short { x } else { self.x(time + SignedDuration::from_hours(12)) };
             let room = self.canvas.width(&text, 26.0) / 2.0;
             if middle - room >= PLOT_LEFT - 50.0 && middle + room <= PLOT_RIGHT + 40.0 {
@@ -222,7 +221,7 @@ impl Chart<'_> {
         }
     }
 
-    /// Every fourth hour of the period.
+    /// Returns every fourth hour of the period.
     fn hours(&self) -> Vec<(Timestamp, String)> {
         let start = self.digest.period.start.to_zoned(self.zone().clone());
         let hour = ZonedRound::new().smallest(Unit::Hour).mode(jiff::RoundMode::Ceil);
@@ -235,7 +234,7 @@ impl Chart<'_> {
             .collect()
     }
 
-    /// The midnights of the period, and the one before it, with the names of the days.
+    /// Returns the midnights of the period and the one before it, with the names of the days.
     fn days(&self) -> Vec<(Timestamp, String)> {
         let form = match self.display.language {
             Language::English => "%a %-d",
@@ -271,7 +270,7 @@ impl Chart<'_> {
         labels.sort_by(|a, b| a.y.total_cmp(&b.y));
         spread(&mut labels, plot.y(100.0), plot.y(0.0));
         for Label { name, value, ink, end, y } in labels {
-            // Where it crosses the plot it must not look like values.
+            // A connector that crosses the plot is dashed, so that it does not look like values.
             let dashes_there = (end.0 < PLOT_RIGHT - 20.0).then_some([2.0, 7.0]);
             let pen = Pen { ink: Ink(name.colour.0, 0.5), width: 1.5, dashes: dashes_there };
             self.canvas.line(&[end, (PLOT_RIGHT + 6.0, end.1), (LABELS - 6.0, y)], pen);
@@ -293,14 +292,14 @@ impl Chart<'_> {
         PLOT_LEFT + (PLOT_RIGHT - PLOT_LEFT) * share.clamp(0.0, 1.0)
     }
 
-    /// The middle of a step.
+    /// The position of the middle of a step.
     fn x_of_step(&self, step: usize) -> f32 {
         let begin = self.digest.step * steps(0, step);
         self.x(self.digest.period.start + begin + self.digest.step / 2)
     }
 }
 
-/// The part of a panel in which the lines are.
+/// The part of a panel that has the lines.
 struct Plot {
     top: f32,
 }
@@ -315,7 +314,7 @@ fn dashes(name: &Name<'_>) -> Option<[f32; 2]> {
     name.is_dashed.then_some([10.0, 6.0])
 }
 
-/// The points of a line, apart where none came for longer than `patience`.
+/// Splits the points of a line where the gap between two is longer than `patience`.
 fn runs(
     points: impl Iterator<Item = (usize, f32)>,
     step: SignedDuration,
@@ -338,8 +337,7 @@ fn steps(from: usize, to: usize) -> i32 {
     i32::try_from(to - from).unwrap_or(i32::MAX)
 }
 
-/// Moves labels, which are in their order, apart so that none covers another, as little as possible and not out
-/// of the panel.
+/// Moves sorted labels apart so that none covers another, as little as possible and within the panel.
 fn spread(labels: &mut [Label<'_>], top: f32, bottom: f32) {
     let mut least = top;
     for label in labels.iter_mut() {

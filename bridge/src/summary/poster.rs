@@ -1,8 +1,8 @@
-//! The summary of a route: every day or week one picture of how full disks and memory were, and words with it.
+//! The summary of a route: every day or week a picture of the disk and memory usage, with a caption.
 //!
-//! Nothing is remembered from one to the next. What came in is read back from the stream, and whether the summary
-//! of a period was posted is seen in the room. So it is posted once, however often the bridge is restarted or killed,
-//! and late if the bridge was away when it was due; of several that were missed only the last.
+//! Nothing is stored between summaries. The messages are read back from the stream, and the room shows whether the
+//! summary of a period was posted. It is therefore posted once, however often the bridge is restarted or killed, and
+//! late if the bridge was not running when it was due; of several missed summaries only the last is posted.
 
 use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
@@ -32,27 +32,27 @@ use crate::{
     },
 };
 
-/// The clock is looked at at least this often: it may be set, and the machine may sleep.
+/// The longest time between two looks at the clock, which may be set, or jump because the machine slept.
 const LOOK_AT_CLOCK: Duration = Duration::from_mins(1);
 
-/// The scale of the picture that clients show in the conversation.
+/// The scale of the thumbnail that clients show in the timeline.
 const THUMBNAIL: f32 = 0.5;
 
-/// A summary, ready to be posted.
+/// A summary that is ready to be posted.
 #[derive(Debug)]
 pub(crate) struct Composed {
     words: Rendered,
-    /// The picture and a smaller one of it; none if there is nothing to draw.
+    /// The picture and its thumbnail; `None` if there is nothing to draw.
     pictures: Option<(Picture, Picture)>,
 }
 
 impl Composed {
-    /// The text for those who see no picture.
+    /// The text for readers who do not see the picture.
     pub(crate) fn plain(&self) -> &str {
         &self.words.plain
     }
 
-    /// Writes the picture into a file. False if there is none.
+    /// Writes the picture into a file. Returns false if there is no picture.
     pub(crate) fn write(&self, file: &Path) -> Result<bool, Failure> {
         let Some((picture, _)) = &self.pictures else { return Ok(false) };
         directory::write(file, &picture.png).map_err(|error| {
@@ -62,16 +62,16 @@ impl Composed {
     }
 }
 
-/// When the next summary of a route is due, in its own time zone.
+/// The time at which the next summary of a route is due, in the route's time zone.
 pub(crate) fn next_due(summary: Summary, zone: &TimeZone) -> Zoned {
     schedule::next_due(summary, zone, Timestamp::now()).to_zoned(zone.clone())
 }
 
-/// That a stream can be summed up, and what it lacks for the whole of it.
+/// Checks that a stream can be summed up. Returns a warning if it keeps messages for less than a whole period.
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] if it keeps nothing that was posted.
+/// [`Failure::Config`] if the stream does not keep messages that were posted.
 pub(crate) fn check_stream(stream: &Stream, summary: Summary) -> Result<Option<String>, Failure> {
     gather::check_retention(stream)?;
     let (days, span) = match summary.every {
@@ -81,11 +81,11 @@ pub(crate) fn check_stream(stream: &Stream, summary: Summary) -> Result<Option<S
     let kept = stream.cached_info().config.max_age;
     let is_short = !kept.is_zero() && kept < Duration::from_hours(24 * days);
     Ok(is_short.then(|| {
-        format!("its stream keeps messages for {kept:.0?} only, which is less than {span}")
+        format!("its stream keeps messages for only {kept:.0?}, which is less than {span}")
     }))
 }
 
-/// Makes the summaries of one route.
+/// Composes and posts the summaries of one route.
 #[derive(Clone)]
 pub(crate) struct Summaries {
     route: Arc<Route>,
@@ -94,17 +94,17 @@ pub(crate) struct Summaries {
 }
 
 impl Summaries {
-    /// Of a route.
+    /// Creates the summaries of a route.
     pub(crate) fn of(route: Arc<Route>, routing: Routing, nats: Nats) -> Self {
         Self { route, routing, nats }
     }
 
-    /// Of a day or a week up to now.
+    /// The day or week that ends now.
     pub(crate) fn period_up_to_now(&self, summary: Summary) -> Range<Timestamp> {
         schedule::period_up_to(summary, &self.route.display.time_zone, Timestamp::now())
     }
 
-    /// Makes the summary of a period; in one attempt. `None` if there was no stream in it.
+    /// Makes the summary of a period, in one attempt. Returns `None` if the stream did not exist in it.
     pub(crate) async fn compose(
         &self,
         period: &Range<Timestamp>,
@@ -117,12 +117,12 @@ impl Summaries {
         Ok(Some(Composed { words, pictures }))
     }
 
-    /// On a thread of its own, so that no message waits for it.
+    /// Draws the pictures on a thread of their own, so that no message waits for them.
     async fn draw(&self, digest: Digest) -> Result<Option<(Picture, Picture)>, Failure> {
         let route = Arc::clone(&self.route);
         let draw = move || {
             let draw = |scale| picture::draw(route.name.as_str(), &digest, &route.display, scale);
-            // One after the other, as both at once would take more memory.
+            // One after the other, because both at once would take more memory.
             Ok(draw(1.0)?.zip(draw(THUMBNAIL)?))
         };
         let drawn = tokio::task::spawn_blocking(draw).await;
@@ -134,7 +134,7 @@ impl Summaries {
         Mark { stream, route, until: period.end }
     }
 
-    /// Posts what was composed; in one attempt.
+    /// Posts a composed summary, in one attempt.
     pub(crate) async fn post(
         &self,
         room: &Room,
@@ -156,7 +156,7 @@ impl Summaries {
         room.send_as(mark.transaction_id(room.id()), &content).await.map(drop)
     }
 
-    /// Uploads the pictures and refers to them. Words without a picture are a notice.
+    /// Uploads the pictures and returns the content of the event. Without pictures it is a notice.
     async fn content(
         &self,
         room: &Room,
@@ -171,8 +171,8 @@ impl Summaries {
         content["info"]["thumbnail_url"] = json!(room.upload(&file(thumbnail), &name).await?);
         content["info"]["thumbnail_info"] = info(thumbnail);
         content["url"] = json!(room.upload(&file(picture), &name).await?);
-        // With a file name that differs from it, the body is the caption (Matrix 1.10); clients also take it for the
-        // text that stands in for the picture.
+        // A body that differs from the file name is the caption (Matrix 1.10); clients also use it as the alternative
+        // text.
         content["filename"] = json!(name);
         content["msgtype"] = json!("m.image");
         Ok(content)
@@ -187,7 +187,7 @@ fn info(picture: &Picture) -> Value {
     json!({ "mimetype": "image/png", "size": picture.png.len(), "w": picture.width, "h": picture.height })
 }
 
-/// Posts the summaries of a route when they are due.
+/// A task that posts the summaries of a route when they are due.
 pub(crate) struct Poster {
     summaries: Summaries,
     summary: Summary,
@@ -196,7 +196,7 @@ pub(crate) struct Poster {
 }
 
 impl Poster {
-    /// Into `room`.
+    /// Creates the task for the route's `room`.
     pub(crate) fn new(
         summaries: Summaries,
         summary: Summary,
@@ -208,18 +208,20 @@ impl Poster {
         Self { summaries, summary, room, outage }
     }
 
-    /// Posts whenever a summary is due, for ever. It may be stopped at any moment.
+    /// Posts every summary that becomes due, without end. The future may be dropped at any moment.
     pub(crate) async fn run(mut self) {
         let mut newest = Timestamp::MIN;
         loop {
             let period = self.last_period();
-            // The clock may have been set back.
+            // After the clock was set back, older periods come again.
             if period.end > newest {
                 newest = period.end;
                 if let Err(failure) = self.insist(&period).await {
-                    // The relay goes on, and perhaps the next one succeeds.
+                    // The relay continues, and the next summary may succeed.
                     let name = &self.summaries.route.name;
-                    error!("route {name}: no summary until {newest}: {failure}");
+                    error!(
+                        "route {name}: cannot post the summary up to {newest}: {failure}; the next one is tried when it is due"
+                    );
                     self.outage.abandon();
                 }
             }
@@ -235,7 +237,7 @@ impl Poster {
         schedule::last_period(self.summary, zone, Timestamp::now())
     }
 
-    /// Tries until the summary is in the room, or the next one is due.
+    /// Retries until the summary is in the room or the next one is due.
     async fn insist(&mut self, period: &Range<Timestamp>) -> Result<(), Failure> {
         let mut content = None;
         while self.last_period() == *period {
@@ -255,20 +257,20 @@ impl Poster {
         }
         self.outage.abandon();
         warn!(
-            "route {}: the summary until {} was not posted in time",
+            "route {}: gave up the summary up to {}, because the next one is due",
             self.summaries.route.name, period.end
         );
         Ok(())
     }
 
-    /// One attempt. What was read and uploaded in an earlier one is in `content`.
+    /// Makes one attempt. `content` keeps what an earlier attempt has read and uploaded.
     async fn attempt(
         &self,
         period: &Range<Timestamp>,
         content: &mut Option<Value>,
     ) -> Result<(), Trouble> {
         let mark = self.summaries.mark(period);
-        // Each time: the attempt before may have succeeded without an answer.
+        // Checked in each attempt, because the one before may have succeeded without an answer.
         if self.room.has_summary(&mark).await? {
             return Ok(());
         }
@@ -278,11 +280,11 @@ impl Poster {
         }
         let Some(content) = content else { return Ok(()) };
         self.summaries.send(&self.room, period, content.clone()).await?;
-        info!("route {}: posted the summary until {}", mark.route, mark.until);
+        info!("route {}: posted the summary up to {}", mark.route, mark.until);
         Ok(())
     }
 
-    /// With the words alone if the homeserver will not take pictures.
+    /// Returns the content of the event, with the caption alone if the homeserver rejects the picture.
     async fn content(
         &self,
         period: &Range<Timestamp>,
@@ -291,14 +293,16 @@ impl Poster {
         match self.summaries.content(&self.room, period, composed).await {
             Err(error @ MatrixError::Rejected(_)) => {
                 let name = &self.summaries.route.name;
-                warn!("route {name}: the summary has no picture, as the homeserver {error}");
+                warn!(
+                    "route {name}: the summary is posted without its picture, because the homeserver {error}"
+                );
                 Ok(composed.words.content(&[]))
             }
             content => content,
         }
     }
 
-    /// Does what can be done about an error of the homeserver, and says what there is to say of it.
+    /// Reacts to an error of the homeserver. Returns its reason and the pause that the homeserver asked for.
     async fn mend(&self, error: MatrixError) -> Result<(String, Option<Duration>), Failure> {
         let reason = error.to_string();
         match error {
@@ -309,11 +313,12 @@ impl Poster {
                 }
             }
             MatrixError::Forbidden(_) => {
-                // We may have been removed from the room; if we are not let in, that was the reason.
+                // The bridge may have been removed from the room. If it cannot join again, the next attempt fails for
+                // that reason.
                 let _ = Room::enter(self.room.account(), self.room.id().into()).await;
             }
             MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
-            // The relay says what is to be done about it.
+            // The relay logs what to do about it.
             MatrixError::Encrypted(_) => return Err(Failure::Encrypted(reason)),
             MatrixError::Unreachable(_)
             | MatrixError::Untrusted(_)
@@ -324,7 +329,7 @@ impl Poster {
     }
 }
 
-/// Why an attempt did not succeed.
+/// The reason why an attempt failed.
 enum Trouble {
     Passing(String),
     Final(Failure),

@@ -1,4 +1,4 @@
-//! When a summary is due, and of which span of time it is: pure functions of the clock.
+//! The schedule of summaries: when one is due, and which period it covers. All functions are pure.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use jiff::{Timestamp, ToSpan, civil::Date, tz::TimeZone};
 
 use crate::config::{Every, Summary};
 
-/// The span of time that ended when a summary became due the last time: from the time before it, which belongs
-/// to it, to that time, which belongs to the next one.
+/// Returns the period that ended when a summary last became due. Its start, the time at which the summary before was
+/// due, belongs to it; its end belongs to the next period.
 pub(super) fn last_period(summary: Summary, zone: &TimeZone, now: Timestamp) -> Range<Timestamp> {
     let until = last_due(summary, zone, now);
     let just_before = until.checked_sub(1.nanosecond()).unwrap_or(Timestamp::MIN);
     last_due(summary, zone, just_before)..until
 }
 
-/// The span of time of this length up to now, whenever a summary is due.
+/// Returns the period of the same length that ends now, no matter when a summary is due.
 pub(super) fn period_up_to(summary: Summary, zone: &TimeZone, now: Timestamp) -> Range<Timestamp> {
     let days = match summary.every {
         Every::Day => 1.day(),
@@ -24,22 +24,22 @@ pub(super) fn period_up_to(summary: Summary, zone: &TimeZone, now: Timestamp) ->
     from.map_or(Timestamp::MIN, |from| from.timestamp())..now
 }
 
-/// When the next summary is due after `now`.
+/// Returns the time after `now` at which the next summary is due.
 pub(super) fn next_due(summary: Summary, zone: &TimeZone, now: Timestamp) -> Timestamp {
     let dues = dues_around(summary, zone, now);
     dues.into_iter().find(|due| *due > now).unwrap_or(Timestamp::MAX)
 }
 
-/// The last time that was due, at `now` or before.
+/// Returns the last time, at `now` or before, at which a summary was due.
 fn last_due(summary: Summary, zone: &TimeZone, now: Timestamp) -> Timestamp {
     let dues = dues_around(summary, zone, now);
     dues.into_iter().rfind(|due| *due <= now).unwrap_or(Timestamp::MIN)
 }
 
-/// The times that are due from well before to well after `now`, in their order.
+/// Returns the times at which summaries are due from well before to well after `now`, in order.
 ///
-/// Each day has one: a time that the clock skips in spring is as much later, and of a time that comes twice in
-/// autumn it is the first.
+/// Each day has one: a time that the clock skips in spring is moved later by as much, and a time that occurs twice in
+/// autumn is the first of the two.
 fn dues_around(summary: Summary, zone: &TimeZone, now: Timestamp) -> Vec<Timestamp> {
     let today = now.to_zoned(zone.clone()).date();
     let is_day = |date: &Date| match summary.every {
@@ -50,7 +50,7 @@ fn dues_around(summary: Summary, zone: &TimeZone, now: Timestamp) -> Vec<Timesta
         let time = zone.to_ambiguous_timestamp(date.to_datetime(summary.at));
         time.compatible().ok()
     };
-    // Over a week in each direction, and a day of which a zone may have skipped the whole.
+    // More than a week in each direction, plus a day that a time zone may have skipped.
     (-9..=9)
         .filter_map(|days| today.checked_add(days.days()).ok())
         .filter(is_day)

@@ -1,4 +1,4 @@
-//! What came in in a span of time, summed up while it is read: as much memory for a million messages as for ten.
+//! The totals of a period, added up while the messages are read. A million messages take as much memory as ten.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -12,58 +12,58 @@ use crate::{
     text::shown,
 };
 
-/// From here on a disk or memory wants attention, in per cent.
+/// The usage of disk or memory from which a host needs attention, in per cent.
 pub(super) const HIGH: f32 = 90.0;
 
-/// How many hosts are told apart; reports of further ones are only counted.
+/// The number of hosts that are told apart; the reports of further hosts are only counted.
 const MOST_HOSTS: usize = 1_000;
 
-/// How many alerts are remembered that may still be resolved.
+/// The number of alerts that are remembered until they are resolved.
 const MOST_UNRESOLVED: usize = 1_000;
 
-/// What is kept of a name or of the words of an alert.
+/// The number of characters that are kept of a name or of an alert's summary.
 const MOST_CHARS: usize = 100;
 
-/// Up to this length values are kept for each quarter of an hour, above for each two hours.
+/// The longest period for which a value is kept per quarter of an hour; for longer periods it is kept per two hours.
 const SHORT: SignedDuration = SignedDuration::from_hours(49);
 
-/// The sum of the messages of a period.
+/// The totals of the messages of a period.
 #[derive(Debug)]
 pub(crate) struct Digest {
-    /// Of which span of time.
+    /// The period.
     pub(super) period: Range<Timestamp>,
-    /// Which messages can speak of the same alert.
+    /// The scope in which messages can be about the same alert.
     alert_scope: AlertScope,
-    /// Who is named by the subjects of the messages.
+    /// The lookup of the name that the subject of a message proves.
     speakers: Speakers,
-    /// The span of time of one value of a [`Gauge`].
+    /// The length of the step that one value of a [`Gauge`] covers.
     pub(super) step: SignedDuration,
     pub(super) reports: u64,
     pub(super) alerts: Counts,
-    /// Messages that are neither reports nor alerts.
+    /// The number of messages that are neither reports nor alerts.
     pub(super) others: u64,
     pub(super) hosts: BTreeMap<Speaker, Host>,
-    /// There are more hosts than those.
+    /// Whether there are more hosts than `hosts` has.
     pub(super) has_more_hosts: bool,
-    /// Alerts that fired and were not resolved since, by what tells them apart.
+    /// The alerts that fired and have not been resolved since, by a hash of their identity.
     pub(super) unresolved: BTreeMap<[u8; 32], Unresolved>,
-    /// Set when the stream no longer has all of the period: from when on it has it.
+    /// The time from which the stream still has messages, if it no longer has the whole period.
     pub(super) kept_since: Option<Timestamp>,
-    /// The last message before the period; looked for only if there is none in it.
+    /// The time of the last message before the period, which is looked up only if the period has no message.
     pub(super) last_before: Option<Timestamp>,
 }
 
-/// An alert that may still go on.
+/// An alert that may still fire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unresolved {
     pub(super) is_critical: bool,
     pub(super) summary: String,
     pub(super) source: Option<String>,
-    /// The subject, if it does not name the source, or there is none.
+    /// The subject, if it does not name the source or the alert has no source.
     pub(super) via: Option<String>,
 }
 
-/// What a machine reported.
+/// The reports of a machine.
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) first: Timestamp,
@@ -83,7 +83,7 @@ pub(super) struct Gauge {
 }
 
 impl Digest {
-    /// Nothing has come in yet.
+    /// Creates empty totals for a period.
     pub(super) fn new(
         period: Range<Timestamp>,
         alert_scope: AlertScope,
@@ -112,7 +112,7 @@ impl Digest {
         self.reports == 0 && self.others == 0 && self.alerts == Counts::default()
     }
 
-    /// Adds a message that the stream stored at `published`, which is in the period.
+    /// Adds a message that the stream stored at `published`, which must be in the period.
     pub(super) fn add(&mut self, published: Timestamp, subject: &str, decoded: &Decoded) {
         self.add_payload(published, subject, &decoded.payload);
     }
@@ -141,7 +141,7 @@ impl Digest {
         let speaker = self.speakers.speaker(subject, &report.host);
         if self.hosts.len() >= MOST_HOSTS && !self.hosts.contains_key(&speaker) {
             self.has_more_hosts = true;
-            // Those that no subject names are last, and easy to make up.
+            // The hosts that no subject names sort last and are easy to make up, so one of them gives way.
             let can_give_way =
                 self.hosts.last_key_value().is_some_and(|(last, _)| last.via.is_some());
             if speaker.via.is_some() || !can_give_way {
@@ -185,7 +185,7 @@ impl Digest {
         self.unresolved.insert(key, Unresolved { is_critical, summary, source, via });
     }
 
-    /// Forgets an alert of a source that no subject names. Whether there was one.
+    /// Forgets an alert whose source no subject names. Returns whether there was one.
     fn forget_one_unnamed(&mut self) -> bool {
         let unnamed = self.unresolved.iter().find(|(_, alert)| alert.via.is_some());
         let key = unnamed.map(|(key, _)| *key);
@@ -197,7 +197,8 @@ impl Digest {
         usize::try_from(since / self.step.as_millis()).unwrap_or_default()
     }
 
-    /// Alerts that may still go on, critical ones first, and of these those whose source the subject names.
+    /// Returns the alerts that may still fire: critical ones first, and among each kind those whose source the subject
+    /// names.
     pub(super) fn unresolved(&self) -> Vec<&Unresolved> {
         let mut unresolved: Vec<&Unresolved> = self.unresolved.values().collect();
         unresolved.sort_by_key(|alert| {
@@ -206,8 +207,8 @@ impl Digest {
         unresolved
     }
 
-    /// Hosts with what `value` says of them and is at least [`HIGH`], the highest first; before all others those that
-    /// subjects name.
+    /// Returns the hosts whose `value` is at least [`HIGH`]: first those that subjects name, and among each kind the
+    /// highest first.
     pub(super) fn high(&self, value: impl Fn(&Host) -> Option<f32>) -> Vec<(&Speaker, f32)> {
         let mut high: Vec<(&Speaker, f32)> = self
             .hosts
@@ -215,7 +216,7 @@ impl Digest {
             .filter_map(|(name, host)| Some((name, value(host)?)))
             .filter(|(_, value)| *value >= HIGH)
             .collect();
-        // Of those that are shown alike, by name.
+        // Values that are shown as the same number keep the order of the names.
         high.sort_by(|a, b| {
             let named = a.0.via.is_some().cmp(&b.0.via.is_some());
             named.then(b.1.round().total_cmp(&a.1.round()))
@@ -223,7 +224,7 @@ impl Digest {
         high
     }
 
-    /// The host of which `value` is the highest.
+    /// Returns the host with the highest `value`.
     pub(super) fn highest(&self, value: impl Fn(&Host) -> Option<f32>) -> Option<(&Speaker, f32)> {
         self.hosts
             .iter()
@@ -231,8 +232,8 @@ impl Digest {
             .max_by(|a, b| a.1.total_cmp(&b.1))
     }
 
-    /// Hosts that no longer report as they used to, those first that fell silent last; before all others those that
-    /// subjects name.
+    /// Returns the hosts that no longer report as they used to: first those that subjects name, and among each kind the
+    /// one that fell silent last.
     pub(super) fn silent(&self) -> Vec<(&Speaker, Timestamp)> {
         let mut silent: Vec<(&Speaker, Timestamp)> = self
             .hosts
@@ -244,8 +245,9 @@ impl Digest {
         silent
     }
 
-    /// Hosts whose disk fills up so steadily that it would soon be full, with their last value and the days that
-    /// are left, the fewest first; before all others those that subjects name. Those that are high already are no news.
+    /// Returns the hosts whose disk fills so steadily that it would soon be full, with the last value and the days
+    /// left: first those that subjects name, and among each kind the one with the fewest days. Hosts that are already
+    /// high are not listed.
     pub(super) fn filling(&self) -> Vec<(&Speaker, f32, f32)> {
         let mut filling: Vec<(&Speaker, f32, f32)> = self
             .hosts
@@ -269,8 +271,8 @@ impl Host {
         Self { first, last: first, reports: 0, disk: Gauge::new(steps), memory: Gauge::new(steps) }
     }
 
-    /// After how long without a report something is amiss: three of its usual intervals. `None` where too few
-    /// came to know what is usual.
+    /// The time without a report after which a host counts as silent: three of its usual intervals. `None` if there
+    /// were too few reports to know what is usual.
     pub(super) fn patience(&self, digest: &Digest) -> Option<SignedDuration> {
         let intervals = i32::try_from(self.reports).unwrap_or(i32::MAX) - 1;
         let usual = self.last.duration_since(self.first).checked_div(intervals)?;
@@ -302,13 +304,13 @@ impl Gauge {
         self.highs.iter().flatten().copied().max_by(f32::total_cmp)
     }
 
-    /// The values with the numbers of their steps.
+    /// Returns the values with the numbers of their steps.
     pub(super) fn points(&self) -> impl Iterator<Item = (usize, f32)> {
         self.highs.iter().enumerate().filter_map(|(step, high)| Some((step, (*high)?)))
     }
 
-    /// In how many days it would be 100 % if it went on as in the period: by the line of least squares, if it
-    /// fits well, rises by more than noise, and the days are not many times those that were seen.
+    /// Estimates the days until the value reaches 100 % by a least-squares line. Returns `None` unless the line fits
+    /// well, rises by more than noise, and the days are not many times those that were observed.
     fn days_left(&self, step: SignedDuration) -> Option<f32> {
         let days_of_step = step.as_secs_f32() / 86_400.0;
         #[expect(clippy::cast_precision_loss, reason = "there are few steps")]
@@ -325,7 +327,7 @@ impl Gauge {
     }
 }
 
-/// The slope of the line of least squares, and how much of the variance it explains, from 0 to 1.
+/// Returns the slope of the least-squares line, and the share of the variance that it explains, from 0 to 1.
 fn slope(points: &[(f32, f32)]) -> Option<(f32, f32)> {
     #[expect(clippy::cast_precision_loss, reason = "there are few points")]
     let count = points.len() as f32;
@@ -338,7 +340,7 @@ fn slope(points: &[(f32, f32)]) -> Option<(f32, f32)> {
     (xx > 0.0 && yy > 0.0).then(|| (xy / xx, xy * xy / (xx * yy)))
 }
 
-/// Text of strangers in one line of bounded length.
+/// Reduces untrusted text to one line of bounded length.
 fn short(text: &str) -> String {
     let line = shown::line(text);
     match line.char_indices().nth(MOST_CHARS) {

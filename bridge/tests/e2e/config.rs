@@ -94,8 +94,11 @@ fn a_secret_for_whoever_has_the_port_of_nats_on_this_machine_is_noted() -> Resul
 #[test]
 fn addresses_by_which_tls_could_be_left_out_are_refused() -> Result<()> {
     for (servers, said) in [
-        ("tls://a\", \"b", "some have tls:// and b:4222 has not: write tls:// before each"),
-        ("wss://a", "\"wss://a\" is for WebSockets, which are not used: write tls://host:4222"),
+        ("tls://a\", \"b", "some have tls:// but b:4222 does not: write tls:// before each"),
+        (
+            "wss://a",
+            "\"wss://a\" is for WebSockets, which are not supported: write tls://host:4222",
+        ),
     ] {
         let config = GOOD.replace("nats://127.0.0.1:1", servers);
         let (code, text) = run(&["check", "--offline"], &config, &[])?;
@@ -159,28 +162,28 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         (
             "[[routes]]",
             "[[routes]]\nname = \"b\"\nstream = \"OPS\"\nsubjects = [\"ops.>\"]\nroom = \"#x:example.com\"\n[[routes]]",
-            "routes[1].subjects: route b comes first and takes all of it",
+            "routes[1].subjects: route b comes first and takes all of its messages",
         ),
         (
             "room = ",
             "default = true\nmatch.kind = \"alert\"\nroom = ",
-            "routes[0].match: a default route takes whatever no other one does",
+            "routes[0].match: a default route takes every message that no other route takes",
         ),
         (
             "\"http://127.0.0.1:1\"",
             "\"https://127.0.0.1:1\"\nhomeserver_owner = \"conduit\"",
-            "matrix.homeserver_owner: is not looked at with https://",
+            "matrix.homeserver_owner: has no effect with https://",
         ),
         (
             "user =",
             "homeserver_owner = \"a b\"\nuser =",
-            "matrix.homeserver_owner: \"a b\" is no name of a user",
+            "matrix.homeserver_owner: \"a b\" is not a user name",
         ),
         ("user =", "homeserver_ower = \"a\"\nuser =", "did you mean \"homeserver_owner\"?"),
         (
             "[nats]",
             "[health]\nhosts = [\"a\", \"b:9464\"]\n[nats]",
-            "health.hosts[1]: \"b:9464\" is no name of a host",
+            "health.hosts[1]: \"b:9464\" is not a host name",
         ),
         ("room = ", "match.severity = \"crit\"\nroom = ", "in an alert becomes \"critical\""),
         (

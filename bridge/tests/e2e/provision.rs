@@ -539,7 +539,7 @@ async fn on_somebody_elses_homeserver_a_token_makes_the_rooms_and_stays_valid() 
     fs::write(&config, text + "[users.carol]\n")?;
     let (code, said) = run(&config, &["provision"])?;
     assert_eq!(code, 64, "{said}");
-    assert!(said.contains("users.carol: nothing says how accounts are made"), "{said}");
+    assert!(said.contains("users.carol: there is no way to create accounts"), "{said}");
     Ok(())
 }
 

@@ -255,7 +255,7 @@ async fn a_client_that_ends_meanwhile_does_not_have_it_forgotten() -> Result<()>
     running.bridge.hang_up()?;
     proxy.wait_for_requests("/_matrix/", 1, PATIENCE).await?;
     publish_poison(&scene).await?;
-    running.bridge.wait_for_log("connecting anew", PATIENCE).await?;
+    running.bridge.wait_for_log("cannot read; reconnecting", PATIENCE).await?;
     running.bridge.wait_for_log(TAKES_OVER, PATIENCE).await?;
     Ok(())
 }

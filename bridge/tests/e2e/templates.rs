@@ -253,7 +253,7 @@ fn a_template_can_be_looked_at_before_it_is_relied_upon() -> Result<()> {
     assert!(error.contains(&said), "{error}");
     let (code, _, error) = preview(&["--time-zone", "Europe/Bern"])?;
     assert_eq!(code, 64);
-    assert!(error.contains("\"Europe/Bern\" is no time zone"), "{error}");
+    assert!(error.contains("\"Europe/Bern\" is not a time zone"), "{error}");
     Ok(())
 }
 

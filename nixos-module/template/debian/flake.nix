@@ -3,8 +3,8 @@
 
   inputs = {
     nats-matrix.url = "github:nats-matrix/nats-matrix";
-    # It keeps the nixpkgs that it is tested with, as it takes modules of NixOS from there: with another one, such as
-    # that of nats-matrix, they may not fit.
+    # system-manager keeps its own nixpkgs, with which it is tested: it uses modules of NixOS from there, and those of
+    # another nixpkgs, such as that of nats-matrix, may not fit.
     system-manager.url = "github:numtide/system-manager";
   };
 
@@ -20,7 +20,7 @@
             nixpkgs.hostPlatform = "x86_64-linux"; # or "aarch64-linux"
 
             # The accounts and setuid programs of the server stay Debian's. By default root's shell would become one of
-            # Nix, and a second, setuid mount would come; nats-matrix needs neither.
+            # Nix, and a second, setuid mount would be added; nats-matrix needs neither.
             services.userborn.enable = false;
             security.enableWrappers = false;
           }

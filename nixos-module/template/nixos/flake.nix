@@ -14,7 +14,7 @@
         modules = [
           nats-matrix.nixosModules.default
           ./host.nix
-          # Of your server, from /etc/nixos: with its boot loader, its users and its way in. It imports
+          # Your server's configuration from /etc/nixos: its boot loader, its users and your access to it. It imports
           # hardware-configuration.nix.
           ./configuration.nix
         ];

@@ -1,4 +1,4 @@
-# Runs once in the image while it is built: in a chroot, without systemd.
+# Runs once, in a chroot without systemd, while the image is built.
 set -eu
 echo server > /etc/hostname
 echo "/dev/vda / ext4 noatime 0 1" > /etc/fstab

@@ -184,7 +184,7 @@ fn what_is_wrong_for_every_message_is_refused_with_file_and_line() {
         (
             "alert.txt.jinja",
             "{% if time %}{{ time | time('%H:%M', 'Europe/Bern') }}{% endif %}{{ summary }}",
-            "\"Europe/Bern\" is no time zone",
+            "\"Europe/Bern\" is not a time zone",
         ),
         (
             "alert.txt.jinja",
