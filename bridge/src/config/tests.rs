@@ -374,7 +374,7 @@ fn inboxes_are_nobody_elses() {
     assert_eq!(with("_INBOX.a").unwrap().nats.inbox_prefix.as_str(), "_INBOX.a");
     for (prefix, words) in [
         ("_INBOX.>", "nats.inbox_prefix: \"_INBOX.>\" has wildcards"),
-        ("_INBOX.", "nats.inbox_prefix: \"_INBOX.\" is not a subject: empty"),
+        ("_INBOX.", "nats.inbox_prefix: \"_INBOX.\" is not a subject: it is empty"),
         ("$JS.API", "nats.inbox_prefix: \"$JS.API\" is reserved for NATS"),
     ] {
         let wrong = with(prefix).unwrap_err().to_string();
