@@ -3,5 +3,6 @@
 mod connection;
 mod credentials;
 pub(crate) mod limits;
+mod pause;
 
 pub(crate) use self::connection::Nats;

@@ -16,7 +16,7 @@ use crate::{
     status::{
         board::{self, Board, Phase, Shown, State},
         metrics::{Metrics, RouteMetrics},
-        reconnections::Reconnections,
+        repetitions::Repetitions,
         waiting::{First, Waiting},
     },
 };
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     board: Mutex<Board>,
     pub(crate) metrics: Metrics,
     changes: watch::Sender<()>,
-    reconnections: Mutex<Reconnections>,
+    reconnections: Mutex<Repetitions>,
 }
 
 impl Health {
@@ -74,7 +74,7 @@ impl Health {
 
     /// Notes that the connection to NATS is made anew. Whether the log is to tell of it, and so of what comes with it.
     pub(crate) fn reconnects(&self) -> bool {
-        self.reconnections().note()
+        self.reconnections().note("")
     }
 
     /// Waits until the log is to tell how many more connections were made anew than it has told of, and returns how many.
@@ -87,7 +87,7 @@ impl Health {
         self.reconnections().take()
     }
 
-    fn reconnections(&self) -> MutexGuard<'_, Reconnections> {
+    fn reconnections(&self) -> MutexGuard<'_, Repetitions> {
         self.0.reconnections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
