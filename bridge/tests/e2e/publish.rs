@@ -474,6 +474,27 @@ async fn any_words_can_be_said() -> Result<()> {
 }
 
 #[tokio::test]
+async fn many_files_that_cannot_be_read_are_summed_up_in_short_lines() -> Result<()> {
+    let nats = Nats::start().await?;
+    nats.create_stream("OPS", &["ops.>"]).await?;
+    let node = Node::new("nats://127.0.0.1:1")?;
+    node.alert("one").await?.is(0, &["kept as"]);
+    let mut message: Value = serde_json::from_slice(&fs::read(&node.waiting()?[0])?)?;
+    message["payload"] = "x".repeat(900_000).into();
+    for number in 1..=15 {
+        fs::write(node.spool().join(format!("{number:010}.json")), message.to_string())?;
+    }
+    let node = Node { server: nats.url(), ..node };
+    let said = node.alert("two").await?;
+    said.is(0, &["0000000010.json cannot be read", "5 more files cannot be read"]);
+    let errors = said.errors();
+    assert_eq!(errors.matches("is left there").count(), 10, "{}", errors.len());
+    assert!(errors.len() < 10_000, "{} bytes", errors.len());
+    assert_eq!(stored(&nats).await?, ["two"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_alert_about_a_failed_alert_is_not_published() -> Result<()> {
     let node = Node::new("nats://127.0.0.1:1")?;
     let said = node.run(&["alert", "--unit", "nats-matrix-alert@backup.service.service"]).await?;
