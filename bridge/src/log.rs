@@ -34,7 +34,8 @@ impl Log {
     /// list like `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because
     /// what they report as an error is for us to handle, and said in our own words.
     pub(crate) fn to_stderr() -> Self {
-        let wish = std::env::var(VARIABLE).unwrap_or_default();
+        let wish = std::env::var_os(VARIABLE).unwrap_or_default();
+        let wish = wish.to_string_lossy();
         let wished = wish.parse().ok().filter(|_| !wish.is_empty());
         let is_ours = wished.is_none();
         let (filter, handle) = reload::Layer::new(wished.unwrap_or_else(|| ours(Level::INFO)));

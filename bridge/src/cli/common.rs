@@ -2,6 +2,8 @@
 
 use std::{io::Write, path::PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use crate::{failure::Failure, text};
 
 /// Where the configuration is.
@@ -16,6 +18,12 @@ pub(crate) struct ConfigFile {
         default_value = "/etc/nats-matrix/config.toml"
     )]
     pub(crate) config: PathBuf,
+}
+
+/// Takes any words from the command line. What is not UTF-8 in them is replaced: others may have had a part in them, and
+/// an alert that is refused for that is lost.
+pub(crate) fn words() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|words| words.to_string_lossy().into_owned())
 }
 
 /// Prints what was asked for, in which words of publishers and servers command no terminal. Whoever closes the pipe has

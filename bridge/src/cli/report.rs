@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    cli::{common::block_on, publisher::Publishing},
+    cli::{
+        common::{block_on, words},
+        publisher::Publishing,
+    },
     failure::Failure,
     message::Report,
     publish::collect,
@@ -14,16 +17,16 @@ pub(super) struct Options {
     #[command(flatten)]
     publisher: Publishing,
     /// A task that was finished; may be given several times.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     completed: Vec<String>,
     /// A task that is going on; may be given several times.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     in_progress: Vec<String>,
     /// How content you are, from 0 to 5.
     #[arg(long, value_name = "NUMBER", value_parser = satisfaction)]
     satisfaction: Option<f64>,
     /// What this machine is called, instead of its host name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = words())]
     host: Option<String>,
     /// Where a file system is mounted of which to say how full it is; may be given several times. The fullest
     /// one counts. The root file system by default.

@@ -9,6 +9,7 @@ mod alert_scope;
 mod diagnostics;
 pub(crate) mod display;
 pub(crate) mod duration;
+mod environment;
 pub(crate) mod error;
 mod health;
 pub(crate) mod list;
@@ -32,8 +33,7 @@ use std::{
     path::Path,
 };
 
-use ::config::{Environment, File, FileFormat};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
@@ -105,7 +105,7 @@ impl Config {
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
     pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
-        Self::load_with(file, &std::env::vars().collect())
+        Self::load_with(file, &environment::variables()?)
     }
 
     /// [`Config::load`] with a given environment.
@@ -122,10 +122,10 @@ impl Config {
     pub(crate) fn parse(
         text: &str,
         file: &Path,
-        environment: &HashMap<String, String>,
+        variables: &HashMap<String, String>,
     ) -> Result<Self, Failure> {
         let source = Source { file, text };
-        Self::check(read(source, environment)?, source)
+        Self::check(environment::read(source, variables)?, source)
     }
 
     fn check(written: RawConfig, source: Source<'_>) -> Result<Self, Failure> {
@@ -148,30 +148,6 @@ impl Config {
             log: written.log,
         })
     }
-}
-
-/// A file with the environment over it.
-fn read<T: DeserializeOwned>(
-    source: Source<'_>,
-    environment: &HashMap<String, String>,
-) -> Result<T, Failure> {
-    if let Some(fault) = source.fault() {
-        return Err(Failure::Config(fault));
-    }
-    let variables = Environment::with_prefix("NATS_MATRIX")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(environment.clone()));
-    ::config::Config::builder()
-        .add_source(File::from_str(source.text, FileFormat::Toml))
-        .add_source(variables)
-        .build()
-        .and_then(::config::Config::try_deserialize)
-        .map_err(|error| {
-            Failure::Config(diagnostics::explain(&error, source, |name| {
-                environment.contains_key(name)
-            }))
-        })
 }
 
 #[cfg(test)]
