@@ -17,19 +17,11 @@ use crate::{
     provision::{
         accounts::{Registered, Registrar, Wanted, failure, login_failure},
         conduit::Private,
+        rooms::Mode,
         rotate::how_to_reset,
     },
     signals::Signals,
 };
-
-/// Whether anything is to be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Yes.
-    Apply,
-    /// No: tell what would be.
-    DryRun,
-}
 
 /// One line of what was done: about what, and what came of it.
 #[derive(Debug)]

@@ -24,7 +24,6 @@ use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
     matrix::{Account, MatrixError, Objection, Ownership},
-    provision::Mode,
 };
 
 /// Where the hash of the declared picture is kept, beside the address of its upload.
@@ -38,6 +37,15 @@ const MODERATOR: i64 = 50;
 
 /// Everybody's level.
 const EVERYONE: i64 = 0;
+
+/// Whether anything is to be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Yes.
+    Apply,
+    /// No: tell what would be.
+    DryRun,
+}
 
 /// Who is to be in a room.
 pub(super) struct People {
