@@ -16,7 +16,7 @@ use crate::{
         stored_subjects::{held, unrouted},
         waiting,
     },
-    config::{Config, Login, RoomTarget, Route, Summary},
+    config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
@@ -124,7 +124,17 @@ fn templates(route: &Route, findings: &mut Findings) {
     }
 }
 
+/// Secrets that every user of this machine can get at.
+fn exposed(config: &Config, findings: &mut Findings) {
+    for (key, path) in config.secret_files() {
+        if let Some(exposure) = Exposure::of(path) {
+            findings.note("secrets", format!("{key}: {exposure}"));
+        }
+    }
+}
+
 async fn online(config: Config, findings: &mut Findings) {
+    exposed(&config, findings);
     if let Some(nats) = nats(&config, findings).await {
         // Without answers each of these would only say that there was none.
         let refused = tokio::select! {

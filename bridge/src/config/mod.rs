@@ -11,6 +11,7 @@ pub(crate) mod display;
 pub(crate) mod duration;
 mod environment;
 pub(crate) mod error;
+mod exposure;
 mod health;
 pub(crate) mod list;
 mod location;
@@ -29,6 +30,7 @@ pub(crate) mod size;
 pub(crate) mod summary;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     path::Path,
 };
@@ -39,6 +41,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::{
     alert_scope::AlertScope,
     display::{Display, Language, time_zone},
+    exposure::Exposure,
     health::Health,
     location::Source,
     log::{Level, Log},
@@ -126,6 +129,26 @@ impl Config {
     ) -> Result<Self, Failure> {
         let source = Source { file, text };
         Self::check(environment::read(source, variables)?, source)
+    }
+
+    /// The files with secrets, each with the key that names it. None of them need be there.
+    pub(crate) fn secret_files(&self) -> Vec<(Cow<'_, str>, &Path)> {
+        let login = match &self.matrix.login {
+            Login::Password { password, .. } => password,
+            Login::AccessToken(token) => token,
+        };
+        let registration = match &self.provision.means {
+            Some(Means::Synapse(secret)) => Some(secret),
+            Some(Means::Conduit { .. }) | None => None,
+        };
+        let secrets = self.nats.auth.secret().into_iter().chain([login]).chain(registration);
+        let secrets = secrets.filter_map(Secret::file).map(|(key, path)| (key.into(), path));
+        let certificate = self.nats.certificate.iter();
+        let key = certificate.map(|own| ("nats.key_file".into(), own.key_file.as_path()));
+        let users = self.provision.users.iter().map(|user| {
+            (format!("users.{}.password_file", user.localpart).into(), &*user.password_file)
+        });
+        secrets.chain(key).chain(users).collect()
     }
 
     fn check(written: RawConfig, source: Source<'_>) -> Result<Self, Failure> {

@@ -110,6 +110,14 @@ impl Secret {
         }
     }
 
+    /// The key of the file that holds it, and the file; none for what is written in the configuration.
+    pub(crate) fn file(&self) -> Option<(&str, &Path)> {
+        match self {
+            Self::Inline(_) => None,
+            Self::File { key, path } => Some((key, path)),
+        }
+    }
+
     /// Where it is: a file, or nothing for what is written in the configuration.
     pub(super) fn place(&self) -> Cow<'_, str> {
         match self {

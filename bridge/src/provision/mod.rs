@@ -89,6 +89,7 @@ pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Res
             done
         }
         Some(Means::Synapse(secret)) => {
+            guard(secret)?;
             let registrar = Registrar::Synapse(secret.read()?);
             make(config, &config.matrix, &registrar, report).await
         }
@@ -192,7 +193,8 @@ async fn bridge(
         Login::Password { password, .. } if !matches!(registrar, Registrar::Nobody) => {
             registered_bridge(there, registrar, password, report).await
         }
-        _ => {
+        Login::Password { password: secret, .. } | Login::AccessToken(secret) => {
+            guard(secret)?;
             let account = log_in(there).await?;
             report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
             Ok(account)
@@ -238,6 +240,11 @@ async fn registered_bridge(
     let mark = if registered == Registered::Made { Mark::Made } else { Mark::Found };
     report.item(mark, "user", format!("{localpart}, the bridge"));
     Ok(account)
+}
+
+/// As [`password::guarded`] of a secret that may be in a file.
+fn guard(secret: &Secret) -> Result<(), Failure> {
+    secret.file().map_or(Ok(()), |(_, path)| password::guarded(path))
 }
 
 async fn log_in(there: &config::Matrix) -> Result<Account, Failure> {

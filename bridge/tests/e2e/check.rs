@@ -1,6 +1,9 @@
 //! `nats-matrix check`: one line for each step, ok or what to do.
 
-use std::{fmt::Write as _, process::Command, time::Duration};
+use std::{
+    fmt::Write as _, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Command,
+    time::Duration,
+};
 
 use anyhow::Result;
 use nats_matrix_testbed::{Nats, SERVER_NAME};
@@ -277,5 +280,33 @@ async fn more_subjects_than_memory_holds_are_counted() -> Result<()> {
     assert_line(&text, "note", "subjects", "stream OPS: no route takes messages on 1 subject;");
     let (_, text) = check(&scene, &scene.config())?;
     assert!(!text.contains("no route takes"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_everybody_can_read_is_noted() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.matrix = config.matrix.replace(
+        &format!("password = \"{}\"", scene.bot.password),
+        "password_file = \"matrix-password\"",
+    );
+    let file = scene.dir.path().join("matrix-password");
+    std::fs::write(&file, &scene.bot.password)?;
+    let set = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+    set(scene.dir.path(), 0o711)?;
+    set(&file, 0o644)?;
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    assert_line(&text, "note", "secrets", "matrix.password_file: ");
+    assert_line(
+        &text,
+        "note",
+        "secrets",
+        "has mode 644, so every user of this machine can read it",
+    );
+    set(&file, 0o640)?;
+    let (_, text) = check(&scene, &config)?;
+    assert!(!text.contains("secrets"), "{text}");
     Ok(())
 }
