@@ -2,11 +2,15 @@
 
 use std::io::{Read, stdin};
 
+use clap::builder::TypedValueParser;
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
 use crate::{
-    cli::{common::block_on, publisher::Publishing},
+    cli::{
+        common::{block_on, words},
+        publisher::Publishing,
+    },
     failure::Failure,
     message::{Alert, Severity, Status},
     publish::{
@@ -29,29 +33,31 @@ pub(super) struct Options {
     #[arg(long, required_unless_present = "unit", value_parser = severity)]
     severity: Option<Severity>,
     /// A summary of the event, in one line.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, required_unless_present = "unit")]
+    #[arg(
+        long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true, required_unless_present = "unit"
+    )]
     summary: Option<String>,
     /// The source of the alert, instead of this machine.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = words())]
     source: Option<String>,
     /// Further details; `-` reads them from standard input.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     description: Option<String>,
     /// A label that tells alerts apart. May be given several times.
-    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = words().try_map(label))]
     labels: Vec<(String, String)>,
     /// A link to more information.
-    #[arg(long)]
+    #[arg(long, value_parser = words())]
     url: Option<String>,
     /// The identity of the problem: alerts with the same fingerprint are about the same one.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     fingerprint: Option<String>,
     /// The problem is over.
     #[arg(long)]
     resolved: bool,
     /// A failed systemd unit. The alert says why it failed and quotes its last lines in the journal, with secrets
     /// masked. It is critical unless --severity is given.
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, value_parser = words(), allow_hyphen_values = true)]
     unit: Option<String>,
 }
 
@@ -135,7 +141,11 @@ fn severity(text: &str) -> Result<Severity, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a parser of the command line is given what it parses"
+)]
+fn label(text: String) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("must be a name and a value, like mount=/var".to_owned()),

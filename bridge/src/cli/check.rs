@@ -2,12 +2,10 @@
 //! to do. It changes nothing: no consumer is made, no room joined, no session kept.
 
 use std::{
-    collections::BTreeSet, fmt::Display, future::ready, path::Path, process::ExitCode, sync::Arc,
-    time::Duration,
+    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use futures_util::StreamExt;
 use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
 use tokio::time::timeout;
 
@@ -15,9 +13,10 @@ use crate::{
     alerts::store,
     cli::{
         common::{ConfigFile, block_on},
+        stored_subjects::{held, unrouted},
         waiting,
     },
-    config::{Config, Login, RoomTarget, Route, Summary},
+    config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
@@ -125,7 +124,17 @@ fn templates(route: &Route, findings: &mut Findings) {
     }
 }
 
+/// Secrets that every user of this machine can get at.
+fn exposed(config: &Config, findings: &mut Findings) {
+    for (key, path) in config.secret_files() {
+        if let Some(exposure) = Exposure::of(path) {
+            findings.note("secrets", format!("{key}: {exposure}"));
+        }
+    }
+}
+
 async fn online(config: Config, findings: &mut Findings) {
+    exposed(&config, findings);
     if let Some(nats) = nats(&config, findings).await {
         // Without answers each of these would only say that there was none.
         let refused = tokio::select! {
@@ -186,7 +195,7 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
-        unrouted(nats, name, &config.routes, findings).await;
+        left_over(nats, name, &config.routes, findings).await;
     }
 }
 
@@ -211,7 +220,7 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         findings.fail("subjects", Failure::Config(of(line.clone())));
     }
     if unmatched.is_empty() {
-        subjects(&stream, route, findings).await;
+        subjects(nats, route, findings).await;
     }
     durable(&stream, &feed, findings).await;
     if let Some(due) = route.summary {
@@ -220,52 +229,36 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
 }
 
 /// What the stream really holds of what the route asks for.
-async fn subjects(stream: &Stream, route: &Route, findings: &mut Findings) {
+async fn subjects(nats: &Nats, route: &Route, findings: &mut Findings) {
     for filter in &route.subjects {
-        let held = match stream.info_with_subjects(filter.as_str()).await {
-            Ok(held) => held,
-            Err(error) => {
-                let error = format!(
-                    "no answer about the subjects of stream {}: {}",
-                    route.stream,
-                    chain(&error)
-                );
-                findings.fail("subjects", Failure::Unavailable(error).of(route));
-                continue;
+        match held(nats, &route.stream, filter.as_str()).await {
+            Ok(held) => {
+                let found = if held.subjects == 0 {
+                    "can match, nothing is stored yet".to_owned()
+                } else {
+                    format!("matches {held}")
+                };
+                findings.ok("subjects", format!("route {}: \"{filter}\" {found}", route.name));
             }
-        };
-        let held: Vec<(String, usize)> = held.filter_map(async |item| item.ok()).collect().await;
-        let messages: usize = held.iter().map(|(_, count)| count).sum();
-        let found = if held.is_empty() {
-            "can match, nothing is stored yet".to_owned()
-        } else {
-            format!("matches {messages} messages on {}", subjects_in_words(held))
-        };
-        findings.ok("subjects", format!("route {}: \"{filter}\" {found}", route.name));
+            Err(error) => {
+                let error =
+                    format!("no answer about the subjects of stream {}: {error}", route.stream);
+                findings.fail("subjects", Failure::Unavailable(error).of(route));
+            }
+        }
     }
 }
 
 /// What a stream holds that is on the subjects of no route. Where it cannot be asked, that was said before.
-async fn unrouted(nats: &Nats, name: &str, routes: &[Route], findings: &mut Findings) {
-    let Ok(stream) = nats.jetstream.get_stream(name).await else { return };
-    let Ok(held) = stream.info_with_subjects(">").await else { return };
-    let of_stream = || routes.iter().filter(|route| route.stream == name);
-    let is_taken = |subject: &str| {
-        of_stream().flat_map(|route| &route.subjects).any(|filter| filter.matches(subject))
-    };
-    let held = held.filter_map(async |item| item.ok());
-    let held: Vec<(String, usize)> =
-        held.filter(|(subject, _)| ready(!is_taken(subject))).collect().await;
-    if held.is_empty() {
-        return;
+async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Findings) {
+    let of_stream: Vec<&Route> = routes.iter().filter(|route| route.stream == name).collect();
+    let Ok(held) = unrouted(nats, name, &of_stream).await else { return };
+    if held.subjects > 0 {
+        let what = format!(
+            "stream {name}: no route takes {held}; a last route with `default = true` and all subjects would"
+        );
+        findings.note("subjects", what);
     }
-    let messages: usize = held.iter().map(|(_, count)| count).sum();
-    let what = format!(
-        "stream {name}: no route takes {messages} messages on {}; a last route with `default = true` and all subjects \
-         would",
-        subjects_in_words(held)
-    );
-    findings.note("subjects", what);
 }
 
 /// Whether the streams that the bridge has made cannot fill the disk. Those that are not there yet are made so.
@@ -285,18 +278,6 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
             findings.note("limits", what);
         }
     }
-}
-
-/// "3 subjects: a (12), b (7), c (1)", those with most first.
-fn subjects_in_words(mut held: Vec<(String, usize)>) -> String {
-    held.sort_by(|(a, many), (b, more)| more.cmp(many).then(a.cmp(b)));
-    let examples: Vec<String> =
-        held.iter().take(3).map(|(subject, count)| format!("{subject} ({count})")).collect();
-    let (plural, more) = (
-        if held.len() == 1 { "" } else { "s" },
-        if held.len() > examples.len() { ", ..." } else { "" },
-    );
-    format!("{} subject{plural}: {}{more}", held.len(), examples.join(", "))
 }
 
 async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {

@@ -2,6 +2,8 @@
 
 use std::{io::Write, path::PathBuf};
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
 use crate::{failure::Failure, text};
 
 /// The option for the configuration file.
@@ -16,6 +18,12 @@ pub(crate) struct ConfigFile {
         default_value = "/etc/nats-matrix/config.toml"
     )]
     pub(crate) config: PathBuf,
+}
+
+/// Takes any text from the command line. Bytes that are not UTF-8 are replaced: others may have chosen a part of the text,
+/// and an alert that is refused for that is lost.
+pub(crate) fn words() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|words| words.to_string_lossy().into_owned())
 }
 
 /// Prints the requested output, in which texts from publishers and servers cannot control the terminal. A closed pipe

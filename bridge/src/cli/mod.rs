@@ -12,6 +12,7 @@ mod publisher;
 mod report;
 mod run;
 mod schema;
+mod stored_subjects;
 mod summary;
 mod waiting;
 

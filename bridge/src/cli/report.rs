@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use crate::{
-    cli::{common::block_on, publisher::Publishing},
+    cli::{
+        common::{block_on, words},
+        publisher::Publishing,
+    },
     failure::Failure,
     message::Report,
     publish::collect,
@@ -14,16 +17,16 @@ pub(super) struct Options {
     #[command(flatten)]
     publisher: Publishing,
     /// A finished task. May be given several times.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     completed: Vec<String>,
     /// A task in progress. May be given several times.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", value_parser = words(), allow_hyphen_values = true)]
     in_progress: Vec<String>,
     /// Your satisfaction, from 0 to 5.
     #[arg(long, value_name = "NUMBER", value_parser = satisfaction)]
     satisfaction: Option<f64>,
     /// The name of this machine, instead of its host name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = words())]
     host: Option<String>,
     /// The mount point of a file system whose usage to report. May be given several times; the fullest one is
     /// reported. By default the root file system.

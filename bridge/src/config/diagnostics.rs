@@ -86,9 +86,22 @@ fn other_type(text: &str) -> Option<String> {
     Some(is_not(unexpected, expected))
 }
 
+/// Repeats a number where another one is expected. Any other value may be a secret under the wrong key.
 fn is_not(unexpected: &str, expected: &str) -> String {
-    let unexpected = unexpected.replace("64-bit integer", "the number");
-    format!("is {unexpected}, but must be {}", plain(expected))
+    let expected = plain(expected);
+    let (kind, value) = unexpected.split_once([' ', '-']).unwrap_or((unexpected, ""));
+    let unexpected = match kind {
+        "64" | "128" | "integer" | "unsigned" | "floating" => match value.split('`').nth(1) {
+            Some(number) if expected.contains("number") => format!("the number `{number}`"),
+            _ => "a number".to_owned(),
+        },
+        "string" => "a string".to_owned(),
+        "boolean" => "true or false".to_owned(),
+        "sequence" => "a list".to_owned(),
+        "map" => "a table".to_owned(),
+        _ => "something else".to_owned(),
+    };
+    format!("is {unexpected}, but must be {expected}")
 }
 
 /// Translates the libraries' names for Rust types into words for people who write TOML.
@@ -96,6 +109,7 @@ fn plain(expected: &str) -> &str {
     match expected {
         "f64" => "a number",
         "sequence" | "a sequence" => "a list, like [\"a\", \"b\"]",
+        "an integer" => "a whole number",
         _ if expected.starts_with("an unsigned") => "a whole number that is not negative",
         _ if expected.starts_with("struct ") => "a table, like { key = \"value\" }",
         _ => expected,

@@ -9,7 +9,9 @@ mod alert_scope;
 mod diagnostics;
 pub(crate) mod display;
 pub(crate) mod duration;
+mod environment;
 pub(crate) mod error;
+mod exposure;
 mod health;
 pub(crate) mod list;
 mod location;
@@ -28,17 +30,18 @@ pub(crate) mod size;
 pub(crate) mod summary;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     path::Path,
 };
 
-use ::config::{Environment, File, FileFormat};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 pub(crate) use self::{
     alert_scope::AlertScope,
     display::{Display, Language, time_zone},
+    exposure::Exposure,
     health::Health,
     location::Source,
     log::{Format, Level, Log},
@@ -105,7 +108,7 @@ impl Config {
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
     pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
-        Self::load_with(file, &std::env::vars().collect())
+        Self::load_with(file, &environment::variables()?)
     }
 
     /// [`Config::load`] with a given environment.
@@ -122,10 +125,30 @@ impl Config {
     pub(crate) fn parse(
         text: &str,
         file: &Path,
-        environment: &HashMap<String, String>,
+        variables: &HashMap<String, String>,
     ) -> Result<Self, Failure> {
         let source = Source { file, text };
-        Self::check(read(source, environment)?, source)
+        Self::check(environment::read(source, variables)?, source)
+    }
+
+    /// The files with secrets, each with the key that names it. None of them need be there.
+    pub(crate) fn secret_files(&self) -> Vec<(Cow<'_, str>, &Path)> {
+        let login = match &self.matrix.login {
+            Login::Password { password, .. } => password,
+            Login::AccessToken(token) => token,
+        };
+        let registration = match &self.provision.means {
+            Some(Means::Synapse(secret)) => Some(secret),
+            Some(Means::Conduit { .. }) | None => None,
+        };
+        let secrets = self.nats.auth.secret().into_iter().chain([login]).chain(registration);
+        let secrets = secrets.filter_map(Secret::file).map(|(key, path)| (key.into(), path));
+        let certificate = self.nats.certificate.iter();
+        let key = certificate.map(|own| ("nats.key_file".into(), own.key_file.as_path()));
+        let users = self.provision.users.iter().map(|user| {
+            (format!("users.{}.password_file", user.localpart).into(), &*user.password_file)
+        });
+        secrets.chain(key).chain(users).collect()
     }
 
     fn check(written: RawConfig, source: Source<'_>) -> Result<Self, Failure> {
@@ -148,30 +171,6 @@ impl Config {
             log: written.log,
         })
     }
-}
-
-/// A file with the environment over it.
-fn read<T: DeserializeOwned>(
-    source: Source<'_>,
-    environment: &HashMap<String, String>,
-) -> Result<T, Failure> {
-    if let Some(fault) = source.fault() {
-        return Err(Failure::Config(fault));
-    }
-    let variables = Environment::with_prefix("NATS_MATRIX")
-        .prefix_separator("__")
-        .separator("__")
-        .source(Some(environment.clone()));
-    ::config::Config::builder()
-        .add_source(File::from_str(source.text, FileFormat::Toml))
-        .add_source(variables)
-        .build()
-        .and_then(::config::Config::try_deserialize)
-        .map_err(|error| {
-            Failure::Config(diagnostics::explain(&error, source, |name| {
-                environment.contains_key(name)
-            }))
-        })
 }
 
 #[cfg(test)]

@@ -150,6 +150,19 @@ pub(crate) enum Auth {
     Token(Secret),
 }
 
+impl Auth {
+    /// What is secret of it.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::None => None,
+            Self::Nkey(secret)
+            | Self::Credentials(secret)
+            | Self::Password { password: secret, .. }
+            | Self::Token(secret) => Some(secret),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNats {

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{
+        environment,
         error::ConfigError,
         list,
         location::Source,
@@ -90,24 +91,24 @@ impl Publisher {
     ///
     /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
     pub(crate) fn load(file: &Path, server: Option<&str>) -> Result<Self, Failure> {
-        Self::load_with(file, server, env::vars().collect())
+        Self::load_with(file, server, environment::variables()?)
     }
 
     /// [`Publisher::load`] with a given environment.
     pub(crate) fn load_with(
         file: &Path,
         server: Option<&str>,
-        mut environment: HashMap<String, String>,
+        mut variables: HashMap<String, String>,
     ) -> Result<Self, Failure> {
         if let Some(server) = server {
-            environment.insert(SERVERS.to_owned(), server.to_owned());
-            return Self::parse("", Path::new("--server"), &environment);
+            variables.insert(SERVERS.to_owned(), server.to_owned());
+            return Self::parse("", Path::new("--server"), &variables);
         }
         let text = match std::fs::read_to_string(file) {
             Ok(text) => Zeroizing::new(text),
             // The environment alone may say where NATS is.
             Err(error)
-                if error.kind() == ErrorKind::NotFound && environment.contains_key(SERVERS) =>
+                if error.kind() == ErrorKind::NotFound && variables.contains_key(SERVERS) =>
             {
                 Zeroizing::default()
             }
@@ -118,17 +119,17 @@ impl Publisher {
                 )));
             }
         };
-        Self::parse(&text, file, &environment)
+        Self::parse(&text, file, &variables)
     }
 
     /// What a file with this text says, with an environment over it.
     pub(crate) fn parse(
         text: &str,
         file: &Path,
-        environment: &HashMap<String, String>,
+        variables: &HashMap<String, String>,
     ) -> Result<Self, Failure> {
         let source = Source { file, text };
-        let written: Sections = crate::config::read(source, environment)?;
+        let written: Sections = environment::read(source, variables)?;
         let within = |wrong: ConfigError| wrong.within(source);
         let publish = written.publish.check().map_err(within)?;
         let inbox = nats::publisher_inbox(&publish.host);

@@ -110,6 +110,14 @@ impl Secret {
         }
     }
 
+    /// The key of the file that holds the secret, and the file; `None` for a secret that is written in the configuration.
+    pub(crate) fn file(&self) -> Option<(&str, &Path)> {
+        match self {
+            Self::Inline(_) => None,
+            Self::File { key, path } => Some((key, path)),
+        }
+    }
+
     /// The path of the file, or an empty text for a secret that is written in the configuration.
     pub(super) fn place(&self) -> Cow<'_, str> {
         match self {

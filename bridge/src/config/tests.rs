@@ -189,16 +189,32 @@ fn the_level_of_the_log_is_one_of_five() {
 fn what_is_of_another_kind_is_named_as_in_toml() {
     for (line, said) in [
         ("digest_above = -1", "digest_above: is the number `-1`, but must be a whole number"),
-        ("quiet = \"22:00-07:00\"", "quiet: is string \"22:00-07:00\", but must be a table"),
-        ("summary = \"day\"", "summary: is string \"day\", but must be a table"),
+        ("quiet = \"22:00-07:00\"", "quiet: is a string, but must be a table"),
+        ("summary = \"day\"", "summary: is a string, but must be a table"),
         ("summary = { every = \"year\" }", "every: \"year\" is not one of day, week"),
         ("start = \"now\"", "start: \"now\" is not one of all, new"),
         ("language = \"de\"", "language: \"de\" is not one of en, zh"),
         ("mention = 1", "mention: "),
+        ("digest_above = \"hunter2\"", "digest_above: is a string, but must be a whole number"),
     ] {
         let wrong = load(&format!("{MINIMAL}\n{line}"), &[]).unwrap_err().to_string();
         assert!(wrong.contains(said) && !wrong.contains("struct"), "{said}: {wrong}");
     }
+}
+
+#[test]
+fn a_secret_that_is_under_the_wrong_key_is_not_repeated() {
+    for name in ["NATS", "MATRIX", "LOG", "MATRIX__STATE_DIR__X", "NATS__SERVERS__X", "ROUTES"] {
+        for value in ["hunter2", "31337", "true"] {
+            let variable = format!("NATS_MATRIX__{name}");
+            let Err(wrong) = load(MINIMAL, &[(&variable, value)]) else { continue };
+            let wrong = wrong.to_string();
+            assert!(!wrong.contains(value) || value == "true", "{wrong}");
+        }
+    }
+    let wrong = load(MINIMAL, &[("NATS_MATRIX__NATS", "hunter2")]).unwrap_err().to_string();
+    let said = "environment variable NATS_MATRIX__NATS: is a string, but must be a table";
+    assert!(wrong.starts_with(said), "{wrong}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{self, Login},
+    config::{self, Login, Secret},
     directory::{self, Directory, Missing},
     failure::Failure,
     matrix::{
@@ -240,7 +240,7 @@ async fn log_in(
 ) -> Result<Session, LoginError> {
     match &config.login {
         Login::AccessToken(token) => {
-            let token = token.read().map_err(LoginError::Final)?;
+            let token = access_token(token).map_err(LoginError::Final)?;
             with_token(config, token).await
         }
         Login::Password { user, password } => {
@@ -255,6 +255,18 @@ async fn log_in(
             Ok(session)
         }
     }
+}
+
+/// The token of an account, which goes into a header of HTTP.
+fn access_token(secret: &Secret) -> Result<SecretString, Failure> {
+    let token = secret.read()?;
+    if token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
+    }
+    Err(Failure::Config(format!(
+        "{}: has a space, a line break or another character that no access token has: it must hold the token alone",
+        secret.name("matrix.access_token")
+    )))
 }
 
 async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Session, LoginError> {
@@ -370,4 +382,37 @@ fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
             path.display()
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_with_more_beside_it_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        let secret =
+            Secret::File { key: "matrix.access_token_file".to_owned(), path: path.clone() };
+        for (text, is_token) in [
+            ("syt_YWxpY2U_Xy-z.9~+/=", true),
+            ("syt_a\n", true),
+            ("syt_a\n\n", false),
+            ("syt_a\nsyt_b\n", false),
+            ("token: syt_a", false),
+            ("syt_\u{e9}", false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = access_token(&secret).map_err(|failure| failure.to_string());
+            let Err(said) = read else {
+                assert!(is_token, "{text}");
+                continue;
+            };
+            assert!(!is_token && !said.contains("syt_"), "{said}");
+            assert!(
+                said.starts_with("matrix.access_token_file: has a space, a line break"),
+                "{said}"
+            );
+        }
+    }
 }

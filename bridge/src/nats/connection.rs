@@ -1,22 +1,27 @@
 //! The connection to NATS.
 
-use std::{future::ready, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
 use crate::{
     config,
     failure::{Failure, chain},
-    nats::credentials::Credentials,
+    nats::{credentials::Credentials, pause::Attempts},
     reserved,
-    status::{Condition, State},
+    status::{Condition, Repetitions, State},
+    text::head,
 };
 
 /// How often the server is asked whether it is there. When it has not answered the third time the connection is made
@@ -35,6 +40,11 @@ const LARGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long what came before a connection broke may take from one task of the client to the other.
 const UNDERWAY: Duration = Duration::from_millis(200);
+
+/// How many complaints of servers that differ are logged within a minute, and how much of each.
+const MOST_COMPLAINTS: usize = 10;
+
+const COMPLAINT_CHARS: usize = 400;
 
 /// A connection that reconnects by itself for as long as it takes.
 #[derive(Debug, Clone)]
@@ -65,6 +75,8 @@ struct Link {
     inbox_prefix: String,
     /// Set when the server does not let us subscribe to an inbox, without which nothing is answered.
     is_unanswered: watch::Sender<bool>,
+    /// What servers say is wrong.
+    complaints: Mutex<Repetitions>,
 }
 
 impl Nats {
@@ -256,10 +268,37 @@ impl Link {
             is_up: watch::Sender::new(true),
             refused: watch::Sender::default(),
             denied: watch::Sender::default(),
+            complaints: Mutex::new(Repetitions::up_to(MOST_COMPLAINTS)),
         }
     }
 
-    fn note(&self, event: Event) {
+    fn complaints(&self) -> MutexGuard<'_, Repetitions> {
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs what a server says is wrong, unless it says so again and again: then a minute later how often.
+    fn log(self: &Arc<Self>, complaint: &str) {
+        let complaint = head(complaint, COMPLAINT_CHARS);
+        let due = {
+            let mut complaints = self.complaints();
+            if complaints.note(complaint) {
+                warn!("NATS: {complaint}");
+                return;
+            }
+            complaints.due().filter(|_| complaints.unlogged() == 1)
+        };
+        let Some(due) = due else { return };
+        let link = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep_until(due).await;
+            let count = link.complaints().take();
+            warn!(
+                "NATS: {count} more complaints of the server like those before, which are not logged one by one"
+            );
+        });
+    }
+
+    fn note(self: &Arc<Self>, event: Event) {
         match event {
             Event::Connected => {
                 self.is_up.send_replace(true);
@@ -290,7 +329,7 @@ impl Link {
             }
             // A permission we lack: the request that needed it reports a time-out, this says why.
             Event::ServerError(ServerError::Other(reason)) => {
-                warn!("NATS: {reason}");
+                self.log(&reason);
                 let inbox =
                     format!("permissions violation for subscription to \"{}.", self.inbox_prefix);
                 if is_about(&reason, &inbox) {
@@ -322,9 +361,13 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
             ConnectOptions::with_auth_callback(move |nonce| ready(credentials.answer(&nonce)))
         }
     };
+    let attempts = Mutex::new(Attempts::default());
     options = options
         .name("nats-matrix")
         .ping_interval(PING)
+        .reconnect_delay_callback(move |count| {
+            attempts.lock().unwrap_or_else(PoisonError::into_inner).pause(count)
+        })
         .custom_inbox_prefix(config.inbox_prefix.as_str());
     // The client opens these files itself, and again for each connection.
     for (key, path) in config.certificates() {

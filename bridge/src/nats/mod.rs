@@ -4,5 +4,6 @@
 mod connection;
 mod credentials;
 pub(crate) mod limits;
+mod pause;
 
 pub(crate) use self::connection::Nats;

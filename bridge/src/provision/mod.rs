@@ -17,19 +17,11 @@ use crate::{
     provision::{
         accounts::{Registered, Registrar, Wanted, failure, login_failure},
         conduit::Private,
+        rooms::Mode,
         rotate::how_to_reset,
     },
     signals::Signals,
 };
-
-/// Whether changes are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Make the changes.
-    Apply,
-    /// Only report the changes that would be made.
-    DryRun,
-}
 
 /// One line of the report: an account or a room, and the result for it.
 #[derive(Debug)]
@@ -97,6 +89,7 @@ pub(crate) async fn provision(config: &Config, say: &mut dyn FnMut(Item)) -> Res
             done
         }
         Some(Means::Synapse(secret)) => {
+            guard(secret)?;
             let registrar = Registrar::Synapse(secret.read()?);
             make(config, &config.matrix, &registrar, report).await
         }
@@ -200,7 +193,8 @@ async fn bridge(
         Login::Password { password, .. } if !matches!(registrar, Registrar::Nobody) => {
             registered_bridge(there, registrar, password, report).await
         }
-        _ => {
+        Login::Password { password: secret, .. } | Login::AccessToken(secret) => {
+            guard(secret)?;
             let account = log_in(there).await?;
             report.item(Mark::Found, "user", format!("{}, the bridge", account.user));
             Ok(account)
@@ -246,6 +240,11 @@ async fn registered_bridge(
     let mark = if registered == Registered::Made { Mark::Made } else { Mark::Found };
     report.item(mark, "user", format!("{localpart}, the bridge"));
     Ok(account)
+}
+
+/// As [`password::guarded`] of a secret that may be in a file.
+fn guard(secret: &Secret) -> Result<(), Failure> {
+    secret.file().map_or(Ok(()), |(_, path)| password::guarded(path))
 }
 
 async fn log_in(there: &config::Matrix) -> Result<Account, Failure> {

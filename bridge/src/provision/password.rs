@@ -8,10 +8,11 @@ use std::{
 
 use data_encoding::BASE32_NOPAD;
 use secrecy::{ExposeSecret, SecretString};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::Secret,
+    config::{Exposure, Secret},
     directory::{Directory, Missing},
     failure::Failure,
 };
@@ -41,8 +42,30 @@ pub(super) fn first(path: &Path) -> Result<First, Failure> {
     }
 }
 
+/// The password in a file that is there.
+///
+/// # Errors
+///
+/// As of [`guarded`]; and [`Failure::Config`] when it cannot be read.
 pub(super) fn read(path: &Path) -> Result<SecretString, Failure> {
+    guarded(path)?;
     Secret::File { key: "password_file".to_owned(), path: path.to_owned() }.read()
+}
+
+/// Warns of a secret that every user of this machine can read.
+///
+/// # Errors
+///
+/// [`Failure::Config`] for a file that every user can write, as somebody else may know what is in it.
+pub(super) fn guarded(path: &Path) -> Result<(), Failure> {
+    match Exposure::of(path) {
+        Some(exposure) if exposure.is_writable() => Err(Failure::Config(exposure.to_string())),
+        Some(exposure) => {
+            warn!("{exposure}");
+            Ok(())
+        }
+        None => Ok(()),
+    }
 }
 
 /// Creates a secret that nobody has to remember, but somebody may have to type on a phone: of a to z and 2 to 7.

@@ -24,7 +24,6 @@ use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
     matrix::{Account, MatrixError, Objection, Ownership},
-    provision::Mode,
 };
 
 /// The key for the hash of the declared picture, in the event with the URL of the upload.
@@ -38,6 +37,15 @@ const MODERATOR: i64 = 50;
 
 /// The power level of everybody else.
 const EVERYONE: i64 = 0;
+
+/// Whether changes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Make the changes.
+    Apply,
+    /// Only report the changes that would be made.
+    DryRun,
+}
 
 /// The people who should be in a room.
 pub(super) struct People {

@@ -10,10 +10,17 @@ use crate::{failure::Failure, subject::Subject};
 /// A message that was made longer ago than this says when, and may have been stored before.
 const LATE: time::Duration = time::Duration::MINUTE;
 
+/// More characters than an id of ours has.
+const MOST_OF_ID: usize = 64;
+
+/// The longest subject in bytes, so that a line of NATS's protocol (4,096 by default) has room for it.
+const MOST_OF_SUBJECT: usize = 1_024;
+
 /// A message on its way to NATS.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Message {
     /// Unlike that of any other message.
+    #[serde(deserialize_with = "id")]
     pub(super) id: String,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
@@ -68,6 +75,15 @@ impl Message {
     }
 }
 
+/// Reads the id of a message that waits. It goes into a header, in which the client of NATS bears no line end.
+fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    if (1..=MOST_OF_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(id);
+    }
+    Err(D::Error::custom("its id is not one of letters and digits alone"))
+}
+
 /// Reads the subject of a message that waits. Whoever could write it there need not have our rights in NATS.
 fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let subject = String::deserialize(deserializer)?;
@@ -75,8 +91,12 @@ fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     checked.map(|()| subject).map_err(D::Error::custom)
 }
 
-/// That a subject is for what people publish, and none of those by which NATS is told what to do.
+/// Checks that a subject is for what people publish, and none of those by which NATS is told what to do, or for which it
+/// ends the connection.
 fn may_be_published(subject: &Subject) -> Result<(), String> {
+    if subject.as_str().len() > MOST_OF_SUBJECT {
+        return Err(format!("the subject has more than {MOST_OF_SUBJECT} bytes"));
+    }
     if subject.as_str().starts_with('$') {
         return Err(format!(
             "the subject {subject} is NATS's own, and no report or alert goes there"

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
+    path::Path,
     time::Duration,
 };
 
@@ -25,6 +27,7 @@ use crate::{
         message::Message,
         spool::{Number, Spool},
     },
+    text::head,
 };
 
 /// How long an acknowledgement may take before it is asked for again.
@@ -32,6 +35,12 @@ const ACK: Duration = Duration::from_secs(5);
 
 /// How long to look for a message in its stream.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How much of an error is logged: the owner of a spool can put a message there that makes a long one.
+const ERROR_CHARS: usize = 400;
+
+/// Of how many files that cannot be read each is named in the log.
+const MOST_NAMED: usize = 10;
 
 /// Why something was not sent.
 #[derive(Debug, Clone)]
@@ -47,6 +56,31 @@ pub(super) struct Own<'a> {
     pub(super) message: &'a Message,
     /// Its place in the spool, if it has one.
     pub(super) kept: Option<Number>,
+}
+
+/// The files of a spool that cannot be read, as far as they were looked at.
+#[derive(Default)]
+struct Unreadable(usize);
+
+impl Unreadable {
+    /// Names one in the log, unless there are many.
+    fn note(&mut self, path: &Path, error: &io::Error) {
+        self.0 += 1;
+        if self.0 <= MOST_NAMED {
+            let error = error.to_string();
+            let error = head(&error, ERROR_CHARS);
+            warn!("{} cannot be read and is left there: {error}", path.display());
+        }
+    }
+}
+
+impl Drop for Unreadable {
+    /// Says how many there were that were not named, however the look at them ended.
+    fn drop(&mut self) {
+        if self.0 > MOST_NAMED {
+            warn!("{} more files cannot be read and are left there", self.0 - MOST_NAMED);
+        }
+    }
 }
 
 /// A connection to NATS, made when it is needed, and how long there is.
@@ -69,8 +103,15 @@ impl<'a> Sender<'a> {
     ) -> Result<Receipt, Trouble> {
         let mut result = None;
         if let Some(spool) = spool {
-            match spool.turn(self.until).await {
-                Ok(Some(_turn)) => result = self.drain(spool, own).await?,
+            let end = self.end_of_others(own);
+            match spool.turn(end).await {
+                Ok(Some(_turn)) => result = self.drain(spool, own, end).await?,
+                // Whoever holds the lock need not be sending, nor ever leave it.
+                Ok(None) if own.kept.is_none() => {
+                    warn!(
+                        "another nats-matrix has been sending all the while, so this message does not wait its turn"
+                    );
+                }
                 Ok(None) => {
                     let reason = "another nats-matrix has been sending all the while".to_owned();
                     return Err(Trouble::Away(Failure::Unavailable(reason)));
@@ -92,12 +133,20 @@ impl<'a> Sender<'a> {
         Ok(receipt)
     }
 
-    /// Sends all that waits, in order. Returns what became of our own message, if it is among them.
+    /// Until when messages of others go first. One of ours that is kept is sent later; one that is not has to be sent now.
+    fn end_of_others(&self, own: &Own<'_>) -> Instant {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if own.kept.is_some() { self.until } else { self.until - left / 2 }
+    }
+
+    /// Sends all that waits, in order, until `end`. Returns what became of our own message, if it is among them.
     async fn drain(
         &mut self,
         spool: &Spool,
         own: &Own<'_>,
+        end: Instant,
     ) -> Result<Option<Result<Receipt, Trouble>>, Trouble> {
+        let mut unreadable = Unreadable::default();
         let mut subjects = HashSet::new();
         let mut blocked: HashMap<String, Trouble> = HashMap::new();
         let mut ours = None;
@@ -105,14 +154,17 @@ impl<'a> Sender<'a> {
             let is_ours = own.kept == Some(number);
             let path = spool.path(number);
             // Also of what cannot be read there may be more than there is time for.
-            if Instant::now() >= self.until {
+            if Instant::now() >= end && own.kept.is_some() {
                 return Err(Trouble::Away(late("not all that waits could be sent")));
+            }
+            if Instant::now() >= end {
+                break;
             }
             let message = match spool.message(number) {
                 Ok(Some(message)) => message,
                 Ok(None) => continue,
                 Err(error) => {
-                    warn!("{} cannot be read and is left there: {error}", path.display());
+                    unreadable.note(&path, &error);
                     continue;
                 }
             };
@@ -125,6 +177,8 @@ impl<'a> Sender<'a> {
                 Ok(_) => remove(spool, number),
                 Err(trouble @ Trouble::Blocked(failure)) => {
                     if is_first && !is_ours {
+                        let failure = failure.to_string();
+                        let failure = head(&failure, ERROR_CHARS);
                         warn!("{failure}; {} waits for that", path.display());
                     }
                     blocked.insert(message.subject, trouble.clone());

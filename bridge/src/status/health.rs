@@ -16,7 +16,7 @@ use crate::{
     status::{
         board::{self, Board, Phase, Shown, State},
         metrics::{Metrics, RouteMetrics},
-        reconnections::Reconnections,
+        repetitions::Repetitions,
         waiting::{First, Waiting},
     },
 };
@@ -30,7 +30,7 @@ pub(crate) struct Shared {
     board: Mutex<Board>,
     pub(crate) metrics: Metrics,
     changes: watch::Sender<()>,
-    reconnections: Mutex<Reconnections>,
+    reconnections: Mutex<Repetitions>,
 }
 
 impl Health {
@@ -75,7 +75,7 @@ impl Health {
 
     /// Notes that the connection to NATS was restored. Returns whether to log it and the messages that follow from it.
     pub(crate) fn reconnects(&self) -> bool {
-        self.reconnections().note()
+        self.reconnections().note("")
     }
 
     /// Waits until the log is due to report the restored connections that it left out, and returns their number.
@@ -88,7 +88,7 @@ impl Health {
         self.reconnections().take()
     }
 
-    fn reconnections(&self) -> MutexGuard<'_, Reconnections> {
+    fn reconnections(&self) -> MutexGuard<'_, Repetitions> {
         self.0.reconnections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

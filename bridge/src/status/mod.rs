@@ -9,7 +9,7 @@ mod health;
 pub(crate) mod metrics;
 mod moment;
 mod outage;
-mod reconnections;
+mod repetitions;
 mod waiting;
 
 pub(crate) use self::{
@@ -17,5 +17,6 @@ pub(crate) use self::{
     health::{Condition, Health, RouteHealth},
     moment::Moment,
     outage::Outage,
+    repetitions::Repetitions,
     waiting::{First, Waiting},
 };

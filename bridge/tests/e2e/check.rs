@@ -1,12 +1,15 @@
 //! `nats-matrix check`: one line for each step, ok or what to do.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _, fs::Permissions, os::unix::fs::PermissionsExt, path::Path, process::Command,
+    time::Duration,
+};
 
 use anyhow::Result;
-use nats_matrix_testbed::SERVER_NAME;
+use nats_matrix_testbed::{Nats, SERVER_NAME};
 use serde_json::json;
 
-use crate::scene::{Config, PATIENCE, Scene};
+use crate::scene::{BINARY, Config, PATIENCE, Scene};
 
 /// Runs `check` and returns its exit code and what it printed.
 fn check(scene: &Scene, config: &Config) -> Result<(i32, String)> {
@@ -235,5 +238,75 @@ async fn what_has_no_room_of_its_own_is_told_where_it_goes() -> Result<()> {
     assert_eq!(code, 0, "{text}");
     let whose = format!("may post into {}, made by {}", scene.room, scene.alice.user_id);
     assert_line(&text, "ok", "room", &whose);
+    Ok(())
+}
+
+/// Publishes on as many subjects, each of which is 3,000 bytes long.
+async fn publish_on_long_subjects(nats: &Nats, prefix: &str, count: usize) -> Result<()> {
+    let client = nats.client().await?;
+    let stuffing = "x".repeat(3_000 - prefix.len() - 6);
+    for number in 0..count {
+        client.publish(format!("{prefix}.{number:05}{stuffing}"), "x".into()).await?;
+    }
+    client.flush().await?;
+    let jetstream = nats.jetstream().await?;
+    let stream = jetstream.get_stream("OPS").await?;
+    while stream.get_info().await?.state.messages < count as u64 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn more_subjects_than_memory_holds_are_counted() -> Result<()> {
+    let scene = Scene::new().await?;
+    publish_on_long_subjects(&scene.nats, "ops.a", 15_000).await?;
+    scene.nats.publish("ops.b", "x").await?;
+    let config = scene.config_for("ops.a.>", &scene.room);
+    let path = scene.dir.path().join("check.toml");
+    std::fs::write(&path, config.toml())?;
+    // As much as the service has.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -d 64000 && exec \"$@\"", "sh", BINARY, "check", "--config"]);
+    let output = command.arg(&path).output()?;
+    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_line(
+        &text,
+        "ok",
+        "subjects",
+        "\"ops.a.>\" matches messages on 15000 subjects: ops.a.1499",
+    );
+    assert_line(&text, "note", "subjects", "stream OPS: no route takes messages on 1 subject;");
+    let (_, text) = check(&scene, &scene.config())?;
+    assert!(!text.contains("no route takes"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_secret_that_everybody_can_read_is_noted() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.matrix = config.matrix.replace(
+        &format!("password = \"{}\"", scene.bot.password),
+        "password_file = \"matrix-password\"",
+    );
+    let file = scene.dir.path().join("matrix-password");
+    std::fs::write(&file, &scene.bot.password)?;
+    let set = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode));
+    set(scene.dir.path(), 0o711)?;
+    set(&file, 0o644)?;
+    let (code, text) = check(&scene, &config)?;
+    assert_eq!(code, 0, "{text}");
+    assert_line(&text, "note", "secrets", "matrix.password_file: ");
+    assert_line(
+        &text,
+        "note",
+        "secrets",
+        "has mode 644, so every user of this machine can read it",
+    );
+    set(&file, 0o640)?;
+    let (_, text) = check(&scene, &config)?;
+    assert!(!text.contains("secrets"), "{text}");
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! What is said of a wrong configuration or command line, and with which exit code. No server is needed.
 
-use std::process::{Command, Stdio};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    process::{Command, Stdio},
+};
 
 use anyhow::Result;
 use nats_matrix_testbed::secrets;
@@ -220,6 +224,40 @@ fn the_environment_wins_over_the_file() -> Result<()> {
     assert_eq!(code, 64, "{text}");
     assert!(text.contains("\"tokn\"; did you mean \"token\"?"), "{text}");
     assert!(text.contains("NATS_MATRIX__NATS"), "the variable is named: {text}");
+    Ok(())
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_named_without_its_value_if_it_is_ours() -> Result<()> {
+    let call = |subcommand: &str, name: &str| -> Result<(Option<i32>, String)> {
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("config.toml");
+        std::fs::write(&path, GOOD)?;
+        let mut command = Command::new(BINARY);
+        command.arg(subcommand).arg("--config").arg(&path).stdin(Stdio::null());
+        match subcommand {
+            "check" => command.arg("--offline"),
+            "alert" => command.args(["--severity", "info", "--summary", "x", "--dry-run"]),
+            "report" => command.arg("--dry-run"),
+            _ => &mut command,
+        };
+        let output = command.env(name, OsStr::from_bytes(b"hunter2\xff")).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+    };
+    let all = ["run", "check", "report", "alert", "summary", "connect", "provision"];
+    for subcommand in all {
+        let (code, text) = call(subcommand, "NATS_MATRIX__NATS__TOKEN")?;
+        assert_eq!(code, Some(64), "{subcommand}: {text}");
+        assert!(text.contains("NATS_MATRIX__NATS__TOKEN: its value is not UTF-8"), "{text}");
+        assert!(!text.contains("hunter") && !text.contains("panicked"), "{text}");
+    }
+    for subcommand in ["check", "report", "alert"] {
+        for name in ["PAM_USER", "NATS_MATRIX_LOG", "MONITOR_UNIT"] {
+            let (code, text) = call(subcommand, name)?;
+            assert_eq!(code, Some(0), "{subcommand}: {text}");
+        }
+    }
     Ok(())
 }
 

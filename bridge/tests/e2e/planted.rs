@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use nats_matrix_testbed::{Nats, ScratchDir, not_run, secrets};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 use crate::{
@@ -99,6 +99,15 @@ fn plant_link(target: &Path, place: &Path) -> Result<()> {
     Ok(lchown(place, Some(OWNER), Some(OWNER))?)
 }
 
+/// Has the owner put a message there that is like one of ours but for one value.
+fn plant_message(spool: &Path, key: &str, value: &str) -> Result<()> {
+    let mut message: Value = serde_json::from_str(&secret())?;
+    message[key] = value.into();
+    let path = spool.join("0000000001.json");
+    fs::write(&path, message.to_string())?;
+    Ok(chown(path, Some(OWNER), Some(OWNER))?)
+}
+
 fn is_root() -> Result<bool> {
     let is_root = rustix::process::geteuid().is_root();
     if !is_root {
@@ -110,7 +119,7 @@ fn is_root() -> Result<bool> {
 /// What the owner of a spool puts there, and what is said of it.
 type Trap = (&'static str, fn(&State, &Path) -> Result<()>, &'static str);
 
-const TRAPS: [Trap; 12] = [
+const TRAPS: [Trap; 14] = [
     (
         "a message that is a link",
         |state, spool| plant_link(&state.secret(), &spool.join("0000000001.json")),
@@ -143,6 +152,16 @@ const TRAPS: [Trap; 12] = [
             Ok(chown(path, Some(OWNER), Some(OWNER))?)
         },
         "cannot be read and is left there",
+    ),
+    (
+        "a message whose id ends a line",
+        |_, spool| plant_message(spool, "id", "a\r\nNats-Rollup: all"),
+        "0000000001.json cannot be read and is left there: its id is not one of letters and digits",
+    ),
+    (
+        "a message whose subject is longer than a line of NATS",
+        |_, spool| plant_message(spool, "subject", &format!("ops.{}", "x".repeat(10_000))),
+        "0000000001.json cannot be read and is left there: the subject has more than 1024 bytes",
     ),
     (
         "a new message that is a link",
@@ -237,12 +256,17 @@ async fn a_lock_that_is_never_left_holds_up_no_message() -> Result<()> {
     nats.create_stream("OPS", &["ops.>"]).await?;
     let state = State { dir: ScratchDir::new("planted")? };
     fs::create_dir_all(state.at("lib/nats-matrix-publish/spool"))?;
-    let lock = File::create(state.at("lib/nats-matrix-publish/spool/put.lock"))?;
-    lock.lock()?;
-    let said = state.alert(&nats.url()).await?;
-    let errors = String::from_utf8_lossy(&said.stderr);
-    assert!(errors.contains("put.lock is held for more than 10 s"), "{errors}");
-    assert_eq!(stored(&nats).await?, ["mine"]);
+    let mut locks = Vec::new();
+    for (name, count) in [("put.lock", 1), ("send.lock", 2)] {
+        let lock = File::create(state.at("lib/nats-matrix-publish/spool").join(name))?;
+        lock.lock()?;
+        locks.push(lock);
+        let said = state.alert(&nats.url()).await?;
+        let errors = String::from_utf8_lossy(&said.stderr);
+        assert!(errors.contains("put.lock is held for more than 10 s"), "{errors}");
+        assert_eq!(said.status.code(), Some(0), "{errors}");
+        assert_eq!(stored(&nats).await?, vec!["mine"; count], "{errors}");
+    }
     Ok(())
 }
 

@@ -630,6 +630,43 @@ async fn an_account_that_is_there_with_another_password_is_said() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_password_that_everybody_can_read_or_write_is_said() -> Result<()> {
+    let site = Site::new().await?;
+    let config = site.declare("[users.alice]\n[users.bob]\n")?;
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    fs::create_dir_all(site.made().join("passwords"))?;
+    for dir in [site.dir.path(), &site.made(), &site.made().join("passwords")] {
+        set(dir, 0o711)?;
+    }
+    for (file, mode) in [
+        (site.password_file("alice"), 0o666),
+        (site.password_file("bob"), 0o600),
+        (site.made().join("bridge-password"), 0o644),
+    ] {
+        fs::write(&file, "somebody may know this\n")?;
+        set(&file, mode)?;
+    }
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 64, "{text}");
+    let what = "passwords/alice has mode 666, so every user of this machine can write it: put a new secret there and";
+    assert!(text.lines().any(|line| line.starts_with("FAIL") && line.contains(what)), "{text}");
+    assert_item(&text, "made", "user", "bob");
+    assert_item(&text, "made", "user", "bridge, the bridge");
+    let file = site.made().join("bridge-password");
+    let what = format!("can read it: run chmod 600 {}", file.display());
+    assert!(text.contains(&what) && text.contains("bridge-password has mode 644"), "{text}");
+
+    for file in [&site.password_file("alice"), &file] {
+        set(file, 0o600)?;
+    }
+    let (code, text) = site.provision(&config).await?;
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("has mode"), "{text}");
+    assert_item(&text, "made", "user", "alice");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_room_that_a_stranger_made_is_not_taken_for_ours() -> Result<()> {
     let site = Site::new().await?;
     assert_eq!(site.provision(&site.declare("[users.alice]\n[users.bob]\n")?).await?.0, 0);

@@ -2,9 +2,10 @@
 //! to NATS or to them.
 
 use std::{
+    ffi::OsStr,
     fs,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::PathBuf,
     process::{Output, Stdio},
     time::Duration,
@@ -470,6 +471,65 @@ async fn any_words_can_be_said() -> Result<()> {
     let urgent = node.run(&["alert", "--severity", "urgent", "--summary", "x"]).await?;
     urgent.is(64, &["must be critical, warning or info"]);
     node.run(&["report", "--satisfaction", "6"]).await?.is(64, &["must be a number from 0 to 5"]);
+    Ok(())
+}
+
+/// The payload that a call with `--dry-run` shows.
+async fn shown(mut command: Command) -> Result<Value> {
+    let output = command.arg("--dry-run").output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, payload) = text.split_once('\n').context(errors)?;
+    Ok(serde_json::from_str(payload)?)
+}
+
+#[tokio::test]
+async fn words_that_are_not_utf_8_are_said_as_far_as_they_can_be_read() -> Result<()> {
+    let node = Node::new("nats://127.0.0.1:1")?;
+    let text = OsStr::from_bytes(b"login by \xff");
+    let mut call = node.command(&["alert", "--severity", "info"]);
+    for option in ["--summary", "--description", "--source", "--url", "--fingerprint"] {
+        call.arg(option).arg(text);
+    }
+    call.arg("--label").arg(OsStr::from_bytes(b"user=\xff"));
+    let payload = shown(call).await?;
+    for key in ["summary", "description", "source", "url", "fingerprint"] {
+        assert_eq!(payload[key], "login by \u{fffd}", "{payload}");
+    }
+    assert_eq!(payload["labels"]["user"], "\u{fffd}");
+    node.run(&["alert", "--severity", "info", "--summary", "x", "--label", "=x"])
+        .await?
+        .is(64, &["must be a name and a value"]);
+
+    let mut call = node.command(&["report"]);
+    for option in ["--completed", "--in-progress", "--host"] {
+        call.arg(option).arg(text);
+    }
+    let payload = shown(call).await?;
+    assert_eq!(payload["completed"][0], "login by \u{fffd}", "{payload}");
+    assert_eq!(payload["in_progress"][0], "login by \u{fffd}", "{payload}");
+    assert_eq!(payload["host"], "login by \u{fffd}", "{payload}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn many_files_that_cannot_be_read_are_summed_up_in_short_lines() -> Result<()> {
+    let nats = Nats::start().await?;
+    nats.create_stream("OPS", &["ops.>"]).await?;
+    let node = Node::new("nats://127.0.0.1:1")?;
+    node.alert("one").await?.is(0, &["kept as"]);
+    let mut message: Value = serde_json::from_slice(&fs::read(&node.waiting()?[0])?)?;
+    message["payload"] = "x".repeat(900_000).into();
+    for number in 1..=15 {
+        fs::write(node.spool().join(format!("{number:010}.json")), message.to_string())?;
+    }
+    let node = Node { server: nats.url(), ..node };
+    let said = node.alert("two").await?;
+    said.is(0, &["0000000010.json cannot be read", "5 more files cannot be read"]);
+    let errors = said.errors();
+    assert_eq!(errors.matches("is left there").count(), 10, "{}", errors.len());
+    assert!(errors.len() < 10_000, "{} bytes", errors.len());
+    assert_eq!(stored(&nats).await?, ["two"]);
     Ok(())
 }
 

@@ -1,16 +1,22 @@
-//! Whoever takes the homeserver's port while it is down is told nothing.
+//! Whoever takes the port of a server while it is down: of the homeserver, and is told nothing; of a NATS server without
+//! TLS, and does not fill the log.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{self, BufRead},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow};
 use nats_matrix_testbed::not_run;
+use serde_json::json;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
     time::sleep,
@@ -69,7 +75,7 @@ impl Stranger {
         let stdout = child.stdout.take().context("no output")?;
         let stranger = Self(child);
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        io::BufReader::new(stdout).read_line(&mut line)?;
         anyhow::ensure!(line.contains("listening"), "the port is taken");
         Ok(stranger)
     }
@@ -208,5 +214,86 @@ async fn the_homeserver_may_be_another_users_if_that_is_declared() -> Result<()>
     }
     let _bridge = scene.start(&place.config("homeserver_owner = \"*\"\n"))?;
     assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    Ok(())
+}
+
+/// What a false NATS server does with a client that it has let in.
+#[derive(Clone, Copy)]
+enum Harm {
+    /// It says without end that something is wrong, each time in other words.
+    Complain,
+    /// It closes the connection.
+    Close,
+}
+
+/// Stands in for a NATS server. Returns its port, and how many connections it has had.
+async fn false_nats(harm: Harm) -> Result<(u16, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let port = listener.local_addr()?.port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((guest, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(receive(guest, harm));
+        }
+    });
+    Ok((port, connections))
+}
+
+async fn receive(mut guest: TcpStream, harm: Harm) -> Result<()> {
+    let info = json!({
+        "server_id": "x", "server_name": "x", "version": "2.12.1", "go": "go", "host": "127.0.0.1", "port": 4222,
+        "headers": true, "max_payload": 1_048_576, "jetstream": true, "proto": 1,
+    });
+    guest.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+    let mut guest = BufReader::new(guest);
+    let mut line = String::new();
+    while line != "PING\r\n" {
+        line.clear();
+        anyhow::ensure!(guest.read_line(&mut line).await? > 0, "no client");
+    }
+    guest.write_all(b"PONG\r\n").await?;
+    if matches!(harm, Harm::Close) {
+        sleep(Duration::from_millis(5)).await;
+        return Ok(());
+    }
+    for number in 0_u64.. {
+        let line = format!("-ERR 'Slow Consumer {number} {}'\r\n", "x".repeat(1_000));
+        guest.write_all(line.repeat(10).as_bytes()).await?;
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// The log of a bridge after five seconds with a false NATS server, and how often that was connected to.
+async fn with_false_nats(harm: Harm) -> Result<(String, usize)> {
+    let (port, connections) = false_nats(harm).await?;
+    let scene = Scene::new().await?;
+    let mut config = scene.config();
+    config.nats = format!("servers = [\"nats://127.0.0.1:{port}\"]\n");
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("NATS", PATIENCE).await?;
+    sleep(Duration::from_secs(5)).await;
+    anyhow::ensure!(bridge.is_running()?, "{}", bridge.logs());
+    Ok((bridge.logs(), connections.load(Ordering::SeqCst)))
+}
+
+#[tokio::test]
+async fn a_nats_server_that_complains_without_end_does_not_fill_the_log() -> Result<()> {
+    let (log, _) = with_false_nats(Harm::Complain).await?;
+    let complaints = log.lines().filter(|line| line.contains("Slow Consumer")).count();
+    assert!((1..=10).contains(&complaints), "{complaints} complaints");
+    assert!(log.lines().count() < 40, "{log}");
+    assert!(log.lines().all(|line| line.len() < 1_000), "{log}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_nats_server_that_closes_each_connection_is_connected_to_ever_more_slowly() -> Result<()>
+{
+    let (log, connections) = with_false_nats(Harm::Close).await?;
+    assert!((2..=6).contains(&connections), "{connections} connections: {log}");
+    assert!(log.lines().count() < 40, "{log}");
     Ok(())
 }

@@ -1,0 +1,169 @@
+//! The subjects of the messages that a stream holds, as far as `check` tells of them.
+//!
+//! Any publisher may choose subjects, as many and as long as a server takes, and the server lists up to 100,000 of them in
+//! one answer. So their number is asked for first, and of too many only the last few are read.
+
+use std::{collections::BTreeMap, fmt};
+
+use async_nats::jetstream::context::RequestError;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{config::Route, nats::Nats, subject::Subject};
+
+/// The most subjects that are read. Each has less than 4 KiB, which is what a server takes as a line by default.
+const MOST: u64 = 2_000;
+
+/// How many subjects are shown.
+const EXAMPLES: usize = 3;
+
+/// Beyond the last of all subjects.
+const BEYOND: u64 = u32::MAX as u64;
+
+/// What a stream holds on some subjects.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// How many subjects there are.
+    pub(super) subjects: u64,
+    /// How many messages; none if there are too many subjects to count them.
+    messages: Option<u64>,
+    /// Subjects with their messages, those with most of them first.
+    examples: Vec<(String, u64)>,
+}
+
+/// An answer to a request for the subjects of a stream from an offset on.
+#[derive(Deserialize)]
+struct Page {
+    /// How many there are in all.
+    #[serde(default)]
+    total: u64,
+    #[serde(default)]
+    state: State,
+    error: Option<async_nats::jetstream::Error>,
+}
+
+#[derive(Default, Deserialize)]
+struct State {
+    #[serde(default)]
+    subjects: BTreeMap<String, u64>,
+}
+
+/// Asks for what a stream holds on the subjects that a filter matches.
+///
+/// # Errors
+///
+/// Why there is no answer.
+pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held, String> {
+    let total = page(nats, stream, filter, BEYOND).await?.total;
+    match total {
+        0 => Ok(Held { messages: Some(0), ..Held::default() }),
+        1..=MOST => Ok(Held::of(page(nats, stream, filter, 0).await?.state.subjects)),
+        _ => {
+            let last = page(nats, stream, filter, total - EXAMPLES as u64).await?;
+            Ok(Held { subjects: total, messages: None, ..Held::of(last.state.subjects) })
+        }
+    }
+}
+
+/// Asks for what a stream holds that is on the subjects of none of these routes. Of more subjects than can be looked at, it
+/// is what is left of their number.
+///
+/// # Errors
+///
+/// Why there is no answer.
+pub(super) async fn unrouted(nats: &Nats, stream: &str, routes: &[&Route]) -> Result<Held, String> {
+    let filters: Vec<&Subject> = routes.iter().flat_map(|route| &route.subjects).collect();
+    let total = page(nats, stream, ">", BEYOND).await?.total;
+    if total <= MOST {
+        let mut subjects = page(nats, stream, ">", 0).await?.state.subjects;
+        subjects.retain(|subject, _| !filters.iter().any(|filter| filter.matches(subject)));
+        return Ok(Held::of(subjects));
+    }
+    let mut taken = 0;
+    for filter in without_covered(&filters) {
+        taken += page(nats, stream, filter.as_str(), BEYOND).await?.total;
+    }
+    Ok(Held { subjects: total.saturating_sub(taken), ..Held::default() })
+}
+
+/// The filters that match what none of the others does.
+fn without_covered<'a>(filters: &[&'a Subject]) -> Vec<&'a Subject> {
+    let mut kept: Vec<&Subject> = Vec::new();
+    for filter in filters {
+        if !kept.iter().any(|other| other.covers(filter)) {
+            kept.retain(|other| !filter.covers(other));
+            kept.push(filter);
+        }
+    }
+    kept
+}
+
+async fn page(nats: &Nats, stream: &str, filter: &str, offset: u64) -> Result<Page, String> {
+    let subject = format!("STREAM.INFO.{stream}");
+    let asked = json!({ "subjects_filter": filter, "offset": offset });
+    let answer: Result<Page, RequestError> = nats.jetstream.request(subject, &asked).await;
+    let page = answer.map_err(|error| crate::failure::chain(&error))?;
+    match page.error {
+        Some(error) => Err(error.to_string()),
+        None => Ok(page),
+    }
+}
+
+impl Held {
+    fn of(subjects: BTreeMap<String, u64>) -> Self {
+        let mut examples: Vec<(String, u64)> = Vec::new();
+        let (count, messages) = (subjects.len() as u64, subjects.values().sum());
+        for (subject, count) in subjects {
+            // They come in order, so that of as many messages the first is before the others.
+            let place = examples.partition_point(|(_, other)| *other >= count);
+            examples.insert(place, (subject, count));
+            examples.truncate(EXAMPLES);
+        }
+        Self { subjects: count, messages: Some(messages), examples }
+    }
+}
+
+impl fmt::Display for Held {
+    /// "7 messages on 3 subjects: a (4), b (2), c (1)"
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.messages {
+            Some(messages) => write!(f, "{messages} messages on ")?,
+            None => f.write_str("messages on ")?,
+        }
+        write!(f, "{} subject{}", self.subjects, if self.subjects == 1 { "" } else { "s" })?;
+        let examples: Vec<String> =
+            self.examples.iter().map(|(subject, count)| format!("{subject} ({count})")).collect();
+        if examples.is_empty() {
+            return Ok(());
+        }
+        let more = if self.subjects > examples.len() as u64 { ", ..." } else { "" };
+        write!(f, ": {}{more}", examples.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_with_most_messages_are_shown() {
+        let of = |subjects: &[(&str, u64)]| {
+            let subjects = subjects.iter().map(|(subject, count)| ((*subject).to_owned(), *count));
+            Held::of(subjects.collect()).to_string()
+        };
+        assert_eq!(of(&[("a", 1)]), "1 messages on 1 subject: a (1)");
+        let many = [("a", 1), ("b", 3), ("c", 2), ("d", 3), ("e", 1)];
+        assert_eq!(of(&many), "10 messages on 5 subjects: b (3), d (3), c (2), ...");
+    }
+
+    #[test]
+    fn what_another_filter_matches_is_counted_once() {
+        let filter = |text: &str| Subject::filter(text).unwrap();
+        let (all, one, other) = (filter("ops.>"), filter("ops.a.*"), filter("lab.*"));
+        let kept = |filters: &[&Subject]| {
+            without_covered(filters).into_iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[&one, &all, &other, &one]), ["ops.>", "lab.*"]);
+        assert_eq!(kept(&[&all, &all, &one]), ["ops.>"]);
+    }
+}

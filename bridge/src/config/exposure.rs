@@ -1,0 +1,85 @@
+//! Secrets in files that others on the machine can get at.
+
+use std::{
+    fmt, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+/// The rights of everybody in a mode.
+const READ: u32 = 0o004;
+const WRITE: u32 = 0o002;
+const SEARCH: u32 = 0o001;
+
+/// A file that every user of this machine can read or write. Who is in its group is the administrator's to say.
+#[derive(Debug)]
+pub(crate) struct Exposure {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl Exposure {
+    /// That of a file; none if others cannot get at it, or it is not there.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o7777);
+        // What a link leads to has directories of its own above it.
+        let place = path.canonicalize().ok()?;
+        let is_open = mode(&place)? & (READ | WRITE) != 0;
+        let mut above = place.ancestors().skip(1);
+        let is_reached = above.all(|dir| mode(dir).is_some_and(|mode| mode & SEARCH != 0));
+        (is_open && is_reached).then_some(Self { path: path.to_owned(), mode: mode(&place)? })
+    }
+
+    /// Whether everybody may have written what is in it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.mode & WRITE != 0
+    }
+}
+
+impl fmt::Display for Exposure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, mode) = (self.path.display(), self.mode);
+        let (what, first) = if self.is_writable() {
+            ("write", "put a new secret there and ")
+        } else {
+            ("read", "")
+        };
+        write!(
+            f,
+            "{path} has mode {mode:03o}, so every user of this machine can {what} it: {first}run chmod 600 {path}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_everybody_reaches_is_named_with_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+        let path = dir.path().join("secret");
+        fs::write(&path, "x").unwrap();
+        let of = |mode| {
+            set(&path, mode).unwrap();
+            Exposure::of(&path).map(|exposure| (exposure.is_writable(), exposure.to_string()))
+        };
+        // Nobody else gets into the directory.
+        set(dir.path(), 0o700).unwrap();
+        assert_eq!(of(0o666), None);
+        set(dir.path(), 0o711).unwrap();
+        for mode in [0o600, 0o640, 0o660, 0o400] {
+            assert_eq!(of(mode), None, "{mode:o}");
+        }
+        let (is_writable, words) = of(0o644).unwrap();
+        let path = path.display().to_string();
+        let end = format!("can read it: run chmod 600 {path}");
+        assert!(!is_writable && words.contains("has mode 644") && words.ends_with(&end), "{words}");
+        let (is_writable, words) = of(0o666).unwrap();
+        assert!(is_writable && words.contains("mode 666") && words.contains("write it"), "{words}");
+        assert!(Exposure::of(Path::new("/no/such/file")).is_none());
+    }
+}

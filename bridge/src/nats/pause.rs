@@ -1,0 +1,74 @@
+//! How long the client of NATS waits before it connects again.
+
+use std::{cmp::min, time::Duration};
+
+use tokio::time::Instant;
+
+/// A connection that ended within this time was of no use, as with a server that closes each at once.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// The pause after the first connection that was of no use, and after many.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+
+/// The longest pause while no server is there.
+const LONGEST_AWAY: Duration = Duration::from_secs(4);
+
+/// The attempts to connect.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// When the last one began.
+    last: Option<Instant>,
+    /// The pause before the last one that followed a connection.
+    pause: Duration,
+}
+
+impl Attempts {
+    /// The pause before another attempt, which is the `count`th since there was a connection.
+    ///
+    /// While no server is there it grows as that of the client does by itself, which after a connection has none at all.
+    pub(super) fn pause(&mut self, count: usize) -> Duration {
+        let now = Instant::now();
+        let pause = if count > 1 {
+            let doublings = u32::try_from(count - 1).unwrap_or(u32::MAX);
+            min(Duration::from_millis(2_u64.saturating_pow(doublings)), LONGEST_AWAY)
+        } else {
+            let was_short = self.last.is_some_and(|last| now.duration_since(last) < SHORT);
+            let [first, last] = PAUSES;
+            self.pause =
+                if was_short { (self.pause * 2).clamp(first, last) } else { Duration::ZERO };
+            self.pause
+        };
+        self.last = Some(now + pause);
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_do_not_last_are_made_ever_more_slowly() {
+        let mut attempts = Attempts::default();
+        assert_eq!(attempts.pause(1), Duration::ZERO, "the first of all");
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            advance(Duration::from_millis(10)).await;
+            let pause = attempts.pause(1);
+            advance(pause).await;
+            pauses.push(pause.as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 15, 15, 15]);
+        advance(SHORT).await;
+        assert_eq!(attempts.pause(1), Duration::ZERO, "one that has lasted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_away_is_looked_for_soon() {
+        let mut attempts = Attempts::default();
+        let pauses = [1, 2, 5, 12, 13, 99].map(|count| attempts.pause(count).as_millis());
+        assert_eq!(pauses, [0, 2, 16, 2_048, 4_000, 4_000]);
+    }
+}
