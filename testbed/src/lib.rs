@@ -43,6 +43,7 @@ mod proxy;
 mod push;
 pub mod secrets;
 mod server;
+mod setup;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary, release_bridge};
 pub use clients::{

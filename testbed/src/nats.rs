@@ -20,7 +20,8 @@ use crate::{
     cache,
     containers::{self, ImageOf},
     process::Program,
-    server::{Place, Probe, Server, Setup, Software},
+    server::{Probe, Server, Software},
+    setup::{Placement, Setup},
 };
 
 /// How many publishes of [`Nats::publish_many`] wait for their ack at a time.
@@ -133,8 +134,8 @@ fn software(as_process: bool) -> Result<Software> {
     }
 }
 
-fn configuration(place: &Place, name: &str, extra: &str) -> String {
-    let Place { address, port, data, .. } = place;
+fn configuration(place: &Placement, name: &str, extra: &str) -> String {
+    let Placement { address, port, data, .. } = place;
     format!(
         r#"listen: "{address}:{port}"
 server_name: "{name}"
@@ -227,7 +228,7 @@ impl Nats {
     pub async fn reload(&self, lines: &str, files: &[(&str, &str)]) -> Result<()> {
         let process = self.server.files().zip(self.pid());
         let (directory, pid) = process.context("the server is not a process")?;
-        let place = Place {
+        let place = Placement {
             files: directory.to_string_lossy().into_owned(),
             data: directory.join("data").to_string_lossy().into_owned(),
             address: "127.0.0.1",
