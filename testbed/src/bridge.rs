@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    clock::Clock,
     leash::Leash,
     matrix::Account,
     secrets::{self, Kept},
@@ -116,11 +117,22 @@ impl BridgeProcess {
     /// What it prints goes to `dir/nats-matrix.log`, which a later process of the same directory
     /// begins anew.
     pub fn spawn(binary: impl AsRef<Path>, config: &str, dir: impl AsRef<Path>) -> Result<Self> {
+        Self::spawn_by(None, binary, config, dir)
+    }
+
+    /// Starts it in the same way by a clock of the test's own, if there is one.
+    pub fn spawn_by(
+        clock: Option<&Clock>,
+        binary: impl AsRef<Path>,
+        config: &str,
+        dir: impl AsRef<Path>,
+    ) -> Result<Self> {
         let dir = dir.as_ref();
         let file = dir.join("nats-matrix.toml");
         fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
         let mut command = Command::new(binary.as_ref());
         command.arg("run").arg("--config").arg(&file).current_dir(dir);
+        command.envs(clock.map(Clock::environment).unwrap_or_default());
         Self::spawn_command(&command, dir)
     }
 

@@ -5,6 +5,7 @@
 //! build directory, so that `cargo clean` does not fetch them again.
 
 pub mod clients;
+pub mod faketime;
 pub mod tools;
 
 use std::{

@@ -3,7 +3,7 @@
 use std::{env, path::Path, process::Output};
 
 use anyhow::Result;
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use tokio::{sync::Mutex, task::spawn_blocking};
 
 use crate::{matrix::Account, server::Software};
 
@@ -26,6 +26,9 @@ use settings::Settings;
 
 /// The number of bridges and of readers that a homeserver has unless a test asks for more.
 const PEOPLE: usize = 2;
+
+/// The number of each role that a shared homeserver has for those tests that need two.
+const SPARE: usize = 8;
 
 /// The largest upload in bytes unless a test asks for another.
 const MAX_UPLOAD: u32 = 20_000_000;
@@ -111,13 +114,24 @@ impl Homeserver {
         HomeserverBuilder::default()
     }
 
-    /// The homeserver that all tests of this process share, with `people` of each role. It is not to be killed or
-    /// paused.
-    pub async fn shared(nats_matrix: impl AsRef<Path>, people: usize) -> Result<&'static Self> {
-        static SHARED: OnceCell<Homeserver> = OnceCell::const_new();
+    /// A homeserver that `tests` tests of this process share, each of which takes one person of each role, and some of
+    /// them two. The next test is given another one, since people are made before a homeserver starts, and most runs
+    /// are of a few tests. It is not to be killed or paused.
+    pub async fn shared(nats_matrix: impl AsRef<Path>, tests: usize) -> Result<&'static Self> {
+        static SHARED: Mutex<Option<(usize, &Homeserver)>> = Mutex::const_new(None);
+        let mut shared = SHARED.lock().await;
+        if let Some((left, homeserver)) = &mut *shared
+            && *left > 0
+        {
+            *left -= 1;
+            return Ok(*homeserver);
+        }
         // nextest runs each test in a process of its own.
-        let people = env::var_os("NEXTEST").map_or(people, |_| PEOPLE);
-        SHARED.get_or_try_init(|| Self::builder().people(people).start(nats_matrix)).await
+        let people = env::var_os("NEXTEST").map_or(tests + SPARE, |_| PEOPLE);
+        let homeserver = Self::builder().people(people).start(nats_matrix).await?;
+        let homeserver = &*Box::leak(Box::new(homeserver));
+        *shared = Some((tests - 1, homeserver));
+        Ok(homeserver)
     }
 
     /// Which implementation it is.

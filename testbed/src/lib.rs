@@ -13,6 +13,7 @@
 //! | `CONDUIT_BIN` | the Conduit to use; else `conduit` on `PATH`, else Synapse, a download |
 //! | `TUWUNEL_BIN`, `DENDRITE_BIN` | these, if they are asked for; else `tuwunel` and `dendrite` on `PATH` |
 //! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit`, `tuwunel`, `synapse` or `dendrite`, to have that one whatever is there |
+//! | `LIBFAKETIME` | the libfaketime with which the bridge goes by another clock; else the one of the distribution, else its source code, compiled |
 //! | `CHROMIUM_BIN`, `NPM_BIN` | what the test with Element Web's engine needs; else `chromium` and `npm` on `PATH` |
 //! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
 //! | `NATS_MATRIX_BIN` | the bridge to use in the demo, the benchmark and the trials of memory; else it is built |
@@ -29,6 +30,7 @@
 mod bridge;
 pub mod cache;
 mod clients;
+mod clock;
 mod cluster;
 mod containers;
 mod homeserver;
@@ -50,6 +52,7 @@ pub use clients::{
     ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
     PhoneView,
 };
+pub use clock::Clock;
 pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;

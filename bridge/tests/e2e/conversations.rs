@@ -108,7 +108,7 @@ async fn what_flaps_makes_a_phone_buzz_once() -> Result<()> {
     let mut reader = scene.reader().await?;
     read_all(&mut reader, 1 + 9 * 2).await?;
     // Four times it comes back, which is an edit of the first.
-    let edits = if shared_homeserver().await?.kind().pushes_no_edits() { 0 } else { 4 };
+    let edits = if scene.kind.pushes_no_edits() { 0 } else { 4 };
     let pushes = gateway.settle(1 + edits, PATIENCE, Duration::from_secs(3)).await;
     let seen: Vec<_> = pushes.iter().map(|push| push.body.as_str()).collect();
     assert_eq!(seen.len(), 1 + edits, "{seen:?}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{Account, Event, Reader};
+use nats_matrix_testbed::{Account, Event, Homeserver, Reader};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use url::Url;
@@ -18,7 +18,11 @@ struct Named {
 
 impl Named {
     async fn new() -> Result<Self> {
-        let scene = Scene::new().await?;
+        Self::on(shared_homeserver().await?).await
+    }
+
+    async fn on(homeserver: &Homeserver) -> Result<Self> {
+        let scene = Scene::on(homeserver).await?;
         let (_, server) = scene.bot.user_id.split_once(':').context("no server")?;
         Ok(Self { server: server.to_owned(), scene })
     }
@@ -74,8 +78,9 @@ fn was_left(account: &str, timeline: &[Event]) -> bool {
 
 #[tokio::test]
 async fn a_room_that_a_stranger_made_is_not_posted_into() -> Result<()> {
-    let named = Named::new().await?;
-    let mallory = shared_homeserver().await?.account("alice").await?;
+    let homeserver = shared_homeserver().await?;
+    let named = Named::on(homeserver).await?;
+    let mallory = homeserver.account("alice").await?;
     let mut trap = named.made_by(&mallory, "db").await?;
     let mut bridge = named.scene.start(&named.config(&named.fallback()))?;
     for number in 1..=3 {
@@ -103,8 +108,9 @@ async fn a_room_that_a_stranger_made_is_not_posted_into() -> Result<()> {
 
 #[tokio::test]
 async fn without_another_room_what_is_for_a_strangers_is_a_dead_letter() -> Result<()> {
-    let named = Named::new().await?;
-    let mallory = shared_homeserver().await?.account("alice").await?;
+    let homeserver = shared_homeserver().await?;
+    let named = Named::on(homeserver).await?;
+    let mallory = homeserver.account("alice").await?;
     let mut trap = named.made_by(&mallory, "db").await?;
     let mut open = named.made_by(&named.scene.alice, "open").await?;
     let creators = format!("room_creators = [\"{}\"]", named.scene.alice.user_id);

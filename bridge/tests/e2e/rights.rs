@@ -24,10 +24,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use nats_matrix_testbed::{Event as Shown, Fault, FaultKind, Nats, secrets};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::process::Command;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::{
+    quiet::{alert, quiet, wait_until_held},
+    scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver},
+};
 
 /// The very file that users copy, and the one that makes the same with `nsc`.
 const ACCOUNT: &str = include_str!("../../examples/nats-account.conf");
@@ -106,18 +108,6 @@ fn spool(scene: &Scene) -> std::path::PathBuf {
     scene.dir.path().join("spool")
 }
 
-/// Hours that began an hour ago and end in two.
-fn quiet() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (from, to) = (now - Duration::from_hours(1), now + Duration::from_hours(2));
-    let time = |at: OffsetDateTime| format!("{:02}:{:02}", at.hour(), at.minute());
-    format!("quiet = {{ from = \"{}\", to = \"{}\" }}\n", time(from), time(to))
-}
-
-fn alert(severity: &str, summary: &str, status: &str) -> String {
-    json!({ "severity": severity, "summary": summary, "status": status }).to_string()
-}
-
 /// That neither the bridge, which logged this, nor NATS speaks of a right that is missing.
 async fn assert_no_violation(scene: &Scene, logs: &str) {
     for log in [logs, &scene.nats.log().await] {
@@ -179,13 +169,7 @@ async fn all_that_the_bridge_and_machines_do_works_in_the_account_of_the_example
     let mut third = scene.start(&at_night)?;
     third.wait_for_log("posting into", PATIENCE).await?;
     scene.nats.publish("ops.alert.server-01", alert("warning", "at night", "firing")).await?;
-    let held = async || -> Result<u64> {
-        let stream = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_HELD").await;
-        Ok(stream.map_or(0, |stream| stream.cached_info().state.messages))
-    };
-    while held().await? == 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until_held(&scene, 1).await.with_context(|| third.logs())?;
     logs += &third.logs();
     third.kill();
     let fourth = scene.start(&config)?;

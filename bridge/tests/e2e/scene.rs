@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{
-    Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, PushGateway, Reader, ScratchDir,
-    secrets,
+    Account, BridgeProcess, Clock, Event, FaultProxy, Homeserver, HomeserverKind, Nats,
+    PushGateway, Reader, ScratchDir, secrets,
 };
 use serde_json::json;
 use url::Url;
@@ -20,13 +20,15 @@ use crate::connections::{Pki, tls_front};
 /// Long enough for a busy machine; a test that is right never waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
+/// How many seconds of a bridge [in haste](Scene::in_haste) pass in a second.
+const HASTE: u32 = 6;
+
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
 
-/// The homeserver of all tests that do it no harm.
+/// A homeserver for a test that does it no harm; the next call may return another one.
 pub(crate) async fn shared_homeserver() -> Result<&'static Homeserver> {
-    // More than there are tests.
-    Homeserver::shared(BINARY, 400).await
+    Homeserver::shared(BINARY, 40).await
 }
 
 pub(crate) struct Scene {
@@ -35,6 +37,10 @@ pub(crate) struct Scene {
     pub(crate) alice: Account,
     pub(crate) room: String,
     pub(crate) dir: ScratchDir,
+    /// The implementation of the homeserver.
+    pub(crate) kind: HomeserverKind,
+    /// The clock that the bridge goes by, if it is not the machine's.
+    clock: Option<Clock>,
 }
 
 impl Scene {
@@ -55,7 +61,22 @@ impl Scene {
         let alice = homeserver.account("alice").await?;
         let room =
             alice.create_room(json!({ "preset": "private_chat", "invite": [bot.user_id] })).await?;
-        Ok(Self { nats, bot, alice, room, dir: ScratchDir::new("e2e")? })
+        let (dir, kind) = (ScratchDir::new("e2e")?, homeserver.kind());
+        Ok(Self { nats, bot, alice, room, dir, kind, clock: None })
+    }
+
+    /// Gives the bridge a clock that can be set.
+    pub(crate) fn with_clock(mut self) -> Result<(Self, Clock)> {
+        let clock = Clock::new(self.dir.path())?;
+        self.clock = Some(clock.clone());
+        Ok((self, clock))
+    }
+
+    /// Has the bridge's time pass faster than anybody else's, for what it does every half minute or minute. Its patience
+    /// with the servers ends as much sooner.
+    pub(crate) fn in_haste(mut self) -> Result<Self> {
+        self.clock = Some(Clock::hasty(self.dir.path(), HASTE)?);
+        Ok(self)
     }
 
     /// A configuration with one route, `ops.>` to the room.
@@ -77,13 +98,14 @@ impl Scene {
     }
 
     pub(crate) fn start(&self, config: &Config) -> Result<BridgeProcess> {
-        BridgeProcess::spawn(BINARY, &config.toml(), self.dir.path())
+        let clock = self.clock.as_ref();
+        BridgeProcess::spawn_by(clock, BINARY, &config.toml(), self.dir.path())
     }
 
     /// What would make alice's phone buzz.
     pub(crate) async fn phone(&self) -> Result<PushGateway> {
         let gateway = PushGateway::start().await?;
-        let url = if shared_homeserver().await?.kind().pushes_without_tls() {
+        let url = if self.kind.pushes_without_tls() {
             gateway.url().to_owned()
         } else {
             let url = Url::parse(gateway.url())?;
@@ -104,6 +126,17 @@ impl Scene {
         let texts = (first..=last).map(|number| format!("message {number}"));
         self.nats.publish_many("ops.text", texts).await?;
         Ok(())
+    }
+
+    /// Asserts that the room shows "message 1" to "message `count`", each once, in order, and nothing else.
+    pub(crate) async fn shows_numbered(&self, count: usize) -> Result<()> {
+        read_numbered(&mut self.reader().await?, count).await
+    }
+
+    /// Removes what the bridge keeps in its state directory: the next start logs in on a new device, for which the
+    /// homeserver knows no transaction of the one before.
+    pub(crate) fn forget_session(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.dir.path().join("state"))?)
     }
 
     /// What JetStream says of the route's consumer.
@@ -193,6 +226,19 @@ pub(crate) fn assert_each_once_in_order(events: &[Event], count: usize) {
         "lost {lost:?}; more than once {twice:?}; {} shown; the first difference is at {at:?}",
         seen.len()
     );
+}
+
+/// A scene on a shared homeserver with a proxy before it, and a configuration that leads through the proxy.
+pub(crate) async fn through_proxy() -> Result<(Scene, FaultProxy, Config)> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    Ok((scene, proxy, config))
+}
+
+/// Asserts that a room shows "message 1" to "message `count`", each once, in order, and nothing else.
+pub(crate) async fn read_numbered(reader: &mut Reader, count: usize) -> Result<()> {
+    assert_each_once_in_order(&read_all(reader, count).await?, count);
+    Ok(())
 }
 
 /// Waits for `count` messages, as long as they keep coming, then a while longer for any that should

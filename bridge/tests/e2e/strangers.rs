@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     health::{Pages, listening},
-    scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all},
+    scene::{Config, PATIENCE, Scene, read_numbered},
 };
 
 /// A user of this machine that nobody is.
@@ -181,7 +181,7 @@ async fn whoever_takes_the_port_of_the_homeserver_is_told_nothing() -> Result<()
 
     drop(stranger);
     let _homeserver = Port::on(place.port, place.upstream).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     pages.wait_for("connected").await?;
     Ok(())
 }
@@ -207,6 +207,6 @@ async fn the_homeserver_may_be_another_users_if_that_is_declared() -> Result<()>
         scene.publish_numbered(count + 1, count + 1).await?;
     }
     let _bridge = scene.start(&place.config("homeserver_owner = \"*\"\n"))?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     Ok(())
 }

@@ -8,7 +8,6 @@
 
 mod bridge;
 mod check;
-mod clock;
 mod disk;
 mod publish;
 mod report;

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 };
 use futures_util::StreamExt;
 use nats_matrix_testbed::{
-    Account, BridgeConfig, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
+    Account, BridgeConfig, Clock, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     bridge::Bridge,
     check::Mark,
-    clock::Clock,
     disk::Disk,
     routes::{ROUTES, Route, STREAM},
     schedule::Kind,

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::future;
-use nats_matrix_testbed::{Fault as HttpFault, FaultKind, Nats};
+use nats_matrix_testbed::{Clock, Fault as HttpFault, FaultKind, Nats};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    clock::Clock,
     scene::Scene,
     schedule::{Fault, Kind},
 };
