@@ -1,4 +1,5 @@
-//! The layers of the code: each module imports only from those before it in [`LAYERS`], and no modules import each other
+//! The layers of the code: each module imports only from those before it in [`LAYERS`], and no modules import each
+//! other
 //! in a circle. ARCHITECTURE.md tells what each layer is for.
 //!
 //! A module is a file. Tests may import what they like.
@@ -120,7 +121,7 @@ struct House {
     imports: BTreeMap<(Module, Module), BTreeSet<String>>,
 }
 
-/// What a module has to give.
+/// The names that a module hands on and uses.
 #[derive(Default)]
 struct Names {
     /// The paths that its names stand for which it only hands on.

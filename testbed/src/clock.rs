@@ -14,7 +14,7 @@ use crate::cache::faketime::libfaketime;
 pub struct Clock {
     library: PathBuf,
     file: PathBuf,
-    /// How many seconds of the process pass in a second, if all its time runs faster.
+    /// The number of the process's seconds that pass in a second, if all its time runs faster.
     pace: Option<u32>,
 }
 

@@ -52,13 +52,13 @@ pub struct HomeserverBuilder {
 }
 
 impl HomeserverBuilder {
-    /// Not in a container, whatever is asked for: in one, no other Conduit can take the place of a Conduit.
+    /// Runs it as a process even if others run in containers: in one, no other Conduit can take the place of a Conduit.
     pub fn as_process(mut self) -> Self {
         self.as_process = true;
         self
     }
 
-    /// How many bridges and readers it has; otherwise two of each.
+    /// Gives it so many bridges and readers; otherwise it has two of each.
     pub fn people(mut self, count: usize) -> Self {
         self.people = Some(count);
         self
@@ -72,7 +72,7 @@ impl HomeserverBuilder {
         self
     }
 
-    /// The largest upload in bytes; otherwise 20 MB. tuwunel takes no limit of less than 10 MB:
+    /// Limits uploads to so many bytes; otherwise to 20 MB. tuwunel takes no limit of less than 10 MB:
     /// [`Homeserver::max_upload`] tells.
     pub fn max_upload(mut self, bytes: u32) -> Self {
         self.max_upload = Some(bytes);
@@ -109,7 +109,7 @@ impl Homeserver {
         Self::builder().start(nats_matrix).await
     }
 
-    /// For a homeserver with other settings.
+    /// Builds a homeserver with other settings.
     pub fn builder() -> HomeserverBuilder {
         HomeserverBuilder::default()
     }
@@ -134,7 +134,7 @@ impl Homeserver {
         Ok(homeserver)
     }
 
-    /// Which implementation it is.
+    /// The implementation.
     pub fn kind(&self) -> HomeserverKind {
         self.instance.kind
     }
@@ -159,12 +159,12 @@ impl Homeserver {
         self.instance.server.port()
     }
 
-    /// What clients connect to.
+    /// The URL that clients connect to.
     pub fn url(&self) -> String {
         self.instance.url()
     }
 
-    /// What the homeserver printed: warnings and errors.
+    /// The warnings and errors that it has printed.
     pub async fn log(&self) -> String {
         self.instance.server.log().await
     }

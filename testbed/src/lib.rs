@@ -1,11 +1,20 @@
 //! Real servers on loopback for the demo, the tests and the benchmarks of nats-matrix.
 //!
-//! [`Nats`] and [`Homeserver`] start a NATS server and a Matrix homeserver on free ports, downloading
-//! them once if the machine has none; a [`NatsCluster`] is of several servers. An [`Account`] looks at a room from the other side, as a person
-//! does. [`FaultProxy`] and [`TcpProxy`] stand in between and misbehave on demand. Nothing outlives
-//! the process that started it, see [`leash`].
+//! Nothing outlives the process that started it. The modules, each of which imports only from those above it:
 //!
-//! What it looks at in the environment:
+//! | module | what it has |
+//! | --- | --- |
+//! | [`cache`] | the programs of the servers and what tests need besides, downloaded once |
+//! | [`leash`], [`ports`], `clock` | processes that die with us, free ports, a clock for the bridge |
+//! | [`secrets`], `machine`, `not_run` | a search for secrets in what a program prints, and words for reports |
+//! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
+//! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
+//! | `nats`, `cluster`, `homeserver` | [`Nats`], [`NatsCluster`] and [`Homeserver`] on free ports |
+//! | `proxy`, `push` | [`FaultProxy`] and [`TcpProxy`], which stand in between and misbehave on demand; a [`PushGateway`] |
+//! | `clients` | clients that others wrote |
+//! | `bridge` | a [`BridgeProcess`] and its configuration |
+//!
+//! Variables of the environment change what is used:
 //!
 //! | variable | meaning |
 //! | --- | --- |

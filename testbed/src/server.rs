@@ -1,4 +1,4 @@
-//! What the two servers have in common: a port, some files, and a life that tests end.
+//! A server of either kind: a port, some files, and a life that tests end.
 
 use std::{path::Path, time::Duration};
 
@@ -17,10 +17,10 @@ use crate::{
     setup::{Placement, Setup},
 };
 
-/// How long a server may take to become ready: a cold start of Synapse beside a compiler is slow.
+/// The time that a server may take to become ready: a cold start of Synapse beside a compiler is slow.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How to tell that a server is ready for clients.
+/// The sign that a server is ready for clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Probe {
     /// It greets with `INFO`, as `nats-server` does once it has recovered its streams.
@@ -49,7 +49,7 @@ impl Probe {
     }
 }
 
-/// What is to run: a program of this machine, or a container image.
+/// The software of a server: a program of this machine, or a container image.
 #[derive(Clone, Debug)]
 pub(crate) enum Software {
     Program(Program),
@@ -124,7 +124,7 @@ impl Server {
         }
     }
 
-    /// What it printed.
+    /// Its output so far.
     pub(crate) async fn log(&self) -> String {
         match &self.host {
             Host::Process(process) => process.log(),

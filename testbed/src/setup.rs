@@ -1,4 +1,4 @@
-//! What a server is started with: where it finds itself, and the files, arguments and variables made for that.
+//! The place in which a server starts, and the files, arguments and variables that are made for it.
 
 /// The directories and the port of a server, in the words of its own configuration: inside of a container they are
 /// others than outside.

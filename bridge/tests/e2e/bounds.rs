@@ -12,7 +12,7 @@ use crate::{
     scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all, read_numbered},
 };
 
-/// How much more memory the bridge may take for an answer, in kB.
+/// The most memory in kB that the bridge may take for an answer.
 const MOST_KB: u64 = 8 * 1024;
 
 async fn behind_front(scene: &Scene) -> Result<(Front, Config)> {

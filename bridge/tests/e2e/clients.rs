@@ -1,4 +1,4 @@
-//! What clients that others wrote make of the bridge's messages.
+//! The bridge's messages in clients that others wrote.
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{ElementEngine, ElementMessage, Event, MatrixNio, not_run};

@@ -33,7 +33,8 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs are like
+    /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs
+    /// are like
     /// that.
     pub(crate) fn without_key_usage() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
@@ -329,7 +330,7 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
     Ok(())
 }
 
-/// What the README says that the NATS user needs, without the dead letters.
+/// The permissions that the NATS user needs without the dead letters, as the README says.
 pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
@@ -339,7 +340,7 @@ pub(crate) const NEEDED: [&str; 6] = [
     "$JS.ACK.OPS.reports.>",
 ];
 
-/// What conversations and digests need besides.
+/// The permissions that conversations and digests need besides.
 pub(crate) const WANTED: [&str; 8] = [
     "$KV.nats-matrix-alerts.>",
     "$JS.API.INFO",
@@ -351,7 +352,8 @@ pub(crate) const WANTED: [&str; 8] = [
     "$JS.API.CONSUMER.DELETE.OPS.>",
 ];
 
-/// How the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what it prints.
+/// The lines by which the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what
+/// it prints.
 pub(crate) const LOGIN: &str = "user = \"bridge\"\npassword = \"only-the-bridge-knows\"";
 
 /// A scene where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
@@ -500,11 +502,12 @@ async fn a_machine_without_ca_certificates_needs_them_for_https_only() -> Result
     Ok(())
 }
 
-/// Somebody between the bridge and a server with TLS: whoever they name in what the server says before TLS begins is not
+/// Somebody between the bridge and a server with TLS: whoever they name in what the server says before TLS begins is
+/// not
 /// asked, and hears nothing.
 struct Between {
     port: u16,
-    /// How many connections the bridge has made here.
+    /// The number of connections that the bridge has made here.
     connections: Arc<AtomicUsize>,
     /// Whether connections are passed on. What was passed on is cut when this becomes false.
     is_open: watch::Sender<bool>,

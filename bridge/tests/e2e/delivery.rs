@@ -197,7 +197,7 @@ async fn the_connection_to_nats_is_cut_again_and_again() -> Result<()> {
     Ok(())
 }
 
-/// As a firewall or the machine of a NATS server leaves it that was started anew: nothing closes the connection.
+/// A firewall, or the machine of a NATS server that was started anew, leaves a connection so: nothing closes it.
 #[tokio::test]
 async fn a_connection_to_nats_that_is_half_open_is_left_within_a_minute() -> Result<()> {
     let scene = Scene::new().await?;

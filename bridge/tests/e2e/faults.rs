@@ -208,7 +208,7 @@ async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
     Ok(())
 }
 
-/// What is kept of a message that is refused for good, and that the room and the next message are not held up.
+/// A message that is refused for good is kept, and does not hold up the room or the next message.
 async fn refused(status: u16, errcode: &str) -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;
     let answer = json!({ "errcode": errcode, "error": "no, never" });

@@ -1,4 +1,4 @@
-//! What those who watch over the bridge are told: states, metrics, the status page, and the room itself.
+//! Health as those see it who watch over the bridge: states, metrics, the status page, and the room itself.
 
 use std::{path::Path, time::Duration};
 
@@ -357,7 +357,7 @@ async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
     Ok(())
 }
 
-/// What comes last need not be a message.
+/// The last thing to be posted need not be a message.
 #[tokio::test]
 async fn all_is_well_again_when_nothing_is_left_to_be_posted() -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;

@@ -1,4 +1,4 @@
-//! What somebody publishes who means harm to whoever reads, and what another client then gets from the homeserver.
+//! Messages that are meant to harm readers, and what another client then gets from the homeserver.
 
 #[path = "../../src/fuzz/sound.rs"]
 mod sound;
@@ -205,7 +205,7 @@ async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
     Ok(())
 }
 
-/// What breaks the connection of a client that reads it, ends the client or is not handed on by it.
+/// Messages that break the connection of a client that reads them, end the client or are not handed on by it.
 const POISON: [&[u8]; 6] = [
     b"NATS/1.0\r\nX-Y: a\rb\r\n\r\n",
     b"NATS/1.0\r\nno colon\r\n\r\n",

@@ -1,4 +1,4 @@
-//! Who may speak of an alert: nobody resolves, mutes or takes over what somebody else has said.
+//! The right to speak of an alert: nobody resolves, mutes or takes over what somebody else has said.
 
 use std::time::Duration;
 
@@ -195,7 +195,7 @@ async fn a_route_declares_which_token_of_the_subject_counts() -> Result<()> {
     Ok(())
 }
 
-/// Peers of a cluster that have an address each, as by default.
+/// The peers of a cluster have an address each, as by default.
 #[tokio::test]
 async fn a_route_declares_that_all_speak_of_the_same_alerts() -> Result<()> {
     let scene = Scene::new().await?;
@@ -207,7 +207,7 @@ async fn a_route_declares_that_all_speak_of_the_same_alerts() -> Result<()> {
     assert_one_that_is_resolved(&scene).await
 }
 
-/// In quiet hours what is said is copied to other subjects; what counts is where it was published.
+/// A message that is held back is copied to another subject; the one on which it was published counts.
 #[tokio::test]
 async fn what_was_held_back_is_of_whoever_published_it() -> Result<()> {
     let (scene, clock) = Scene::new().await?.with_clock()?;

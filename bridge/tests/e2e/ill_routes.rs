@@ -1,4 +1,4 @@
-//! What is wrong with one route: that one waits, says why, and goes on by itself when it is mended; another one, which
+//! A route with which something is wrong waits, says why, and goes on by itself when it is mended; another one, which
 //! shares everything else with it, is not held up for a moment.
 
 use std::{fs, time::Duration};

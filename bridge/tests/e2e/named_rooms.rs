@@ -31,7 +31,7 @@ impl Named {
         format!("#{}-{host}:{}", self.scene.bot.localpart(), self.server)
     }
 
-    /// With more lines of the route.
+    /// A configuration with more lines of the route.
     fn config(&self, lines: &str) -> Config {
         let mut config = self.scene.config_for("ops.report.*", &self.alias("{subject.3}"));
         config.routes += lines;
@@ -55,7 +55,7 @@ impl Named {
         account.reader(&account.create_room(room).await?).await
     }
 
-    /// How many of the hosts have a room.
+    /// The number of hosts that have a room.
     async fn count_rooms(&self, hosts: impl Iterator<Item = String>) -> Result<usize> {
         let mut count = 0;
         for host in hosts {
@@ -142,7 +142,7 @@ async fn a_room_that_an_administrator_made_is_posted_into() -> Result<()> {
     Ok(())
 }
 
-/// Whoever is in one of the bridge's rooms can give it a second alias, and so read what is for another one.
+/// A member of one of the bridge's rooms can give it a second alias, and so read what is for another one.
 #[tokio::test]
 async fn an_alias_that_somebody_gave_to_a_room_of_ours_leads_nowhere() -> Result<()> {
     let named = Named::new().await?;
@@ -219,7 +219,7 @@ async fn invented_names_make_few_rooms_and_the_rest_is_readable_in_order() -> Re
     Ok(())
 }
 
-/// Also where dead letters come back by the very route.
+/// The dead letters may come back by the very route.
 #[tokio::test]
 async fn what_is_over_the_limit_becomes_one_dead_letter_each() -> Result<()> {
     let named = Named::new().await?;

@@ -1,4 +1,4 @@
-//! What makes a phone buzz.
+//! The messages that make a phone buzz, and those that do not.
 
 use std::time::Duration;
 

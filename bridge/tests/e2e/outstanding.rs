@@ -1,4 +1,4 @@
-//! What was delivered to a bridge that was killed before it was shown.
+//! Messages that were delivered to a bridge that was killed before it showed them.
 
 use std::net::TcpListener;
 
@@ -99,7 +99,7 @@ async fn however_much_is_outstanding_all_of_it_is_shown_before_what_is_new() -> 
     Ok(())
 }
 
-/// What a leaf node does not let through as JSON is read as it was delivered.
+/// A message that a leaf node does not let through as JSON is read as it was delivered.
 #[tokio::test]
 async fn what_is_almost_as_large_as_may_be_comes_through_a_leaf_node() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

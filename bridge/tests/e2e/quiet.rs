@@ -86,7 +86,7 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     Ok(())
 }
 
-/// What was shown before and goes on is no reason to wake anybody, unless it is critical.
+/// An alert that was shown before and goes on is no reason to wake anybody, unless it is critical.
 #[tokio::test]
 async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
     let scene = Scene::new().await?;
@@ -224,7 +224,7 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
     Ok(())
 }
 
-/// What the README says that quiet hours need besides.
+/// The permissions that quiet hours need besides, as the README says.
 const HELD: [&str; 7] = [
     "nats-matrix.held.>",
     "$JS.API.STREAM.*.NATS_MATRIX_HELD",

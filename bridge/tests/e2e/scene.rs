@@ -1,4 +1,4 @@
-//! What most tests begin with: NATS with a stream, a homeserver with a room, the bridge's account in it and
+//! The scene that most tests begin with: NATS with a stream, a homeserver with a room, the bridge's account in it and
 //! a person who reads.
 
 use std::{
@@ -17,10 +17,10 @@ use url::Url;
 
 use crate::connections::{Pki, tls_front};
 
-/// Long enough for a busy machine; a test that is right never waits for it.
+/// The time that is long enough on a busy machine; a test that passes never waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How many seconds of a bridge [in haste](Scene::in_haste) pass in a second.
+/// The number of seconds of a bridge [in haste](Scene::in_haste) that pass in a second.
 const HASTE: u32 = 6;
 
 /// The program under test.
@@ -44,17 +44,17 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// On a homeserver that is shared with other tests.
+    /// Sets the scene on a homeserver that is shared with other tests.
     pub(crate) async fn new() -> Result<Self> {
         Self::on(shared_homeserver().await?).await
     }
 
-    /// On a homeserver of the test's own.
+    /// Sets the scene on a homeserver of the test's own.
     pub(crate) async fn on(homeserver: &Homeserver) -> Result<Self> {
         Self::with(homeserver, Nats::start().await?).await
     }
 
-    /// On given servers. NATS gets the stream OPS that takes `ops.>`.
+    /// Sets the scene on given servers. NATS gets the stream OPS that takes `ops.>`.
     pub(crate) async fn with(homeserver: &Homeserver, nats: Nats) -> Result<Self> {
         nats.create_stream("OPS", &["ops.>"]).await?;
         let bot = homeserver.account("bridge").await?;
@@ -72,7 +72,8 @@ impl Scene {
         Ok((self, clock))
     }
 
-    /// Has the bridge's time pass faster than anybody else's, for what it does every half minute or minute. Its patience
+    /// Has the bridge's time pass faster than anybody else's, for what it does every half minute or minute. Its
+    /// patience
     /// with the servers ends as much sooner.
     pub(crate) fn in_haste(mut self) -> Result<Self> {
         self.clock = Some(Clock::hasty(self.dir.path(), HASTE)?);
@@ -102,7 +103,7 @@ impl Scene {
         BridgeProcess::spawn_by(clock, BINARY, &config.toml(), self.dir.path())
     }
 
-    /// What would make alice's phone buzz.
+    /// A gateway that gets what would make alice's phone buzz.
     pub(crate) async fn phone(&self) -> Result<PushGateway> {
         let gateway = PushGateway::start().await?;
         let url = if self.kind.pushes_without_tls() {
@@ -139,7 +140,7 @@ impl Scene {
         Ok(std::fs::remove_dir_all(self.dir.path().join("state"))?)
     }
 
-    /// What JetStream says of the route's consumer.
+    /// The route's consumer, as JetStream knows it.
     pub(crate) async fn consumer(&self) -> Result<async_nats::jetstream::consumer::Info> {
         let stream = self.nats.jetstream().await?.get_stream("OPS").await?;
         Ok(stream.consumer_info("reports").await?)

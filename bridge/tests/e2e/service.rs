@@ -1,4 +1,4 @@
-//! What the service manager is told.
+//! The notifications that the service manager gets.
 
 use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Whoever takes the homeserver's port while it is down is told nothing.
+//! A stranger who takes the homeserver's port while it is down is told nothing.
 
 use std::{
     io::{BufRead, BufReader},

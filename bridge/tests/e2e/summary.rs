@@ -38,7 +38,7 @@ fn summaries(events: &[Event]) -> Vec<&Event> {
     events.iter().filter(|event| event.content.get(MARK).is_some()).collect()
 }
 
-/// That a PNG of the size that `info` says is behind a URI.
+/// Asserts that a PNG of the size that `info` says is behind a URI.
 async fn check_picture(scene: &Scene, url: &Value, info: &Value) -> Result<()> {
     let bytes = scene.alice.download(url.as_str().context("no URI")?).await?;
     assert_eq!(info["size"], bytes.len());

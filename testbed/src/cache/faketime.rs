@@ -33,7 +33,7 @@ const FEATURES: [&str; 6] = [
     "-DFAKE_INTERNAL_CALLS",
 ];
 
-/// The library: `$LIBFAKETIME`, the one that is installed, or else its source code from PyPI, compiled.
+/// The library: `$LIBFAKETIME`, the one that is installed, or else its source code from the Python package index, compiled.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What stands in for containers where the testbed was built without them.
+//! A stand-in for containers where the testbed was built without them.
 
 use std::convert::Infallible;
 

@@ -23,7 +23,7 @@ use crate::{
     setup::{Placement, Setup},
 };
 
-/// Where a server finds its files.
+/// The directory in which a server finds its files.
 const FILES: &str = "/testbed";
 
 /// A container, removed when dropped and also when we die.

@@ -1,4 +1,4 @@
-//! Which homeserver is started: what the environment asks for, what a test needs, and what this machine has.
+//! The choice of a homeserver by what the environment asks for, what a test needs, and what this machine has.
 
 use std::{path::PathBuf, process::Command};
 
@@ -20,7 +20,8 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    /// Finds the homeserver that `$NATS_MATRIX_HOMESERVER_KIND` asks for; left open, it is Conduit where there is Conduit.
+    /// Finds the homeserver that `$NATS_MATRIX_HOMESERVER_KIND` asks for; left open, it is Conduit where there is
+    /// Conduit.
     pub(super) fn find(rate_limited: bool, as_process: bool) -> Result<Self> {
         let mut wanted = HomeserverKind::from_env()?;
         if containers::wanted()? {

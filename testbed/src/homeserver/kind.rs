@@ -7,20 +7,20 @@ use anyhow::{Context, Result};
 /// The homeserver's implementation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HomeserverKind {
-    /// Small, in Rust.
+    /// Conduit: small, in Rust.
     Conduit,
     /// The successor of Conduit's former fork conduwuit.
     Tuwunel,
-    /// The reference, in Python.
+    /// Synapse: the reference, in Python.
     Synapse,
-    /// In Go, with a NATS server inside.
+    /// Dendrite: in Go, with a NATS server inside.
     Dendrite,
 }
 
 impl HomeserverKind {
     const ALL: [Self; 4] = [Self::Conduit, Self::Tuwunel, Self::Synapse, Self::Dendrite];
 
-    /// As people write it.
+    /// Its name as people write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Conduit => "Conduit",

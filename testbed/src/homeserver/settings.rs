@@ -1,4 +1,4 @@
-//! What the configurations of all kinds of homeserver are made from.
+//! Settings from which the configurations of all kinds of homeserver are made.
 
 /// The name behind the colon of every user and room of a testbed homeserver.
 pub const SERVER_NAME: &str = "testbed.localhost";
