@@ -1,4 +1,5 @@
-//! The layers of the code: each module imports only from those before it in [`LAYERS`], and no modules import each other
+//! The layers of the code: each module imports only from those before it in [`LAYERS`], and no modules import each
+//! other
 //! in a circle. ARCHITECTURE.md tells what each layer is for.
 //!
 //! A module is a file. Tests may import what they like.
@@ -58,7 +59,7 @@ const BORNE: &[(&str, &str, &str)] = &[];
 fn modules_of_the_bridge_import_each_other_in_no_circle() -> Result<()> {
     let house = House::read(&source("."))?;
     let circles = house.circles();
-    ensure!(circles.is_empty(), "{}", circles.join("\n"));
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
     Ok(())
 }
 
@@ -66,7 +67,7 @@ fn modules_of_the_bridge_import_each_other_in_no_circle() -> Result<()> {
 fn modules_of_the_testbed_import_each_other_in_no_circle() -> Result<()> {
     let house = House::read(&source("../testbed"))?;
     let circles = house.circles();
-    ensure!(circles.is_empty(), "{}", circles.join("\n"));
+    assert!(circles.is_empty(), "{}", circles.join("\n"));
     Ok(())
 }
 
@@ -83,7 +84,7 @@ fn layers_import_downwards() -> Result<()> {
             upwards.push(format!("{from} imports {names} from {to}, which is above it"));
         }
     }
-    ensure!(upwards.is_empty(), "{}", upwards.join("\n"));
+    assert!(upwards.is_empty(), "{}", upwards.join("\n"));
     Ok(())
 }
 
@@ -120,7 +121,7 @@ struct House {
     imports: BTreeMap<(Module, Module), BTreeSet<String>>,
 }
 
-/// What a module has to give.
+/// The names that a module hands on and uses.
 #[derive(Default)]
 struct Names {
     /// The paths that its names stand for which it only hands on.
@@ -296,11 +297,11 @@ impl<'a> Reader<'a> {
         let mut leaves = Vec::new();
         leaves_of(&item.tree, &mut Vec::new(), &mut leaves);
         for (path, name) in leaves {
-            let Some(path) = self.from_root(&path) else { continue };
-            if !matches!(item.vis, Visibility::Inherited) {
-                self.names.handed_on.insert(name.clone(), path.clone());
-            } else {
+            let Some(path) = self.rooted(&path) else { continue };
+            if matches!(item.vis, Visibility::Inherited) {
                 self.names.used.insert(path.clone());
+            } else {
+                self.names.handed_on.insert(name.clone(), path.clone());
             }
             self.scope.insert(name, path);
         }
@@ -315,7 +316,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A path from the root of the crate, or `None` if it is of another crate.
-    fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    fn rooted(&self, path: &[String]) -> Option<Vec<String>> {
         let own: Vec<String> =
             self.module.split("::").filter(|step| !step.is_empty()).map(str::to_owned).collect();
         let (first, rest) = path.split_first()?;
@@ -366,7 +367,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         if steps.len() > 1
             && path.leading_colon.is_none()
-            && let Some(path) = self.from_root(&steps)
+            && let Some(path) = self.rooted(&steps)
         {
             self.names.used.insert(path);
         }
@@ -393,7 +394,7 @@ fn leaves_of(tree: &UseTree, path: &mut Vec<String>, leaves: &mut Vec<(Vec<Strin
             ));
         }
         UseTree::Glob(_) => {
-            leaves.push(([path.clone(), vec!["*".to_owned()]].concat(), "*".to_owned()))
+            leaves.push(([path.clone(), vec!["*".to_owned()]].concat(), "*".to_owned()));
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| leaves_of(tree, path, leaves)),
     }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    clock::Clock,
     leash::Leash,
     matrix::Account,
     secrets::{self, Kept},
@@ -32,7 +33,7 @@ impl BridgeConfig {
         Self::of_cluster(&[nats_url], bridge, state_dir)
     }
 
-    /// The same with the NATS servers at these URLs.
+    /// The same connections with NATS servers at several URLs.
     pub fn of_cluster(nats_urls: &[&str], bridge: &Account, state_dir: &Path) -> Self {
         let servers: Vec<_> = nats_urls.iter().map(|url| quoted(url)).collect();
         let toml = format!(
@@ -113,14 +114,25 @@ pub struct BridgeProcess {
 impl BridgeProcess {
     /// Starts `binary run --config dir/nats-matrix.toml`, with `dir` as its working directory.
     ///
-    /// What it prints goes to `dir/nats-matrix.log`, which a later process of the same directory
+    /// Its output goes to `dir/nats-matrix.log`, which a later process of the same directory
     /// begins anew.
     pub fn spawn(binary: impl AsRef<Path>, config: &str, dir: impl AsRef<Path>) -> Result<Self> {
+        Self::spawn_by(None, binary, config, dir)
+    }
+
+    /// Starts it in the same way by a clock of the test's own, if there is one.
+    pub fn spawn_by(
+        clock: Option<&Clock>,
+        binary: impl AsRef<Path>,
+        config: &str,
+        dir: impl AsRef<Path>,
+    ) -> Result<Self> {
         let dir = dir.as_ref();
         let file = dir.join("nats-matrix.toml");
         fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
         let mut command = Command::new(binary.as_ref());
         command.arg("run").arg("--config").arg(&file).current_dir(dir);
+        command.envs(clock.map(Clock::environment).unwrap_or_default());
         Self::spawn_command(&command, dir)
     }
 
@@ -143,7 +155,7 @@ impl BridgeProcess {
         self.leash.pid()
     }
 
-    /// What it printed so far, on either stream.
+    /// Its output so far, on either stream.
     pub fn logs(&self) -> String {
         fs::read(&self.log)
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
@@ -180,7 +192,7 @@ impl BridgeProcess {
         }
     }
 
-    /// The same with an end to patience.
+    /// Waits for its end in the same way, but not longer than `patience`.
     pub async fn wait(&mut self, patience: Duration) -> Result<i32> {
         match timeout(patience, self.ended()).await {
             Ok(code) => code,
@@ -219,7 +231,7 @@ impl BridgeProcess {
         drop(self);
     }
 
-    /// What it has used so far.
+    /// The memory and time that it has used so far.
     pub fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid())
     }
@@ -250,7 +262,7 @@ impl Drop for BridgeProcess {
     }
 }
 
-/// What a running process has used, from `/proc`.
+/// The memory and time of a running process, from `/proc`.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Resident memory in KiB.
@@ -262,7 +274,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What the process has used so far.
+    /// Reads what the process has used so far.
     pub fn of(pid: u32) -> Result<Self> {
         let read = |name: &str| {
             let file = format!("/proc/{pid}/{name}");

@@ -5,6 +5,7 @@
 //! build directory, so that `cargo clean` does not fetch them again.
 
 pub mod clients;
+pub mod faketime;
 pub mod tools;
 
 use std::{
@@ -71,7 +72,7 @@ pub fn baseline_python() -> Result<PathBuf> {
     Ok(install(&BASELINE)?.join("bin/python"))
 }
 
-/// Where downloads are kept.
+/// The directory in which downloads are kept.
 pub fn dir() -> Result<PathBuf> {
     let set = |name| env::var_os(name).filter(|value: &std::ffi::OsString| !value.is_empty());
     if let Some(dir) = set("NATS_MATRIX_TESTBED_CACHE") {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{nats::Nats, ports::Port};
 
-/// How long the servers may take to find one another and to choose a leader.
+/// The time that the servers may take to find one another and to choose a leader.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster of NATS servers on loopback, gone when dropped.
@@ -50,7 +50,7 @@ impl NatsCluster {
         &self.nodes
     }
 
-    /// What clients connect to.
+    /// The URLs that clients connect to.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(Nats::url).collect()
     }

@@ -1,6 +1,6 @@
-//! The same servers in containers, for `NATS_MATRIX_TESTBED=containers`.
+//! Servers in containers, for `NATS_MATRIX_TESTBED=containers`.
 //!
-//! That needs the cargo feature `containers`, so that those who do without it need not compile what
+//! They need the cargo feature `containers`, so that those who do without it need not compile what
 //! talks to Docker.
 
 use std::env;

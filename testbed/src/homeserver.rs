@@ -1,56 +1,44 @@
 //! A Matrix homeserver without federation: Conduit if this machine has it, else Synapse; others if asked for.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::Output,
-};
+use std::{env, path::Path, process::Output};
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use anyhow::Result;
+use tokio::{sync::Mutex, task::spawn_blocking};
 
-use crate::{
-    matrix::Account,
-    secrets,
-    server::{Probe, Server, Software},
-};
+use crate::{matrix::Account, server::Software};
 
 mod choice;
 mod conduit;
 mod dendrite;
+mod instance;
+mod kind;
 mod people;
+mod settings;
 mod synapse;
 mod tuwunel;
 
 use choice::Chosen;
-pub use choice::HomeserverKind;
+use instance::Instance;
+pub use kind::HomeserverKind;
 use people::People;
+pub use settings::SERVER_NAME;
+use settings::Settings;
 
-/// The name behind the colon of every user and room of a testbed homeserver.
-pub const SERVER_NAME: &str = "testbed.localhost";
-
-/// Guards registration at a Conduit in a container. It listens on loopback only.
-const REGISTRATION_TOKEN: &str = "testbed";
-/// The configuration of a Conduit, or of its relative.
-const CONDUIT_CONFIG: &str = "homeserver.toml";
-/// The `registration_shared_secret` of Synapse and Dendrite.
-const REGISTRATION_SECRET: &str = "shared by the testbed";
-/// The file that has it.
-const REGISTRATION_SECRET_FILE: &str = "registration-secret";
-
-/// How many bridges and readers a homeserver has by itself, of a test's own.
+/// The number of bridges and of readers that a homeserver has unless a test asks for more.
 const PEOPLE: usize = 2;
+
+/// The number of each role that a shared homeserver has for those tests that need two.
+const SPARE: usize = 8;
+
+/// The largest upload in bytes unless a test asks for another.
+const MAX_UPLOAD: u32 = 20_000_000;
 
 /// A homeserver of one's own, gone when dropped.
 #[derive(Debug)]
 pub struct Homeserver {
-    server: Server,
-    kind: HomeserverKind,
+    instance: Instance,
     version: String,
     max_upload: u32,
-    /// Its program, if it is not in a container.
-    program: Option<PathBuf>,
     people: People,
 }
 
@@ -61,17 +49,16 @@ pub struct HomeserverBuilder {
     max_upload: Option<u32>,
     people: Option<usize>,
     as_process: bool,
-    in_container: bool,
 }
 
 impl HomeserverBuilder {
-    /// Not in a container, whatever is asked for: in one, no other Conduit can take the place of a Conduit.
+    /// Runs it as a process even if others run in containers: in one, no other Conduit can take the place of a Conduit.
     pub fn as_process(mut self) -> Self {
         self.as_process = true;
         self
     }
 
-    /// How many bridges and readers it has; otherwise two of each.
+    /// Gives it so many bridges and readers; otherwise it has two of each.
     pub fn people(mut self, count: usize) -> Self {
         self.people = Some(count);
         self
@@ -85,7 +72,7 @@ impl HomeserverBuilder {
         self
     }
 
-    /// The largest upload in bytes; otherwise 20 MB. tuwunel takes no limit of less than 10 MB:
+    /// Limits uploads to so many bytes; otherwise to 20 MB. tuwunel takes no limit of less than 10 MB:
     /// [`Homeserver::max_upload`] tells.
     pub fn max_upload(mut self, bytes: u32) -> Self {
         self.max_upload = Some(bytes);
@@ -94,47 +81,24 @@ impl HomeserverBuilder {
 
     /// Starts the homeserver and waits until it is ready. `nats_matrix` is the bridge's program, which makes its
     /// people.
-    pub async fn start(mut self, nats_matrix: impl AsRef<Path>) -> Result<Homeserver> {
+    pub async fn start(self, nats_matrix: impl AsRef<Path>) -> Result<Homeserver> {
         let (rate_limited, as_process) = (self.rate_limited, self.as_process);
         let chosen = spawn_blocking(move || Chosen::find(rate_limited, as_process)).await??;
-        self.in_container = matches!(chosen.software, Software::Image(_));
         let least = chosen.kind.least_max_upload();
-        self.max_upload = self.max_upload.map(|bytes| bytes.max(least));
-        let name = chosen.kind.name();
-        let server =
-            Server::launch(name, &chosen.software, Probe::MatrixVersions, |place| {
-                match (chosen.kind, &chosen.software) {
-                    (HomeserverKind::Conduit, _) => conduit::setup(&self, place),
-                    (HomeserverKind::Tuwunel, _) => tuwunel::setup(&self, place),
-                    (HomeserverKind::Dendrite, _) => dendrite::setup(&self, place),
-                    (HomeserverKind::Synapse, Software::Program(_)) => {
-                        synapse::program_setup(&self, place)
-                    }
-                    (HomeserverKind::Synapse, Software::Image(_)) => {
-                        synapse::image_setup(&self, place)
-                    }
-                }
-            })
-            .await?;
-        let program = match chosen.software {
-            Software::Program(program) => Some(program.path),
-            Software::Image(_) => None,
+        let settings = Settings {
+            rate_limited,
+            max_upload: self.max_upload.map_or(MAX_UPLOAD, |bytes| bytes.max(least)),
+            in_container: matches!(chosen.software, Software::Image(_)),
         };
-        let mut homeserver = Homeserver {
-            server,
-            kind: chosen.kind,
-            version: chosen.version,
-            max_upload: self.max_upload_bytes(),
-            program,
-            people: People::default(),
-        };
+        let instance = Instance::start(&chosen, &settings).await?;
         let count = self.people.unwrap_or(PEOPLE);
-        homeserver.people = People::make(&homeserver, nats_matrix.as_ref(), count).await?;
-        Ok(homeserver)
-    }
-
-    fn max_upload_bytes(&self) -> u32 {
-        self.max_upload.unwrap_or(20_000_000)
+        let people = People::make(&instance, nats_matrix.as_ref(), count).await?;
+        Ok(Homeserver {
+            instance,
+            version: chosen.version,
+            max_upload: settings.max_upload,
+            people,
+        })
     }
 }
 
@@ -145,23 +109,34 @@ impl Homeserver {
         Self::builder().start(nats_matrix).await
     }
 
-    /// For a homeserver with other settings.
+    /// Builds a homeserver with other settings.
     pub fn builder() -> HomeserverBuilder {
         HomeserverBuilder::default()
     }
 
-    /// The homeserver that all tests of this process share, with `people` of each role. It is not to be killed or
-    /// paused.
-    pub async fn shared(nats_matrix: impl AsRef<Path>, people: usize) -> Result<&'static Self> {
-        static SHARED: OnceCell<Homeserver> = OnceCell::const_new();
+    /// A homeserver that `tests` tests of this process share, each of which takes one person of each role, and some of
+    /// them two. The next test is given another one, since people are made before a homeserver starts, and most runs
+    /// are of a few tests. It is not to be killed or paused.
+    pub async fn shared(nats_matrix: impl AsRef<Path>, tests: usize) -> Result<&'static Self> {
+        static SHARED: Mutex<Option<(usize, &Homeserver)>> = Mutex::const_new(None);
+        let mut shared = SHARED.lock().await;
+        if let Some((left, homeserver)) = &mut *shared
+            && *left > 0
+        {
+            *left -= 1;
+            return Ok(*homeserver);
+        }
         // nextest runs each test in a process of its own.
-        let people = env::var_os("NEXTEST").map_or(people, |_| PEOPLE);
-        SHARED.get_or_try_init(|| Self::builder().people(people).start(nats_matrix)).await
+        let people = env::var_os("NEXTEST").map_or(tests + SPARE, |_| PEOPLE);
+        let homeserver = Self::builder().people(people).start(nats_matrix).await?;
+        let homeserver = &*Box::leak(Box::new(homeserver));
+        *shared = Some((tests - 1, homeserver));
+        Ok(homeserver)
     }
 
-    /// Which implementation it is.
+    /// The implementation.
     pub fn kind(&self) -> HomeserverKind {
-        self.kind
+        self.instance.kind
     }
 
     /// The implementation's version.
@@ -181,42 +156,42 @@ impl Homeserver {
 
     /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
-        self.server.port()
+        self.instance.server.port()
     }
 
-    /// What clients connect to.
+    /// The URL that clients connect to.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port())
+        self.instance.url()
     }
 
-    /// What the homeserver printed: warnings and errors.
+    /// The warnings and errors that it has printed.
     pub async fn log(&self) -> String {
-        self.server.log().await
+        self.instance.server.log().await
     }
 
     /// The process id while it runs as a process.
     pub fn pid(&self) -> Option<u32> {
-        self.server.pid()
+        self.instance.server.pid()
     }
 
     /// Kills the homeserver with SIGKILL.
     pub async fn kill(&self) {
-        self.server.kill().await;
+        self.instance.server.kill().await;
     }
 
     /// Starts the homeserver again on the same port and data, killing it first if it runs.
     pub async fn restart(&self) -> Result<()> {
-        self.server.start().await
+        self.instance.server.start().await
     }
 
     /// Freezes the homeserver: connections are taken, but nothing answers.
     pub async fn pause(&self) -> Result<()> {
-        self.server.pause().await
+        self.instance.server.pause().await
     }
 
     /// Ends a [`Self::pause`].
     pub async fn resume(&self) -> Result<()> {
-        self.server.resume().await
+        self.instance.server.resume().await
     }
 
     /// The `[provision]` of a configuration for this homeserver, whose passwords are made in `state_dir`.
@@ -225,45 +200,13 @@ impl Homeserver {
     ///
     /// If it is a Conduit in a container, where no other Conduit can take its place.
     pub fn provisioning(&self, state_dir: &Path) -> Result<String> {
-        let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
-        let kind = self.kind;
-        let means = match (kind.stops_for_provisioning(), self.server.files(), &self.program) {
-            (true, Some(files), Some(program)) => format!(
-                "conduit = {}\nconduit_program = {}\nimplementation = \"{}\"",
-                quoted(&files.join(CONDUIT_CONFIG)),
-                quoted(program),
-                kind.name().to_lowercase(),
-            ),
-            (true, _, _) => {
-                bail!("{} is in a container, and cannot be provisioned there", kind.name())
-            }
-            (false, _, _) => {
-                let file = state_dir.join(REGISTRATION_SECRET_FILE);
-                fs::create_dir_all(state_dir).context("cannot make the directory of passwords")?;
-                fs::write(&file, REGISTRATION_SECRET)
-                    .with_context(|| format!("cannot write {}", file.display()))?;
-                format!("registration_secret_file = {}", quoted(&file))
-            }
-        };
-        Ok(format!("[provision]\n{means}\nstate_dir = {}\n", quoted(state_dir)))
+        self.instance.provisioning(state_dir)
     }
 
     /// Runs `nats-matrix provision` to its end as it is run for this kind of homeserver, which does not run meanwhile
     /// if it [stops for that](HomeserverKind::stops_for_provisioning).
     pub async fn provision(&self, nats_matrix: &Path, config: &Path) -> Result<Output> {
-        let stops = self.kind.stops_for_provisioning();
-        if stops {
-            self.kill().await;
-        }
-        let mut command = tokio::process::Command::new(nats_matrix);
-        command.arg("provision").arg("--config").arg(config).kill_on_drop(true);
-        let mut kept = secrets::expect(command.as_std());
-        let output = command.output().await.context("cannot run nats-matrix")?;
-        secrets::none_in_output(&output, &mut kept);
-        if stops {
-            self.restart().await?;
-        }
-        Ok(output)
+        self.instance.provision(nats_matrix, config).await
     }
 
     /// A person whom nobody has used yet: "bridge" or "alice" and a number, logged in.

@@ -43,7 +43,7 @@ kill -s KILL 0
 pub struct Leash {
     name: String,
     watchdog: Child,
-    /// What the watchdog prints.
+    /// The numbers that the watchdog prints.
     report: BufReader<ChildStdout>,
     pid: Pid,
     exit_code: Option<i32>,
@@ -201,7 +201,7 @@ impl ScratchDir {
         Ok(Self { path, _removal: removal })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }

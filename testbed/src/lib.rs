@@ -1,11 +1,20 @@
 //! Real servers on loopback for the demo, the tests and the benchmarks of nats-matrix.
 //!
-//! [`Nats`] and [`Homeserver`] start a NATS server and a Matrix homeserver on free ports, downloading
-//! them once if the machine has none; a [`NatsCluster`] is of several servers. An [`Account`] looks at a room from the other side, as a person
-//! does. [`FaultProxy`] and [`TcpProxy`] stand in between and misbehave on demand. Nothing outlives
-//! the process that started it, see [`leash`].
+//! Nothing outlives the process that started it. The modules, each of which imports only from those above it:
 //!
-//! What it looks at in the environment:
+//! | module | what it has |
+//! | --- | --- |
+//! | [`cache`] | the programs of the servers and what tests need besides, downloaded once |
+//! | [`leash`], [`ports`], `clock` | processes that die with us, free ports, a clock for the bridge |
+//! | [`secrets`], `machine`, `not_run` | a search for secrets in what a program prints, and words for reports |
+//! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
+//! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
+//! | `nats`, `cluster`, `homeserver` | [`Nats`], [`NatsCluster`] and [`Homeserver`] on free ports |
+//! | `proxy`, `push` | [`FaultProxy`] and [`TcpProxy`], which stand in between and misbehave on demand; a [`PushGateway`] |
+//! | `clients` | clients that others wrote |
+//! | `bridge` | a [`BridgeProcess`] and its configuration |
+//!
+//! Variables of the environment change what is used:
 //!
 //! | variable | meaning |
 //! | --- | --- |
@@ -13,6 +22,7 @@
 //! | `CONDUIT_BIN` | the Conduit to use; else `conduit` on `PATH`, else Synapse, a download |
 //! | `TUWUNEL_BIN`, `DENDRITE_BIN` | these, if they are asked for; else `tuwunel` and `dendrite` on `PATH` |
 //! | `NATS_MATRIX_HOMESERVER_KIND` | `conduit`, `tuwunel`, `synapse` or `dendrite`, to have that one whatever is there |
+//! | `LIBFAKETIME` | the libfaketime with which the bridge goes by another clock; else the one of the distribution, else its source code, compiled |
 //! | `CHROMIUM_BIN`, `NPM_BIN` | what the test with Element Web's engine needs; else `chromium` and `npm` on `PATH` |
 //! | `NATS_MATRIX_TESTBED_CACHE` | where downloads are kept; else `nats-matrix-testbed` in `XDG_CACHE_HOME` or `~/.cache` |
 //! | `NATS_MATRIX_BIN` | the bridge to use in the demo, the benchmark and the trials of memory; else it is built |
@@ -29,6 +39,7 @@
 mod bridge;
 pub mod cache;
 mod clients;
+mod clock;
 mod cluster;
 mod containers;
 mod homeserver;
@@ -43,12 +54,14 @@ mod proxy;
 mod push;
 pub mod secrets;
 mod server;
+mod setup;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary, release_bridge};
 pub use clients::{
     ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
     PhoneView,
 };
+pub use clock::Clock;
 pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
 pub use leash::ScratchDir;

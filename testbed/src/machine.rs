@@ -1,4 +1,4 @@
-//! What figures were measured on.
+//! The machine that figures were measured on.
 
 use std::{fs, thread};
 

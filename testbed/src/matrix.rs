@@ -33,7 +33,7 @@ pub(crate) fn http() -> &'static Client {
     &CLIENT
 }
 
-/// How late an answer may be before its request is given up. A frozen homeserver never answers.
+/// The time after which a request is given up. A frozen homeserver never answers.
 const SLOW: Duration = Duration::from_secs(20);
 
 /// A logged-in account.
@@ -65,9 +65,9 @@ pub struct Event {
     /// The event type, such as `m.room.message`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Only state events have one.
+    /// The state key, which only state events have.
     pub state_key: Option<String>,
-    /// As it was sent.
+    /// Its content, as it was sent.
     pub content: Value,
 }
 
@@ -120,7 +120,7 @@ impl Account {
         Self::from_answer(homeserver, password, answer)
     }
 
-    /// What a stranger's attempt to register is answered with; `None` if nobody answers.
+    /// Tries to register as a stranger would: the status of the answer, or `None` if nobody answers.
     pub async fn try_to_register(homeserver: &str, user: &str) -> Option<u16> {
         let body = json!({
             "username": user,
@@ -389,7 +389,7 @@ impl Account {
         Ok(response.error_for_status()?.bytes().await?.to_vec())
     }
 
-    /// What the room shows as unread.
+    /// Counts of what the room shows as unread.
     pub async fn unread(&self, room: &str) -> Result<Unread> {
         let answer = self.first_sync(room).await?;
         let counts = &answer["rooms"]["join"][room]["unread_notifications"];
@@ -623,7 +623,7 @@ fn room_filter(room: &str) -> String {
     .to_string()
 }
 
-/// What an unfinished registration asks for next, of its simplest flow.
+/// The next stage that an unfinished registration asks for, of its simplest flow.
 fn next_stage(answer: &Value) -> Result<String> {
     let done: HashSet<&Value> = answer["completed"].as_array().into_iter().flatten().collect();
     let known = ["m.login.registration_token", "m.login.dummy"];

@@ -20,13 +20,14 @@ use crate::{
     cache,
     containers::{self, ImageOf},
     process::Program,
-    server::{Place, Probe, Server, Setup, Software},
+    server::{Probe, Server, Software},
+    setup::{Placement, Setup},
 };
 
-/// How many publishes of [`Nats::publish_many`] wait for their ack at a time.
+/// The number of publishes of [`Nats::publish_many`] that wait for their ack at a time.
 const WINDOW: usize = 500;
 
-/// How long an answer may take. A busy machine is no reason for a test to fail.
+/// The time that an answer may take. A busy machine is no reason for a test to fail.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 type Options = Box<dyn Fn() -> ConnectOptions + Send + Sync>;
@@ -42,7 +43,7 @@ pub struct Nats {
 /// A NATS server that is more than a plain one.
 #[derive(Default)]
 pub struct NatsBuilder {
-    /// Of one of a cluster.
+    /// The name of a server in a cluster.
     member: Option<String>,
     config: String,
     files: Vec<(String, Vec<u8>)>,
@@ -52,7 +53,7 @@ pub struct NatsBuilder {
 }
 
 impl NatsBuilder {
-    /// One of a cluster, whose servers have names of their own and reach one another on loopback: never in a
+    /// Makes it one of a cluster, whose servers have names of their own and reach one another on loopback: never in a
     /// container.
     pub(crate) fn member(mut self, name: &str) -> Self {
         self.member = Some(name.to_owned());
@@ -83,7 +84,7 @@ impl NatsBuilder {
         self
     }
 
-    /// How the helpers of [`Nats`] connect, where the server does not take just anyone.
+    /// Has the helpers of [`Nats`] connect with these options, where the server does not take just anyone.
     pub fn client_options(
         mut self,
         options: impl Fn() -> ConnectOptions + Send + Sync + 'static,
@@ -92,7 +93,7 @@ impl NatsBuilder {
         self
     }
 
-    /// Never in a container, for [`Nats::reload`].
+    /// Runs it as a process even if others run in containers, for [`Nats::reload`].
     pub fn as_process(mut self) -> Self {
         self.as_process = true;
         self
@@ -122,7 +123,7 @@ impl NatsBuilder {
     }
 }
 
-/// What a server that is in no cluster is called.
+/// The name of a server that is in no cluster.
 const NAME: &str = "testbed";
 
 fn software(as_process: bool) -> Result<Software> {
@@ -133,8 +134,8 @@ fn software(as_process: bool) -> Result<Software> {
     }
 }
 
-fn configuration(place: &Place, name: &str, extra: &str) -> String {
-    let Place { address, port, data, .. } = place;
+fn configuration(place: &Placement, name: &str, extra: &str) -> String {
+    let Placement { address, port, data, .. } = place;
     format!(
         r#"listen: "{address}:{port}"
 server_name: "{name}"
@@ -153,7 +154,7 @@ impl Nats {
         Self::builder().start().await
     }
 
-    /// For a server with TLS or accounts.
+    /// Builds a server with TLS or accounts.
     pub fn builder() -> NatsBuilder {
         NatsBuilder::default()
     }
@@ -163,12 +164,12 @@ impl Nats {
         self.server.port()
     }
 
-    /// What clients connect to.
+    /// The URL that clients connect to.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port())
     }
 
-    /// What the server printed.
+    /// The output of the server so far.
     pub async fn log(&self) -> String {
         self.server.log().await
     }
@@ -227,7 +228,7 @@ impl Nats {
     pub async fn reload(&self, lines: &str, files: &[(&str, &str)]) -> Result<()> {
         let process = self.server.files().zip(self.pid());
         let (directory, pid) = process.context("the server is not a process")?;
-        let place = Place {
+        let place = Placement {
             files: directory.to_string_lossy().into_owned(),
             data: directory.join("data").to_string_lossy().into_owned(),
             address: "127.0.0.1",

@@ -1,4 +1,4 @@
-//! What a test says that does not run.
+//! The word of a test that does not run.
 
 use std::{
     env,

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::{
     leash::{Leash, ScratchDir},
-    server::{Place, Setup},
+    setup::{Placement, Setup},
 };
 
 /// A program of this machine, and the arguments that every use of it begins with.
@@ -39,13 +39,13 @@ impl Process {
         name: &'static str,
         program: &Program,
         port: u16,
-        setup: impl Fn(&Place) -> Setup,
+        setup: impl Fn(&Placement) -> Setup,
     ) -> Result<Self> {
         let dir = ScratchDir::new(name)?;
         let files = dir.path();
         let data = files.join("data");
         fs::create_dir(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        let setup = setup(&Place {
+        let setup = setup(&Placement {
             files: files.to_string_lossy().into_owned(),
             data: data.to_string_lossy().into_owned(),
             address: "127.0.0.1",

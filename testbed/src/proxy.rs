@@ -27,7 +27,7 @@ use tokio::{
     time::{sleep, sleep_until},
 };
 
-/// What happens to a request that a [`Fault`] strikes.
+/// The fate of a request that a [`Fault`] strikes.
 #[derive(Clone, Debug)]
 pub enum FaultKind {
     /// It is forwarded only after this long.
@@ -101,7 +101,7 @@ impl Fault {
 /// A request that came to the proxy.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// When it came.
+    /// The moment at which it came.
     pub at: Instant,
     /// Such as `PUT`.
     pub method: String,
@@ -152,7 +152,7 @@ impl FaultProxy {
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where clients reach it.
+    /// The address at which clients reach it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -391,7 +391,7 @@ impl TcpProxy {
         Ok(Self { address, shared, accepting })
     }
 
-    /// Where clients reach it.
+    /// The address at which clients reach it.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

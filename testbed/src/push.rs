@@ -48,12 +48,12 @@ impl PushGateway {
         Ok(Self { url, pushes, task })
     }
 
-    /// For [`Account::set_pusher`](crate::Account::set_pusher).
+    /// The URL for [`Account::set_pusher`](crate::Account::set_pusher).
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// What came so far. Calls that only tell how much is unread are left out.
+    /// The pushes so far. Calls that only tell how much is unread are left out.
     pub fn pushes(&self) -> Vec<Push> {
         self.pushes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

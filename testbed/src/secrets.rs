@@ -1,9 +1,10 @@
-//! That the bridge's program prints no secret: whatever it printed is searched for every secret that any test of this
+//! A search for secrets in what the bridge's program prints: for every secret that any test of this
 //! process has used so far.
 //!
 //! A secret is known from the configuration and environment of a command ([`expect`]), from the accounts that tests
 //! log in, or from what the program itself keeps: its session and the passwords that it makes up. The configuration is
-//! read again before each signal to do so and in the end, as secrets are renewed while the program runs. [`BridgeProcess`] and
+//! read again before each signal to do so and in the end, as secrets are renewed while the program runs.
+//! [`BridgeProcess`] and
 //! [`Homeserver::provision`] look by themselves; a test that runs another command does so with [`output`] or
 //! [`none_in_output`].
 //!
@@ -27,19 +28,19 @@ const KEYS: [&str; 6] =
     ["password", "nkey_seed", "credentials", "token", "access_token", "registration_secret"];
 /// A key that names a file with a secret and has no other form.
 const PRIVATE_KEY: &str = "key_file";
-/// What an environment variable that stands for a key begins with.
+/// The beginning of an environment variable that stands for a key.
 const VARIABLE: &str = "NATS_MATRIX__";
 /// A shorter one is no secret, and is found everywhere by chance.
 const SHORTEST: usize = 8;
 
-/// What each secret is, by the secret.
+/// Descriptions of all secrets that are known, by the secret.
 static KNOWN: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
 
-/// Where a program has secrets that it is given or makes up, to be read again later: by then there may be others.
+/// Places of the secrets that a program is given or makes up, to be read again later: by then there may be others.
 #[derive(Debug, Clone, Default)]
 pub struct Kept {
     config: Option<PathBuf>,
-    /// Where the program was started, if not where we were.
+    /// The directory in which the program was started, if not in ours.
     started_in: Option<PathBuf>,
     sessions: BTreeSet<PathBuf>,
     /// Every file in these is a secret.
@@ -103,7 +104,7 @@ fn is_file_of_secret(key: &str) -> bool {
     key == PRIVATE_KEY || key.strip_suffix("_file").is_some_and(|key| KEYS.contains(&key))
 }
 
-/// One that is not there, or not yet, has no secret.
+/// Notes the secret in a file. A file that is not there, or not yet, has none.
 fn note_file(what: &str, file: &Path) {
     if let Ok(text) = fs::read_to_string(file) {
         note(what, &text);
@@ -133,7 +134,8 @@ impl Kept {
         }
     }
 
-    /// What a configuration named before stays known: a program that is told to read another may still use it.
+    /// Notes the secrets of the configuration. Those that it named before stay known: a program that is told to read
+    /// another may still use them.
     fn note_config(&mut self) {
         let Some(file) = &self.config else { return };
         // What is no TOML, or not there, is for the program to say.
@@ -167,7 +169,7 @@ fn found_in(text: &str) -> Vec<String> {
 ///
 /// # Panics
 ///
-/// If so.
+/// If it shows one.
 #[track_caller]
 pub(crate) fn none_in(what: &str, printed: &[u8], kept: &mut Kept) {
     kept.note();
@@ -228,7 +230,7 @@ mod tests {
         program
     }
 
-    /// What a test says that had this process.
+    /// The message of a test that had this process.
     fn said_of(process: BridgeProcess) -> String {
         let panic = catch_unwind(AssertUnwindSafe(|| drop(process))).unwrap_err();
         message(&*panic).to_owned()

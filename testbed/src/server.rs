@@ -1,4 +1,4 @@
-//! What the two servers have in common: a port, some files, and a life that tests end.
+//! A server of either kind: a port, some files, and a life that tests end.
 
 use std::{path::Path, time::Duration};
 
@@ -14,12 +14,13 @@ use crate::{
     matrix,
     ports::Port,
     process::{Process, Program},
+    setup::{Placement, Setup},
 };
 
-/// How long a server may take to become ready: a cold start of Synapse beside a compiler is slow.
+/// The time that a server may take to become ready: a cold start of Synapse beside a compiler is slow.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// How to tell that a server is ready for clients.
+/// The sign that a server is ready for clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Probe {
     /// It greets with `INFO`, as `nats-server` does once it has recovered its streams.
@@ -48,48 +49,11 @@ impl Probe {
     }
 }
 
-/// What is to run: a program of this machine, or a container image.
+/// The software of a server: a program of this machine, or a container image.
 #[derive(Clone, Debug)]
 pub(crate) enum Software {
     Program(Program),
     Image(Image),
-}
-
-/// Where a server finds itself, in the words of its own configuration.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    /// The directory with the files of its [`Setup`]; its working directory too.
-    pub(crate) files: String,
-    /// A directory that it may write to.
-    pub(crate) data: String,
-    /// The address and port to listen on.
-    pub(crate) address: &'static str,
-    pub(crate) port: u16,
-}
-
-/// How to start a server in its place.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Setup {
-    pub(crate) files: Vec<(String, Vec<u8>)>,
-    pub(crate) arguments: Vec<String>,
-    pub(crate) environment: Vec<(String, String)>,
-}
-
-impl Setup {
-    pub(crate) fn file(mut self, name: &str, contents: impl Into<Vec<u8>>) -> Self {
-        self.files.push((name.to_owned(), contents.into()));
-        self
-    }
-
-    pub(crate) fn arguments<const N: usize>(mut self, arguments: [&str; N]) -> Self {
-        self.arguments.extend(arguments.map(str::to_owned));
-        self
-    }
-
-    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
 }
 
 /// A server on a port of 127.0.0.1 which can be killed, frozen, and started again on the same data.
@@ -114,7 +78,7 @@ impl Server {
         name: &'static str,
         software: &Software,
         probe: Probe,
-        setup: impl Fn(&Place) -> Setup,
+        setup: impl Fn(&Placement) -> Setup,
     ) -> Result<Self> {
         let mut tries = 1;
         loop {
@@ -160,7 +124,7 @@ impl Server {
         }
     }
 
-    /// What it printed.
+    /// Its output so far.
     pub(crate) async fn log(&self) -> String {
         match &self.host {
             Host::Process(process) => process.log(),

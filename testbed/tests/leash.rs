@@ -115,7 +115,7 @@ fn a_program_that_is_not_there_says_so() -> Result<()> {
     Ok(())
 }
 
-/// Only with a place to report to, which the next test gives it in a process of its own, this starts
+/// Plays the process that is killed in the next test, which gives it a place to report to: starts
 /// a process and a directory, tells about them, and hangs until it is killed.
 #[test]
 fn victim() -> Result<()> {

@@ -1,4 +1,4 @@
-//! What the documents of the repository link to in it is there.
+//! Links of the documents to files of the repository, which have to be there.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -20,7 +20,7 @@ fn anchors(text: &str) -> Vec<String> {
     headings.map(anchor).collect()
 }
 
-/// What a document links to, by `[text](target)` or `src="target"`.
+/// The targets that a document links to, by `[text](target)` or `src="target"`.
 fn targets(text: &str) -> Vec<&str> {
     let of = |begin: &str, end: char| -> Vec<&str> {
         text.split(begin).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0)).collect()

@@ -36,7 +36,7 @@ impl Setup {
         self.alice.send(&self.room, "m.room.message", txn, content).await
     }
 
-    /// What the room really holds.
+    /// The events that the room really holds.
     async fn bodies(&self) -> Result<Vec<String>> {
         let messages = self.direct.messages(&self.room).await?;
         Ok(messages.iter().map(|message| message.body().to_owned()).collect())
@@ -167,7 +167,7 @@ async fn linked() -> Result<(Nats, TcpProxy, async_nats::Client, async_nats::Sub
     Ok((nats, link, client, subscriber))
 }
 
-/// How long nothing has to come for it to be said that nothing comes.
+/// The time without anything after which nothing is expected to come.
 const SILENCE: Duration = Duration::from_millis(300);
 
 #[tokio::test]

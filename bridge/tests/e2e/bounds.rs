@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     front::{Answers, Front},
-    scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all},
+    scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all, read_numbered},
 };
 
-/// How much more memory the bridge may take for an answer, in kB.
+/// The most memory in kB that the bridge may take for an answer.
 const MOST_KB: u64 = 8 * 1024;
 
 async fn behind_front(scene: &Scene) -> Result<(Front, Config)> {
@@ -41,7 +41,7 @@ async fn wait_until_said(bridge: &BridgeProcess, times: usize) -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_without_end_is_not_read_to_it() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let (front, config) = behind_front(&scene).await?;
     let mut bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
@@ -64,7 +64,7 @@ async fn an_answer_without_end_is_not_read_to_it() -> Result<()> {
     assert!(bridge.is_running()?);
     // A request that gets no answer is given up after a minute.
     front.set(Answers::Honest);
-    assert_each_once_in_order(&read_all(&mut reader, 4).await?, 4);
+    read_numbered(&mut reader, 4).await?;
     assert_eq!(bridge.logs().matches("answers with more than 1 MiB").count(), 2);
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn pages_of_huge_events_are_read_in_smaller_ones() -> Result<()> {
     front.set(Answers::HugeEvents);
     let (asked, before) = (front.asked("/messages?").len(), scene.start(&config)?);
     scene.publish_numbered(3, 3).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     let asked = &front.asked("/messages?")[asked..];
     for limit in [100, 50, 25, 12] {
         let limit = format!("limit={limit}");

@@ -1,10 +1,10 @@
-//! What clients that others wrote make of the bridge's messages.
+//! The bridge's messages in clients that others wrote.
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{ElementEngine, ElementMessage, Event, MatrixNio, not_run};
 use serde_json::json;
 
-use crate::scene::{PATIENCE, Scene, read_all, shared_homeserver};
+use crate::scene::{PATIENCE, Scene, read_all};
 
 /// A room with a report, and an alert that got worse and is over: a message, a thread and edits.
 async fn room_with_all() -> Result<(Scene, Vec<Event>)> {
@@ -74,7 +74,7 @@ async fn the_engine_of_element_web_shows_messages_threads_and_edits() -> Result<
     };
     let (scene, events) = room_with_all().await?;
     let view = element.open(&scene.alice, &scene.room).await?;
-    let kind = shared_homeserver().await?.kind();
+    let kind = scene.kind;
     let has_threads = kind.has_threads();
     let (in_room, in_thread) = if has_threads { (2, 2) } else { (4, 0) };
     let is_whole = |shown: &[ElementMessage]| {

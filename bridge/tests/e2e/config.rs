@@ -1,4 +1,4 @@
-//! What is said of a wrong configuration or command line, and with which exit code. No server is needed.
+//! Complaints about a wrong configuration or command line, and their exit codes. No server is needed.
 
 use std::{
     ffi::OsStr,

@@ -23,9 +23,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::scene::{
-    Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
-};
+use crate::scene::{Config, PATIENCE, Scene, read_all, read_numbered, shared_homeserver};
 
 /// A private CA and what it signed, as PEM.
 pub(crate) struct Pki {
@@ -35,7 +33,8 @@ pub(crate) struct Pki {
 }
 
 impl Pki {
-    /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs are like
+    /// The CA's certificate has no keyUsage extension: Python 3.13 and later refuse such a CA, and many private CAs
+    /// are like
     /// that.
     pub(crate) fn without_key_usage() -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
@@ -331,7 +330,7 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
     Ok(())
 }
 
-/// What the README says that the NATS user needs, without the dead letters.
+/// The permissions that the NATS user needs without the dead letters, as the README says.
 pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
@@ -341,7 +340,7 @@ pub(crate) const NEEDED: [&str; 6] = [
     "$JS.ACK.OPS.reports.>",
 ];
 
-/// What conversations and digests need besides.
+/// The permissions that conversations and digests need besides.
 pub(crate) const WANTED: [&str; 8] = [
     "$KV.nats-matrix-alerts.>",
     "$JS.API.INFO",
@@ -353,7 +352,8 @@ pub(crate) const WANTED: [&str; 8] = [
     "$JS.API.CONSUMER.DELETE.OPS.>",
 ];
 
-/// How the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what it prints.
+/// The lines by which the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what
+/// it prints.
 pub(crate) const LOGIN: &str = "user = \"bridge\"\npassword = \"only-the-bridge-knows\"";
 
 /// A scene where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
@@ -413,7 +413,7 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
     scene.publish_numbered(1, 30).await?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 30).await?, 30);
+    read_numbered(&mut reader, 30).await?;
     assert!(bridge.logs().contains("no digest, as what waits cannot be read"), "{}", bridge.logs());
     Ok(())
 }
@@ -502,11 +502,12 @@ async fn a_machine_without_ca_certificates_needs_them_for_https_only() -> Result
     Ok(())
 }
 
-/// Somebody between the bridge and a server with TLS: whoever they name in what the server says before TLS begins is not
+/// Somebody between the bridge and a server with TLS: whoever they name in what the server says before TLS begins is
+/// not
 /// asked, and hears nothing.
 struct Between {
     port: u16,
-    /// How many connections the bridge has made here.
+    /// The number of connections that the bridge has made here.
     connections: Arc<AtomicUsize>,
     /// Whether connections are passed on. What was passed on is cut when this becomes false.
     is_open: watch::Sender<bool>,

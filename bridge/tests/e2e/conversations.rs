@@ -23,7 +23,7 @@ fn alert(severity: &str, status: &str) -> String {
     .to_string()
 }
 
-/// How an event is related to another, and to which.
+/// The relation of an event to another, and the other's id.
 fn relation(event: &Event) -> Option<(&str, &str)> {
     let relation = &event.content["m.relates_to"];
     Some((relation["rel_type"].as_str()?, relation["event_id"].as_str()?))
@@ -108,7 +108,7 @@ async fn what_flaps_makes_a_phone_buzz_once() -> Result<()> {
     let mut reader = scene.reader().await?;
     read_all(&mut reader, 1 + 9 * 2).await?;
     // Four times it comes back, which is an edit of the first.
-    let edits = if shared_homeserver().await?.kind().pushes_no_edits() { 0 } else { 4 };
+    let edits = if scene.kind.pushes_no_edits() { 0 } else { 4 };
     let pushes = gateway.settle(1 + edits, PATIENCE, Duration::from_secs(3)).await;
     let seen: Vec<_> = pushes.iter().map(|push| push.body.as_str()).collect();
     assert_eq!(seen.len(), 1 + edits, "{seen:?}");
@@ -299,7 +299,7 @@ async fn forge(
     Ok(events.len())
 }
 
-/// What the bucket has of the conversation with that root, as soon as it has it.
+/// The entry of the bucket for the conversation with that root, as soon as there is one.
 async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
     let search = async {
         loop {
@@ -317,7 +317,7 @@ async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
     tokio::time::timeout(PATIENCE, search).await?
 }
 
-/// In nanoseconds since 1970, as text.
+/// A moment in nanoseconds since 1970, as text.
 fn nanoseconds(from_now: Duration) -> String {
     let at = std::time::SystemTime::now() + from_now;
     at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
@@ -380,7 +380,7 @@ async fn nor_one_that_is_in_a_digest() -> Result<()> {
     Ok(())
 }
 
-/// Whoever may publish into the bucket and knows no event of the bridge makes one up.
+/// An attacker who may publish into the bucket and knows no event of the bridge makes one up.
 #[tokio::test]
 async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     let scene = Scene::new().await?;
@@ -400,7 +400,7 @@ async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     Ok(())
 }
 
-/// Whoever removes the first message of an alert mutes it no longer than its next word.
+/// A moderator who removes the first message of an alert mutes it only until its next message.
 #[tokio::test]
 async fn an_alert_whose_first_message_was_removed_begins_anew() -> Result<()> {
     let scene = Scene::new().await?;

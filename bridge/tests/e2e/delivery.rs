@@ -7,7 +7,7 @@ use nats_matrix_testbed::{Fault, FaultKind, Homeserver, Nats, TcpProxy};
 use serde_json::json;
 
 use crate::scene::{
-    BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
+    BINARY, Config, PATIENCE, Scene, read_all, read_numbered, shared_homeserver, through_proxy,
 };
 
 #[tokio::test]
@@ -56,8 +56,7 @@ async fn two_thousand_reports_arrive_in_order_none_lost_none_twice() -> Result<(
     let mut bridge = scene.start(&scene.config())?;
     bridge.wait_for_log("posting into", PATIENCE).await?;
     scene.publish_numbered(1001, 2000).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2000).await?, 2000);
+    scene.shows_numbered(2000).await?;
     Ok(())
 }
 
@@ -74,7 +73,7 @@ async fn kill_9_of_the_bridge_ten_times_in_a_burst() -> Result<()> {
         bridge.kill();
         bridge = scene.start(&scene.config())?;
     }
-    assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    read_numbered(&mut reader, MESSAGES).await?;
     Ok(())
 }
 
@@ -91,17 +90,16 @@ async fn kill_9_of_the_bridge_with_the_session_lost_too() -> Result<()> {
         bridge.wait_for_log("logged in", PATIENCE).await?;
         bridge.kill();
         // A new device: no homeserver knows our transaction ids any more, only the room tells.
-        std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+        scene.forget_session()?;
         bridge = scene.start(&scene.config())?;
     }
-    assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    read_numbered(&mut reader, MESSAGES).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_message_is_acknowledged_only_when_the_homeserver_has_it() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
     scene.publish_numbered(1, 2).await?;
     let bridge = scene.start(&config)?;
@@ -110,8 +108,7 @@ async fn a_message_is_acknowledged_only_when_the_homeserver_has_it() -> Result<(
     assert_eq!(scene.consumer().await?.ack_floor.stream_sequence, 0);
     proxy.clear();
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    scene.shows_numbered(2).await?;
     Ok(())
 }
 
@@ -128,7 +125,7 @@ async fn kill_9_of_the_homeserver_in_a_burst() -> Result<()> {
         homeserver.kill().await;
         homeserver.restart().await?;
     }
-    assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    read_numbered(&mut reader, MESSAGES).await?;
     Ok(())
 }
 
@@ -142,8 +139,7 @@ async fn the_homeserver_is_down_for_a_while() -> Result<()> {
     scene.publish_numbered(1, 20).await?;
     bridge.wait_for_log("trying again, nothing is lost", PATIENCE).await?;
     homeserver.restart().await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    scene.shows_numbered(20).await?;
     bridge.wait_for_log("works again after", PATIENCE).await?;
     Ok(())
 }
@@ -160,8 +156,7 @@ async fn both_servers_are_away_when_the_bridge_starts() -> Result<()> {
     scene.nats.restart().await?;
     bridge.wait_for_log("connected to NATS", PATIENCE).await?;
     homeserver.restart().await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    scene.shows_numbered(5).await?;
     Ok(())
 }
 
@@ -177,7 +172,7 @@ async fn kill_9_of_nats_in_a_burst() -> Result<()> {
         scene.nats.kill().await;
         scene.nats.restart().await?;
     }
-    assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    read_numbered(&mut reader, MESSAGES).await?;
     Ok(())
 }
 
@@ -198,11 +193,11 @@ async fn the_connection_to_nats_is_cut_again_and_again() -> Result<()> {
         reader.wait_for(cut * MESSAGES / 8, PATIENCE).await?;
         proxy.cut();
     }
-    assert_each_once_in_order(&read_all(&mut reader, MESSAGES).await?, MESSAGES);
+    read_numbered(&mut reader, MESSAGES).await?;
     Ok(())
 }
 
-/// As a firewall or the machine of a NATS server leaves it that was started anew: nothing closes the connection.
+/// A firewall, or the machine of a NATS server that was started anew, leaves a connection so: nothing closes it.
 #[tokio::test]
 async fn a_connection_to_nats_that_is_half_open_is_left_within_a_minute() -> Result<()> {
     let scene = Scene::new().await?;
@@ -218,7 +213,7 @@ async fn a_connection_to_nats_that_is_half_open_is_left_within_a_minute() -> Res
     scene.publish_numbered(6, 10).await?;
     // Until it is left, and until NATS delivers no more over it, which is when a pull expires.
     reader.wait_for(10, Duration::from_mins(1)).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 10).await?, 10);
+    read_numbered(&mut reader, 10).await?;
     Ok(())
 }
 
@@ -234,7 +229,7 @@ async fn the_stream_is_made_anew() -> Result<()> {
     scene.nats.create_stream("OPS", &["ops.>"]).await?;
     // The same sequences as before, but other messages.
     scene.publish_numbered(31, 60).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 60).await?, 60);
+    read_numbered(&mut reader, 60).await?;
     bridge.wait_for_log("was made anew", PATIENCE).await?;
     Ok(())
 }
@@ -252,8 +247,7 @@ async fn a_stream_made_anew_is_read_whole_also_by_a_route_that_began_with_what_w
     scene.nats.create_stream("OPS", &["ops.>"]).await?;
     // Published before the bridge has noticed.
     scene.publish_numbered(1, 5).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    scene.shows_numbered(5).await?;
     Ok(())
 }
 
@@ -269,7 +263,7 @@ async fn the_stream_is_made_anew_while_the_bridge_is_away() -> Result<()> {
     scene.nats.create_stream("OPS", &["ops.>"]).await?;
     scene.publish_numbered(11, 20).await?;
     let _bridge = scene.start(&scene.config())?;
-    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    read_numbered(&mut reader, 20).await?;
     Ok(())
 }
 
@@ -284,8 +278,7 @@ async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
     bridge.wait_for_log("not let in", PATIENCE).await?;
     scene.nats.publish("ops.closed", "waits").await?;
     scene.publish_numbered(1, 10).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 10).await?, 10);
+    scene.shows_numbered(10).await?;
     scene.alice.invite(&closed, &scene.bot.user_id).await?;
     let mut late = scene.alice.reader(&closed).await?;
     assert_eq!(read_all(&mut late, 1).await?[0].body(), "waits");
@@ -301,7 +294,6 @@ async fn a_new_consumer_can_begin_with_what_is_published_from_then_on() -> Resul
     let mut bridge = scene.start(&config)?;
     bridge.wait_for_log("made durable consumer", PATIENCE).await?;
     scene.publish_numbered(1, 3).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! When too much waits to be read one by one.
+//! Digests of what is too much to be read one by one.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn shown(events: &[Event]) -> Vec<&str> {
     heads.map(|message| message.split_once('\n').unwrap_or_default().1.trim()).collect()
 }
 
-/// Those that sum up a digest.
+/// The events that sum up a digest.
 fn sums(events: &[Event]) -> Vec<&Event> {
     events.iter().filter(|event| relation(event).is_none()).collect()
 }
@@ -177,7 +177,7 @@ async fn a_digest_goes_on_with_conversations_and_begins_them() -> Result<()> {
     Ok(())
 }
 
-/// What has made a phone buzz before does so only when it is due again, however much of it is said together.
+/// An alert that has made a phone buzz does so only when it is due again, however much of it is said together.
 #[tokio::test]
 async fn a_digest_of_what_is_known_is_silent() -> Result<()> {
     let scene = Scene::new().await?;

@@ -1,4 +1,4 @@
-//! What fills disks: files on the homeserver, and streams of NATS.
+//! Limits to what fills disks: files on the homeserver, and streams of NATS.
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ async fn config_of(jetstream: &jetstream::Context, stream: &str) -> Result<Strea
     Ok(jetstream.get_stream(stream).await?.cached_info().config.clone())
 }
 
-/// Those of an older version have no limit, and get one; what somebody has set stays.
+/// Streams of an older version have no limit, and get one; a limit that somebody has set stays.
 #[tokio::test]
 async fn every_stream_of_ours_has_a_limit() -> Result<()> {
     let scene = Scene::new().await?;
@@ -133,7 +133,7 @@ async fn every_stream_of_ours_has_a_limit() -> Result<()> {
     };
     jetstream.create_key_value(bucket).await?;
     let mut config = scene.config();
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&quiet());
     let check = String::from_utf8(scene.run(&config, &["check"])?.stdout)?;
     assert_eq!(check.matches("has no limit of bytes").count(), 2, "{check}");
     let mut bridge = scene.start(&config)?;
@@ -158,7 +158,7 @@ async fn every_stream_of_ours_has_a_limit() -> Result<()> {
     Ok(())
 }
 
-/// As many alerts as would fill it several times over.
+/// The alerts would fill the stream several times over.
 #[tokio::test]
 async fn when_nothing_more_can_be_held_it_is_shown_at_once() -> Result<()> {
     let scene = Scene::new().await?;
@@ -172,7 +172,7 @@ async fn when_nothing_more_can_be_held_it_is_shown_at_once() -> Result<()> {
     };
     let mut held = jetstream.create_stream(held).await?;
     let mut config = scene.config();
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&quiet());
     let alerts = (1..=20).map(|number| alert("warning", &format!("alert {number}."), "firing"));
     scene.nats.publish_many("ops.alert", alerts).await?;
     let mut bridge = scene.start(&config)?;

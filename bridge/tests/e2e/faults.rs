@@ -3,17 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats};
+use nats_matrix_testbed::{Account, Fault, FaultKind, Homeserver, Nats};
 use serde_json::json;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, assert_each_once_in_order, read_all};
-
-/// A scene whose bridge speaks to the homeserver through a proxy.
-async fn through_proxy() -> Result<(Scene, FaultProxy, Config)> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
-    Ok((scene, proxy, config))
-}
+use crate::scene::{BINARY, PATIENCE, Scene, read_all, read_numbered, through_proxy};
 
 #[tokio::test]
 async fn slow_answers_are_waited_for() -> Result<()> {
@@ -21,8 +14,7 @@ async fn slow_answers_are_waited_for() -> Result<()> {
     proxy.inject(Fault::on("/send/", FaultKind::Delay(Duration::from_secs(3))).times(3));
     scene.publish_numbered(1, 6).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 6).await?, 6);
+    scene.shows_numbered(6).await?;
     assert_eq!(
         proxy.requests_matching("/send/").len(),
         6,
@@ -39,7 +31,7 @@ async fn too_many_requests_are_retried_when_the_homeserver_says() -> Result<()> 
     scene.publish_numbered(1, 5).await?;
     let mut bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    read_numbered(&mut reader, 5).await?;
     bridge.wait_for_log("asks us to slow down", PATIENCE).await?;
     let sends = proxy.requests_matching("/send/");
     assert_eq!(sends.len(), 7);
@@ -58,8 +50,7 @@ async fn a_real_rate_limit_is_respected() -> Result<()> {
     let scene = Scene::on(&homeserver).await?;
     scene.publish_numbered(1, 12).await?;
     let mut bridge = scene.start(&scene.config())?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 12).await?, 12);
+    scene.shows_numbered(12).await?;
     bridge.wait_for_log("429 M_LIMIT_EXCEEDED", PATIENCE).await?;
     Ok(())
 }
@@ -82,8 +73,7 @@ async fn server_errors_and_pages_of_a_proxy_are_retried() -> Result<()> {
     );
     scene.publish_numbered(1, 5).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    scene.shows_numbered(5).await?;
     Ok(())
 }
 
@@ -94,8 +84,7 @@ async fn an_answer_that_is_lost_posts_nothing_twice() -> Result<()> {
     proxy.inject(Fault::on("/send/", FaultKind::CutBeforeRequest).times(2));
     scene.publish_numbered(1, 10).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 10).await?, 10);
+    scene.shows_numbered(10).await?;
     Ok(())
 }
 
@@ -109,11 +98,10 @@ async fn an_answer_that_is_lost_together_with_the_device_posts_nothing_twice() -
     let bridge = scene.start(&config)?;
     proxy.wait_for_requests("/messages", 2, PATIENCE).await?;
     bridge.kill();
-    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+    scene.forget_session()?;
     proxy.clear();
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }
 
@@ -129,8 +117,7 @@ async fn an_outage_longer_than_ack_wait_delivers_nothing_again() -> Result<()> {
     assert_eq!(info.num_redelivered, 0, "kept by in-progress acknowledgements");
     assert_eq!(info.num_ack_pending, 20);
     proxy.clear();
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    scene.shows_numbered(20).await?;
     Ok(())
 }
 
@@ -145,7 +132,7 @@ async fn a_revoked_token_is_renewed_on_the_same_device() -> Result<()> {
     let before: Vec<String> = devices(&scene.bot).await?;
     scene.bot.logout_others().await?;
     scene.publish_numbered(3, 5).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 5).await?, 5);
+    read_numbered(&mut reader, 5).await?;
     bridge.wait_for_log("logging in again", PATIENCE).await?;
     let mut after = devices(&scene.bot).await?;
     after.sort();
@@ -165,8 +152,7 @@ async fn a_token_revoked_while_the_bridge_is_away_is_renewed_at_the_start() -> R
     scene.publish_numbered(1, 2).await?;
     let mut bridge = scene.start(&scene.config())?;
     bridge.wait_for_log("logging in again", PATIENCE).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    scene.shows_numbered(2).await?;
     Ok(())
 }
 
@@ -183,7 +169,7 @@ async fn an_access_token_is_used_as_it_is_and_ends_run_when_it_is_revoked() -> R
     let mut bridge = scene.start(&config)?;
     scene.publish_numbered(1, 2).await?;
     let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    read_numbered(&mut reader, 2).await?;
     scene.bot.logout_device(&device.device_id).await?;
     scene.publish_numbered(3, 3).await?;
     assert_eq!(bridge.wait(PATIENCE).await?, 77, "{}", bridge.logs());
@@ -205,7 +191,7 @@ async fn a_bridge_that_is_kicked_waits_to_be_invited_again() -> Result<()> {
     let line = bridge.wait_for_log("we are not in the room", PATIENCE).await?;
     assert!(line.contains(&format!("invite {}", scene.bot.user_id)), "{line}");
     scene.alice.invite(&scene.room, &scene.bot.user_id).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 6).await?, 6);
+    read_numbered(&mut reader, 6).await?;
     Ok(())
 }
 
@@ -218,12 +204,11 @@ async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
     scene.publish_numbered(1, 2).await?;
     bridge.wait_for_log("has power level -1, needs 0", PATIENCE).await?;
     scene.alice.set_power_level(&scene.room, &scene.bot.user_id, 0).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    scene.shows_numbered(2).await?;
     Ok(())
 }
 
-/// What is kept of a message that is refused for good, and that the room and the next message are not held up.
+/// A message that is refused for good is kept, and does not hold up the room or the next message.
 async fn refused(status: u16, errcode: &str) -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;
     let answer = json!({ "errcode": errcode, "error": "no, never" });
@@ -270,14 +255,14 @@ async fn a_message_that_is_forbidden_once_is_no_dead_letter() -> Result<()> {
     proxy.inject(Fault::on("/send/", FaultKind::respond(403, answer)).times(1));
     scene.publish_numbered(1, 3).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn an_account_or_server_that_is_closed_for_now_makes_no_dead_letters() -> Result<()> {
-    let (scene, proxy, config) = through_proxy().await?;
+    let scene = Scene::new().await?.in_haste()?;
+    let (proxy, config) = scene.through_proxy().await?;
     for (status, errcode) in
         [(403, "M_RESOURCE_LIMIT_EXCEEDED"), (401, "M_USER_LOCKED"), (403, "M_USER_SUSPENDED")]
     {
@@ -286,8 +271,7 @@ async fn an_account_or_server_that_is_closed_for_now_makes_no_dead_letters() -> 
     }
     scene.publish_numbered(1, 3).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }
 
@@ -299,7 +283,7 @@ async fn a_homeserver_that_takes_nothing_but_can_be_read_is_one_outage() -> Resu
     scene.publish_numbered(1, 2).await?;
     let mut bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    read_numbered(&mut reader, 2).await?;
     bridge.wait_for_log("works again after", PATIENCE).await?;
     let log = bridge.logs();
     assert_eq!(log.matches("disk full").count(), 1, "said once: {log}");

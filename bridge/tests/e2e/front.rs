@@ -13,21 +13,21 @@ use tokio::{
     time::sleep,
 };
 
-/// What somebody answers, and to which requests: those whose first line contains one of these texts.
+/// The answers of the front, and the requests that get them: those whose first line contains one of these texts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answers {
-    /// As the homeserver does, to all.
+    /// Answers of the homeserver, to all requests.
     Honest,
-    /// Without an end, to what sends a message.
+    /// An answer without an end, to a request that sends a message.
     Endless,
-    /// With an end that is far, to what sends a message.
+    /// An answer whose end is far, to a request that sends a message.
     Huge,
-    /// One letter of a header after the other, to what sends a message.
+    /// An answer that comes letter by letter, to a request that sends a message.
     Slow,
-    /// With as many events of 60 kB as were asked for, written by somebody else a moment ago, to the first look into
+    /// As many events of 60 kB as were asked for, written by somebody else a moment ago, to the first look into
     /// a room; then as the homeserver.
     HugeEvents,
-    /// That no larger file is taken than of this many bytes.
+    /// A refusal of files that are larger than so many bytes.
     NoFileOver(u64),
 }
 

@@ -1,4 +1,4 @@
-//! What those who watch over the bridge are told: states, metrics, the status page, and the room itself.
+//! Health as those see it who watch over the bridge: states, metrics, the status page, and the room itself.
 
 use std::{path::Path, time::Duration};
 
@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     connections::write,
     reload::{users, with_password},
-    scene::{Config, PATIENCE, Scene, read_all},
+    scene::{Config, PATIENCE, Scene, read_all, through_proxy},
 };
 
 /// The listener of a bridge.
@@ -70,8 +70,7 @@ pub(crate) fn listening(config: Config) -> Config {
 
 #[tokio::test]
 async fn each_state_has_a_name_a_reason_and_what_to_do() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     scene.nats.kill().await;
     let mut bridge = scene.start(&listening(config))?;
     let pages = Pages::of(&mut bridge).await?;
@@ -105,8 +104,7 @@ async fn each_state_has_a_name_a_reason_and_what_to_do() -> Result<()> {
 
 #[tokio::test]
 async fn while_it_starts_and_while_it_stops_it_is_not_ready() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let slowly = FaultKind::Delay(Duration::from_secs(3));
     proxy.inject(Fault::on("/login", slowly.clone()).times(1));
     let mut bridge = scene.start(&listening(config))?;
@@ -144,7 +142,7 @@ async fn credentials_that_nats_refuses_are_told_as_long_as_they_may_be_renewed()
 
 #[tokio::test]
 async fn a_homeserver_that_is_away_is_noticed_before_the_next_message() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let (proxy, config) = scene.through_proxy().await?;
     let mut bridge = scene.start(&listening(config))?;
     let pages = Pages::of(&mut bridge).await?;
@@ -158,7 +156,7 @@ async fn a_homeserver_that_is_away_is_noticed_before_the_next_message() -> Resul
 
 #[tokio::test]
 async fn a_room_that_has_put_us_out_is_noticed_and_entered_when_we_are_invited() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let mut bridge = scene.start(&listening(scene.config()))?;
     let pages = Pages::of(&mut bridge).await?;
     pages.wait_for("connected").await?;
@@ -238,8 +236,7 @@ async fn the_page_can_be_read_on_a_phone() -> Result<()> {
         Ok(phone) => phone,
         Err(error) => return not_run(&error),
     };
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let mut bridge = scene.start(&listening(config))?;
     let pages = Pages::of(&mut bridge).await?;
     pages.wait_for("connected").await?;
@@ -360,11 +357,10 @@ async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
     Ok(())
 }
 
-/// What comes last need not be a message.
+/// The last thing to be posted need not be a message.
 #[tokio::test]
 async fn all_is_well_again_when_nothing_is_left_to_be_posted() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let mut config = listening(config);
     config.routes.push_str("late_after = \"1s\"\n");
     let bridge = scene.start(&config)?;

@@ -1,4 +1,4 @@
-//! What somebody publishes who means harm to whoever reads, and what another client then gets from the homeserver.
+//! Messages that are meant to harm readers, and what another client then gets from the homeserver.
 
 #[path = "../../src/fuzz/sound.rs"]
 mod sound;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use self::sound::{Markup, assert_sound};
-use crate::scene::{PATIENCE, Scene};
+use crate::scene::{PATIENCE, Scene, through_proxy};
 
 /// The last message, after which nothing more is to come.
 const END: &str = "the end";
@@ -205,7 +205,7 @@ async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
     Ok(())
 }
 
-/// What breaks the connection of a client that reads it, ends the client or is not handed on by it.
+/// Messages that break the connection of a client that reads them, end the client or are not handed on by it.
 const POISON: [&[u8]; 6] = [
     b"NATS/1.0\r\nX-Y: a\rb\r\n\r\n",
     b"NATS/1.0\r\nno colon\r\n\r\n",
@@ -244,7 +244,7 @@ async fn headers_that_no_client_can_read_hold_nothing_up() -> Result<()> {
 
 #[tokio::test]
 async fn they_are_told_of_in_few_lines() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let mut bridge = scene.start(&scene.config())?;
     bridge.wait_for_log("posting into", PATIENCE).await?;
     let mut reader = scene.reader().await?;
@@ -328,8 +328,7 @@ async fn nor_do_they_keep_what_waits_from_being_a_digest() -> Result<()> {
 
 #[tokio::test]
 async fn nor_do_they_after_a_digest_that_was_begun() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let config = config.digests(10);
     scene.publish_numbered(101, 120).await?;
     // Its sum is shown, its thread is not.
@@ -368,8 +367,7 @@ async fn nor_do_they_in_a_summary() -> Result<()> {
 
 #[tokio::test]
 async fn a_message_with_huge_headers_that_is_refused_is_kept_and_holds_nothing_up() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let answer =
         json!({ "errcode": "M_BAD_JSON", "error": format!("no\r\nX: {}", "y".repeat(100_000)) });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));

@@ -1,13 +1,13 @@
-//! Who may speak of an alert: nobody resolves, mutes or takes over what somebody else has said.
+//! The right to speak of an alert: nobody resolves, mutes or takes over what somebody else has said.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nats_matrix_testbed::Event;
 use serde_json::json;
 
 use crate::{
-    quiet::quiet,
+    quiet::{Night, wait_until_held},
     scene::{Config, PATIENCE, Scene, read_all},
 };
 
@@ -57,6 +57,22 @@ fn edited<'a>(events: &'a [Event], root: &Event) -> Option<&'a str> {
     edit.content["m.new_content"]["body"].as_str()
 }
 
+/// Publishes that a disk is full, or is no longer, on these subjects.
+async fn say(scene: &Scene, said: &[(&str, &str)]) -> Result<()> {
+    for (subject, status) in said {
+        scene.nats.publish(subject, alert("Disk full", status)).await?;
+    }
+    Ok(())
+}
+
+/// Asserts that four events show one alert, which is resolved at the end.
+async fn assert_one_that_is_resolved(scene: &Scene) -> Result<()> {
+    let events = read_all(&mut scene.reader().await?, 4).await?;
+    let [root] = roots(&events)[..] else { panic!("not one: {events:#?}") };
+    assert!(edited(&events, root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    Ok(())
+}
+
 fn scoped(scene: &Scene, scope: &str) -> Config {
     scene.config().lines(&format!("alert_scope = \"{scope}\""))
 }
@@ -65,13 +81,15 @@ fn scoped(scene: &Scene, scope: &str) -> Config {
 async fn a_stranger_does_not_resolve_the_alert_of_another() -> Result<()> {
     let scene = Scene::new().await?;
     let _bridge = scene.start(&scene.config())?;
-    for (subject, status) in [
-        ("ops.alert.db-01", "firing"),
-        ("ops.alert.evil", "resolved"),
-        ("ops.alert.db-01", "firing"),
-    ] {
-        scene.nats.publish(subject, alert("Disk full", status)).await?;
-    }
+    say(
+        &scene,
+        &[
+            ("ops.alert.db-01", "firing"),
+            ("ops.alert.evil", "resolved"),
+            ("ops.alert.db-01", "firing"),
+        ],
+    )
+    .await?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 3).await?;
     let roots = roots(&events);
@@ -151,24 +169,22 @@ async fn a_pair_of_alertmanagers_with_one_address_is_one() -> Result<()> {
         let said = group("http://alerts.example.com", "shop", status);
         scene.nats.publish("ops.alertmanager", said).await?;
     }
-    let mut reader = scene.reader().await?;
-    let events = read_all(&mut reader, 4).await?;
-    let [root] = roots(&events)[..] else { panic!("not one: {events:#?}") };
-    assert!(edited(&events, root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
-    Ok(())
+    assert_one_that_is_resolved(&scene).await
 }
 
 #[tokio::test]
 async fn a_route_declares_which_token_of_the_subject_counts() -> Result<()> {
     let scene = Scene::new().await?;
     let _bridge = scene.start(&scoped(&scene, "subject.3"))?;
-    for (subject, status) in [
-        ("ops.firing.db-01", "firing"),
-        ("ops.resolved.evil", "resolved"),
-        ("ops.resolved.db-01", "resolved"),
-    ] {
-        scene.nats.publish(subject, alert("Disk full", status)).await?;
-    }
+    say(
+        &scene,
+        &[
+            ("ops.firing.db-01", "firing"),
+            ("ops.resolved.evil", "resolved"),
+            ("ops.resolved.db-01", "resolved"),
+        ],
+    )
+    .await?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 4).await?;
     let roots = roots(&events);
@@ -179,7 +195,7 @@ async fn a_route_declares_which_token_of_the_subject_counts() -> Result<()> {
     Ok(())
 }
 
-/// Peers of a cluster that have an address each, as by default.
+/// The peers of a cluster have an address each, as by default.
 #[tokio::test]
 async fn a_route_declares_that_all_speak_of_the_same_alerts() -> Result<()> {
     let scene = Scene::new().await?;
@@ -188,30 +204,28 @@ async fn a_route_declares_that_all_speak_of_the_same_alerts() -> Result<()> {
         let said = group(&format!("http://{node}:9093"), "shop", status);
         scene.nats.publish(&format!("ops.{node}"), said).await?;
     }
-    let mut reader = scene.reader().await?;
-    let events = read_all(&mut reader, 4).await?;
-    let [root] = roots(&events)[..] else { panic!("not one: {events:#?}") };
-    assert!(edited(&events, root).is_some_and(|text| text.starts_with("✅ RESOLVED")));
-    Ok(())
+    assert_one_that_is_resolved(&scene).await
 }
 
-/// In quiet hours what is said is copied to other subjects; what counts is where it was published.
+/// A message that is held back is copied to another subject; the one on which it was published counts.
 #[tokio::test]
 async fn what_was_held_back_is_of_whoever_published_it() -> Result<()> {
-    let scene = Scene::new().await?;
+    let (scene, clock) = Scene::new().await?.with_clock()?;
     let say = |subject: &'static str, status: &'static str| {
         let warning = alert("Disk full", status).replace("critical", "warning");
         scene.nats.publish(subject, warning)
     };
-    let (line, rest) = quiet();
+    let night = Night::now();
     let mut config = scene.config();
-    config.routes += &line;
-    let _bridge = scene.start(&config)?;
+    config.routes += &night.line;
+    let bridge = scene.start(&config)?;
     say("ops.alert.db-01", "firing").await?;
     say("ops.alert.evil", "resolved").await?;
+    wait_until_held(&scene, 2).await.with_context(|| bridge.logs())?;
+    night.is_over_in(Duration::ZERO, &clock)?;
     let mut reader = scene.reader().await?;
     // The digest of the morning and its thread.
-    reader.wait_for(2, rest + PATIENCE).await?;
+    reader.wait_for(2, PATIENCE).await?;
     let events = reader.events();
     assert!(events[0].body().starts_with("📚 2 messages"), "{}", events[0].body());
     say("ops.alert.db-01", "firing").await?;

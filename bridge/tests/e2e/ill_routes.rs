@@ -1,4 +1,4 @@
-//! What is wrong with one route: that one waits, says why, and goes on by itself when it is mended; another one, which
+//! A route with which something is wrong waits, says why, and goes on by itself when it is mended; another one, which
 //! shares everything else with it, is not held up for a moment.
 
 use std::{fs, time::Duration};
@@ -110,7 +110,7 @@ async fn an_encrypted_room_is_the_trouble_of_its_route_alone() -> Result<()> {
 
 #[tokio::test]
 async fn encryption_that_is_switched_on_is_noticed_and_nothing_is_posted_in_clear() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let room = another_room(&scene, json!({})).await?;
     let open = another_room(&scene, json!({})).await?;
     let config = routes(&scene, &room);
@@ -141,7 +141,7 @@ async fn encryption_that_is_switched_on_is_noticed_and_nothing_is_posted_in_clea
 
 #[tokio::test]
 async fn a_consumer_that_cannot_be_used_is_used_once_it_is_mended() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let room = another_room(&scene, json!({})).await?;
     let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
     let push = consumer::push::Config {
@@ -165,7 +165,7 @@ async fn a_consumer_that_cannot_be_used_is_used_once_it_is_mended() -> Result<()
 
 #[tokio::test]
 async fn a_work_queue_that_has_another_consumer_is_read_once_it_has_not() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let jetstream = scene.nats.jetstream().await?;
     let queue = stream::Config {
         name: "WORK".to_owned(),
@@ -198,7 +198,7 @@ async fn a_work_queue_that_has_another_consumer_is_read_once_it_has_not() -> Res
 
 #[tokio::test]
 async fn templates_that_are_wrong_are_tried_again() -> Result<()> {
-    let scene = Scene::new().await?;
+    let scene = Scene::new().await?.in_haste()?;
     let room = another_room(&scene, json!({})).await?;
     let templates = scene.dir.path().join("templates");
     fs::create_dir(&templates)?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{Account, Event, Reader};
+use nats_matrix_testbed::{Account, Event, Homeserver, Reader};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use url::Url;
@@ -18,7 +18,11 @@ struct Named {
 
 impl Named {
     async fn new() -> Result<Self> {
-        let scene = Scene::new().await?;
+        Self::on(shared_homeserver().await?).await
+    }
+
+    async fn on(homeserver: &Homeserver) -> Result<Self> {
+        let scene = Scene::on(homeserver).await?;
         let (_, server) = scene.bot.user_id.split_once(':').context("no server")?;
         Ok(Self { server: server.to_owned(), scene })
     }
@@ -27,7 +31,7 @@ impl Named {
         format!("#{}-{host}:{}", self.scene.bot.localpart(), self.server)
     }
 
-    /// With more lines of the route.
+    /// A configuration with more lines of the route.
     fn config(&self, lines: &str) -> Config {
         let mut config = self.scene.config_for("ops.report.*", &self.alias("{subject.3}"));
         config.routes += lines;
@@ -51,7 +55,7 @@ impl Named {
         account.reader(&account.create_room(room).await?).await
     }
 
-    /// How many of the hosts have a room.
+    /// The number of hosts that have a room.
     async fn count_rooms(&self, hosts: impl Iterator<Item = String>) -> Result<usize> {
         let mut count = 0;
         for host in hosts {
@@ -74,8 +78,9 @@ fn was_left(account: &str, timeline: &[Event]) -> bool {
 
 #[tokio::test]
 async fn a_room_that_a_stranger_made_is_not_posted_into() -> Result<()> {
-    let named = Named::new().await?;
-    let mallory = shared_homeserver().await?.account("alice").await?;
+    let homeserver = shared_homeserver().await?;
+    let named = Named::on(homeserver).await?;
+    let mallory = homeserver.account("alice").await?;
     let mut trap = named.made_by(&mallory, "db").await?;
     let mut bridge = named.scene.start(&named.config(&named.fallback()))?;
     for number in 1..=3 {
@@ -103,8 +108,9 @@ async fn a_room_that_a_stranger_made_is_not_posted_into() -> Result<()> {
 
 #[tokio::test]
 async fn without_another_room_what_is_for_a_strangers_is_a_dead_letter() -> Result<()> {
-    let named = Named::new().await?;
-    let mallory = shared_homeserver().await?.account("alice").await?;
+    let homeserver = shared_homeserver().await?;
+    let named = Named::on(homeserver).await?;
+    let mallory = homeserver.account("alice").await?;
     let mut trap = named.made_by(&mallory, "db").await?;
     let mut open = named.made_by(&named.scene.alice, "open").await?;
     let creators = format!("room_creators = [\"{}\"]", named.scene.alice.user_id);
@@ -136,7 +142,7 @@ async fn a_room_that_an_administrator_made_is_posted_into() -> Result<()> {
     Ok(())
 }
 
-/// Whoever is in one of the bridge's rooms can give it a second alias, and so read what is for another one.
+/// A member of one of the bridge's rooms can give it a second alias, and so read what is for another one.
 #[tokio::test]
 async fn an_alias_that_somebody_gave_to_a_room_of_ours_leads_nowhere() -> Result<()> {
     let named = Named::new().await?;
@@ -213,7 +219,7 @@ async fn invented_names_make_few_rooms_and_the_rest_is_readable_in_order() -> Re
     Ok(())
 }
 
-/// Also where dead letters come back by the very route.
+/// The dead letters may come back by the very route.
 #[tokio::test]
 async fn what_is_over_the_limit_becomes_one_dead_letter_each() -> Result<()> {
     let named = Named::new().await?;

@@ -1,11 +1,11 @@
-//! What makes a phone buzz.
+//! The messages that make a phone buzz, and those that do not.
 
 use std::time::Duration;
 
 use anyhow::Result;
 use nats_matrix_testbed::Event;
 
-use crate::scene::{PATIENCE, Scene, read_all, shared_homeserver};
+use crate::scene::{PATIENCE, Scene, read_all};
 
 const REPORT: &str = r#"{"host":"server-01","disk_percent":14}"#;
 const INFO: &str = r#"{"severity":"info","summary":"a note"}"#;
@@ -49,7 +49,7 @@ async fn only_what_is_critical_mentions_those_whom_the_route_names() -> Result<(
         }
     }
     let unread = scene.alice.unread(&scene.room).await?;
-    let highlights = u64::from(shared_homeserver().await?.kind().counts_highlights());
+    let highlights = u64::from(scene.kind.counts_highlights());
     assert_eq!(unread.highlights, highlights, "by the push rules that every server has");
     Ok(())
 }
@@ -71,6 +71,6 @@ async fn a_phone_buzzes_for_warnings_and_louder_for_what_is_critical() -> Result
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(seen[0].0.contains("a warning") && !seen[0].1, "{seen:?}");
     assert!(seen[1].0.contains("a critical alert"), "{seen:?}");
-    assert_eq!(seen[1].1, shared_homeserver().await?.kind().counts_highlights(), "{seen:?}");
+    assert_eq!(seen[1].1, scene.kind.counts_highlights(), "{seen:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What was delivered to a bridge that was killed before it was shown.
+//! Messages that were delivered to a bridge that was killed before it showed them.
 
 use std::net::TcpListener;
 
@@ -7,9 +7,7 @@ use async_nats::jetstream::consumer::pull;
 use futures_util::StreamExt;
 use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy, Nats, ScratchDir};
 
-use crate::scene::{
-    Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver,
-};
+use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver, through_proxy};
 
 /// Has a bridge take what waits, and kills it before anything of that is shown.
 async fn taken(scene: &Scene, proxy: &FaultProxy, config: &Config) -> Result<()> {
@@ -24,21 +22,18 @@ async fn taken(scene: &Scene, proxy: &FaultProxy, config: &Config) -> Result<()>
 
 #[tokio::test]
 async fn it_is_shown_at_once_and_what_is_new_after_it() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     scene.publish_numbered(1, 100).await?;
     taken(&scene, &proxy, &config).await?;
     scene.publish_numbered(101, 120).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 120).await?, 120);
+    scene.shows_numbered(120).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn what_the_route_takes_no_more_is_not_shown_and_holds_nothing_up() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, mut config) = scene.through_proxy().await?;
+    let (scene, proxy, mut config) = through_proxy().await?;
     let both = config.routes.replace("\"ops.>\"", "\"ops.a\", \"ops.b\"");
     let one = config.routes.replace("\"ops.>\"", "\"ops.b\"");
     assert_ne!(both, one);
@@ -63,8 +58,7 @@ async fn what_the_route_takes_no_more_is_not_shown_and_holds_nothing_up() -> Res
 
 #[tokio::test]
 async fn what_was_there_before_a_route_that_begins_with_what_is_new_is_not_shown() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, mut config) = scene.through_proxy().await?;
+    let (scene, proxy, mut config) = through_proxy().await?;
     config.routes += "start = \"new\"\n";
     scene.nats.publish_many("ops.text", (1..=5).map(|number| format!("old {number}"))).await?;
     let mut bridge = scene.start(&config)?;
@@ -73,8 +67,7 @@ async fn what_was_there_before_a_route_that_begins_with_what_is_new_is_not_shown
     scene.publish_numbered(1, 2).await?;
     taken(&scene, &proxy, &config).await?;
     let _bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    scene.shows_numbered(2).await?;
     Ok(())
 }
 
@@ -101,13 +94,12 @@ async fn however_much_is_outstanding_all_of_it_is_shown_before_what_is_new() -> 
     }
     assert_eq!(scene.consumer().await?.num_ack_pending, 250);
     let _bridge = scene.start(&scene.config())?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 300).await?, 300);
+    scene.shows_numbered(300).await?;
     assert_eq!(scene.consumer().await?.num_ack_pending, 0);
     Ok(())
 }
 
-/// What a leaf node does not let through as JSON is read as it was delivered.
+/// A message that a leaf node does not let through as JSON is read as it was delivered.
 #[tokio::test]
 async fn what_is_almost_as_large_as_may_be_comes_through_a_leaf_node() -> Result<()> {
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();

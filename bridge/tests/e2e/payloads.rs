@@ -1,4 +1,4 @@
-//! What strangers publish, and what the room shows of it.
+//! Payloads of strangers, and what the room shows of them.
 
 use anyhow::Result;
 use nats_matrix_testbed::Event;

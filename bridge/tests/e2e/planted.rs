@@ -79,7 +79,7 @@ impl State {
         Ok(timeout(PATIENCE / 2, command.output()).await??)
     }
 
-    /// That root's files are as they were, and that there are no others.
+    /// Asserts that root's files are as they were, and that there are no others.
     fn is_untouched(&self) -> Result<()> {
         let file = fs::metadata(self.secret())?;
         let text = fs::read_to_string(self.secret())?;
@@ -116,7 +116,7 @@ fn is_root() -> Result<bool> {
     Ok(is_root)
 }
 
-/// What the owner of a spool puts there, and what is said of it.
+/// The files that the owner of a spool puts there, and what is said of them.
 type Trap = (&'static str, fn(&State, &Path) -> Result<()>, &'static str);
 
 const TRAPS: [Trap; 14] = [

@@ -315,7 +315,7 @@ async fn registration_is_closed_to_strangers_at_every_moment() -> Result<()> {
     Ok(())
 }
 
-/// What was seen of all processes while somebody looked.
+/// The environments and arguments of all processes that were seen while somebody looked.
 #[derive(Default)]
 struct Processes {
     /// Command lines and environments.

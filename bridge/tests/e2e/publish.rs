@@ -64,7 +64,7 @@ impl Node {
     }
 }
 
-/// What a call said, and how it ended.
+/// The output of a call, and how it ended.
 struct Said(Output);
 
 async fn said(mut command: Command) -> Result<Said> {

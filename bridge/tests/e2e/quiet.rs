@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use nats_matrix_testbed::{Event, Nats, TcpProxy};
+use nats_matrix_testbed::{Clock, Event, Nats, TcpProxy};
 use serde_json::json;
 use time::{OffsetDateTime, Time};
 
@@ -13,20 +13,33 @@ use crate::{
     scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
 };
 
-/// Quiet hours that began an hour ago and end with a minute, between 20 and 80 seconds from now.
-pub(crate) fn quiet() -> (String, Duration) {
-    let now = OffsetDateTime::now_utc();
-    let end = now + Duration::from_secs(80);
-    let end = end.replace_time(Time::from_hms(end.hour(), end.minute(), 0).unwrap());
-    let begin = now - Duration::from_hours(1);
-    let line = format!(
-        "quiet = {{ from = \"{:02}:{:02}\", to = \"{:02}:{:02}\" }}\n",
-        begin.hour(),
-        begin.minute(),
-        end.hour(),
-        end.minute()
-    );
-    (line, (end - now).unsigned_abs())
+/// Quiet hours that began an hour ago and end in about an hour: too late for a test that does not set its clock.
+pub(crate) struct Night {
+    /// The line of the route.
+    pub(crate) line: String,
+    end: OffsetDateTime,
+}
+
+impl Night {
+    pub(crate) fn now() -> Self {
+        let now = OffsetDateTime::now_utc();
+        let (begin, end) = (now - Duration::from_hours(1), now + Duration::from_hours(1));
+        let minute = |at: OffsetDateTime| format!("{:02}:{:02}", at.hour(), at.minute());
+        let line =
+            format!("quiet = {{ from = \"{}\", to = \"{}\" }}\n", minute(begin), minute(end));
+        let end = end.replace_time(Time::from_hms(end.hour(), end.minute(), 0).unwrap());
+        Self { line, end }
+    }
+
+    /// Sets a clock so that the quiet hours are over in `rest`.
+    pub(crate) fn is_over_in(&self, rest: Duration, clock: &Clock) -> Result<()> {
+        clock.set((self.end - OffsetDateTime::now_utc() - rest).whole_seconds())
+    }
+}
+
+/// The line of a route whose quiet hours last for as long as the test.
+pub(crate) fn quiet() -> String {
+    Night::now().line
 }
 
 pub(crate) fn alert(severity: &str, summary: &str, status: &str) -> String {
@@ -35,10 +48,10 @@ pub(crate) fn alert(severity: &str, summary: &str, status: &str) -> String {
 
 #[tokio::test]
 async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (line, rest) = quiet();
+    let (scene, clock) = Scene::new().await?.with_clock()?;
+    let night = Night::now();
     let mut config = scene.config();
-    config.routes.push_str(&line);
+    config.routes.push_str(&night.line);
     scene.nats.publish("ops.report", r#"{"host":"db-01","disk_percent":14}"#).await?;
     scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
     scene.nats.publish("ops.alert", alert("critical", "second", "firing")).await?;
@@ -51,12 +64,12 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     scene.nats.publish("ops.alert", alert("critical", "second", "resolved")).await?;
     scene.nats.publish("ops.alert", alert("info", "third", "firing")).await?;
     // What was critical and is over is told at once, and pushes nowhere.
-    let events = reader.wait_for(3, rest).await?;
-    assert!(events.len() == 3, "the night is over too early for this test: {events:#?}");
-    bridge.kill();
+    wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
+    let events = reader.wait_for(3, PATIENCE).await?;
+    assert_eq!(events.len(), 3, "more is shown at night: {events:#?}");
 
-    tokio::time::sleep(rest.saturating_sub(Duration::from_secs(20))).await;
-    let _bridge = scene.start(&config)?;
+    // The bridge runs when its clock is set, and when the night is over.
+    night.is_over_in(Duration::from_secs(5), &clock)?;
     let events = read_all(&mut reader, 5).await?;
     let [_, _, _, sum, thread] = events.as_slice() else { panic!("{events:#?}") };
     assert!(sum.body().starts_with("📚 3 messages, 20"), "{}", sum.body());
@@ -73,13 +86,13 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     Ok(())
 }
 
-/// What was shown before and goes on is no reason to wake anybody, unless it is critical.
+/// An alert that was shown before and goes on is no reason to wake anybody, unless it is critical.
 #[tokio::test]
 async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
     let scene = Scene::new().await?;
     let by_day = scene.config();
     let mut by_night = by_day.clone();
-    by_night.routes.push_str(&quiet().0);
+    by_night.routes.push_str(&quiet());
     let group = |hosts: &[&str], severity: &str| {
         let alert = |host: &&str| json!({ "status": "firing", "labels": { "alertname": "Down", "instance": host, "severity": severity } });
         json!({ "groupKey": "{}:{alertname=\"Down\"}", "status": "firing", "groupLabels": { "alertname": "Down" },
@@ -106,7 +119,7 @@ async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
 async fn what_is_too_large_to_be_held_is_shown_alone() -> Result<()> {
     let scene = Scene::new().await?;
     let mut config = scene.config();
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&quiet());
     let max_payload = scene.nats.client().await?.server_info().max_payload;
     let warning = |number: u8| alert("warning", &format!("alert {number}"), "firing");
     scene.nats.publish("ops.alert", warning(1)).await?;
@@ -138,7 +151,7 @@ async fn what_is_held_while_nats_is_slow_is_not_shown_twice() -> Result<()> {
     let url = format!("nats://{}", link.address());
     let mut config =
         Config::new(&url, &scene.bot.homeserver, &scene.bot).route("reports", "ops.>", &scene.room);
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&quiet());
     let warnings = (0..50).map(|number| alert("warning", &format!("alert {number}"), "firing"));
     scene.nats.publish_many("ops.alert", warnings).await?;
     let bridge = scene.start(&config)?;
@@ -161,7 +174,7 @@ fn sum_id(events: &[Event]) -> String {
 /// A night in which much waits, for several rooms, and in which everything is killed again and again.
 #[tokio::test]
 async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()> {
-    let scene = Scene::new().await?;
+    let (scene, clock) = Scene::new().await?.with_clock()?;
     let (_, server) = scene.bot.user_id.split_once(':').unwrap();
     let name = scene.bot.localpart();
     let mut readers = Vec::new();
@@ -171,10 +184,10 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
         let room = scene.alice.create_room(room).await?;
         readers.push(scene.alice.reader(&room).await?);
     }
-    let (line, rest) = quiet();
+    let night = Night::now();
     let room = format!("#{name}-{{subject.2}}:{server}");
     let mut config = scene.config_for("ops.*", &room).digests(10);
-    config.routes.push_str(&line);
+    config.routes.push_str(&night.line);
     config = config.lines(&format!("room_creators = [\"{}\"]", scene.alice.user_id));
     for number in 0..60 {
         let host = if number % 3 == 0 { "b" } else { "a" };
@@ -183,13 +196,13 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
                             "fingerprint": number.to_string() });
         scene.nats.publish(&format!("ops.{host}"), alert.to_string()).await?;
     }
-    let end = tokio::time::Instant::now() + rest;
-    let mut kills = 0;
-    while tokio::time::Instant::now() < end + Duration::from_secs(3) {
+    for kills in 0..14 {
+        if kills == 8 {
+            night.is_over_in(Duration::from_secs(3), &clock)?;
+        }
         let bridge = scene.start(&config)?;
         tokio::time::sleep(Duration::from_millis(700 + 300 * (kills % 5))).await;
         bridge.kill();
-        kills += 1;
     }
     let _bridge = scene.start(&config)?;
     let mut shown = String::new();
@@ -211,7 +224,7 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
     Ok(())
 }
 
-/// What the README says that quiet hours need besides.
+/// The permissions that quiet hours need besides, as the README says.
 const HELD: [&str; 7] = [
     "nats-matrix.held.>",
     "$JS.API.STREAM.*.NATS_MATRIX_HELD",
@@ -223,7 +236,7 @@ const HELD: [&str; 7] = [
 ];
 
 /// Waits until so many messages are held.
-async fn wait_until_held(scene: &Scene, count: u64) -> Result<()> {
+pub(crate) async fn wait_until_held(scene: &Scene, count: u64) -> Result<()> {
     let jetstream = scene.nats.jetstream().await?;
     let is_held = async || -> Result<bool> {
         let held = jetstream.get_stream("NATS_MATRIX_HELD").await?;
@@ -256,7 +269,7 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
     let scene = Scene::new().await?;
     let by_day = scene.config();
     let mut by_night = by_day.clone();
-    by_night.routes.push_str(&quiet().0);
+    by_night.routes.push_str(&quiet());
     scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
     let bridge = scene.start(&by_night)?;
     wait_until_held(&scene, 1).await.with_context(|| bridge.logs())?;
@@ -271,8 +284,10 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
+    let (scene, clock) = scene.with_clock()?;
+    let night = Night::now();
     let mut config = scene.config().digests(2).nats(LOGIN);
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&night.line);
     for summary in ["first", "second", "third"] {
         scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;
     }
@@ -280,6 +295,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     // What is held is outstanding until the morning, also for who comes after.
     wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
     bridge.kill();
+    night.is_over_in(Duration::from_secs(2), &clock)?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
@@ -301,7 +317,7 @@ async fn what_cannot_be_held_back_is_shown() -> Result<()> {
     let mut config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
         .nats("user = \"few\"\npassword = \"for-the-few\"")
         .route("reports", "ops.>", &scene.room);
-    config.routes.push_str(&quiet().0);
+    config.routes.push_str(&quiet());
     let mut bridge = scene.start(&listening(config))?;
     let pages = Pages::of(&mut bridge).await?;
     scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;

@@ -16,7 +16,10 @@ use tokio::time::{sleep, timeout};
 use crate::{
     connections::{Pki, over_tls, write},
     hostile::publish_poison,
-    scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all, shared_homeserver},
+    scene::{
+        Config, PATIENCE, Scene, assert_each_once_in_order, read_all, read_numbered,
+        shared_homeserver, through_proxy,
+    },
     service,
 };
 
@@ -132,7 +135,7 @@ async fn what_is_wrong_is_refused_with_one_line_and_the_one_before_goes_on() -> 
         scene.publish_numbered(number, number).await?;
         reader.wait_for(number, PATIENCE).await?;
     }
-    assert_each_once_in_order(&read_all(&mut reader, 6).await?, 6);
+    read_numbered(&mut reader, 6).await?;
     let logs = running.bridge.logs();
     assert!(!logs.contains("stopped") && logs.matches("posting into").count() == 1, "{logs}");
     Ok(())
@@ -154,8 +157,7 @@ async fn what_only_the_servers_know_to_be_wrong_gives_way_again() -> Result<()> 
     let line = running.bridge.wait_for_log(REFUSED, PATIENCE).await?;
     assert!(line.contains("route pushed: stream OPS already has a consumer"), "{line}");
     scene.publish_numbered(1, 3).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     assert!(running.bridge.is_running()?);
     Ok(())
 }
@@ -176,7 +178,7 @@ async fn in_the_middle_of_a_stream_nothing_is_lost_twice_or_out_of_order() -> Re
     }
     let shown = reader.wait_for(1, PATIENCE).await?.len();
     assert!(shown < COUNT, "all were shown before the last reload: it proves nothing");
-    assert_each_once_in_order(&read_all(&mut reader, COUNT).await?, COUNT);
+    read_numbered(&mut reader, COUNT).await?;
     let logs = running.bridge.logs();
     assert_eq!(logs.matches("connected to NATS").count(), 1, "{logs}");
     assert_eq!(logs.matches("logged in to").count(), 1, "{logs}");
@@ -212,8 +214,7 @@ async fn signals_that_come_together_are_one_more_reload() -> Result<()> {
 
 #[tokio::test]
 async fn a_homeserver_that_hangs_does_not_hold_it_up_for_ever() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let mut running = Running::start(&scene, &config).await?;
     proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
     scene.publish_numbered(1, 20).await?;
@@ -222,15 +223,13 @@ async fn a_homeserver_that_hangs_does_not_hold_it_up_for_ever() -> Result<()> {
     running.takes(&config).await?;
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     proxy.clear();
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    scene.shows_numbered(20).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_stop_while_it_goes_on_is_a_stop() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let mut running = Running::start(&scene, &config).await?;
     proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
     scene.publish_numbered(1, 1).await?;
@@ -247,8 +246,7 @@ async fn a_stop_while_it_goes_on_is_a_stop() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_that_ends_meanwhile_does_not_have_it_forgotten() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let mut running = Running::start(&scene, &scene.config()).await?;
     proxy.inject(Fault::on("/_matrix/", FaultKind::HoldForever).times(1));
     running.write(&config.toml())?;
@@ -276,19 +274,19 @@ async fn a_wrong_address_of_nats_is_refused_while_the_right_one_works() -> Resul
     scene.nats.restart().await?;
     running.takes(&config).await?;
     scene.publish_numbered(1, 3).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn another_account_logs_in_unless_the_homeserver_refuses_it() -> Result<()> {
-    let scene = Scene::new().await?;
+    let homeserver = shared_homeserver().await?;
+    let scene = Scene::on(homeserver).await?;
     let mut config = scene.config();
     let mut running = Running::start(&scene, &config).await?;
     let session = || fs::read_to_string(scene.dir.path().join("state/session.json"));
     let before = session()?;
-    let other = shared_homeserver().await?.account("bridge").await?;
+    let other = homeserver.account("bridge").await?;
     let wrong = config.toml().replace(&scene.bot.user_id, &other.user_id);
     let line = running.refuses(&wrong).await?;
     assert!(line.contains("refuses our login"), "{line}");
@@ -348,7 +346,7 @@ async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
     file("third-password\n")?;
     scene.publish_numbered(3, 3).await?;
     reader.wait_for(3, PATIENCE).await.with_context(|| running.bridge.logs())?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     let logs = running.bridge.logs();
     assert!(!["first", "second", "third"].iter().any(|secret| logs.contains(secret)), "{logs}");
 
@@ -386,7 +384,7 @@ async fn renewed_credentials_of_nats_are_tried_before_they_are_used() -> Result<
     running.takes(&config).await?;
     scene.nats.reload(&users(&[&second]), &[]).await?;
     scene.publish_numbered(2, 20).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 20).await?, 20);
+    read_numbered(&mut reader, 20).await?;
     let logs = running.bridge.logs();
     assert!(!logs.contains("connection lost"), "{logs}");
     Ok(())
@@ -436,7 +434,7 @@ async fn a_renewed_ca_is_used_with_and_without_a_signal() -> Result<()> {
     scene.nats.restart().await?;
     running.bridge.wait_for_log("connected again", PATIENCE).await?;
     scene.publish_numbered(2, 2).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 2).await?, 2);
+    read_numbered(&mut reader, 2).await?;
     Ok(())
 }
 
@@ -468,8 +466,7 @@ async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
     let grown = running.bridge.rss_kib()?.saturating_sub(resident);
     assert!(grown < 8 * 1024, "{grown} KiB more are in use");
     scene.publish_numbered(1, 3).await?;
-    let mut reader = scene.reader().await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    scene.shows_numbered(3).await?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
-//! The accounts of `examples/nats-account.conf`, as users copy them: all that the bridge and the machines do works there
-//! without one violation, and who is another one reads nothing and says nothing in their name, neither themselves nor by
+//! The accounts of `examples/nats-account.conf`, as users copy them: all that the bridge and the machines do works
+//! there
+//! without one violation, and who is another one reads nothing and says nothing in their name, neither themselves nor
+//! by
 //! where they have NATS answer.
 
 use std::{
@@ -24,16 +26,18 @@ use futures_util::{StreamExt, TryStreamExt};
 use nats_matrix_testbed::{Event as Shown, Fault, FaultKind, Nats, secrets};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::process::Command;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::{
+    quiet::{alert, quiet, wait_until_held},
+    scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver},
+};
 
 /// The very file that users copy, and the one that makes the same with `nsc`.
 const ACCOUNT: &str = include_str!("../../examples/nats-account.conf");
 const ACCOUNT_BY_NSC: &str = include_str!("../../examples/nats-account.sh");
 
-/// What the machines and people call the stream's account.
+/// The prefix by which machines and people reach the stream's account.
 const DOMAIN: &str = "OPS";
 const USERS: [&str; 6] = ["admin", "bridge", "listener", "server-01", "server-02", "alice"];
 
@@ -106,19 +110,7 @@ fn spool(scene: &Scene) -> std::path::PathBuf {
     scene.dir.path().join("spool")
 }
 
-/// Hours that began an hour ago and end in two.
-fn quiet() -> String {
-    let now = OffsetDateTime::now_utc();
-    let (from, to) = (now - Duration::from_hours(1), now + Duration::from_hours(2));
-    let time = |at: OffsetDateTime| format!("{:02}:{:02}", at.hour(), at.minute());
-    format!("quiet = {{ from = \"{}\", to = \"{}\" }}\n", time(from), time(to))
-}
-
-fn alert(severity: &str, summary: &str, status: &str) -> String {
-    json!({ "severity": severity, "summary": summary, "status": status }).to_string()
-}
-
-/// That neither the bridge, which logged this, nor NATS speaks of a right that is missing.
+/// Asserts that neither the bridge, which logged this, nor NATS speaks of a right that is missing.
 async fn assert_no_violation(scene: &Scene, logs: &str) {
     for log in [logs, &scene.nats.log().await] {
         let violations = log.lines().filter(|line| line.to_lowercase().contains("violation"));
@@ -179,13 +171,7 @@ async fn all_that_the_bridge_and_machines_do_works_in_the_account_of_the_example
     let mut third = scene.start(&at_night)?;
     third.wait_for_log("posting into", PATIENCE).await?;
     scene.nats.publish("ops.alert.server-01", alert("warning", "at night", "firing")).await?;
-    let held = async || -> Result<u64> {
-        let stream = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_HELD").await;
-        Ok(stream.map_or(0, |stream| stream.cached_info().state.messages))
-    };
-    while held().await? == 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    wait_until_held(&scene, 1).await.with_context(|| third.logs())?;
     logs += &third.logs();
     third.kill();
     let fourth = scene.start(&config)?;
@@ -239,7 +225,7 @@ async fn machines_publish(scene: &Scene, seeds: &Seeds) -> Result<()> {
 struct Somebody {
     client: Client,
     denied: Arc<Mutex<Vec<String>>>,
-    /// How many messages came, on whatever it has asked for.
+    /// The number of messages that came, on whatever it has asked for.
     received: Arc<AtomicUsize>,
 }
 
@@ -303,7 +289,7 @@ fn owned(subjects: &[&str]) -> Vec<String> {
     subjects.iter().map(|&subject| subject.to_owned()).collect()
 }
 
-/// Where others are answered, or speak.
+/// The subjects on which others are answered, or speak.
 const OTHERS: [&str; 13] = [
     ">",
     "*.>",
@@ -320,7 +306,7 @@ const OTHERS: [&str; 13] = [
     "$KV.>",
 ];
 
-/// What would read, change or speak for somebody else.
+/// Requests that would read, change or speak for somebody else.
 const DEEDS: [(&str, &str); 24] = [
     ("ops.report.server-01", "forged"),
     ("ops.alert.server-01", "forged"),
@@ -427,7 +413,8 @@ async fn people_see_what_is_published_and_change_nothing() -> Result<()> {
     Ok(())
 }
 
-/// What NATS can be told to do by an answer: where to, and the text, which a machine has NATS read from its own message.
+/// Orders that NATS can be given by an answer: the subject, and the text, which a machine has NATS read from its own
+/// message.
 /// NATS itself refuses answers to `$JS.ACK.>`.
 const ORDERS: [(&str, &str); 11] = [
     ("$JS.API.STREAM.MSG.DELETE.OPS", "{\"seq\":1}"),
@@ -447,7 +434,7 @@ const ORDERS: [(&str, &str); 11] = [
     ("$JS.API.STREAM.DELETE.OPS", ""),
 ];
 
-/// What others have in the account of the stream, as text to compare: streams with their subjects and how many messages
+/// The state of the stream's account, as text to compare: streams with their subjects and how many messages
 /// these have, and the consumer of a route.
 async fn of_others(nats: &Nats, own: &str) -> Result<String> {
     let jetstream = nats.jetstream().await?;
@@ -467,7 +454,7 @@ async fn of_others(nats: &Nats, own: &str) -> Result<String> {
     Ok(text)
 }
 
-/// What comes of it when somebody uses each of these ways, with this text or that of the order, and has NATS answer where
+/// Tries each of these ways, with this text or that of the order, and has NATS answer where
 /// an order would have an effect.
 async fn effects(
     nats: &Nats,
@@ -555,7 +542,7 @@ fn accounts_of_the_configuration() -> impl Iterator<Item = (&'static str, &'stat
 /// The services that an account has of another one: who, which subject, and by which name.
 type Imports = BTreeSet<(String, String, String)>;
 
-/// What OPS exports, and what others import of that.
+/// The exports of OPS, and what others import of them.
 fn imports_of_the_configuration() -> [Imports; 2] {
     let quoted = |line: &str, key: &str| {
         let value = line.split_once(&format!("{key}: \""))?.1.split_once('"')?.0;

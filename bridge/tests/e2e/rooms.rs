@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy, SERVER_NAME};
+use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy, Reader, SERVER_NAME};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::scene::{Config, PATIENCE, Scene, read_all};
+use crate::scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all, through_proxy};
 
 #[tokio::test]
 async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
@@ -76,8 +76,7 @@ async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<(
             .await?;
     }
     // Everything is delivered again, to a new device.
-    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
-    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    forgets_all(&scene).await?;
     let _bridge = scene.start(&scene.config())?;
     scene.publish_numbered(4, 4).await?;
     reader
@@ -88,7 +87,24 @@ async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<(
         .into_iter()
         .filter(|event| event.sender == scene.bot.user_id)
         .collect();
-    crate::scene::assert_each_once_in_order(&ours, 4);
+    assert_each_once_in_order(&ours, 4);
+    Ok(())
+}
+
+/// Has a bridge show three messages, and kills it.
+async fn shows_three_and_ends(scene: &Scene, config: &Config) -> Result<Reader> {
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(config)?;
+    let mut reader = scene.reader().await?;
+    reader.wait_for(3, PATIENCE).await?;
+    bridge.kill();
+    Ok(reader)
+}
+
+/// Removes all but the room from which a bridge could know what it has shown.
+async fn forgets_all(scene: &Scene) -> Result<()> {
+    scene.forget_session()?;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
     Ok(())
 }
 
@@ -105,13 +121,8 @@ async fn unfiltered_page(scene: &Scene, count: usize) -> Result<Value> {
 /// Other homeservers and application services give their events any time, and Conduit shows them whatever the filter.
 #[tokio::test]
 async fn chatter_of_others_that_looks_old_does_not_hide_our_messages() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
-    scene.publish_numbered(1, 3).await?;
-    let bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    reader.wait_for(3, PATIENCE).await?;
-    bridge.kill();
+    let (scene, proxy, config) = through_proxy().await?;
+    let mut reader = shows_three_and_ends(&scene, &config).await?;
     for number in 0..100 {
         let content = json!({ "msgtype": "m.text", "body": format!("chatter {number}") });
         let transaction = format!("chatter-{number}");
@@ -124,8 +135,7 @@ async fn chatter_of_others_that_looks_old_does_not_hide_our_messages() -> Result
         event["origin_server_ts"] = json!(1_000);
     }
     proxy.inject(Fault::on("/messages", FaultKind::respond(200, page)).times(1));
-    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
-    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    forgets_all(&scene).await?;
     let _bridge = scene.start(&config)?;
     scene.publish_numbered(4, 4).await?;
     let is_last = |event: &Event| event.body() == "message 4";
@@ -133,7 +143,7 @@ async fn chatter_of_others_that_looks_old_does_not_hide_our_messages() -> Result
     let events = reader.settle(Duration::from_secs(2)).await?;
     let ours: Vec<Event> =
         events.iter().filter(|event| event.sender == scene.bot.user_id).cloned().collect();
-    crate::scene::assert_each_once_in_order(&ours, 4);
+    assert_each_once_in_order(&ours, 4);
     assert!(proxy.requests_matching("/messages").len() > 1, "it looked beyond the chatter");
     Ok(())
 }
@@ -155,21 +165,15 @@ async fn a_free_alias_of_which_the_homeserver_says_that_it_failed_becomes_a_room
 
 #[tokio::test]
 async fn a_homeserver_that_filters_pages_after_it_took_them_hides_nothing() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
-    scene.publish_numbered(1, 3).await?;
-    let bridge = scene.start(&config)?;
-    let mut reader = scene.reader().await?;
-    reader.wait_for(3, PATIENCE).await?;
-    bridge.kill();
+    let (scene, proxy, config) = through_proxy().await?;
+    let mut reader = shows_three_and_ends(&scene, &config).await?;
     // What Dendrite says of a page of others' messages.
     let nothing = json!({ "chunk": [], "start": "t9_9" });
     proxy.inject(Fault::on("senders", FaultKind::respond(200, nothing)));
-    std::fs::remove_dir_all(scene.dir.path().join("state"))?;
-    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    forgets_all(&scene).await?;
     let _bridge = scene.start(&config)?;
     scene.publish_numbered(4, 4).await?;
-    crate::scene::assert_each_once_in_order(&read_all(&mut reader, 4).await?, 4);
+    crate::scene::read_numbered(&mut reader, 4).await?;
     assert!(!proxy.requests_matching("senders").is_empty(), "it asked with a filter first");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Which route takes what.
+//! The routes, and the messages that each of them takes.
 
 use anyhow::Result;
 use nats_matrix_testbed::{Event, Reader};
@@ -119,7 +119,7 @@ async fn each_machine_has_a_room_of_its_own() -> Result<()> {
     Ok(())
 }
 
-/// Of many rooms one is closed to us: that is no matter of the others.
+/// A room that is closed to the bridge does not block the others.
 #[tokio::test]
 async fn a_room_that_is_closed_to_us_holds_no_other_up() -> Result<()> {
     let scene = Scene::new().await?;

@@ -1,4 +1,4 @@
-//! What most tests begin with: NATS with a stream, a homeserver with a room, the bridge's account in it and
+//! The scene that most tests begin with: NATS with a stream, a homeserver with a room, the bridge's account in it and
 //! a person who reads.
 
 use std::{
@@ -9,24 +9,26 @@ use std::{
 
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{
-    Account, BridgeProcess, Event, FaultProxy, Homeserver, Nats, PushGateway, Reader, ScratchDir,
-    secrets,
+    Account, BridgeProcess, Clock, Event, FaultProxy, Homeserver, HomeserverKind, Nats,
+    PushGateway, Reader, ScratchDir, secrets,
 };
 use serde_json::json;
 use url::Url;
 
 use crate::connections::{Pki, tls_front};
 
-/// Long enough for a busy machine; a test that is right never waits for it.
+/// The time that is long enough on a busy machine; a test that passes never waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// The number of seconds of a bridge [in haste](Scene::in_haste) that pass in a second.
+const HASTE: u32 = 6;
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
 
-/// The homeserver of all tests that do it no harm.
+/// A homeserver for a test that does it no harm; the next call may return another one.
 pub(crate) async fn shared_homeserver() -> Result<&'static Homeserver> {
-    // More than there are tests.
-    Homeserver::shared(BINARY, 400).await
+    Homeserver::shared(BINARY, 40).await
 }
 
 pub(crate) struct Scene {
@@ -35,27 +37,47 @@ pub(crate) struct Scene {
     pub(crate) alice: Account,
     pub(crate) room: String,
     pub(crate) dir: ScratchDir,
+    /// The implementation of the homeserver.
+    pub(crate) kind: HomeserverKind,
+    /// The clock that the bridge goes by, if it is not the machine's.
+    clock: Option<Clock>,
 }
 
 impl Scene {
-    /// On a homeserver that is shared with other tests.
+    /// Sets the scene on a homeserver that is shared with other tests.
     pub(crate) async fn new() -> Result<Self> {
         Self::on(shared_homeserver().await?).await
     }
 
-    /// On a homeserver of the test's own.
+    /// Sets the scene on a homeserver of the test's own.
     pub(crate) async fn on(homeserver: &Homeserver) -> Result<Self> {
         Self::with(homeserver, Nats::start().await?).await
     }
 
-    /// On given servers. NATS gets the stream OPS that takes `ops.>`.
+    /// Sets the scene on given servers. NATS gets the stream OPS that takes `ops.>`.
     pub(crate) async fn with(homeserver: &Homeserver, nats: Nats) -> Result<Self> {
         nats.create_stream("OPS", &["ops.>"]).await?;
         let bot = homeserver.account("bridge").await?;
         let alice = homeserver.account("alice").await?;
         let room =
             alice.create_room(json!({ "preset": "private_chat", "invite": [bot.user_id] })).await?;
-        Ok(Self { nats, bot, alice, room, dir: ScratchDir::new("e2e")? })
+        let (dir, kind) = (ScratchDir::new("e2e")?, homeserver.kind());
+        Ok(Self { nats, bot, alice, room, dir, kind, clock: None })
+    }
+
+    /// Gives the bridge a clock that can be set.
+    pub(crate) fn with_clock(mut self) -> Result<(Self, Clock)> {
+        let clock = Clock::new(self.dir.path())?;
+        self.clock = Some(clock.clone());
+        Ok((self, clock))
+    }
+
+    /// Has the bridge's time pass faster than anybody else's, for what it does every half minute or minute. Its
+    /// patience
+    /// with the servers ends as much sooner.
+    pub(crate) fn in_haste(mut self) -> Result<Self> {
+        self.clock = Some(Clock::hasty(self.dir.path(), HASTE)?);
+        Ok(self)
     }
 
     /// A configuration with one route, `ops.>` to the room.
@@ -77,13 +99,14 @@ impl Scene {
     }
 
     pub(crate) fn start(&self, config: &Config) -> Result<BridgeProcess> {
-        BridgeProcess::spawn(BINARY, &config.toml(), self.dir.path())
+        let clock = self.clock.as_ref();
+        BridgeProcess::spawn_by(clock, BINARY, &config.toml(), self.dir.path())
     }
 
-    /// What would make alice's phone buzz.
+    /// A gateway that gets what would make alice's phone buzz.
     pub(crate) async fn phone(&self) -> Result<PushGateway> {
         let gateway = PushGateway::start().await?;
-        let url = if shared_homeserver().await?.kind().pushes_without_tls() {
+        let url = if self.kind.pushes_without_tls() {
             gateway.url().to_owned()
         } else {
             let url = Url::parse(gateway.url())?;
@@ -106,7 +129,18 @@ impl Scene {
         Ok(())
     }
 
-    /// What JetStream says of the route's consumer.
+    /// Asserts that the room shows "message 1" to "message `count`", each once, in order, and nothing else.
+    pub(crate) async fn shows_numbered(&self, count: usize) -> Result<()> {
+        read_numbered(&mut self.reader().await?, count).await
+    }
+
+    /// Removes what the bridge keeps in its state directory: the next start logs in on a new device, for which the
+    /// homeserver knows no transaction of the one before.
+    pub(crate) fn forget_session(&self) -> Result<()> {
+        Ok(std::fs::remove_dir_all(self.dir.path().join("state"))?)
+    }
+
+    /// The route's consumer, as JetStream knows it.
     pub(crate) async fn consumer(&self) -> Result<async_nats::jetstream::consumer::Info> {
         let stream = self.nats.jetstream().await?.get_stream("OPS").await?;
         Ok(stream.consumer_info("reports").await?)
@@ -193,6 +227,19 @@ pub(crate) fn assert_each_once_in_order(events: &[Event], count: usize) {
         "lost {lost:?}; more than once {twice:?}; {} shown; the first difference is at {at:?}",
         seen.len()
     );
+}
+
+/// A scene on a shared homeserver with a proxy before it, and a configuration that leads through the proxy.
+pub(crate) async fn through_proxy() -> Result<(Scene, FaultProxy, Config)> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    Ok((scene, proxy, config))
+}
+
+/// Asserts that a room shows "message 1" to "message `count`", each once, in order, and nothing else.
+pub(crate) async fn read_numbered(reader: &mut Reader, count: usize) -> Result<()> {
+    assert_each_once_in_order(&read_all(reader, count).await?, count);
+    Ok(())
 }
 
 /// Waits for `count` messages, as long as they keep coming, then a while longer for any that should

@@ -1,4 +1,4 @@
-//! What the service manager is told.
+//! The notifications that the service manager gets.
 
 use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
 
@@ -7,7 +7,7 @@ use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind};
 
 use crate::{
     reload::with_password,
-    scene::{BINARY, Config, PATIENCE, Scene},
+    scene::{BINARY, Config, PATIENCE, Scene, through_proxy},
 };
 
 /// A stand-in for systemd's end of the notification socket.
@@ -112,8 +112,7 @@ async fn it_says_that_nats_refuses_it_from_the_start() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_that_it_starts_and_that_it_finishes_what_is_on_its_way() -> Result<()> {
-    let scene = Scene::new().await?;
-    let (proxy, config) = scene.through_proxy().await?;
+    let (scene, proxy, config) = through_proxy().await?;
     let slowly = FaultKind::Delay(Duration::from_secs(2));
     proxy.inject(Fault::on("/login", slowly.clone()).times(1));
     let (mut bridge, manager) = start_with(&scene, &config)?;

@@ -1,5 +1,5 @@
-//! Whoever takes the port of a server while it is down: of the homeserver, and is told nothing; of a NATS server without
-//! TLS, and does not fill the log.
+//! A stranger who takes the port of a server while it is down. On the homeserver's port the stranger is told nothing; on
+//! that of a NATS server without TLS the stranger cannot fill the log.
 
 use std::{
     io::{self, BufRead},
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     health::{Pages, listening},
-    scene::{Config, PATIENCE, Scene, assert_each_once_in_order, read_all},
+    scene::{Config, PATIENCE, Scene, read_numbered},
 };
 
 /// A user of this machine that nobody is.
@@ -187,7 +187,7 @@ async fn whoever_takes_the_port_of_the_homeserver_is_told_nothing() -> Result<()
 
     drop(stranger);
     let _homeserver = Port::on(place.port, place.upstream).await?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     pages.wait_for("connected").await?;
     Ok(())
 }
@@ -213,7 +213,7 @@ async fn the_homeserver_may_be_another_users_if_that_is_declared() -> Result<()>
         scene.publish_numbered(count + 1, count + 1).await?;
     }
     let _bridge = scene.start(&place.config("homeserver_owner = \"*\"\n"))?;
-    assert_each_once_in_order(&read_all(&mut reader, 3).await?, 3);
+    read_numbered(&mut reader, 3).await?;
     Ok(())
 }
 

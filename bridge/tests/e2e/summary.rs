@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit, tz::TimeZone};
-use nats_matrix_testbed::{Event, Fault, FaultKind};
+use nats_matrix_testbed::{Clock, Event, Fault, FaultKind};
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::scene::{Config, PATIENCE, Scene};
 
@@ -18,10 +17,16 @@ fn daily_at(moment: Timestamp) -> String {
     format!("summary = {{ every = \"day\", at = \"{time}\" }}\n")
 }
 
-/// The beginning of a minute that is not so near that it is over before a bridge has started.
+/// The beginning of the next minute that is not so near that it is over before a clock is set.
 fn next_minute() -> Result<Timestamp> {
-    let soon = Timestamp::now() + SignedDuration::from_secs(10);
+    let soon = Timestamp::now() + SignedDuration::from_secs(15);
     Ok(soon.round(TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Ceil))?)
+}
+
+/// Sets a clock so that it is this moment in `rest`.
+fn set_before(moment: Timestamp, rest: Duration, clock: &Clock) -> Result<()> {
+    let ahead = moment.duration_since(Timestamp::now()) - SignedDuration::try_from(rest)?;
+    clock.set(ahead.as_secs())
 }
 
 fn with(mut config: Config, line: &str) -> Config {
@@ -33,7 +38,7 @@ fn summaries(events: &[Event]) -> Vec<&Event> {
     events.iter().filter(|event| event.content.get(MARK).is_some()).collect()
 }
 
-/// That a PNG of the size that `info` says is behind a URI.
+/// Asserts that a PNG of the size that `info` says is behind a URI.
 async fn check_picture(scene: &Scene, url: &Value, info: &Value) -> Result<()> {
     let bytes = scene.alice.download(url.as_str().context("no URI")?).await?;
     assert_eq!(info["size"], bytes.len());
@@ -61,12 +66,14 @@ async fn publish(scene: &Scene) -> Result<()> {
 
 #[tokio::test]
 async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
-    let scene = Scene::new().await?;
+    let (scene, clock) = Scene::new().await?.with_clock()?;
     let (proxy, config) = scene.through_proxy().await?;
     proxy.inject(Fault::on("/nm-summary-", FaultKind::CutAfterRequest).times(1));
     publish(&scene).await?;
     let due = next_minute()?;
     let config = with(config, &daily_at(due));
+    // Long enough for what was published to be shown before.
+    set_before(due, Duration::from_secs(10), &clock)?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     reader.wait_for(4, PATIENCE).await?;
@@ -118,11 +125,10 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
 
 #[tokio::test]
 async fn a_summary_that_was_missed_comes_late_and_says_when_there_was_nothing() -> Result<()> {
-    let scene = Scene::new().await?;
+    let (scene, clock) = Scene::new().await?.with_clock()?;
     // Due when no bridge runs, and after there is a stream.
     let due = next_minute()?;
-    let wait = due.duration_since(Timestamp::now()) + SignedDuration::from_secs(1);
-    sleep(wait.unsigned_abs()).await;
+    set_before(due, Duration::ZERO, &clock)?;
     let config = with(scene.config(), &daily_at(due));
     let mut reader = scene.reader().await?;
     for _ in 0..3 {
@@ -131,7 +137,7 @@ async fn a_summary_that_was_missed_comes_late_and_says_when_there_was_nothing() 
         reader.settle(Duration::from_secs(2)).await?;
         bridge.kill();
         // With a new login the homeserver knows nothing of our transactions; the room does.
-        std::fs::remove_dir_all(scene.dir.path().join("state"))?;
+        scene.forget_session()?;
     }
     let events = reader.settle(Duration::from_secs(2)).await?;
     assert_eq!(events.len(), 1, "{events:?}");
@@ -142,12 +148,13 @@ async fn a_summary_that_was_missed_comes_late_and_says_when_there_was_nothing() 
 
 #[tokio::test]
 async fn a_homeserver_that_takes_no_pictures_gets_the_words() -> Result<()> {
-    let scene = Scene::new().await?;
+    let (scene, clock) = Scene::new().await?.with_clock()?;
     let (proxy, config) = scene.through_proxy().await?;
     let answer = json!({ "errcode": "M_TOO_LARGE", "error": "too large" });
     proxy.inject(Fault::on("/upload", FaultKind::respond(413, answer)));
     publish(&scene).await?;
     let due = next_minute()?;
+    set_before(due, Duration::from_secs(3), &clock)?;
     let _bridge = scene.start(&with(config, &daily_at(due)))?;
     let mut reader = scene.reader().await?;
     let events = reader.wait_until(|events| !summaries(events).is_empty(), PATIENCE).await?;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Who reads, and where.
+/// The reader and the room, as a configuration declares them.
 const DECLARED: &str = r#"
 [users.alice]
 admin = true
@@ -30,7 +30,7 @@ topic = "What the machines report"
 invite = ["alice"]
 "#;
 
-/// How long the messages may take to arrive. On an idle machine they take well under a second.
+/// The time that the messages may take to arrive. On an idle machine they take well under a second.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Starts a NATS server, a Matrix homeserver and the bridge on this machine, publishes two reports
@@ -50,7 +50,7 @@ struct Arguments {
 enum Command {
     /// Publish a message to the NATS server of a demo that is running.
     Publish {
-        /// Where that server is, as the demo says.
+        /// The URL of that server, as the demo says.
         url: String,
         /// Such as ops.report.server-03.
         subject: String,
@@ -165,7 +165,7 @@ async fn demo(once: bool) -> Result<()> {
     }
 }
 
-/// What three machines have to say, as a node in any language would publish it.
+/// The first messages of three machines, as a node in any language would publish them.
 fn first_round() -> Result<[(&'static str, Value); 3]> {
     let now = OffsetDateTime::now_utc().format(&Rfc3339)?;
     Ok([
@@ -232,7 +232,7 @@ fn how_to_publish(nats: &str) -> String {
     )
 }
 
-/// What `nats-matrix connect` says. The addresses are of this machine, so a phone does not get there.
+/// The output of `nats-matrix connect`. The addresses are of this machine, so a phone does not get there.
 fn connect(binary: &Path, config: &Path) -> Result<String> {
     let output = Program::new(binary).arg("connect").arg("--config").arg(config).output()?;
     if !output.status.success() {

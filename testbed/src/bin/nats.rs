@@ -1,4 +1,5 @@
-//! As much of the NATS command line tool as the scenarios of `nixos-tests` use, with its words, so that a test in a
+//! A NATS command line tool with what the scenarios of `nixos-tests` use, in the words of the real one, so that a test
+//! in a
 //! virtual machine needs nothing but Rust. On NixOS they use the tool itself.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
@@ -16,7 +17,7 @@ use futures_util::TryStreamExt;
 #[derive(Debug, Parser)]
 #[command(name = "nats")]
 struct Arguments {
-    /// Where NATS is.
+    /// URL of NATS.
     #[arg(long, default_value = "nats://127.0.0.1:4222")]
     server: String,
     /// A CA to trust, in PEM.
@@ -42,7 +43,7 @@ enum Command {
         /// It says nothing anyway.
         #[arg(long)]
         quiet: bool,
-        /// How many messages; "{{Count}}" in the payload becomes 1, 2, ...
+        /// Number of messages; "{{Count}}" in the payload becomes 1, 2, ...
         #[arg(long, default_value_t = 1)]
         count: usize,
         /// The subject.

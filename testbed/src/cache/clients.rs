@@ -1,4 +1,4 @@
-//! What the test with the engine of Element Web needs.
+//! The script and the browser that the test with the engine of Element Web needs.
 
 use std::{fs, path::PathBuf, process::Command};
 

@@ -1,4 +1,4 @@
-//! What `cargo vm-test` needs besides the servers, from where it is published.
+//! The tools that `cargo vm-test` needs besides the servers, from where they are published.
 
 use std::{env, fs, path::PathBuf, process::Command};
 

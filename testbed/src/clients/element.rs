@@ -42,7 +42,7 @@ pub struct ElementEngine {
 pub struct ElementMessage {
     /// The event id.
     pub id: String,
-    /// Who sent it.
+    /// The user who sent it.
     pub sender: String,
     /// Such as `m.text`.
     pub msgtype: String,
@@ -52,7 +52,7 @@ pub struct ElementMessage {
     pub html: String,
     /// Whether it is shown as edited.
     pub is_edited: bool,
-    /// What is in its thread.
+    /// The messages in its thread.
     #[serde(default)]
     pub replies: Vec<ElementMessage>,
 }
@@ -143,7 +143,7 @@ impl Drop for ElementView {
     }
 }
 
-/// What the browser is given, and what it tells.
+/// The page that the browser is given, and what it tells of the room.
 #[derive(Debug)]
 struct Page {
     session: String,

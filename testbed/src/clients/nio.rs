@@ -22,7 +22,7 @@ pub struct MatrixNio {
 pub struct NioMessage {
     /// The event id.
     pub id: String,
-    /// Who sent it.
+    /// The user who sent it.
     pub sender: String,
     /// The name of the class that it has for such messages, like `RoomMessageText`.
     pub kind: String,

@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, task::spawn_blocking};
 use super::browser;
 use crate::{cache, leash::ScratchDir};
 
-/// How wide the phone's screen is, in CSS pixels; few are narrower.
+/// The width of the phone's screen in CSS pixels; few are narrower.
 pub const PHONE_WIDTH: u32 = 360;
 const PHONE_HEIGHT: u32 = 780;
 
@@ -28,14 +28,14 @@ pub struct Phone {
     chromium: PathBuf,
 }
 
-/// What a phone shows.
+/// A page as a phone shows it.
 #[derive(Clone, Debug, Deserialize)]
 pub struct PhoneView {
-    /// How wide the page is, in CSS pixels; more than [`PHONE_WIDTH`] has to be moved sideways to be read.
+    /// The width of the page in CSS pixels; more than [`PHONE_WIDTH`] has to be moved sideways to be read.
     pub width: u32,
     /// The text that can be seen.
     pub text: String,
-    /// How many style sheets are in force. One that the page's own policy forbids is not.
+    /// The number of style sheets in force. One that the page's own policy forbids is not.
     pub styles: usize,
 }
 

@@ -1,11 +1,11 @@
-//! What stands in for containers where the testbed was built without them.
+//! A stand-in for containers where the testbed was built without them.
 
 use std::convert::Infallible;
 
 use anyhow::{Result, bail};
 
 use super::Image;
-use crate::server::{Place, Setup};
+use crate::setup::{Placement, Setup};
 
 /// A container that cannot exist.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(crate) async fn create(
     _name: &str,
     _image: &Image,
     _port: u16,
-    _setup: impl Fn(&Place) -> Setup,
+    _setup: impl Fn(&Placement) -> Setup,
 ) -> Result<Container> {
     bail!(
         "NATS_MATRIX_TESTBED=containers needs the testbed built for it: add \

@@ -20,10 +20,10 @@ use testcontainers_modules::{
 use super::{HOST, Image, ImageOf};
 use crate::{
     leash::OnExit,
-    server::{Place, Setup},
+    setup::{Placement, Setup},
 };
 
-/// Where a server finds its files.
+/// The directory in which a server finds its files.
 const FILES: &str = "/testbed";
 
 /// A container, removed when dropped and also when we die.
@@ -54,9 +54,9 @@ pub(crate) async fn create(
     name: &'static str,
     image: &Image,
     port: u16,
-    setup: impl Fn(&Place) -> Setup,
+    setup: impl Fn(&Placement) -> Setup,
 ) -> Result<Container> {
-    let setup = setup(&Place {
+    let setup = setup(&Placement {
         files: FILES.to_owned(),
         data: image.data.to_owned(),
         address: "0.0.0.0",

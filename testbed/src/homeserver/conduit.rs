@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::{CONDUIT_CONFIG, HomeserverBuilder, REGISTRATION_TOKEN, SERVER_NAME};
-use crate::server::{Place, Setup};
+use super::settings::{CONDUIT_CONFIG, REGISTRATION_TOKEN, SERVER_NAME, Settings};
+use crate::setup::{Placement, Setup};
 
-pub(super) fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
+pub(super) fn setup(settings: &Settings, place: &Placement) -> Setup {
     // In a container it cannot be provisioned as its users do it, by a Conduit in its place.
-    let allow_registration = builder.in_container;
+    let allow_registration = settings.in_container;
     let own = format!(
         r#"database_backend = "rocksdb"
 conduit_cache_capacity_modifier = 0.1
@@ -17,18 +17,18 @@ allow_check_for_updates = false
 enable_lightning_bolt = false
 "#
     );
-    setup_with(&own, "CONDUIT_CONFIG", builder, place)
+    setup_with(&own, "CONDUIT_CONFIG", settings, place)
 }
 
-/// With settings of one's own; `variable` says where the file is.
+/// A configuration with lines of the implementation's own; `variable` of the environment says where the file is.
 pub(super) fn setup_with(
     own: &str,
     variable: &str,
-    builder: &HomeserverBuilder,
-    place: &Place,
+    settings: &Settings,
+    place: &Placement,
 ) -> Setup {
-    let Place { address, port, .. } = place;
-    let max_request_size = builder.max_upload_bytes();
+    let Placement { address, port, .. } = place;
+    let max_request_size = settings.max_upload;
     let database = Value::from(format!("{}/database", place.data));
     let config = format!(
         r#"[global]

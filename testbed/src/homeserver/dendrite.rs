@@ -2,23 +2,23 @@
 
 use serde_json::{Value, json};
 
-use super::{HomeserverBuilder, REGISTRATION_SECRET, SERVER_NAME};
-use crate::server::{Place, Setup};
+use super::settings::{REGISTRATION_SECRET, SERVER_NAME, Settings};
+use crate::setup::{Placement, Setup};
 
 const CONFIG: &str = "homeserver.json";
 const KEY: &str = "key.pem";
 
-pub(super) fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
+pub(super) fn setup(settings: &Settings, place: &Placement) -> Setup {
     // JSON is YAML.
     Setup::default()
-        .file(CONFIG, settings(builder, place).to_string())
+        .file(CONFIG, config(settings, place).to_string())
         .file(KEY, key())
         .arguments(["--config", CONFIG])
         .arguments(["--http-bind-address", &format!("{}:{}", place.address, place.port)])
 }
 
-fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
-    let Place { files, data, port, .. } = place;
+fn config(settings: &Settings, place: &Placement) -> Value {
+    let Placement { files, data, port, .. } = place;
     let database = |name| json!({ "connection_string": format!("file:{data}/{name}.db") });
     json!({
         "version": 2,
@@ -40,7 +40,7 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         "media_api": {
             "database": database("media"),
             "base_path": format!("{data}/media"),
-            "max_file_size_bytes": builder.max_upload_bytes(),
+            "max_file_size_bytes": settings.max_upload,
         },
         "mscs": { "database": database("mscs") },
         "relay_api": { "database": database("relay") },
@@ -55,7 +55,7 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
     })
 }
 
-/// No key is worth keeping on a server that federates with nobody: all zeros, in base64.
+/// A key of zeros, in base64: none is worth keeping on a server that federates with nobody.
 fn key() -> String {
     let zeros = format!("{}=", "A".repeat(43));
     format!(

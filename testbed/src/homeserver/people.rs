@@ -10,10 +10,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{Homeserver, REGISTRATION_TOKEN};
+use super::{instance::Instance, settings::REGISTRATION_TOKEN};
 use crate::{leash::ScratchDir, matrix::Account};
 
-/// Whom a test has: an account to post with, and one to read with.
+/// The accounts that a test has: one to post with, and one to read with.
 const ROLES: [&str; 2] = ["bridge", "alice"];
 
 /// Names and passwords by role.
@@ -23,14 +23,14 @@ pub(super) struct People(Mutex<HashMap<&'static str, VecDeque<(String, String)>>
 impl People {
     /// Makes `count` of each role.
     pub(super) async fn make(
-        homeserver: &Homeserver,
+        homeserver: &Instance,
         nats_matrix: &Path,
         count: usize,
     ) -> Result<Self> {
         let names =
             (1..=count).flat_map(|number| ROLES.map(|role| (role, format!("{role}{number}"))));
         let names: Vec<_> = names.collect();
-        let passwords = match (homeserver.kind(), &homeserver.program) {
+        let passwords = match (homeserver.kind, &homeserver.program) {
             _ if names.is_empty() => Vec::new(),
             (kind, None) if kind.stops_for_provisioning() => register(homeserver, &names).await?,
             _ => provision(homeserver, nats_matrix, &names).await?,
@@ -42,7 +42,7 @@ impl People {
         Ok(Self(Mutex::new(people)))
     }
 
-    /// Somebody whom nobody had before.
+    /// Takes the name and password of somebody whom no test had before.
     pub(super) fn next(&self, role: &str) -> Result<(String, String)> {
         let mut people = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         people.get_mut(role).and_then(VecDeque::pop_front).with_context(|| {
@@ -51,9 +51,9 @@ impl People {
     }
 }
 
-/// The passwords of accounts that the bridge's program made.
+/// Makes accounts with the bridge's program, and tells their passwords.
 async fn provision(
-    homeserver: &Homeserver,
+    homeserver: &Instance,
     nats_matrix: &Path,
     names: &[(&str, String)],
 ) -> Result<Vec<String>> {
@@ -88,8 +88,8 @@ async fn provision(
     names.iter().map(password).collect()
 }
 
-/// The same on a Conduit in a container, where no other Conduit can take its place.
-async fn register(homeserver: &Homeserver, names: &[(&str, String)]) -> Result<Vec<String>> {
+/// Registers accounts on a Conduit in a container, where no other Conduit can take its place, and tells their passwords.
+async fn register(homeserver: &Instance, names: &[(&str, String)]) -> Result<Vec<String>> {
     // The first one becomes its administrator, which puts it into a room of its own. That would surprise a test.
     let mut passwords = Vec::new();
     for name in std::iter::once("first").chain(names.iter().map(|(_, name)| name.as_str())) {

@@ -2,36 +2,36 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{HomeserverBuilder, REGISTRATION_SECRET, SERVER_NAME};
-use crate::server::{Place, Setup};
+use super::settings::{REGISTRATION_SECRET, SERVER_NAME, Settings};
+use crate::setup::{Placement, Setup};
 
-/// What every use of its Python begins with. `-I` keeps the user's own packages out.
+/// The arguments that every use of its Python begins with. `-I` keeps the user's own packages out.
 pub(super) const ARGUMENTS: &[&str] = &["-I", "-m", "synapse.app.homeserver"];
 
-/// As a program, Synapse is told its configuration with an argument.
-pub(super) fn program_setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
-    setup(builder, place).arguments(["--config-path", "homeserver.json"])
+/// The setup of a program, which is told its configuration with an argument.
+pub(super) fn program_setup(settings: &Settings, place: &Placement) -> Setup {
+    setup(settings, place).arguments(["--config-path", "homeserver.json"])
 }
 
-/// The image is told in its environment. It would also change to another user, who could not read
+/// The setup of the image, which is told its configuration in its environment. It would also change to another user, who could not read
 /// our files.
-pub(super) fn image_setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
-    setup(builder, place)
+pub(super) fn image_setup(settings: &Settings, place: &Placement) -> Setup {
+    setup(settings, place)
         .environment("SYNAPSE_CONFIG_PATH", &format!("{}/homeserver.json", place.files))
         .environment("UID", "0")
         .environment("GID", "0")
 }
 
-fn setup(builder: &HomeserverBuilder, place: &Place) -> Setup {
+fn setup(settings: &Settings, place: &Placement) -> Setup {
     // JSON is YAML.
     Setup::default()
-        .file("homeserver.json", settings(builder, place).to_string())
+        .file("homeserver.json", config(settings, place).to_string())
         .file("logging.json", logging().to_string())
 }
 
-fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
-    let Place { files, data, address, port } = place;
-    let mut settings = json!({
+fn config(settings: &Settings, place: &Placement) -> Value {
+    let Placement { files, data, address, port } = place;
+    let mut config = json!({
         "server_name": SERVER_NAME,
         "pid_file": format!("{data}/pid"),
         "listeners": [{
@@ -47,7 +47,7 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         },
         "log_config": format!("{files}/logging.json"),
         "media_store_path": format!("{data}/media"),
-        "max_upload_size": builder.max_upload_bytes(),
+        "max_upload_size": settings.max_upload,
         // No key is worth keeping on a server that federates with nobody: all zeros.
         "signing_key": format!("ed25519 testbed {}", "A".repeat(43)),
         "trusted_key_servers": [],
@@ -69,10 +69,10 @@ fn settings(builder: &HomeserverBuilder, place: &Place) -> Value {
         "user_directory": { "enabled": false },
         "enable_search": false,
     });
-    for (name, limit) in rate_limits(builder.rate_limited) {
-        settings[name] = limit;
+    for (name, limit) in rate_limits(settings.rate_limited) {
+        config[name] = limit;
     }
-    settings
+    config
 }
 
 /// Limits that no test reaches, but for messages if that is what a test is about.

@@ -1,4 +1,4 @@
-//! Who is measured.
+//! The bridges that are measured.
 
 use std::{path::PathBuf, process::Command};
 
@@ -8,9 +8,9 @@ use tokio::task::AbortHandle;
 
 use crate::{job::Job, raw};
 
-/// One way to get messages into a room.
+/// A way to get messages into a room.
 pub(crate) enum Contender {
-    /// Over one connection to the homeserver, without NATS: nobody who sends one message after
+    /// A connection to the homeserver without NATS: nobody who sends one message after
     /// another can be faster.
     Raw,
     /// A plain Python bot.
@@ -74,7 +74,7 @@ impl Contender {
 }
 
 impl Running {
-    /// What its process has used; a task has none of its own.
+    /// The memory and time of its process; a task has none of its own.
     pub(crate) fn usage(&self) -> Result<Option<Usage>> {
         match self {
             Self::Task(_) => Ok(None),
@@ -82,7 +82,7 @@ impl Running {
         }
     }
 
-    /// What it logged, for an error.
+    /// Its log, for an error.
     pub(crate) fn logs(&self) -> String {
         match self {
             Self::Task(_) => String::new(),

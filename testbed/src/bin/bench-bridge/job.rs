@@ -10,15 +10,15 @@ use nats_matrix_testbed::{Account, BridgeConfig, Homeserver, Nats, ScratchDir, T
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-/// How long there may be no progress before a contender is given up.
+/// The time without progress after which a contender is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// What all contenders share.
+/// The servers and settings that all contenders share.
 pub(crate) struct Bench {
     pub(crate) nats: Nats,
     pub(crate) homeserver: Homeserver,
     pub(crate) alice: Account,
-    /// If it is there, contenders reach NATS through it.
+    /// The link through which contenders reach NATS, if there is one.
     pub(crate) link: Option<TcpProxy>,
 }
 
@@ -132,7 +132,7 @@ pub(crate) fn text(number: usize) -> String {
     )
 }
 
-/// Which message a text is.
+/// The number of the message that has this text.
 pub(crate) fn number_in(text: &str) -> Result<usize> {
     text.split_once("server-")
         .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())

@@ -26,7 +26,7 @@ use report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench-bridge", bin_name = "cargo bench-bridge")]
 struct Arguments {
-    /// How many times each contender drains its backlog; the table has the medians.
+    /// Number of times that each contender drains its backlog; the table has the medians.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
 
@@ -34,7 +34,7 @@ struct Arguments {
     #[arg(long)]
     messages: Option<usize>,
 
-    /// How long messages are sent at 10 a second, for the latency.
+    /// Time for which messages are sent at 10 a second, for the latency.
     #[arg(long, default_value = "30s", value_parser = duration)]
     paced: Duration,
 

@@ -1,4 +1,4 @@
-//! What is measured, and how.
+//! The measurements.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use crate::{
     raw,
 };
 
-/// How often the room is looked at while a backlog is drained: seldom, to leave the homeserver to
+/// The pause between two looks at the room while a backlog is drained: long, to leave the homeserver to
 /// the contender.
 const SELDOM: Duration = Duration::from_millis(100);
 const OFTEN: Duration = Duration::from_millis(5);
@@ -24,7 +24,7 @@ const OFTEN: Duration = Duration::from_millis(5);
 /// A backlog drained.
 pub(crate) struct Drain {
     pub(crate) messages_per_second: f64,
-    /// From the start of the process to its first message; a task has no start worth measuring.
+    /// The time from the start of the process to its first message; a task has no start worth measuring.
     pub(crate) start_to_first: Option<Duration>,
     /// Processor time for 1,000 messages, once it has begun.
     pub(crate) cpu_per_1000: Option<Duration>,
@@ -136,7 +136,7 @@ async fn receive(mut reader: Reader, messages: usize) -> Result<Vec<Instant>> {
     Ok(seen)
 }
 
-/// What a queue costs.
+/// The memory that a queue costs.
 pub(crate) struct Memory {
     pub(crate) queued: usize,
     /// The most resident memory until 100 messages were sent.
@@ -161,10 +161,10 @@ pub(crate) async fn memory(bench: &Bench, contender: &Contender, queued: usize) 
     Ok(Memory { queued, peak_rss_kib: usage.peak_rss_kib, later_rss_kib: later })
 }
 
-/// What waited when an outage was over, shown as a digest.
+/// A backlog after an outage, shown as a digest.
 pub(crate) struct Storm {
     pub(crate) alerts: usize,
-    /// From the start of the process until a client that follows the room has all of them.
+    /// The time from the start of the process until a client that follows the room has all of them.
     pub(crate) readable: Duration,
     pub(crate) peak_rss_kib: u64,
 }

@@ -188,7 +188,7 @@ impl Mount {
         Some(Self { root, point, kind, options })
     }
 
-    /// Where a group is mounted. In a container only a part of all groups may be.
+    /// The directory of a group. In a container only a part of all groups may be mounted.
     fn directory_of(&self, group: &Path) -> PathBuf {
         let within = group.strip_prefix(&self.root).or_else(|_| group.strip_prefix("/"));
         let directory = self.point.join(within.unwrap_or(Path::new("")));

@@ -31,7 +31,7 @@ use recorder::Recorder;
 use report::Report;
 use trial::{Bench, Setting};
 
-/// What the bridge may have at most, by the kernel.
+/// The most memory that the kernel gives the bridge.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Starts the bridge under a limit of 64 MiB with queues of messages that take the most memory, and tells whether every
@@ -48,7 +48,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8])]
     max_payload: Vec<usize>,
 
-    /// How many messages are queued of each kind that is small.
+    /// Number of messages that are queued of each kind that is small.
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     queue: u32,
 

@@ -15,7 +15,7 @@ use crate::shape::Message;
 /// The server drops what it has too much of before it is stored.
 const MOST_UNSTORED: usize = 1_000;
 const MOST_UNSTORED_BYTES: usize = 32 * 1024 * 1024;
-/// How long the server may take to store so much.
+/// The time that the server may take to store so much.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection that publishes into one stream, into which nobody else does.
@@ -70,7 +70,7 @@ impl<'a> Publisher<'a> {
         Ok(())
     }
 
-    /// What the server has said to that, as of a message that it does not take.
+    /// Reads what the server has said to that, as of a message that it does not take.
     async fn said(&mut self) -> String {
         let mut said = vec![0; 4096];
         let read = tokio::time::timeout(Duration::from_secs(1), self.server.read(&mut said)).await;

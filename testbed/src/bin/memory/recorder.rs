@@ -17,9 +17,9 @@ use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
-/// Who the bridge is there.
+/// The user that the bridge is there.
 const USER: &str = "@bridge:recorder.localhost";
-/// How many events a page of history has at most.
+/// The most events that a page of history has.
 const MOST_OF_A_PAGE: usize = 100;
 
 /// A homeserver that runs until it is dropped.
@@ -33,7 +33,7 @@ pub(crate) struct Recorder {
 struct State {
     /// The events, by room, in order.
     rooms: HashMap<String, Vec<Value>>,
-    /// What a transaction made: an event's number in its room.
+    /// The number in its room of the event that each transaction made.
     transactions: HashMap<String, usize>,
     /// The sizes of all files in bytes.
     files: Vec<usize>,

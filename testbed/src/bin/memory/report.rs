@@ -1,10 +1,10 @@
-//! What all trials came to, as a table.
+//! The report of all trials, as a table.
 
 use std::fmt;
 
 use crate::{limit::Limit, trial::Outcome};
 
-/// What the bridge is to stay below, in KiB of anonymous memory.
+/// The anonymous memory in KiB that the bridge is to stay below.
 const MOST_KIB: u64 = 48 * 1024;
 
 /// The table, in Markdown.
@@ -27,7 +27,7 @@ impl Report {
         Self { setting, rows: Vec::new() }
     }
 
-    /// What stands over the rows.
+    /// The heading over the rows.
     pub(crate) fn heading(&self) -> String {
         format!(
             "{}\n\n| max_payload | queued | bytes of one | messages | events | s | peak MiB | growth : bytes | |\n\
@@ -63,7 +63,7 @@ impl Report {
         !self.rows.is_empty() && self.rows.iter().all(|row| row.is_well)
     }
 
-    /// How it went, in a line.
+    /// A line that tells how it went.
     pub(crate) fn sum(&self) -> String {
         let well = self.rows.iter().filter(|row| row.is_well).count();
         let peak = self.rows.iter().map(|row| row.peak_kib).max().unwrap_or_default();

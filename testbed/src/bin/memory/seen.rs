@@ -1,4 +1,4 @@
-//! What a room shows, and whether that is all that was published: the good reports once each and in order, the bad
+//! A comparison of what a room shows with what was published: the good reports once each and in order, the bad
 //! messages in a form that is bounded.
 
 use std::collections::BTreeSet;
@@ -12,18 +12,18 @@ const MOST_EVENT_BYTES: usize = 60_000;
 /// The key under which an event says where it comes from.
 const ORIGIN: &str = "io.github.nats-matrix.origin";
 
-/// What was published, by its place in the stream.
+/// The published messages, by their place in the stream.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     /// The number of the bad message that is there, from sequence 1 on; `None` for a good one.
     pub(crate) bad: Vec<Option<usize>>,
-    /// How many reports there are.
+    /// The number of reports.
     pub(crate) good: usize,
     /// The bytes of the largest of all.
     pub(crate) largest: usize,
 }
 
-/// What was seen of it.
+/// The messages of which a room has shown something.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// The numbers of good reports, in the order of the room.
@@ -56,7 +56,7 @@ impl Seen {
         }
     }
 
-    /// What is wrong with it, with so many messages among dead letters.
+    /// The mistakes in what was seen, when these messages are among dead letters.
     pub(crate) fn complaints(&self, published: &Published, dead: &BTreeSet<usize>) -> Vec<String> {
         let mut complaints = Vec::new();
         let expected: Vec<usize> = (1..=published.good).collect();
@@ -80,7 +80,7 @@ impl Seen {
         complaints
     }
 
-    /// How many events there were.
+    /// The number of events.
     pub(crate) fn events(&self) -> usize {
         self.events
     }

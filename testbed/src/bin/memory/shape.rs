@@ -2,16 +2,16 @@
 
 use data_encoding::BASE64;
 
-/// What one message holds.
+/// A message, and what its text holds.
 pub(crate) struct Message {
     pub(crate) subject: String,
-    /// With the line of the version and the empty line at the end; empty for none.
+    /// The headers with the line of the version and the empty line at the end; empty for none.
     pub(crate) headers: Vec<u8>,
     pub(crate) payload: Vec<u8>,
 }
 
 impl Message {
-    /// What it costs whoever holds it, in bytes.
+    /// The bytes that it costs whoever holds it.
     pub(crate) fn bytes(&self) -> usize {
         self.subject.len() + self.headers.len() + self.payload.len()
     }
@@ -53,9 +53,9 @@ enum Part {
 
 /// JetStream stores no more than that of headers.
 const MOST_HEADERS: usize = 65_500;
-/// With the rest of its line a subject may have 4 KiB.
+/// The longest subject: with the rest of its line it may have 4 KiB.
 const MOST_SUBJECT: usize = 3_900;
-/// So deep may JSON be nested, where what is around it is nested, too.
+/// The depth to which JSON may be nested, where what is around it is nested, too.
 const DEPTH: usize = 120;
 
 const fn payload(
@@ -247,7 +247,7 @@ impl Shape {
         matches!(self.filled, Part::Headers | Part::Subject)
     }
 
-    /// One message of at most `size` bytes, or of as many as the server takes.
+    /// Makes one message of at most `size` bytes, or of as many as the server takes.
     pub(crate) fn message(&self, size: usize, number: usize) -> Message {
         let subject = format!("{BAD}{number}");
         let fill = |room: usize| self.fill(room, number);

@@ -1,4 +1,4 @@
-//! One queue of messages, and what becomes of it when the bridge is started under a limit.
+//! A queue of messages, and what becomes of it when the bridge is started under a limit.
 
 use std::{
     collections::BTreeSet,
@@ -32,19 +32,19 @@ const HUGE: usize = 4 * 1024 * 1024;
 const ROOM: &str = "!room:recorder.localhost";
 /// A bridge that shows nothing more for so long is stuck. Eight megabytes take a debug build a while.
 const STUCK: Duration = Duration::from_mins(2);
-/// What should not come has this long to come nevertheless.
+/// The time in which events that should not come could still come.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// What is queued, and which route it is for.
+/// A queue of messages, and the route that it is for.
 pub(crate) struct Trial {
     pub(crate) name: String,
-    /// One after the other, and again.
+    /// The shapes of the bad ones, which take turns.
     pub(crate) shapes: Vec<&'static Shape>,
     /// The bytes of a bad message, at most.
     pub(crate) size: usize,
-    /// How many bad ones there are.
+    /// The number of bad ones.
     pub(crate) bad: usize,
-    /// After how many of them there is a good one; there is one before and one after all.
+    /// The number of bad ones after which a good one comes; there is one before and one after all.
     pub(crate) good_every: usize,
     pub(crate) setting: Setting,
     /// `digest_above` of the route.
@@ -63,25 +63,25 @@ pub(crate) enum Setting {
     QuietHours,
     /// Nothing is relayed: `nats-matrix summary` reads all of it.
     Summary,
-    /// With a real homeserver.
+    /// A real homeserver in place of the recorder.
     RealHomeserver,
 }
 
-/// What came of it.
+/// The outcome of a trial.
 pub(crate) struct Outcome {
     pub(crate) name: String,
     /// The bytes of the largest message.
     pub(crate) bytes: usize,
     pub(crate) queued: usize,
     pub(crate) peak_kib: u64,
-    /// How many events the room has.
+    /// The number of events in the room.
     pub(crate) events: usize,
     pub(crate) took: Duration,
-    /// What was wrong.
+    /// The mistakes that were found.
     pub(crate) complaints: Vec<String>,
 }
 
-/// What all trials are run with.
+/// The programs and settings with which all trials are run.
 pub(crate) struct Bench<'a> {
     pub(crate) binary: &'a Path,
     pub(crate) limit: &'a Limit,
@@ -90,7 +90,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) homeserver: Option<&'a Homeserver>,
 }
 
-/// Where the room is read.
+/// The room, and how it is read.
 enum Room<'a> {
     Recorded(&'a Recorder),
     Real(Box<Reader>),
@@ -115,7 +115,7 @@ impl Trial {
     ///
     /// # Errors
     ///
-    /// What has nothing to do with the bridge.
+    /// Failures that have nothing to do with the bridge.
     pub(crate) async fn run(&self, bench: &Bench<'_>) -> Result<Outcome> {
         let begun = Instant::now();
         forget(bench.nats).await?;
@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How many messages the route's consumer has not done with.
+    /// The number of messages that the route's consumer has not done with.
     async fn waiting(&self) -> Result<u64> {
         let stream = self.bench.nats.jetstream().await?.get_stream(STREAM).await?;
         let all = self.published.bad.len() as u64;

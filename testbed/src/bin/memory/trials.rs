@@ -1,4 +1,4 @@
-//! Which queues are tried.
+//! The queues that are tried.
 
 use crate::{
     shape::{SHAPES, Shape},
@@ -7,11 +7,11 @@ use crate::{
 
 /// The default of `digest_above`.
 const USUAL: u64 = 100;
-/// More than ever waits.
+/// The limit of digests that lets every message be shown by itself.
 const ONE_BY_ONE: u64 = 0;
 /// The bytes of a message that is small.
 const SMALL: usize = 300;
-/// Of one that is small, and large when it is decoded.
+/// The bytes of a message that is small, and large when it is decoded.
 const MIDDLING: usize = 4_000;
 
 /// The shapes of which thousands are queued: those with the most memory for their bytes, of each kind.
@@ -32,11 +32,12 @@ const QUEUED: [&str; 15] = [
     "headers: many",
     "subject: long",
 ];
-/// Those of them that are shown one by one, too, which takes longer.
+/// The trials whose messages are shown one by one, too, which takes longer.
 const ONE_BY_ONE_TOO: [&str; 4] =
     ["alert: many labels", "group: many alerts", "object: nested arrays", "headers: many"];
 
-/// All trials with a NATS whose `max_payload` is so many megabytes, of which the first is of good reports alone. `queue`
+/// All trials with a NATS whose `max_payload` is so many megabytes, of which the first is of good reports alone.
+/// `queue`
 /// is how many messages are queued of each kind that is small.
 pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
     let size = megabytes * 1024 * 1024;

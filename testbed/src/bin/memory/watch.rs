@@ -13,18 +13,18 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// How long it is between two looks.
+/// The time between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// Looks at a process until it is dropped.
 pub(crate) struct Watch {
     peak_kib: Arc<AtomicU64>,
-    /// Until this is dropped.
+    /// The end of the channel that keeps the watch going until it is dropped.
     goes_on: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What `/proc/PID/status` says, in KiB.
+/// The memory that `/proc/PID/status` tells, in KiB.
 #[derive(Clone, Copy)]
 struct Look {
     /// Memory of its own: `RssAnon`.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use nats_matrix_testbed::BridgeProcess;
 use tokio::{sync::Mutex, time::sleep};
 
-/// How soon it is started again when it ended by itself.
+/// The pause before it is started again when it ended by itself.
 const RESTART: Duration = Duration::from_secs(1);
 
 /// The bridge, whichever process it is at the moment.
@@ -28,24 +28,24 @@ pub(crate) struct Bridge {
 struct State {
     process: Option<BridgeProcess>,
     starts: u32,
-    /// Of those processes that nobody had killed.
+    /// The ends of those processes that nobody had killed.
     ends: Vec<String>,
 }
 
-/// What the logs of all processes tell.
+/// The life of the bridge, as the logs of all its processes tell it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Life {
     pub(crate) starts: u32,
-    /// How often it logged in again because its token was refused.
+    /// The number of times that it logged in again because its token was refused.
     pub(crate) logins: usize,
-    /// How often it could not keep its session.
+    /// The number of times that it could not keep its session.
     pub(crate) disk_full: usize,
-    /// How it ended each time that it ended by itself.
+    /// The way it ended each time that it ended by itself.
     pub(crate) ends: Vec<String>,
 }
 
 impl Bridge {
-    /// Not started yet. Each process has a directory of its own for its log below `logs`.
+    /// A bridge that is not started yet. Each process has a directory of its own for its log below `logs`.
     pub(crate) fn new(
         binary: &Path,
         config: &Path,
@@ -125,7 +125,7 @@ impl Bridge {
         }
     }
 
-    /// What happened to it so far.
+    /// Reads what happened to it so far.
     pub(crate) async fn life(&self) -> Life {
         let state = self.state.lock().await;
         let mut life = Life { starts: state.starts, ends: state.ends.clone(), ..Life::default() };

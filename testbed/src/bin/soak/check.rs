@@ -7,7 +7,7 @@ use std::{
 
 use nats_matrix_testbed::Event;
 
-/// What tells a message from all others, in its text: `‹digests 2.17›` is the 17th of that route's second
+/// The mark in a message's text that no other has: `‹digests 2.17›` is the 17th of that route's second
 /// publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Mark {
@@ -48,20 +48,20 @@ fn is_edit(event: &Event) -> bool {
     event.content["m.relates_to"]["rel_type"] == "m.replace"
 }
 
-/// What was published for a route, what its stream has, and what its room shows.
+/// The messages that were published for a route, that its stream has, and that its room shows.
 pub(crate) struct Evidence<'a> {
-    /// What was acknowledged to publishers.
+    /// The messages that were acknowledged to publishers.
     pub(crate) published: &'a BTreeSet<Mark>,
-    /// In the order of the stream.
+    /// The messages of the stream, in its order.
     pub(crate) stored: &'a [Mark],
-    /// In the order of the room.
+    /// The messages of the room, in its order.
     pub(crate) seen: &'a [Mark],
 }
 
-/// What is wrong in a room. All is well when every list is empty.
+/// The mistakes in a room. All is well when every list is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// How many messages were published.
+    /// The number of messages that were published.
     pub(crate) messages: usize,
     /// Published and never seen.
     pub(crate) lost: Vec<Mark>,
@@ -73,7 +73,7 @@ pub(crate) struct Verdict {
     pub(crate) strange: Vec<Mark>,
     /// Acknowledged by NATS, and not in the stream: these were lost before the bridge.
     pub(crate) lost_by_nats: Vec<Mark>,
-    /// In the stream more than once: these were doubled before the bridge.
+    /// The messages that are in the stream more than once: they were doubled before the bridge.
     pub(crate) doubled_by_nats: Vec<Mark>,
 }
 

@@ -14,7 +14,7 @@ use nats_matrix_testbed::leash::OnExit;
 
 /// Set where we run in a namespace of our own.
 const IN_NAMESPACE: &str = "NATS_MATRIX_SOAK_NAMESPACE";
-/// What starts a program in a namespace where it may mount.
+/// The arguments that start a program in a namespace where it may mount.
 const NAMESPACE: [&str; 4] = ["--user", "--map-root-user", "--mount", "--"];
 
 /// A file system in memory, unmounted when dropped.

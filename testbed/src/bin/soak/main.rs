@@ -8,7 +8,6 @@
 
 mod bridge;
 mod check;
-mod clock;
 mod disk;
 mod publish;
 mod report;
@@ -44,7 +43,7 @@ use routes::{ROUTES, Route};
 use scene::Scene;
 use schedule::{Kind, Lane, Schedule};
 
-/// What should not come has this long to come nevertheless.
+/// The time in which messages that should not come could still come.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Breaks everything around the bridge, on this machine, while messages flow, and tells whether each arrived once
@@ -52,15 +51,15 @@ const QUIET: Duration = Duration::from_secs(3);
 #[derive(Debug, Parser)]
 #[command(name = "cargo soak", bin_name = "cargo soak")]
 struct Arguments {
-    /// How long faults strike; then all that waits is delivered.
+    /// Minutes in which faults strike; then all that waits is delivered.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
 
-    /// What the faults are made from: the same seed makes the same [default: a random one, which is printed].
+    /// Seed of the faults: the same seed makes the same faults [default: a random one, which is printed].
     #[arg(long)]
     seed: Option<u64>,
 
-    /// How many messages are published, on all routes together [default: 20, with Synapse 6].
+    /// Messages to publish in a second, on all routes together [default: 20, with Synapse 6].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     messages_per_second: Option<u32>,
 
@@ -168,7 +167,7 @@ async fn run(arguments: &Arguments, kinds: &[Kind]) -> Result<bool> {
     Ok(report.is_well())
 }
 
-/// What a run leaves behind.
+/// The results that a run leaves behind.
 struct Soaked {
     faults: BTreeMap<Kind, usize>,
     not_run: Vec<(Kind, String)>,

@@ -19,11 +19,11 @@ use crate::{
     routes::{ROUTES, Route},
 };
 
-/// How many publish for each route.
+/// The number of publishers for each route.
 const PUBLISHERS: u32 = 2;
-/// How long an acknowledgement is waited for before the message is published again.
+/// The time after which a message without an acknowledgement is published again.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// As many messages come together, at most.
+/// The most messages that come together.
 const MOST_TOGETHER: u32 = 12;
 
 /// All publishers at work.
@@ -60,7 +60,7 @@ impl Publishers {
         Ok(Self { ledger, tasks })
     }
 
-    /// How many messages were acknowledged so far.
+    /// The number of messages that were acknowledged so far.
     pub(crate) fn count(&self) -> usize {
         self.ledger.published().len()
     }
@@ -86,7 +86,7 @@ struct Publisher {
     jetstream: jetstream::Context,
     route: &'static Route,
     number: u32,
-    /// On average, after each message.
+    /// The average pause after each message.
     pause: Duration,
     rng: fastrand::Rng,
 }

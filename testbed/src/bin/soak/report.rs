@@ -1,4 +1,4 @@
-//! What a run came to.
+//! The report of a run.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ use crate::{
     schedule::Kind,
 };
 
-/// So many messages are named of each that went wrong.
+/// The most messages that are named for each kind of mistake.
 const NAMED: usize = 5;
 
 /// All that is known at the end.
@@ -18,15 +18,15 @@ pub(crate) struct Report {
     pub(crate) setting: String,
     pub(crate) seed: u64,
     pub(crate) minutes: u64,
-    /// How many faults of each kind struck.
+    /// The number of faults of each kind that struck.
     pub(crate) faults: BTreeMap<Kind, usize>,
-    /// Of each of these kinds one has to have struck.
+    /// The kinds of which one fault has to have struck.
     pub(crate) required: Vec<Kind>,
-    /// What could not be had, and why.
+    /// The kinds that could not be had, and why.
     pub(crate) not_run: Vec<(Kind, String)>,
-    /// By route.
+    /// The verdict on each route.
     pub(crate) verdicts: Vec<(&'static str, Verdict)>,
-    /// What was not delivered when nothing went on any more.
+    /// The number of messages that were not delivered when nothing went on any more.
     pub(crate) undelivered: u64,
     pub(crate) life: Life,
 }
@@ -42,7 +42,7 @@ impl Report {
             && self.verdicts.iter().all(|(_, verdict)| verdict.is_well())
     }
 
-    /// What was not put to the test, though nothing may have gone wrong.
+    /// Complaints about what was not put to the test, though nothing may have gone wrong.
     fn unproved(&self) -> Vec<String> {
         let struck = |kind: Kind| self.faults.contains_key(&kind);
         let missing = self.required.iter().filter(|kind| !struck(**kind));

@@ -7,10 +7,10 @@ use crate::check::Mark;
 /// The stream of all of them.
 pub(crate) const STREAM: &str = "SOAK";
 
-/// One way through the bridge, with a room of its own.
+/// A route through the bridge, with a room of its own.
 pub(crate) struct Route {
     pub(crate) name: &'static str,
-    /// More waiting messages than these are a digest; 0 for never.
+    /// The number of waiting messages above which they are a digest; 0 for never.
     pub(crate) digest_above: u64,
     payload: fn(Mark) -> Value,
 }
@@ -24,12 +24,12 @@ pub(crate) const ROUTES: [Route; 4] = [
 ];
 
 impl Route {
-    /// What it takes.
+    /// The subjects that it takes.
     pub(crate) fn subjects(&self) -> String {
         format!("soak.{}.>", self.name)
     }
 
-    /// Where a publisher publishes for it.
+    /// The subject on which a publisher publishes for it.
     pub(crate) fn subject(&self, publisher: u32) -> String {
         format!("soak.{}.node-{publisher}", self.name)
     }

@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 };
 use futures_util::StreamExt;
 use nats_matrix_testbed::{
-    Account, BridgeConfig, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
+    Account, BridgeConfig, Clock, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -18,15 +18,14 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     bridge::Bridge,
     check::Mark,
-    clock::Clock,
     disk::Disk,
     routes::{ROUTES, Route, STREAM},
     schedule::Kind,
 };
 
-/// How many NATS servers keep each message.
+/// The number of NATS servers that keep each message.
 const NODES: usize = 3;
-/// How long an answer of NATS may take when nothing is broken any more.
+/// The time that an answer of NATS may take when nothing is broken any more.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A backlog that does not get smaller for so long is stuck. The bridge may wait 15 s between two attempts, and a
 /// connection that is half open is noticed by its silence.
@@ -37,7 +36,7 @@ pub(crate) struct Scene {
     pub(crate) bridge: Bridge,
     pub(crate) clock: Result<Clock, String>,
     pub(crate) disk: Result<Disk, String>,
-    /// One for each NATS server.
+    /// The links, one for each NATS server.
     pub(crate) links: Vec<TcpProxy>,
     pub(crate) proxy: FaultProxy,
     pub(crate) cluster: NatsCluster,
@@ -127,7 +126,7 @@ impl Scene {
         left.context("NATS does not answer any more")
     }
 
-    /// What the stream has for a route, in its order.
+    /// The messages that the stream has for a route, in its order.
     pub(crate) async fn stored(&self, route: &Route) -> Result<Vec<Mark>> {
         let jetstream = self.cluster.jetstream(PATIENCE).await?;
         let stream = jetstream.get_stream(STREAM).await?;
@@ -151,14 +150,14 @@ impl Scene {
         Ok(marks)
     }
 
-    /// What a route's room shows.
+    /// The events that a route's room shows.
     pub(crate) async fn timeline(&self, route: &Route) -> Result<Vec<Event>> {
         let room = ROUTES.iter().zip(&self.rooms).find(|(other, _)| other.name == route.name);
         let (_, room) = room.context("a route without a room")?;
         self.alice.timeline(room).await
     }
 
-    /// What the servers printed goes to files in `logs`.
+    /// Writes what the servers printed to files in `logs`.
     pub(crate) async fn keep_logs(&self, logs: &Path) -> Result<()> {
         for (index, node) in self.cluster.nodes().iter().enumerate() {
             fs::write(logs.join(format!("nats-{}.log", index + 1)), node.log().await)?;
@@ -168,7 +167,7 @@ impl Scene {
     }
 }
 
-/// What a kind of fault needs, or why it is not there.
+/// Makes what a kind of fault needs, or says why it cannot be had.
 fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Result<T, String> {
     if !kinds.contains(&kind) {
         return Err("not asked for".to_owned());
@@ -176,7 +175,7 @@ fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Re
     make().map_err(|error| format!("{error:#}"))
 }
 
-/// How many messages are not done with, of all routes.
+/// The number of messages that are not done with, of all routes.
 async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
     let stream = jetstream.get_stream(STREAM).await?;
     let mut waiting = 0;

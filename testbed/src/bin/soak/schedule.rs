@@ -1,11 +1,11 @@
-//! Which fault strikes when: made from a seed before anything starts, so that a run can be repeated.
+//! The schedule of faults, made from a seed before anything starts, so that a run can be repeated.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
 use clap::ValueEnum;
 use fastrand::Rng;
 
-/// What goes wrong.
+/// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(crate) enum Kind {
     BridgeKill,
@@ -36,12 +36,12 @@ impl Kind {
         Self::value_variants()
     }
 
-    /// As it is given to `--faults`.
+    /// Its name, as it is given to `--faults`.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// In words.
+    /// A description of it.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::BridgeKill => "kill -9 of the bridge, up to 4 in a row",
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// How long it lasts, in milliseconds: usually, and once in a while.
+    /// The milliseconds that it lasts: usually, and once in a while.
     fn lasts(self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
         match self {
             Self::TokenRevoked | Self::NatsHalfOpen => (0..=0, 0..=0),
@@ -102,7 +102,7 @@ impl Kind {
     }
 }
 
-/// What can have one fault at a time. Different lanes have theirs at the same time.
+/// A part of the scene that has one fault at a time. Different lanes have theirs at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
     Bridge,
@@ -125,7 +125,7 @@ impl Lane {
     ];
 }
 
-/// How long a lane is left alone between two faults, in milliseconds.
+/// The milliseconds for which a lane is left alone between two faults.
 const REST: RangeInclusive<u64> = 2_000..=14_000;
 /// One of so many faults lasts long.
 const LONG: u32 = 8;
@@ -136,12 +136,12 @@ const MOST: u32 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) kind: Kind,
-    /// After the start of the run.
+    /// The time from the start of the run.
     pub(crate) at: Duration,
     pub(crate) lasts: Duration,
-    /// How many of its kind came before.
+    /// The number of faults of its kind that came before.
     pub(crate) turn: usize,
-    /// What else there is to choose is made of this.
+    /// A random number for whatever else there is to choose.
     dice: u64,
 }
 

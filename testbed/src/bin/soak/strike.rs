@@ -4,22 +4,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use futures_util::future;
-use nats_matrix_testbed::{Fault as HttpFault, FaultKind, Nats};
+use nats_matrix_testbed::{Clock, Fault as HttpFault, FaultKind, Nats};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    clock::Clock,
     scene::Scene,
     schedule::{Fault, Kind},
 };
 
-/// How long the bridge may be without a token that can be revoked, or not notice a full disk, for other reasons.
+/// The time in which the bridge may have no token that can be revoked, or not notice a full disk, for other reasons.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// How long one attempt at that may take.
+/// The time that one attempt at that may take.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// How far the bridge's clock is set, in seconds.
+/// The distances by which the bridge's clock is set, in seconds.
 const JUMPS: [i64; 8] = [-600, 600, -3_600, 3_600, -86_400, 86_400, -31_536_000, 31_536_000];
 
 /// The path of the requests that post.
