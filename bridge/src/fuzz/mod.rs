@@ -59,26 +59,19 @@ use crate::{
 /// wrong with a template.
 const OWN_LINES_CHARS: usize = 1_000;
 
-/// Decoding takes any bytes, and says the same of the same bytes in either language.
+/// Decoding takes any bytes.
 pub fn payload(bytes: &[u8]) {
-    let english = Decoded::from_bytes(bytes);
-    let chinese = Decoded::in_language(bytes, Language::Chinese);
-    assert_eq!(
-        std::mem::discriminant(&english.payload),
-        std::mem::discriminant(&chinese.payload),
-        "the language changes what it is"
-    );
-    assert_eq!(english.flaw, chinese.flaw);
-    if let Some(flaw) = &english.flaw {
+    let decoded = Decoded::from_bytes(bytes);
+    if let Some(flaw) = &decoded.flaw {
         let flaw = flaw.to_string();
         assert_eq!(line(&flaw), flaw, "a flaw is one clean line");
         assert!(!flaw.is_empty() && flaw.chars().count() < MAX_TEXT_CHARS / 2, "{flaw}");
     }
-    if let Payload::Binary(kept) = &english.payload {
+    if let Payload::Binary(kept) = &decoded.payload {
         assert!(kept.len == bytes.len() && bytes.starts_with(&kept.head));
     }
     // Whom it is about, and which conversation it belongs to, is asked of every message.
-    let _ = (payload::sources(&english.payload), AlertUpdate::of(&english.payload));
+    let _ = (payload::sources(&decoded.payload), AlertUpdate::of(&decoded.payload));
 }
 
 /// A message as NATS delivers it: a line with the subject, lines with headers, an empty line, and the payload.
@@ -126,10 +119,10 @@ fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
 }
 
 /// One for each language, made once as in the bridge.
-static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
+static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
     let shanghai = TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC);
     [(Language::English, TimeZone::UTC), (Language::Chinese, shanghai)]
-        .map(|(language, time_zone)| (language, Renderer::new(&Display { language, time_zone })))
+        .map(|(language, time_zone)| Renderer::new(&Display { language, time_zone }))
 });
 
 /// Whatever a message holds, what is posted of it is sound: alone, in a thread, as an edit and in a digest.
@@ -139,8 +132,8 @@ static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
 /// If not.
 pub fn render(bytes: &[u8]) {
     let message = Message::of(bytes);
-    for (language, renderer) in &*RENDERERS {
-        let decoded = Decoded::in_language(&message.payload, *language);
+    let decoded = Decoded::from_bytes(&message.payload);
+    for renderer in &*RENDERERS {
         let shown = renderer.render(&message.incoming(&decoded));
         assert_posted_soundly(&shown, &message.payload, Markup::BuiltIn);
         let over = with_times(&decoded, -1, i64::MAX);

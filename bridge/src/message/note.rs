@@ -1,23 +1,22 @@
-//! What merely happened, in a few lines.
+//! What merely happened.
 
-/// Something that happened and that nobody has to act on: a push, a comment, a release.
+use crate::message::forge::ForgeEvent;
+
+/// Something that happened and that nobody has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Note {
-    /// An emoji that tells at a glance what kind of thing it is.
-    pub mark: &'static str,
-    /// The repository in which it happened.
-    pub source: Option<String>,
-    /// Who did what.
-    pub headline: Line,
-    /// More of it.
-    pub lines: Vec<Line>,
+pub(crate) enum Note {
+    /// A push, a comment, a release.
+    Forge(ForgeEvent),
+    /// What NATS answered to a publisher.
+    NatsAnswer,
 }
 
-/// One line, and where it leads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// What it says.
-    pub text: String,
-    /// Where to read on.
-    pub url: Option<String>,
+impl Note {
+    /// The repository in which it happened.
+    pub(crate) fn source(&self) -> Option<&str> {
+        match self {
+            Self::Forge(event) => event.repository.as_deref(),
+            Self::NatsAnswer => None,
+        }
+    }
 }

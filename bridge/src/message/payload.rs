@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::{
+    json,
     message::{
         alert::{Alert, Group},
         note::Note,
@@ -79,6 +80,24 @@ pub(crate) struct Decoded {
     pub is_cut: bool,
     /// What the publisher should mend, if anything; the message is shown all the same.
     pub flaw: Option<Flaw>,
+}
+
+impl Decoded {
+    /// A payload without a flaw, of which nothing is left out.
+    pub(crate) fn sound(payload: Payload) -> Self {
+        Self { payload, is_cut: false, flaw: None }
+    }
+
+    /// The beginning of a text.
+    pub(crate) fn text(text: &str) -> Self {
+        let head = &text[..text.floor_char_boundary(json::MOST_TEXT)];
+        Self { is_cut: head.len() < text.len(), ..Self::sound(Payload::Text(head.to_owned())) }
+    }
+
+    /// The same with a flaw.
+    pub(crate) fn with_flaw(self, flaw: impl AsRef<str>) -> Self {
+        Self { flaw: Some(Flaw::new(flaw.as_ref())), ..self }
+    }
 }
 
 /// What is wrong with a payload, in words for its publisher.

@@ -36,7 +36,7 @@ fn show_with(renderer: &Renderer, subject: &str, payload: &[u8]) -> Rendered {
         sequence: 1,
         published: OffsetDateTime::UNIX_EPOCH,
         route: "all",
-        decoded: &Decoded::in_language(payload, renderer.voice.language),
+        decoded: &Decoded::from_bytes(payload),
         original: &Bytes::copy_from_slice(payload),
     })
 }

@@ -10,15 +10,13 @@ use minijinja::{Environment, Value, context};
 use crate::{
     config::{Display, Route},
     failure::Failure,
-    message::{
-        Attachment, Decoded, Event, Line, Note, Payload, Report, Urgency, Withheld, payload,
-    },
+    message::{Attachment, Decoded, Event, Payload, Report, Urgency, Withheld, payload},
     render::{
         alert, builtin,
         content::Rendered,
         filters,
         incoming::Incoming,
-        markup,
+        markup, note,
         own::{fault::Fault, templates::Own},
         rows::rows,
         speaker::Speakers,
@@ -112,7 +110,7 @@ impl Renderer {
         let Some(own) = &self.own else { return Vec::new() };
         let mut faults: Vec<Fault> = Vec::new();
         for sample in SAMPLES {
-            let decoded = Decoded::in_language(sample.payload, self.voice.language);
+            let decoded = Decoded::from_bytes(sample.payload);
             let original = Bytes::from_static(sample.payload);
             let message = Incoming::sample(subject, route, &decoded, &original);
             let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
@@ -234,7 +232,7 @@ impl Renderer {
             Payload::Report(report) => report_view(report, voice),
             Payload::Alert(alert) => alert::view(alert, voice),
             Payload::Alerts(group) => alert::group_view(group, voice),
-            Payload::Note(note) => note_view(note),
+            Payload::Note(note) => note::view(note, voice.words),
             Payload::Event(event) => event_view(event, self.flaw(message), voice),
             Payload::Object(object) => context! {
                 subject => shown::line(message.subject),
@@ -295,17 +293,6 @@ fn report_view(report: &Report, voice: &Voice) -> Value {
         usage => usage.join(" | "),
         satisfaction => report.satisfaction,
         rows => rows(&report.extra),
-    }
-}
-
-fn note_view(note: &Note) -> Value {
-    let line = |line: &Line| {
-        context! { text => shown::line(&line.text), url => line.url.as_deref().map(shown::line) }
-    };
-    context! {
-        mark => note.mark,
-        headline => line(&note.headline),
-        lines => note.lines.iter().map(line).collect::<Vec<_>>(),
     }
 }
 

@@ -24,7 +24,7 @@ impl Speakers {
             Payload::Alerts(group) => {
                 group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
             }
-            Payload::Note(note) => is_named(note.source.as_deref()),
+            Payload::Note(note) => is_named(note.source()),
             // Its type and what it is about can be any words, also those of another subject.
             Payload::Event(_) => false,
             // They begin with the subject, or are not said to be of anybody.

@@ -358,6 +358,18 @@ fn a_host_that_the_subject_does_not_name_is_another_one_and_told_with_the_subjec
 }
 
 #[test]
+fn what_alerts_leave_to_us_to_say_is_said_in_the_language_of_the_room() {
+    let mut fleet = Fleet::of(DAY);
+    let monitor =
+        r#"{"heartbeat":{"status":0,"msg":"gone"},"monitor":{"id":1,"name":"Forgejo"},"msg":"m"}"#;
+    fleet.publish(fleet.digest.period.start, monitor);
+    let words = fleet.words(Language::English);
+    assert!(words.ends_with("🔴 Not resolved: Forgejo is down (via ops.x)"), "{words}");
+    let words = fleet.words(Language::Chinese);
+    assert!(words.ends_with("🔴 未恢复：Forgejo 不可用（经由 ops.x）"), "{words}");
+}
+
+#[test]
 fn hosts_and_alerts_that_are_made_up_do_not_crowd_out_those_that_subjects_name() {
     let mut fleet = Fleet::of(DAY);
     let start = fleet.digest.period.start;

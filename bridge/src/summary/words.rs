@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     config::{Display, Language},
     message::{Counts, Urgency},
-    render::{Rendered, Speaker, markup},
+    render::{Rendered, Speaker, alert, markup},
     summary::totals::{Digest, Unresolved},
 };
 
@@ -222,12 +222,13 @@ impl Words<'_> {
     }
 
     fn alert(&self, alert: &Unresolved) -> String {
-        let said = match (&alert.source, self.language) {
-            (None, _) => alert.summary.clone(),
-            (Some(source), Language::English) => format!("{} ({source})", alert.summary),
-            (Some(source), Language::Chinese) => format!("{}（{source}）", alert.summary),
-        };
         let words = self.language.words();
+        let summary = alert::worded(&alert.summary, words);
+        let said = match (&alert.source, self.language) {
+            (None, _) => summary.into_owned(),
+            (Some(source), Language::English) => format!("{summary} ({source})"),
+            (Some(source), Language::Chinese) => format!("{summary}（{source}）"),
+        };
         match &alert.via {
             Some(subject) => format!("{said}{}{}", words.gap(), words.via(subject)),
             None => said,

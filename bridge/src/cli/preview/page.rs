@@ -1,6 +1,5 @@
 //! A page that shows messages about as Element does: in the room, and on a locked phone.
 
-
 use bytes::Bytes;
 use minijinja::{AutoEscape, Environment, Value, context};
 

@@ -3,8 +3,11 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Deed, Kind, Outcome, State, Thing, Withheld},
-    render::words::{Words, large_size, two_units},
+    message::{Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    render::words::{
+        figures::{large_size, two_units},
+        vocabulary::Words,
+    },
 };
 
 pub(crate) struct English;
@@ -171,17 +174,13 @@ impl Words for English {
     fn monitor(&self, id: Option<i64>) -> String {
         id.map_or_else(|| "A monitor".to_owned(), |id| format!("Monitor {id}"))
     }
-    fn is_down(&self, monitor: &str) -> String {
-        format!("{monitor} is down")
-    }
-    fn is_up(&self, monitor: &str) -> String {
-        format!("{monitor} is up")
-    }
-    fn is_tried_again(&self, monitor: &str) -> String {
-        format!("{monitor} does not answer and is tried again")
-    }
-    fn is_under_maintenance(&self, monitor: &str) -> String {
-        format!("{monitor} is under maintenance")
+    fn monitored(&self, monitor: &str, state: MonitorState) -> String {
+        match state {
+            MonitorState::Down => format!("{monitor} is down"),
+            MonitorState::Up => format!("{monitor} is up"),
+            MonitorState::Pending => format!("{monitor} does not answer and is tried again"),
+            MonitorState::Maintenance => format!("{monitor} is under maintenance"),
+        }
     }
 
     fn somebody(&self) -> &'static str {
@@ -211,7 +210,7 @@ impl Words for English {
         let name = if name.is_empty() { String::new() } else { format!(" {name}") };
         format!("{thing}{name} of {repository}")
     }
-    fn did(&self, who: &str, deed: Deed<'_>, thing: &str) -> String {
+    fn did(&self, who: &str, deed: &Deed, thing: &str) -> String {
         let deed = match deed {
             Deed::Made => "made",
             Deed::Moved => "moved",
@@ -224,15 +223,17 @@ impl Words for English {
             Deed::ToComment(word) => {
                 return format!("{who} {} a comment on {thing}", word.replace('_', " "));
             }
-            Deed::Other("") => "did something to",
-            Deed::Other("label_updated") => "changed the labels of",
-            Deed::Other("label_cleared") => "removed the labels of",
-            Deed::Other("milestoned") => "set the milestone of",
-            Deed::Other("demilestoned") => "removed the milestone of",
-            Deed::Other("synchronized") => "pushed to",
-            Deed::Other("review_requested") => "asked for a review of",
-            Deed::Other("review_request_removed") => "asked no longer for a review of",
-            Deed::Other(word) => return format!("{who} {} {thing}", word.replace('_', " ")),
+            Deed::Other(word) => match word.as_str() {
+                "" => "did something to",
+                "label_updated" => "changed the labels of",
+                "label_cleared" => "removed the labels of",
+                "milestoned" => "set the milestone of",
+                "demilestoned" => "removed the milestone of",
+                "synchronized" => "pushed to",
+                "review_requested" => "asked for a review of",
+                "review_request_removed" => "asked no longer for a review of",
+                word => return format!("{who} {} {thing}", word.replace('_', " ")),
+            },
         };
         format!("{who} {deed} {thing}")
     }
@@ -245,11 +246,11 @@ impl Words for English {
     fn workflow_recovered(&self, workflow: &str) -> String {
         format!("Workflow {workflow} succeeds again")
     }
-    fn workflow(&self, workflow: &str, repository: &str, outcome: Outcome<'_>, on: &str) -> String {
+    fn workflow(&self, workflow: &str, repository: &str, outcome: &Outcome, on: &str) -> String {
         let on = if on.is_empty() { String::new() } else { format!(" ({on})") };
         format!("Workflow {workflow} of {repository} {}{on}", ended(outcome))
     }
-    fn job(&self, job: &str, repository: &str, branch: &str, outcome: Outcome<'_>) -> String {
+    fn job(&self, job: &str, repository: &str, branch: &str, outcome: &Outcome) -> String {
         format!("Job {job} of {repository} ({branch}): {}", ended(outcome))
     }
     fn triggered_by(&self, who: &str) -> String {
@@ -257,7 +258,7 @@ impl Words for English {
     }
 }
 
-fn ended(outcome: Outcome<'_>) -> String {
+fn ended(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Succeeded => "succeeded".to_owned(),
         Outcome::Other(word) => word.replace('_', " "),
