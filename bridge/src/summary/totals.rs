@@ -173,7 +173,7 @@ impl Digest {
         let speaker = alert.source.as_deref().map(|source| self.speakers.speaker(subject, source));
         let (source, via) = match speaker {
             Some(Speaker { via, name }) => (Some(name), via),
-            None => (None, Some(short(subject))),
+            None => (None, Some(shown::name(subject))),
         };
         let is_full =
             self.unresolved.len() >= MOST_UNRESOLVED && !self.unresolved.contains_key(&key);

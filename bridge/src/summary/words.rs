@@ -7,6 +7,7 @@ use crate::{
     message::{Counts, Urgency},
     render::{Rendered, Speaker, alert, markup},
     summary::totals::{Digest, Unresolved},
+    text::shown,
 };
 
 /// How many hosts or alerts a line names.
@@ -223,9 +224,9 @@ impl Words<'_> {
 
     fn alert(&self, alert: &Unresolved) -> String {
         let words = self.language.words();
-        let summary = alert::worded(&alert.summary, words);
+        let summary = shown::entry(&alert::worded(&alert.summary, words));
         let said = match (&alert.source, self.language) {
-            (None, _) => summary.into_owned(),
+            (None, _) => summary,
             (Some(source), Language::English) => format!("{summary} ({source})"),
             (Some(source), Language::Chinese) => format!("{summary}（{source}）"),
         };
