@@ -45,7 +45,7 @@ use crate::{
     failure::Failure,
     fuzz::sound::{Markup, assert_sound},
     matrix::{MatrixError, Ownership, elements::Elements, error::LONGEST_WAIT_ASKED, room},
-    message::{Decoded, Kind, Payload, Position, StreamId, Urgency, payload},
+    message::{Decoded, Kind, Payload, PayloadKind, Position, StreamId, Urgency, payload},
     render::{
         Entry, Incoming, Rendered, Renderer,
         content::{MAX_TEXT_CHARS, in_place_of, in_thread},
@@ -194,23 +194,20 @@ const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={
 const CARELESS_ROWS: &str =
     "{% for name, value in rows %}<b>{{ name }}</b>{{ value | value }}{% endfor %}";
 
-/// What templates can be of, and whether it has rows.
-const KINDS: [(&str, bool); 7] = [
-    ("report", true),
-    ("alert", true),
-    ("alerts", false),
-    ("note", false),
-    ("event", true),
-    ("object", true),
-    ("text", false),
-];
+/// The kinds of messages that have templates.
+fn template_kinds() -> impl Iterator<Item = PayloadKind> {
+    PayloadKind::ALL.into_iter().filter(|kind| kind.has_templates())
+}
 
 /// A careless template of each kind, by its file name.
 fn careless() -> BTreeMap<String, String> {
     let template = |has_rows| format!("{CARELESS}{}", if has_rows { CARELESS_ROWS } else { "" });
-    let named = |(kind, has_rows)| (format!("{kind}.html.jinja"), template(has_rows));
+    let named = |kind: PayloadKind| {
+        let has_rows = !matches!(kind, PayloadKind::Alerts | PayloadKind::Note | PayloadKind::Text);
+        (format!("{}.html.jinja", kind.name()), template(has_rows))
+    };
     let part = ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned());
-    KINDS.into_iter().map(named).chain([part]).collect()
+    template_kinds().map(named).chain([part]).collect()
 }
 
 /// Templates of any text with any message: they are refused or they render, what is rendered is sound, and what Matrix
@@ -231,7 +228,7 @@ pub fn template(bytes: &[u8]) {
     let decoded = Decoded::from_bytes(&message.payload);
     let mut sources = careless();
     sources.insert("_plain.txt.jinja".to_owned(), plain.clone());
-    for (kind, _) in KINDS {
+    for kind in template_kinds().map(PayloadKind::name) {
         if !html.is_empty() {
             sources.insert(format!("{kind}.html.jinja"), html.clone());
         }

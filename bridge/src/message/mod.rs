@@ -23,7 +23,7 @@ pub(crate) use self::{
     kind::Kind,
     note::Note,
     origin::{Origin, Position, Span, StreamId},
-    payload::{Binary, Decoded, Event, Payload},
+    payload::{Binary, Decoded, Event, Payload, PayloadKind},
     report::Report,
     route_name::RouteName,
     summary_mark::Mark,

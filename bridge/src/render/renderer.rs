@@ -113,7 +113,7 @@ impl Renderer {
             let decoded = Decoded::from_bytes(sample.payload);
             let original = Bytes::from_static(sample.payload);
             let message = Incoming::sample(subject, route, &decoded, &original);
-            let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
+            let tried = own.render(&message, decoded.payload.kind().name(), || self.view(&message));
             if let Err(fault) = tried
                 && !(own.looks_inside && fault.of_message())
                 && !faults.iter().any(|known| known.place() == fault.place())
@@ -188,7 +188,7 @@ impl Renderer {
     /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
     fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
         let Some(own) = &self.own else { return (self.builtin(message), None) };
-        let kind = kind(&message.decoded.payload);
+        let kind = message.decoded.payload.kind().name();
         match own.render(message, kind, || self.view(message)) {
             Ok((Some(plain), Some(html))) => ((plain, html), None),
             Ok((Some(plain), None)) => {
@@ -216,7 +216,9 @@ impl Renderer {
                 lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
             }
             Payload::Binary(bytes) => markup::binary(&subject(), bytes, words),
-            payload => return builtin::render(&self.builtin, kind(payload), &self.view(message)),
+            payload => {
+                return builtin::render(&self.builtin, payload.kind().name(), &self.view(message));
+            }
         };
         let html = markup::html(&plain);
         (plain, html)
@@ -254,20 +256,6 @@ impl Renderer {
             .as_ref()
             .map(|flaw| self.voice.words.flaw(&flaw.to_string()))
             .map(|flaw| self.voice.words.notice(&flaw))
-    }
-}
-
-/// What templates of a payload are called.
-fn kind(payload: &Payload) -> &'static str {
-    match payload {
-        Payload::Report(_) => "report",
-        Payload::Alert(_) => "alert",
-        Payload::Alerts(_) => "alerts",
-        Payload::Note(_) => "note",
-        Payload::Event(_) => "event",
-        Payload::Object(_) => "object",
-        Payload::Text(_) => "text",
-        Payload::Binary(_) => "binary",
     }
 }
 
