@@ -3,9 +3,9 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
     render::words::{
-        figures::{large_size, two_units},
+        figures::{grouped, large_size, two_units},
         vocabulary::Words,
     },
 };
@@ -13,6 +13,10 @@ use crate::{
 pub(crate) struct Chinese;
 
 impl Words for Chinese {
+    fn code(&self) -> &'static str {
+        "zh"
+    }
+
     fn colon(&self) -> &'static str {
         "："
     }
@@ -257,6 +261,86 @@ impl Words for Chinese {
     }
     fn triggered_by(&self, who: &str) -> String {
         format!("（由 {who} 触发）")
+    }
+
+    fn summary_of(&self, route: &str, from: &str, until: &str) -> String {
+        format!("📈 {route} 汇总，{from} – {until}")
+    }
+    fn time_form(&self) -> &'static str {
+        "%-m月%-d日 %H:%M"
+    }
+    fn day_form(&self) -> &'static str {
+        "%m-%d"
+    }
+    fn between(&self) -> &'static str {
+        "，"
+    }
+    fn nothing_came_in(&self, last: Option<&str>) -> String {
+        match last {
+            None => "⚠️ 没有收到任何消息。".to_owned(),
+            Some(last) => format!("⚠️ 没有收到任何消息。最后一条消息的时间：{last}。"),
+        }
+    }
+    fn reports(&self, reports: u64, hosts: u64, has_more: bool) -> String {
+        let more = if has_more { "+" } else { "" };
+        format!("{}{more} 台主机的 {} 份报告", grouped(hosts), grouped(reports))
+    }
+    fn alerts_of(&self, counts: Counts) -> String {
+        let parts = [
+            (counts.critical, "严重"),
+            (counts.warning, "警告"),
+            (counts.info, "信息"),
+            (counts.resolved, "已恢复"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            parts.map(|(count, word)| format!("{word} {}", grouped(*count))).collect();
+        format!("{} 条告警（{}）", grouped(counts.firing()), parts.join("，"))
+    }
+    fn other_messages(&self, count: u64) -> String {
+        format!("{} 条其他消息", grouped(count))
+    }
+    fn disk_almost_full(&self, hosts: &str) -> String {
+        format!("💾 磁盘将满：{hosts}")
+    }
+    fn disk_filling_up(&self, hosts: &str) -> String {
+        format!("⏳ 磁盘持续增长：{hosts}")
+    }
+    fn memory_almost_full(&self, hosts: &str) -> String {
+        format!("🧠 内存峰值过高：{hosts}")
+    }
+    fn silent(&self, hosts: &str) -> String {
+        format!("🔇 失联：{hosts}")
+    }
+    fn silent_since(&self, host: &str, since: &str) -> String {
+        format!("{host}（自 {since}）")
+    }
+    fn filling_up(&self, host: &str, latest: &str, days: f32) -> String {
+        format!("{host} {latest}（照此速度约 {} 天后写满）", days.round().max(1.0))
+    }
+    fn highest_disk(&self, value: &str, host: &str) -> String {
+        format!("磁盘最高 {value}（{host}）")
+    }
+    fn highest_memory(&self, value: &str, host: &str) -> String {
+        format!("内存最高 {value}（{host}）")
+    }
+    fn all_well(&self, highest: &str) -> String {
+        format!("✅ 所有主机正常：{highest}")
+    }
+    fn not_resolved(&self, alerts: &str) -> String {
+        format!("未恢复：{alerts}")
+    }
+    fn happened_to(&self, summary: &str, source: &str) -> String {
+        format!("{summary}（{source}）")
+    }
+    fn more_names(&self, count: usize) -> String {
+        format!("另有 {count} 个")
+    }
+    fn in_the_picture(&self, hosts: &str) -> String {
+        format!("🔢 图中编号：{hosts}")
+    }
+    fn kept_since(&self, since: &str) -> String {
+        format!("ℹ️ {since} 之前的消息已被流删除。")
     }
 }
 

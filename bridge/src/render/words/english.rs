@@ -3,9 +3,9 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
     render::words::{
-        figures::{large_size, two_units},
+        figures::{grouped, large_size, two_units},
         vocabulary::Words,
     },
 };
@@ -13,6 +13,10 @@ use crate::{
 pub(crate) struct English;
 
 impl Words for English {
+    fn code(&self) -> &'static str {
+        "en"
+    }
+
     fn colon(&self) -> &'static str {
         ":"
     }
@@ -256,6 +260,100 @@ impl Words for English {
     fn triggered_by(&self, who: &str) -> String {
         format!("(by {who})")
     }
+
+    fn summary_of(&self, route: &str, from: &str, until: &str) -> String {
+        format!("📈 Summary of {route}, {from} – {until}")
+    }
+    fn time_form(&self) -> &'static str {
+        "%a %-d %b %H:%M"
+    }
+    fn day_form(&self) -> &'static str {
+        "%a %-d"
+    }
+    fn between(&self) -> &'static str {
+        ", "
+    }
+    fn nothing_came_in(&self, last: Option<&str>) -> String {
+        match last {
+            None => "⚠️ Nothing came in.".to_owned(),
+            Some(last) => format!("⚠️ Nothing came in. The last message is of {last}."),
+        }
+    }
+    fn reports(&self, reports: u64, hosts: u64, has_more: bool) -> String {
+        let reports = counted(reports, "report", "reports");
+        let more = if has_more { "+" } else { "" };
+        let word = if hosts == 1 { "host" } else { "hosts" };
+        format!("{reports} from {}{more} {word}", grouped(hosts))
+    }
+    fn alerts_of(&self, counts: Counts) -> String {
+        let parts = [
+            (counts.critical, "critical"),
+            (counts.warning, "warning"),
+            (counts.info, "info"),
+            (counts.resolved, "resolved"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            parts.map(|(count, word)| format!("{} {word}", grouped(*count))).collect();
+        let alerts = match counts.firing() {
+            0 => "no new alert".to_owned(),
+            fired => counted(fired, "alert", "alerts"),
+        };
+        format!("{alerts} ({})", parts.join(", "))
+    }
+    fn other_messages(&self, count: u64) -> String {
+        counted(count, "other message", "other messages")
+    }
+    fn disk_almost_full(&self, hosts: &str) -> String {
+        format!("💾 Disk almost full: {hosts}")
+    }
+    fn disk_filling_up(&self, hosts: &str) -> String {
+        format!("⏳ Disk filling up: {hosts}")
+    }
+    fn memory_almost_full(&self, hosts: &str) -> String {
+        format!("🧠 Memory almost full at its highest: {hosts}")
+    }
+    fn silent(&self, hosts: &str) -> String {
+        format!("🔇 Silent: {hosts}")
+    }
+    fn silent_since(&self, host: &str, since: &str) -> String {
+        format!("{host} since {since}")
+    }
+    fn filling_up(&self, host: &str, latest: &str, days: f32) -> String {
+        let days = days.round();
+        if days < 2.0 {
+            return format!("{host} {latest} (at this rate full in a day)");
+        }
+        format!("{host} {latest} (at this rate full in {days} days)")
+    }
+    fn highest_disk(&self, value: &str, host: &str) -> String {
+        format!("disk at most {value} ({host})")
+    }
+    fn highest_memory(&self, value: &str, host: &str) -> String {
+        format!("memory at most {value} ({host})")
+    }
+    fn all_well(&self, highest: &str) -> String {
+        format!("✅ No host needs attention: {highest}")
+    }
+    fn not_resolved(&self, alerts: &str) -> String {
+        format!("Not resolved: {alerts}")
+    }
+    fn happened_to(&self, summary: &str, source: &str) -> String {
+        format!("{summary} ({source})")
+    }
+    fn more_names(&self, count: usize) -> String {
+        format!("and {count} more")
+    }
+    fn in_the_picture(&self, hosts: &str) -> String {
+        format!("🔢 In the picture: {hosts}")
+    }
+    fn kept_since(&self, since: &str) -> String {
+        format!("ℹ️ The stream has deleted what came in before {since}.")
+    }
+}
+
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
 }
 
 fn ended(outcome: &Outcome) -> String {

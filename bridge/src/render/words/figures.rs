@@ -36,3 +36,16 @@ pub(super) fn two_units(duration: SignedDuration, names: [&str; 4]) -> String {
     let sign = if duration.is_negative() { "-" } else { "" };
     format!("{sign}{}", said.join(" "))
 }
+
+/// 1234567 as "1,234,567", which is read alike in both languages.
+pub(super) fn grouped(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

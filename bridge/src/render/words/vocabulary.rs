@@ -3,13 +3,16 @@
 
 use jiff::SignedDuration;
 
-use crate::message::{Deed, Kind, MonitorState, Outcome, State, Thing, Withheld};
+use crate::message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld};
 
 /// What begins a line that the bridge says of itself.
 pub(crate) const NOTICE_MARK: char = '🤖';
 
 /// Everything that is said in a room, in one language.
 pub(crate) trait Words: Sync {
+    /// The language's name in HTML.
+    fn code(&self) -> &'static str;
+
     /// After a name and before its value.
     fn colon(&self) -> &'static str;
     /// What parts a colon from what follows.
@@ -91,4 +94,37 @@ pub(crate) trait Words: Sync {
     fn workflow(&self, workflow: &str, repository: &str, outcome: &Outcome, on: &str) -> String;
     fn job(&self, job: &str, repository: &str, branch: &str, outcome: &Outcome) -> String;
     fn triggered_by(&self, who: &str) -> String;
+
+    /// The title of the summary of a period.
+    fn summary_of(&self, route: &str, from: &str, until: &str) -> String;
+    /// How a summary writes times, for `strftime`.
+    fn time_form(&self) -> &'static str;
+    /// How the picture of a week writes days, likewise.
+    fn day_form(&self) -> &'static str;
+    /// Between the parts of a line of a summary.
+    fn between(&self) -> &'static str;
+    fn nothing_came_in(&self, last: Option<&str>) -> String;
+    /// There are more hosts where `has_more`.
+    fn reports(&self, reports: u64, hosts: u64, has_more: bool) -> String;
+    /// How many alerts fired, and how many of each kind there were.
+    fn alerts_of(&self, counts: Counts) -> String;
+    fn other_messages(&self, count: u64) -> String;
+    fn disk_almost_full(&self, hosts: &str) -> String;
+    fn disk_filling_up(&self, hosts: &str) -> String;
+    fn memory_almost_full(&self, hosts: &str) -> String;
+    fn silent(&self, hosts: &str) -> String;
+    fn silent_since(&self, host: &str, since: &str) -> String;
+    /// How full a disk is, and in how many days it would be full.
+    fn filling_up(&self, host: &str, latest: &str, days: f32) -> String;
+    fn highest_disk(&self, value: &str, host: &str) -> String;
+    fn highest_memory(&self, value: &str, host: &str) -> String;
+    fn all_well(&self, highest: &str) -> String;
+    fn not_resolved(&self, alerts: &str) -> String;
+    /// What happened to something.
+    fn happened_to(&self, summary: &str, source: &str) -> String;
+    /// How many more there are, as the last of a list.
+    fn more_names(&self, count: usize) -> String;
+    /// Which hosts have numbers in the picture.
+    fn in_the_picture(&self, hosts: &str) -> String;
+    fn kept_since(&self, since: &str) -> String;
 }
