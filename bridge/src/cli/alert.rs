@@ -83,7 +83,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
 
 fn alert(options: &Options, host: &str, failed: Option<FailedUnit>) -> Result<Alert, Failure> {
     let severity = options.severity.clone().unwrap_or(Severity::Critical);
-    let mut alert = Alert::new(severity, options.summary.clone().unwrap_or_default());
+    let mut alert = Alert::new(severity, options.summary.clone().unwrap_or_default().into());
     alert.source = Some(options.source.clone().unwrap_or_else(|| host.to_owned()));
     alert.description = match options.description.as_deref() {
         Some("-") => Some(standard_input()?),
@@ -108,10 +108,10 @@ fn alert(options: &Options, host: &str, failed: Option<FailedUnit>) -> Result<Al
 /// Fills in the parts of an alert about a unit that the command line does not give.
 fn of_unit(alert: &mut Alert, unit: &str, host: &str, failed: Option<FailedUnit>) {
     alert.fingerprint.get_or_insert_with(|| format!("unit:{host}:{unit}"));
-    let is_said = !alert.summary.is_empty();
+    let is_said = !alert.summary.in_no_language().is_empty();
     if let Some(failed) = failed {
         if !is_said {
-            alert.summary = format!("{unit} has failed: {}", failed.reason);
+            alert.summary = format!("{unit} has failed: {}", failed.reason).into();
         }
         if alert.description.is_none() && !failed.log.is_empty() {
             alert.description = Some(failed.log);
@@ -120,7 +120,7 @@ fn of_unit(alert: &mut Alert, unit: &str, host: &str, failed: Option<FailedUnit>
         let result = failed.result.map(|result| ("result".to_owned(), result));
         alert.labels.extend(result);
     } else if !is_said {
-        alert.summary = format!("{unit} works again");
+        alert.summary = format!("{unit} works again").into();
     }
     alert.labels.entry("unit".to_owned()).or_insert_with(|| unit.to_owned());
 }

@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
 
-use crate::{config::error::ConfigError, message::Severity, subject::Subject};
+use crate::{
+    config::error::ConfigError,
+    message::{PayloadKind, Severity},
+    subject::Subject,
+};
 
 /// One condition: a property of a message, and the values that it may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +41,6 @@ pub(crate) enum Field {
 /// A text in which `*` stands for any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pattern(String);
-
-/// The possible values of [`Field::Kind`].
-const KINDS: [&str; 7] = ["report", "alert", "note", "event", "object", "text", "binary"];
 
 /// The kinds that can be an alert or contain one.
 const WITH_ALERTS: [&str; 2] = ["alert", "event"];
@@ -166,7 +167,11 @@ impl Matcher {
             None => Ok(()),
         };
         match &self.field {
-            Field::Kind => one_of(&KINDS),
+            Field::Kind => {
+                let mut kinds = PayloadKind::ALL.map(PayloadKind::in_match).to_vec();
+                kinds.dedup();
+                one_of(&kinds)
+            }
             Field::Status => one_of(&STATUSES),
             Field::Severity => self.check_severity(),
             Field::Subject(number) => self.check_token(*number, subjects),

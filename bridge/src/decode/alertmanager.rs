@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::foreign::{filled, known, or_default},
+    decode::lenient::{filled, known, or_default},
     json,
-    message::{Alert, Counts, Decoded, Group, Payload, Severity, State, Status, alert, rfc3339},
-    render::Words,
+    message::{
+        Alert, Counts, Decoded, Group, Payload, Severity, State, Status, Summary, alert, rfc3339,
+    },
 };
 
 type Labels = BTreeMap<String, String>;
@@ -26,15 +27,11 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
 
 /// One alert as such, several as a group. `object` is what was kept of the JSON in `text`, where the alerts are read
 /// from one by one: there can be thousands of them, and the worst may come last.
-pub(crate) fn decode(
-    text: &str,
-    object: &Map<String, Value>,
-    words: &dyn Words,
-) -> serde_json::Result<Decoded> {
+pub(crate) fn decode(text: &str, object: &Map<String, Value>) -> serde_json::Result<Decoded> {
     let webhook = Webhook::deserialize(object)?;
     let mut members = Members::default();
     let status = webhook.status.unwrap_or_default();
-    json::each(text, "alerts", |entry: Entry| members.add(entry.alert(status, words)))?;
+    json::each(text, "alerts", |entry: Entry| members.add(entry.alert(status)))?;
     let is_any_cut = members.is_cut;
     let (alerts, left_out) = members.finish();
     if alerts.is_empty() {
@@ -177,7 +174,7 @@ struct Entry {
 }
 
 impl Entry {
-    fn alert(self, status_of_all: Status, words: &dyn Words) -> Alert {
+    fn alert(self, status_of_all: Status) -> Alert {
         let labels = own(self.labels);
         let mut annotations = own(self.annotations);
         let severity = labels.get("severity").cloned().unwrap_or_else(|| "warning".to_owned());
@@ -186,12 +183,12 @@ impl Entry {
             .find_map(|name| filled(annotations.remove(*name)))
             .or_else(|| filled(labels.get("alertname").cloned()))
             .or_else(|| filled(annotations.remove("description")))
-            .unwrap_or_else(|| words.unnamed_alert().to_owned());
+            .map_or(Summary::Unsaid, Summary::Said);
         let mut alert = Alert::new(Severity::from(severity), summary);
         alert.status = self.status.unwrap_or(status_of_all);
         alert.source = SOURCES.iter().find_map(|name| filled(labels.get(*name).cloned()));
         alert.description = filled(annotations.remove("description"))
-            .filter(|description| *description != alert.summary);
+            .filter(|description| description != alert.summary.in_no_language());
         alert.time = known(self.starts_at);
         // Of an alert that fires it is only when it will be taken for over.
         alert.ended = known(self.ends_at).filter(|_| alert.status == Status::Resolved);

@@ -11,10 +11,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
-    decode::Shape,
     json::{self, Kept},
     message::{Binary, Decoded, Event, Payload},
-    render::Words,
 };
 
 #[derive(Deserialize)]
@@ -36,13 +34,16 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
         && (object.contains_key("type") || object.contains_key("source"))
 }
 
+/// Decodes an object, of which the text is the JSON.
+type DecodeObject = fn(&str, Kept<Map<String, Value>>) -> Decoded;
+
 /// The data itself if it is of a shape that we know, which then is shown as ever.
-pub(crate) fn decode(text: &str, words: &dyn Words) -> serde_json::Result<Decoded> {
+pub(crate) fn decode(text: &str, decode_object: DecodeObject) -> serde_json::Result<Decoded> {
     let Envelope { mut kind, mut source, mut subject, mut time, data, data_base64 } =
         serde_json::from_str(text)?;
     let texts = [&mut kind, &mut source].into_iter().chain(&mut subject).chain(&mut time);
     let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
-    let data = contents(data, data_base64.as_deref(), words)?;
+    let data = contents(data, data_base64.as_deref(), decode_object)?;
     let Some(Decoded { payload, is_cut, flaw }) = data else {
         let event = Event { kind, source, subject, time, data: None };
         return Ok(Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) });
@@ -64,7 +65,7 @@ pub(crate) fn decode(text: &str, words: &dyn Words) -> serde_json::Result<Decode
 fn contents(
     data: Option<&RawValue>,
     base64: Option<&str>,
-    words: &dyn Words,
+    decode_object: DecodeObject,
 ) -> serde_json::Result<Option<Decoded>> {
     if let Some(base64) = base64 {
         let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| {
@@ -72,7 +73,7 @@ fn contents(
         })?;
         return Ok(Some(match std::str::from_utf8(&bytes) {
             Ok(text) => match json::object(text) {
-                Ok(object) => within(text, object, words),
+                Ok(object) => decode_object(text, object),
                 Err(_) => Decoded::text(text),
             },
             Err(_) => Decoded::sound(Payload::Binary(Binary::of(&bytes))),
@@ -82,18 +83,8 @@ fn contents(
     let Kept { value, is_cut } = json::any(text)?;
     Ok(match value {
         Value::Null => None,
-        Value::Object(object) => Some(within(text, Kept { value: object, is_cut }, words)),
+        Value::Object(object) => Some(decode_object(text, Kept { value: object, is_cut })),
         Value::String(text) => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(text)) }),
         other => Some(Decoded { is_cut, ..Decoded::sound(Payload::Text(other.to_string())) }),
     })
-}
-
-/// An envelope in an envelope is not opened: there is no end to them.
-pub(crate) fn within(text: &str, object: Kept<Map<String, Value>>, words: &dyn Words) -> Decoded {
-    match Shape::of(&object.value) {
-        Shape::CloudEvent => {
-            Decoded { is_cut: object.is_cut, ..Decoded::sound(Payload::Object(object.value)) }
-        }
-        _ => Decoded::from_object(text, object, words),
-    }
 }

@@ -5,11 +5,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::{
-    message::{Line, Note, Payload},
-    render::Words,
-};
-
 /// What the acknowledgement of a published message can hold.
 const ACKNOWLEDGEMENT: [&str; 8] =
     ["stream", "seq", "domain", "duplicate", "val", "batch", "count", "error"];
@@ -24,10 +19,4 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
         && object.keys().all(|key| ACKNOWLEDGEMENT.contains(&key.as_str()));
     let kind = object.get("type").and_then(Value::as_str);
     is_acknowledgement || kind.is_some_and(|kind| kind.starts_with(API))
-}
-
-/// What is shown of one, whatever it holds.
-pub(crate) fn note(words: &dyn Words) -> Payload {
-    let headline = Line { text: words.answer_of_nats().to_owned(), url: None };
-    Payload::Note(Note { mark: "🤖", source: None, headline, lines: Vec::new() })
 }

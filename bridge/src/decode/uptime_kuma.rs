@@ -7,9 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::foreign::{filled, or_default},
-    message::{Alert, Payload, Severity, Status},
-    render::Words,
+    decode::lenient::{filled, or_default},
+    message::{self, Alert, MonitorState, Payload, Severity, Status, Summary},
 };
 
 pub(crate) fn is(object: &Map<String, Value>) -> bool {
@@ -17,10 +16,7 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
     has("heartbeat") && has("monitor") && object.contains_key("msg")
 }
 
-pub(crate) fn decode(
-    object: &Map<String, Value>,
-    words: &dyn Words,
-) -> serde_json::Result<Payload> {
+pub(crate) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload> {
     let Notification { heartbeat, monitor, msg } = Notification::deserialize(object)?;
     let Some(heartbeat) = heartbeat else {
         // Of no monitor: a test, or a certificate that expires. The text is all there is.
@@ -29,7 +25,7 @@ pub(crate) fn decode(
             None => Err(serde::de::Error::custom("it has neither a heartbeat nor a text")),
         };
     };
-    alert(heartbeat, monitor.unwrap_or_default(), msg, words).map(Payload::Alert)
+    alert(heartbeat, monitor.unwrap_or_default(), msg).map(Payload::Alert)
 }
 
 #[derive(Deserialize)]
@@ -67,27 +63,24 @@ struct Tag {
     value: Option<String>,
 }
 
-fn alert(
-    heartbeat: Heartbeat,
-    monitor: Monitor,
-    msg: Option<String>,
-    words: &dyn Words,
-) -> serde_json::Result<Alert> {
+fn alert(heartbeat: Heartbeat, monitor: Monitor, msg: Option<String>) -> serde_json::Result<Alert> {
     let id = monitor.id.or(heartbeat.monitor);
-    let name = filled(monitor.path_name)
-        .or_else(|| filled(monitor.name))
-        .unwrap_or_else(|| words.monitor(id));
-    let (severity, status, summary) = match heartbeat.status {
-        0 => (Severity::Critical, Status::Firing, words.is_down(&name)),
-        1 => (Severity::Critical, Status::Resolved, words.is_up(&name)),
-        2 => (Severity::Warning, Status::Firing, words.is_tried_again(&name)),
-        3 => (Severity::Info, Status::Firing, words.is_under_maintenance(&name)),
+    let name = filled(monitor.path_name).or_else(|| filled(monitor.name));
+    let (severity, status, state) = match heartbeat.status {
+        0 => (Severity::Critical, Status::Firing, MonitorState::Down),
+        1 => (Severity::Critical, Status::Resolved, MonitorState::Up),
+        2 => (Severity::Warning, Status::Firing, MonitorState::Pending),
+        3 => (Severity::Info, Status::Firing, MonitorState::Maintenance),
         other => {
             return Err(serde::de::Error::custom(format_args!("there is no status {other}")));
         }
     };
+    // Another Uptime Kuma counts its monitors from 1, too.
+    let fingerprint =
+        id.map(|id| format!("uptime-kuma:{id}:{}", name.as_deref().unwrap_or_default()));
     let time = filled(heartbeat.time).map(utc);
-    let mut alert = Alert::new(severity, summary);
+    let mut alert =
+        Alert::new(severity, Summary::Monitor(Box::new(message::Monitor { id, name }), state));
     match status {
         Status::Firing => alert.time = time,
         Status::Resolved => alert.ended = time,
@@ -100,8 +93,7 @@ fn alert(
     alert.description = filled(heartbeat.msg).or(msg);
     // A monitor that has no address has the beginning of one; in others there is a password.
     alert.url = filled(monitor.url).filter(|url| !url.ends_with("://") && !url.contains('@'));
-    // Another Uptime Kuma counts its monitors from 1, too.
-    alert.fingerprint = id.map(|id| format!("uptime-kuma:{id}:{name}"));
+    alert.fingerprint = fingerprint;
     alert.labels = monitor
         .tags
         .into_iter()

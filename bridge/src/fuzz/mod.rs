@@ -45,7 +45,7 @@ use crate::{
     failure::Failure,
     fuzz::sound::{Markup, assert_sound},
     matrix::{MatrixError, Ownership, elements::Elements, error::LONGEST_WAIT_ASKED, room},
-    message::{Decoded, Kind, Payload, Position, StreamId, Urgency, payload},
+    message::{Decoded, Kind, Payload, PayloadKind, Position, StreamId, Urgency, payload},
     render::{
         Entry, Incoming, Rendered, Renderer,
         content::{MAX_TEXT_CHARS, in_place_of, in_thread},
@@ -59,26 +59,19 @@ use crate::{
 /// was cut, and one about an error in a template.
 const OWN_LINES_CHARS: usize = 1_000;
 
-/// Decodes any bytes, and asserts that both languages find the same kind of message and the same flaw.
+/// Decodes any bytes.
 pub fn payload(bytes: &[u8]) {
-    let english = Decoded::from_bytes(bytes);
-    let chinese = Decoded::in_language(bytes, Language::Chinese);
-    assert_eq!(
-        std::mem::discriminant(&english.payload),
-        std::mem::discriminant(&chinese.payload),
-        "the language changes the kind of message"
-    );
-    assert_eq!(english.flaw, chinese.flaw);
-    if let Some(flaw) = &english.flaw {
+    let decoded = Decoded::from_bytes(bytes);
+    if let Some(flaw) = &decoded.flaw {
         let flaw = flaw.to_string();
         assert_eq!(line(&flaw), flaw, "a flaw is one clean line");
         assert!(!flaw.is_empty() && flaw.chars().count() < MAX_TEXT_CHARS / 2, "{flaw}");
     }
-    if let Payload::Binary(kept) = &english.payload {
+    if let Payload::Binary(kept) = &decoded.payload {
         assert!(kept.len == bytes.len() && bytes.starts_with(&kept.head));
     }
     // The sources and the alert of a message are looked up for every message.
-    let _ = (payload::sources(&english.payload), AlertUpdate::of(&english.payload));
+    let _ = (payload::sources(&decoded.payload), AlertUpdate::of(&decoded.payload));
 }
 
 /// A message as NATS delivers it: a line with the subject, lines with headers, an empty line, and the payload.
@@ -126,10 +119,10 @@ fn split<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
 }
 
 /// A renderer for each language, made once as in the bridge.
-static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
+static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
     let shanghai = TimeZone::get("Asia/Shanghai").unwrap_or(TimeZone::UTC);
     [(Language::English, TimeZone::UTC), (Language::Chinese, shanghai)]
-        .map(|(language, time_zone)| (language, Renderer::new(&Display { language, time_zone })))
+        .map(|(language, time_zone)| Renderer::new(&Display { language, time_zone }))
 });
 
 /// Asserts that whatever a message holds, the events that show it are sound: alone, in a thread, as an edit and in a
@@ -140,8 +133,8 @@ static RENDERERS: LazyLock<[(Language, Renderer); 2]> = LazyLock::new(|| {
 /// Panics if an event is not sound.
 pub fn render(bytes: &[u8]) {
     let message = Message::of(bytes);
-    for (language, renderer) in &*RENDERERS {
-        let decoded = Decoded::in_language(&message.payload, *language);
+    let decoded = Decoded::from_bytes(&message.payload);
+    for renderer in &*RENDERERS {
         let shown = renderer.render(&message.incoming(&decoded));
         assert_posted_soundly(&shown, &message.payload, Markup::BuiltIn);
         let over = with_times(&decoded, -1, i64::MAX);
@@ -202,23 +195,20 @@ const CARELESS: &str = "{{ payload }}<p {{ payload }}>{{ subject }}</p><a href={
 const CARELESS_ROWS: &str =
     "{% for name, value in rows %}<b>{{ name }}</b>{{ value | value }}{% endfor %}";
 
-/// The kinds of templates, and whether each has rows.
-const KINDS: [(&str, bool); 7] = [
-    ("report", true),
-    ("alert", true),
-    ("alerts", false),
-    ("note", false),
-    ("event", true),
-    ("object", true),
-    ("text", false),
-];
+/// The kinds of messages that have templates.
+fn template_kinds() -> impl Iterator<Item = PayloadKind> {
+    PayloadKind::ALL.into_iter().filter(|kind| kind.has_templates())
+}
 
 /// Returns the careless templates of all kinds, by file name.
 fn careless() -> BTreeMap<String, String> {
     let template = |has_rows| format!("{CARELESS}{}", if has_rows { CARELESS_ROWS } else { "" });
-    let named = |(kind, has_rows)| (format!("{kind}.html.jinja"), template(has_rows));
+    let named = |kind: PayloadKind| {
+        let has_rows = !matches!(kind, PayloadKind::Alerts | PayloadKind::Note | PayloadKind::Text);
+        (format!("{}.html.jinja", kind.name()), template(has_rows))
+    };
     let part = ("_part.html.jinja".to_owned(), "<i>{{ payload }}</i>".to_owned());
-    KINDS.into_iter().map(named).chain([part]).collect()
+    template_kinds().map(named).chain([part]).collect()
 }
 
 /// Renders templates of any text with any message, and asserts that they are refused or that their output is sound,
@@ -239,7 +229,7 @@ pub fn template(bytes: &[u8]) {
     let decoded = Decoded::from_bytes(&message.payload);
     let mut sources = careless();
     sources.insert("_plain.txt.jinja".to_owned(), plain.clone());
-    for (kind, _) in KINDS {
+    for kind in template_kinds().map(PayloadKind::name) {
         if !html.is_empty() {
             sources.insert(format!("{kind}.html.jinja"), html.clone());
         }

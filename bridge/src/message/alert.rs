@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -25,7 +25,8 @@ pub(crate) struct Alert {
     /// How bad it is.
     pub severity: Severity,
     /// What happened, in one line.
-    pub summary: String,
+    #[schemars(with = "String")]
+    pub summary: Summary,
     /// What it happened to: a machine, a service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -71,6 +72,81 @@ pub(crate) struct Alert {
     /// Everything else that the object holds.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
+}
+
+/// What happened, as an alert tells it. What its sender does not put into words is worded when it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub(crate) enum Summary {
+    /// In words of the publisher.
+    Said(String),
+    /// The sender does not tell.
+    Unsaid,
+    /// The state of what a monitor watches.
+    Monitor(Box<Monitor>, MonitorState),
+    /// A workflow fails, or succeeds again.
+    Workflow(Box<Workflow>),
+}
+
+/// A workflow of a forge and its last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Workflow {
+    pub name: String,
+    pub succeeds: bool,
+    /// Who started the run.
+    pub started_by: Option<String>,
+}
+
+/// What watches something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Monitor {
+    pub id: Option<i64>,
+    pub name: Option<String>,
+}
+
+/// The state of what a monitor watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MonitorState {
+    Down,
+    Up,
+    /// It did not answer, and is tried again.
+    Pending,
+    Maintenance,
+}
+
+impl Summary {
+    /// The part of it that is the same in every language, which tells it from others.
+    pub(crate) fn in_no_language(&self) -> &str {
+        match self {
+            Self::Said(text) => text,
+            Self::Unsaid => "",
+            Self::Monitor(monitor, _) => monitor.name.as_deref().unwrap_or_default(),
+            Self::Workflow(workflow) => &workflow.name,
+        }
+    }
+
+    /// The same part, to be shortened.
+    pub(crate) fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Self::Said(text) => Some(text),
+            Self::Unsaid => None,
+            Self::Monitor(monitor, _) => monitor.name.as_mut(),
+            Self::Workflow(workflow) => Some(&mut workflow.name),
+        }
+    }
+}
+
+impl From<String> for Summary {
+    fn from(text: String) -> Self {
+        Self::Said(text)
+    }
+}
+
+/// Alerts that are published are always said in words.
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.in_no_language())
+    }
 }
 
 /// How bad an alert is.
@@ -144,7 +220,7 @@ pub(crate) enum Status {
 
 impl Alert {
     /// An alert that fires, with nothing but what every alert has.
-    pub(crate) fn new(severity: Severity, summary: String) -> Self {
+    pub(crate) fn new(severity: Severity, summary: Summary) -> Self {
         Self {
             kind: None,
             severity,
@@ -175,7 +251,7 @@ impl Alert {
             &mut self.fingerprint,
             &mut self.group,
         ];
-        let texts = texts.into_iter().flatten().chain([&mut self.summary]);
+        let texts = texts.into_iter().flatten().chain(self.summary.text_mut());
         let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
         was_long || self.labels.len() >= MOST_LABELS || self.extra.len() >= MOST_LABELS
     }
@@ -200,7 +276,11 @@ impl Alert {
             .extra
             .iter()
             .map(|(name, value)| ENTRY + name.len() + value.as_str().map_or(ENTRY, str::len));
-        size_of::<Self>() + self.summary.len() + texts + labels + extra.sum::<usize>()
+        size_of::<Self>()
+            + self.summary.in_no_language().len()
+            + texts
+            + labels
+            + extra.sum::<usize>()
     }
 }
 
@@ -329,6 +409,7 @@ pub(crate) fn identity(alert: &Alert) -> Vec<String> {
         .flat_map(|(name, value)| [name.clone(), value.clone()])
         .collect();
     // The source alone would make one conversation of all troubles of a machine.
-    let rest = if labels.is_empty() { vec![alert.summary.clone()] } else { labels };
+    let rest =
+        if labels.is_empty() { vec![alert.summary.in_no_language().to_owned()] } else { labels };
     ["alert".to_owned(), source].into_iter().chain(rest).collect()
 }

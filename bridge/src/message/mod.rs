@@ -17,13 +17,15 @@ pub(crate) mod summary_mark;
 pub(crate) mod urgency;
 
 pub(crate) use self::{
-    alert::{Alert, Counts, Group, Severity, State, Status},
+    alert::{
+        Alert, Counts, Group, Monitor, MonitorState, Severity, State, Status, Summary, Workflow,
+    },
     file::{Attachment, Withheld},
-    forge::{Deed, Outcome, Thing},
+    forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
     kind::Kind,
-    note::{Line, Note},
+    note::Note,
     origin::{Origin, Position, Span, StreamId},
-    payload::{Binary, Decoded, Event, Flaw, Payload},
+    payload::{Binary, Decoded, Event, Payload, PayloadKind},
     report::Report,
     route_name::RouteName,
     summary_mark::Mark,

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use crate::{
+    json,
     message::{
         alert::{Alert, Group},
         note::Note,
@@ -52,6 +53,74 @@ pub(crate) enum Payload {
     Binary(Binary),
 }
 
+/// The kinds of payloads, as their users name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PayloadKind {
+    Report,
+    Alert,
+    Alerts,
+    Note,
+    Event,
+    Object,
+    Text,
+    Binary,
+}
+
+impl PayloadKind {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Report,
+        Self::Alert,
+        Self::Alerts,
+        Self::Note,
+        Self::Event,
+        Self::Object,
+        Self::Text,
+        Self::Binary,
+    ];
+
+    /// What its templates are called.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Alert => "alert",
+            Self::Alerts => "alerts",
+            Self::Note => "note",
+            Self::Event => "event",
+            Self::Object => "object",
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
+
+    /// Bytes have none.
+    pub(crate) const fn has_templates(self) -> bool {
+        !matches!(self, Self::Binary)
+    }
+
+    /// What the `match` of a route calls it, where many alerts are as one.
+    pub(crate) const fn in_match(self) -> &'static str {
+        match self {
+            Self::Alerts => Self::Alert.name(),
+            other => other.name(),
+        }
+    }
+}
+
+impl Payload {
+    pub(crate) fn kind(&self) -> PayloadKind {
+        match self {
+            Self::Report(_) => PayloadKind::Report,
+            Self::Alert(_) => PayloadKind::Alert,
+            Self::Alerts(_) => PayloadKind::Alerts,
+            Self::Note(_) => PayloadKind::Note,
+            Self::Event(_) => PayloadKind::Event,
+            Self::Object(_) => PayloadKind::Object,
+            Self::Text(_) => PayloadKind::Text,
+            Self::Binary(_) => PayloadKind::Binary,
+        }
+    }
+}
+
 /// Bytes that are no text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
@@ -79,6 +148,24 @@ pub(crate) struct Decoded {
     pub is_cut: bool,
     /// What the publisher should mend, if anything; the message is shown all the same.
     pub flaw: Option<Flaw>,
+}
+
+impl Decoded {
+    /// A payload without a flaw, of which nothing is left out.
+    pub(crate) fn sound(payload: Payload) -> Self {
+        Self { payload, is_cut: false, flaw: None }
+    }
+
+    /// The beginning of a text.
+    pub(crate) fn text(text: &str) -> Self {
+        let head = &text[..text.floor_char_boundary(json::MOST_TEXT)];
+        Self { is_cut: head.len() < text.len(), ..Self::sound(Payload::Text(head.to_owned())) }
+    }
+
+    /// The same with a flaw.
+    pub(crate) fn with_flaw(self, flaw: impl AsRef<str>) -> Self {
+        Self { flaw: Some(Flaw::new(flaw.as_ref())), ..self }
+    }
 }
 
 /// What is wrong with a payload, in words for its publisher.

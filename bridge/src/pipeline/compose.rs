@@ -75,9 +75,7 @@ impl Composer {
     pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
         let (created, sequence) = (&stream.created, delivery.sequence);
         self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
-            Handling::Usual => {
-                Decoded::in_language(delivery.payload(), self.route.display.language)
-            }
+            Handling::Usual => Decoded::from_bytes(delivery.payload()),
             Handling::AsBytes | Handling::Never => Decoded::as_bytes(
                 delivery.payload(),
                 "the bridge ended twice while it worked on this, so it is not looked into",

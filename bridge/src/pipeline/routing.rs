@@ -10,7 +10,7 @@ use crate::{
     config::{Field, Matcher, Route},
     json,
     message::{
-        Decoded, Payload, Status,
+        Decoded, Status,
         payload::{alerts, sources},
     },
 };
@@ -66,7 +66,7 @@ fn takes(route: &Route, message: &Facts<'_>) -> bool {
 pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
     match &matcher.field {
-        Field::Kind => fits(kind(&message.decoded.payload)),
+        Field::Kind => fits(message.decoded.payload.kind().in_match()),
         Field::Severity => alerts(&message.decoded.payload)
             .iter()
             .any(|alert| fits(&String::from(alert.severity.clone()))),
@@ -82,18 +82,6 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
         }),
         Field::Payload(path) => value(message.original, path).is_some_and(|text| fits(&text)),
         Field::Subject(number) => message.subject.split('.').nth(number - 1).is_some_and(fits),
-    }
-}
-
-fn kind(payload: &Payload) -> &'static str {
-    match payload {
-        Payload::Report(_) => "report",
-        Payload::Alert(_) | Payload::Alerts(_) => "alert",
-        Payload::Note(_) => "note",
-        Payload::Event(_) => "event",
-        Payload::Object(_) => "object",
-        Payload::Text(_) => "text",
-        Payload::Binary(_) => "binary",
     }
 }
 

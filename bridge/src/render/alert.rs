@@ -1,11 +1,11 @@
 //! What is shown of alerts, one or many.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
 use minijinja::{Value, context, value::Serde};
 
 use crate::{
-    message::{Alert, Counts, Group, Severity, State, rfc3339},
+    message::{Alert, Counts, Group, Severity, State, Summary, rfc3339},
     render::{rows::rows, voice::Voice, words::Words},
     text::{self, shown},
 };
@@ -18,19 +18,49 @@ const DESCRIPTION_CHARS: usize = 200;
 
 type Labels = BTreeMap<String, String>;
 
+/// What happened, in one line.
+pub(crate) fn worded<'a>(summary: &'a Summary, words: &dyn Words) -> Cow<'a, str> {
+    match summary {
+        Summary::Said(text) => Cow::Borrowed(text),
+        Summary::Unsaid => Cow::Owned(words.unnamed_alert().to_owned()),
+        Summary::Monitor(monitor, state) => Cow::Owned(match &monitor.name {
+            Some(name) => words.monitored(name, *state),
+            None => words.monitored(&words.monitor(monitor.id), *state),
+        }),
+        Summary::Workflow(workflow) if workflow.succeeds => {
+            Cow::Owned(words.workflow_recovered(&workflow.name))
+        }
+        Summary::Workflow(workflow) => Cow::Owned(words.workflow_failed(&workflow.name)),
+    }
+}
+
+/// More of it, and who started it.
+fn description<'a>(alert: &'a Alert, words: &dyn Words) -> Option<Cow<'a, str>> {
+    let said = alert.description.as_deref();
+    let started_by = match &alert.summary {
+        Summary::Workflow(workflow) => workflow.started_by.as_deref(),
+        _ => None,
+    };
+    let Some(who) = started_by else { return said.map(Cow::Borrowed) };
+    let by = words.triggered_by(who);
+    Some(Cow::Owned(said.map_or_else(|| by.clone(), |said| format!("{said} {by}"))))
+}
+
 /// `tags` and `when` are for people; `labels`, `time` and `ended` are as they were sent.
 pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
-    let (mark, word) = mark_and_word(alert, voice.words);
+    let words = voice.words;
+    let (mark, word) = mark_and_word(alert, words);
+    let summary = worded(&alert.summary, words);
     context! {
         mark,
         word,
         severity => shown::line(&String::from(alert.severity.clone())),
         status => Value::from(Serde(alert.status)),
-        summary => shown::line(&alert.summary),
+        summary => shown::line(&summary),
         source => alert.source.as_deref().map(shown::name),
-        description => alert.description.as_deref().map(|text| shown::clean(text.trim_end())),
+        description => description(alert, words).map(|text| shown::clean(text.trim_end())),
         labels => alert.labels.clone(),
-        tags => tags(alert, &Labels::new()),
+        tags => tags(alert, &summary, &Labels::new()),
         time => alert.time.clone(),
         ended => alert.ended.clone(),
         when => voice.span(alert.time.as_deref(), alert.ended.as_deref()),
@@ -84,14 +114,17 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
 
 /// An alert among others: in short, without what all of them have.
 fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
-    let description = alert.description.as_deref().map(shown::line);
+    let words = voice.words;
+    let description = description(alert, words).map(|text| shown::line(&text));
     let description = description.map(|line| {
         let head = text::head(&line, DESCRIPTION_CHARS);
         if head.len() < line.len() { format!("{head} …") } else { line }
     });
     let details = [
         alert.source.as_deref().map(|source| format!("📍 {}", shown::name(source))),
-        Some(tags(alert, &group.labels)).filter(|it| !it.is_empty()).map(|it| format!("🏷️ {it}")),
+        Some(tags(alert, &worded(&alert.summary, words), &group.labels))
+            .filter(|it| !it.is_empty())
+            .map(|it| format!("🏷️ {it}")),
         measured(alert).map(|values| format!("📈 {}", shown::line(values))),
         voice.span(alert.time.as_deref(), alert.ended.as_deref()).map(|it| format!("🕒 {it}")),
     ];
@@ -142,10 +175,10 @@ fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> 
 }
 
 /// The labels that say something which is not said anyway.
-fn tags(alert: &Alert, common: &Labels) -> String {
+fn tags(alert: &Alert, summary: &str, common: &Labels) -> String {
     let is_said = |name: &String, value: &String| {
         common.get(name) == Some(value)
-            || *value == alert.summary
+            || value == summary
             || Some(value) == alert.source.as_ref()
             || name == "severity" && Severity::from(value.clone()) == alert.severity
     };

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use crate::{
     config::Display,
     message::{Decoded, Payload, Status, Urgency, rfc3339},
-    render::{content::Rendered, renderer::Renderer, voice::Voice},
+    render::{alert, content::Rendered, renderer::Renderer, voice::Voice},
     text::shown,
 };
 
@@ -34,7 +34,7 @@ impl Renderer {
         let words = self.voice.words;
         let took = words.duration(SignedDuration::from_secs(ended.saturating_sub(begun).max(0)));
         let summary = match &decoded.payload {
-            Payload::Alert(alert) => shown::line(&alert.summary),
+            Payload::Alert(alert) => shown::line(&alert::worded(&alert.summary, words)),
             Payload::Alerts(group) => shown::line(&group.title),
             _ => String::new(),
         };

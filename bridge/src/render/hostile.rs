@@ -36,7 +36,7 @@ fn show_with(renderer: &Renderer, subject: &str, payload: &[u8]) -> Rendered {
         sequence: 1,
         published: OffsetDateTime::UNIX_EPOCH,
         route: "all",
-        decoded: &Decoded::in_language(payload, renderer.voice.language),
+        decoded: &Decoded::from_bytes(payload),
         original: &Bytes::copy_from_slice(payload),
     })
 }
@@ -69,6 +69,63 @@ fn a_source_that_the_subject_does_not_name_is_told_with_the_subject() {
     assert_eq!(plain("ops.alertmanager", &group).matches("(via ops.alertmanager)").count(), 1);
     let event = json!({ "specversion": "1.0", "type": "t", "source": "/db-01", "id": "1" });
     assert!(plain("ops.evil", &event).contains("📍 /db-01 (via ops.evil)"));
+}
+
+#[test]
+fn no_name_can_hold_the_subject_of_another() {
+    let alert = |source: &str| json!({ "severity": "info", "summary": "s", "source": source });
+    let report = |host: &str| json!({ "host": host, "disk_percent": 1 });
+    let evil = "ops.alert.evil";
+    for (subject, payload, line) in [
+        (
+            evil,
+            alert("evil.local (via ops.alert.db-01)"),
+            "📍 “evil.local (via ops.alert.db-01)” (via ops.alert.evil)",
+        ),
+        (
+            evil,
+            alert("db-01（经由 ops.alert.db-01）"),
+            "📍 “db-01（经由 ops.alert.db-01）” (via ops.alert.evil)",
+        ),
+        ("ops.alert.e", alert("e. db-01"), "📍 e. db-01 (via ops.alert.e)"),
+        (evil, alert("evil.local"), "📍 evil.local"),
+        (
+            "ops.report.evil",
+            report("evil. (via ops.report.db-01)"),
+            "📊 “evil. (via ops.report.db-01)” Operational Report (via ops.report.evil)",
+        ),
+        // A subject may have brackets, too.
+        ("ops.alert.evil)(via.db-01", alert("x"), "📍 x (via “ops.alert.evil)(via.db-01”)"),
+    ] {
+        let shown = plain(subject, &payload);
+        assert!(shown.lines().any(|it| it == line), "{shown}");
+    }
+    let member = |source: &str| json!({ "labels": { "alertname": "x", "instance": source } });
+    let forged = member("a · 📍 db-01 (via ops.db-01)");
+    let shown = plain(evil, &json!({ "groupKey": "g", "alerts": [forged, member("b")] }));
+    assert!(shown.contains("\n📍 “a · 📍 db-01 (via ops.db-01)”\n"), "{shown}");
+}
+
+#[test]
+fn blanks_and_hyphens_do_not_hold_a_line_of_ours_together() {
+    for text in [
+        "Backup ok 🤖\u{a0}nats\u{2011}matrix:\u{a0}caught\u{a0}up",
+        "Backup ok 🔴\u{202f}CRITICAL:\u{2007}Disk",
+    ] {
+        let shown = show("ops.x", text.as_bytes(), Language::English).plain;
+        assert!(!shown.contains(['\u{a0}', '\u{202f}', '\u{2007}', '\u{2011}']), "{shown}");
+    }
+}
+
+#[test]
+fn no_source_of_a_digest_is_taken_for_several() {
+    let renderer = &RENDERERS[0];
+    let report = json!({ "host": "evil 9, db-01 7", "disk_percent": 1 }).to_string();
+    let shown = show_with(renderer, "ops.q.evil", report.as_bytes());
+    let sources = renderer.sources("ops.q.evil", &Decoded::from_bytes(report.as_bytes()).payload);
+    let entries = [Entry { sources, ..entry(renderer, 1, shown) }];
+    let digest = renderer.digest(&entries, Urgency::Notable).plain;
+    assert!(digest.contains("\n📍 “evil 9, db-01 7” (via ops.q.evil) 1\n"), "{digest}");
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod incoming;
 pub(crate) mod link;
 pub(crate) mod markup;
 pub(crate) mod moment;
+mod note;
 mod own;
 pub(crate) mod renderer;
 mod rows;
@@ -30,7 +31,6 @@ pub(crate) use self::{
     incoming::Incoming,
     renderer::Renderer,
     speaker::{Speaker, Speakers},
-    words::Words,
 };
 
 #[cfg(test)]

@@ -10,15 +10,13 @@ use minijinja::{Environment, Value, context};
 use crate::{
     config::{Display, Route},
     failure::Failure,
-    message::{
-        Attachment, Decoded, Event, Line, Note, Payload, Report, Urgency, Withheld, payload,
-    },
+    message::{Attachment, Decoded, Event, Payload, Report, Urgency, Withheld, payload},
     render::{
         alert, builtin,
         content::Rendered,
         filters,
         incoming::Incoming,
-        markup,
+        markup, note,
         own::{fault::Fault, templates::Own},
         rows::rows,
         speaker::Speakers,
@@ -112,10 +110,10 @@ impl Renderer {
         let Some(own) = &self.own else { return Vec::new() };
         let mut faults: Vec<Fault> = Vec::new();
         for sample in SAMPLES {
-            let decoded = Decoded::in_language(sample.payload, self.voice.language);
+            let decoded = Decoded::from_bytes(sample.payload);
             let original = Bytes::from_static(sample.payload);
             let message = Incoming::sample(subject, route, &decoded, &original);
-            let tried = own.render(&message, kind(&decoded.payload), || self.view(&message));
+            let tried = own.render(&message, decoded.payload.kind().name(), || self.view(&message));
             if let Err(fault) = tried
                 && !(own.looks_inside && fault.of_message())
                 && !faults.iter().any(|known| known.place() == fault.place())
@@ -190,7 +188,7 @@ impl Renderer {
     /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
     fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
         let Some(own) = &self.own else { return (self.builtin(message), None) };
-        let kind = kind(&message.decoded.payload);
+        let kind = message.decoded.payload.kind().name();
         match own.render(message, kind, || self.view(message)) {
             Ok((Some(plain), Some(html))) => ((plain, html), None),
             Ok((Some(plain), None)) => {
@@ -218,7 +216,9 @@ impl Renderer {
                 lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
             }
             Payload::Binary(bytes) => markup::binary(&subject(), bytes, words),
-            payload => return builtin::render(&self.builtin, kind(payload), &self.view(message)),
+            payload => {
+                return builtin::render(&self.builtin, payload.kind().name(), &self.view(message));
+            }
         };
         let html = markup::html(&plain);
         (plain, html)
@@ -234,7 +234,7 @@ impl Renderer {
             Payload::Report(report) => report_view(report, voice),
             Payload::Alert(alert) => alert::view(alert, voice),
             Payload::Alerts(group) => alert::group_view(group, voice),
-            Payload::Note(note) => note_view(note),
+            Payload::Note(note) => note::view(note, voice.words),
             Payload::Event(event) => event_view(event, self.flaw(message), voice),
             Payload::Object(object) => context! {
                 subject => shown::line(message.subject),
@@ -256,20 +256,6 @@ impl Renderer {
             .as_ref()
             .map(|flaw| self.voice.words.flaw(&flaw.to_string()))
             .map(|flaw| self.voice.words.notice(&flaw))
-    }
-}
-
-/// What templates of a payload are called.
-fn kind(payload: &Payload) -> &'static str {
-    match payload {
-        Payload::Report(_) => "report",
-        Payload::Alert(_) => "alert",
-        Payload::Alerts(_) => "alerts",
-        Payload::Note(_) => "note",
-        Payload::Event(_) => "event",
-        Payload::Object(_) => "object",
-        Payload::Text(_) => "text",
-        Payload::Binary(_) => "binary",
     }
 }
 
@@ -295,17 +281,6 @@ fn report_view(report: &Report, voice: &Voice) -> Value {
         usage => usage.join(" | "),
         satisfaction => report.satisfaction,
         rows => rows(&report.extra),
-    }
-}
-
-fn note_view(note: &Note) -> Value {
-    let line = |line: &Line| {
-        context! { text => shown::line(&line.text), url => line.url.as_deref().map(shown::line) }
-    };
-    context! {
-        mark => note.mark,
-        headline => line(&note.headline),
-        lines => note.lines.iter().map(line).collect::<Vec<_>>(),
     }
 }
 

@@ -24,7 +24,7 @@ impl Speakers {
             Payload::Alerts(group) => {
                 group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
             }
-            Payload::Note(note) => is_named(note.source.as_deref()),
+            Payload::Note(note) => is_named(note.source()),
             // Its type and what it is about can be any words, also those of another subject.
             Payload::Event(_) => false,
             // They begin with the subject, or are not said to be of anybody.
@@ -41,7 +41,9 @@ impl Speakers {
         let tokens: Vec<&str> = lower.split('.').collect();
         let parts: Vec<&str> = host.split(['.', '/']).collect();
         let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let short = parts.first().filter(|short| !host.contains('/') && !is_number(short));
+        // What follows a short name has to be a domain: in other words a publisher could claim to be somebody else.
+        let has_domain = !host.contains('/') && parts[1..].iter().all(|label| is_label(label));
+        let short = parts.first().filter(|short| has_domain && !is_number(short));
         let tells = |(index, token): (usize, &&str)| {
             tokens[index..].starts_with(&parts)
                 || short == Some(token)
@@ -56,7 +58,7 @@ impl Speakers {
     /// The machine or service that something on a subject is said to be of.
     pub(crate) fn speaker(&self, subject: &str, source: &str) -> Speaker {
         let via = (!self.name(subject, source)).then(|| shown::name(subject));
-        Speaker { via, name: shown::name(source) }
+        Speaker { via, name: shown::token(source) }
     }
 
     /// Which tokens of a subject can name somebody: those for which the filters have wildcards. What is written in them
@@ -97,6 +99,11 @@ fn without_port(source: &str) -> &str {
     }
 }
 
+/// Whether a text can be a part of the name of a host.
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
+}
+
 /// Whether a token is a name, with hyphens or underscores for what no token can have.
 fn is_written(token: &str, name: &str) -> bool {
     let name = name.trim_matches(['[', ']', '/']);
@@ -133,6 +140,11 @@ mod tests {
             ("ops.alert.evil", "db-01.evil"),
             ("ops.alert.evil", "db-01 evil"),
             ("ops.alert.evil", "db-01/evil"),
+            ("ops.alert.evil", "evil.local (via ops.alert.db-01)"),
+            ("ops.alert.e", "e. db-01"),
+            ("ops.alert.e", "e.\u{a0}db-01"),
+            ("ops.alert.evil", "evil..db-01"),
+            ("ops.alert.evil", "evil.x, db-01"),
             ("ops.alert.db-0", "db-01"),
             ("ops.alert.db-011", "db-01"),
             ("ops.alert.db_01", "db-01"),
@@ -158,6 +170,8 @@ mod tests {
             (&["ops.alert.*"], "ops.alert.alert", "alert", true),
             (&["ops.alert.*"], "ops.alert.db-01", "db-01:9100", true),
             (&["ops.alert.>"], "ops.alert.db-01.disk", "db-01", true),
+            (&["ops.alert.>"], "ops.alert.evil.db-01", "db-01", true),
+            (&["ops.alert.*", "ops.alert.*.disk"], "ops.alert.evil.disk", "disk", false),
             (&["ops.*.example.com"], "ops.db-01.example.com", "db-01.example.com", true),
             (&["ops.*.example.com"], "ops.db-01.example.com", "example.com", false),
             // Another filter of the route takes it, too, or none does.

@@ -27,7 +27,7 @@ fn render_in(display: &Display, payload: &[u8]) -> Rendered {
         sequence: 1,
         published: OffsetDateTime::UNIX_EPOCH,
         route: "all",
-        decoded: &Decoded::in_language(payload, display.language),
+        decoded: &Decoded::from_bytes(payload),
         original: &Bytes::copy_from_slice(payload),
     })
 }

@@ -2,15 +2,11 @@
 
 use jiff::tz::TimeZone;
 
-use crate::{
-    config::{Display, Language},
-    render::words::Words,
-};
+use crate::{config::Display, render::words::Words};
 
 /// The words and the time zone of a text.
 #[derive(Clone)]
 pub(crate) struct Voice {
-    pub(crate) language: Language,
     pub(crate) words: &'static dyn Words,
     pub(crate) zone: TimeZone,
 }
@@ -18,6 +14,6 @@ pub(crate) struct Voice {
 impl Voice {
     pub(crate) fn of(display: &Display) -> Self {
         let Display { language, time_zone } = display;
-        Self { language: *language, words: language.words(), zone: time_zone.clone() }
+        Self { words: language.words(), zone: time_zone.clone() }
     }
 }

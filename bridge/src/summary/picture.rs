@@ -7,7 +7,7 @@ use std::ops::Range;
 use jiff::{SignedDuration, Timestamp, ToSpan, Unit, ZonedRound, tz::TimeZone};
 
 use crate::{
-    config::{Display, Language},
+    config::Display,
     failure::Failure,
     summary::{
         canvas::{Anchor, Canvas, Ink, Pen},
@@ -236,10 +236,7 @@ impl Chart<'_> {
 
     /// Returns the midnights of the period and the one before it, with the names of the days.
     fn days(&self) -> Vec<(Timestamp, String)> {
-        let form = match self.display.language {
-            Language::English => "%a %-d",
-            Language::Chinese => "%m-%d",
-        };
+        let form = self.display.language.words().day_form();
         let first = self.digest.period.start.to_zoned(self.zone().clone()).date();
         (0..9)
             .filter_map(|days| {

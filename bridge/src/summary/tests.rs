@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use jiff::{Timestamp, tz::TimeZone};
+use serde_json::json;
 
 use crate::{
     config::{AlertScope, Display, Language},
@@ -355,6 +356,43 @@ fn a_host_that_the_subject_does_not_name_is_another_one_and_told_with_the_subjec
         words.ends_with("💾 Disk almost full: a (via ops.x) 97%, b (via ops.x) 97%"),
         "{words}"
     );
+}
+
+#[test]
+fn no_host_and_no_alert_is_taken_for_several() {
+    let mut fleet = Fleet::of(DAY);
+    let at = fleet.digest.period.start;
+    let report = r#"{"host":"evil.x 97%, web-01","disk_percent":97}"#;
+    fleet.publish_on("ops.q.evil", at, report);
+    for (subject, summary) in [
+        ("ops.q.evil", "Disk (db-03), Disk full (db-01)"),
+        ("ops.q.db-01", "Backup of db-01 is late"),
+    ] {
+        let source = subject.trim_start_matches("ops.q.");
+        let alert = json!({ "severity": "critical", "summary": summary, "source": source });
+        fleet.publish_on(subject, at, &alert.to_string());
+    }
+    let words = fleet.words(Language::English);
+    for line in [
+        "💾 Disk almost full: “evil.x 97%, web-01” (via ops.q.evil) 97%",
+        "🔴 Not resolved: Backup of db-01 is late (db-01), “Disk (db-03), Disk full (db-01)” (evil)",
+    ] {
+        assert!(words.lines().any(|it| it == line), "{words}");
+    }
+    let words = fleet.words(Language::Chinese);
+    assert!(words.contains("“Disk (db-03), Disk full (db-01)”（evil）"), "{words}");
+}
+
+#[test]
+fn what_alerts_leave_to_us_to_say_is_said_in_the_language_of_the_room() {
+    let mut fleet = Fleet::of(DAY);
+    let monitor =
+        r#"{"heartbeat":{"status":0,"msg":"gone"},"monitor":{"id":1,"name":"Forgejo"},"msg":"m"}"#;
+    fleet.publish(fleet.digest.period.start, monitor);
+    let words = fleet.words(Language::English);
+    assert!(words.ends_with("🔴 Not resolved: Forgejo is down (via ops.x)"), "{words}");
+    let words = fleet.words(Language::Chinese);
+    assert!(words.ends_with("🔴 未恢复：Forgejo 不可用（经由 ops.x）"), "{words}");
 }
 
 #[test]

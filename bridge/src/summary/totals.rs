@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     config::AlertScope,
     hash,
-    message::{Alert, Counts, Decoded, Payload, Report, Severity, Status, alert},
+    message::{Alert, Counts, Decoded, Payload, Report, Severity, Status, Summary, alert},
     render::{Speaker, Speakers},
     text::shown,
 };
@@ -57,7 +57,7 @@ pub(crate) struct Digest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unresolved {
     pub(super) is_critical: bool,
-    pub(super) summary: String,
+    pub(super) summary: Summary,
     pub(super) source: Option<String>,
     /// The subject, if it does not name the source or the alert has no source.
     pub(super) via: Option<String>,
@@ -173,7 +173,7 @@ impl Digest {
         let speaker = alert.source.as_deref().map(|source| self.speakers.speaker(subject, source));
         let (source, via) = match speaker {
             Some(Speaker { via, name }) => (Some(name), via),
-            None => (None, Some(short(subject))),
+            None => (None, Some(shown::name(subject))),
         };
         let is_full =
             self.unresolved.len() >= MOST_UNRESOLVED && !self.unresolved.contains_key(&key);
@@ -181,7 +181,10 @@ impl Digest {
             return;
         }
         let is_critical = alert.severity == Severity::Critical;
-        let summary = short(&alert.summary);
+        let mut summary = alert.summary.clone();
+        if let Some(text) = summary.text_mut() {
+            *text = short(text);
+        }
         self.unresolved.insert(key, Unresolved { is_critical, summary, source, via });
     }
 
@@ -202,7 +205,8 @@ impl Digest {
     pub(super) fn unresolved(&self) -> Vec<&Unresolved> {
         let mut unresolved: Vec<&Unresolved> = self.unresolved.values().collect();
         unresolved.sort_by_key(|alert| {
-            (!alert.is_critical, alert.via.is_some(), &alert.summary, &alert.source, &alert.via)
+            let summary = alert.summary.in_no_language();
+            (!alert.is_critical, alert.via.is_some(), summary, &alert.source, &alert.via)
         });
         unresolved
     }

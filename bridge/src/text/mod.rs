@@ -24,6 +24,12 @@ const END_OF_TAGS: char = '\u{e007f}';
 /// A cell of braille without dots, which graphs in terminals use for a space.
 const BLANK_CELL: char = '\u{2800}';
 
+/// A hyphen at which no line is broken.
+const NO_BREAK_HYPHEN: char = '\u{2011}';
+
+/// A blank at which no line is broken, which Mongolian has between words and their endings.
+const NARROW_BLANK: char = '\u{202f}';
+
 const NON_JOINER: char = '\u{200c}';
 
 const JOINER: char = '\u{200d}';
@@ -59,6 +65,9 @@ pub(crate) fn clean(text: &str) -> String {
             '\r' | '\u{2028}' | '\u{2029}' => clean.push('\n'),
             ' '..='~' | '\n' | '\t' => clean.push(c),
             BLANK_CELL => clean.push(' '),
+            // What holds words together chooses where a line is wrapped, and so what seems to begin one.
+            NO_BREAK_HYPHEN => clean.push('-'),
+            c if is_glue(c) && !parts_mongolian(c, &clean, rest) => clean.push(' '),
             c if !is_hidden(c) && accents <= MOST_ACCENTS => clean.push(c),
             c if has_effect(c, &clean, rest) => clean.push(c),
             // They move punctuation, which can be read where it is, too.
@@ -165,6 +174,23 @@ fn joins_letters(before: &str, after: &str) -> bool {
             && !matches!(last, Some(JOINER | NON_JOINER))
 }
 
+/// Whether a character is a blank at which no line is broken.
+fn is_glue(c: char) -> bool {
+    c.is_whitespace() && property::<LineBreak>(c) == LineBreak::Glue
+}
+
+fn parts_mongolian(c: char, before: &str, after: &str) -> bool {
+    let is_mongolian = |c: char| matches!(c, '\u{180b}'..='\u{18aa}');
+    c == NARROW_BLANK
+        && before.chars().next_back().is_some_and(is_mongolian)
+        && after.chars().next().is_some_and(is_mongolian)
+}
+
+/// Whether a character is a bracket of any script.
+pub(crate) fn is_bracket(c: char) -> bool {
+    matches!(property(c), GeneralCategory::OpenPunctuation | GeneralCategory::ClosePunctuation)
+}
+
 /// Whether words of a character's script are not parted by spaces.
 fn has_no_spaces(c: char) -> bool {
     property::<LineBreak>(c) == LineBreak::ComplexContext
@@ -261,7 +287,8 @@ mod tests {
             // A number sign in Arabic, accents, a letter of Vietnamese that is written with two, spaces.
             "\u{600}\u{661}\u{662}",
             "e\u{301} o\u{302}\u{301}",
-            "a\u{a0}b\u{3000}c\u{202f}d",
+            "\u{1828}\u{202f}\u{1824}\u{1828}",
+            "a\u{2003}b\u{3000}c",
             "⚙️ ▁▂▃ │ ✓ ∑ 한국어 \u{5e9}\u{5dc}\u{5d5}\u{5dd}",
         ] {
             assert_eq!(clean(text), text, "{}", text.escape_unicode());
@@ -269,6 +296,12 @@ mod tests {
         // What moves only punctuation is left out without a mark, and so is a blank of braille.
         assert_eq!(clean("\u{200f}\u{5d0}\u{200e} a"), "\u{5d0} a");
         assert_eq!(clean("\u{28ff}\u{2800}\u{28c0}"), "\u{28ff} \u{28c0}");
+    }
+
+    #[test]
+    fn nobody_chooses_where_a_line_is_wrapped() {
+        assert_eq!(clean("🤖\u{a0}nats\u{2011}matrix:\u{202f}a\u{2007}b"), "🤖 nats-matrix: a b");
+        assert_eq!(clean("Prix\u{202f}: 3\u{a0}€"), "Prix : 3 €");
     }
 
     #[test]
@@ -316,7 +349,7 @@ mod tests {
 
         #[test]
         fn what_can_be_read_stays(text in "[\\p{L}\\p{Nd}\\p{P}\\p{Sc}\\p{Sm}]{0,20}") {
-            let legible: String = text.chars().filter(|c| !is_hidden(*c)).collect();
+            let legible: String = text.chars().filter(|c| !is_hidden(*c) && *c != NO_BREAK_HYPHEN).collect();
             prop_assert_eq!(clean(&legible), legible);
         }
 

@@ -15,9 +15,63 @@ pub(crate) fn line(text: &str) -> String {
     address::with_true_addresses(text::line(text))
 }
 
-/// [`line()`], not longer than what is a name.
+/// Returns [`line()`] of a text, shortened to the length of a name. It is in quotes if a part of it could be taken for the
+/// bridge's own words beside names: a subject in parentheses, or the next name of a list.
 pub(crate) fn name(text: &str) -> String {
+    quoted_if(shortened(text), parts_entries)
+}
+
+/// [`name()`], in quotes also if it has blanks, so that it is one word in lists of ours.
+pub(crate) fn token(text: &str) -> String {
+    quoted_if(shortened(text), |c| c.is_whitespace() || parts_entries(c))
+}
+
+/// [`line()`], in quotes if something in it could be taken for the end of an entry in a list of ours.
+pub(crate) fn entry(text: &str) -> String {
+    quoted_if(line(text), parts_entries)
+}
+
+fn shortened(text: &str) -> String {
     let line = line(text);
     let head = head(&line, MAX_NAME_CHARS);
     if head.len() < line.len() { format!("{head} …") } else { line }
+}
+
+fn quoted_if(text: String, is_misleading: impl Fn(char) -> bool) -> String {
+    if text.contains(is_misleading) {
+        return format!("“{}”", text.replace(['“', '”'], "\""));
+    }
+    text
+}
+
+/// Whether a character parts the entries of our lists or encloses what we say of one, or looks as if it did.
+fn parts_entries(c: char) -> bool {
+    match c {
+        '[' | ']' | '{' | '}' => false,
+        c => ",;·，；、،؛﹐﹑﹔､".contains(c) || text::is_bracket(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_taken_for_several_are_quoted() {
+        for (text, as_name, as_token) in [
+            ("db-01:9100", "db-01:9100", "db-01:9100"),
+            ("[2001:db8::1]:9100", "[2001:db8::1]:9100", "[2001:db8::1]:9100"),
+            ("数据库", "数据库", "数据库"),
+            ("web server", "web server", "“web server”"),
+            ("a (via ops.b)", "“a (via ops.b)”", "“a (via ops.b)”"),
+            ("a（经由 ops.b）", "“a（经由 ops.b）”", "“a（经由 ops.b）”"),
+            ("a, b", "“a, b”", "“a, b”"),
+            ("a” (b), “c", "“a\" (b), \"c”", "“a\" (b), \"c”"),
+            ("a \u{2768}via b\u{2769}", "“a \u{2768}via b\u{2769}”", "“a \u{2768}via b\u{2769}”"),
+        ] {
+            assert_eq!((name(text).as_str(), token(text).as_str()), (as_name, as_token));
+        }
+        assert_eq!(entry("Disk of db-01 is full"), "Disk of db-01 is full");
+        assert_eq!(entry("Disk (db-03), Disk full"), "“Disk (db-03), Disk full”");
+    }
 }

@@ -68,7 +68,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
         None => {
             let payload = read_payload()?;
             let subject = options.subject.clone().unwrap_or_else(|| usual_subject(&payload));
-            vec![show(&renderer, options, ("", &subject, payload))]
+            vec![show(&renderer, ("", &subject, payload))]
         }
     };
     match options.format {
@@ -104,15 +104,11 @@ fn read_payload() -> Result<Bytes, Failure> {
 
 fn show_sample(renderer: &Renderer, options: &Options, sample: &Sample) -> Shown {
     let subject = options.subject.as_deref().unwrap_or(sample.subject);
-    show(renderer, options, (sample.name, subject, Bytes::from_static(sample.payload)))
+    show(renderer, (sample.name, subject, Bytes::from_static(sample.payload)))
 }
 
-fn show(
-    with: &Renderer,
-    options: &Options,
-    (name, subject, payload): (&str, &str, Bytes),
-) -> Shown {
-    let decoded = Decoded::in_language(&payload, options.language);
+fn show(with: &Renderer, (name, subject, payload): (&str, &str, Bytes)) -> Shown {
+    let decoded = Decoded::from_bytes(&payload);
     let message = Incoming {
         subject,
         headers: None,

@@ -13,10 +13,7 @@ use crate::{
 pub(super) fn page(shown: &[Shown], language: Language) -> String {
     let mut templates = Environment::new();
     templates.set_auto_escape_callback(|_| AutoEscape::Html);
-    let language = match language {
-        Language::English => "en",
-        Language::Chinese => "zh",
-    };
+    let language = language.words().code();
     let messages: Vec<Value> = shown.iter().map(message).collect();
     templates
         .render_str(include_str!("page.html.jinja"), context! { messages, language })

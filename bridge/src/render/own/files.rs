@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use crate::{render::own::fault::Fault, suggest};
+use crate::{message::PayloadKind, render::own::fault::Fault, suggest};
 
 /// The kinds of messages that have templates.
-pub(crate) const KINDS: [&str; 7] =
-    ["report", "alert", "alerts", "note", "event", "object", "text"];
+fn kinds() -> impl Iterator<Item = &'static str> {
+    PayloadKind::ALL.into_iter().filter(|kind| kind.has_templates()).map(PayloadKind::name)
+}
 
 /// The maximum size of a template file, in bytes.
 const MAX_FILE_BYTES: u64 = 256 * 1024;
@@ -15,7 +16,7 @@ const MAX_FILE_BYTES: u64 = 256 * 1024;
 pub(super) fn kind_of(file: &str) -> Option<&str> {
     let name = file.strip_suffix(".jinja")?;
     let kind = name.strip_suffix(".txt").or_else(|| name.strip_suffix(".html"))?;
-    KINDS.contains(&kind).then_some(kind)
+    kinds().any(|known| known == kind).then_some(kind)
 }
 
 /// Reads the files of a directory by their names, or one of them with the parts that it can include. Hidden files are
@@ -46,7 +47,7 @@ pub(super) fn read(
     if !sources.keys().any(|name| kind_of(name).is_some()) {
         let what = format!(
             "holds no template; templates have names like {}.txt.jinja and {0}.html.jinja",
-            KINDS[0]
+            PayloadKind::Report.name()
         );
         return Err(vec![Fault::of_file("", what)]);
     }
@@ -56,15 +57,14 @@ pub(super) fn read(
 fn source(name: &str, path: &Path) -> Result<String, String> {
     let is_part = name.starts_with('_') && name.strip_suffix(".jinja").is_some();
     if kind_of(name).is_none() && !is_part {
-        let known: Vec<String> = KINDS
-            .iter()
+        let known: Vec<String> = kinds()
             .flat_map(|kind| [format!("{kind}.txt.jinja"), format!("{kind}.html.jinja")])
             .collect();
         return Err(match suggest::nearest(name, known.iter().map(String::as_str)) {
             Some(nearest) => format!("is not the name of a template; did you mean \"{nearest}\"?"),
             None => format!(
                 "is not the name of a template: those are KIND.txt.jinja and KIND.html.jinja, where KIND is {}; the names of included files begin with _",
-                KINDS.join(", ")
+                kinds().collect::<Vec<_>>().join(", ")
             ),
         });
     }

@@ -3,13 +3,20 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Deed, Kind, Outcome, State, Thing, Withheld},
-    render::words::{Words, large_size, two_units},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    render::words::{
+        figures::{grouped, large_size, two_units},
+        vocabulary::Words,
+    },
 };
 
 pub(crate) struct Chinese;
 
 impl Words for Chinese {
+    fn code(&self) -> &'static str {
+        "zh"
+    }
+
     fn colon(&self) -> &'static str {
         "："
     }
@@ -160,17 +167,13 @@ impl Words for Chinese {
     fn monitor(&self, id: Option<i64>) -> String {
         id.map_or_else(|| "某监控项".to_owned(), |id| format!("监控项 {id}"))
     }
-    fn is_down(&self, monitor: &str) -> String {
-        format!("{monitor} 不可用")
-    }
-    fn is_up(&self, monitor: &str) -> String {
-        format!("{monitor} 恢复正常")
-    }
-    fn is_tried_again(&self, monitor: &str) -> String {
-        format!("{monitor} 无响应，正在重试")
-    }
-    fn is_under_maintenance(&self, monitor: &str) -> String {
-        format!("{monitor} 维护中")
+    fn monitored(&self, monitor: &str, state: MonitorState) -> String {
+        match state {
+            MonitorState::Down => format!("{monitor} 不可用"),
+            MonitorState::Up => format!("{monitor} 恢复正常"),
+            MonitorState::Pending => format!("{monitor} 无响应，正在重试"),
+            MonitorState::Maintenance => format!("{monitor} 维护中"),
+        }
     }
 
     fn somebody(&self) -> &'static str {
@@ -199,39 +202,43 @@ impl Words for Chinese {
         let name = if name.is_empty() { String::new() } else { format!(" {name}") };
         format!("{repository} 的{thing}{name}")
     }
-    fn did(&self, who: &str, deed: Deed<'_>, thing: &str) -> String {
+    fn did(&self, who: &str, deed: &Deed, thing: &str) -> String {
         // What was done, and what of the thing it was done to.
         let (deed, part) = match deed {
-            Deed::Made | Deed::Other("created") => ("创建了", ""),
+            Deed::Made => ("创建了", ""),
             Deed::Moved => ("移动了", ""),
-            Deed::Deleted | Deed::Other("deleted") => ("删除了", ""),
+            Deed::Deleted => ("删除了", ""),
             Deed::Merged => ("合并了", ""),
             Deed::Approved => ("批准了", ""),
             Deed::AskedForChanges => return format!("{who} 要求修改 {thing}"),
             Deed::Reviewed => ("评审了", ""),
             Deed::Commented => ("评论了", ""),
-            Deed::ToComment("edited") => ("编辑了", "的评论"),
-            Deed::ToComment("deleted") => ("删除了", "的评论"),
-            Deed::ToComment(word) => {
-                return format!("{who} {} {thing} 的评论", word.replace('_', " "));
-            }
-            Deed::Other("opened") => ("打开了", ""),
-            Deed::Other("closed") => ("关闭了", ""),
-            Deed::Other("reopened") => ("重新打开了", ""),
-            Deed::Other("edited") => ("编辑了", ""),
-            Deed::Other("updated") => ("更新了", ""),
-            Deed::Other("published") => ("发布了", ""),
-            Deed::Other("assigned") => ("指派了", ""),
-            Deed::Other("unassigned") => ("取消了", "的指派"),
-            Deed::Other("label_updated") => ("修改了", "的标签"),
-            Deed::Other("label_cleared") => ("清除了", "的标签"),
-            Deed::Other("milestoned") => ("设置了", "的里程碑"),
-            Deed::Other("demilestoned") => ("移除了", "的里程碑"),
-            Deed::Other("synchronized") => ("更新了", "的提交"),
-            Deed::Other("review_requested") => return format!("{who} 请求评审 {thing}"),
-            Deed::Other("review_request_removed") => ("取消了", "的评审请求"),
-            Deed::Other("") => ("操作了", ""),
-            Deed::Other(word) => return format!("{who} {} {thing}", word.replace('_', " ")),
+            Deed::ToComment(word) => match word.as_str() {
+                "edited" => ("编辑了", "的评论"),
+                "deleted" => ("删除了", "的评论"),
+                word => return format!("{who} {} {thing} 的评论", word.replace('_', " ")),
+            },
+            Deed::Other(word) => match word.as_str() {
+                "created" => ("创建了", ""),
+                "deleted" => ("删除了", ""),
+                "opened" => ("打开了", ""),
+                "closed" => ("关闭了", ""),
+                "reopened" => ("重新打开了", ""),
+                "edited" => ("编辑了", ""),
+                "updated" => ("更新了", ""),
+                "published" => ("发布了", ""),
+                "assigned" => ("指派了", ""),
+                "unassigned" => ("取消了", "的指派"),
+                "label_updated" => ("修改了", "的标签"),
+                "label_cleared" => ("清除了", "的标签"),
+                "milestoned" => ("设置了", "的里程碑"),
+                "demilestoned" => ("移除了", "的里程碑"),
+                "synchronized" => ("更新了", "的提交"),
+                "review_requested" => return format!("{who} 请求评审 {thing}"),
+                "review_request_removed" => ("取消了", "的评审请求"),
+                "" => ("操作了", ""),
+                word => return format!("{who} {} {thing}", word.replace('_', " ")),
+            },
         };
         let part = if part.is_empty() { String::new() } else { format!(" {part}") };
         format!("{who} {deed} {thing}{part}")
@@ -245,29 +252,113 @@ impl Words for Chinese {
     fn workflow_recovered(&self, workflow: &str) -> String {
         format!("工作流 {workflow} 恢复成功")
     }
-    fn workflow(&self, workflow: &str, repository: &str, outcome: Outcome<'_>, on: &str) -> String {
+    fn workflow(&self, workflow: &str, repository: &str, outcome: &Outcome, on: &str) -> String {
         let on = if on.is_empty() { String::new() } else { format!("（{on}）") };
         format!("{repository} 的工作流 {workflow} {}{on}", ended(outcome))
     }
-    fn job(&self, job: &str, repository: &str, branch: &str, outcome: Outcome<'_>) -> String {
+    fn job(&self, job: &str, repository: &str, branch: &str, outcome: &Outcome) -> String {
         format!("{repository} 的任务 {job}（{branch}）：{}", ended(outcome))
     }
     fn triggered_by(&self, who: &str) -> String {
         format!("（由 {who} 触发）")
     }
+
+    fn summary_of(&self, route: &str, from: &str, until: &str) -> String {
+        format!("📈 {route} 汇总，{from} – {until}")
+    }
+    fn time_form(&self) -> &'static str {
+        "%-m月%-d日 %H:%M"
+    }
+    fn day_form(&self) -> &'static str {
+        "%m-%d"
+    }
+    fn between(&self) -> &'static str {
+        "，"
+    }
+    fn nothing_came_in(&self, last: Option<&str>) -> String {
+        match last {
+            None => "⚠️ 没有收到任何消息。".to_owned(),
+            Some(last) => format!("⚠️ 没有收到任何消息。最后一条消息的时间：{last}。"),
+        }
+    }
+    fn reports(&self, reports: u64, hosts: u64, has_more: bool) -> String {
+        let more = if has_more { "+" } else { "" };
+        format!("{}{more} 台主机的 {} 份报告", grouped(hosts), grouped(reports))
+    }
+    fn alerts_of(&self, counts: Counts) -> String {
+        let parts = [
+            (counts.critical, "严重"),
+            (counts.warning, "警告"),
+            (counts.info, "信息"),
+            (counts.resolved, "已恢复"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            parts.map(|(count, word)| format!("{word} {}", grouped(*count))).collect();
+        format!("{} 条告警（{}）", grouped(counts.firing()), parts.join("，"))
+    }
+    fn other_messages(&self, count: u64) -> String {
+        format!("{} 条其他消息", grouped(count))
+    }
+    fn disk_almost_full(&self, hosts: &str) -> String {
+        format!("💾 磁盘将满：{hosts}")
+    }
+    fn disk_filling_up(&self, hosts: &str) -> String {
+        format!("⏳ 磁盘持续增长：{hosts}")
+    }
+    fn memory_almost_full(&self, hosts: &str) -> String {
+        format!("🧠 内存峰值过高：{hosts}")
+    }
+    fn silent(&self, hosts: &str) -> String {
+        format!("🔇 失联：{hosts}")
+    }
+    fn silent_since(&self, host: &str, since: &str) -> String {
+        format!("{host}（自 {since}）")
+    }
+    fn filling_up(&self, host: &str, latest: &str, days: f32) -> String {
+        format!("{host} {latest}（照此速度约 {} 天后写满）", days.round().max(1.0))
+    }
+    fn highest_disk(&self, value: &str, host: &str) -> String {
+        format!("磁盘最高 {value}（{host}）")
+    }
+    fn highest_memory(&self, value: &str, host: &str) -> String {
+        format!("内存最高 {value}（{host}）")
+    }
+    fn all_well(&self, highest: &str) -> String {
+        format!("✅ 所有主机正常：{highest}")
+    }
+    fn not_resolved(&self, alerts: &str) -> String {
+        format!("未恢复：{alerts}")
+    }
+    fn happened_to(&self, summary: &str, source: &str) -> String {
+        format!("{summary}（{source}）")
+    }
+    fn more_names(&self, count: usize) -> String {
+        format!("另有 {count} 个")
+    }
+    fn in_the_picture(&self, hosts: &str) -> String {
+        format!("🔢 图中编号：{hosts}")
+    }
+    fn kept_since(&self, since: &str) -> String {
+        format!("ℹ️ {since} 之前的消息已被流删除。")
+    }
 }
 
-fn ended(outcome: Outcome<'_>) -> String {
-    match outcome {
-        Outcome::Succeeded | Outcome::Other("success") => "运行成功",
-        Outcome::Other("failure") => "运行失败",
-        Outcome::Other("cancelled") => "已取消",
-        Outcome::Other("skipped") => "已跳过",
-        Outcome::Other("timed_out") => "已超时",
-        Outcome::Other("requested" | "queued" | "waiting") => "排队中",
-        Outcome::Other("in_progress") => "运行中",
-        Outcome::Other("completed") => "已结束",
-        Outcome::Other(word) => return word.replace('_', " "),
+fn ended(outcome: &Outcome) -> String {
+    let word = match outcome {
+        Outcome::Succeeded => "success",
+        Outcome::Other(word) => word,
+    };
+    match word {
+        "success" => "运行成功",
+        "failure" => "运行失败",
+        "cancelled" => "已取消",
+        "skipped" => "已跳过",
+        "timed_out" => "已超时",
+        "requested" | "queued" | "waiting" => "排队中",
+        "in_progress" => "运行中",
+        "completed" => "已结束",
+        word => return word.replace('_', " "),
     }
     .to_owned()
 }

@@ -3,13 +3,20 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Deed, Kind, Outcome, State, Thing, Withheld},
-    render::words::{Words, large_size, two_units},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    render::words::{
+        figures::{grouped, large_size, two_units},
+        vocabulary::Words,
+    },
 };
 
 pub(crate) struct English;
 
 impl Words for English {
+    fn code(&self) -> &'static str {
+        "en"
+    }
+
     fn colon(&self) -> &'static str {
         ":"
     }
@@ -171,17 +178,13 @@ impl Words for English {
     fn monitor(&self, id: Option<i64>) -> String {
         id.map_or_else(|| "A monitor".to_owned(), |id| format!("Monitor {id}"))
     }
-    fn is_down(&self, monitor: &str) -> String {
-        format!("{monitor} is down")
-    }
-    fn is_up(&self, monitor: &str) -> String {
-        format!("{monitor} is up")
-    }
-    fn is_tried_again(&self, monitor: &str) -> String {
-        format!("{monitor} does not answer and is tried again")
-    }
-    fn is_under_maintenance(&self, monitor: &str) -> String {
-        format!("{monitor} is under maintenance")
+    fn monitored(&self, monitor: &str, state: MonitorState) -> String {
+        match state {
+            MonitorState::Down => format!("{monitor} is down"),
+            MonitorState::Up => format!("{monitor} is up"),
+            MonitorState::Pending => format!("{monitor} does not answer and is tried again"),
+            MonitorState::Maintenance => format!("{monitor} is under maintenance"),
+        }
     }
 
     fn somebody(&self) -> &'static str {
@@ -211,7 +214,7 @@ impl Words for English {
         let name = if name.is_empty() { String::new() } else { format!(" {name}") };
         format!("{thing}{name} of {repository}")
     }
-    fn did(&self, who: &str, deed: Deed<'_>, thing: &str) -> String {
+    fn did(&self, who: &str, deed: &Deed, thing: &str) -> String {
         let deed = match deed {
             Deed::Made => "made",
             Deed::Moved => "moved",
@@ -224,15 +227,17 @@ impl Words for English {
             Deed::ToComment(word) => {
                 return format!("{who} {} a comment on {thing}", word.replace('_', " "));
             }
-            Deed::Other("") => "did something to",
-            Deed::Other("label_updated") => "changed the labels of",
-            Deed::Other("label_cleared") => "removed the labels of",
-            Deed::Other("milestoned") => "set the milestone of",
-            Deed::Other("demilestoned") => "removed the milestone of",
-            Deed::Other("synchronized") => "pushed to",
-            Deed::Other("review_requested") => "asked for a review of",
-            Deed::Other("review_request_removed") => "asked no longer for a review of",
-            Deed::Other(word) => return format!("{who} {} {thing}", word.replace('_', " ")),
+            Deed::Other(word) => match word.as_str() {
+                "" => "did something to",
+                "label_updated" => "changed the labels of",
+                "label_cleared" => "removed the labels of",
+                "milestoned" => "set the milestone of",
+                "demilestoned" => "removed the milestone of",
+                "synchronized" => "pushed to",
+                "review_requested" => "asked for a review of",
+                "review_request_removed" => "asked no longer for a review of",
+                word => return format!("{who} {} {thing}", word.replace('_', " ")),
+            },
         };
         format!("{who} {deed} {thing}")
     }
@@ -245,19 +250,113 @@ impl Words for English {
     fn workflow_recovered(&self, workflow: &str) -> String {
         format!("Workflow {workflow} succeeds again")
     }
-    fn workflow(&self, workflow: &str, repository: &str, outcome: Outcome<'_>, on: &str) -> String {
+    fn workflow(&self, workflow: &str, repository: &str, outcome: &Outcome, on: &str) -> String {
         let on = if on.is_empty() { String::new() } else { format!(" ({on})") };
         format!("Workflow {workflow} of {repository} {}{on}", ended(outcome))
     }
-    fn job(&self, job: &str, repository: &str, branch: &str, outcome: Outcome<'_>) -> String {
+    fn job(&self, job: &str, repository: &str, branch: &str, outcome: &Outcome) -> String {
         format!("Job {job} of {repository} ({branch}): {}", ended(outcome))
     }
     fn triggered_by(&self, who: &str) -> String {
         format!("(by {who})")
     }
+
+    fn summary_of(&self, route: &str, from: &str, until: &str) -> String {
+        format!("📈 Summary of {route}, {from} – {until}")
+    }
+    fn time_form(&self) -> &'static str {
+        "%a %-d %b %H:%M"
+    }
+    fn day_form(&self) -> &'static str {
+        "%a %-d"
+    }
+    fn between(&self) -> &'static str {
+        ", "
+    }
+    fn nothing_came_in(&self, last: Option<&str>) -> String {
+        match last {
+            None => "⚠️ Nothing came in.".to_owned(),
+            Some(last) => format!("⚠️ Nothing came in. The last message is of {last}."),
+        }
+    }
+    fn reports(&self, reports: u64, hosts: u64, has_more: bool) -> String {
+        let reports = counted(reports, "report", "reports");
+        let more = if has_more { "+" } else { "" };
+        let word = if hosts == 1 { "host" } else { "hosts" };
+        format!("{reports} from {}{more} {word}", grouped(hosts))
+    }
+    fn alerts_of(&self, counts: Counts) -> String {
+        let parts = [
+            (counts.critical, "critical"),
+            (counts.warning, "warning"),
+            (counts.info, "info"),
+            (counts.resolved, "resolved"),
+        ];
+        let parts = parts.iter().filter(|(count, _)| *count > 0);
+        let parts: Vec<String> =
+            parts.map(|(count, word)| format!("{} {word}", grouped(*count))).collect();
+        let alerts = match counts.firing() {
+            0 => "no new alert".to_owned(),
+            fired => counted(fired, "alert", "alerts"),
+        };
+        format!("{alerts} ({})", parts.join(", "))
+    }
+    fn other_messages(&self, count: u64) -> String {
+        counted(count, "other message", "other messages")
+    }
+    fn disk_almost_full(&self, hosts: &str) -> String {
+        format!("💾 Disk almost full: {hosts}")
+    }
+    fn disk_filling_up(&self, hosts: &str) -> String {
+        format!("⏳ Disk filling up: {hosts}")
+    }
+    fn memory_almost_full(&self, hosts: &str) -> String {
+        format!("🧠 Memory almost full at its highest: {hosts}")
+    }
+    fn silent(&self, hosts: &str) -> String {
+        format!("🔇 Silent: {hosts}")
+    }
+    fn silent_since(&self, host: &str, since: &str) -> String {
+        format!("{host} since {since}")
+    }
+    fn filling_up(&self, host: &str, latest: &str, days: f32) -> String {
+        let days = days.round();
+        if days < 2.0 {
+            return format!("{host} {latest} (at this rate full in a day)");
+        }
+        format!("{host} {latest} (at this rate full in {days} days)")
+    }
+    fn highest_disk(&self, value: &str, host: &str) -> String {
+        format!("disk at most {value} ({host})")
+    }
+    fn highest_memory(&self, value: &str, host: &str) -> String {
+        format!("memory at most {value} ({host})")
+    }
+    fn all_well(&self, highest: &str) -> String {
+        format!("✅ No host needs attention: {highest}")
+    }
+    fn not_resolved(&self, alerts: &str) -> String {
+        format!("Not resolved: {alerts}")
+    }
+    fn happened_to(&self, summary: &str, source: &str) -> String {
+        format!("{summary} ({source})")
+    }
+    fn more_names(&self, count: usize) -> String {
+        format!("and {count} more")
+    }
+    fn in_the_picture(&self, hosts: &str) -> String {
+        format!("🔢 In the picture: {hosts}")
+    }
+    fn kept_since(&self, since: &str) -> String {
+        format!("ℹ️ The stream has deleted what came in before {since}.")
+    }
 }
 
-fn ended(outcome: Outcome<'_>) -> String {
+fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count), if count == 1 { one } else { many })
+}
+
+fn ended(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Succeeded => "succeeded".to_owned(),
         Outcome::Other(word) => word.replace('_', " "),

@@ -1,4 +1,6 @@
-use super::*;
+use jiff::SignedDuration;
+
+use crate::{config::Language, message::Deed};
 
 #[test]
 fn how_long_it_took_is_said_in_two_units() {
@@ -36,13 +38,14 @@ fn sizes_never_reach_the_next_unit() {
 fn chinese_is_not_english() {
     let (english, chinese) = (Language::English.words(), Language::Chinese.words());
     for deed in ["opened", "closed", "label_updated", "milestoned", "synchronized"] {
-        let said = chinese.did("a", Deed::Other(deed), "x");
+        let deed = Deed::Other(deed.to_owned());
+        let said = chinese.did("a", &deed, "x");
         assert!(
             !said.contains(|c: char| c.is_ascii_alphabetic() && c != 'a' && c != 'x'),
             "{said}"
         );
-        assert_ne!(said, english.did("a", Deed::Other(deed), "x"));
+        assert_ne!(said, english.did("a", &deed, "x"));
     }
     // What neither knows is told in the forge's own word.
-    assert_eq!(chinese.did("alice", Deed::Other("pin_ned"), "x"), "alice pin ned x");
+    assert_eq!(chinese.did("alice", &Deed::Other("pin_ned".to_owned()), "x"), "alice pin ned x");
 }

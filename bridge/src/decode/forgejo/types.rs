@@ -3,20 +3,20 @@
 use serde::Deserialize;
 
 #[derive(Default, Deserialize)]
-pub(crate) struct Repository {
-    pub(crate) full_name: String,
-    pub(crate) html_url: Option<String>,
+pub(super) struct Repository {
+    pub(super) full_name: String,
+    pub(super) html_url: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
-pub(crate) struct User {
-    pub(crate) login: Option<String>,
-    pub(crate) username: Option<String>,
-    pub(crate) name: Option<String>,
+pub(super) struct User {
+    pub(super) login: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) name: Option<String>,
 }
 
 impl User {
-    pub(crate) fn name(&self) -> Option<&str> {
+    pub(super) fn name(&self) -> Option<&str> {
         let names = [&self.login, &self.username, &self.name];
         names.into_iter().flatten().map(String::as_str).find(|name| !name.trim().is_empty())
     }

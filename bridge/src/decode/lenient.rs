@@ -1,9 +1,7 @@
-//! What others already send: the webhooks of services that such machines run, known by their keys
-//! and decoded into our own types, so that all that holds for an alert holds for theirs.
+//! What JSON of others may be where we are not strict about it.
 //!
-//! A decoder takes what it needs and ignores the rest, because senders add fields with every
-//! version. What it needs and finds to be of another type is an error, and then the whole object is
-//! shown as it is.
+//! A decoder takes what it needs and ignores the rest, because senders add fields with every version. What it needs and
+//! finds to be of another type is an error, and then the whole object is shown as it is.
 
 use serde::{Deserialize, Deserializer};
 
@@ -25,6 +23,3 @@ pub(crate) fn filled(text: Option<String>) -> Option<String> {
 pub(crate) fn known(time: Option<String>) -> Option<String> {
     filled(time).filter(|time| !time.starts_with("0001-01-01T"))
 }
-
-#[cfg(test)]
-mod tests;
