@@ -4,6 +4,7 @@
 mod chinese;
 mod english;
 
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 
 use crate::{
@@ -110,19 +111,7 @@ pub(crate) trait Words: Sync {
 
 /// A number of bytes for people, but for those that are few.
 fn large_size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
-    let mut size = bytes as f64 / 1024.0;
-    let mut units = ["KiB", "MiB", "GiB", "TiB", "PiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        // What would be shown as 1024.0 is one of the next unit.
-        if size < 1023.95 {
-            break;
-        }
-        size /= 1024.0;
-        unit = larger;
-    }
-    format!("{size:.1} {unit}")
+    ByteSize(bytes).display().iec().to_string()
 }
 
 /// The two largest units, days, hours, minutes and seconds: nobody wants the seconds of three days.
