@@ -16,7 +16,7 @@ pub(crate) mod urgency;
 
 pub(crate) use self::{
     alert::{Alert, Counts, Group, Severity, State, Status},
-    file::{Attachment, Withheld},
+    file::{Attachment, Withheld, picture_type},
     forge::{Deed, Outcome, Thing},
     kind::Kind,
     note::{Line, Note},
