@@ -10,8 +10,8 @@ use async_nats::jetstream::{
     stream::{Config as StreamConfig, DiscardPolicy},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
-use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -161,7 +161,7 @@ impl Store {
 
     /// Whether what the bucket has of a conversation can be true. Others may be permitted to write there.
     fn believes(&mut self, key: &str, conversation: &ThreadState) -> bool {
-        let is_of_future = conversation.is_of_future(OffsetDateTime::now_utc().unix_timestamp());
+        let is_of_future = conversation.is_of_future(Timestamp::now().as_second());
         if is_of_future && !std::mem::replace(&mut self.has_future, true) {
             warn!(
                 "the bucket {BUCKET} says of {key} what has yet to happen, so this conversation begins anew, and so do \
