@@ -10,8 +10,8 @@ use async_nats::jetstream::{
     stream::{Config as StreamConfig, DiscardPolicy},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
-use time::OffsetDateTime;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -161,7 +161,7 @@ impl Store {
 
     /// Whether the stored state of a thread can be true. Others may have permission to write to the bucket.
     fn believes(&mut self, key: &str, conversation: &ThreadState) -> bool {
-        let is_of_future = conversation.is_of_future(OffsetDateTime::now_utc().unix_timestamp());
+        let is_of_future = conversation.is_of_future(Timestamp::now().as_second());
         if is_of_future && !std::mem::replace(&mut self.has_future, true) {
             warn!(
                 "the bucket {BUCKET} has an alert thread, {key}, with times in the future; it is ignored, as are others like \

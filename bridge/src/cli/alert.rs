@@ -3,7 +3,6 @@
 use std::io::{Read, stdin};
 
 use clap::builder::TypedValueParser;
-use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
 use crate::{
@@ -92,12 +91,12 @@ fn alert(options: &Options, host: &str, failed: Option<FailedUnit>) -> Result<Al
     alert.labels = options.labels.iter().cloned().collect();
     alert.url.clone_from(&options.url);
     alert.fingerprint.clone_from(&options.fingerprint);
-    let time = now().format(&Rfc3339).ok();
+    let time = now().to_string();
     if options.resolved {
         alert.status = Status::Resolved;
-        alert.ended = time;
+        alert.ended = Some(time);
     } else {
-        alert.time = time;
+        alert.time = Some(time);
     }
     if let Some(unit) = &options.unit {
         of_unit(&mut alert, unit, host, failed);
@@ -116,7 +115,7 @@ fn of_unit(alert: &mut Alert, unit: &str, host: &str, failed: Option<FailedUnit>
         if alert.description.is_none() && !failed.log.is_empty() {
             alert.description = Some(failed.log);
         }
-        alert.last_ok = failed.worked_since.and_then(|since| since.format(&Rfc3339).ok());
+        alert.last_ok = failed.worked_since.map(|since| since.to_string());
         let result = failed.result.map(|result| ("result".to_owned(), result));
         alert.labels.extend(result);
     } else if !is_said {

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
+use wildmatch::WildMatchPattern;
 
 use crate::{
     config::error::ConfigError,
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// One condition: a property of a message, and the values that it may have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Matcher {
     /// The property of the message.
     pub field: Field,
@@ -38,9 +39,13 @@ pub(crate) enum Field {
     Subject(usize),
 }
 
+/// The wildcard for one character, which patterns do not have: no text contains this one, so a question mark is a
+/// question mark.
+const NO_CHARACTER: char = '\u{10ffff}';
+
 /// A text in which `*` stands for any text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pattern(String);
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Pattern(WildMatchPattern<'*', NO_CHARACTER>);
 
 /// The kinds that can be an alert or contain one.
 const WITH_ALERTS: [&str; 2] = ["alert", "event"];
@@ -58,30 +63,24 @@ pub(super) enum RawPattern {
 }
 
 impl Pattern {
+    fn new(text: &str) -> Self {
+        Self(WildMatchPattern::new(text))
+    }
+
     /// Whether the pattern matches the whole text.
     #[must_use]
     pub(crate) fn fits(&self, text: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let first = parts.next().unwrap_or_default();
-        let Some(mut rest) = text.strip_prefix(first) else { return false };
-        let Some(last) = parts.next_back() else { return rest.is_empty() };
-        for part in parts {
-            match rest.split_once(part) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        self.0.matches(text)
     }
 
     fn is_literal(&self) -> bool {
-        !self.0.contains('*')
+        !self.0.pattern_chars().contains(&'*')
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -94,8 +93,8 @@ pub(super) fn check(
     let matchers = written.into_iter().map(|(name, patterns)| {
         let wrong = |what: String| ConfigError::new(format!("{key}.\"{name}\""), what);
         let any_of: Vec<Pattern> = match patterns {
-            RawPattern::One(text) => vec![Pattern(text)],
-            RawPattern::Several(texts) => texts.into_iter().map(Pattern).collect(),
+            RawPattern::One(text) => vec![Pattern::new(&text)],
+            RawPattern::Several(texts) => texts.iter().map(|text| Pattern::new(text)).collect(),
         };
         if any_of.is_empty() {
             return Err(wrong("an empty list, which no message can match".to_owned()));
@@ -184,16 +183,17 @@ impl Matcher {
     fn check_severity(&self) -> Result<(), String> {
         let fits = |pattern: &Pattern| SEVERITIES.iter().any(|severity| pattern.fits(severity));
         for pattern in &self.any_of {
-            let small = Pattern(pattern.0.to_lowercase());
+            let text = pattern.to_string();
+            let small = text.to_lowercase();
             let meant = if pattern.is_literal() {
-                String::from(Severity::from(pattern.0.clone()))
-            } else if fits(&small) && !fits(pattern) {
-                small.0
+                String::from(Severity::from(text.clone()))
+            } else if fits(&Pattern::new(&small)) && !fits(pattern) {
+                small
             } else {
                 continue;
             };
-            if meant != pattern.0 {
-                return Err(format!("\"{pattern}\" in an alert becomes \"{meant}\": match that"));
+            if meant != text {
+                return Err(format!("\"{text}\" in an alert becomes \"{meant}\": match that"));
             }
         }
         Ok(())
@@ -204,7 +204,8 @@ impl Matcher {
             return Err(format!("no subject of the route has {number} tokens"));
         }
         for pattern in &self.any_of {
-            if pattern.0.is_empty() || pattern.0.contains(['.', ' ', '>']) {
+            let text = pattern.to_string();
+            if text.is_empty() || text.contains(['.', ' ', '>']) {
                 return Err(format!("\"{pattern}\" is not a token of a subject"));
             }
             let is_possible =
@@ -234,10 +235,15 @@ mod tests {
             ("*", "", true),
             ("a*a", "a", false),
             ("a*b*c", "a-c-b", false),
+            ("a**b", "ab", true),
+            ("*aab", "aaaab", true),
+            ("为*", "为什么", true),
+            ("d?", "d?", true),
+            ("d?", "db", false),
             ("", "", true),
             ("", "x", false),
         ] {
-            assert_eq!(Pattern(pattern.to_owned()).fits(text), fits, "{pattern} {text}");
+            assert_eq!(Pattern::new(pattern).fits(text), fits, "{pattern} {text}");
         }
     }
 

@@ -9,22 +9,23 @@
 use std::{
     collections::HashSet,
     fmt, fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::Path,
     pin::Pin,
     task::{Context, Poll},
 };
 
 use matrix_sdk::reqwest;
+use procfs::{
+    ProcError, ProcResult,
+    net::{TcpNetEntry, TcpState},
+    process::Process,
+};
 use rustix::process::geteuid;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::config::{self, HomeserverOwner};
-
-/// The sockets of our own network namespace. Unlike `/proc/net`, these files also exist with systemd's
-/// `ProcSubset=pid`.
-const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
 const OWN_FILES: &str = "/proc/self/fd";
 
@@ -100,8 +101,8 @@ impl Guard {
         let mut ours = sockets
             .0
             .iter()
-            .filter(|socket| socket.remote.port() == self.port && own.contains(&socket.inode))
-            .filter(|socket| socket.is_local() && socket.state != State::Connecting)
+            .filter(|it| it.remote().port() == self.port && own.contains(&it.0.inode))
+            .filter(|it| it.is_local() && it.0.state != TcpState::SynSent)
             .peekable();
         if self.is_here && ours.peek().is_none() {
             return Err(Stranger(
@@ -110,7 +111,7 @@ impl Guard {
                     .to_owned(),
             ));
         }
-        ours.try_for_each(|socket| self.judge(socket.remote, &sockets.who_has(socket)))
+        ours.try_for_each(|socket| self.judge(socket.remote(), &sockets.who_has(socket)))
     }
 
     fn judge(&self, place: SocketAddr, other: &Other) -> Result<(), Stranger> {
@@ -212,7 +213,7 @@ where
 }
 
 /// The inodes of this process's open sockets.
-fn own_sockets() -> io::Result<HashSet<u64>> {
+fn own_sockets() -> ProcResult<HashSet<u64>> {
     let inode = |file: io::Result<fs::DirEntry>| {
         let name = fs::read_link(file.ok()?.path()).ok()?;
         name.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
@@ -220,83 +221,45 @@ fn own_sockets() -> io::Result<HashSet<u64>> {
     Ok(fs::read_dir(OWN_FILES)?.filter_map(inode).collect())
 }
 
-/// The state of a socket, as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Listening,
-    /// The other end has not answered yet.
-    Connecting,
-    /// Connected. A socket without an inode has not been accepted yet.
-    Open,
-    /// One of the ends has closed the connection.
-    Closing,
-}
-
-/// A line of the kernel's socket table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Socket {
-    local: SocketAddr,
-    remote: SocketAddr,
-    state: State,
-    uid: u32,
-    /// The inode; zero if no process has the socket open.
-    inode: u64,
-}
+/// An entry of the kernel's socket table. Its inode is zero if no process has the socket open.
+#[derive(Debug)]
+struct Socket(TcpNetEntry);
 
 impl Socket {
-    /// Parses a line in the format of `proc_pid_net(5)`:
-    /// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode`.
-    fn parse(line: &str) -> Option<Self> {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let state = match *fields.get(3)? {
-            "0A" => State::Listening,
-            "02" => State::Connecting,
-            "01" | "03" => State::Open,
-            _ => State::Closing,
-        };
-        Some(Self {
-            local: address(fields.get(1)?)?,
-            remote: address(fields.get(2)?)?,
-            state,
-            uid: fields.get(7)?.parse().ok()?,
-            inode: fields.get(9)?.parse().ok()?,
-        })
+    fn of(mut entry: TcpNetEntry) -> Self {
+        // A listener for both IPv6 and IPv4 shows IPv4 addresses in the mapped form.
+        for address in [&mut entry.local_address, &mut entry.remote_address] {
+            address.set_ip(address.ip().to_canonical());
+        }
+        Self(entry)
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.0.local_address
+    }
+
+    fn remote(&self) -> SocketAddr {
+        self.0.remote_address
+    }
+
+    /// Whether the socket is connected. Without an inode it has not been accepted yet.
+    fn is_open(&self) -> bool {
+        matches!(self.0.state, TcpState::Established | TcpState::SynRecv)
     }
 
     /// Whether the other end is on this machine. A connection to the machine's own address also starts at that
     /// address.
     fn is_local(&self) -> bool {
-        self.remote.ip().is_loopback() || self.remote.ip() == self.local.ip()
+        self.remote().ip().is_loopback() || self.remote().ip() == self.local().ip()
     }
 
     /// Whether a connection to `place` may reach this listener.
     fn listens_on(&self, place: SocketAddr) -> bool {
-        let ip = self.local.ip();
-        self.state == State::Listening
-            && self.local.port() == place.port()
+        let ip = self.local().ip();
+        self.0.state == TcpState::Listen
+            && self.local().port() == place.port()
             && (ip.is_unspecified() || ip == place.ip())
     }
-}
-
-/// Parses an address: groups of four bytes, each a hexadecimal number in this machine's byte order, and then the
-/// port.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let group = |at: usize| {
-        let digits = ip.get(at * 8..at * 8 + 8)?;
-        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
-    };
-    let ip = if ip.len() == 8 {
-        IpAddr::V4(Ipv4Addr::from(group(0)?))
-    } else {
-        let mut bytes = [0; 16];
-        for (at, place) in bytes.chunks_exact_mut(4).enumerate() {
-            place.copy_from_slice(&group(at)?);
-        }
-        // A listener for both IPv6 and IPv4 shows IPv4 addresses in the mapped form.
-        IpAddr::V6(Ipv6Addr::from(bytes)).to_canonical()
-    };
-    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// The users who may read what is sent to the other end of a connection.
@@ -314,17 +277,22 @@ enum Other {
 struct Sockets(Vec<Socket>);
 
 impl Sockets {
-    fn read() -> io::Result<Self> {
-        let mut sockets = Vec::new();
-        for (number, table) in TABLES.iter().enumerate() {
-            match fs::read_to_string(table) {
-                Ok(text) => sockets.extend(text.lines().skip(1).filter_map(Socket::parse)),
-                // The kernel may lack IPv6.
-                Err(error) if number > 0 && error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
+    /// Reads the tables of our own network namespace from `/proc/self/net`. Unlike `/proc/net` it also exists with
+    /// systemd's `ProcSubset=pid`.
+    fn read() -> ProcResult<Self> {
+        let process = Process::myself()?;
+        let mut entries = process.tcp()?;
+        match process.tcp6() {
+            Ok(more) => entries.extend(more),
+            // The kernel may lack IPv6.
+            Err(ProcError::NotFound(_)) => {}
+            Err(error) => return Err(error),
         }
-        Ok(Self(sockets))
+        Ok(Self::of(entries))
+    }
+
+    fn of(entries: Vec<TcpNetEntry>) -> Self {
+        Self(entries.into_iter().map(Socket::of).collect())
     }
 
     /// Returns the users of the other end of one of our sockets.
@@ -332,16 +300,17 @@ impl Sockets {
     /// Before a connection is accepted, they are the users of the listeners, as these can accept it. Nobody else can
     /// listen there before the current listener has closed its socket, which would end the connection.
     fn who_has(&self, ours: &Socket) -> Other {
-        let is_other = |it: &&Socket| it.local == ours.remote && it.remote == ours.local;
+        let is_other = |it: &&Socket| it.local() == ours.remote() && it.remote() == ours.local();
         match self.0.iter().find(is_other) {
-            Some(other) if other.inode != 0 => Other::Users(vec![other.uid]),
-            Some(other) if other.state == State::Open => {
-                let listeners = self.0.iter().filter(|socket| socket.listens_on(ours.remote));
-                let uids: Vec<u32> = listeners.map(|socket| socket.uid).collect();
+            Some(other) if other.0.inode != 0 => Other::Users(vec![other.0.uid]),
+            Some(other) if other.is_open() => {
+                let listeners = self.0.iter().filter(|socket| socket.listens_on(ours.remote()));
+                let uids: Vec<u32> = listeners.map(|socket| socket.0.uid).collect();
                 if uids.is_empty() { Other::Gone } else { Other::Users(uids) }
             }
             Some(_) => Other::Gone,
-            None if ours.state == State::Closing => Other::Gone,
+            // One of the ends has closed it.
+            None if !ours.is_open() => Other::Gone,
             None => Other::Unseen,
         }
     }
@@ -384,16 +353,21 @@ fn dynamic(of: impl fmt::Display) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use procfs::{FromReadSI, current_system_info, net::TcpNetEntries};
+
     use super::*;
 
     /// Builds the table of a connection to port 6167 (`1817`): the listener, our end and the other end.
     fn table(listener: u32, other: &str) -> Sockets {
         let lines = [
+            "  sl  local_address rem_address   st".to_owned(),
             format!("0: 0100007F:1817 00000000:0000 0A 0:0 00:0 0 {listener} 0 11 1"),
             "1: 0100007F:B5CE 0100007F:1817 01 0:0 00:0 0 1500 0 12 1".to_owned(),
             other.to_owned(),
         ];
-        Sockets(lines.iter().filter_map(|line| Socket::parse(line)).collect())
+        let table = lines.join("\n");
+        let table = TcpNetEntries::from_read(table.trim_end().as_bytes(), current_system_info());
+        Sockets::of(table.unwrap().0)
     }
 
     fn guard(owner: HomeserverOwner) -> Guard {
@@ -432,10 +406,11 @@ mod tests {
         let other = "2: 0000000000000000FFFF00000100007F:1817 0000000000000000FFFF00000100007F:B5CE 01 0:0 00:0 0 998 0 13 1";
         let sockets = table(998, other);
         assert_eq!(sockets.who_has(&sockets.0[1]), Other::Users(vec![998]));
-        assert_eq!(
-            address("00000000000000000000000001000000:1F90").unwrap(),
-            "[::1]:8080".parse().unwrap()
+        let table = table(
+            998,
+            "2: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 0:0 00:0 0 1 0 14 1",
         );
+        assert_eq!(table.0[2].local(), "[::1]:8080".parse().unwrap());
     }
 
     #[test]

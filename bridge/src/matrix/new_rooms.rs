@@ -8,8 +8,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::RoomAliasId;
-use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::{
@@ -68,7 +68,7 @@ impl NewRooms {
     ///
     /// [`TooMany`] if the limit is reached.
     pub(crate) fn take(&self, alias: &RoomAliasId) -> Result<(), TooMany> {
-        self.take_at(alias, OffsetDateTime::now_utc().unix_timestamp())
+        self.take_at(alias, Timestamp::now().as_second())
     }
 
     fn take_at(&self, alias: &RoomAliasId, now: i64) -> Result<(), TooMany> {

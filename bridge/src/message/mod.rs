@@ -20,7 +20,7 @@ pub(crate) use self::{
     alert::{
         Alert, Counts, Group, Monitor, MonitorState, Severity, State, Status, Summary, Workflow,
     },
-    file::{Attachment, Withheld},
+    file::{Attachment, Withheld, picture_type},
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
     kind::Kind,
     note::Note,

@@ -24,6 +24,7 @@ use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
     matrix::{Account, MatrixError, Objection, Ownership},
+    message::picture_type,
 };
 
 /// The key for the hash of the declared picture, in the event with the URL of the upload.
@@ -388,21 +389,10 @@ impl Picture {
             |what: &str| Failure::Config(format!("avatar_file: {}: {what}", path.display()));
         let bytes =
             std::fs::read(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-        let media_type = media_type(&bytes).ok_or_else(|| {
+        let media_type = picture_type(&bytes).ok_or_else(|| {
             wrong("is not a picture that phones show: use a PNG, JPEG, GIF or WebP")
         })?;
         let hash = HEXLOWER.encode(&Sha256::digest(&bytes));
         Ok(Self { bytes, media_type, hash })
-    }
-}
-
-/// Recognises the type of a picture by its first bytes.
-fn media_type(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
-        [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("image/webp"),
-        _ => None,
     }
 }

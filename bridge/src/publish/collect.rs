@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use procfs::{Current, LoadAverage, Meminfo, Uptime};
 use rustix::fs::{StatVfs, statvfs};
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
@@ -34,11 +35,11 @@ pub(crate) async fn fill(report: &mut Report, disks: &[PathBuf], failed_units: O
         };
         report.extra.insert(format!("disk {}", disk.display()), Value::from(text));
     }
-    let read = |file: &str| fs::read_to_string(file).ok();
-    report.memory_percent = read("/proc/meminfo").as_deref().and_then(memory_percent);
+    let memory = Meminfo::current().ok();
+    report.memory_percent = memory.and_then(|it| memory_percent(it.mem_total, it.mem_available?));
     let rows = [
-        ("load", read("/proc/loadavg").as_deref().and_then(load)),
-        ("up", read("/proc/uptime").as_deref().and_then(uptime)),
+        ("load", LoadAverage::current().ok().map(|it| load(&it))),
+        ("up", Uptime::current().ok().map(|it| uptime(it.uptime_duration()))),
         ("failed units", units_that_failed(failed_units).await),
     ];
     for (name, text) in rows {
@@ -59,30 +60,26 @@ fn used_percent(disk: &StatVfs) -> u8 {
     u8::try_from(percent).unwrap_or(100)
 }
 
-/// What programs can no longer get, of /proc/meminfo.
-fn memory_percent(text: &str) -> Option<f64> {
-    let kib = |key: &str| -> Option<f64> {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        line.trim().strip_suffix("kB")?.trim().parse().ok()
-    };
-    let (total, available) = (kib("MemTotal")?, kib("MemAvailable")?);
-    (total > 0.0).then(|| ((total - available) / total * 100.0).round().clamp(0.0, 100.0))
+/// How much of the memory programs can no longer get.
+fn memory_percent(total: u64, available: u64) -> Option<f64> {
+    let used = u128::from(total.saturating_sub(available)) * 100;
+    let percent = (used + u128::from(total / 2)).checked_div(u128::from(total))?;
+    u8::try_from(percent).ok().map(f64::from)
 }
 
 /// The averages of 1, 5 and 15 minutes.
-fn load(text: &str) -> Option<String> {
-    let averages: Vec<&str> = text.split_whitespace().take(3).collect();
-    (averages.len() == 3).then(|| averages.join(" "))
+fn load(average: &LoadAverage) -> String {
+    format!("{:.2} {:.2} {:.2}", average.one, average.five, average.fifteen)
 }
 
-fn uptime(text: &str) -> Option<String> {
-    let seconds: u64 = text.split(['.', ' ']).next()?.parse().ok()?;
+fn uptime(up: Duration) -> String {
+    let seconds = up.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    Some(match (days, hours) {
+    match (days, hours) {
         (0, 0) => format!("{minutes} min"),
         (0, _) => format!("{hours} h {minutes} min"),
         _ => format!("{days} d {hours} h"),
-    })
+    }
 }
 
 /// The failed units of systemd by name, as a file lists them or `systemctl` does; none where there are
@@ -139,6 +136,8 @@ pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<String, Str
 
 #[cfg(test)]
 mod tests {
+    use procfs::FromRead;
+
     use super::*;
 
     fn disk(blocks: u64, free: u64, available: u64) -> StatVfs {
@@ -158,20 +157,19 @@ mod tests {
 
     #[test]
     fn memory_that_can_be_had_back_is_not_used() {
-        let text = "MemTotal:        2000000 kB\nMemFree:          100000 kB\nMemAvailable:    1680000 kB\n";
-        assert_eq!(memory_percent(text), Some(16.0));
-        assert_eq!(memory_percent("MemTotal: 1 kB\n"), None);
-        assert_eq!(memory_percent(""), None);
+        assert_eq!(memory_percent(2_048_000_000, 1_720_320_000), Some(16.0));
+        assert_eq!(memory_percent(1, 2), Some(0.0));
+        assert_eq!(memory_percent(0, 0), None);
     }
 
     #[test]
     fn load_and_uptime_are_for_people() {
-        assert_eq!(load("0.12 0.08 0.05 1/123 4567\n").unwrap(), "0.12 0.08 0.05");
-        assert_eq!(load(""), None);
-        assert_eq!(uptime("59.9 1.0\n").unwrap(), "0 min");
-        assert_eq!(uptime("5400.00 1.0\n").unwrap(), "1 h 30 min");
-        assert_eq!(uptime("270000.12 1.0\n").unwrap(), "3 d 3 h");
-        assert_eq!(uptime("never"), None);
+        let average = LoadAverage::from_read(&b"0.12 0.08 0.05 1/123 4567\n"[..]).unwrap();
+        assert_eq!(load(&average), "0.12 0.08 0.05");
+        let up = |seconds| uptime(Duration::from_secs(seconds));
+        assert_eq!(up(59), "0 min");
+        assert_eq!(up(5_400), "1 h 30 min");
+        assert_eq!(up(270_000), "3 d 3 h");
     }
 
     #[test]
@@ -219,6 +217,6 @@ mod tests {
         let missing = report.extra["disk /no/such/disk"].as_str().unwrap();
         assert!(missing.contains("No such file"), "{missing}");
         assert!(report.extra["disk /"].as_str().unwrap().ends_with('%'));
-        assert!(report.extra.contains_key("load"));
+        assert!(report.extra.contains_key("load") && report.extra.contains_key("up"));
     }
 }

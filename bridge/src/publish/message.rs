@@ -1,14 +1,14 @@
 //! A message on its way to NATS.
 
 use data_encoding::BASE32_NOPAD;
+use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{failure::Failure, subject::Subject};
 
 /// A message that was made longer ago than this says when, and may have been stored before.
-const LATE: time::Duration = time::Duration::MINUTE;
+const LATE: SignedDuration = SignedDuration::from_mins(1);
 
 /// More characters than an id of ours has.
 const MOST_OF_ID: usize = 64;
@@ -23,8 +23,7 @@ pub(crate) struct Message {
     #[serde(deserialize_with = "id")]
     pub(super) id: String,
     /// When it was made.
-    #[serde(with = "time::serde::rfc3339")]
-    pub(super) time: OffsetDateTime,
+    pub(super) time: Timestamp,
     #[serde(deserialize_with = "subject")]
     pub(super) subject: String,
     pub(super) payload: Map<String, Value>,
@@ -57,10 +56,8 @@ impl Message {
     /// What is sent. One that comes late says of when it is.
     pub(super) fn text(&self) -> String {
         let mut payload = self.payload.clone();
-        if self.is_late()
-            && let Ok(time) = self.time.format(&Rfc3339)
-        {
-            payload.entry("time").or_insert(time.into());
+        if self.is_late() {
+            payload.entry("time").or_insert(self.time.to_string().into());
         }
         Value::Object(payload).to_string()
     }
@@ -71,7 +68,7 @@ impl Message {
     }
 
     pub(super) fn is_late(&self) -> bool {
-        now() - self.time > LATE
+        now().duration_since(self.time) > LATE
     }
 }
 
@@ -106,6 +103,8 @@ fn may_be_published(subject: &Subject) -> Result<(), String> {
 }
 
 /// To the second: nobody needs more.
-pub(crate) fn now() -> OffsetDateTime {
-    OffsetDateTime::now_utc().truncate_to_second()
+pub(crate) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    let to_second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    now.round(to_second).unwrap_or(now)
 }

@@ -12,6 +12,7 @@ pub(crate) mod unit;
 
 use std::{path::PathBuf, time::Duration};
 
+use jiff::SignedDuration;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -29,7 +30,7 @@ use crate::{
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
 
 /// A NATS that is out of reach for longer is somebody's business.
-const OUTAGE: time::Duration = time::Duration::DAY;
+const OUTAGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// A message that was not sent.
 #[derive(Debug)]
@@ -120,5 +121,5 @@ async fn until_sent(
 fn waits_for_long(spool: &Spool) -> bool {
     let waiting = spool.waiting().unwrap_or_default();
     let first = waiting.first().and_then(|number| spool.message(*number).ok().flatten());
-    first.is_some_and(|message| now() - message.time > OUTAGE)
+    first.is_some_and(|message| now().duration_since(message.time) > OUTAGE)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, env};
 
-use time::OffsetDateTime;
+use jiff::Timestamp;
 use tracing::warn;
 
 use crate::{publish::collect::run, secrets::Masks};
@@ -20,7 +20,7 @@ pub(crate) struct FailedUnit {
     /// The last that it said, without secrets.
     pub(crate) log: String,
     /// Since when it had worked before, if it had.
-    pub(crate) worked_since: Option<OffsetDateTime>,
+    pub(crate) worked_since: Option<Timestamp>,
 }
 
 /// The unit that this process was started for by `OnFailure=` is asked about in the environment, as
@@ -47,7 +47,7 @@ pub(crate) async fn failed(unit: &str, lines: u16, masks: &Masks) -> FailedUnit 
 }
 
 /// When the unit was started last and that succeeded.
-async fn worked_since(unit: &str) -> Option<OffsetDateTime> {
+async fn worked_since(unit: &str) -> Option<Timestamp> {
     // The option is of systemd 251; where there is none, each failure is a repetition.
     let property = "--property=ActiveEnterTimestamp";
     let arguments = ["show", "--timestamp=unix", property, "--value", "--", unit];
@@ -56,8 +56,8 @@ async fn worked_since(unit: &str) -> Option<OffsetDateTime> {
 }
 
 /// A moment as systemd writes it: `@1764364374`, or nothing for never.
-fn at(text: &str) -> Option<OffsetDateTime> {
-    OffsetDateTime::from_unix_timestamp(text.trim().strip_prefix('@')?.parse().ok()?).ok()
+fn at(text: &str) -> Option<Timestamp> {
+    Timestamp::from_second(text.trim().strip_prefix('@')?.parse().ok()?).ok()
 }
 
 /// How a unit ended.
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_moment_is_in_seconds() {
-        assert_eq!(at("@1764364374\n").unwrap().unix_timestamp(), 1_764_364_374);
+        assert_eq!(at("@1764364374\n").unwrap().as_second(), 1_764_364_374);
         assert_eq!((at(""), at("@"), at("Sat 2025-11-28 21:12:54 UTC")), (None, None, None));
     }
 

@@ -46,7 +46,7 @@ impl Attachment {
             | Payload::Event(_)
             | Payload::Object(_) => ("json", "application/json"),
             Payload::Text(_) => ("txt", "text/plain"),
-            Payload::Binary(_) => ("bin", "application/octet-stream"),
+            Payload::Binary(_) => return Self::binary(original.clone()),
         };
         Self { bytes: original.clone(), extension, media_type }
     }

@@ -37,9 +37,10 @@ async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Resul
         b"[1, 2.5, \"three\"]".to_vec(),
         b"nul \x00 and bell \x07".to_vec(),
         deep.into_bytes(),
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec(),
     ];
-    // Two of them come with a file: the binary one and the deep one.
-    let (scene, events, log) = shown(&payloads, 12).await?;
+    // Three of them come with a file: the binary one, the deep one and the picture.
+    let (scene, events, log) = shown(&payloads, 14).await?;
     let bodies: Vec<&str> = events.iter().map(Event::body).collect();
     assert_eq!(bodies[0], "🤖 nats-matrix: an empty message on ops.x.node-1");
     assert_eq!(bodies[1], "not JSON, just text");
@@ -54,6 +55,7 @@ async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Resul
     assert_eq!(events[4].msgtype(), "m.file");
     let file = scene.alice.download(events[4].content["url"].as_str().unwrap()).await?;
     assert_eq!(file, payloads[3]);
+    assert_eq!(events[4].content["info"]["mimetype"], "application/octet-stream");
     assert!(
         bodies[5].contains("disk_percent: a lot")
             && bodies[5].contains("looks like a report but is not"),
@@ -66,14 +68,15 @@ async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Resul
     assert_eq!(bodies[9], "nul \u{fffd} and bell \u{fffd}");
     assert!(bodies[10].chars().count() < 4_200);
     assert_eq!(events[11].msgtype(), "m.file");
-    for flaw in [
-        "empty payload",
-        "begins like JSON but is not",
-        "not UTF-8 text at byte 0",
-        "looks like a report but is not",
+    assert_eq!(events[13].content["info"]["mimetype"], "image/png");
+    assert_eq!(events[13].body(), "OPS-11.png");
+    for (flaw, expected) in [
+        ("empty payload", 1),
+        ("begins like JSON but is not", 2),
+        ("not UTF-8 text at byte 0", 2),
+        ("looks like a report but is not", 1),
     ] {
         let lines = log.lines().filter(|line| line.contains(flaw)).count();
-        let expected = if flaw.starts_with("begins") { 2 } else { 1 };
         assert_eq!(lines, expected, "{flaw}\n{log}");
     }
     Ok(())

@@ -1,25 +1,14 @@
 //! Sizes and durations, as all languages say them.
 
+use bytesize::ByteSize;
 use jiff::SignedDuration;
 
-/// A number of bytes for people, but for those that are few.
+/// Returns a number of bytes in its largest unit, with one digit after the point.
 pub(super) fn large_size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
-    let mut size = bytes as f64 / 1024.0;
-    let mut units = ["KiB", "MiB", "GiB", "TiB", "PiB"].into_iter();
-    let mut unit = units.next().unwrap_or_default();
-    for larger in units {
-        // What would be shown as 1024.0 is one of the next unit.
-        if size < 1023.95 {
-            break;
-        }
-        size /= 1024.0;
-        unit = larger;
-    }
-    format!("{size:.1} {unit}")
+    ByteSize(bytes).display().iec().to_string()
 }
 
-/// The two largest units, days, hours, minutes and seconds: nobody wants the seconds of three days.
+/// Returns a duration in its two largest units of days, hours, minutes and seconds.
 pub(super) fn two_units(duration: SignedDuration, names: [&str; 4]) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     let counts = [seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60];

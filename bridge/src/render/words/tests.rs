@@ -21,15 +21,15 @@ fn how_long_it_took_is_said_in_two_units() {
 }
 
 #[test]
-fn sizes_never_reach_the_next_unit() {
+fn sizes_are_said_in_bytes_or_in_the_unit_that_fits() {
     let said = |bytes| Language::English.words().bytes(bytes);
     assert_eq!(said(0), "0 bytes");
     assert_eq!(said(1), "1 byte");
     assert_eq!(said(1_023), "1023 bytes");
     assert_eq!(said(1_024), "1.0 KiB");
-    assert_eq!(said(1_048_575), "1.0 MiB");
+    assert_eq!(said(1_048_576), "1.0 MiB");
     assert_eq!(said(3_435_973_837), "3.2 GiB");
-    assert_eq!(said(u64::MAX), "16384.0 PiB");
+    assert_eq!(said(u64::MAX), "16.0 EiB");
     assert_eq!(Language::Chinese.words().bytes(12), "12 字节");
 }
 
