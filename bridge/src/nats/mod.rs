@@ -2,6 +2,11 @@
 
 mod connection;
 mod credentials;
+pub(crate) mod headers;
 pub(crate) mod limits;
+mod memory;
 
-pub(crate) use self::connection::Nats;
+pub(crate) use self::{
+    connection::Nats,
+    memory::{Memory, Room, Wait},
+};

@@ -181,6 +181,16 @@ impl RouteHealth {
         self.health.board().route(&self.name).end();
     }
 
+    /// None is worked on any more, and the one that was waits again.
+    pub(crate) fn put_back(&self) {
+        self.health.board().put_back(&self.name);
+    }
+
+    /// How long something has been the matter with the route.
+    pub(crate) fn ill_for(&self) -> Duration {
+        self.health.board().ill_for(&self.name)
+    }
+
     /// Something was done.
     pub(crate) fn beat(&self) {
         self.health.board().route(&self.name).beat(Duration::ZERO);
@@ -188,7 +198,7 @@ impl RouteHealth {
 
     /// What became of a message, or of some of which this is the last.
     pub(crate) fn note(&self, subject: &str, said: OffsetDateTime, shown: Shown) {
-        self.health.board().route(&self.name).note(subject, said, shown);
+        self.health.board().note(&self.name, subject, said, shown);
         self.metrics.note(shown);
     }
 

@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::status::board::{Shown, Snapshot, State};
+use crate::status::board::{DeadFor, Shown, Snapshot, State};
 
 /// Upper ends of the buckets of requests that post, in seconds: from a homeserver beside us to one
 /// that is about to be given up.
@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     digests: Family<Of, Counter>,
     held: Family<Of, Counter>,
     dead: Family<Of, Counter>,
+    without_room: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
@@ -65,6 +66,7 @@ pub(crate) struct RouteMetrics {
     digested: Counter,
     held: Counter,
     pub(crate) dead: Counter,
+    without_room: Counter,
     /// Messages whose own room could not be used.
     pub(crate) diverted: Counter,
     pub(crate) rooms_made: Counter,
@@ -100,7 +102,12 @@ impl RouteMetrics {
                 self.digests.inc();
             }
             Shown::Deferred => drop(self.held.inc()),
-            Shown::Dead => drop(self.dead.inc()),
+            Shown::Dead(of) => {
+                self.dead.inc();
+                if of == DeadFor::Room {
+                    self.without_room.inc();
+                }
+            }
         }
     }
 
@@ -120,6 +127,7 @@ impl Default for Metrics {
             digests: Family::default(),
             held: Family::default(),
             dead: Family::default(),
+            without_room: Family::default(),
             diverted: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
@@ -156,6 +164,11 @@ impl Metrics {
             ("digests", "Digests that were posted", &self.digests),
             ("held", "Messages that were held back in quiet hours", &self.held),
             ("dead_lettered", "Messages that can never be posted and are kept in NATS", &self.dead),
+            (
+                "dead_lettered_without_room",
+                "Messages of them for which no room can be used",
+                &self.without_room,
+            ),
             (
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
@@ -228,6 +241,7 @@ impl Metrics {
             digested: counter(&self.digested),
             held: counter(&self.held),
             dead: counter(&self.dead),
+            without_room: counter(&self.without_room),
             diverted: counter(&self.diverted),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),

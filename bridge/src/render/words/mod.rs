@@ -85,7 +85,8 @@ pub(crate) trait Words: Sync {
     fn template_failed(&self, fault: &str) -> String;
     /// All that had to wait is there.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
-    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String;
+    /// A message cannot be shown; `None` if it is not even kept as a dead letter.
+    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
     fn monitor(&self, id: Option<i64>) -> String;
     fn is_down(&self, monitor: &str) -> String;
