@@ -1,6 +1,6 @@
 //! Why the program stops, and the exit code that says so.
 
-use std::process::ExitCode;
+use std::{any::Any, process::ExitCode};
 
 use thiserror::Error;
 
@@ -40,9 +40,9 @@ impl Failure {
     }
 
     /// Whether it concerns but the route that ended with it: what the configuration says of that route does not fit what
-    /// is there.
+    /// is there, or our own code fails at what the route was given.
     pub(crate) fn is_of_one_route(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Encrypted(_))
+        matches!(self, Self::Config(_) | Self::Encrypted(_) | Self::Bug(_))
     }
 
     /// The process exit code, as in `sysexits.h`.
@@ -68,6 +68,8 @@ impl From<&Failure> for ExitCode {
 pub(crate) enum Interrupted {
     /// The process stops, or another configuration takes over. What is in hand comes again.
     Stopping,
+    /// The work begins anew, as somebody else needs the memory that it takes. What is in hand comes again.
+    GivingWay,
     /// Something is wrong that trying again does not mend.
     Fatal(Failure),
 }
@@ -76,6 +78,12 @@ impl From<Failure> for Interrupted {
     fn from(failure: Failure) -> Self {
         Self::Fatal(failure)
     }
+}
+
+/// The words of a panic that was caught.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
 /// An error with all its causes in one line, as `outer: inner: innermost`, without repeating a

@@ -46,6 +46,7 @@ use crate::{
     fuzz::sound::{Markup, assert_sound},
     matrix::{MatrixError, Ownership, elements::Elements, error::LONGEST_WAIT_ASKED, room},
     message::{Decoded, Kind, Payload, PayloadKind, Position, StreamId, Urgency, payload},
+    nats::headers,
     render::{
         Entry, Incoming, Rendered, Renderer,
         content::{MAX_TEXT_CHARS, in_place_of, in_thread},
@@ -92,7 +93,7 @@ impl<'a> Message<'a> {
             if let (Ok(name), Ok(value)) =
                 (name.parse::<async_nats::HeaderName>(), value.parse::<async_nats::HeaderValue>())
             {
-                headers.append(name, value);
+                headers::add(&mut headers, &name, &value);
             }
         }
         Self { subject, headers, payload: Bytes::copy_from_slice(payload) }
@@ -142,7 +143,7 @@ pub fn render(bytes: &[u8]) {
         assert_posted_soundly(&shown_over, &message.payload, Markup::BuiltIn);
         let resolution = renderer.resolution(&decoded, i64::MIN, i64::MAX);
         assert_sound(&resolution.content(&[]), Markup::BuiltIn);
-        let refused = renderer.refused(7, message.subject, message.subject, "dead");
+        let refused = renderer.refused(7, message.subject, message.subject, Some("dead"));
         assert_sound(&refused.content(&[]), Markup::BuiltIn);
         digest(renderer, &message, &decoded, &shown);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{Moment, Recent, RouteSnapshot, Snapshot, State},
+    status::{DeadLetters, Moment, Recent, RouteSnapshot, Snapshot, State},
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -58,7 +58,15 @@ struct RouteView<'a> {
     pending: Option<u64>,
     oldest: Option<String>,
     last_posted: Option<String>,
+    dead_letters: Option<DeadLettersView>,
     recent: Vec<RecentView<'a>>,
+}
+
+#[derive(Serialize)]
+struct DeadLettersView {
+    count: u64,
+    without_room: u64,
+    last: String,
 }
 
 #[derive(Serialize)]
@@ -93,6 +101,9 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
             said["reason"] = json!(reason);
             said["since"] = json!(since);
         }
+        if let Some(dead_letters) = route.dead_letters {
+            said["dead_letters"] = json!(dead_letters);
+        }
         (route.name.to_string(), said)
     });
     json!({
@@ -113,8 +124,14 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
         pending: route.pending,
         oldest: (oldest > Duration::ZERO).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
+        dead_letters: route.dead_letters.map(dead_letters),
         recent: route.recent.iter().map(recent).collect(),
     }
+}
+
+fn dead_letters(all: DeadLetters) -> DeadLettersView {
+    let DeadLetters { count, without_room, last } = all;
+    DeadLettersView { count, without_room, last: ago(last) }
 }
 
 fn recent(recent: &Recent) -> RecentView<'_> {

@@ -242,7 +242,7 @@ fn what_others_write_is_no_html_of_the_page() {
     let health = Health::default();
     let a = route(&health, "<b>");
     let hostile = "<script>alert(1)</script>";
-    health.board().route(&a.name).note(hostile, OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&a.name, hostile, OffsetDateTime::now_utc(), Shown::Posted);
     let condition = a.condition();
     condition.set(State::NotInRoom, &hostile, Duration::ZERO);
     let html = page::html(&health.snapshot());
@@ -256,7 +256,7 @@ fn rules_and_dashboard_ask_for_numbers_that_there_are() {
     let a = route(&health, "a");
     a.waits(Waiting { count: Some(0), first: None });
     a.metrics.sent(Duration::from_millis(3));
-    health.board().route(&a.name).note("ops", OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&a.name, "ops", OffsetDateTime::now_utc(), Shown::Posted);
     let text = health.0.metrics.text(&health.snapshot());
     for file in [
         include_str!("../../monitoring/prometheus-rules.yml"),
@@ -281,7 +281,7 @@ fn rules_and_dashboard_ask_for_numbers_that_there_are() {
 async fn what_others_write_is_cleaned_on_the_page_and_for_machines() {
     let (health, route) = with_a_message("a");
     let evil = "ops.\u{202e}\u{1b}[2Jx\u{200b}";
-    health.board().route(&route.name).note(evil, OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&route.name, evil, OffsetDateTime::now_utc(), Shown::Posted);
     let condition = route.condition();
     condition.set(State::NatsUnreachable, &evil, Duration::ZERO);
     let snapshot = health.snapshot();

@@ -10,7 +10,7 @@ use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     time::{sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 use crate::{
     config,
     failure::{Failure, chain},
-    nats::{credentials::Credentials, pause::Attempts},
+    nats::{credentials::Credentials, memory::Memory, pause::Attempts},
     reserved,
     status::{Condition, Repetitions, State},
     text::head,
@@ -31,12 +31,6 @@ const PING: Duration = Duration::from_secs(5);
 /// How long a server may refuse us before we believe it: whoever renews credentials may tell the
 /// server of it first.
 const RENEWAL: Duration = Duration::from_secs(15);
-
-/// How much memory the large messages take that routes have in hand at the same time, in KiB.
-const LARGE_KIB: usize = 20 * 1024;
-
-/// How long a route waits for others that have large messages in hand.
-const LARGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long what came before a connection broke may take from one task of the client to the other.
 const UNDERWAY: Duration = Duration::from_millis(200);
@@ -57,7 +51,8 @@ pub(crate) struct Nats {
     link: Arc<Link>,
     /// Closed when the client's task has ended.
     task: watch::Receiver<()>,
-    large: Arc<Semaphore>,
+    /// What there is for large messages.
+    pub(crate) memory: Memory,
 }
 
 /// What the connection's events tell.
@@ -106,8 +101,8 @@ impl Nats {
             Some(domain) => jetstream::with_domain(client.clone(), domain),
             None => jetstream::new(client.clone()),
         };
-        let (config, large) = (Arc::new(config.clone()), Arc::new(Semaphore::new(LARGE_KIB)));
-        Ok(Self { client, jetstream, config, link, task, large })
+        let (config, memory) = (Arc::new(config.clone()), Memory::new());
+        Ok(Self { client, jetstream, config, link, task, memory })
     }
 
     /// Another connection of the same kind, for what may break it.
@@ -116,7 +111,9 @@ impl Nats {
     ///
     /// Why there is none.
     pub(crate) async fn another(&self) -> Result<Self, String> {
-        Box::pin(Self::connect(&self.config)).await.map_err(|failure| failure.to_string())
+        let another = Box::pin(Self::connect(&self.config)).await;
+        let another = another.map_err(|failure| failure.to_string())?;
+        Ok(Self { memory: self.memory.clone(), ..another })
     }
 
     /// Waits until the client is of no more use. It reconnects by itself whatever happens, but its
@@ -236,14 +233,6 @@ impl Nats {
             Some(domain) => format!("$JS.{domain}.API.{request}"),
             None => format!("$JS.API.{request}"),
         }
-    }
-
-    /// Room in memory for a large message of a route, of `bytes`, while routes with others have it. `None` if none of
-    /// them was done with its own in time, as when their rooms are closed: no route waits for another for ever.
-    pub(crate) async fn room_for(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let kib = u32::try_from((bytes / 1024).min(LARGE_KIB)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.large).acquire_many_owned(kib);
-        timeout(LARGE_PATIENCE, permit).await.ok()?.ok()
     }
 
     /// The largest message that the server takes, in bytes.

@@ -1,6 +1,12 @@
 //! Limits of the streams that the bridge makes. Without them whoever may publish could fill the disk of NATS.
 
-use async_nats::jetstream::stream::Config as StreamConfig;
+use std::error::Error as _;
+
+use async_nats::jetstream::{
+    self, ErrorCode,
+    context::{PublishError, PublishErrorKind},
+    stream::Config as StreamConfig,
+};
 use tracing::{info, warn};
 
 use crate::{failure::chain, nats::connection::Nats};
@@ -27,6 +33,16 @@ pub(crate) async fn set(nats: &Nats, present: &StreamConfig, wanted: &StreamConf
             chain(&error)
         ),
     }
+}
+
+/// Whether a message was not taken because of itself, and not because of the stream: anybody can publish one that is as
+/// large as may be.
+pub(crate) fn is_too_large(error: &PublishError) -> bool {
+    let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let too_large =
+        [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
+    error.kind() == PublishErrorKind::MaxPayloadExceeded
+        || refusal.is_some_and(|refusal| too_large.contains(&refusal.error_code()))
 }
 
 /// Whether a stream cannot grow without end.

@@ -3,7 +3,12 @@
 
 mod connection;
 mod credentials;
+pub(crate) mod headers;
 pub(crate) mod limits;
+mod memory;
 mod pause;
 
-pub(crate) use self::connection::Nats;
+pub(crate) use self::{
+    connection::Nats,
+    memory::{Memory, Room, Wait},
+};

@@ -1,7 +1,7 @@
 //! Messages that can never be posted: kept as dead letters, and told of in the room.
 
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     failure::Interrupted,
@@ -11,7 +11,7 @@ use crate::{
         state::State,
     },
     source::Delivery,
-    status::{self, Outage, Shown},
+    status::{self, DeadFor, Outage, Shown},
 };
 
 /// Keeps a message that the homeserver refuses as a dead letter, and says so in the room.
@@ -23,9 +23,10 @@ pub(crate) async fn bury(
     let delivery = message.delivery;
     let what =
         format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
-    put_away(state, delivery, message.stream, reason).await?;
-    let (route, kept_on) = (&state.route.name, state.dead_letters.subject());
-    warn!("route {route}: {what} ({reason}); it is kept on {kept_on}");
+    let is_kept = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
+    let (route, kept_on) = (&state.route.name, is_kept.then(|| state.dead_letters.subject()));
+    let place = kept_on.map_or_else(String::new, |kept_on| format!("; it is kept on {kept_on}"));
+    warn!("route {route}: {what} ({reason}){place}");
     // After the dead letter: a kill in between brings the message back, and with it the note.
     let renderer = &state.composer.renderer;
     let note =
@@ -36,24 +37,41 @@ pub(crate) async fn bury(
     }
 }
 
-/// Keeps a message as a dead letter for a reason that is in the log already.
+/// Keeps a message as a dead letter for a reason that is in the log already. False if no stream takes it as one, which is
+/// said in the log.
 pub(crate) async fn put_away(
     state: &mut State,
     delivery: &Delivery,
     stream: &StreamId,
     reason: &str,
-) -> Result<(), Interrupted> {
+    of: DeadFor,
+) -> Result<bool, Interrupted> {
+    let mut is_kept = true;
     // A route that takes dead letters, too, would be given each anew for ever.
     if !state.dead_letters.have(delivery.subject()) {
         let what = format!("route {}: dead letter {}", state.route.name, delivery.sequence);
         let mut outage = Outage::of(what, state.health.condition());
-        while let Err(error) = state.dead_letters.keep(delivery, stream, reason).await {
+        is_kept = loop {
+            let error = match state.dead_letters.keep(delivery, stream, reason).await {
+                Ok(is_kept) => break is_kept,
+                Err(error) => error,
+            };
             let pause = outage.failed(status::State::NatsUnreachable, &error, None);
             if timeout(pause, state.stop.cancelled()).await.is_ok() {
                 return Err(Interrupted::Stopping);
             }
-        }
+        };
     }
-    state.note(delivery, Shown::Dead);
-    Ok(())
+    if !is_kept {
+        error!(
+            "route {}: message {} of stream {} is not even taken as a small dead letter, so that none is kept: let what \
+             takes {} have messages of some kB",
+            state.route.name,
+            delivery.sequence,
+            stream.stream,
+            state.dead_letters.subject()
+        );
+    }
+    state.note(delivery, Shown::Dead(of));
+    Ok(is_kept)
 }

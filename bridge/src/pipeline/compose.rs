@@ -71,12 +71,17 @@ impl Composer {
         self.poison.handling(&stream.created, delivery.sequence) == Handling::Never
     }
 
+    /// Whether that was so even when it was to be kept as a dead letter.
+    pub(crate) fn is_to_be_left(&self, delivery: &Delivery, stream: &StreamId) -> bool {
+        self.poison.handling(&stream.created, delivery.sequence) == Handling::Leave
+    }
+
     /// Decodes a message, unless that has ended the process before.
     pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
         let (created, sequence) = (&stream.created, delivery.sequence);
         self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
             Handling::Usual => Decoded::from_bytes(delivery.payload()),
-            Handling::AsBytes | Handling::Never => Decoded::as_bytes(
+            Handling::AsBytes | Handling::Never | Handling::Leave => Decoded::as_bytes(
                 delivery.payload(),
                 "the bridge ended twice while it worked on this, so it is not looked into",
             ),

@@ -16,13 +16,16 @@ use crate::{
 /// How often it is looked whether quiet hours are over.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
+/// Whether what was deferred has to wait for the end of the quiet hours.
+pub(crate) fn has_to_wait(state: &State) -> bool {
+    let quiet = state.route.quiet.as_ref().filter(|_| state.feed.is_deferred());
+    quiet.is_some_and(|quiet| quiet.end(Timestamp::now()).is_some())
+}
+
 /// Lets what was deferred wait for the end of the quiet hours.
 pub(crate) async fn wait_for_end(state: &State) -> Result<(), Interrupted> {
-    let Some(quiet) = state.route.quiet.as_ref().filter(|_| state.feed.is_deferred()) else {
-        return Ok(());
-    };
     // In short steps: the clock may be set, and a machine that slept has not counted.
-    while quiet.end(Timestamp::now()).is_some() {
+    while has_to_wait(state) {
         if timeout(LOOK_AT_CLOCK, state.stop.cancelled()).await.is_ok() {
             return Err(Interrupted::Stopping);
         }

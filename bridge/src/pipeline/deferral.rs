@@ -5,15 +5,12 @@
 //! a kill came before the acknowledgement, was held or not. Each copy has a subject of its own that is
 //! made of the message's origin, so that the stream tells which are there, and takes none twice.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
-use async_nats::{
-    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM},
-    jetstream::{
-        self, ErrorCode,
-        context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind},
-        stream::{Config as StreamConfig, DiscardPolicy},
-    },
+use async_nats::jetstream::{
+    ErrorCode,
+    context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+    stream::{Config as StreamConfig, DiscardPolicy},
 };
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -23,7 +20,7 @@ use crate::{
     config::{Quiet, Route},
     failure::chain,
     message::{Origin, Urgency},
-    nats::{Nats, limits},
+    nats::{Nats, headers, limits},
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
     source::{Delivery, Feed, Stored, Unread},
 };
@@ -224,10 +221,15 @@ impl DeferredStore {
     /// Whether there is a copy now: none of a message that is too large with what is noted in its headers.
     async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
         let mut headers = delivery.own_headers();
-        headers.insert(SUBJECT_HEADER, delivery.subject());
-        headers.insert(PUBLISHED_HEADER, delivery.published.unix_timestamp_nanos().to_string());
-        headers.insert(NATS_EXPECTED_STREAM, DEFERRED_STREAM);
-        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        let published = delivery.published.unix_timestamp_nanos().to_string();
+        for (name, text) in [
+            (SUBJECT_HEADER, delivery.subject()),
+            (PUBLISHED_HEADER, &published),
+            ("Nats-Expected-Stream", DEFERRED_STREAM),
+            ("Nats-Expected-Last-Subject-Sequence", "0"),
+        ] {
+            headers::set(&mut headers, name, text);
+        }
         for is_made in [false, true] {
             let payload = delivery.payload().clone();
             let jetstream = &self.nats.jetstream;
@@ -240,7 +242,7 @@ impl DeferredStore {
             match error.kind() {
                 // It is there already.
                 PublishErrorKind::WrongLastSequence => return Ok(true),
-                _ if is_too_large(&error) => return Ok(false),
+                _ if limits::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
                     make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
                 }
@@ -265,15 +267,6 @@ impl DeferredStore {
             );
         }
     }
-}
-
-/// Whether the message is at fault and not the stream: anybody can publish one that is as large as may be.
-fn is_too_large(error: &PublishError) -> bool {
-    let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-    let too_large =
-        [ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM, ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM];
-    error.kind() == PublishErrorKind::MaxPayloadExceeded
-        || refusal.is_some_and(|refusal| too_large.contains(&refusal.error_code()))
 }
 
 /// The subject of a message's copy.
@@ -345,7 +338,15 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
     };
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+        // It may have been killed before it made its consumer, and after it had deferred something.
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
+            let subjects = reserved::deferred_subjects(consumer);
+            match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
+                Ok(last) => Ok(u64::from(last.is_some())),
+                Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
+                Err(Unread::Refused(reason)) => Err(reason),
+            }
+        }
         Err(error) => Err(chain(&error)),
     }
 }

@@ -24,6 +24,6 @@ mod threads;
 
 pub(crate) use self::{
     context::{RouteContext, Services},
-    relay::Relay,
+    relay::{Ended, Relay},
     routing::{Facts, Routing},
 };

@@ -1,4 +1,4 @@
-//! Poison messages: those that end the process each time it works on them.
+//! Poison messages: those that end the process, or the work of their route, each time it works on them.
 //!
 //! A message that is not acknowledged comes again, so that one which ends the process would do so for
 //! ever, and hold up every route. Which one it was is told by a note in the state directory, written
@@ -18,6 +18,9 @@ use tracing::{error, warn};
 /// How often a message may end the process before it is handled as bytes.
 const ENDED_TWICE: u32 = 2;
 
+/// How often before it is only kept as a dead letter; if that ends the process, too, it is left alone.
+const ENDED_AS_BYTES: u32 = 3;
+
 /// The length of a note in bytes. It is always written whole, and so replaces the one before.
 const LENGTH: usize = 96;
 
@@ -28,18 +31,22 @@ pub(crate) enum Handling {
     Usual,
     /// Without looking at what it holds, because that ended the process twice.
     AsBytes,
-    /// Not at all, because that ended the process, too.
+    /// As a dead letter, because that ended the process, too.
     Never,
+    /// Not at all, because even that did.
+    Leave,
 }
 
 /// Notes which message is being worked on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Guard {
     /// None where nothing can be written: then a poison message is not recognised.
     file: Option<File>,
     /// The message that the process before this one was ended at.
     found: Option<Note>,
     is_in_digest: Cell<bool>,
+    /// What may end the process is being done.
+    is_at_work: Cell<bool>,
 }
 
 /// Which message was worked on, and how often.
@@ -60,18 +67,18 @@ impl Guard {
             Ok((file, found)) => {
                 if let Some(Note { sequence, times: times @ 1.., .. }) = &found {
                     error!(
-                        "{name}: the process before this one ended while it worked on message {sequence}, {times} times \
+                        "{name}: the bridge ended while it worked on message {sequence}, {times} times \
                          by now; after {ENDED_TWICE} it is shown as bytes. Please report it, with the message"
                     );
                 }
-                Self { file: Some(file), found, is_in_digest: Cell::default() }
+                Self { file: Some(file), found, ..Self::default() }
             }
             Err(error) => {
                 warn!(
                     "{name}: a message that ends the process would not be recognised, as {} cannot be written: {error}",
                     path.display()
                 );
-                Self { file: None, found: None, is_in_digest: Cell::default() }
+                Self::default()
             }
         }
     }
@@ -81,7 +88,8 @@ impl Guard {
         match self.times(created, sequence) {
             0 | 1 => Handling::Usual,
             ENDED_TWICE => Handling::AsBytes,
-            _ => Handling::Never,
+            ENDED_AS_BYTES => Handling::Never,
+            _ => Handling::Leave,
         }
     }
 
@@ -99,13 +107,27 @@ impl Guard {
 
     /// Does what may end the process.
     pub(crate) fn work<T>(&self, created: &str, sequence: u64, work: impl FnOnce() -> T) -> T {
+        self.note(created, sequence);
+        self.is_at_work.set(true);
+        let done = work();
+        self.is_at_work.set(false);
+        self.clear();
+        done
+    }
+
+    /// Notes that the work on a message has panicked, which ends the work of its route. If that was at what is noted
+    /// anyway, or in a digest, it is known.
+    pub(crate) fn blame(&self, created: &str, sequence: u64) {
+        if !self.is_at_work.get() && !self.is_in_digest.get() {
+            self.note(created, sequence);
+        }
+    }
+
+    fn note(&self, created: &str, sequence: u64) {
         let times = self.times(created, sequence) + 1;
         let is_in_digest = self.is_in_digest.get();
         let note = Note { created: created.to_owned(), sequence, times, is_in_digest };
         self.write(&note.to_string());
-        let done = work();
-        self.clear();
-        done
     }
 
     /// Takes the note back. Of a digest it stays that there is one, and that no message is to blame.
@@ -183,7 +205,9 @@ mod tests {
         assert_eq!(first.handling("17", 7), Handling::Usual);
         assert_eq!(first.work("17", 7, || 1), 1);
         assert!(guard().found.is_none(), "it is over");
-        for handling in [Handling::Usual, Handling::AsBytes, Handling::Never, Handling::Never] {
+        for handling in
+            [Handling::Usual, Handling::AsBytes, Handling::Never, Handling::Leave, Handling::Leave]
+        {
             die(&guard(), "17", 7);
             assert_eq!(guard().handling("17", 7), handling);
             assert_eq!(guard().handling("17", 8), Handling::Usual, "another message");
@@ -197,6 +221,28 @@ mod tests {
         assert!(guard().ended_in_digest() && guard().handling("17", 9) == Handling::Usual);
         digest.digest(false);
         assert!(!guard().ended_in_digest());
+    }
+
+    #[test]
+    fn a_panic_is_blamed_on_the_message_at_which_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let guard = || Guard::open(directory.path(), "r");
+        let found = || guard().found.map(|note| (note.sequence, note.times, note.is_in_digest));
+        for times in 1..=4 {
+            guard().blame("17", 7);
+            assert_eq!(found(), Some((7, times, false)));
+        }
+        // Where one was looked into that is noted itself.
+        let panicked = guard();
+        let work = || panicked.work("17", 8, || panic!("poison"));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
+        panicked.blame("17", 7);
+        assert_eq!(found(), Some((8, 1, false)));
+        // Of a digest nobody knows which it was.
+        let in_digest = guard();
+        in_digest.digest(true);
+        in_digest.blame("17", 9);
+        assert_eq!(found(), Some((0, 0, true)));
     }
 
     #[test]

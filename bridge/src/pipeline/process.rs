@@ -1,6 +1,6 @@
 //! One message all the way, from its bytes to the room: route, defer, digest or show, tell what was late.
 
-use tracing::{Span, debug, warn};
+use tracing::{Span, debug, error, warn};
 
 use crate::{
     failure::Interrupted,
@@ -15,6 +15,7 @@ use crate::{
         state::State,
     },
     source::{Delivery, Upstream},
+    status::{DeadFor, Shown},
 };
 
 /// What is to become of a message at its source.
@@ -46,6 +47,11 @@ impl Pipeline {
         self.state.rooms.enter_first().await
     }
 
+    /// Whether a message may not be worked on yet.
+    pub(crate) fn has_to_wait(&self) -> bool {
+        defer::has_to_wait(&self.state)
+    }
+
     /// Waits until a message may be worked on.
     pub(crate) async fn wait_for_turn(&self) -> Result<(), Interrupted> {
         defer::wait_for_end(&self.state).await
@@ -58,6 +64,10 @@ impl Pipeline {
         upstream: &Upstream,
     ) -> Result<Verdict, Interrupted> {
         let (state, stream) = (&mut self.state, &upstream.stream);
+        state.dead_letters.note(upstream);
+        if state.composer.is_to_be_left(delivery, stream) {
+            return Ok(leave(state, delivery));
+        }
         let decoded = state.composer.decode(delivery, stream);
         let facts = Facts {
             subject: delivery.subject(),
@@ -69,7 +79,7 @@ impl Pipeline {
             return Ok(Verdict::Done);
         }
         if let JoinOutcome::Closed(reason) = Box::pin(state.rooms.enter(stream, delivery)).await? {
-            put_away(state, delivery, stream, &reason).await?;
+            put_away(state, delivery, stream, &reason, DeadFor::Room).await?;
             return Ok(Verdict::Dead(reason));
         }
         Span::current().record("room", state.rooms.sender().room().as_str());
@@ -95,6 +105,12 @@ impl Pipeline {
             }
             Fate::Refused(reason) => Verdict::Dead(reason),
         })
+    }
+
+    /// Notes that the work on a message has panicked: when it does so again and again, the message is handled with more
+    /// and more care.
+    pub(crate) fn blame(&self, delivery: &Delivery, upstream: &Upstream) {
+        self.state.composer.poison().blame(&upstream.stream.created, delivery.sequence);
     }
 
     /// Notes that the work on a message is over; `is_there` if it is in its room.
@@ -138,4 +154,19 @@ async fn give_up(
     let reason = "the bridge ended each time it worked on this message".to_owned();
     bury(state, &message, &reason).await?;
     Ok(Verdict::Dead(reason))
+}
+
+/// Lets go of a message at which the bridge has failed even when it was to be kept as a dead letter. Nothing is done with
+/// it that could fail once more.
+fn leave(state: &State, delivery: &Delivery) -> Verdict {
+    let reason =
+        "the bridge failed each time it worked on this message, also to keep it".to_owned();
+    error!(
+        "route {}: message {} of stream {} is left aside, and is no dead letter either: {reason}",
+        state.route.name,
+        delivery.sequence,
+        state.feed.stream()
+    );
+    state.note(delivery, Shown::Dead(DeadFor::Itself));
+    Verdict::Dead(reason)
 }

@@ -1,22 +1,40 @@
 //! The task of one feed: takes its messages from the source one by one, in stream order, has each worked on under a
 //! lease, and acknowledges it when it is done with.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field::Empty, info, info_span};
 
 use crate::{
-    failure::{Failure, Interrupted},
+    failure::{Failure, Interrupted, panic_words},
+    nats::Memory,
     pipeline::{
         context::{RouteContext, Services},
         process::{Pipeline, Verdict},
         state::State,
     },
     render::Renderer,
-    source::{Delivery, Source},
+    source::{Delivery, Source, Upstream},
     status::{First, RouteHealth},
 };
+
+/// How often it is looked whether a large message is in the way of others.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a route with a large message in hand may be ill while others wait for the memory.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a relay has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// Others need the memory that it has taken. It is to begin anew.
+    GaveWay,
+}
 
 /// The task of one feed.
 pub(crate) struct Relay {
@@ -35,19 +53,20 @@ impl Relay {
         Self { source, pipeline: Pipeline::new(state), health, stop }
     }
 
-    /// Relays until told to stop.
+    /// Relays until told to stop, or until it gives way to other routes and is to begin anew.
     ///
     /// # Errors
     ///
     /// [`Failure::Config`] and [`Failure::Encrypted`] for what is wrong with this route alone, such as a consumer that
     /// cannot be used; the others for what is wrong with all, such as credentials that are refused. The message in hand
     /// then waits for the next relay of the route.
-    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
         let interrupted = self.relay_all().await;
         // What is in the room is acknowledged also when something else is wrong.
         self.source.close().await;
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
+            Interrupted::GivingWay => return Ok(Ended::GaveWay),
             Interrupted::Stopping if self.health.reconnects_often() => {
                 debug!("route {}: stopped; {}", self.health.name(), self.health.metrics);
             }
@@ -55,7 +74,7 @@ impl Relay {
                 info!("route {}: stopped; {}", self.health.name(), self.health.metrics);
             }
         }
-        Ok(())
+        Ok(Ended::Stopped)
     }
 
     /// Returns why it ends.
@@ -87,15 +106,28 @@ impl Relay {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
+        if delivery.room.is_some() && self.pipeline.has_to_wait() {
+            // A night is too long to keep a large message in memory.
+            self.source.put_back(delivery);
+            return self.pipeline.wait_for_turn().await;
+        }
         self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
-        let process = Box::pin(self.pipeline.process(&delivery, &upstream));
-        let mut verdict = self.source.keep_alive(&delivery, process).await;
-        if matches!(verdict, Ok(Verdict::Done)) && self.source.is_last(&delivery) {
-            let told = Box::pin(self.pipeline.tell_what_was_late(&delivery, &upstream));
-            verdict = self.source.keep_alive(&delivery, told).await.map(|()| Verdict::Done);
-        }
+        let gives_way = give_way(self.source.memory(), self.health.clone());
+        let is_large = delivery.room.is_some();
+        let verdict = tokio::select! {
+            biased;
+            verdict = self.work(&delivery, &upstream) => verdict,
+            () = gives_way, if is_large => {
+                info!(
+                    "route {}: message {sequence} is put back until it can be shown, as other routes need the memory that it takes",
+                    self.health.name()
+                );
+                self.health.put_back();
+                return Err(Interrupted::GivingWay);
+            }
+        };
         self.health.end();
         self.pipeline.end(matches!(verdict, Ok(Verdict::Done)));
         match verdict? {
@@ -103,5 +135,39 @@ impl Relay {
             Verdict::Dead(reason) => self.source.terminate(&delivery, &reason).await,
         }
         Ok(())
+    }
+
+    /// Takes a message through the pipeline. A panic ends the work of the route, and is blamed on the message.
+    async fn work(
+        &mut self,
+        delivery: &Delivery,
+        upstream: &Upstream,
+    ) -> Result<Verdict, Interrupted> {
+        let process = Box::pin(self.pipeline.process(delivery, upstream));
+        let process = AssertUnwindSafe(process).catch_unwind();
+        let verdict = match self.source.keep_alive(delivery, process).await {
+            Ok(verdict) => verdict?,
+            Err(panic) => {
+                self.pipeline.blame(delivery, upstream);
+                let what = format!("message {} on {}", delivery.sequence, delivery.subject());
+                return Err(Failure::Bug(format!("{what}: {}", panic_words(&*panic))).into());
+            }
+        };
+        if matches!(verdict, Verdict::Done) && self.source.is_last(delivery) {
+            let told = Box::pin(self.pipeline.tell_what_was_late(delivery, upstream));
+            self.source.keep_alive(delivery, told).await?;
+        }
+        Ok(verdict)
+    }
+}
+
+/// Waits until a large message has to be put back: others wait for the memory that it takes, and it cannot be shown for
+/// a while, as when its room is closed. No route waits for another for ever.
+async fn give_way(memory: Memory, health: RouteHealth) {
+    loop {
+        sleep(LOOK).await;
+        if memory.is_wanted() && health.ill_for() >= PATIENCE {
+            return;
+        }
     }
 }

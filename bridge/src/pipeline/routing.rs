@@ -100,7 +100,7 @@ mod tests {
     use std::{collections::HashMap, path::Path};
 
     use super::*;
-    use crate::config::Config;
+    use crate::{config::Config, nats::headers};
 
     fn route(lines: &str) -> Route {
         let toml = format!(
@@ -116,8 +116,9 @@ mod tests {
         let alert = r#"{"severity":"crit","summary":"s","source":"db-01","status":"resolved","tags":["a"],"load":9.5}"#;
         let report = r#"{"host":"db-01","disk_percent":14}"#;
         let mut headers = HeaderMap::new();
-        headers.append("Team", "storage");
-        headers.append("Team", "network");
+        for team in ["storage", "network"] {
+            headers::add(&mut headers, &"Team".parse().unwrap(), &team.parse().unwrap());
+        }
         for (lines, payload, takes) in [
             ("match.kind = \"alert\"", alert, true),
             ("match.kind = \"alert\"", report, false),

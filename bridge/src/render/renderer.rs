@@ -132,7 +132,7 @@ impl Renderer {
         sequence: u64,
         subject: &str,
         reason: &str,
-        kept_on: &str,
+        kept_on: Option<&str>,
     ) -> Rendered {
         let words = self.voice.words;
         Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))

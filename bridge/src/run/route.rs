@@ -1,20 +1,27 @@
 //! A route at work: its relay, that of what its quiet hours have deferred, and its summaries.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
-use tracing::{Instrument, info_span, warn};
+use futures_util::FutureExt;
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, panic_words},
     matrix::{Opened, RoomRole, join},
-    pipeline::{Relay, RouteContext, Services, deferral},
+    pipeline::{Ended, Relay, RouteContext, Services, deferral},
     render::Renderer,
     summary::{Poster, Summaries},
 };
 
 /// How long to wait before asking again for the stream of quiet hours.
 const NO_STREAM: Duration = Duration::from_mins(5);
+
+/// How long to wait before summaries are tried again that ended before their time.
+const AGAIN: Duration = Duration::from_hours(1);
 
 /// Relays, and sums up, until told to stop.
 ///
@@ -62,7 +69,12 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
         None => Arc::new(Renderer::of(&context.route)?),
     };
     let span = info_span!("route", route = %context.feed.route.name);
-    Box::pin(Relay::new(context, renderer, &services).run().instrument(span)).await
+    loop {
+        let relay = Relay::new(context.clone(), Arc::clone(&renderer), &services);
+        if Box::pin(relay.run().instrument(span.clone())).await? == Ended::Stopped {
+            return Ok(());
+        }
+    }
 }
 
 /// A task of its own: whatever becomes of it, messages are relayed. It ends when it is dropped.
@@ -76,11 +88,22 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
     let mut task = JoinSet::new();
     task.spawn_local(async move {
         let Services { account, stop, .. } = &services;
-        // What keeps us out is for the relay to tell.
-        let room = (&target, RoomRole::Only);
-        let opened = join::open_room(&route, room, account, &health, stop).await;
-        if let Ok(Opened::Room(room)) = opened {
-            Poster::new(summaries, summary, room, &health).run().await;
+        let post = async || {
+            // What keeps us out is for the relay to tell.
+            let room = (&target, RoomRole::Only);
+            let opened = join::open_room(&route, room, account, &health, stop).await;
+            if let Ok(Opened::Room(room)) = opened {
+                Poster::new(summaries.clone(), summary, room, &health).run().await;
+            }
+        };
+        while let Err(panic) = AssertUnwindSafe(post()).catch_unwind().await {
+            error!(
+                "route {}: its summaries ended: {} (this is a bug in nats-matrix, please report it); they are tried again \
+                 every {AGAIN:?}",
+                route.name,
+                panic_words(&*panic)
+            );
+            sleep(AGAIN).await;
         }
     });
     Some(task)

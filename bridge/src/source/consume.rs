@@ -9,7 +9,10 @@
 use std::{collections::VecDeque, future::pending, rc::Rc, time::Duration};
 
 use async_nats::jetstream::{
-    self, AckKind, consumer::Info as ConsumerInfo, message::Acker, stream::Info as StreamInfo,
+    self, AckKind,
+    consumer::Info as ConsumerInfo,
+    message::Acker,
+    stream::{Info as StreamInfo, RetentionPolicy},
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -21,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::{
     failure::Failure,
     message::StreamId,
-    nats::Nats,
+    nats::{Memory, Nats},
     source::{
         backlog::{Backlog, Queue},
         consumer::{self, ACK_WAIT},
@@ -29,7 +32,7 @@ use crate::{
         feed::Feed,
         outstanding,
         problem::Problem,
-        pull::{MOST_IN_HAND, Pull},
+        pull::{self, MOST_IN_HAND, Pull},
         stored,
     },
     status::{Outage, RouteHealth, State},
@@ -39,6 +42,9 @@ use crate::{
 /// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
 /// room.
 const ACK_BATCH: usize = 16;
+
+/// A stream that keeps messages for so long keeps them until somebody looks.
+const LONG_ENOUGH: Duration = Duration::from_hours(24 * 7);
 
 /// How long to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
@@ -53,6 +59,8 @@ pub(crate) struct Source {
     stream: Option<StreamId>,
     /// How many servers keep the stream.
     replicas: usize,
+    /// The stream keeps messages that are done with, too, for a week at least.
+    keeps_messages: bool,
     /// When the first consumer that we saw was made, by the server's clock.
     begun: Option<OffsetDateTime>,
     /// The last message of the stream that the consumer has delivered, as far as we know.
@@ -77,6 +85,8 @@ pub(crate) struct Upstream {
     pub(crate) stream: StreamId,
     /// How many servers of a cluster keep it.
     pub(crate) replicas: usize,
+    /// It keeps messages that are done with, too, for a week at least.
+    pub(crate) keeps_messages: bool,
     /// When the first consumer that we saw was made, by the server's clock.
     begun: Option<OffsetDateTime>,
 }
@@ -109,6 +119,7 @@ impl Source {
             feed,
             stream: None,
             replicas: 1,
+            keeps_messages: false,
             begun: None,
             reached: None,
             reread: None,
@@ -127,8 +138,8 @@ impl Source {
 
     /// What the messages are of; known once there was one.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
-        let (replicas, begun) = (self.replicas, self.begun);
-        self.stream.clone().map(|stream| Upstream { stream, replicas, begun })
+        let Self { replicas, keeps_messages, begun, .. } = *self;
+        self.stream.clone().map(|stream| Upstream { stream, replicas, keeps_messages, begun })
     }
 
     /// Whether no other message waited when this one was delivered, nor came since.
@@ -314,6 +325,20 @@ impl Source {
         }
     }
 
+    /// Lets go of a message, and of those behind it, so that others have the memory. They are read again.
+    pub(crate) fn put_back(&mut self, delivery: Delivery) {
+        drop(delivery);
+        self.flow = None;
+        self.held.clear();
+        self.queue.note(&self.held);
+        self.reread = None;
+    }
+
+    /// The memory that large messages of all routes share.
+    pub(crate) fn memory(&self) -> Memory {
+        self.nats.memory.clone()
+    }
+
     /// Makes sure that acknowledgements have left. What was not delivered to the room is there for the
     /// next process.
     pub(crate) async fn close(mut self) {
@@ -399,7 +424,7 @@ impl Source {
         consumer::adjust(&stream, &self.feed, &info).await?;
         stored::check(&self.nats, self.feed.stream()).await?;
         let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
-        let pull = pull.sharing_memory();
+        let pull = pull.sharing_memory(self.health.condition());
         self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;
         Ok(())
@@ -411,7 +436,14 @@ impl Source {
         if !outstanding::is_any(info) {
             return Ok(false);
         }
-        let outstanding = outstanding::read(&self.nats, info, self.reread).await?;
+        // Nobody knows how large they are before they are read, which takes more than twice their size.
+        let most = 2 * pull::largest(&self.nats);
+        let mut room = self.nats.memory.queue(most).room(&self.health.condition()).await;
+        let mut outstanding = outstanding::read(&self.nats, info, self.reread).await?;
+        for delivery in outstanding.iter_mut().filter(|it| it.weight > pull::BATCH_BYTES) {
+            delivery.room = room.split(delivery.weight);
+        }
+        drop(room);
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(
             route = self.feed.consumer(),
@@ -435,6 +467,9 @@ impl Source {
             created: info.created.unix_timestamp_nanos().to_string(),
         };
         self.replicas = info.config.num_replicas;
+        let age = info.config.max_age;
+        self.keeps_messages = info.config.retention == RetentionPolicy::Limits
+            && (age.is_zero() || age >= LONG_ENOUGH);
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {

@@ -6,11 +6,12 @@ use async_nats::{
 };
 use bytes::Bytes;
 use time::OffsetDateTime;
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
+    nats::{Room, headers},
     reserved,
     source::size,
 };
@@ -34,7 +35,7 @@ pub(crate) struct Delivery {
     /// How many values of headers are not here, as there were too many.
     pub(crate) headers_left_out: usize,
     /// Room in memory for it, if it is large.
-    pub(crate) room: Option<OwnedSemaphorePermit>,
+    pub(crate) room: Option<Room>,
     pub(crate) received: Instant,
 }
 
@@ -46,7 +47,7 @@ impl Delivery {
         let is_held = info.stream == reserved::DEFERRED_STREAM;
         let header = |name: &str| {
             let headers = message.headers.as_ref().filter(|_| is_held)?;
-            headers.get(name).map(|value| value.as_str().to_owned())
+            headers.get(name).map(headers::text)
         };
         let subject =
             header(reserved::SUBJECT_HEADER).unwrap_or_else(|| message.subject.to_string());
@@ -94,7 +95,7 @@ impl Delivery {
         let mut own = HeaderMap::new();
         for (name, values) in headers.filter(|(name, _)| is_own(name.as_ref())) {
             for value in values {
-                own.append(name.clone(), value.clone());
+                headers::add(&mut own, name, value);
             }
         }
         own

@@ -4,7 +4,7 @@
 //! it is sent is parsed at once. Headers take about forty times their bytes then (`cargo memory`, its row
 //! "headers: many"), so that a few dozen small messages with 64 kB of headers each would take all the
 //! memory that the bridge is given. Here at most [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is asked for by
-//! itself, when nothing else is in hand.
+//! itself, when the server has said that it is there, nothing else is in hand, and there is [room](crate::nats::Memory) for it.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use async_nats::{
     },
 };
 use futures_util::{FutureExt, StreamExt};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::{failure::chain, nats::Nats};
+use crate::{
+    failure::chain,
+    nats::{Memory, Nats, Room, Wait},
+    status::Condition,
+};
 
 /// How many bytes of messages are in hand, before no more are taken. A message that is larger is alone.
 pub(crate) const MOST_IN_HAND: usize = 512 * 1024;
@@ -49,6 +50,11 @@ const EXPIRES: Duration = Duration::from_secs(10);
 /// A server that is silent for twice this long is taken for gone.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// The largest message that the server is known to take, in bytes.
+pub(super) fn largest(nats: &Nats) -> usize {
+    nats.max_payload() + ADDRESSES
+}
+
 /// An open flow of messages.
 pub(crate) struct Pull {
     consumer: PullConsumer,
@@ -63,11 +69,13 @@ pub(crate) struct Pull {
     is_barren: bool,
     /// The largest message that the server is known to take, in bytes.
     largest: usize,
-    /// Room in memory for the large message that was asked for.
-    room: Option<OwnedSemaphorePermit>,
-    /// Large messages are kept for a while, and so wait until there is room for them.
-    shares_memory: bool,
-    nats: Nats,
+    /// Room in memory for the large message that is asked for, or was the last to come.
+    room: Option<Room>,
+    /// The place in the queue for it.
+    wait: Option<Wait>,
+    /// Where a wait for it is noted. `Some` if messages are kept for a while, so that large ones need room.
+    shares_memory: Option<Condition>,
+    memory: Memory,
     /// When the server last said something, or was last asked.
     heard: Instant,
 }
@@ -107,17 +115,19 @@ impl Pull {
             open: Amount::default(),
             large: None,
             is_barren: false,
-            largest: nats.max_payload() + ADDRESSES,
+            largest: largest(nats),
             room: None,
-            shares_memory: false,
-            nats: nats.clone(),
+            wait: None,
+            shares_memory: None,
+            memory: nats.memory.clone(),
             heard: Instant::now(),
         })
     }
 
-    /// The same, for messages that are kept while their rooms are waited for.
-    pub(crate) fn sharing_memory(self) -> Self {
-        Self { shares_memory: true, ..self }
+    /// The same, for messages that are kept while their rooms are waited for. Where large ones have to wait until others
+    /// are done with, that is noted.
+    pub(crate) fn sharing_memory(self, condition: Condition) -> Self {
+        Self { shares_memory: Some(condition), ..self }
     }
 
     /// Asks for what comes next while a message is worked on, unless either is large.
@@ -130,7 +140,7 @@ impl Pull {
     }
 
     /// Room in memory for the message that came last, if it is large. To be kept as long as that.
-    pub(crate) fn room(&mut self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn room(&mut self) -> Option<Room> {
         self.room.take()
     }
 
@@ -138,9 +148,7 @@ impl Pull {
     async fn ask(&mut self) -> Result<(), String> {
         let wanted = match self.large {
             Some(bytes) if self.open.messages == 0 => {
-                if self.shares_memory && self.room.is_none() {
-                    self.room = self.nats.room_for(bytes).await;
-                }
+                self.take_room(bytes).await;
                 Amount { messages: 1, bytes }
             }
             None if self.open.messages <= BATCH / 2 && self.open.bytes <= BATCH_BYTES / 2 => {
@@ -165,6 +173,16 @@ impl Pull {
         self.is_barren = true;
         self.heard = Instant::now();
         Ok(())
+    }
+
+    /// Waits for room for the large message of which the server has said that it is there.
+    async fn take_room(&mut self, bytes: usize) {
+        let Some(condition) = self.shares_memory.as_ref().filter(|_| self.room.is_none()) else {
+            return;
+        };
+        let wait = self.wait.get_or_insert_with(|| self.memory.queue(bytes));
+        self.room = Some(wait.room(condition).await);
+        self.wait = None;
     }
 
     /// The next message; waits for one. Dropping the future loses nothing.
@@ -219,16 +237,25 @@ impl Pull {
         if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
             self.open.subtract(Amount { messages: 1, bytes: item.length });
             self.is_barren = false;
-            self.large = (item.length > BATCH_BYTES).then_some(self.largest);
-            if self.large.is_none() {
-                self.room = None;
+            // Whether another large one is there is for the server to say.
+            self.large = None;
+            match &mut self.room {
+                Some(room) if item.length > BATCH_BYTES => room.shrink(item.length),
+                room => *room = None,
             }
             let context = self.context.clone();
             return Ok(Some(jetstream::Message { message: item, context }));
         }
         match Notice::read(&item) {
             Notice::Alive => {}
-            Notice::Ended(left) => self.open.subtract(left),
+            Notice::Ended(left) => {
+                self.open.subtract(left);
+                // It may have been deleted meanwhile, and others wait for the room.
+                if self.open.messages == 0 {
+                    self.large = None;
+                    self.room = None;
+                }
+            }
             Notice::TooLarge(left) => {
                 self.open.subtract(left);
                 // What is left of a request may be too little for a message that a new one has room for.
@@ -238,6 +265,8 @@ impl Pull {
                         Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
                         Some(_) => return Err("a message is larger than any can be".to_owned()),
                     };
+                    // As much as that was not enough.
+                    self.room = None;
                     debug!(bytes = self.large, "asking for one large message");
                 }
             }
@@ -288,12 +317,13 @@ mod tests {
     use async_nats::HeaderMap;
 
     use super::*;
+    use crate::nats::headers;
 
     fn notice(status: u16, description: &str, left: Option<(usize, usize)>) -> Notice {
         let headers = left.map(|(messages, bytes)| {
             let mut headers = HeaderMap::new();
-            headers.insert("Nats-Pending-Messages", messages.to_string());
-            headers.insert("Nats-Pending-Bytes", bytes.to_string());
+            headers::set(&mut headers, "Nats-Pending-Messages", &messages.to_string());
+            headers::set(&mut headers, "Nats-Pending-Bytes", &bytes.to_string());
             headers
         });
         Notice::read(&Message {

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use crate::{
     failure::chain,
-    nats::Nats,
+    nats::{Nats, headers},
     source::{beside, problem::Problem},
     status::First,
 };
@@ -228,7 +228,7 @@ fn readable(stored: &str) -> (HeaderMap, usize) {
         // A break that is none for NATS.
         let value = value.trim_end().replace('\r', " ").parse::<HeaderValue>();
         match (name.parse::<HeaderName>(), value) {
-            (Ok(name), Ok(value)) => headers.append(name, value),
+            (Ok(name), Ok(value)) => headers::add(&mut headers, &name, &value),
             _ => unreadable += 1,
         }
     }

@@ -31,12 +31,16 @@ pub(crate) enum State {
     Connected,
     /// NATS and the homeserver have not answered yet.
     Starting,
+    /// A large message of a route waits until those of other routes have left the memory.
+    MemoryTaken,
     /// The bridge is not in a room, or may not post there.
     NotInRoom,
     /// A room is encrypted, but the bridge posts in clear.
     RoomEncrypted,
     /// The configuration of a route cannot be applied until somebody changes it or what it refers to.
     RouteRefused,
+    /// The bridge's own code fails at a message of the route.
+    RouteFailed,
     /// The homeserver does not answer, or its answers cannot be used.
     HomeserverUnreachable,
     /// Another program listens on the homeserver's port.
@@ -51,12 +55,14 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Connected,
         Self::Starting,
+        Self::MemoryTaken,
         Self::NotInRoom,
         Self::RoomEncrypted,
         Self::RouteRefused,
+        Self::RouteFailed,
         Self::HomeserverUnreachable,
         Self::HomeserverUntrusted,
         Self::NatsUnreachable,
@@ -69,9 +75,11 @@ impl State {
         match self {
             Self::Connected => "connected",
             Self::Starting => "starting",
+            Self::MemoryTaken => "memory-taken",
             Self::NotInRoom => "not-in-room",
             Self::RoomEncrypted => "room-encrypted",
             Self::RouteRefused => "route-refused",
+            Self::RouteFailed => "route-failed",
             Self::HomeserverUnreachable => "homeserver-unreachable",
             Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
@@ -85,6 +93,9 @@ impl State {
         match self {
             Self::Connected => "nothing",
             Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
+            Self::MemoryTaken => {
+                "wait; if it lasts, see which other route has had a large message in hand for long, and why; messages wait in NATS"
+            }
             Self::NotInRoom => {
                 "invite the bridge's user to the room, or raise its power level; messages wait in NATS"
             }
@@ -93,6 +104,9 @@ impl State {
             }
             Self::RouteRefused => {
                 "fix what the reason names; the bridge tries again every half minute, or at once after a reload; the route's messages wait in NATS, other routes go on"
+            }
+            Self::RouteFailed => {
+                "report the bug that the reason names, with the message: it is tried again every half minute, and a message that fails each time is soon left aside; messages of the route wait in NATS, the others go on"
             }
             Self::HomeserverUnreachable => {
                 "check that the homeserver runs, and read its log; messages wait in NATS"
@@ -136,7 +150,26 @@ pub(crate) enum Shown {
     /// The message is deferred until the quiet hours end.
     Deferred,
     /// The message can never be posted and is a dead letter.
-    Dead,
+    Dead(DeadFor),
+}
+
+/// The reason why a message is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeadFor {
+    /// The homeserver refuses the message, or the bridge fails at it.
+    Itself,
+    /// No room can be used for the message.
+    Room,
+}
+
+/// The dead letters of a route since the start.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct DeadLetters {
+    pub(crate) count: u64,
+    /// The number of those that have no usable room.
+    pub(crate) without_room: u64,
+    /// The time when the last one was kept.
+    pub(crate) last: Moment,
 }
 
 /// Something that does not work.
@@ -164,6 +197,8 @@ pub(crate) struct Board {
     numbers: u64,
     ailments: BTreeMap<u64, Ailment>,
     routes: BTreeMap<Arc<str>, Line>,
+    /// Of each route that has some, whatever configuration is in force.
+    dead_letters: BTreeMap<Arc<str>, DeadLetters>,
 }
 
 /// The current state of a route.
@@ -224,6 +259,7 @@ pub(crate) struct RouteSnapshot {
     /// The time for which the oldest of them has waited.
     pub(crate) oldest_seconds: u64,
     pub(crate) last_posted: Option<Moment>,
+    pub(crate) dead_letters: Option<DeadLetters>,
     pub(crate) recent: Vec<Recent>,
 }
 
@@ -256,6 +292,24 @@ impl Board {
         self.routes.get_mut(name)
     }
 
+    /// Notes the outcome for a message of a route.
+    pub(crate) fn note(
+        &mut self,
+        name: &Arc<str>,
+        subject: &str,
+        published: OffsetDateTime,
+        shown: Shown,
+    ) {
+        if let Shown::Dead(of) = shown {
+            let none = DeadLetters { count: 0, without_room: 0, last: Moment::now() };
+            let dead_letters = self.dead_letters.entry(Arc::clone(name)).or_insert(none);
+            dead_letters.count += 1;
+            dead_letters.without_room += u64::from(of == DeadFor::Room);
+            dead_letters.last = Moment::now();
+        }
+        self.route(name).note(subject, published, shown);
+    }
+
     /// Removes the route, so that the bridge is ready without it until it is added again.
     pub(crate) fn set_aside(&mut self, name: &Arc<str>) {
         if let Some(number) = self.routes.remove(name).and_then(|line| line.failure) {
@@ -281,6 +335,17 @@ impl Board {
         line.is_begun = false;
         line.put_back();
         is_news
+    }
+
+    /// Returns how long something has been wrong with the route alone or with all routes.
+    pub(crate) fn ill_for(&self, name: &Arc<str>) -> Duration {
+        let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
+        its.map(|ailment| ailment.since.age()).max().unwrap_or_default()
+    }
+
+    /// Notes that the message in progress waits again.
+    pub(crate) fn put_back(&mut self, name: &Arc<str>) {
+        self.route(name).put_back();
     }
 
     /// Notes that the route receives messages. Returns whether it had failed before.
@@ -392,6 +457,7 @@ impl Board {
             pending: line.pending,
             oldest_seconds: age.unwrap_or_default().as_secs(),
             last_posted: line.last_posted,
+            dead_letters: self.dead_letters.get(name).copied(),
             recent: line.recent.iter().cloned().collect(),
         }
     }
@@ -439,13 +505,14 @@ impl Line {
         }
     }
 
-    pub(crate) fn note(&mut self, subject: &str, published: OffsetDateTime, shown: Shown) {
+    fn note(&mut self, subject: &str, published: OffsetDateTime, shown: Shown) {
         let at = Moment::now();
         let outcome = match shown {
             Shown::Posted => "posted".to_owned(),
             Shown::Digested(count) => format!("digest of {count}"),
             Shown::Deferred => "held back".to_owned(),
-            Shown::Dead => "dead letter".to_owned(),
+            Shown::Dead(DeadFor::Itself) => "dead letter".to_owned(),
+            Shown::Dead(DeadFor::Room) => "dead letter: no room can be used".to_owned(),
         };
         if matches!(shown, Shown::Posted | Shown::Digested(_)) {
             self.last_posted = Some(at);

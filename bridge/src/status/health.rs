@@ -182,6 +182,16 @@ impl RouteHealth {
         self.health.board().route(&self.name).end();
     }
 
+    /// Notes that the message in progress waits again.
+    pub(crate) fn put_back(&self) {
+        self.health.board().put_back(&self.name);
+    }
+
+    /// Returns how long something has been wrong with the route.
+    pub(crate) fn ill_for(&self) -> Duration {
+        self.health.board().ill_for(&self.name)
+    }
+
     /// Notes progress with the message.
     pub(crate) fn beat(&self) {
         self.health.board().route(&self.name).beat(Duration::ZERO);
@@ -189,7 +199,7 @@ impl RouteHealth {
 
     /// Notes the outcome for a message, or for several of which this is the last.
     pub(crate) fn note(&self, subject: &str, said: OffsetDateTime, shown: Shown) {
-        self.health.board().route(&self.name).note(subject, said, shown);
+        self.health.board().note(&self.name, subject, said, shown);
         self.metrics.note(shown);
     }
 

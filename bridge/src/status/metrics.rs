@@ -12,7 +12,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::status::board::{Shown, Snapshot, State};
+use crate::status::board::{DeadFor, Shown, Snapshot, State};
 
 /// Upper bounds of the histogram of posting requests, in seconds: from a homeserver on the same machine to a request
 /// that is about to time out.
@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     digests: Family<Of, Counter>,
     held: Family<Of, Counter>,
     dead: Family<Of, Counter>,
+    without_room: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
@@ -65,6 +66,8 @@ pub(crate) struct RouteMetrics {
     digested: Counter,
     held: Counter,
     pub(crate) dead: Counter,
+    /// The messages for which no room could be used.
+    without_room: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
     pub(crate) rooms_made: Counter,
@@ -100,7 +103,12 @@ impl RouteMetrics {
                 self.digests.inc();
             }
             Shown::Deferred => drop(self.held.inc()),
-            Shown::Dead => drop(self.dead.inc()),
+            Shown::Dead(of) => {
+                self.dead.inc();
+                if of == DeadFor::Room {
+                    self.without_room.inc();
+                }
+            }
         }
     }
 
@@ -120,6 +128,7 @@ impl Default for Metrics {
             digests: Family::default(),
             held: Family::default(),
             dead: Family::default(),
+            without_room: Family::default(),
             diverted: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
@@ -155,6 +164,11 @@ impl Metrics {
                 "dead_lettered",
                 "Messages that can never be posted and are kept in NATS as dead letters",
                 &self.dead,
+            ),
+            (
+                "dead_lettered_without_room",
+                "Messages of them for which no room can be used",
+                &self.without_room,
             ),
             (
                 "diverted",
@@ -228,6 +242,7 @@ impl Metrics {
             digested: counter(&self.digested),
             held: counter(&self.held),
             dead: counter(&self.dead),
+            without_room: counter(&self.without_room),
             diverted: counter(&self.diverted),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),

@@ -297,7 +297,9 @@ async fn headers_of_nats_do_not_keep_a_dead_letter_from_being_kept() -> Result<(
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
     let mut headers = async_nats::HeaderMap::new();
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("Nats-Expected-Stream", "OPS");
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("X-Node", "server-01");
     let jetstream = scene.nats.jetstream().await?;
     jetstream.publish_with_headers("ops.text", headers, "refused".into()).await?.await?;

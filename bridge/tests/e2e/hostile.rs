@@ -44,6 +44,7 @@ fn hostile_messages() -> Result<Vec<(String, HeaderMap, Vec<u8>)>> {
         for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
             // Of several with one id JetStream would keep the first alone.
             if name != "Nats-Msg-Id" {
+                #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
                 headers.insert(name, value);
             }
         }
@@ -158,7 +159,12 @@ async fn publish_bytes(scene: &Scene, head: &[u8], payload: &str) -> Result<()> 
 }
 
 /// The same on a subject that need not be text.
-async fn publish_on(scene: &Scene, subject: &[u8], head: &[u8], payload: &str) -> Result<()> {
+pub(crate) async fn publish_on(
+    scene: &Scene,
+    subject: &[u8],
+    head: &[u8],
+    payload: &str,
+) -> Result<()> {
     let before = messages(scene).await?;
     let (header_size, size) = (head.len(), head.len() + payload.len());
     let mut server = TcpStream::connect(("127.0.0.1", scene.nats.port())).await?;
@@ -380,11 +386,70 @@ async fn a_message_with_huge_headers_that_is_refused_is_kept_and_holds_nothing_u
     let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
     let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
     let header = |name: &str| dead.headers.get(name).map(ToString::to_string);
-    assert_eq!(dead.payload.len(), 80_000);
+    // The stream still has the whole.
+    assert_eq!(dead.payload.len(), 8 * 1024);
+    assert_eq!(header("Nats-Matrix-Cut").as_deref(), Some("8192 of 80000 bytes"));
+    assert_eq!(header("Nats-Matrix-Sequence").as_deref(), Some("1"));
     assert_eq!(header("X-Small").as_deref(), Some("kept"));
     assert_eq!(header("X-Huge"), None);
     assert_eq!(header("Nats-Matrix-Headers-Left-Out").as_deref(), Some("1"));
     assert!(header("Nats-Matrix-Reason").is_some_and(|reason| reason.len() < 3_000));
+    Ok(())
+}
+
+/// A subject that no header can have as it is.
+pub(crate) const BROKEN: &[u8] = b"ops.text.a\rX:b%0D";
+
+#[tokio::test]
+async fn a_message_on_a_broken_subject_that_is_refused_is_kept_and_holds_nothing_up() -> Result<()>
+{
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no" });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+    publish_on(&scene, BROKEN, b"NATS/1.0\r\n\r\n", "refused").await?;
+    let mut bridge = scene.start(&config)?;
+    let events = all_sound(&scene, Markup::BuiltIn).await.with_context(|| bridge.logs())?;
+    assert!(events[0].body().contains("M_BAD_JSON"), "{}", events[0].body());
+    assert!(bridge.is_running()? && !bridge.logs().contains("panicked"), "{}", bridge.logs());
+    let dead = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
+    let subject = dead.headers.get("Nats-Matrix-Subject").map(ToString::to_string);
+    assert_eq!(subject.as_deref(), Some("ops.text.a%0DX:b%250D"));
+    assert_eq!(dead.payload, "refused");
+    Ok(())
+}
+
+/// A stream that somebody has made for dead letters may take none as large as they are, or none at all.
+#[tokio::test]
+async fn a_message_of_which_no_dead_letter_is_taken_holds_nothing_up() -> Result<()> {
+    for (most, is_kept) in [(800, true), (50, false)] {
+        let scene = Scene::new().await?;
+        let (proxy, config) = scene.through_proxy().await?;
+        let jetstream = scene.nats.jetstream().await?;
+        let stream = jetstream
+            .create_stream(async_nats::jetstream::stream::Config {
+                name: "DEAD".to_owned(),
+                subjects: vec!["nats-matrix.dead-letter.>".to_owned()],
+                max_message_size: most,
+                ..Default::default()
+            })
+            .await?;
+        let answer = json!({ "errcode": "M_BAD_JSON", "error": "no" });
+        proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+        scene.nats.publish("ops.x", "refused ".repeat(200)).await?;
+        let bridge = scene.start(&config)?;
+        let events = all_sound(&scene, Markup::BuiltIn).await.with_context(|| bridge.logs())?;
+        let said = events[0].body();
+        assert_eq!(
+            said.contains("It is kept on nats-matrix.dead-letter.reports"),
+            is_kept,
+            "{said}"
+        );
+        assert_eq!(said.contains("NATS takes no dead letter of it"), !is_kept, "{said}");
+        assert_eq!(bridge.logs().contains("so that none is kept"), !is_kept, "{}", bridge.logs());
+        assert_eq!(stream.get_info().await?.state.messages, u64::from(is_kept));
+    }
     Ok(())
 }
 
@@ -440,7 +505,13 @@ async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing
     let scene = Scene::new().await?;
     std::fs::create_dir_all(scene.dir.path().join("state"))?;
     let mut reader = scene.reader().await?;
-    let shown = [(1, "CRITICAL: poison"), (2, "7b 22 73 65 76"), (3, "ended each time")];
+    let shown = [
+        (1, Some("CRITICAL: poison")),
+        (2, Some("7b 22 73 65 76")),
+        (3, Some("ended each time")),
+        // Then nothing is tried any more that could fail.
+        (4, None),
+    ];
     for (times, shown) in shown {
         scene.nats.publish("ops.x", format!("before {times}")).await?;
         let poison = r#"{"severity":"critical","summary":"poison"}"#;
@@ -452,8 +523,17 @@ async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing
         let is_there = |events: &[Event]| events.iter().any(|event| event.body() == last);
         let events = reader.wait_until(is_there, PATIENCE).await?;
         let place = |text: &str| events.iter().position(|event| event.body().contains(text));
-        let (before, at) = (place(&format!("before {times}")), place(shown));
-        assert!(before < at && at < place(&last), "{times}: {at:?} of {events:#?}");
+        let before = place(&format!("before {times}"));
+        match shown {
+            Some(shown) => {
+                let at = place(shown);
+                assert!(before < at && at < place(&last), "{times}: {at:?} of {events:#?}");
+            }
+            None => {
+                assert_eq!(before.map(|at| at + 1), place(&last), "{events:#?}");
+                assert!(bridge.logs().contains("is left aside"), "{}", bridge.logs());
+            }
+        }
         assert!(bridge.logs().contains("ended while it worked on message"), "{}", bridge.logs());
         bridge.terminate()?;
         bridge.wait(PATIENCE).await?;

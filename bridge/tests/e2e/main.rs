@@ -20,6 +20,7 @@ mod health;
 mod hostile;
 mod identity;
 mod ill_routes;
+mod large;
 mod named_rooms;
 mod noise;
 mod outstanding;

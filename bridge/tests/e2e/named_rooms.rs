@@ -8,7 +8,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use url::Url;
 
-use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::{
+    health::{Pages, listening},
+    scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
+};
 
 /// A route with a room for each host, and a room for what has none.
 struct Named {
@@ -248,6 +251,53 @@ async fn what_is_over_the_limit_becomes_one_dead_letter_each() -> Result<()> {
     let reason = letter.headers.get("Nats-Matrix-Reason").context("no reason")?.to_string();
     assert!(reason.contains("new_rooms_per_hour, which is 1"), "{reason}");
     bridge.wait_for_log("its messages are dead letters", PATIENCE).await?;
+    Ok(())
+}
+
+/// Whoever may publish for one route can make dead letters of it at will, but not have those of others forgotten.
+#[tokio::test]
+async fn large_dead_letters_of_one_route_push_out_none_of_another() -> Result<()> {
+    let named = Named::new().await?;
+    named.scene.nats.create_stream("OTHER", &["other.>"]).await?;
+    let lines = "new_rooms_per_hour = 0";
+    let config = named.config(lines).route("other", "other.*", &named.alias("o-{subject.2}"));
+    let routes =
+        config.routes.replace("\"other\"\nstream = \"OPS\"", "\"other\"\nstream = \"OTHER\"");
+    let config = listening(Config { routes: format!("{routes}{lines}\n"), ..config });
+    let mut bridge = named.scene.start(&config)?;
+    let pages = Pages::of(&mut bridge).await?;
+    named.scene.nats.publish("other.db", "of another route").await?;
+    let wait_for = async |count: u64| -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = pages.wait_for("connected").await?;
+            let counts = |route: &str| said["routes"][route]["dead_letters"]["count"].as_u64();
+            if counts("other") == Some(1) && counts("reports").unwrap_or(0) == count {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{said}: {}", bridge.logs());
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    wait_for(0).await?;
+    // More than the stream of dead letters holds.
+    for number in 1..=90 {
+        named.publish(&format!("fake-{number}"), &"x".repeat(800_000)).await?;
+    }
+    wait_for(90).await?;
+    let said = pages.wait_for("connected").await?;
+    assert_eq!(said["routes"]["reports"]["dead_letters"]["without_room"], 90, "{said}");
+    let without_room = "nats_matrix_dead_lettered_without_room_total{route=\"reports\"}";
+    assert!((pages.number(without_room).await? - 90.0).abs() < 0.5);
+    let dead = named.scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    let other = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.other").await?;
+    assert_eq!(other.payload, "of another route");
+    let info = dead.get_info().await?;
+    assert_eq!(info.state.messages, 91);
+    assert!(info.state.bytes < 91 * 16 * 1024, "{} bytes", info.state.bytes);
+    // Nor do many small ones.
+    let share = info.config.max_messages_per_subject * 24 * 1024;
+    assert!(share * 4 < info.config.max_bytes, "{share} bytes of {}", info.config.max_bytes);
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use time::{OffsetDateTime, Time};
 use crate::{
     connections::{LOGIN, NEEDED, WANTED, restricted},
     health::{Pages, listening},
+    hostile::{BROKEN, publish_on},
     scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
 };
 
@@ -86,6 +87,30 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn what_was_published_on_a_broken_subject_is_held_and_shown_with_it() -> Result<()> {
+    let scene = Scene::new().await?;
+    let by_day = scene.config();
+    let mut by_night = by_day.clone();
+    by_night.routes.push_str(&quiet());
+    let head = b"NATS/1.0\r\n\r\n";
+    publish_on(&scene, BROKEN, head, &alert("warning", "broken", "firing")).await?;
+    scene.nats.publish("ops.alert", alert("critical", "other", "firing")).await?;
+    let mut bridge = scene.start(&by_night)?;
+    let mut reader = scene.reader().await?;
+    let events = reader.wait_for(1, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert_eq!(events[0].body(), "🔴 CRITICAL: other\n📍 (via ops.alert)");
+    assert!(bridge.is_running()? && !bridge.logs().contains("panicked"), "{}", bridge.logs());
+    let logs = bridge.logs();
+    bridge.kill();
+    let bridge = scene.start(&by_day)?;
+    let events = reader.wait_for(2, PATIENCE).await;
+    let events = events.with_context(|| format!("{logs}\n{}", bridge.logs()))?;
+    let via = "🟠 WARNING: broken\n📍 (via ops.text.a X:b%0D)";
+    assert_eq!(events[1].body(), via);
+    Ok(())
+}
+
 /// An alert that was shown before and goes on is no reason to wake anybody, unless it is critical.
 #[tokio::test]
 async fn what_goes_on_makes_no_noise_at_night() -> Result<()> {
@@ -126,6 +151,7 @@ async fn what_is_too_large_to_be_held_is_shown_alone() -> Result<()> {
     scene.nats.publish("ops.text", "x".repeat(max_payload)).await?;
     scene.nats.publish("ops.alert", warning(2)).await?;
     let mut headers = async_nats::HeaderMap::new();
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("X-Huge", "h".repeat(65_450));
     let jetstream = scene.nats.jetstream().await?;
     jetstream.publish_with_headers("ops.text", headers, "with huge headers".into()).await?.await?;

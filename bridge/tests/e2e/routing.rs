@@ -41,6 +41,7 @@ async fn the_first_route_that_fits_takes_a_message_unless_it_passes_it_on() -> R
     let client = scene.nats.jetstream().await?;
     let publish = async |subject: &str, env: &str, payload: String| -> Result<()> {
         let mut headers = async_nats::HeaderMap::new();
+        #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
         headers.insert("Env", env);
         client.publish_with_headers(subject.to_owned(), headers, payload.into()).await?.await?;
         Ok(())

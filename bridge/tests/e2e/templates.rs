@@ -46,6 +46,7 @@ async fn a_route_shows_what_its_templates_say() -> Result<()> {
     let report = json!({ "host": "server-01", "disk_percent": 91.25, "disk_bytes": 3_435_973_837_u64, "uptime": 93_784,
                          "at": "2026-11-23T06:35:51Z" });
     let mut headers = async_nats::HeaderMap::new();
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("Rack", "r3");
     let client = scene.nats.jetstream().await?;
     let subject = "ops.report.server-01";

@@ -24,7 +24,7 @@ use crate::{
         digest_entries,
     },
     source::{Delivery, Upstream},
-    status::Shown,
+    status::{DeadFor, Shown},
 };
 
 /// So many threads of alerts are in memory together, whatever the number of those in a digest.
@@ -278,11 +278,12 @@ impl<'a> Digest<'a> {
         };
         let mut last = None;
         for delivery in self.originals.iter().filter(is_in) {
-            put_away(state, delivery, &self.upstream.stream, reason).await?;
-            last = Some(delivery);
+            let stream = &self.upstream.stream;
+            let is_kept = put_away(state, delivery, stream, reason, DeadFor::Itself).await?;
+            last = Some((delivery, is_kept));
         }
-        let Some(last) = last else { return Ok(()) };
-        let kept_on = state.dead_letters.subject();
+        let Some((last, is_kept)) = last else { return Ok(()) };
+        let kept_on = is_kept.then(|| state.dead_letters.subject());
         let renderer = &state.composer.renderer;
         let note = renderer.refused(last.sequence, last.subject(), reason, kept_on);
         let note = Part::Text(note.content(&[]));

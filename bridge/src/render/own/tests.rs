@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use crate::{
     config::{Display, Language},
     message::Decoded,
+    nats::headers,
     render::{
         content::{MAX_TEXT_CHARS, Rendered},
         incoming::Incoming,
@@ -47,8 +48,9 @@ fn accepted(files: &[(&str, &str)]) -> Renderer {
 
 fn show(renderer: &Renderer, payload: &str) -> Rendered {
     let mut headers = async_nats::HeaderMap::new();
-    headers.insert("Env", "prod");
-    headers.append("Env", "eu");
+    for place in ["prod", "eu"] {
+        headers::add(&mut headers, &"Env".parse().unwrap(), &place.parse().unwrap());
+    }
     renderer.render(&Incoming {
         subject: "ops.report.server-01",
         headers: Some(&headers),

@@ -158,10 +158,12 @@ impl Words for Chinese {
         format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
     }
 
-    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
-        format!(
-            "{subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），原消息已保存到 {kept_on}"
-        )
+    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
+        let place = kept_on.map_or_else(
+            || "NATS 也不接受它作为死信，未能另行保存".to_owned(),
+            |kept_on| format!("原消息已保存到 {kept_on}"),
+        );
+        format!("{subject} 的第 {sequence} 条消息无法完整显示（主服务器：{reason}），{place}")
     }
 
     fn monitor(&self, id: Option<i64>) -> String {

@@ -169,9 +169,13 @@ impl Words for English {
         format!("caught up, {count} {messages} late, the oldest by {oldest}")
     }
 
-    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String {
+    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
+        let place = kept_on.map_or_else(
+            || "NATS takes no dead letter of it, either".to_owned(),
+            |kept_on| format!("It is kept on {kept_on}"),
+        );
         format!(
-            "message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. It is kept on {kept_on}"
+            "message {sequence} on {subject} cannot be shown in full: the homeserver {reason}. {place}"
         )
     }
 

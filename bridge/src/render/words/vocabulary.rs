@@ -74,7 +74,8 @@ pub(crate) trait Words: Sync {
     fn template_failed(&self, fault: &str) -> String;
     /// All that had to wait is there.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
-    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: &str) -> String;
+    /// A message cannot be shown. `kept_on` is the subject of its dead letter, if there is one.
+    fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
     /// A monitor without a name.
     fn monitor(&self, id: Option<i64>) -> String;

@@ -59,6 +59,8 @@ pub(crate) enum Setting {
     Templates,
     /// It takes what other routes do not, whose `match` looks into payloads.
     Match,
+    /// Four more routes take all of it, too, each into a room of its own.
+    FiveRoutes,
     /// All is held back, and shown when the quiet hours are taken away.
     QuietHours,
     /// Nothing is relayed: `nats-matrix summary` reads all of it.
@@ -221,6 +223,12 @@ impl<'a> Run<'a> {
                     config = config.lines("match.\"payload.a.b\" = \"no such value\"\n");
                 }
                 more += "default = true\n";
+            }
+            Setting::FiveRoutes => {
+                for name in ["first", "second", "third", "fourth"] {
+                    let room = room.replace("!room", &format!("!{name}"));
+                    config = config.route(name, STREAM, &["ops.>"], &room).one_by_one();
+                }
             }
             Setting::Templates => {
                 let templates = dir.join("templates");

@@ -54,6 +54,7 @@ pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
     let settings = [
         ("all, templates", Setting::Templates, ONE_BY_ONE),
         ("all, match on payloads", Setting::Match, ONE_BY_ONE),
+        ("all, five routes", Setting::FiveRoutes, ONE_BY_ONE),
         ("all, digests", Setting::Plain, 3),
         ("all, quiet hours", Setting::QuietHours, 3),
     ];

@@ -113,6 +113,7 @@ impl Publisher {
     async fn publish(&self, mark: Mark) {
         let Mark { route, publisher, number } = mark;
         let mut headers = HeaderMap::new();
+        #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
         headers.insert(NATS_MESSAGE_ID, format!("{route}-{publisher}-{number}"));
         let subject = self.route.subject(publisher);
         let payload = self.route.payload(mark);
