@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{Moment, Recent, RouteSnapshot, Snapshot, State},
+    status::{ClosedRoom, Moment, Recent, RouteSnapshot, Snapshot, State},
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -58,6 +58,7 @@ struct RouteView<'a> {
     pending: Option<u64>,
     oldest: Option<String>,
     last_posted: Option<String>,
+    closed_rooms: &'a [ClosedRoom],
     recent: Vec<RecentView<'a>>,
 }
 
@@ -93,6 +94,9 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
             said["reason"] = json!(reason);
             said["since"] = json!(since);
         }
+        if !route.closed_rooms.is_empty() {
+            said["closed_rooms"] = json!(route.closed_rooms);
+        }
         (route.name.to_string(), said)
     });
     json!({
@@ -113,6 +117,7 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
         pending: route.pending,
         oldest: (oldest > Duration::ZERO).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
+        closed_rooms: &route.closed_rooms,
         recent: route.recent.iter().map(recent).collect(),
     }
 }

@@ -24,6 +24,9 @@ use crate::{
 /// So many of a route's last messages are known.
 const RECENT: usize = 10;
 
+/// So many rooms of a route that cannot be used are told of.
+const CLOSED_ROOMS: usize = 20;
+
 /// In what state the bridge, or one of its routes, is; the worst is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
@@ -175,6 +178,8 @@ pub(crate) struct Line {
     failure: Option<u64>,
     /// The room that it posts into, if that is one and was entered.
     pub(crate) room: Option<OwnedRoomId>,
+    /// Those of its many rooms that cannot be used, and why.
+    pub(crate) closed: BTreeMap<String, String>,
     in_hand: Option<InHand>,
     /// How many messages wait, when NATS was asked last.
     pending: Option<u64>,
@@ -224,7 +229,16 @@ pub(crate) struct RouteSnapshot {
     /// How long the oldest of them has waited.
     pub(crate) oldest_seconds: u64,
     pub(crate) last_posted: Option<Moment>,
+    /// Some of its many rooms that cannot be used.
+    pub(crate) closed_rooms: Vec<ClosedRoom>,
     pub(crate) recent: Vec<Recent>,
+}
+
+/// A room, of many, whose messages go to the fallback room or are dead letters.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClosedRoom {
+    pub(crate) room: String,
+    pub(crate) reason: String,
 }
 
 impl Board {
@@ -391,12 +405,22 @@ impl Board {
             pending: line.pending,
             oldest_seconds: age.unwrap_or_default().as_secs(),
             last_posted: line.last_posted,
+            closed_rooms: line.closed_rooms(),
             recent: line.recent.iter().cloned().collect(),
         }
     }
 }
 
 impl Line {
+    fn closed_rooms(&self) -> Vec<ClosedRoom> {
+        let some = self.closed.iter().take(CLOSED_ROOMS);
+        let clean = |(room, reason): (&String, &String)| ClosedRoom {
+            room: text::clean(room),
+            reason: text::clean(reason),
+        };
+        some.map(clean).collect()
+    }
+
     pub(crate) fn take(&mut self, message: First) {
         self.in_hand = Some(InHand { message, until: Instant::now() + PATIENCE });
     }

@@ -1,6 +1,7 @@
 //! How the bridge and each of its routes are, shared by all tasks.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -165,6 +166,11 @@ impl RouteHealth {
     /// This is the room that it posts into.
     pub(crate) fn entered(&self, room: &RoomId) {
         self.health.board().route(&self.name).room = Some(room.to_owned());
+    }
+
+    /// These of its many rooms cannot be used, for these reasons.
+    pub(crate) fn closed(&self, rooms: BTreeMap<String, String>) {
+        self.health.board().route(&self.name).closed = rooms;
     }
 
     pub(crate) fn room(&self) -> Option<OwnedRoomId> {

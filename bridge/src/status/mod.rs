@@ -10,7 +10,7 @@ mod reconnections;
 mod waiting;
 
 pub(crate) use self::{
-    board::{Recent, RouteSnapshot, Shown, Snapshot, State},
+    board::{ClosedRoom, Recent, RouteSnapshot, Shown, Snapshot, State},
     health::{Condition, Health, RouteHealth},
     moment::Moment,
     outage::Outage,
