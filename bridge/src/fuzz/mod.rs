@@ -5,7 +5,7 @@ pub mod memory;
 pub(crate) mod sound;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::Path,
     sync::LazyLock,
 };
@@ -169,6 +169,7 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
         sequence,
         published,
         said: published,
+        subject: message.subject.to_owned(),
         head: renderer.head(published, message.subject),
         rendered: shown.clone(),
         kind: Kind::of(&decoded.payload),
@@ -176,7 +177,8 @@ fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: 
         saying: None,
     };
     let entries: Vec<Entry> = (1..=5).map(entry).collect();
-    assert_sound(&renderer.digest(&entries, Urgency::Critical).content(&[]), Markup::BuiltIn);
+    let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Critical);
+    assert_sound(&digest.content(&[]), Markup::BuiltIn);
     let root = owned_event_id!("$root:example.com");
     for piece in digest_entries::pieces(&entries, Position { sequence: 0, part: 0 }) {
         if let digest_entries::Piece::Text { text, .. } = piece {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{DeadLetters, Moment, Recent, RouteSnapshot, Snapshot, State},
+    status::{ClosedRoom, DeadLetters, Moment, Recent, RouteSnapshot, Snapshot, State},
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -59,6 +59,7 @@ struct RouteView<'a> {
     oldest: Option<String>,
     last_posted: Option<String>,
     dead_letters: Option<DeadLettersView>,
+    closed_rooms: &'a [ClosedRoom],
     recent: Vec<RecentView<'a>>,
 }
 
@@ -104,6 +105,9 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
         if let Some(dead_letters) = route.dead_letters {
             said["dead_letters"] = json!(dead_letters);
         }
+        if !route.closed_rooms.is_empty() {
+            said["closed_rooms"] = json!(route.closed_rooms);
+        }
         (route.name.to_string(), said)
     });
     json!({
@@ -125,6 +129,7 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
         oldest: (oldest > Duration::ZERO).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
         dead_letters: route.dead_letters.map(dead_letters),
+        closed_rooms: &route.closed_rooms,
         recent: route.recent.iter().map(recent).collect(),
     }
 }

@@ -1,11 +1,11 @@
 //! Getting into a room with patience.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use matrix_sdk::ruma::{OwnedRoomId, OwnedUserId, RoomAliasId};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::{
     config::{RoomTarget, Route},
@@ -20,8 +20,11 @@ use crate::{
     status::{Outage, RouteHealth, State},
 };
 
-/// That often a room of many is tried that a homeserver fails at which answers all else.
+/// So often a room is tried, of a route that has others, when the homeserver fails at it and answers all else.
 const ATTEMPTS: u32 = 3;
+
+/// For no longer than this one room holds the others of its route up, when the homeserver answers all else.
+const HOLD_UP: Duration = Duration::from_secs(20);
 
 /// What a room is to its route.
 #[derive(Clone, Copy)]
@@ -85,9 +88,10 @@ pub(crate) async fn open_room(
     // One of many must not hold the others up.
     let may_wait = matches!(kind, RoomRole::Only);
     let mut outage = Outage::of(format!("route {}: room {target}", route.name), health.condition());
-    let mut attempts = 0;
+    let mut attempt = Attempt::new(route, (target, kind), account, health);
+    let mut failures = Failures::default();
     loop {
-        let error = match try_open_room(route, (target, kind), account, health).await {
+        let error = match attempt.open().await {
             Ok(room) => {
                 outage.over();
                 if health.reconnects_often() {
@@ -97,7 +101,10 @@ pub(crate) async fn open_room(
                 }
                 return Ok(Opened::Room(room));
             }
-            Err(OpenError::Closed(closed)) => return Ok(Opened::Closed(closed)),
+            Err(OpenError::Closed(closed)) => {
+                attempt.leave_unchecked().await;
+                return Ok(Opened::Closed(closed));
+            }
             Err(OpenError::Encrypted) if !may_wait => {
                 return Ok(Opened::Closed(Closed::ToUs("it is encrypted".to_owned())));
             }
@@ -110,8 +117,8 @@ pub(crate) async fn open_room(
             }
             Err(OpenError::Matrix(error)) => error,
         };
-        attempts += 1;
-        if !may_wait && let Some(closed) = closed(&error, attempts, account).await {
+        if !may_wait && let Some(closed) = closed(&error, &mut failures, account).await {
+            attempt.leave_unchecked().await;
             return Ok(Opened::Closed(closed));
         }
         let reason = match &error {
@@ -127,24 +134,60 @@ pub(crate) async fn open_room(
             }
             _ => error.to_string(),
         };
-        let pause = outage.failed(State::of(&error), &reason, None);
+        let asked = match &error {
+            MatrixError::Limited { wait, .. } if may_wait => *wait,
+            MatrixError::Limited { wait, .. } => wait.map(|wait| wait.min(HOLD_UP)),
+            _ => None,
+        };
+        let pause = outage.failed(State::of(&error), &reason, asked);
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Err(Interrupted::Stopping);
         }
     }
 }
 
-/// Whether what failed says something about the room, one of many, and not about the homeserver.
-async fn closed(error: &MatrixError, attempts: u32, account: &Account) -> Option<Closed> {
+/// Whether what failed says something about the room, which must not hold others up, and not about the homeserver.
+async fn closed(error: &MatrixError, failures: &mut Failures, account: &Account) -> Option<Closed> {
     if error.is_final() {
         return Some(Closed::ToUs(format!("it does not let us in: {error}")));
     }
-    // An alias can lead to a room on a server that does not answer, or to one whose state has no end.
-    let is_unreachable = matches!(error, MatrixError::Unreachable(_)) && attempts >= ATTEMPTS;
-    if is_unreachable && room::joined(account).await.is_ok() {
-        return Some(Closed::ForLong(format!("the homeserver fails at it alone: {error}")));
+    if !failures.are_enough(error) {
+        return None;
     }
-    None
+    failures.are_of_one_room(error, account).await
+}
+
+/// How often, and since when, the homeserver has failed at one room.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Failures {
+    /// Notes another one. Whether it is time to ask if it is the room.
+    pub(crate) fn are_enough(&mut self, error: &MatrixError) -> bool {
+        self.count += 1;
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let is_long = since.elapsed() >= HOLD_UP;
+        match error {
+            // The room has more state than anybody reads, and will not have less.
+            MatrixError::TooLong { .. } => true,
+            // The homeserver has said when it may be asked again.
+            MatrixError::Limited { .. } => is_long,
+            _ => is_long || self.count >= ATTEMPTS,
+        }
+    }
+
+    /// Whether they are the room's own, as the homeserver answers all else.
+    pub(crate) async fn are_of_one_room(
+        &self,
+        error: &MatrixError,
+        account: &Account,
+    ) -> Option<Closed> {
+        let answers = room::joined(account).await.is_ok();
+        answers.then(|| Closed::ForLong(format!("the homeserver fails at it alone: {error}")))
+    }
 }
 
 enum OpenError {
@@ -159,56 +202,78 @@ impl From<MatrixError> for OpenError {
     }
 }
 
-async fn try_open_room(
-    route: &Route,
-    (target, kind): (&RoomTarget, RoomRole<'_>),
-    account: &Arc<Account>,
-    health: &RouteHealth,
-) -> Result<Room, OpenError> {
-    let alias = <&RoomAliasId>::try_from(&**target).ok();
-    let before = match kind {
-        RoomRole::OfMany(_) => room::joined(account).await?,
-        RoomRole::Only | RoomRole::Fallback => Vec::new(),
-    };
-    let id = match Room::enter(account, target).await? {
-        Entry::Joined(id) => id,
-        Entry::Free => {
-            let alias = alias.expect("only aliases are free");
-            if let RoomRole::OfMany(guard) = kind {
-                let too_many = |too_many| OpenError::Closed(Closed::NotMade(too_many));
-                guard.new_rooms.take(alias).map_err(too_many)?;
-            }
-            let id = Room::create(account, alias, &route.invite).await?;
-            health.metrics.rooms_made.inc();
-            id
+/// Getting into one room, as often as it is tried.
+struct Attempt<'a> {
+    route: &'a Route,
+    target: &'a RoomTarget,
+    kind: RoomRole<'a>,
+    account: &'a Arc<Account>,
+    health: &'a RouteHealth,
+    /// The rooms that we were in before the first attempt.
+    before: Option<Vec<OwnedRoomId>>,
+    /// The room that the attempts led into, as long as it may be a stranger's.
+    unchecked: Option<Room>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(
+        route: &'a Route,
+        (target, kind): (&'a RoomTarget, RoomRole<'a>),
+        account: &'a Arc<Account>,
+        health: &'a RouteHealth,
+    ) -> Self {
+        Self { route, target, kind, account, health, before: None, unchecked: None }
+    }
+
+    async fn open(&mut self) -> Result<Room, OpenError> {
+        let account = self.account;
+        let alias = <&RoomAliasId>::try_from(&**self.target).ok();
+        if self.before.is_none() && matches!(self.kind, RoomRole::OfMany(_)) {
+            self.before = Some(room::joined(account).await?);
         }
-    };
-    let room = Room::new(Arc::clone(account), id);
-    if let (RoomRole::OfMany(guard), Some(alias)) = (kind, alias) {
-        guard.check(&room, alias, &before).await?;
+        let id = match Room::enter(account, self.target).await? {
+            Entry::Joined(id) => id,
+            Entry::Free => {
+                let alias = alias.expect("only aliases are free");
+                if let RoomRole::OfMany(guard) = self.kind {
+                    let too_many = |too_many| OpenError::Closed(Closed::NotMade(too_many));
+                    guard.new_rooms.take(alias).map_err(too_many)?;
+                }
+                let id = Room::create(account, alias, &self.route.invite).await?;
+                self.health.metrics.rooms_made.inc();
+                id
+            }
+        };
+        let room = Room::new(Arc::clone(account), id);
+        if let (RoomRole::OfMany(guard), Some(alias)) = (self.kind, alias) {
+            self.unchecked = Some(room.clone());
+            guard.check(&room, alias).await?;
+            self.unchecked = None;
+        }
+        if room.is_encrypted().await? {
+            return Err(OpenError::Encrypted);
+        }
+        Ok(room)
     }
-    if room.is_encrypted().await? {
-        return Err(OpenError::Encrypted);
+
+    /// Leaves a room that was not found to be ours, unless we were in it before: an alias of a stranger can lead to a
+    /// room that is ours by another.
+    async fn leave_unchecked(&mut self) {
+        let Some(room) = self.unchecked.take() else { return };
+        let was_in = self.before.iter().flatten().any(|joined| joined == room.id());
+        if !was_in && let Err(error) = room.leave().await {
+            // What matters is that nothing is posted there.
+            warn!("route {}: {} is not left: {error}", self.route.name, room.id());
+        }
     }
-    Ok(room)
 }
 
 impl Guard {
-    /// Checks that a room is ours. Another one is left again, unless we were in it before: an alias of a stranger
-    /// can lead to a room that is ours by another.
-    async fn check(
-        &self,
-        room: &Room,
-        alias: &RoomAliasId,
-        before: &[OwnedRoomId],
-    ) -> Result<(), OpenError> {
+    /// Checks that a room is ours.
+    async fn check(&self, room: &Room, alias: &RoomAliasId) -> Result<(), OpenError> {
         let ownership = room.ownership().await?;
         let own = &room.account().user;
         let Some(objection) = ownership.objection(alias, own, &self.trusted) else { return Ok(()) };
-        if !before.iter().any(|joined| joined == room.id()) {
-            // Best effort: what matters is that nothing is posted there.
-            let _ = room.leave().await;
-        }
         let advice = match objection {
             Objection::Stranger(_) | Objection::Unknown => {
                 "name them in `room_creators` of the route if that is right, else have the alias removed"

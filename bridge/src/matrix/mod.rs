@@ -17,7 +17,7 @@ pub(crate) mod session;
 pub(crate) use self::{
     account::{Account, LoginError},
     error::MatrixError,
-    join::{Closed, Guard, Opened, RoomRole},
+    join::{Closed, Failures, Guard, Opened, RoomRole},
     new_rooms::NewRooms,
     ownership::{Objection, Ownership},
     room::{Entry, LastPosted, Membership, Room},

@@ -67,6 +67,12 @@ struct WithAliases {
     content: Aliases,
 }
 
+/// Whether creators have more power than any level in rooms of a version.
+pub(super) fn privileges_creators(version: &str) -> bool {
+    let rules = RoomVersionId::try_from(version).ok().and_then(|version| version.rules());
+    rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
+}
+
 impl Ownership {
     /// Notes an event of the room's state, if it shows who owns the room. Most events do not.
     pub(crate) fn note(&mut self, event: &[u8]) {
@@ -94,9 +100,8 @@ impl Ownership {
     /// their own (<https://spec.matrix.org/v1.16/rooms/v12/>).
     pub(crate) fn gives_all_power_to(&self, user: &UserId) -> bool {
         let version = self.created.as_ref().and_then(|event| event.content.room_version.as_ref());
-        let rules = version.and_then(RoomVersionId::rules);
         self.creators().any(|creator| creator == user)
-            && rules.is_some_and(|rules| rules.authorization.explicitly_privilege_room_creators)
+            && version.is_some_and(|version| privileges_creators(version.as_str()))
     }
 
     /// Returns the objection, if any, to treating this as the room of an alias that `own` or one of `trusted`

@@ -35,7 +35,11 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::{
-    matrix::{account::Account, error::MatrixError, ownership::Ownership},
+    matrix::{
+        account::Account,
+        error::MatrixError,
+        ownership::{self, Ownership},
+    },
     message::{Attachment, Mark, Origin, Position, StreamId, origin::ORIGIN_KEY},
 };
 
@@ -325,18 +329,30 @@ impl Room {
         if !joined(&self.account).await?.contains(&self.id) {
             return Ok(Membership::NotJoined);
         }
-        if self.ownership().await?.gives_all_power_to(&self.account.user) {
-            return Ok(Membership::MayPost);
-        }
         let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
-        let level = |value: &Value| value.as_i64();
+        // Older rooms may have them as text.
+        let level = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
         let need = level(&levels["events"]["m.room.message"])
             .or_else(|| level(&levels["events_default"]))
             .unwrap_or(0);
         let have = level(&levels["users"][self.account.user.as_str()])
             .or_else(|| level(&levels["users_default"]))
             .unwrap_or(0);
-        Ok(if have < need { Membership::NoPower { have, need } } else { Membership::MayPost })
+        if have >= need || self.gives_all_power_to_us().await? {
+            return Ok(Membership::MayPost);
+        }
+        Ok(Membership::NoPower { have, need })
+    }
+
+    /// Whether we may do all, as its creators may in newer versions of rooms. All of its state is read only where it can
+    /// matter: whoever has some power can make that as large as they like.
+    async fn gives_all_power_to_us(&self) -> Result<bool, MatrixError> {
+        let created = self.state(StateEventType::RoomCreate).await?;
+        let version = created.as_ref().and_then(|content| content["room_version"].as_str());
+        if !version.is_some_and(ownership::privileges_creators) {
+            return Ok(false);
+        }
+        Ok(self.ownership().await?.gives_all_power_to(&self.account.user))
     }
 
     /// Whose the room is. Who made it is not in the content of an event, so that all of the room's state is asked for.

@@ -12,6 +12,8 @@ pub(crate) enum Withheld {
     OverLimit(u64),
     /// The homeserver takes none that is larger than that.
     TooLarge(u64),
+    /// The homeserver takes none for the moment.
+    NotTaken,
 }
 
 /// A file to be sent after the text.

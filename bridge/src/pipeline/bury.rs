@@ -6,10 +6,7 @@ use tracing::{error, warn};
 use crate::{
     failure::Interrupted,
     message::StreamId,
-    pipeline::{
-        sender::{Message, NotPosted},
-        state::State,
-    },
+    pipeline::{sender::Message, state::State},
     source::Delivery,
     status::{self, DeadFor, Outage, Shown},
 };
@@ -32,8 +29,8 @@ pub(crate) async fn bury(
     let note =
         renderer.refused(delivery.sequence, delivery.subject(), reason, kept_on).content(&[]);
     match state.rooms.sender().note(message, note).await {
-        Ok(_) | Err(NotPosted::Refused(_)) => Ok(()),
-        Err(NotPosted::Interrupted(interrupted)) => Err(interrupted),
+        Ok(_) => Ok(()),
+        Err(error) => error.failure().map(drop),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use matrix_sdk::ruma::EventId;
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -11,10 +12,11 @@ use crate::{
     config::Route,
     failure::Interrupted,
     matrix::Account,
-    message::{Decoded, StreamId, Withheld},
+    message::{Attachment, Decoded, StreamId, Withheld},
     pipeline::{
         attachments::{Budget, Candidate},
         poison::{self, Handling},
+        sender::Part,
     },
     render::{Incoming, Rendered, Renderer},
     source::{Delivery, Feed},
@@ -128,6 +130,16 @@ impl Composer {
         });
         self.note_fault(delivery, &rendered);
         rendered
+    }
+
+    /// The file that a message needs, in the thread of an event if it belongs to one.
+    pub(crate) fn file(&self, file: &Attachment, sequence: u64, thread: Option<&EventId>) -> Part {
+        let instead = self.renderer.not_taken(file.bytes.len(), &self.stream, sequence);
+        Part::File {
+            file: file.clone(),
+            thread: thread.map(ToOwned::to_owned),
+            instead: instead.content(&[]),
+        }
     }
 
     async fn may_upload(

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::{
     failure::Interrupted,
     message::Decoded,
-    pipeline::{deferral::Deferral, state::State},
+    pipeline::{deferral::Deferral, outcome::Halted, state::State},
     source::{Delivery, Upstream},
     status::Shown,
 };
@@ -40,7 +40,7 @@ pub(crate) async fn defer(
     decoded: &Decoded,
     upstream: &Upstream,
     may_defer: bool,
-) -> Result<bool, Interrupted> {
+) -> Result<bool, Halted> {
     let origin = state.origin(delivery, &upstream.stream);
     let Some(deferred) = &mut state.deferred else { return Ok(false) };
     deferred.replicate(upstream.replicas);

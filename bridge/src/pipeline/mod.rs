@@ -11,6 +11,7 @@ mod dead_letter;
 mod defer;
 pub(crate) mod deferral;
 mod digest;
+mod outcome;
 mod parts;
 mod poison;
 mod process;
@@ -20,6 +21,7 @@ pub(crate) mod routing;
 mod sender;
 mod show;
 mod state;
+mod storm;
 mod threads;
 
 pub(crate) use self::{

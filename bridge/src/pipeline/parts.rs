@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use matrix_sdk::ruma::EventId;
+
 use crate::{
     alerts::{AlertThread, ThreadState, Transition},
     config::Route,
@@ -20,6 +22,7 @@ impl AlertThread {
         &self,
         rendered: &Rendered,
         notice: impl FnOnce() -> Rendered,
+        file: impl FnOnce(Option<&EventId>) -> Option<Part>,
         route: &Route,
     ) -> Vec<Part> {
         let reply = || {
@@ -28,7 +31,7 @@ impl AlertThread {
         };
         let (before, reply, edited) = match (self.turn, &self.before) {
             (Transition::Opened | Transition::Orphaned, _) | (_, None) => {
-                return Part::of(rendered, route);
+                return Part::of(rendered, file(None), route);
             }
             (Transition::Updated { .. }, Some(before)) => {
                 (before, reply(), Cow::Borrowed(rendered))
@@ -42,8 +45,7 @@ impl AlertThread {
         let reply = Part::Text(in_thread(reply.content(&route.mention), root));
         let edit = || Part::Text(in_place_of(root, &edited.content(&route.mention)));
         let edit = self.outdates_root().then(edit);
-        let file = rendered.attachment.clone();
-        let file = file.map(|file| Part::File(file, Some(root.clone())));
+        let file = file(Some(root));
         let texts = match self.turn {
             Transition::Resolved => [edit, Some(reply)],
             _ => [Some(reply), edit],

@@ -4,13 +4,15 @@ use tracing::{Span, debug, error, warn};
 
 use crate::{
     failure::Interrupted,
+    message::Decoded,
     pipeline::{
         bury::{bury, put_away},
         defer::{self, defer},
         digest::Digests,
+        outcome::Halted,
         rooms::JoinOutcome,
         routing::Facts,
-        sender::{Message, NotPosted},
+        sender::Message,
         show::{Fate, show},
         state::State,
     },
@@ -78,29 +80,51 @@ impl Pipeline {
         if !state.routing.takes(&facts) {
             return Ok(Verdict::Done);
         }
-        if let JoinOutcome::Closed(reason) = Box::pin(state.rooms.enter(stream, delivery)).await? {
-            put_away(state, delivery, stream, &reason, DeadFor::Room).await?;
-            return Ok(Verdict::Dead(reason));
+        // A room can turn out to be closed at any step; then everything is done again in another one.
+        loop {
+            match Box::pin(self.state.rooms.enter(stream, delivery)).await? {
+                JoinOutcome::In => {}
+                JoinOutcome::Shown => return Ok(Verdict::Done),
+                JoinOutcome::Closed(reason) => {
+                    put_away(&mut self.state, delivery, stream, &reason, DeadFor::Room).await?;
+                    return Ok(Verdict::Dead(reason));
+                }
+            }
+            match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
+                Ok(verdict) => return Ok(verdict),
+                Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
+                Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
+            }
         }
+    }
+
+    /// Takes a message to its end in the room that was entered.
+    async fn process_here(
+        &mut self,
+        delivery: &Delivery,
+        decoded: &Decoded,
+        upstream: &Upstream,
+    ) -> Result<Verdict, Halted> {
+        let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again, is done");
             return Ok(Verdict::Done);
         }
         if state.composer.is_hopeless(delivery, stream) {
-            return give_up(state, delivery, upstream).await;
+            return Ok(give_up(state, delivery, upstream).await?);
         }
-        if defer(state, delivery, &decoded, upstream, true).await?
+        if defer(state, delivery, decoded, upstream, true).await?
             || self.digests.show(state, delivery, upstream).await?
         {
             return Ok(Verdict::Done);
         }
-        let fate = show(state, delivery, &decoded, upstream).await?;
+        let fate = show(state, delivery, decoded, upstream).await?;
         state.rooms.sender().done(delivery);
         Ok(match fate {
             Fate::Shown => {
                 debug!(route = %state.route.name, sequence = delivery.sequence, "posted");
-                state.composer.note_flaw(delivery, &decoded);
+                state.composer.note_flaw(delivery, decoded);
                 Verdict::Done
             }
             Fate::Refused(reason) => Verdict::Dead(reason),
@@ -131,11 +155,10 @@ impl Pipeline {
             let transaction = format!("{}-late", origin.transaction_id(sender.room())).into();
             match sender.aside(transaction, note).await {
                 Ok(_) => {}
-                Err(NotPosted::Refused(reason)) => {
-                    let route = &state.route.name;
+                Err(error) => {
+                    let (reason, route) = (error.failure()?, &state.route.name);
                     warn!("route {route}: the room is not told of what was late: {reason}");
                 }
-                Err(NotPosted::Interrupted(interrupted)) => return Err(interrupted),
             }
             state.rooms.told();
         }

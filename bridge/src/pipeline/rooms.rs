@@ -12,23 +12,20 @@ use crate::{
     config::{RoomTarget, Route},
     failure::Interrupted,
     matrix::{Account, Closed, Guard, NewRooms, Opened, RoomRole, join},
-    message::{StreamId, Urgency},
-    pipeline::{context::Services, sender::Sender},
+    message::StreamId,
+    pipeline::{context::Services, outcome::Halted, sender::Sender, storm::Storms},
     source::Delivery,
     status::RouteHealth,
 };
-
-/// A digest this long after the last one is of another storm.
-const CALM: Duration = Duration::from_mins(10);
-
-/// In a storm that goes on what is critical may make a phone buzz again after this time.
-const AGAIN: Duration = Duration::from_mins(2);
 
 /// More rooms than these are not kept in mind.
 const MOST_PLACES: usize = 256;
 
 /// A room that is not ours is left alone for this long.
 const LEFT_ALONE: Duration = Duration::from_mins(10);
+
+/// One that has let us in before is left alone for this long, and so is the fallback room: people may be mending it.
+const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
 
 /// That no more rooms are made is said this often.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
@@ -43,8 +40,8 @@ pub(crate) struct Rooms {
     places: Vec<Place>,
     /// The index of the room that is posted into.
     here: usize,
-    /// The rooms that could not be used, and when that was found.
-    closed: HashMap<RoomTarget, (Instant, Closed)>,
+    /// The rooms that could not be used, until something is posted there again.
+    closed: HashMap<RoomTarget, ClosedRoom>,
     /// When it was said that no more rooms are made.
     said: Option<Instant>,
     /// That the fallback room cannot be used was said.
@@ -54,8 +51,21 @@ pub(crate) struct Rooms {
 /// Whether a room was entered.
 pub(crate) enum JoinOutcome {
     In,
+    /// It is closed by now, and the message was shown there before.
+    Shown,
     /// It cannot be used, for this reason, and neither can the fallback room, if there is one.
     Closed(String),
+}
+
+/// A room that could not be used.
+struct ClosedRoom {
+    /// When that was found.
+    since: Instant,
+    closed: Closed,
+    /// It is not looked at again before this time is over.
+    left_alone: Duration,
+    /// The log tells of it.
+    is_said: bool,
 }
 
 /// One of the rooms.
@@ -65,8 +75,11 @@ pub(crate) struct Place {
     targets: Vec<RoomTarget>,
     /// Whether it is the route's fallback room.
     pub(crate) is_fallback: bool,
+    /// It has let us in, and does no more.
+    is_closed: bool,
     pub(crate) sender: Sender,
-    storm: Option<Storm>,
+    /// What it has heard of storms.
+    pub(crate) storms: Storms,
     late: Option<Late>,
     /// Of the messages that were published up to then too few are waiting for a digest.
     pub(crate) too_few_until: OffsetDateTime,
@@ -84,17 +97,6 @@ enum Opening {
 pub(crate) struct Late {
     pub(crate) count: u64,
     pub(crate) oldest: Duration,
-}
-
-/// Of the storm that goes on, or was the last.
-#[derive(Debug)]
-struct Storm {
-    /// When its last digest was posted.
-    last: Instant,
-    /// The loudest of its digests.
-    urgency: Urgency,
-    /// When a phone buzzed for it last.
-    pushed: Option<Instant>,
 }
 
 impl Rooms {
@@ -146,14 +148,20 @@ impl Rooms {
     ) -> Result<JoinOutcome, Interrupted> {
         let target = self.route.rooms.of(delivery.subject());
         if let Some(index) = self.places.iter().position(|place| place.has(&target)) {
-            self.here = index;
-            return Ok(JoinOutcome::In);
+            let place = &mut self.places[index];
+            if !place.is_closed {
+                self.here = index;
+                return Ok(JoinOutcome::In);
+            }
+            if place.sender.shows_all_of(stream, delivery) {
+                return Ok(JoinOutcome::Shown);
+            }
         }
         // What did not get a room of its own before a restart has not lost it to one that it gets now.
         if self.is_in_fallback(stream, delivery).await? {
             return Ok(JoinOutcome::In);
         }
-        let closed = match self.left_alone(&target) {
+        let closed = match self.left_alone(&target).cloned() {
             Some(closed) => closed,
             None => match self.open(&target, false).await? {
                 Opening::At(index) => {
@@ -165,27 +173,52 @@ impl Rooms {
         };
         self.health.metrics.diverted.inc();
         let entered = self.enter_fallback().await?;
-        self.note_closed(target, &closed, matches!(entered, JoinOutcome::In));
+        self.note_closed(&target, &closed, matches!(entered, JoinOutcome::In));
         Ok(match entered {
             JoinOutcome::Closed(_) => {
                 JoinOutcome::Closed(format!("its room cannot be used: {closed}"))
             }
-            JoinOutcome::In => JoinOutcome::In,
+            entered => entered,
         })
     }
 
     /// Why a room that was looked at a short while ago is not looked at again.
-    fn left_alone(&self, target: &RoomTarget) -> Option<Closed> {
-        let (since, closed) = self.closed.get(target)?;
-        let is_on = matches!(closed, Closed::ForLong(_)) && since.elapsed() < LEFT_ALONE;
-        is_on.then(|| closed.clone())
+    fn left_alone(&self, target: &RoomTarget) -> Option<&Closed> {
+        let room = self.closed.get(target)?;
+        (room.since.elapsed() < room.left_alone).then_some(&room.closed)
+    }
+
+    /// The room that was entered last takes nothing of ours any more.
+    pub(crate) fn close(&mut self, closed: &Closed) {
+        let Some(place) = self.places.get_mut(self.here) else { return };
+        place.is_closed = true;
+        place.sender.end(false);
+        let left_alone = match closed {
+            Closed::ForLong(_) if !place.is_fallback => LEFT_ALONE,
+            _ => LEFT_ALONE_SHORTLY,
+        };
+        for target in place.targets.clone() {
+            self.leave_alone(&target, closed, left_alone);
+        }
+    }
+
+    fn leave_alone(&mut self, target: &RoomTarget, closed: &Closed, left_alone: Duration) {
+        if self.closed.len() >= MOST_PLACES {
+            self.closed.clear();
+        }
+        let before = self.closed.get(target);
+        let is_said = before.is_some_and(|before| before.is_said && before.closed == *closed);
+        let (since, closed) = (Instant::now(), closed.clone());
+        self.closed.insert(target.clone(), ClosedRoom { since, closed, left_alone, is_said });
+        self.tell_closed();
     }
 
     /// Says once what is the matter with a room, and not with each message for it.
-    fn note_closed(&mut self, target: RoomTarget, closed: &Closed, has_fallback: bool) {
+    fn note_closed(&mut self, target: &RoomTarget, closed: &Closed, has_fallback: bool) {
+        let before = self.closed.get(target);
         let is_said = match closed {
             Closed::NotMade(_) => self.said.is_some_and(|said| said.elapsed() < SAID_AGAIN),
-            _ => self.closed.get(&target).is_some_and(|(_, before)| before == closed),
+            _ => before.is_some_and(|before| before.is_said && before.closed == *closed),
         };
         if !is_said {
             let (route, fallback) = (&self.route.name, &self.route.fallback_room);
@@ -202,12 +235,23 @@ impl Rooms {
             }
             return;
         }
-        if self.closed.len() >= MOST_PLACES {
-            self.closed.clear();
+        if self.left_alone(target).is_none() {
+            let left_alone = match closed {
+                Closed::ForLong(_) => LEFT_ALONE,
+                Closed::ToUs(_) | Closed::NotMade(_) => Duration::ZERO,
+            };
+            self.leave_alone(target, closed, left_alone);
         }
-        if !is_said || self.left_alone(&target).is_none() {
-            self.closed.insert(target, (Instant::now(), closed.clone()));
+        if let Some(room) = self.closed.get_mut(target) {
+            room.is_said = true;
         }
+    }
+
+    /// Those of the rooms that cannot be used, for whoever watches over us.
+    fn tell_closed(&self) {
+        let closed = self.closed.iter();
+        let closed = closed.map(|(target, room)| (target.to_string(), room.closed.to_string()));
+        self.health.closed(closed.collect());
     }
 
     /// Whether a message is in the fallback room, which is then the one that is posted into.
@@ -226,7 +270,14 @@ impl Rooms {
         if self.sender().is_done(stream, delivery) {
             return Ok(true);
         }
-        self.sender().has_begun(stream, &route, delivery).await
+        match self.sender().has_begun(stream, &route, delivery).await {
+            Ok(is_there) => Ok(is_there),
+            Err(Halted::Interrupted(interrupted)) => Err(interrupted),
+            Err(Halted::Closed(closed)) => {
+                self.close(&closed);
+                Ok(false)
+            }
+        }
     }
 
     /// Goes to the fallback room. Closed if there is none, or if it is closed to us.
@@ -234,26 +285,37 @@ impl Rooms {
         let Some(target) = self.route.fallback_room.clone() else {
             return Ok(JoinOutcome::Closed("the route has no fallback_room".to_owned()));
         };
-        if let Some(index) = self.places.iter().position(|place| place.is_fallback) {
+        let is_it = |place: &Place| place.is_fallback && !place.is_closed;
+        if let Some(index) = self.places.iter().position(is_it) {
             self.here = index;
             return Ok(JoinOutcome::In);
         }
-        match self.open(&target, true).await? {
-            Opening::At(index) => {
-                self.here = index;
-                self.places[index].is_fallback = true;
-                self.health.entered(&self.places[index].id);
-                self.has_no_fallback = false;
-                Ok(JoinOutcome::In)
-            }
-            Opening::Closed(closed) => {
-                if !std::mem::replace(&mut self.has_no_fallback, true) {
-                    let route = &self.route.name;
-                    warn!("route {route}: fallback room {target} cannot be used: {closed}");
+        let closed = match self.left_alone(&target).cloned() {
+            Some(closed) => closed,
+            None => match self.open(&target, true).await? {
+                Opening::At(index) => {
+                    self.here = index;
+                    self.places[index].is_fallback = true;
+                    self.places[index].sender.never_gives_way();
+                    self.health.entered(&self.places[index].id);
+                    self.has_no_fallback = false;
+                    return Ok(JoinOutcome::In);
                 }
-                Ok(JoinOutcome::Closed(closed.to_string()))
-            }
+                Opening::Closed(closed) => {
+                    if matches!(closed, Closed::ForLong(_)) {
+                        self.leave_alone(&target, &closed, LEFT_ALONE_SHORTLY);
+                    }
+                    closed
+                }
+            },
+        };
+        if !std::mem::replace(&mut self.has_no_fallback, true) {
+            let route = &self.route.name;
+            warn!(
+                "route {route}: fallback room {target} cannot be used: {closed}; what is for it is a dead letter"
+            );
         }
+        Ok(JoinOutcome::Closed(closed.to_string()))
     }
 
     async fn open(
@@ -272,10 +334,13 @@ impl Rooms {
             Opened::Room(room) => room,
             Opened::Closed(closed) => return Ok(Opening::Closed(closed)),
         };
-        self.closed.remove(target);
         // How far the route has come there is known once for all of its aliases.
         if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
-            self.places[index].targets.push(target.clone());
+            let place = &mut self.places[index];
+            place.is_closed = false;
+            if !place.has(target) {
+                place.targets.push(target.clone());
+            }
             return Ok(Opening::At(index));
         }
         if self.places.len() >= MOST_PLACES
@@ -291,8 +356,9 @@ impl Rooms {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
             is_fallback,
+            is_closed: false,
             sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
-            storm: None,
+            storms: Storms::default(),
             late: None,
             too_few_until: OffsetDateTime::UNIX_EPOCH,
         });
@@ -319,8 +385,14 @@ impl Rooms {
 
     /// The work on a message is over; `is_there` if it is in its room.
     pub(crate) fn end(&mut self, is_there: bool) {
-        if let Some(place) = self.places.get_mut(self.here) {
-            place.sender.end(is_there);
+        let Some(place) = self.places.get_mut(self.here) else { return };
+        place.sender.end(is_there);
+        if is_there && !self.closed.is_empty() {
+            let before = self.closed.len();
+            self.closed.retain(|target, _| !place.targets.contains(target));
+            if self.closed.len() < before {
+                self.tell_closed();
+            }
         }
     }
 
@@ -341,31 +413,5 @@ impl Place {
         let late = self.late.get_or_insert(Late { count: 0, oldest: age });
         late.count += 1;
         late.oldest = late.oldest.max(age);
-    }
-
-    /// Whether phones are to buzz for a digest with news that are as urgent as that: in a storm that goes on
-    /// only if that is worse than all before it, or critical and the last buzz is a while ago.
-    pub(crate) fn is_worth_a_push(&self, urgency: Urgency) -> bool {
-        let Some(storm) = self.storm() else { return urgency > Urgency::Routine };
-        let is_while_ago = || storm.pushed.is_none_or(|pushed| pushed.elapsed() >= AGAIN);
-        urgency > storm.urgency || urgency == Urgency::Critical && is_while_ago()
-    }
-
-    /// The storm that goes on.
-    fn storm(&self) -> Option<&Storm> {
-        self.storm.as_ref().filter(|storm| storm.last.elapsed() < CALM)
-    }
-
-    /// When the last digest was posted, if there was one.
-    pub(crate) fn last_digest(&self) -> Option<Instant> {
-        self.storm.as_ref().map(|storm| storm.last)
-    }
-
-    /// Notes that a digest was posted with news as urgent as that, and whether phones buzzed for it.
-    pub(crate) fn note_digest(&mut self, urgency: Urgency, has_pushed: bool) {
-        let (now, before) = (Instant::now(), self.storm());
-        let loudest = before.map_or(urgency, |before| before.urgency.max(urgency));
-        let pushed = if has_pushed { Some(now) } else { before.and_then(|before| before.pushed) };
-        self.storm = Some(Storm { last: now, urgency: loudest, pushed });
     }
 }

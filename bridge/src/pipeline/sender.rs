@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedTransactionId, RoomId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
@@ -13,8 +13,12 @@ use tracing::warn;
 use crate::{
     config::{RoomTarget, Route},
     failure::{Failure, Interrupted},
-    matrix::{LastPosted, LoginError, MatrixError, Membership, Room, room::encrypted},
+    matrix::{
+        Closed, Failures, LastPosted, LoginError, MatrixError, Membership, Room,
+        room::{self, encrypted},
+    },
     message::{Attachment, Origin, Position, RouteName, Span, StreamId},
+    pipeline::outcome::{Halted, NotPosted},
     render::{Rendered, content::in_thread, digest_entries},
     source::Delivery,
     status::{Outage, RouteHealth, State},
@@ -23,40 +27,18 @@ use crate::{
 /// How long a request that is on its way may take to finish after we were told to stop.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// Why something was not posted.
-#[derive(Debug)]
-pub(crate) enum NotPosted {
-    /// The homeserver will never take it, for this reason.
-    Refused(String),
-    /// It may be tried again by the next process, or never.
-    Interrupted(Interrupted),
-}
+/// After this time a room that the homeserver alone fails at gives way to the fallback room. Not sooner: what was on its
+/// way may still appear, and would be shown twice.
+const GIVES_WAY: Duration = Duration::from_mins(2);
 
-impl From<Interrupted> for NotPosted {
-    fn from(interrupted: Interrupted) -> Self {
-        Self::Interrupted(interrupted)
-    }
-}
+/// So often an upload is tried while the homeserver answers all else; then the message goes without its file.
+const UPLOADS: u32 = 5;
 
-impl From<Failure> for NotPosted {
-    fn from(failure: Failure) -> Self {
-        Self::Interrupted(Interrupted::Fatal(failure))
-    }
-}
+/// An upload that fails slowly, as with a full connection, is tried for this long.
+const UPLOADING: Duration = Duration::from_secs(30);
 
-impl NotPosted {
-    /// Takes a refusal for an answer, where nothing depends on it.
-    ///
-    /// # Errors
-    ///
-    /// Anything else.
-    pub(crate) fn refusal(self) -> Result<String, Interrupted> {
-        match self {
-            Self::Refused(reason) => Ok(reason),
-            Self::Interrupted(interrupted) => Err(interrupted),
-        }
-    }
-}
+/// For this long after files were not taken one attempt is enough for each further one.
+const NO_UPLOADS: Duration = Duration::from_mins(5);
 
 /// A message on its way, and the events that are to show it.
 pub(crate) struct Message<'a> {
@@ -72,14 +54,18 @@ pub(crate) enum Part {
     /// The content of an event.
     Text(Value),
     /// A file, perhaps in the thread of an event.
-    File(Attachment, Option<OwnedEventId>),
+    File {
+        file: Attachment,
+        thread: Option<OwnedEventId>,
+        /// The content of the event that says why it is not there, if the homeserver does not take it.
+        instead: Value,
+    },
 }
 
 impl Part {
     /// What shows a rendered message that is no part of a conversation.
-    pub(crate) fn of(rendered: &Rendered, route: &Route) -> Vec<Self> {
+    pub(crate) fn of(rendered: &Rendered, file: Option<Self>, route: &Route) -> Vec<Self> {
         let text = Self::Text(rendered.content(&route.mention));
-        let file = rendered.attachment.clone().map(|file| Self::File(file, None));
         std::iter::once(text).chain(file).collect()
     }
 }
@@ -185,6 +171,14 @@ pub(crate) struct Sender {
     is_doubted: bool,
     /// The route has other rooms, which this must not hold up.
     is_one_of_many: bool,
+    /// There is a fallback room, and this is not it.
+    may_give_way: bool,
+    /// Since when the homeserver fails at the room.
+    failing: Option<Instant>,
+    /// How often we could not tell whether the room is closed to us.
+    reentries: Failures,
+    /// When files were not taken, while all else was.
+    no_uploads: Option<Instant>,
     stop: CancellationToken,
 }
 
@@ -208,8 +202,17 @@ impl Sender {
             known: Progress::default(),
             is_doubted: false,
             is_one_of_many: route.rooms.one().is_none(),
+            may_give_way: route.rooms.one().is_none() && route.fallback_room.is_some(),
+            failing: None,
+            reentries: Failures::default(),
+            no_uploads: None,
             stop,
         }
+    }
+
+    /// It posts into the fallback room, which is waited for when the homeserver does not work.
+    pub(crate) fn never_gives_way(&mut self) {
+        self.may_give_way = false;
     }
 
     /// The room that is posted into.
@@ -222,6 +225,15 @@ impl Sender {
         let published = delivery.published.unix_timestamp_nanos();
         self.known.of(stream, delivery.sequence, published);
         self.known.is_done(delivery.sequence, published)
+    }
+
+    /// Whether all of a message is in the room, by itself or in the thread of a digest, as far as it is known.
+    pub(crate) fn shows_all_of(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
+        let whole = Position { sequence: delivery.sequence, part: digest_entries::TEXT };
+        self.is_done(stream, delivery)
+            || self.known.digest.is_some()
+                && self.known.reached.is_some_and(|reached| whole <= reached)
+                && self.has_any_of(delivery)
     }
 
     /// Notes that a message is done with, in the room or as a dead letter, and so are those before
@@ -274,10 +286,16 @@ impl Sender {
     /// of no matter any more, if it never will be.
     pub(crate) fn end(&mut self, is_there: bool) {
         if is_there {
-            self.outage.over();
+            self.works();
         } else {
             self.outage.abandon();
         }
+    }
+
+    fn works(&mut self) {
+        self.outage.over();
+        self.failing = None;
+        self.reentries = Failures::default();
     }
 
     /// Posts one event of a digest, unless it is in the room already.
@@ -298,7 +316,7 @@ impl Sender {
         stream: &StreamId,
         route: &Route,
         delivery: &Delivery,
-    ) -> Result<Option<Span>, Interrupted> {
+    ) -> Result<Option<Span>, Halted> {
         self.look_if_open(stream, route, delivery.published).await?;
         let Some(position) = self.known.reached else { return Ok(None) };
         // Numbers that are used again are not those of the digest.
@@ -327,13 +345,13 @@ impl Sender {
         stream: &StreamId,
         route: &Route,
         delivery: &Delivery,
-    ) -> Result<bool, Interrupted> {
+    ) -> Result<bool, Halted> {
         self.look_if_open(stream, route, delivery.published).await?;
         Ok(self.has_any_of(delivery))
     }
 
     /// Whether a message of ours is in the room with its text.
-    pub(crate) async fn shows(&mut self, event: &EventId) -> Result<bool, Interrupted> {
+    pub(crate) async fn shows(&mut self, event: &EventId) -> Result<bool, Halted> {
         match self.insist(async |room: &Room| room.shows(event).await).await {
             Ok(is_shown) => Ok(is_shown),
             // A homeserver that does not let us look says nothing against the message.
@@ -341,13 +359,13 @@ impl Sender {
         }
     }
 
-    /// Looks into the room if need be. Nothing is known of a room that is closed.
+    /// Looks into the room if need be. Nothing is known of a room into which the homeserver does not let us look.
     async fn look_if_open(
         &mut self,
         stream: &StreamId,
         route: &Route,
         published: OffsetDateTime,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), Halted> {
         match self.look(stream, route.name.as_str(), published).await {
             Ok(()) => Ok(()),
             Err(error) => error.refusal().map(drop),
@@ -366,7 +384,7 @@ impl Sender {
         let mut first = None;
         for (number, part) in (0..).zip(&message.parts) {
             let name = match part {
-                Part::File(file, _) => message.file_name(file),
+                Part::File { file, .. } => message.file_name(file),
                 Part::Text(_) => String::new(),
             };
             let event = self.one(&message.origin(number), published, part.clone(), &name).await?;
@@ -386,12 +404,13 @@ impl Sender {
     ) -> Result<Option<OwnedEventId>, NotPosted> {
         let content = match part {
             Part::Text(content) => content,
-            Part::File(file, thread) => {
+            Part::File { file, thread, instead } => {
                 if self.is_posted(origin, published).await? {
                     return Ok(self.known.events.get(&origin.position).cloned());
                 }
-                let url = self.insist(async |room| room.upload(&file, name).await).await?;
-                let content = file_content(&file, name, url.as_str());
+                let url = self.upload(&file, name).await?;
+                let content = url.map(|url| file_content(&file, name, url.as_str()));
+                let content = content.unwrap_or(instead);
                 match thread {
                     Some(root) => in_thread(content, &root),
                     None => content,
@@ -399,6 +418,47 @@ impl Sender {
             }
         };
         self.event(origin, published, content).await
+    }
+
+    /// Uploads a file. `None` if the homeserver does not take it for the moment, while it does all else.
+    async fn upload(
+        &mut self,
+        file: &Attachment,
+        name: &str,
+    ) -> Result<Option<OwnedMxcUri>, NotPosted> {
+        let (begun, mut failures) = (Instant::now(), 0);
+        let attempts = match self.no_uploads {
+            Some(since) if since.elapsed() < NO_UPLOADS => 1,
+            _ => UPLOADS,
+        };
+        loop {
+            let error = match self.once(async |room| room.upload(file, name).await).await? {
+                Ok(url) => {
+                    self.no_uploads = None;
+                    return Ok(Some(url));
+                }
+                Err(error) => error,
+            };
+            let pause = self.mend(error.clone()).await?;
+            let is_of_uploads =
+                matches!(error, MatrixError::Unreachable(_) | MatrixError::Limited { .. });
+            if is_of_uploads && self.once(answers).await?.is_ok() {
+                failures += 1;
+                let is_slow = failures > 1 && begun.elapsed() >= UPLOADING;
+                if failures >= attempts || is_slow {
+                    warn!(
+                        "route {}: {name} is not attached, as the homeserver takes no files, though all else: {error}; \
+                         see whether its disk is full",
+                        self.route
+                    );
+                    self.outage.abandon();
+                    self.no_uploads.get_or_insert_with(Instant::now);
+                    self.health.metrics.withheld.inc();
+                    return Ok(None);
+                }
+            }
+            self.wait(pause).await?;
+        }
     }
 
     async fn event(
@@ -423,7 +483,7 @@ impl Sender {
                 self.known.events.insert(origin.position, event);
             }
             // Only now: a homeserver that can be read from may still not take anything.
-            self.outage.over();
+            self.works();
             self.is_doubted = false;
             return Ok(self.known.events.get(&origin.position).cloned());
         }
@@ -453,7 +513,11 @@ impl Sender {
             let last = loop {
                 match self.insist(look).await {
                     // A homeserver that will not let us look says nothing against the message.
-                    Err(NotPosted::Refused(reason)) if !self.is_one_of_many => {
+                    Err(NotPosted::Refused(reason)) if self.is_one_of_many => {
+                        let reason = format!("what is in it cannot be read: {reason}");
+                        return Err(Closed::ForLong(reason).into());
+                    }
+                    Err(NotPosted::Refused(reason)) => {
                         let state = State::HomeserverUnreachable;
                         let pause = self.outage.failed(state, &reason, None);
                         self.wait(pause).await?;
@@ -488,16 +552,8 @@ impl Sender {
         &mut self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
     ) -> Result<Option<T>, NotPosted> {
-        let answer = tokio::select! {
-            biased;
-            answer = request(&self.room) => answer,
-            () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(NotPosted::Interrupted(Interrupted::Stopping)),
-        };
-        let error = match answer {
-            Ok(done) => {
-                self.health.beat();
-                return Ok(Some(done));
-            }
+        let error = match self.once(&mut request).await? {
+            Ok(done) => return Ok(Some(done)),
             Err(error) => error,
         };
         let pause = self.mend(error).await?;
@@ -505,10 +561,26 @@ impl Sender {
         Ok(None)
     }
 
+    /// Does a request once, and returns its error as it is.
+    async fn once<T>(
+        &self,
+        mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
+    ) -> Result<Result<T, MatrixError>, Halted> {
+        let answer = tokio::select! {
+            biased;
+            answer = request(&self.room) => answer,
+            () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Interrupted::Stopping.into()),
+        };
+        if answer.is_ok() {
+            self.health.beat();
+        }
+        Ok(answer)
+    }
+
     async fn wait(&self, pause: Duration) -> Result<(), NotPosted> {
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => Err(NotPosted::Interrupted(Interrupted::Stopping)),
+            () = self.stop.cancelled() => Err(Interrupted::Stopping.into()),
             () = sleep(pause) => Ok(()),
         }
     }
@@ -516,6 +588,7 @@ impl Sender {
     /// Does what can be done about an error, and says how long to wait.
     async fn mend(&mut self, error: MatrixError) -> Result<Duration, NotPosted> {
         let state = State::of(&error);
+        self.give_way(&error).await?;
         let (reason, asked) = match &error {
             MatrixError::Unreachable(_) | MatrixError::TooLong { .. } => {
                 self.known.certain = false;
@@ -523,8 +596,8 @@ impl Sender {
             }
             MatrixError::Untrusted(_) => (error.to_string(), None),
             // One of many must not hold the others up.
-            MatrixError::Encrypted(reason) if self.is_one_of_many => {
-                return Err(NotPosted::Refused(reason.clone()));
+            MatrixError::Encrypted(_) if self.is_one_of_many => {
+                return Err(Closed::ToUs("it is encrypted".to_owned()).into());
             }
             MatrixError::Encrypted(_) => {
                 let what = format!("route {}: {}", self.route, encrypted(&self.target));
@@ -545,42 +618,77 @@ impl Sender {
         Ok(self.outage.failed(state, &reason, asked))
     }
 
+    /// Gives way to the fallback room when the homeserver has failed at this one alone for a while.
+    async fn give_way(&mut self, error: &MatrixError) -> Result<(), NotPosted> {
+        let is_passing = matches!(
+            error,
+            MatrixError::Unreachable(_) | MatrixError::TooLong { .. } | MatrixError::Limited { .. }
+        );
+        if !self.may_give_way || !is_passing {
+            return Ok(());
+        }
+        let since = *self.failing.get_or_insert_with(Instant::now);
+        if since.elapsed() < GIVES_WAY {
+            return Ok(());
+        }
+        let closed = self.reentries.are_of_one_room(error, self.room.account()).await;
+        closed.map_or(Ok(()), |closed| Err(closed.into()))
+    }
+
     /// Tells a message that is forbidden from a room that is closed to us; the latter is waited
-    /// for, because it is no fault of the message.
+    /// for, because it is no fault of the message, unless it is one of many.
     async fn reenter(&mut self, error: &MatrixError) -> Result<String, NotPosted> {
         let user = &self.room.account().user;
-        Ok(match self.room.standing().await {
+        let (reason, error) = match self.room.standing().await {
             // Somebody may have let us in again since; if not, it is the message.
             Ok(Membership::MayPost) if self.is_doubted => {
                 return Err(NotPosted::Refused(error.to_string()));
             }
             Ok(Membership::MayPost) => {
                 self.is_doubted = true;
-                error.to_string()
+                return Ok(error.to_string());
             }
             Ok(Membership::NoPower { have, need }) => {
                 let reason = format!(
                     "we may not post: {user} has power level {have}, needs {need}; raise it in the room's settings"
                 );
                 if self.is_one_of_many {
-                    return Err(NotPosted::Refused(reason));
+                    return Err(Closed::ToUs(reason).into());
                 }
-                reason
+                return Ok(reason);
             }
             Ok(Membership::NotJoined) => {
                 match Room::enter(self.room.account(), self.room.id().into()).await {
-                    Ok(_) => "we had been removed from the room and joined it again".to_owned(),
-                    Err(error) if self.is_one_of_many && error.is_final() => {
-                        return Err(NotPosted::Refused(format!(
-                            "we are not in the room any more, and it does not let us in: {error}"
-                        )));
+                    Ok(_) => {
+                        let reason = "we had been removed from the room and joined it again";
+                        (reason.to_owned(), error.clone())
                     }
-                    Err(error) => format!("we are not in the room: invite {user} ({error})"),
+                    Err(error) if self.is_one_of_many && error.is_final() => {
+                        let reason = format!(
+                            "we are not in the room any more, and it does not let us in: {error}"
+                        );
+                        return Err(Closed::ToUs(reason).into());
+                    }
+                    Err(error) => {
+                        (format!("we are not in the room: invite {user} ({error})"), error)
+                    }
                 }
             }
-            Err(error) => error.to_string(),
-        })
+            Err(error) => (error.to_string(), error),
+        };
+        if self.is_one_of_many
+            && self.reentries.are_enough(&error)
+            && let Some(closed) = self.reentries.are_of_one_room(&error, self.room.account()).await
+        {
+            return Err(closed.into());
+        }
+        Ok(reason)
     }
+}
+
+/// Asks the homeserver for something small.
+async fn answers(room: &Room) -> Result<(), MatrixError> {
+    room::joined(room.account()).await.map(drop)
 }
 
 fn file_content(file: &Attachment, name: &str, url: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use matrix_sdk::ruma::EventId;
 use tracing::warn;
 
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
     message::Decoded,
     pipeline::{
         bury::bury,
-        sender::{Message, NotPosted, Part},
+        outcome::{Halted, NotPosted},
+        sender::{Message, Part},
         state::State,
         threads::Confirmed,
     },
@@ -33,7 +35,7 @@ pub(crate) async fn show(
     delivery: &Delivery,
     decoded: &Decoded,
     upstream: &Upstream,
-) -> Result<Fate, Interrupted> {
+) -> Result<Fate, Halted> {
     let stream = &upstream.stream;
     let here = state.rooms.sender().room().to_owned();
     let mut thread = state.threads.of(&here, delivery, decoded, upstream.replicas).await;
@@ -67,7 +69,7 @@ pub(crate) async fn show(
                 bury(state, &message, &reason).await?;
                 return Ok(Fate::Refused(reason));
             }
-            (Err(NotPosted::Interrupted(interrupted)), _) => return Err(interrupted),
+            (Err(NotPosted::Halted(halted)), _) => return Err(halted),
         }
     }
 }
@@ -83,7 +85,9 @@ async fn parts(
     let stream = &upstream.stream;
     let Some(thread) = thread else {
         let rendered = state.composer.render(delivery, decoded, stream, delivery).await?;
-        return Ok(Part::of(&rendered, &state.route));
+        let file = rendered.attachment.as_ref();
+        let file = file.map(|file| state.composer.file(file, delivery.sequence, None));
+        return Ok(Part::of(&rendered, file, &state.route));
     };
     let (begun, ended) = (thread.begun(), thread.ended());
     let decoded = match thread.before {
@@ -92,5 +96,9 @@ async fn parts(
     };
     let rendered = state.composer.render(delivery, &decoded, stream, delivery).await?;
     let notice = || state.composer.renderer.resolution(&decoded, begun, ended);
-    Ok(thread.parts(&rendered, notice, &state.route))
+    let file = |root: Option<&EventId>| {
+        let file = rendered.attachment.as_ref()?;
+        Some(state.composer.file(file, delivery.sequence, root))
+    };
+    Ok(thread.parts(&rendered, notice, file, &state.route))
 }

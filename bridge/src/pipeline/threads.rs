@@ -18,9 +18,8 @@ use tracing::{info, warn};
 use crate::{
     alerts::{AlertThread, AlertUpdate, Store, ThreadState},
     config::Route,
-    failure::Interrupted,
     message::{Decoded, Origin, StreamId, Urgency},
-    pipeline::sender::Sender,
+    pipeline::{outcome::Halted, sender::Sender},
     source::Delivery,
 };
 
@@ -123,7 +122,7 @@ impl Threads {
         delivery: &Delivery,
         stream: &StreamId,
         thread: AlertThread,
-    ) -> Result<Confirmed, Interrupted> {
+    ) -> Result<Confirmed, Halted> {
         let name = &self.route.name;
         if !thread.is_said(&delivery.origin(stream, name, 0)) {
             let thread = self.with_root(sender, thread).await?;
@@ -149,7 +148,7 @@ impl Threads {
         &mut self,
         sender: &mut Sender,
         thread: AlertThread,
-    ) -> Result<AlertThread, Interrupted> {
+    ) -> Result<AlertThread, Halted> {
         let Some(before) = thread.before.as_ref().filter(|before| !self.is_fresh(&before.root))
         else {
             return Ok(thread);

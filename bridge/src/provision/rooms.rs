@@ -301,6 +301,12 @@ impl<'a> There<'a> {
         for key in ["state_default", "invite", "kick", "ban", "redact"] {
             wanted[key] = json!(MODERATOR);
         }
+        // Whoever can move the alias, or replace the room, has what is posted from the next start on; and encryption,
+        // which nobody can switch off, ends the posting.
+        for kind in ["m.room.canonical_alias", "m.room.encryption", "m.room.tombstone"] {
+            let level = present["events"][kind].as_i64().unwrap_or_default();
+            wanted["events"][kind] = json!(level.max(ADMIN));
+        }
         wanted["users_default"] = json!(EVERYONE);
         match post {
             Some(Post::Everyone) => wanted["events_default"] = json!(EVERYONE),

@@ -32,9 +32,15 @@ const CHARS: usize = MAX_TEXT_CHARS / 6;
 const SOURCES: usize = 8;
 
 impl Renderer {
-    /// The event that sums up a digest of `entries`, which are in order; there is at least one.
-    pub(crate) fn digest(&self, entries: &[Entry], urgency: Urgency) -> Rendered {
-        let view = view(entries, &self.voice);
+    /// The event that sums up a digest of `entries`, which are in order; there is at least one. People have heard of the
+    /// subjects in `heard` before, in digests of the same storm.
+    pub(crate) fn digest(
+        &self,
+        entries: &[Entry],
+        heard: &BTreeSet<String>,
+        urgency: Urgency,
+    ) -> Rendered {
+        let view = view(entries, heard, &self.voice);
         let (plain, html) = builtin::render(&self.builtin, "digest", &view);
         Rendered::new(plain, html, urgency)
     }
@@ -46,13 +52,10 @@ impl Renderer {
     }
 }
 
-fn view(entries: &[Entry], voice: &Voice) -> Value {
+fn view(entries: &[Entry], heard: &BTreeSet<String>, voice: &Voice) -> Value {
     let words = voice.words;
     let still_true = still_true(entries);
-    let mut worst: Vec<&Entry> =
-        still_true.iter().copied().filter(|entry| entry.kind.fires()).collect();
-    worst.sort_by_key(|entry| (entry.kind, Reverse(entry.sequence)));
-    worst.truncate(WORST);
+    let worst = worst(&still_true, heard);
     let newest =
         entries.last().filter(|newest| worst.iter().all(|entry| entry.sequence != newest.sequence));
     let sources = sources(entries);
@@ -66,6 +69,26 @@ fn view(entries: &[Entry], voice: &Voice) -> Value {
         worst => worst.iter().map(|entry| shown(entry)).collect::<Vec<_>>(),
         newest => newest.map(shown),
     }
+}
+
+/// The worst that go on. Of those that are as bad, each subject has its turn with its newest, those first of which people
+/// have not heard: who says much must not hide what others say.
+fn worst<'a>(still_true: &[&'a Entry], heard: &BTreeSet<String>) -> Vec<&'a Entry> {
+    let mut firing: Vec<&Entry> =
+        still_true.iter().copied().filter(|entry| entry.kind.fires()).collect();
+    firing.sort_by_key(|entry| (entry.kind, Reverse(entry.sequence)));
+    let mut said: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
+    let mut in_turn: Vec<_> = firing
+        .into_iter()
+        .map(|entry| {
+            let turn = said.entry((entry.kind, &entry.subject)).or_default();
+            *turn += 1;
+            let is_heard = heard.contains(&entry.subject);
+            ((entry.kind, *turn, is_heard, Reverse(entry.sequence)), entry)
+        })
+        .collect();
+    in_turn.sort_by_key(|(rank, _)| *rank);
+    in_turn.into_iter().take(WORST).map(|(_, entry)| entry).collect()
 }
 
 /// "12 critical, 300 warning, 40 reports": alerts by what is true of them at the end.

@@ -4,7 +4,7 @@
 //! the digest is of, so that a process that comes after a kill can go on with it: what was read
 //! once is read again, and what is in the room is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use time::OffsetDateTime;
 
@@ -36,7 +36,9 @@ pub(crate) struct Entry {
     pub(crate) published: OffsetDateTime,
     /// When it was said, as people understand it.
     pub(crate) said: OffsetDateTime,
-    /// When it came, and on which subject.
+    /// Which subject it came on.
+    pub(crate) subject: String,
+    /// When it came, and on which subject, as a room shows it.
     pub(crate) head: String,
     pub(crate) rendered: Rendered,
     pub(crate) kind: Kind,
@@ -44,6 +46,15 @@ pub(crate) struct Entry {
     pub(crate) sources: Vec<String>,
     /// What it says in a conversation, and the name of that.
     pub(crate) saying: Option<(String, AlertUpdate)>,
+}
+
+/// What people have not heard of.
+#[derive(Debug)]
+pub(crate) struct News<'a> {
+    /// As loud is the loudest of it.
+    pub(crate) urgency: Urgency,
+    /// The subjects on which there is something critical.
+    pub(crate) critical: BTreeSet<&'a str>,
 }
 
 /// One more event of the thread.
@@ -65,7 +76,12 @@ impl Entry {
         let sources: usize =
             self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
         let saying = self.saying.as_ref().map_or(0, |(key, saying)| key.len() + saying.weight());
-        size_of::<Self>() + self.head.len() + self.rendered.plain.len() + sources + saying
+        size_of::<Self>()
+            + self.subject.len()
+            + self.head.len()
+            + self.rendered.plain.len()
+            + sources
+            + saying
     }
 }
 
@@ -107,12 +123,19 @@ pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     said.filter_map(|entry| Some((entry.saying.as_ref()?.0.as_str(), entry))).collect()
 }
 
-/// As loud as what is still true at the end: an alert that is over needs nobody. Nor does one of which
+/// What is new of what is still true at the end: an alert that is over needs nobody. Nor does one of which
 /// `is_known` says, by its conversation's name, that a phone has buzzed for it.
-pub(crate) fn urgency(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> Urgency {
+pub(crate) fn news(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> News<'_> {
+    let mut news = News { urgency: Urgency::Routine, critical: BTreeSet::new() };
     let is_news = |entry: &&Entry| entry.saying.as_ref().is_none_or(|(key, _)| !is_known(key));
-    let news = still_true(entries).into_iter().filter(is_news);
-    news.map(|entry| entry.rendered.urgency).max().unwrap_or(Urgency::Routine)
+    for entry in still_true(entries).into_iter().filter(is_news) {
+        let urgency = entry.rendered.urgency;
+        news.urgency = news.urgency.max(urgency);
+        if urgency == Urgency::Critical {
+            news.critical.insert(&entry.subject);
+        }
+    }
+    news
 }
 
 #[cfg(test)]
@@ -135,6 +158,7 @@ mod tests {
             sequence,
             published: OffsetDateTime::UNIX_EPOCH,
             said: OffsetDateTime::UNIX_EPOCH,
+            subject: format!("ops.{}", payload["source"].as_str().unwrap_or("x")),
             head: "then · ops.x".to_owned(),
             rendered: Renderer::new(&Display::default()).render(&Incoming {
                 subject: "ops.x",
@@ -206,7 +230,7 @@ mod tests {
             alert(2, "warning", "web", "firing"),
             alert(3, "critical", "db", "resolved"),
         ];
-        let urgency = |entries: &[Entry]| urgency(entries, |_| false);
+        let urgency = |entries: &[Entry]| news(entries, |_| false).urgency;
         assert_eq!(urgency(&entries), Urgency::Notable);
         entries.push(alert(4, "critical", "db", "firing"));
         assert_eq!(urgency(&entries), Urgency::Critical);
@@ -217,6 +241,7 @@ mod tests {
         let known =
             vec![alert(1, "critical", "db", "firing"), alert(2, "warning", "web", "firing")];
         let is_db = |key: &str| key == "\"db\"";
-        assert_eq!(super::urgency(&known, is_db), Urgency::Notable);
+        assert_eq!(news(&known, is_db).urgency, Urgency::Notable);
+        assert_eq!(news(&known, |_| false).critical, BTreeSet::from(["ops.db"]));
     }
 }

@@ -1,6 +1,6 @@
 //! What a publisher does who wants readers to take words for those of the bridge, or of another machine.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -124,7 +124,7 @@ fn no_source_of_a_digest_is_taken_for_several() {
     let shown = show_with(renderer, "ops.q.evil", report.as_bytes());
     let sources = renderer.sources("ops.q.evil", &Decoded::from_bytes(report.as_bytes()).payload);
     let entries = [Entry { sources, ..entry(renderer, 1, shown) }];
-    let digest = renderer.digest(&entries, Urgency::Notable).plain;
+    let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Notable).plain;
     assert!(digest.contains("\n📍 “evil 9, db-01 7” (via ops.q.evil) 1\n"), "{digest}");
 }
 
@@ -208,7 +208,7 @@ fn a_digest_counts_messages_of_a_source_that_the_subject_does_not_name_apart() {
         Entry { sources, ..entry(renderer, sequence, shown) }
     };
     let entries = [report(1, "ops.q.db-01"), report(2, "ops.q.evil"), report(3, "ops.q.evil")];
-    let digest = renderer.digest(&entries, Urgency::Notable).plain;
+    let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Notable).plain;
     assert!(digest.contains("\n📍 db-01 (via ops.q.evil) 2, db-01 1\n"), "{digest}");
 }
 
@@ -343,6 +343,7 @@ fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
         sequence,
         published: at,
         said: at,
+        subject: "ops.evil".to_owned(),
         head,
         rendered,
         kind,
@@ -381,7 +382,7 @@ proptest! {
             let notices = shown.plain.lines().filter(|line| markup::starts_with(line, '🤖'));
             prop_assert!(notices.clone().all(|line| !line.contains("forged") || line.contains("jinja")), "{}", &shown.plain);
             let entries = [entry(&renderer, 1, shown.clone()), entry(&renderer, 2, shown)];
-            let digest = renderer.digest(&entries, Urgency::Notable);
+            let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Notable);
             // One heading, which is ours; of each message the first line; all else is indented or in a quote.
             let bare = digest.plain.lines().filter(|line| !line.is_empty() && !line.starts_with(['│', ' ']));
             let bare: Vec<&str> = bare.collect();

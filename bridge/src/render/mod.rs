@@ -27,7 +27,7 @@ pub(crate) mod words;
 
 pub(crate) use self::{
     content::Rendered,
-    digest_entries::{Entry, Piece},
+    digest_entries::{Entry, News, Piece},
     incoming::Incoming,
     renderer::Renderer,
     speaker::{Speaker, Speakers},

@@ -138,6 +138,14 @@ impl Renderer {
         Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))
     }
 
+    /// Stands in the place of a file of that many bytes which the homeserver has not taken.
+    pub(crate) fn not_taken(&self, size: usize, stream: &str, sequence: u64) -> Rendered {
+        let words = self.voice.words;
+        let size = words.bytes(size as u64);
+        let line = words.withheld(&size, Withheld::NotTaken, stream, sequence);
+        Rendered::words(&words.notice(&line)).at_most(Urgency::Routine)
+    }
+
     /// Tells that all of a backlog is there. What of it needs somebody has made phones buzz itself.
     pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
         let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);

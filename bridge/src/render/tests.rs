@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::{BTreeMap, BTreeSet}, time::Duration};
 
 use bytes::Bytes;
 use jiff::tz::TimeZone;
@@ -83,6 +83,7 @@ fn digest(display: &Display) -> Rendered {
             sequence: index as u64 + 1,
             published: at,
             said: at,
+            subject: sample.subject.to_owned(),
             head: renderer.head(at, sample.subject),
             rendered: show(&renderer, sample.subject, sample.payload, &decoded),
             kind: Kind::of(&decoded.payload),
@@ -91,7 +92,7 @@ fn digest(display: &Display) -> Rendered {
         }
     };
     let entries: Vec<Entry> = SAMPLES.iter().enumerate().map(entry).collect();
-    renderer.digest(&entries, Urgency::Critical)
+    renderer.digest(&entries, &BTreeSet::new(), Urgency::Critical)
 }
 
 /// Compares each sample, each message of others and a digest with a file in `snapshots/`. Where a change is meant, run

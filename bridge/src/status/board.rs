@@ -24,6 +24,9 @@ use crate::{
 /// The number of recent messages that are kept for each route.
 const RECENT: usize = 10;
 
+/// The number of unusable rooms of a route that are shown.
+const CLOSED_ROOMS: usize = 20;
+
 /// The state of the bridge or of one of its routes. The worst state is the greatest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
@@ -210,6 +213,8 @@ pub(crate) struct Line {
     failure: Option<u64>,
     /// The room that the route posts into, if it has only one and the bridge is in it.
     pub(crate) room: Option<OwnedRoomId>,
+    /// Those of its many rooms that cannot be used, and why.
+    pub(crate) closed: BTreeMap<String, String>,
     in_hand: Option<InHand>,
     /// The number of messages that waited when NATS was last asked.
     pending: Option<u64>,
@@ -260,7 +265,16 @@ pub(crate) struct RouteSnapshot {
     pub(crate) oldest_seconds: u64,
     pub(crate) last_posted: Option<Moment>,
     pub(crate) dead_letters: Option<DeadLetters>,
+    /// Some of its many rooms that cannot be used.
+    pub(crate) closed_rooms: Vec<ClosedRoom>,
     pub(crate) recent: Vec<Recent>,
+}
+
+/// A room, of many, whose messages go to the fallback room or are dead letters.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ClosedRoom {
+    pub(crate) room: String,
+    pub(crate) reason: String,
 }
 
 impl Board {
@@ -458,12 +472,22 @@ impl Board {
             oldest_seconds: age.unwrap_or_default().as_secs(),
             last_posted: line.last_posted,
             dead_letters: self.dead_letters.get(name).copied(),
+            closed_rooms: line.closed_rooms(),
             recent: line.recent.iter().cloned().collect(),
         }
     }
 }
 
 impl Line {
+    fn closed_rooms(&self) -> Vec<ClosedRoom> {
+        let some = self.closed.iter().take(CLOSED_ROOMS);
+        let clean = |(room, reason): (&String, &String)| ClosedRoom {
+            room: text::clean(room),
+            reason: text::clean(reason),
+        };
+        some.map(clean).collect()
+    }
+
     pub(crate) fn take(&mut self, message: First) {
         self.in_hand = Some(InHand { message, until: Instant::now() + PATIENCE });
     }

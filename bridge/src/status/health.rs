@@ -1,6 +1,7 @@
 //! The health of the bridge and of each route, shared by all tasks.
 
 use std::{
+    collections::BTreeMap,
     fmt::Display,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -166,6 +167,11 @@ impl RouteHealth {
     /// Notes the room that the route posts into.
     pub(crate) fn entered(&self, room: &RoomId) {
         self.health.board().route(&self.name).room = Some(room.to_owned());
+    }
+
+    /// These of its many rooms cannot be used, for these reasons.
+    pub(crate) fn closed(&self, rooms: BTreeMap<String, String>) {
+        self.health.board().route(&self.name).closed = rooms;
     }
 
     pub(crate) fn room(&self) -> Option<OwnedRoomId> {

@@ -13,7 +13,7 @@ mod repetitions;
 mod waiting;
 
 pub(crate) use self::{
-    board::{DeadFor, DeadLetters, Recent, RouteSnapshot, Shown, Snapshot, State},
+    board::{ClosedRoom, DeadFor, DeadLetters, Recent, RouteSnapshot, Shown, Snapshot, State},
     health::{Condition, Health, RouteHealth},
     moment::Moment,
     outage::Outage,

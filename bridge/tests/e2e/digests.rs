@@ -226,3 +226,45 @@ async fn what_is_long_has_its_file_in_the_thread() -> Result<()> {
     assert_eq!(shown(&events).len(), 30);
     Ok(())
 }
+
+/// Whoever makes a storm on a subject of their own has the room shown digests, but takes nobody's push away.
+#[tokio::test]
+async fn a_storm_of_another_does_not_mute_what_is_critical() -> Result<()> {
+    let scene = Scene::new().await?;
+    let mut config = scene.config().digests(20);
+    config.routes.push_str(&mention(&scene.alice.user_id));
+    let mut number = 0;
+    let mut noise = |count: usize| -> Vec<String> {
+        number += count;
+        let of = |number| json!({ "severity": "critical", "summary": format!("noise {number}"), "fingerprint": format!("n{number}") });
+        (number - count..number).map(|number| of(number).to_string()).collect()
+    };
+    let mut reader = scene.reader().await?;
+    let digests = |events: &[Event]| -> Vec<Event> {
+        events.iter().filter(|event| event.body().starts_with("📚")).cloned().collect()
+    };
+    scene.nats.publish_many("ops.alert.evil", noise(100)).await?;
+    let _bridge = scene.start(&config)?;
+    reader.wait_until(|events| digests(events).len() == 1, PATIENCE).await?;
+    scene.nats.publish_many("ops.alert.evil", noise(200)).await?;
+    reader.wait_until(|events| digests(events).len() == 2, PATIENCE).await?;
+    let real = json!({ "severity": "critical", "source": "db-01", "summary": "REAL DISK FULL" });
+    let (before, after) = (noise(150), noise(100));
+    scene.nats.publish_many("ops.alert.evil", before).await?;
+    scene.nats.publish("ops.alert.db-01", real.to_string()).await?;
+    scene.nats.publish_many("ops.alert.evil", after).await?;
+    reader.wait_until(|events| digests(events).len() == 3, PATIENCE).await?;
+    scene.nats.publish_many("ops.alert.evil", noise(200)).await?;
+    reader.wait_until(|events| digests(events).len() == 4, PATIENCE).await?;
+    let digests = digests(reader.events());
+    let loudness: Vec<_> = digests
+        .iter()
+        .map(|it| (it.msgtype(), it.content["m.mentions"]["user_ids"].is_array()))
+        .collect();
+    let [loud, silent] = [("m.text", true), ("m.notice", false)];
+    assert_eq!(loudness, [loud, silent, loud, silent]);
+    let shown = digests[2].body();
+    let first = shown.lines().position(|line| line.contains("CRITICAL")).unwrap_or_default();
+    assert!(shown.lines().nth(first).is_some_and(|it| it.contains("REAL DISK FULL")), "{shown}");
+    Ok(())
+}

@@ -7,7 +7,9 @@ use async_nats::jetstream::{
     self,
     stream::{Config as StreamConfig, DiscardPolicy},
 };
-use nats_matrix_testbed::Event;
+use nats_matrix_testbed::{Event, Fault, FaultKind, FaultProxy};
+use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     front::{Answers, Front},
@@ -108,6 +110,83 @@ async fn a_file_that_the_homeserver_does_not_take_is_no_dead_letter() -> Result<
     let said = "the homeserver takes no file of more than 97.7 KiB";
     assert!(events[2].body().contains(said), "{}", events[2].body());
     assert!(!bridge.logs().contains("can never be posted"), "{}", bridge.logs());
+    Ok(())
+}
+
+/// A homeserver whose media store is full, which takes all else.
+async fn without_uploads(scene: &Scene) -> Result<(FaultProxy, Config)> {
+    let (proxy, config) = scene.through_proxy().await?;
+    let error = json!({ "errcode": "M_UNKNOWN", "error": "No space left on device" });
+    proxy.inject(Fault::on("/upload", FaultKind::respond(500, error)));
+    Ok((proxy, config))
+}
+
+#[tokio::test]
+async fn when_the_homeserver_takes_no_files_the_texts_come_without_them() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = without_uploads(&scene).await?;
+    let mut bridge = scene.start(&listening(config))?;
+    scene.nats.publish_many("ops.text", [long(1, 100), long(2, 100)]).await?;
+    scene.nats.publish("ops.text", "message 3").await?;
+    let mut reader = scene.reader().await?;
+    let events = read_all(&mut reader, 5).await?;
+    let said = "is not attached, as the homeserver has not taken the file: it is message";
+    for (number, pair) in events[..4].chunks(2).enumerate() {
+        assert!(pair[0].body().starts_with(&format!("text {} ", number + 1)), "{events:#?}");
+        let line = format!("{said} {} of stream OPS", number + 1);
+        assert!(pair[1].body().contains(&line), "{events:#?}");
+        assert_eq!(pair[1].msgtype(), "m.notice");
+    }
+    assert_eq!((events[4].body(), events.len()), ("message 3", 5));
+    let pages = Pages::of(&mut bridge).await?;
+    let withheld = "nats_matrix_attachments_withheld_total{route=\"reports\"}";
+    assert!((pages.number(withheld).await? - 2.0).abs() < 0.1);
+    pages.wait_for("connected").await?;
+    let logs = bridge.logs();
+    assert_eq!(logs.matches("takes no files").count(), 2, "{logs}");
+    assert!(!logs.contains("can never be posted"), "{logs}");
+    // With room on the disk there are files again.
+    proxy.clear();
+    scene.nats.publish("ops.text", long(4, 100)).await?;
+    assert_eq!(read_all(&mut reader, 7).await?[6].msgtype(), "m.file");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_digest_comes_without_its_files_too() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (_proxy, config) = without_uploads(&scene).await?;
+    scene.nats.publish_many("ops.text", (1..=4).map(|number| long(number, 100))).await?;
+    let _bridge = scene.start(&config.digests(2))?;
+    let mut reader = scene.reader().await?;
+    let has_last = |events: &[Event]| events[1..].iter().any(|it| it.body().contains("text 4 "));
+    reader.wait_until(|events| events.len() > 1 && has_last(events), PATIENCE).await?;
+    let events = reader.settle(Duration::from_secs(2)).await?;
+    let of = |text: &str| events.iter().filter(|event| event.body().contains(text)).count();
+    assert_eq!(of("the homeserver has not taken the file: it is message"), 4, "{events:#?}");
+    for event in &events[1..] {
+        assert_eq!(event.content["m.relates_to"]["event_id"], events[0].event_id, "{event:#?}");
+    }
+    Ok(())
+}
+
+/// A homeserver that is away takes no files either, and then they are waited for.
+#[tokio::test]
+async fn a_file_is_waited_for_as_long_as_the_homeserver_is_away() -> Result<()> {
+    let scene = Scene::new().await?;
+    let (proxy, config) = scene.through_proxy().await?;
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    scene.publish_numbered(1, 1).await?;
+    reader.wait_for(1, PATIENCE).await?;
+    proxy.inject(Fault::on("/upload", FaultKind::CutBeforeRequest));
+    proxy.inject(Fault::on("/joined_rooms", FaultKind::CutBeforeRequest));
+    scene.nats.publish("ops.text", long(2, 100)).await?;
+    reader.wait_for(2, PATIENCE).await?;
+    sleep(Duration::from_secs(20)).await;
+    proxy.clear();
+    let events = read_all(&mut reader, 3).await?;
+    assert_eq!(events[2].msgtype(), "m.file", "{}", bridge.logs());
     Ok(())
 }
 

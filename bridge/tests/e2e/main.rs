@@ -8,6 +8,7 @@
 mod bounds;
 mod check;
 mod clients;
+mod closed_rooms;
 mod config;
 mod connections;
 mod conversations;

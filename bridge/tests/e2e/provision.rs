@@ -158,6 +158,9 @@ async fn what_is_declared_is_made_once_and_found_from_then_on() -> Result<()> {
     assert_eq!(levels["users_default"], 0);
     assert_eq!(levels["state_default"], 50);
     assert_eq!(levels["invite"], 50);
+    for kind in ["m.room.canonical_alias", "m.room.encryption"] {
+        assert_eq!(levels["events"][kind], 100, "{kind}");
+    }
     assert_eq!(levels["events_default"].as_i64().unwrap_or_default(), 0);
 
     let before = alice.timeline(&room).await?.len();

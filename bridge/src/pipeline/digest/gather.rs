@@ -5,9 +5,8 @@ use tokio::task::yield_now;
 
 use crate::{
     alerts::AlertUpdate,
-    failure::Interrupted,
     message::Kind,
-    pipeline::{defer::defer, routing::Facts, state::State},
+    pipeline::{defer::defer, outcome::Halted, routing::Facts, state::State},
     render::Entry,
     source::{Delivery, Upstream},
 };
@@ -37,7 +36,7 @@ pub(super) async fn gather(
     upstream: &Upstream,
     read: Vec<Delivery>,
     may_defer: bool,
-) -> Result<Gathered, Interrupted> {
+) -> Result<Gathered, Halted> {
     let mut gathered = Gathered {
         entries: Vec::new(),
         originals: Vec::new(),
@@ -67,7 +66,7 @@ async fn entry(
     upstream: &Upstream,
     delivery: &Delivery,
     may_defer: bool,
-) -> Result<Option<Entry>, Interrupted> {
+) -> Result<Option<Entry>, Halted> {
     let (stream, subject) = (&upstream.stream, delivery.subject());
     if !state.rooms.here().has(&state.route.rooms.of(subject)) {
         return Ok(None);
@@ -94,6 +93,7 @@ async fn entry(
         sequence: delivery.sequence,
         published: delivery.published,
         said: delivery.said,
+        subject: subject.to_owned(),
         head: renderer.head(delivery.said, subject),
         // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
         rendered: shown.without_html(),

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use crate::{
     failure::Interrupted,
     message::Span,
-    pipeline::{digest::post::Digest, poison, state::State},
+    pipeline::{digest::post::Digest, outcome::Halted, poison, state::State},
     source::{Delivery, Upstream},
     status::{self, Outage},
 };
@@ -44,7 +44,7 @@ impl Digests {
         state: &mut State,
         delivery: &Delivery,
         upstream: &Upstream,
-    ) -> Result<bool, Interrupted> {
+    ) -> Result<bool, Halted> {
         let stream = &upstream.stream;
         let unfinished = state.rooms.sender().unfinished_digest(stream, &state.route, delivery);
         if let Some(span) = unfinished.await? {
@@ -79,7 +79,7 @@ impl Digests {
         delivery: &Delivery,
         upstream: &Upstream,
         limit: u64,
-    ) -> Result<bool, Interrupted> {
+    ) -> Result<bool, Halted> {
         let originals = match state.backlog.read(delivery.sequence, None).await {
             Ok(originals) => originals,
             Err(reason) => {
@@ -106,7 +106,7 @@ async fn finish(
     delivery: &Delivery,
     upstream: &Upstream,
     span: Span,
-) -> Result<bool, Interrupted> {
+) -> Result<bool, Halted> {
     info!("route {}: going on with the digest up to {}", state.route.name, span.last);
     let what = format!("route {}: reading what waits", state.route.name);
     let mut outage = Outage::of(what, state.health.condition());
@@ -116,7 +116,7 @@ async fn finish(
             Err(reason) => {
                 let pause = outage.failed(status::State::NatsUnreachable, &reason, None);
                 if timeout(pause, state.stop.cancelled()).await.is_ok() {
-                    return Err(Interrupted::Stopping);
+                    return Err(Interrupted::Stopping.into());
                 }
             }
         }
@@ -130,7 +130,7 @@ async fn finish(
 
 /// Lets a storm that goes on add to the next digest.
 async fn wait_for_more(state: &mut State) -> Result<(), Interrupted> {
-    let Some(last) = state.rooms.here().last_digest() else { return Ok(()) };
+    let Some(last) = state.rooms.here().storms.last_digest() else { return Ok(()) };
     match timeout_at(last + BETWEEN, state.stop.cancelled()).await {
         Ok(()) => Err(Interrupted::Stopping),
         Err(_) => Ok(()),

@@ -8,12 +8,12 @@ use tracing::{info, warn};
 
 use crate::{
     alerts::{AlertThread, ThreadState},
-    failure::Interrupted,
     message::{Origin, Position, Span, Urgency},
     pipeline::{
         bury::put_away,
         digest::gather::Gathered,
-        sender::{NotPosted, Part},
+        outcome::{Halted, NotPosted},
+        sender::Part,
         state::State,
         threads::ByName,
     },
@@ -73,7 +73,7 @@ impl<'a> Digest<'a> {
     }
 
     /// Posts all of it. False if the homeserver does not take it.
-    pub(super) async fn post(mut self, state: &mut State) -> Result<bool, Interrupted> {
+    pub(super) async fn post(mut self, state: &mut State) -> Result<bool, Halted> {
         let name = state.route.name.clone();
         let root = match self.sum(state).await {
             Ok(root) => root,
@@ -106,20 +106,22 @@ impl<'a> Digest<'a> {
             return Ok(Some(root.clone()));
         }
         let known = self.known(state).await?;
-        let urgency = digest_entries::urgency(&self.entries, |key| known.contains(key));
-        self.has_pushed = state.rooms.here().is_worth_a_push(urgency);
-        let loudness = if self.has_pushed { urgency } else { Urgency::Routine };
-        let rendered = state.composer.renderer.digest(&self.entries, loudness);
+        let news = digest_entries::news(&self.entries, |key| known.contains(key));
+        let storms = &state.rooms.here().storms;
+        self.has_pushed = storms.are_worth_a_push(&news);
+        let loudness = if self.has_pushed { news.urgency } else { Urgency::Routine };
+        let heard = storms.heard().into_iter().map(str::to_owned).collect();
+        let rendered = state.composer.renderer.digest(&self.entries, &heard, loudness);
         let content = rendered.content(&state.route.mention);
         let published = self.entries.first().map_or(self.published, |entry| entry.published);
         let origin = self.origin(state, self.span.first, digest_entries::SUM, published);
         let posted = self.event(state, &origin, Part::Text(content), "").await?;
-        state.rooms.here().note_digest(urgency, self.has_pushed);
+        state.rooms.here().storms.note(&news, self.has_pushed);
         Ok(posted)
     }
 
     /// The names of those threads for which no phone has to buzz any more.
-    async fn known(&self, state: &mut State) -> Result<BTreeSet<String>, Interrupted> {
+    async fn known(&self, state: &mut State) -> Result<BTreeSet<String>, Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         let mut known = BTreeSet::new();
         for some in last.chunks(TOGETHER) {
@@ -131,11 +133,7 @@ impl<'a> Digest<'a> {
     }
 
     /// Some of the threads that messages of the digest belong to, with what the last of these says.
-    async fn threads(
-        &self,
-        state: &mut State,
-        last: &[(&str, &Entry)],
-    ) -> Result<ByName, Interrupted> {
+    async fn threads(&self, state: &mut State, last: &[(&str, &Entry)]) -> Result<ByName, Halted> {
         let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
         let mut known = state.threads.known(keys, self.upstream.replicas).await;
         let is_confirmed = self.entries.len() <= MOST_CONFIRMED;
@@ -159,11 +157,7 @@ impl<'a> Digest<'a> {
     }
 
     /// Edits the first messages of what is not as it was or is over, and notes what goes on.
-    async fn note_last_words(
-        &self,
-        state: &mut State,
-        root: &OwnedEventId,
-    ) -> Result<(), Interrupted> {
+    async fn note_last_words(&self, state: &mut State, root: &OwnedEventId) -> Result<(), Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         for some in last.chunks(TOGETHER) {
             self.note_some_last_words(state, root, some).await?;
@@ -176,7 +170,7 @@ impl<'a> Digest<'a> {
         state: &mut State,
         root: &OwnedEventId,
         last: &[(&str, &Entry)],
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), Halted> {
         let mut threads = self.threads(state, last).await?;
         let mut after: Vec<(String, ThreadState)> = Vec::new();
         for (key, entry) in last.iter().copied() {
@@ -207,7 +201,7 @@ impl<'a> Digest<'a> {
         key: &str,
         thread: &AlertThread,
         entry: &Entry,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), Halted> {
         let Some((before, original)) = thread.before.as_ref().zip(self.original(entry.sequence))
         else {
             return Ok(());
@@ -229,7 +223,7 @@ impl<'a> Digest<'a> {
     }
 
     /// Posts all messages in the thread.
-    async fn thread(&self, state: &mut State) -> Result<(), Interrupted> {
+    async fn thread(&self, state: &mut State) -> Result<(), Halted> {
         let begin = Position { sequence: self.span.first, part: digest_entries::SUM };
         let reached = state.rooms.sender().position().map_or(begin, |reached| reached.max(begin));
         let pieces = digest_entries::pieces(&self.entries, reached);
@@ -247,7 +241,8 @@ impl<'a> Digest<'a> {
                     (up_to, Part::Text(content), digest_entries::TEXT)
                 }
                 Piece::File { of, file } => {
-                    (of, Part::File(file.clone(), self.span.root.clone()), digest_entries::FILE)
+                    let root = self.span.root.as_deref();
+                    (of, state.composer.file(file, of, root), digest_entries::FILE)
                 }
             };
             // What comes after the last message that the route takes is done with, too.
@@ -271,7 +266,7 @@ impl<'a> Digest<'a> {
         after: Position,
         origin: &Origin,
         reason: &str,
-    ) -> Result<(), Interrupted> {
+    ) -> Result<(), Halted> {
         let is_in = |delivery: &&Delivery| {
             let whole = Position { sequence: delivery.sequence, part: digest_entries::TEXT };
             after < whole && delivery.sequence <= origin.position.sequence
@@ -289,7 +284,7 @@ impl<'a> Digest<'a> {
         let note = Part::Text(note.content(&[]));
         match self.event(state, origin, note, "").await {
             Ok(_) => Ok(()),
-            Err(error) => error.refusal().map(drop),
+            Err(error) => Ok(error.failure().map(drop)?),
         }
     }
 

@@ -145,6 +145,7 @@ impl Words for Chinese {
             Withheld::TooLarge(limit) => {
                 format!("服务器不接受超过 {} 的文件", self.bytes(limit))
             }
+            Withheld::NotTaken => "服务器未接受该文件".to_owned(),
         };
         format!("完整内容（{size}）未附上（{why}），见流 {stream} 的第 {sequence} 条消息")
     }

@@ -153,6 +153,7 @@ impl Words for English {
             Withheld::TooLarge(limit) => {
                 format!("the homeserver takes no file of more than {}", self.bytes(limit))
             }
+            Withheld::NotTaken => "the homeserver has not taken the file".to_owned(),
         };
         format!(
             "the whole ({size}) is not attached, as {why}: it is message {sequence} of stream {stream}"

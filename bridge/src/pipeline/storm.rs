@@ -1,0 +1,156 @@
+//! What a room has heard of a storm, which goes on over many digests: for whom phones have buzzed.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{message::Urgency, render::News};
+
+/// A digest this long after the last one is of another storm.
+const CALM: Duration = Duration::from_mins(10);
+
+/// In a storm that goes on what is critical on one subject makes phones buzz again after this time.
+const AGAIN: Duration = Duration::from_mins(2);
+
+/// For so many subjects it is known when phones buzzed, of some 100 bytes each. All further ones are taken for one.
+const MOST_SUBJECTS: usize = 1024;
+
+/// The storms of a room.
+#[derive(Debug, Default)]
+pub(crate) struct Storms {
+    /// The one that goes on, or was the last.
+    last: Option<Storm>,
+}
+
+#[derive(Debug)]
+struct Storm {
+    /// When its last digest was posted.
+    last: Instant,
+    /// The loudest of its digests.
+    urgency: Urgency,
+    /// When phones buzzed for what was critical, by its subject.
+    pushed: HashMap<String, Instant>,
+}
+
+impl Storms {
+    /// When the last digest was posted, if there was one.
+    pub(crate) fn last_digest(&self) -> Option<Instant> {
+        self.last.as_ref().map(|storm| storm.last)
+    }
+
+    /// Whether phones are to buzz for a digest with these news: in a storm that goes on only if they are worse than all
+    /// before, or critical on a subject for which none has buzzed for a while. So nobody who makes a storm takes away
+    /// what somebody else's alert needs.
+    pub(crate) fn are_worth_a_push(&self, news: &News<'_>) -> bool {
+        let Some(storm) = self.going_on() else { return news.urgency > Urgency::Routine };
+        let is_due = |subject: &&str| !storm.has_pushed_lately(subject);
+        news.urgency > storm.urgency || news.critical.iter().any(is_due)
+    }
+
+    /// Those of the subjects for which phones have buzzed in this storm.
+    pub(crate) fn heard(&self) -> BTreeSet<&str> {
+        self.going_on()
+            .into_iter()
+            .flat_map(|storm| storm.pushed.keys().map(String::as_str))
+            .collect()
+    }
+
+    /// Notes that a digest with these news was posted, and whether phones buzzed for it.
+    pub(crate) fn note(&mut self, news: &News<'_>, has_pushed: bool) {
+        let now = Instant::now();
+        let before = self.last.take().filter(|storm| storm.last.elapsed() < CALM);
+        let mut storm = before.unwrap_or_else(|| Storm {
+            last: now,
+            urgency: news.urgency,
+            pushed: HashMap::new(),
+        });
+        storm.last = now;
+        storm.urgency = storm.urgency.max(news.urgency);
+        for subject in news.critical.iter().filter(|_| has_pushed) {
+            let name = storm.name(subject).to_owned();
+            storm.pushed.insert(name, now);
+        }
+        self.last = Some(storm);
+    }
+
+    fn going_on(&self) -> Option<&Storm> {
+        self.last.as_ref().filter(|storm| storm.last.elapsed() < CALM)
+    }
+}
+
+impl Storm {
+    /// What a subject is known by; no subject is empty.
+    fn name<'a>(&self, subject: &'a str) -> &'a str {
+        let is_kept = self.pushed.contains_key(subject) || self.pushed.len() < MOST_SUBJECTS;
+        if is_kept { subject } else { "" }
+    }
+
+    fn has_pushed_lately(&self, subject: &str) -> bool {
+        let pushed = self.pushed.get(self.name(subject));
+        pushed.is_some_and(|pushed| pushed.elapsed() < AGAIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn critical<'a>(subjects: &[&'a str]) -> News<'a> {
+        News { urgency: Urgency::Critical, critical: subjects.iter().copied().collect() }
+    }
+
+    /// Whether phones buzz for it.
+    fn digest(storms: &mut Storms, news: &News<'_>) -> bool {
+        let has_pushed = storms.are_worth_a_push(news);
+        storms.note(news, has_pushed);
+        has_pushed
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_subject_pushes_every_two_minutes_and_takes_no_push_from_another() {
+        let mut storms = Storms::default();
+        let (evil, both) = (critical(&["ops.evil"]), critical(&["ops.db", "ops.evil"]));
+        assert!(digest(&mut storms, &evil));
+        for second in (10..120).step_by(10) {
+            advance(Duration::from_secs(10)).await;
+            let news = if second == 50 { &both } else { &evil };
+            assert_eq!(digest(&mut storms, news), second == 50, "after {second} s");
+        }
+        // Phones have buzzed for both after 50 s.
+        advance(Duration::from_secs(50)).await;
+        assert!(!digest(&mut storms, &both));
+        advance(Duration::from_secs(10)).await;
+        assert!(digest(&mut storms, &both));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_worse_pushes_and_the_next_storm_begins_anew() {
+        let mut storms = Storms::default();
+        let of = |urgency| News { urgency, critical: BTreeSet::new() };
+        assert!(!digest(&mut storms, &of(Urgency::Routine)));
+        assert!(digest(&mut storms, &of(Urgency::Notable)));
+        assert!(!digest(&mut storms, &of(Urgency::Notable)));
+        assert!(digest(&mut storms, &critical(&["ops.db"])));
+        assert!(storms.heard().contains("ops.db"));
+        advance(CALM).await;
+        assert!(storms.heard().is_empty());
+        assert!(digest(&mut storms, &of(Urgency::Notable)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn invented_subjects_take_no_more_memory_than_there_is() {
+        let mut storms = Storms::default();
+        let subjects: Vec<String> = (0..3000).map(|number| format!("ops.{number}")).collect();
+        let names: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        assert!(digest(&mut storms, &critical(&names)));
+        assert_eq!(storms.heard().len(), MOST_SUBJECTS + 1);
+        assert!(!digest(&mut storms, &critical(&["ops.another"])), "one of those beyond");
+        advance(AGAIN).await;
+        assert!(digest(&mut storms, &critical(&["ops.another"])));
+    }
+}
