@@ -524,15 +524,12 @@ async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing
         let events = reader.wait_until(is_there, PATIENCE).await?;
         let place = |text: &str| events.iter().position(|event| event.body().contains(text));
         let before = place(&format!("before {times}"));
-        match shown {
-            Some(shown) => {
-                let at = place(shown);
-                assert!(before < at && at < place(&last), "{times}: {at:?} of {events:#?}");
-            }
-            None => {
-                assert_eq!(before.map(|at| at + 1), place(&last), "{events:#?}");
-                assert!(bridge.logs().contains("is left aside"), "{}", bridge.logs());
-            }
+        if let Some(shown) = shown {
+            let at = place(shown);
+            assert!(before < at && at < place(&last), "{times}: {at:?} of {events:#?}");
+        } else {
+            assert_eq!(before.map(|at| at + 1), place(&last), "{events:#?}");
+            assert!(bridge.logs().contains("is left aside"), "{}", bridge.logs());
         }
         assert!(bridge.logs().contains("ended while it worked on message"), "{}", bridge.logs());
         bridge.terminate()?;
