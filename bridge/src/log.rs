@@ -20,7 +20,7 @@ use tracing_subscriber::{
         time::{FormatTime, UtcTime},
     },
     layer::SubscriberExt,
-    registry::LookupSpan,
+    registry::{LookupSpan, Scope},
     reload,
     util::SubscriberInitExt,
 };
@@ -122,7 +122,7 @@ where
             Some(colour) => write!(writer, "\u{1b}[{colour}m{level:>5}\u{1b}[0m ")?,
             None => write!(writer, "{level:>5} ")?,
         }
-        let spans = context.event_scope().into_iter().flat_map(|scope| scope.from_root());
+        let spans = context.event_scope().into_iter().flat_map(Scope::from_root);
         for span in spans.filter(|span| span.name() == ROUTE) {
             let fields = span.extensions();
             let route =
