@@ -9,12 +9,12 @@ use anyhow::Result;
 use nats_matrix_testbed::{Nats, SERVER_NAME};
 use serde_json::json;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, printed};
 
 /// Runs `check` and returns its exit code and what it printed.
 fn check(scene: &Scene, config: &Config) -> Result<(i32, String)> {
     let output = scene.run(config, &["check"])?;
-    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    let text = printed(&output);
     Ok((output.status.code().unwrap(), text))
 }
 
@@ -85,13 +85,7 @@ async fn a_stream_that_does_not_exist_is_named() -> Result<()> {
 #[tokio::test]
 async fn a_consumer_of_another_kind_is_named_by_check_and_by_run() -> Result<()> {
     let scene = Scene::new().await?;
-    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-    let push = async_nats::jetstream::consumer::push::Config {
-        durable_name: Some("reports".to_owned()),
-        deliver_subject: "elsewhere".to_owned(),
-        ..Default::default()
-    };
-    stream.create_consumer(push).await?;
+    scene.add_push_consumer("reports").await?;
     let (code, text) = check(&scene, &scene.config())?;
     assert_eq!(code, 64, "{text}");
     let what = "already has a consumer \"reports\" that pushes to a subject";

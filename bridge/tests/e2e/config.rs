@@ -9,7 +9,7 @@ use std::{
 use anyhow::Result;
 use nats_matrix_testbed::secrets;
 
-use crate::scene::BINARY;
+use crate::scene::{BINARY, printed};
 
 const GOOD: &str = r##"
 [nats]
@@ -35,7 +35,7 @@ fn run(arguments: &[&str], config: &str, variables: &[(&str, &str)]) -> Result<(
     let mut command = Command::new(BINARY);
     command.args(arguments).arg("--config").arg(&path).envs(variables.iter().copied());
     let output = secrets::output(command.stdin(Stdio::null()))?;
-    let text = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    let text = printed(&output);
     Ok((output.status.code().unwrap(), text.replace(&*directory.path().to_string_lossy(), "DIR")))
 }
 

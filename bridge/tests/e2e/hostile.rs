@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use self::sound::{Markup, assert_sound};
-use crate::scene::{PATIENCE, Scene, through_proxy};
+use crate::scene::{PATIENCE, Scene, printed, through_proxy};
 
 /// The last message, after which nothing more is to come.
 const END: &str = "the end";
@@ -480,7 +480,7 @@ async fn a_subject_commands_no_terminal_and_no_log() -> Result<()> {
     // It is said in the log for what is wrong with it.
     scene.nats.publish(COMMANDS, "{\"x\": \u{202e}\u{1b}[2J").await?;
     let output = scene.run(&scene.config(), &["check"])?;
-    let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    let said = printed(&output);
     assert!(
         output.status.success() && said.contains("1 subject: ops.") && said.contains("evil"),
         "{said}"
@@ -488,7 +488,7 @@ async fn a_subject_commands_no_terminal_and_no_log() -> Result<()> {
     assert_legible(&said);
     // No route takes it.
     let output = scene.run(&scene.config_for("ops.report.>", &scene.room), &["check"])?;
-    let said = String::from_utf8(output.stdout)? + &String::from_utf8(output.stderr)?;
+    let said = printed(&output);
     assert!(said.contains("no route takes 1 messages on 1 subject: ops."), "{said}");
     assert_legible(&said);
     let mut bridge = scene.start(&scene.config())?;

@@ -143,13 +143,7 @@ async fn encryption_that_is_switched_on_is_noticed_and_nothing_is_posted_in_clea
 async fn a_consumer_that_cannot_be_used_is_used_once_it_is_mended() -> Result<()> {
     let scene = Scene::new().await?.in_haste()?;
     let room = another_room(&scene, json!({})).await?;
-    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-    let push = consumer::push::Config {
-        durable_name: Some("sick".to_owned()),
-        deliver_subject: "elsewhere".to_owned(),
-        ..Default::default()
-    };
-    stream.create_consumer(push).await?;
+    let stream = scene.add_push_consumer("sick").await?;
     scene.nats.publish("ops.sick", "waits").await?;
     let config = routes(&scene, &room);
     let mut ward = Ward::of(scene, config).await?;

@@ -16,7 +16,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::{
     publish::stored,
-    scene::{BINARY, Config, PATIENCE, Scene},
+    scene::{BINARY, Config, PATIENCE, Scene, printed},
 };
 
 /// The user that the state belongs to; systemd makes up such ones.
@@ -305,7 +305,7 @@ async fn root_sends_no_file_but_the_password_to_a_homeserver() -> Result<()> {
         command.args(arguments).arg("--config").arg(path).stdin(Stdio::null());
         let output = tokio::task::spawn_blocking(move || secrets::output(&mut command));
         let output = timeout(PATIENCE, output).await???;
-        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        Ok(printed(&output))
     };
 
     // What waits to be the password.

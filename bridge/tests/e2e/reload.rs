@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use async_nats::{ConnectOptions, jetstream::consumer::push};
+use async_nats::ConnectOptions;
 use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, Nats};
 use nkeys::KeyPair;
 use serde_json::json;
@@ -144,13 +144,7 @@ async fn what_is_wrong_is_refused_with_one_line_and_the_one_before_goes_on() -> 
 #[tokio::test]
 async fn what_only_the_servers_know_to_be_wrong_gives_way_again() -> Result<()> {
     let scene = Scene::new().await?;
-    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-    let pushed = push::Config {
-        durable_name: Some("pushed".to_owned()),
-        deliver_subject: "somewhere".to_owned(),
-        ..Default::default()
-    };
-    stream.create_consumer(pushed).await?;
+    scene.add_push_consumer("pushed").await?;
     let mut running = Running::start(&scene, &scene.config()).await?;
     let wrong = scene.config_for("ops.text", &scene.room).route("pushed", "ops.x", &scene.room);
     running.takes(&wrong).await?;

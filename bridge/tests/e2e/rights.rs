@@ -30,7 +30,7 @@ use tokio::process::Command;
 
 use crate::{
     quiet::{alert, quiet, wait_until_held},
-    scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver},
+    scene::{BINARY, Config, PATIENCE, Scene, printed, read_all, shared_homeserver},
 };
 
 /// The very file that users copy, and the one that makes the same with `nsc`.
@@ -101,7 +101,7 @@ async fn publish(scene: &Scene, seeds: &Seeds, host: &str, arguments: &[&str]) -
     let mut kept = secrets::expect(command.as_std());
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
     secrets::none_in_output(&output, &mut kept);
-    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    let said = printed(&output);
     ensure!(output.status.success(), "{said}");
     Ok(said)
 }
@@ -127,7 +127,7 @@ async fn all_that_the_bridge_and_machines_do_works_in_the_account_of_the_example
     // On another thread than the proxy, which they wait for.
     let run = |subcommand: &str| -> Result<String> {
         let output = tokio::task::block_in_place(|| scene.run(&config, &[subcommand]))?;
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let said = printed(&output);
         ensure!(output.status.success(), "{said}");
         Ok(said)
     };
@@ -667,7 +667,7 @@ async fn an_inbox_that_is_not_permitted_is_named() -> Result<()> {
     assert!(log.contains(words) && log.contains("set nats.inbox_prefix"), "{log}");
     for arguments in [["check"], ["summary"]] {
         let output = scene.run(&config, &arguments)?;
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let said = printed(&output);
         assert!(output.status.code() == Some(77) && said.contains(words), "{said}");
     }
     let mut command = Command::new(BINARY);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use async_nats::jetstream::{consumer::push, stream::Stream};
 use nats_matrix_testbed::{
     Account, BridgeProcess, Clock, Event, FaultProxy, Homeserver, HomeserverKind, Nats,
     PushGateway, Reader, ScratchDir, secrets,
@@ -146,6 +147,18 @@ impl Scene {
         Ok(stream.consumer_info("reports").await?)
     }
 
+    /// Gives the stream a consumer that is of no use to the bridge, as it pushes.
+    pub(crate) async fn add_push_consumer(&self, name: &str) -> Result<Stream> {
+        let stream = self.nats.jetstream().await?.get_stream("OPS").await?;
+        let config = push::Config {
+            durable_name: Some(name.to_owned()),
+            deliver_subject: "elsewhere".to_owned(),
+            ..push::Config::default()
+        };
+        stream.create_consumer(config).await?;
+        Ok(stream)
+    }
+
     /// Runs another subcommand to its end, with `input` on its standard input.
     pub(crate) fn run(&self, config: &Config, arguments: &[&str]) -> Result<Output> {
         let path = self.dir.path().join("check.toml");
@@ -154,6 +167,11 @@ impl Scene {
         command.args(arguments).arg("--config").arg(path).stdin(Stdio::null());
         Ok(secrets::output(&mut command)?)
     }
+}
+
+/// All that a command has printed, its standard output first.
+pub(crate) fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
 /// A configuration file under construction.
