@@ -87,7 +87,7 @@ pub(crate) async fn open_room(
 ) -> Result<Opened, Interrupted> {
     // One of many must not hold the others up.
     let may_wait = matches!(kind, RoomRole::Only);
-    let mut outage = Outage::of(format!("route {}: room {target}", route.name), health.condition());
+    let mut outage = Outage::of(format!("room {target}"), health.condition());
     let mut attempt = Attempt::new(route, (target, kind), account, health);
     let mut failures = Failures::default();
     loop {
@@ -95,9 +95,9 @@ pub(crate) async fn open_room(
             Ok(room) => {
                 outage.over();
                 if health.reconnects_often() {
-                    debug!("route {}: posting into {target} as {}", route.name, account.user);
+                    debug!("posting into {target} as {}", account.user);
                 } else {
-                    info!("route {}: posting into {target} as {}", route.name, account.user);
+                    info!("posting into {target} as {}", account.user);
                 }
                 return Ok(Opened::Room(room));
             }
@@ -263,7 +263,7 @@ impl<'a> Attempt<'a> {
         let was_in = self.before.iter().flatten().any(|joined| joined == room.id());
         if !was_in && let Err(error) = room.leave().await {
             // What matters is that nothing is posted there.
-            warn!("route {}: {} is not left: {error}", self.route.name, room.id());
+            warn!("{} is not left: {error}", room.id());
         }
     }
 }

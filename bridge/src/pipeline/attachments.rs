@@ -139,9 +139,9 @@ impl Budget {
     fn over_limit(&mut self) -> Withheld {
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "route {}: more than attach_limit = {} bytes of files within an hour: until it is over the room gets no \
+                "more than attach_limit = {} bytes of files within an hour: until it is over the room gets no \
                  more of them, but the number of the message in its stream",
-                self.route, self.limit
+                self.limit
             );
         }
         Withheld::OverLimit(self.limit)

@@ -21,9 +21,9 @@ pub(crate) async fn bury(
     let what =
         format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
     let is_kept = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
-    let (route, kept_on) = (&state.route.name, is_kept.then(|| state.dead_letters.subject()));
+    let kept_on = is_kept.then(|| state.dead_letters.subject());
     let place = kept_on.map_or_else(String::new, |kept_on| format!("; it is kept on {kept_on}"));
-    warn!("route {route}: {what} ({reason}){place}");
+    warn!("{what} ({reason}){place}");
     // After the dead letter: a kill in between brings the message back, and with it the note.
     let renderer = &state.composer.renderer;
     let note =
@@ -46,7 +46,7 @@ pub(crate) async fn put_away(
     let mut is_kept = true;
     // A route that takes dead letters, too, would be given each anew for ever.
     if !state.dead_letters.have(delivery.subject()) {
-        let what = format!("route {}: dead letter {}", state.route.name, delivery.sequence);
+        let what = format!("dead letter {}", delivery.sequence);
         let mut outage = Outage::of(what, state.health.condition());
         is_kept = loop {
             let error = match state.dead_letters.keep(delivery, stream, reason).await {
@@ -61,9 +61,8 @@ pub(crate) async fn put_away(
     }
     if !is_kept {
         error!(
-            "route {}: message {} of stream {} is not even taken as a small dead letter, so that none is kept: let what \
+            "message {} of stream {} is not even taken as a small dead letter, so that none is kept: let what \
              takes {} have messages of some kB",
-            state.route.name,
             delivery.sequence,
             stream.stream,
             state.dead_letters.subject()

@@ -163,12 +163,7 @@ impl Composer {
     pub(crate) fn note_flaw(&self, delivery: &Delivery, decoded: &Decoded) {
         let Some(flaw) = &decoded.flaw else { return };
         self.health.metrics.flawed.inc();
-        warn!(
-            "route {}: message {} on {} is posted as it is: {flaw}",
-            self.route.name,
-            delivery.sequence,
-            delivery.subject()
-        );
+        warn!("message {} on {} is posted as it is: {flaw}", delivery.sequence, delivery.subject());
     }
 
     /// Counts every failure of a template, but logs the first of each: the room says so below every message.
@@ -177,8 +172,7 @@ impl Composer {
         self.health.metrics.fallbacks.inc();
         if self.told.insert(fault.file().to_owned()) {
             warn!(
-                "route {}: message {} on {} is posted with the built-in template, and so will others be: {fault}",
-                self.route.name,
+                "message {} on {} is posted with the built-in template, and so will others be: {fault}",
                 delivery.sequence,
                 delivery.subject()
             );

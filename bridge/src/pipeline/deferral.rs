@@ -153,9 +153,9 @@ impl DeferredStore {
                 true
             }
             Ok(false) => {
-                let (route, sequence) = (&self.route, delivery.sequence);
+                let sequence = delivery.sequence;
                 info!(
-                    "route {route}: message {sequence} is too large to be held back in quiet hours, so it is shown"
+                    "message {sequence} is too large to be held back in quiet hours, so it is shown"
                 );
                 false
             }
@@ -260,10 +260,9 @@ impl DeferredStore {
         self.retry = Some(Instant::now() + PAUSE);
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "route {}: nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
+                "nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
                  not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and what the NATS user needs for it and for \
-                 {DEFERRED_PREFIX}.> is in the README under Configuration",
-                self.route
+                 {DEFERRED_PREFIX}.> is in the README under Configuration"
             );
         }
     }

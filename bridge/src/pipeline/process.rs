@@ -123,7 +123,7 @@ impl Pipeline {
         state.rooms.sender().done(delivery);
         Ok(match fate {
             Fate::Shown => {
-                debug!(route = %state.route.name, sequence = delivery.sequence, "posted");
+                debug!(sequence = delivery.sequence, "posted");
                 state.composer.note_flaw(delivery, decoded);
                 Verdict::Done
             }
@@ -156,8 +156,8 @@ impl Pipeline {
             match sender.aside(transaction, note).await {
                 Ok(_) => {}
                 Err(error) => {
-                    let (reason, route) = (error.failure()?, &state.route.name);
-                    warn!("route {route}: the room is not told of what was late: {reason}");
+                    let reason = error.failure()?;
+                    warn!("the room is not told of what was late: {reason}");
                 }
             }
             state.rooms.told();
@@ -185,8 +185,7 @@ fn leave(state: &State, delivery: &Delivery) -> Verdict {
     let reason =
         "the bridge failed each time it worked on this message, also to keep it".to_owned();
     error!(
-        "route {}: message {} of stream {} is left aside, and is no dead letter either: {reason}",
-        state.route.name,
+        "message {} of stream {} is left aside, and is no dead letter either: {reason}",
         delivery.sequence,
         state.feed.stream()
     );

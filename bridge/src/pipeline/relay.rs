@@ -68,10 +68,10 @@ impl Relay {
             Interrupted::Fatal(failure) => return Err(failure),
             Interrupted::GivingWay => return Ok(Ended::GaveWay),
             Interrupted::Stopping if self.health.reconnects_often() => {
-                debug!("route {}: stopped; {}", self.health.name(), self.health.metrics);
+                debug!("stopped; {}", self.health.metrics);
             }
             Interrupted::Stopping => {
-                info!("route {}: stopped; {}", self.health.name(), self.health.metrics);
+                info!("stopped; {}", self.health.metrics);
             }
         }
         Ok(Ended::Stopped)
@@ -121,9 +121,7 @@ impl Relay {
             verdict = self.work(&delivery, &upstream) => verdict,
             () = gives_way, if is_large => {
                 info!(
-                    "route {}: message {sequence} is put back until it can be shown, as other routes need the memory that it takes",
-                    self.health.name()
-                );
+                    "message {sequence} is put back until it can be shown, as other routes need the memory that it takes");
                 self.health.put_back();
                 return Err(Interrupted::GivingWay);
             }

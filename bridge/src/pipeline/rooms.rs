@@ -221,13 +221,13 @@ impl Rooms {
             _ => before.is_some_and(|before| before.is_said && before.closed == *closed),
         };
         if !is_said {
-            let (route, fallback) = (&self.route.name, &self.route.fallback_room);
+            let fallback = &self.route.fallback_room;
             let now = match fallback.as_ref().filter(|_| has_fallback) {
                 Some(room) => format!("its messages go to {room}"),
                 None => "its messages are dead letters; another room can be their `fallback_room`"
                     .to_owned(),
             };
-            warn!("route {route}: room {target} cannot be used: {closed}; {now}");
+            warn!("room {target} cannot be used: {closed}; {now}");
         }
         if matches!(closed, Closed::NotMade(_)) {
             if !is_said {
@@ -310,9 +310,8 @@ impl Rooms {
             },
         };
         if !std::mem::replace(&mut self.has_no_fallback, true) {
-            let route = &self.route.name;
             warn!(
-                "route {route}: fallback room {target} cannot be used: {closed}; what is for it is a dead letter"
+                "fallback room {target} cannot be used: {closed}; what is for it is a dead letter"
             );
         }
         Ok(JoinOutcome::Closed(closed.to_string()))

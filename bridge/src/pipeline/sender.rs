@@ -191,7 +191,7 @@ impl Sender {
         health: RouteHealth,
         stop: CancellationToken,
     ) -> Self {
-        let what = format!("route {}: room {target}", route.name);
+        let what = format!("room {target}");
         let outage = Outage::of(what, health.condition());
         Self {
             route: route.name.clone(),
@@ -447,9 +447,8 @@ impl Sender {
                 let is_slow = failures > 1 && begun.elapsed() >= UPLOADING;
                 if failures >= attempts || is_slow {
                     warn!(
-                        "route {}: {name} is not attached, as the homeserver takes no files, though all else: {error}; \
-                         see whether its disk is full",
-                        self.route
+                        "{name} is not attached, as the homeserver takes no files, though all else: {error}; \
+                         see whether its disk is full"
                     );
                     self.outage.abandon();
                     self.no_uploads.get_or_insert_with(Instant::now);

@@ -62,7 +62,7 @@ pub(crate) async fn show(
             }
             // Its first message may be gone, with the room that it was in.
             (Err(NotPosted::Refused(reason)), Some(before)) if before.before.is_some() => {
-                warn!("route {}: a conversation begins anew: {reason}", route.name);
+                warn!("a conversation begins anew: {reason}");
                 thread = Some(before.anew(route.patience));
             }
             (Err(NotPosted::Refused(reason)), _) => {

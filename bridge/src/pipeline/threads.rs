@@ -132,7 +132,7 @@ impl Threads {
             return Ok(Confirmed::Shown);
         }
         warn!(
-            "route {name}: message {} is not in the room, although the bucket of conversations says so; its \
+            "message {} is not in the room, although the bucket of conversations says so; its \
              conversation begins anew",
             delivery.sequence
         );
@@ -158,8 +158,8 @@ impl Threads {
             return Ok(thread);
         }
         info!(
-            "route {}: the first message of an alert, {}, is not in the room any more; the alert begins anew",
-            self.route.name, before.root
+            "the first message of an alert, {}, is not in the room any more; the alert begins anew",
+            before.root
         );
         Ok(thread.anew(self.route.patience))
     }

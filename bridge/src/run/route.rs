@@ -52,7 +52,7 @@ pub(crate) async fn serve_deferred(
         }
     }
     while let Err(reason) = deferral::make_stream(&services.nats, 1).await {
-        warn!("route {}: no stream for quiet hours: {reason}", context.route.name);
+        warn!("no stream for quiet hours: {reason}");
         // All is shown at once meanwhile, so that nothing is amiss but this.
         services.health.route(&context.feed.label()).set_aside();
         if timeout(NO_STREAM, services.stop.cancelled()).await.is_ok() {
@@ -86,7 +86,8 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
         Summaries::of(Arc::clone(&route), context.routing.clone(), services.nats.clone());
     let health = services.health.route(&context.feed.label());
     let mut task = JoinSet::new();
-    task.spawn_local(async move {
+    let span = info_span!("route", route = %route.name);
+    let summaries = async move {
         let Services { account, stop, .. } = &services;
         let post = async || {
             // What keeps us out is for the relay to tell.
@@ -98,13 +99,13 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
         };
         while let Err(panic) = AssertUnwindSafe(post()).catch_unwind().await {
             error!(
-                "route {}: its summaries ended: {} (this is a bug in nats-matrix, please report it); they are tried again \
+                "its summaries ended: {} (this is a bug in nats-matrix, please report it); they are tried again \
                  every {AGAIN:?}",
-                route.name,
                 panic_words(&*panic)
             );
             sleep(AGAIN).await;
         }
-    });
+    };
+    task.spawn_local(summaries.instrument(span));
     Some(task)
 }

@@ -115,7 +115,7 @@ impl Backlog {
             if read.last.is_none() && breaks >= MOST_BREAKS {
                 break;
             }
-            debug!("route {}: reading single messages: {reason}", self.feed.consumer());
+            debug!("reading single messages: {reason}");
             // Where there was one that cannot be read there are more, and each connection takes its time.
             let count = 1 << breaks.min(MOST_DOUBLINGS);
             if !self.read_single(read, count).await? {

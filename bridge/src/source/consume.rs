@@ -112,7 +112,7 @@ impl Source {
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
         Self {
-            outage: Outage::of(format!("route {}", feed.consumer()), health.condition()),
+            outage: Outage::of("NATS", health.condition()),
             health,
             reconnected,
             nats,
@@ -204,7 +204,7 @@ impl Source {
     async fn look_for_strays(&mut self) {
         match consumer::info(&self.nats, &self.feed).await {
             Some(info) if outstanding::is_any(&info) => {
-                debug!(route = self.feed.consumer(), "something is outstanding");
+                debug!("something is outstanding");
                 self.flow = None;
             }
             _ => {}
@@ -367,7 +367,7 @@ impl Source {
                 }
                 // Something before it was lost on the way. It comes again, and so does this.
                 _ => {
-                    debug!(route = self.feed.consumer(), "a delivery is missing");
+                    debug!("a delivery is missing");
                     self.flow = None;
                 }
             },
@@ -378,7 +378,7 @@ impl Source {
 
     /// The flow has ended before its time.
     fn broken(&mut self, reason: &str) {
-        debug!(route = self.feed.consumer(), "pull ended: {reason}");
+        debug!("pull ended: {reason}");
         self.flow = None;
         if std::mem::replace(&mut self.is_barren, true) {
             self.outage.failed(State::NatsUnreachable, &reason, None);
@@ -445,12 +445,7 @@ impl Source {
         }
         drop(room);
         let last = outstanding.last().map(|delivery| delivery.sequence);
-        debug!(
-            route = self.feed.consumer(),
-            of = info.num_ack_pending,
-            ?last,
-            "outstanding messages"
-        );
+        debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {
             return Ok(false);
         }
@@ -473,17 +468,13 @@ impl Source {
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
-                info!(
-                    "route {}: stream {} was made anew; starting with its first message",
-                    self.feed.consumer(),
-                    id.stream
-                );
+                info!("stream {} was made anew; starting with its first message", id.stream);
                 self.reached = Some(0);
                 self.reread = None;
             }
             None => {
                 for line in consumer::unmatched(&self.feed, &info.config) {
-                    warn!("route {}: {line}", self.feed.consumer());
+                    warn!("{line}");
                 }
             }
         }

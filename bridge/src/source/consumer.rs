@@ -98,7 +98,7 @@ pub(super) async fn find_or_make(
         };
         refused(feed, "made", &chain(&error), answer)
     })?;
-    info!("route {name}: made durable consumer {name} on stream {}", feed.stream());
+    info!("made durable consumer {name} on stream {}", feed.stream());
     let info = consumer.cached_info().clone();
     Ok((consumer, info))
 }
@@ -117,13 +117,13 @@ pub(super) async fn adjust(
     }
     let name = feed.consumer();
     for line in differences(&present, &wanted) {
-        info!("route {name}: changing durable consumer {name}: {line}");
+        info!("changing durable consumer {name}: {line}");
     }
     let filters =
         |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
     if filters(&present) != filters(&wanted) {
         info!(
-            "route {name}: on subjects that were added, what was stored before message {} is not shown; a route with \
+            "on subjects that were added, what was stored before message {} is not shown; a route with \
              another name would show it",
             info.delivered.stream_sequence + 1
         );

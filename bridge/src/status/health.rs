@@ -147,7 +147,7 @@ impl RouteHealth {
         let mut had_failed = false;
         self.health.change(|board| had_failed = board.begun(&self.name));
         if had_failed {
-            info!("route {}: works again", self.name);
+            info!("works again");
         }
     }
 

@@ -203,7 +203,7 @@ impl Poster {
         room: Room,
         health: &RouteHealth,
     ) -> Self {
-        let what = format!("route {}: summary", summaries.route.name);
+        let what = "summary";
         let outage = Outage::of(what, health.condition());
         Self { summaries, summary, room, outage }
     }
@@ -218,9 +218,8 @@ impl Poster {
                 newest = period.end;
                 if let Err(failure) = self.insist(&period).await {
                     // The relay continues, and the next summary may succeed.
-                    let name = &self.summaries.route.name;
                     error!(
-                        "route {name}: cannot post the summary up to {newest}: {failure}; the next one is tried when it is due"
+                        "cannot post the summary up to {newest}: {failure}; the next one is tried when it is due"
                     );
                     self.outage.abandon();
                 }
@@ -256,10 +255,7 @@ impl Poster {
             sleep(self.outage.failed(state, &reason, asked)).await;
         }
         self.outage.abandon();
-        warn!(
-            "route {}: gave up the summary up to {}, because the next one is due",
-            self.summaries.route.name, period.end
-        );
+        warn!("gave up the summary up to {}, because the next one is due", period.end);
         Ok(())
     }
 
@@ -280,7 +276,7 @@ impl Poster {
         }
         let Some(content) = content else { return Ok(()) };
         self.summaries.send(&self.room, period, content.clone()).await?;
-        info!("route {}: posted the summary up to {}", mark.route, mark.until);
+        info!("posted the summary up to {}", mark.until);
         Ok(())
     }
 
@@ -292,10 +288,7 @@ impl Poster {
     ) -> Result<Value, MatrixError> {
         match self.summaries.content(&self.room, period, composed).await {
             Err(error @ MatrixError::Rejected(_)) => {
-                let name = &self.summaries.route.name;
-                warn!(
-                    "route {name}: the summary is posted without its picture, because the homeserver {error}"
-                );
+                warn!("the summary is posted without its picture, because the homeserver {error}");
                 Ok(composed.words.content(&[]))
             }
             content => content,

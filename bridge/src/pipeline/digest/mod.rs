@@ -83,8 +83,7 @@ impl Digests {
         let originals = match state.backlog.read(delivery.sequence, None).await {
             Ok(originals) => originals,
             Err(reason) => {
-                let route = &state.route.name;
-                warn!("route {route}: no digest, as what waits cannot be read: {reason}");
+                warn!("no digest, as what waits cannot be read: {reason}");
                 self.none_until = Some(Instant::now() + UNREADABLE);
                 return Ok(false);
             }
@@ -107,8 +106,8 @@ async fn finish(
     upstream: &Upstream,
     span: Span,
 ) -> Result<bool, Halted> {
-    info!("route {}: going on with the digest up to {}", state.route.name, span.last);
-    let what = format!("route {}: reading what waits", state.route.name);
+    info!("going on with the digest up to {}", span.last);
+    let what = "reading what waits";
     let mut outage = Outage::of(what, state.health.condition());
     let originals = loop {
         match state.backlog.read(span.first, Some(span.last)).await {

@@ -74,12 +74,11 @@ impl<'a> Digest<'a> {
 
     /// Posts all of it. False if the homeserver does not take it.
     pub(super) async fn post(mut self, state: &mut State) -> Result<bool, Halted> {
-        let name = state.route.name.clone();
         let root = match self.sum(state).await {
             Ok(root) => root,
             Err(error) => {
                 let reason = error.refusal()?;
-                warn!("route {name}: no digest, as the homeserver refuses it: {reason}");
+                warn!("no digest, as the homeserver refuses it: {reason}");
                 state.rooms.here().too_few_until = self.published;
                 return Ok(false);
             }
@@ -90,7 +89,7 @@ impl<'a> Digest<'a> {
         }
         self.thread(state).await?;
         let shown = self.entries.len();
-        info!("route {name}: {shown} messages up to {} shown as a digest", self.span.last);
+        info!("{shown} messages up to {} shown as a digest", self.span.last);
         for original in &self.originals {
             state.note_late(original, self.upstream);
         }
@@ -216,8 +215,7 @@ impl<'a> Digest<'a> {
         let transaction: OwnedTransactionId = format!("{of_message}-{key}").into();
         if let Err(error) = state.rooms.sender().aside(transaction, content).await {
             let reason = error.refusal()?;
-            let route = &state.route.name;
-            warn!("route {route}: the first message of an alert is not edited: {reason}");
+            warn!("the first message of an alert is not edited: {reason}");
         }
         Ok(())
     }
