@@ -15,6 +15,8 @@ pub(crate) enum Contender {
     Raw,
     /// A plain Python bot.
     Baseline { python: PathBuf, script: PathBuf },
+    /// Another build of this project, such as the one before a change.
+    Other { binary: PathBuf },
     /// This project.
     Bridge { binary: PathBuf },
 }
@@ -30,6 +32,7 @@ impl Contender {
         match self {
             Self::Raw => "raw",
             Self::Baseline { .. } => "baseline",
+            Self::Other { .. } => "other",
             Self::Bridge { .. } => "bridge",
         }
     }
@@ -64,7 +67,7 @@ impl Contender {
                 let process = BridgeProcess::spawn_command(&command, job.dir.path())?;
                 Ok(Running::Process(Box::new(process)))
             }
-            Self::Bridge { binary } => {
+            Self::Other { binary } | Self::Bridge { binary } => {
                 let config = job.bridge_config().one_by_one();
                 let process = BridgeProcess::spawn(binary, config.toml(), job.dir.path())?;
                 Ok(Running::Process(Box::new(process)))

@@ -2,7 +2,8 @@
 //!
 //! Three contenders, one after another on the same servers and again in every round: `raw` sends
 //! the messages over one HTTP connection without any NATS, `baseline` is a plain Python bot, and
-//! `bridge` is nats-matrix. The table at the end is Markdown, and says what it was measured on.
+//! `bridge` is nats-matrix, beside another build of it if one is given. The table at the end is Markdown, and says what it
+//! was measured on.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it shows things to a person")]
 
@@ -50,6 +51,10 @@ struct Arguments {
     #[arg(long)]
     baseline: Option<PathBuf>,
 
+    /// Another build of the bridge to measure beside this one, such as the one before a change.
+    #[arg(long, value_name = "PROGRAM")]
+    beside: Option<PathBuf>,
+
     /// Only drain, with NATS behind a link of this round-trip time, such as 50ms.
     #[arg(long, value_parser = duration)]
     link_latency: Option<Duration>,
@@ -65,8 +70,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// The homeserver's own speed, the baseline and the bridge.
-const MOST_CONTENDERS: usize = 3;
+/// The homeserver's own speed, the baseline and two builds of the bridge.
+const MOST_CONTENDERS: usize = 4;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -109,6 +114,11 @@ async fn run(arguments: Arguments) -> Result<Report> {
 
     let mut contenders = vec![Contender::Raw];
     contenders.extend(baseline);
+    if let Some(binary) = arguments.beside {
+        // It will be started in another directory.
+        let binary = binary.canonicalize().with_context(|| binary.display().to_string())?;
+        contenders.push(Contender::Other { binary });
+    }
     contenders.push(Contender::Bridge { binary: binary.clone() });
 
     for round in 1..=arguments.rounds {

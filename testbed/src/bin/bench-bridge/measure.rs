@@ -107,7 +107,7 @@ async fn send_paced(
 ) -> Result<Vec<Instant>> {
     let mut raw = match contender {
         Contender::Raw => Some(raw::Sender::connect(&job.bot, &job.room).await?),
-        Contender::Baseline { .. } | Contender::Bridge { .. } => None,
+        Contender::Baseline { .. } | Contender::Other { .. } | Contender::Bridge { .. } => None,
     };
     let mut pace = interval(Duration::from_millis(100));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

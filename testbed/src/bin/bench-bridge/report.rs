@@ -70,6 +70,7 @@ impl Report {
             let title = match contender {
                 Contender::Raw => "raw `PUT /send`",
                 Contender::Baseline { .. } => "Python baseline",
+                Contender::Other { .. } => "the other nats-matrix",
                 Contender::Bridge { .. } => "nats-matrix",
             };
             self.columns.push(Column { name, title, drains: Vec::new(), paced: None });
