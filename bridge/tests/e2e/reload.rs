@@ -474,7 +474,7 @@ async fn the_level_of_the_log_changes() -> Result<()> {
     config.routes = format!("{routes}[log]\nlevel = \"debug\"\n");
     running.takes(&config).await?;
     scene.publish_numbered(1, 1).await?;
-    running.bridge.wait_for_log("DEBUG posted", PATIENCE).await?;
+    running.bridge.wait_for_log("DEBUG route reports: posted", PATIENCE).await?;
 
     config.routes = format!("{routes}[log]\nlevel = \"error\"\n");
     running.takes(&config).await?;

@@ -22,7 +22,7 @@ use crate::connections::{Pki, tls_front};
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The number of seconds of a bridge [in haste](Scene::in_haste) that pass in a second.
-const HASTE: u32 = 6;
+pub(crate) const HASTE: u32 = 6;
 
 /// The program under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_nats-matrix");
@@ -73,9 +73,8 @@ impl Scene {
         Ok((self, clock))
     }
 
-    /// Has the bridge's time pass faster than anybody else's, for what it does every half minute or minute. Its
-    /// patience
-    /// with the servers ends as much sooner.
+    /// Lets the bridge's time pass faster than that of everybody else, for what it does every half minute or minute. Its
+    /// patience with the servers ends sooner by the same factor.
     pub(crate) fn in_haste(mut self) -> Result<Self> {
         self.clock = Some(Clock::hasty(self.dir.path(), HASTE)?);
         Ok(self)
