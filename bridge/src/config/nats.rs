@@ -151,7 +151,7 @@ pub(crate) enum Auth {
 }
 
 impl Auth {
-    /// What is secret of it.
+    /// The secret part of the credentials.
     pub(super) fn secret(&self) -> Option<&Secret> {
         match self {
             Self::None => None,
