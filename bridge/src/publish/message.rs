@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{failure::Failure, subject::Subject};
 
-/// The age from which a message gets its time added, because the stream's time would mislead. It may be stored already.
+/// The age from which a message is late: it then carries its own time, and it may already be stored.
 const LATE: SignedDuration = SignedDuration::from_mins(1);
 
 /// The longest id that is accepted, in characters. Our own ids are shorter.

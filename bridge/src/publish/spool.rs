@@ -1,8 +1,8 @@
 //! The spool: messages that wait on disk until NATS has stored them, one file each, in the order of their creation.
 //!
 //! A message is written before it is sent and removed after it is acknowledged, so that no kill loses one. Two locks
-//! coordinate processes. The lock for adding messages is held for a moment. The lock for sending them prevents that two
-//! processes send the same message or overtake each other.
+//! coordinate processes. The lock for adding messages is held for a moment. The lock for sending them keeps two
+//! processes from sending the same message or overtaking each other.
 //!
 //! The directory belongs to a service, and root uses it, too; see [`Directory`] for what its owner could put there.
 
@@ -98,7 +98,7 @@ impl Spool {
         if waiting.len() >= MOST || bytes.saturating_add(text.len() as u64) > MOST_BYTES {
             return Err(SpoolError::Full { dir: dir.clone(), count: waiting.len(), bytes });
         }
-        // This cannot take the number of a message that is being sent, because that one is still in the directory.
+        // Messages that are sent and removed at the same time came before this one, so it overtakes none of them.
         let number = Number(waiting.last().map_or(1, |last| last.0 + 1));
         let path = self.path(number);
         if number.0 > Number::MOST {

@@ -100,7 +100,7 @@ fn taken(routing: &Routing, message: &jetstream::Message) -> Option<Decoded> {
     routing.takes(&facts).then_some(decoded)
 }
 
-/// The wish for more messages.
+/// Whether to continue reading.
 enum Next {
     GoOn,
     Stop,
