@@ -1,4 +1,4 @@
-//! Addresses in texts of others, shown as browsers read them: with the host that they really lead to.
+//! Addresses in texts from others, shown as browsers read them: with the host that they really lead to.
 
 use std::borrow::Cow;
 

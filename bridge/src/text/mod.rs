@@ -1,5 +1,5 @@
-//! Makes texts of others fit to be read. Rooms, the log, terminals and the status page all use it, so that no character
-//! is visible in one of them and invisible in another.
+//! Makes texts from others fit to be read. Rooms, the log, terminals and the status page all use it, so that no
+//! character is visible in one of them and invisible in another.
 
 pub(crate) mod address;
 pub(crate) mod shown;
@@ -88,7 +88,7 @@ pub(crate) fn line(text: &str) -> String {
     clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Returns [`clean`] of a text, with line ends shown as `\n`, so that a text of others cannot begin a record of its
+/// Returns [`clean`] of a text, with line ends shown as `\n`, so that a text from others cannot begin a record of its
 /// own.
 pub(crate) fn record(text: &str) -> String {
     clean(text).replace('\n', "\\n")

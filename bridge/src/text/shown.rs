@@ -1,11 +1,11 @@
-//! Texts of others as people see them: cleaned, with addresses that lead where they say.
+//! Texts from publishers and servers as people see them: cleaned, with addresses that lead where they say.
 
 use crate::text::{self, address, head};
 
 /// The longest name of a machine, service or subject, in characters. A longer one is cut.
 pub(crate) const MAX_NAME_CHARS: usize = 120;
 
-/// Returns a text of others with only readable characters, and with addresses that lead where they say.
+/// Returns a text with only readable characters, and with addresses that lead where they say.
 pub(crate) fn clean(text: &str) -> String {
     address::with_true_addresses(text::clean(text))
 }
