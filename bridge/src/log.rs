@@ -97,7 +97,7 @@ impl Log {
     }
 }
 
-/// Writes a record as a line for people: its level, its route and its message.
+/// Writes a record as a line for people: its level, its route, and its message.
 struct Lines {
     time: Option<UtcTime<time::format_description::well_known::Rfc3339>>,
 }
@@ -146,7 +146,7 @@ fn colour(level: Level) -> Option<u8> {
     }
 }
 
-/// Writes a record's message and fields in one line of readable text. Many of them contain texts of others, from
+/// Writes a record's message and fields in one line of readable text. Many of them contain texts from others, from
 /// subjects, payloads and answers of servers.
 struct Legible(DefaultFields);
 
@@ -162,7 +162,7 @@ impl<'writer> FormatFields<'writer> for Legible {
     }
 }
 
-/// Removes everything from records that could control a terminal, because they contain texts of others. JSON escapes
+/// Removes everything from records that could control a terminal, because they contain texts from others. JSON escapes
 /// only the control characters.
 struct Clean<W>(W);
 

@@ -51,7 +51,7 @@ pub(crate) struct Reference {
     pub name: String,
 }
 
-/// What a push did to a branch or tag.
+/// The effect of a push on a branch or tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Push {
     /// The push added commits, of which the forge lists some.

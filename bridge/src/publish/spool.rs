@@ -246,7 +246,7 @@ mod tests {
         let of = |part: u64| message(&"x".repeat(usize::try_from(MOST_OF_ONE / part).unwrap()));
         let refused = spool.put(&of(1)).await.unwrap_err().to_string();
         assert!(refused.contains("larger ones than 1048576 are not kept"), "{refused}");
-        // Of messages with a little more than half that size, a little fewer than twice as many fit.
+        // Each message takes a little more than half of the limit, so one fewer fits than twice as many.
         let most = MOST_BYTES / MOST_OF_ONE * 2 - 1;
         for _ in 0..most {
             spool.put(&of(2)).await.unwrap();

@@ -6,22 +6,22 @@ use minijinja::{HtmlEscape, Value};
 
 use crate::{message::Binary, render::words::Words};
 
-/// The mark before each line of others that could be mistaken for one of ours. Our own lines never begin with it.
+/// The mark before each line from others that could be mistaken for one of ours. Our own lines never begin with it.
 const QUOTE: char = '│';
 
 /// The number of blanks in a row that may fill the rest of a line on a phone, so that the next word seems to begin a
 /// line.
 const WIDE: usize = 8;
 
-/// Sets lines of others apart from ours.
+/// Sets lines from others apart from ours.
 pub(super) fn quoted(text: &str) -> String {
     let quote =
         |line: &str| if line.is_empty() { QUOTE.to_string() } else { format!("{QUOTE} {line}") };
     text.split('\n').map(quote).collect::<Vec<_>>().join("\n")
 }
 
-/// Sets a line of others apart if it could be mistaken for one of ours, which begin with a symbol that keyboards do not
-/// have, such as 🔴 or 🤖.
+/// Sets a line from others apart if it could be mistaken for one of ours, which begin with a symbol that keyboards do
+/// not have, such as 🔴 or 🤖.
 pub(super) fn apart(line: &str) -> Cow<'_, str> {
     if looks_like_ours(line) { Cow::Owned(quoted(line)) } else { Cow::Borrowed(line) }
 }
@@ -50,12 +50,12 @@ fn beginnings(line: &str) -> impl Iterator<Item = &str> {
     std::iter::once(line).chain(behind_gaps.flatten())
 }
 
-/// Shows a whole text of others. If it has several lines, each is set apart, to show where the text ends.
+/// Shows a whole text from others. If it has several lines, each is set apart, to show where the text ends.
 pub(super) fn body(text: &str) -> String {
     if text.contains('\n') { quoted(text) } else { apart(text).into_owned() }
 }
 
-/// Splits a text of others that starts in a line of ours: the part for that line, and the rest, set apart below it.
+/// Splits a text from others that starts in a line of ours: the part for that line, and the rest, set apart below it.
 pub(super) fn continued(text: &str) -> (&str, Option<String>) {
     match text.split_once('\n') {
         _ if beginnings(text.lines().next().unwrap_or(text)).skip(1).any(looks_like_ours) => {
@@ -115,7 +115,7 @@ pub(super) fn html_lines(value: &str) -> Value {
     Value::from_safe_string(HtmlEscape(value).to_string().replace('\n', "<br>"))
 }
 
-/// Implements the filter `quote` for HTML: a text of others in a quote.
+/// Implements the filter `quote` for HTML: a text from others in a quote.
 pub(super) fn html_quote(value: &str) -> Value {
     Value::from_safe_string(html(&quoted(value)))
 }

@@ -104,9 +104,9 @@ impl Renderer {
         self.own.as_ref().map_or(0, Own::count)
     }
 
-    /// Returns the faults of the user's templates with the samples, which have all fields or as few as possible. If a
-    /// template reads the payload or the headers, which real messages have different from the samples, only faults that
-    /// do not depend on the message count.
+    /// Returns the faults of the user's templates with the samples, which have all fields or as few as possible. The
+    /// samples say nothing about the payloads and headers of real messages. If a template reads these, only the faults
+    /// that do not depend on the message count.
     pub(crate) fn try_samples(&self, subject: &str, route: &str) -> Vec<Fault> {
         let Some(own) = &self.own else { return Vec::new() };
         let mut faults: Vec<Fault> = Vec::new();

@@ -54,7 +54,7 @@ pub(crate) trait Words: Sync {
     fn newest(&self) -> &'static str;
     fn in_thread(&self) -> &'static str;
 
-    /// A line in the bridge's own words. A line of others never begins like it: one that would is set apart.
+    /// A line in the bridge's own words. A line from others never begins like it: one that would is set apart.
     fn notice(&self, text: &str) -> String {
         format!("{NOTICE_MARK} nats-matrix{}{}{text}", self.colon(), self.gap())
     }
