@@ -110,9 +110,9 @@ struct Members {
 }
 
 impl Members {
-    /// The number of small members that are always kept.
+    /// The number of members that are kept if they are small. While the alerts are read, there may be twice as many.
     const MOST: usize = 256;
-    /// The memory that the members may take, in bytes.
+    /// The memory that the kept members may take, in bytes. While the alerts are read, they may take twice as much.
     const MOST_WEIGHT: usize = 1024 * 1024;
 
     fn add(&mut self, mut alert: Alert) {
@@ -125,7 +125,8 @@ impl Members {
         }
     }
 
-    /// Drops the least severe member, and among equally severe ones the oldest, to make room for others.
+    /// Drops the least severe members, and among equally severe ones the oldest, until the others are within both
+    /// limits.
     fn leave_out(&mut self) {
         let time = |alert: &Alert| alert.time.as_deref().and_then(rfc3339::seconds);
         self.kept.sort_by_cached_key(|(_, alert)| (State::of(alert), Reverse(time(alert))));

@@ -14,7 +14,7 @@ use tokio::{process::Command, time::timeout};
 
 use crate::message::Report;
 
-/// The longest time that a program may take to list the failed units.
+/// The longest time to wait for a program that is asked about units.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The number of failed units that are named; the others are counted.

@@ -15,7 +15,7 @@ pub(crate) trait Words: Sync {
 
     /// The separator between a name and its value.
     fn colon(&self) -> &'static str;
-    /// The space after a colon.
+    /// The space after a colon or a name; empty in languages that are written without spaces.
     fn gap(&self) -> &'static str;
     /// The separator between the items of a list.
     fn comma(&self) -> &'static str;
