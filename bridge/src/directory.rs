@@ -293,7 +293,7 @@ impl Directory {
     fn bring(&self, new: &OsStr, name: &OsStr, place: Place) -> io::Result<()> {
         match place {
             Place::Taken => renameat(&self.fd, new, &self.fd, name)?,
-            // The same as a rename with `RENAME_NOREPLACE`, which not every file system supports.
+            // The link does what a rename with `RENAME_NOREPLACE` would do, which not every file system supports.
             Place::Free => {
                 linkat(&self.fd, new, &self.fd, name, AtFlags::empty())?;
                 unlinkat(&self.fd, new, AtFlags::empty())?;

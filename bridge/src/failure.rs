@@ -1,34 +1,33 @@
-//! Why the program stops, and the exit code that says so.
+//! The reasons for which the program stops, with their exit codes.
 
 use std::{any::Any, process::ExitCode};
 
 use thiserror::Error;
 
-/// A reason to stop. The text is for the person who must act: what happened, to what, what to do.
+/// A reason to stop. The text is for the person who must act: it says what happened, to what, and what to do.
 ///
 /// The exit codes are those of BSD `sysexits.h`, so that a supervisor can tell them apart.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The configuration or the command line is wrong; only a person can mend it. Exit code 64.
+    /// The configuration or the command line is wrong, and only a person can fix it. Exit code 64.
     #[error("{0}")]
     Config(String),
-    /// The room is encrypted, and we post in clear; only a person can mend it. Exit code 64.
+    /// The room is encrypted, but the bridge posts unencrypted messages; only a person can fix it. Exit code 64.
     #[error("{0}")]
     Encrypted(String),
-    /// A server does not answer. Only one-shot commands stop for it, `run` keeps trying. Exit code
-    /// 69.
+    /// A server does not answer. Only one-shot commands stop for this reason; `run` keeps trying. Exit code 69.
     #[error("{0}")]
     Unavailable(String),
     /// A server answered and refused our credentials. Exit code 77.
     #[error("{0}")]
     Refused(String),
-    /// A promise of our own code was broken. Exit code 70.
+    /// The program itself has a bug. Exit code 70.
     #[error("{0} (this is a bug in nats-matrix, please report it)")]
     Bug(String),
 }
 
 impl Failure {
-    /// The same, with more to say.
+    /// Appends `more` to the text.
     pub(crate) fn and(mut self, more: &str) -> Self {
         let (Self::Config(text)
         | Self::Encrypted(text)
@@ -39,13 +38,13 @@ impl Failure {
         self
     }
 
-    /// Whether it concerns but the route that ended with it: what the configuration says of that route does not fit what
-    /// is there, or our own code fails at what the route was given.
+    /// Whether the failure affects only the route that ended with it: the configuration of that route does not fit what
+    /// the servers have, or our own code fails on a message of that route.
     pub(crate) fn is_of_one_route(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Encrypted(_) | Self::Bug(_))
     }
 
-    /// The process exit code, as in `sysexits.h`.
+    /// The exit code of the process, as in `sysexits.h`.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
@@ -63,14 +62,14 @@ impl From<&Failure> for ExitCode {
     }
 }
 
-/// Why work ends before it is done, from the inside out to whoever began it.
+/// The reason why work ends before it is done, passed from the innermost function to the one that began the work.
 #[derive(Debug)]
 pub(crate) enum Interrupted {
-    /// The process stops, or another configuration takes over. What is in hand comes again.
+    /// The process stops, or another configuration takes effect. The messages in progress will be delivered again.
     Stopping,
-    /// The work begins anew, as somebody else needs the memory that it takes. What is in hand comes again.
+    /// The work starts over, because other work needs its memory. The messages in progress will be delivered again.
     GivingWay,
-    /// Something is wrong that trying again does not mend.
+    /// An error has occurred that trying again does not fix.
     Fatal(Failure),
 }
 
@@ -80,14 +79,14 @@ impl From<Failure> for Interrupted {
     }
 }
 
-/// The words of a panic that was caught.
+/// Returns the text of a panic that was caught.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
-/// An error with all its causes in one line, as `outer: inner: innermost`, without repeating a
-/// cause that the text before it already quotes.
+/// Formats an error with all its causes in one line, as in `outer: inner: innermost`, without repeating a cause that
+/// the text before it already quotes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

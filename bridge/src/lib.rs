@@ -1,22 +1,22 @@
-//! Reports and alerts from NATS JetStream into Matrix rooms.
+//! Relays reports and alerts from NATS JetStream into Matrix rooms.
 //!
-//! The map, from the ground up. A module imports only from those before it; `tests/layers.rs` checks that, and
-//! ARCHITECTURE.md tells a message's way through them.
+//! This is the map of the modules, from the lowest layer up. A module imports only from those before it, which
+//! `tests/layers.rs` checks. ARCHITECTURE.md describes the way of a message through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
 //!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`
-//! - `message`: what can be said, as types
-//! - `config`: TOML and environment to types
-//! - `log`, `status`: what is told of the bridge itself
-//! - `nats`, `matrix`: the two servers
-//! - `source`: messages in order
-//! - `decode`: bytes to a message
-//! - `alerts`: the life of an alert
-//! - `render`: a message to what a room shows, in words of a language
-//! - `pipeline`: one message all the way to the room, a file per stage
-//! - `summary`, `health`: what is shown besides
+//! - `message`: the types of messages
+//! - `config`: TOML and environment, parsed into types
+//! - `log`, `status`: the log and the health of the bridge itself
+//! - `nats`, `matrix`: the connections to the two servers
+//! - `source`: the messages of a stream, in order
+//! - `decode`: from bytes to a message
+//! - `alerts`: the life cycle of alerts
+//! - `render`: from a message to what a room shows, in one of the languages
+//! - `pipeline`: the stages of one message on its way to the room, one file each
+//! - `summary`, `health`: the regular summaries, and the pages about the bridge's health
 //! - `provision`, `publish`: programs of their own in the same binary
-//! - `run`: start, supervision, reload, end
+//! - `run`: start, supervision, reload and stop
 //! - `cli`: the command line
 
 #![cfg_attr(

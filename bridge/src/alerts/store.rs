@@ -136,7 +136,7 @@ impl Store {
             async move { Ok::<_, String>((answered(bucket.get(key.as_str())).await?, key)) }
         };
         let mut answers = stream::iter(keys).map(get).buffer_unordered(TOGETHER);
-        // If one request is not answered, waiting for the others would be in vain.
+        // If one request is not answered, waiting for the others is pointless.
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok((Some(found), key)) => {

@@ -1,4 +1,4 @@
-//! `nats-matrix alert`
+//! The subcommand `nats-matrix alert`: publishes an alert.
 
 use std::io::{Read, stdin};
 

@@ -1,5 +1,5 @@
-//! `nats-matrix check`: walks the way of a report and says of each step whether it works, or what
-//! to do. It changes nothing: no consumer is made, no room joined, no session kept.
+//! The subcommand `nats-matrix check`: tries each step on the way of a report, and says whether it works or what to do.
+//! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
 use std::{
     collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
@@ -30,14 +30,14 @@ use crate::{
     text,
 };
 
-/// The units beside the bridge's, if this machine has them.
+/// The units that may run beside the bridge on this machine.
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
-/// How long an answer may take without which nothing is amiss.
+/// The time to wait for an answer that is not essential to the check.
 const UNASKED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +73,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
     findings.end()
 }
 
-/// What the network between this machine and the servers can read, and others on this machine.
+/// Reports connections without TLS, which the network, or other users of this machine, can read.
 fn in_clear(config: &Config, findings: &mut Findings) {
     let servers = config.nats.in_clear();
     if !servers.is_empty() {
@@ -115,7 +115,7 @@ fn templates(route: &Route, findings: &mut Findings) {
             findings
                 .ok("templates", format!("route {}: {path}: {count} template{plural}", route.name));
         }
-        // A line for each fault, of which there can be several.
+        // There can be several faults, and each gets a line of its own.
         Err(failure) => {
             for line in failure.to_string().lines() {
                 findings.fail("templates", Failure::Config(line.to_owned()));
@@ -124,7 +124,7 @@ fn templates(route: &Route, findings: &mut Findings) {
     }
 }
 
-/// Secrets that every user of this machine can get at.
+/// Reports secrets that every user of this machine can read or write.
 fn exposed(config: &Config, findings: &mut Findings) {
     for (key, path) in config.secret_files() {
         if let Some(exposure) = Exposure::of(path) {
@@ -136,7 +136,7 @@ fn exposed(config: &Config, findings: &mut Findings) {
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
     if let Some(nats) = nats(&config, findings).await {
-        // Without answers each of these would only say that there was none.
+        // Without answers from NATS, each of these checks would only report that there was none.
         let refused = tokio::select! {
             biased;
             failure = nats.refused(None) => Some(failure),
@@ -228,7 +228,7 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     }
 }
 
-/// What the stream really holds of what the route asks for.
+/// Reports the messages that the stream holds on the subjects of the route.
 async fn subjects(nats: &Nats, route: &Route, findings: &mut Findings) {
     for filter in &route.subjects {
         match held(nats, &route.stream, filter.as_str()).await {
@@ -249,7 +249,8 @@ async fn subjects(nats: &Nats, route: &Route, findings: &mut Findings) {
     }
 }
 
-/// What a stream holds that is on the subjects of no route. Where it cannot be asked, that was said before.
+/// Reports the messages of a stream whose subjects match no route. If the stream cannot be asked, an earlier check has
+/// reported it.
 async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Findings) {
     let of_stream: Vec<&Route> = routes.iter().filter(|route| route.stream == name).collect();
     let Ok(held) = unrouted(nats, name, &of_stream).await else { return };
@@ -261,12 +262,13 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
     }
 }
 
-/// Whether the streams that the bridge has made cannot fill the disk. Those that are not there yet are made so.
+/// Reports streams of the bridge that have no size limit and could fill the disk. The bridge creates new ones with a
+/// limit.
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(|| deferral::stream_config(1));
     for wanted in [store::bucket_config(1)].into_iter().chain(held) {
-        // Whoever may not ask learns what is missing where it is needed.
+        // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
         if !limits::is_limited(&stream.cached_info().config) {
@@ -324,7 +326,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
         String::new()
     };
     let of = |error: MatrixError| Failure::Unavailable(format!("{homeserver}: {error}{advice}"));
-    // It need not wait for the homeserver to be there.
+    // This check does not need the homeserver.
     let (Login::Password { password: secret, .. } | Login::AccessToken(secret)) =
         &config.matrix.login;
     let secret = secret.read().map_err(|failure| findings.fail("login", failure));
@@ -421,14 +423,14 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
     }
 }
 
-/// Who has made a room, which its alias does not tell, in words that follow its name.
+/// Returns the creator of a room, which its alias does not show, in words that follow the room's name.
 async fn whose(room: &Room) -> String {
     let Ok(ownership) = room.ownership().await else { return String::new() };
     let creators: Vec<&str> = ownership.creators().map(|user| user.as_str()).collect();
     if creators.is_empty() { String::new() } else { format!(", made by {}", creators.join(", ")) }
 }
 
-/// Whom the route mentions has to be there.
+/// Reports users whom the route mentions and who are not in the room.
 async fn mentioned(room: &Room, route: &Route, findings: &mut Findings) {
     for user in &route.mention {
         if matches!(room.has(user).await, Ok(false)) {
@@ -471,7 +473,7 @@ impl Failure {
 }
 
 impl Problem {
-    /// What may pass for a service that waits is what a person must look at now.
+    /// `run` may wait for a service to return, but here a person has to look at the problem now.
     fn into_failure(self) -> Failure {
         match self {
             Self::Passing(reason) => Failure::Unavailable(reason),
@@ -512,7 +514,7 @@ impl Findings {
     }
 
     fn line(mark: &str, step: &str, text: impl Display) {
-        // What a server or a stream says can have several lines, of which none may look like a finding.
+        // A text from a server or a stream can have several lines, none of which may look like a finding.
         let text = text::clean(&text.to_string()).replace('\n', &format!("\n{:18}", ""));
         crate::cli::common::print(&format!("{mark:<5} {step:<11} {text}"));
     }

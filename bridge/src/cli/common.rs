@@ -20,8 +20,8 @@ pub(crate) struct ConfigFile {
     pub(crate) config: PathBuf,
 }
 
-/// Takes any text from the command line. Bytes that are not UTF-8 are replaced: others may have chosen a part of the text,
-/// and an alert that is refused for that is lost.
+/// Takes any text from the command line. Bytes that are not UTF-8 are replaced: others may have chosen a part of the
+/// text, and an alert that is refused for that is lost.
 pub(crate) fn words() -> impl TypedValueParser<Value = String> {
     OsStringValueParser::new().map(|words| words.to_string_lossy().into_owned())
 }

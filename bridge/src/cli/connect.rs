@@ -51,7 +51,7 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
             account.log_out().await;
             name
         }
-        // Perhaps only the service can read the password; then the routes tell the server's name.
+        // The password may be readable for the service alone. The routes then give the server's name.
         Err(LoginError::Final(Failure::Config(what))) => {
             named_by_routes(config).ok_or(Failure::Config(what))?
         }

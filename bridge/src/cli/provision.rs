@@ -1,4 +1,4 @@
-//! `nats-matrix provision`
+//! The subcommand `nats-matrix provision`: creates the declared accounts and rooms.
 
 use crate::{
     cli::common::{ConfigFile, block_on, print},

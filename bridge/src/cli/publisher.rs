@@ -1,4 +1,4 @@
-//! The common parts of `nats-matrix report` and `nats-matrix alert`: the options for NATS, and sending a message.
+//! The parts that `nats-matrix report` and `nats-matrix alert` share: the options for NATS, and sending a message.
 
 use std::{path::PathBuf, time::Duration};
 

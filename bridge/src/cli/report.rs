@@ -1,4 +1,4 @@
-//! `nats-matrix report`
+//! The subcommand `nats-matrix report`: publishes a report about this machine.
 
 use std::path::PathBuf;
 

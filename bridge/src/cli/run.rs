@@ -1,4 +1,4 @@
-//! `nats-matrix run`
+//! The subcommand `nats-matrix run`: relays messages until it is stopped.
 
 use crate::{
     cli::common::{ConfigFile, block_on},

@@ -1,4 +1,4 @@
-//! `nats-matrix schema`
+//! The subcommand `nats-matrix schema`: prints the JSON Schema of a message.
 
 use clap::ValueEnum;
 use schemars::{Schema, schema_for};

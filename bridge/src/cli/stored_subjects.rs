@@ -1,7 +1,7 @@
-//! The subjects of the messages that a stream holds, as far as `check` tells of them.
+//! Reads the subjects of the messages in a stream, for `check`.
 //!
-//! Any publisher may choose subjects, as many and as long as a server takes, and the server lists up to 100,000 of them in
-//! one answer. So their number is asked for first, and of too many only the last few are read.
+//! Publishers choose subjects as many and as long as the server allows, and the server lists up to 100,000 of them in
+//! one answer. Their number is therefore asked for first, and if it is too large, only the last few are read.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -11,30 +11,30 @@ use serde_json::json;
 
 use crate::{config::Route, nats::Nats, subject::Subject};
 
-/// The most subjects that are read. Each has less than 4 KiB, which is what a server takes as a line by default.
+/// The number of subjects that are read at most. Each has less than 4 KiB, the default limit of a server for a line.
 const MOST: u64 = 2_000;
 
-/// How many subjects are shown.
+/// The number of subjects that are shown.
 const EXAMPLES: usize = 3;
 
-/// Beyond the last of all subjects.
+/// An offset beyond the last subject.
 const BEYOND: u64 = u32::MAX as u64;
 
-/// What a stream holds on some subjects.
+/// The messages of a stream on some subjects.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// How many subjects there are.
+    /// The number of subjects.
     pub(super) subjects: u64,
-    /// How many messages; none if there are too many subjects to count them.
+    /// The number of messages; `None` if there are too many subjects to count them.
     messages: Option<u64>,
-    /// Subjects with their messages, those with most of them first.
+    /// Some subjects with their numbers of messages, the largest number first.
     examples: Vec<(String, u64)>,
 }
 
-/// An answer to a request for the subjects of a stream from an offset on.
+/// The answer to a request for the subjects of a stream from an offset on.
 #[derive(Deserialize)]
 struct Page {
-    /// How many there are in all.
+    /// The number of all subjects.
     #[serde(default)]
     total: u64,
     #[serde(default)]
@@ -48,11 +48,11 @@ struct State {
     subjects: BTreeMap<String, u64>,
 }
 
-/// Asks for what a stream holds on the subjects that a filter matches.
+/// Looks up the messages of a stream on the subjects that a filter matches.
 ///
 /// # Errors
 ///
-/// Why there is no answer.
+/// Returns the reason why there is no answer.
 pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held, String> {
     let total = page(nats, stream, filter, BEYOND).await?.total;
     match total {
@@ -65,12 +65,12 @@ pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held
     }
 }
 
-/// Asks for what a stream holds that is on the subjects of none of these routes. Of more subjects than can be looked at, it
-/// is what is left of their number.
+/// Looks up the messages of a stream on subjects that none of these routes matches. If there are too many subjects to
+/// read, only their number is found out, by subtraction.
 ///
 /// # Errors
 ///
-/// Why there is no answer.
+/// Returns the reason why there is no answer.
 pub(super) async fn unrouted(nats: &Nats, stream: &str, routes: &[&Route]) -> Result<Held, String> {
     let filters: Vec<&Subject> = routes.iter().flat_map(|route| &route.subjects).collect();
     let total = page(nats, stream, ">", BEYOND).await?.total;
@@ -86,7 +86,7 @@ pub(super) async fn unrouted(nats: &Nats, stream: &str, routes: &[&Route]) -> Re
     Ok(Held { subjects: total.saturating_sub(taken), ..Held::default() })
 }
 
-/// The filters that match what none of the others does.
+/// Returns the filters without those that another one covers.
 fn without_covered<'a>(filters: &[&'a Subject]) -> Vec<&'a Subject> {
     let mut kept: Vec<&Subject> = Vec::new();
     for filter in filters {
@@ -114,7 +114,7 @@ impl Held {
         let mut examples: Vec<(String, u64)> = Vec::new();
         let (count, messages) = (subjects.len() as u64, subjects.values().sum());
         for (subject, count) in subjects {
-            // They come in order, so that of as many messages the first is before the others.
+            // The subjects come in order, so subjects with equally many messages stay in order.
             let place = examples.partition_point(|(_, other)| *other >= count);
             examples.insert(place, (subject, count));
             examples.truncate(EXAMPLES);
@@ -124,7 +124,7 @@ impl Held {
 }
 
 impl fmt::Display for Held {
-    /// "7 messages on 3 subjects: a (4), b (2), c (1)"
+    /// Writes "7 messages on 3 subjects: a (4), b (2), c (1)".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.messages {
             Some(messages) => write!(f, "{messages} messages on ")?,

@@ -13,7 +13,7 @@ pub(crate) enum AlertScope {
     Subject,
     /// The messages whose subjects have the same token at this position, counted from 1.
     Token(usize),
-    /// All messages of the route, whoever publishes or sends them.
+    /// All messages of the route, regardless of their subjects and senders.
     Route,
 }
 

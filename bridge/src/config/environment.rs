@@ -1,4 +1,4 @@
-//! The process environment, and a configuration file with it laid over.
+//! Reads a configuration file, overridden by the process environment.
 
 use std::{
     collections::HashMap,
@@ -14,14 +14,14 @@ use crate::{
     failure::Failure,
 };
 
-/// What the names of our variables begin with.
+/// The prefix of our variables' names.
 const PREFIX: &str = "NATS_MATRIX__";
 
-/// The variables of this process that are ours. Those of others are not looked at.
+/// Returns the variables of this process that have our prefix.
 ///
 /// # Errors
 ///
-/// [`Failure::Config`] for one that is not UTF-8.
+/// Returns [`Failure::Config`] if one of them is not UTF-8.
 pub(super) fn variables() -> Result<HashMap<String, String>, Failure> {
     ours(std::env::vars_os())
 }
@@ -32,13 +32,13 @@ fn ours(
     variables.filter(|(name, _)| is_ours(name)).map(legible).collect()
 }
 
-/// Names are compared as the library that reads them does it.
+/// Whether a variable is ours. The comparison ignores case, like the library that reads the variables.
 fn is_ours(name: &OsStr) -> bool {
     let start = name.as_bytes().get(..PREFIX.len());
     start.is_some_and(|start| start.eq_ignore_ascii_case(PREFIX.as_bytes()))
 }
 
-/// A variable as text. One that is none is named without its value, which may be a secret.
+/// Converts a variable to text. If it is not UTF-8, the error has only its name, as its value may be a secret.
 fn legible((name, value): (OsString, OsString)) -> Result<(String, String), Failure> {
     let wrong = |name: &OsStr, what: &str| {
         let name = name.to_string_lossy();
@@ -49,7 +49,7 @@ fn legible((name, value): (OsString, OsString)) -> Result<(String, String), Fail
     Ok((name, value))
 }
 
-/// A file with the environment over it.
+/// Reads a file, overridden by the environment.
 pub(super) fn read<T: DeserializeOwned>(
     source: Source<'_>,
     environment: &HashMap<String, String>,

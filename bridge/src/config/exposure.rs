@@ -1,4 +1,4 @@
-//! Secrets in files that others on the machine can get at.
+//! Secrets in files that other users of the machine can read or write.
 
 use std::{
     fmt, fs,
@@ -6,12 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The rights of everybody in a mode.
+/// The permissions of all users in a mode.
 const READ: u32 = 0o004;
 const WRITE: u32 = 0o002;
 const SEARCH: u32 = 0o001;
 
-/// A file that every user of this machine can read or write. Who is in its group is the administrator's to say.
+/// A file that every user of this machine can read or write. Its group does not matter: the administrator chooses who
+/// is in it.
 #[derive(Debug)]
 pub(crate) struct Exposure {
     path: PathBuf,
@@ -19,10 +20,10 @@ pub(crate) struct Exposure {
 }
 
 impl Exposure {
-    /// That of a file; none if others cannot get at it, or it is not there.
+    /// Checks a file. Returns `None` if other users cannot read or write it, or if it does not exist.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o7777);
-        // What a link leads to has directories of its own above it.
+        // The target of a symbolic link is in other directories, whose permissions matter.
         let place = path.canonicalize().ok()?;
         let is_open = mode(&place)? & (READ | WRITE) != 0;
         let mut above = place.ancestors().skip(1);
@@ -30,7 +31,7 @@ impl Exposure {
         (is_open && is_reached).then_some(Self { path: path.to_owned(), mode: mode(&place)? })
     }
 
-    /// Whether everybody may have written what is in it.
+    /// Whether every user may have changed the content.
     pub(crate) fn is_writable(&self) -> bool {
         self.mode & WRITE != 0
     }
@@ -67,7 +68,7 @@ mod tests {
             set(&path, mode).unwrap();
             Exposure::of(&path).map(|exposure| (exposure.is_writable(), exposure.to_string()))
         };
-        // Nobody else gets into the directory.
+        // No other user can enter the directory.
         set(dir.path(), 0o700).unwrap();
         assert_eq!(of(0o666), None);
         set(dir.path(), 0o711).unwrap();

@@ -54,7 +54,7 @@ const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
 const STATUSES: [&str; 2] = ["firing", "resolved"];
 
-/// One text or several.
+/// The pattern, or a list of several.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged, expecting = "must be a text, like \"critical\", or a list of texts")]
 pub(super) enum RawPattern {

@@ -1,9 +1,8 @@
-//! The configuration: a TOML file, then the environment over it, parsed once into types that cannot
-//! hold a wrong state.
+//! The configuration: a TOML file, overridden by the environment, and parsed once into types that cannot hold an
+//! invalid state.
 //!
-//! Environment variables are named `NATS_MATRIX__SECTION__KEY`, as in
-//! `NATS_MATRIX__MATRIX__USER=bridge`, and win over the file. A list is written with commas. Routes
-//! can only be given in the file.
+//! Environment variables are named `NATS_MATRIX__SECTION__KEY`, as in `NATS_MATRIX__MATRIX__USER=bridge`, and win over
+//! the file. A list is written with commas. Routes can only be given in the file.
 
 mod alert_scope;
 mod diagnostics;
@@ -58,20 +57,20 @@ pub(crate) use self::{
 };
 use crate::{config::error::ConfigError, failure::Failure};
 
-/// Everything the bridge is told, checked as far as is possible without a network.
+/// The configuration of the bridge, checked as far as is possible without a network.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// How to reach NATS.
+    /// The connection to NATS.
     pub nats: Nats,
-    /// How to reach the homeserver and as whom.
+    /// The homeserver and the account on it.
     pub matrix: Matrix,
-    /// What goes where; at least one.
+    /// The routes; at least one.
     pub routes: Vec<Route>,
-    /// The accounts and rooms that there are to be.
+    /// The accounts and rooms to create.
     pub provision: Provision,
-    /// Where the bridge tells how it is.
+    /// The address at which the bridge reports its health.
     pub health: Health,
-    /// What is logged.
+    /// The level and the format of the log.
     pub log: Log,
 }
 
@@ -100,18 +99,18 @@ struct RawConfig {
 }
 
 impl Config {
-    /// Reads `file`, lays the process environment over it and checks the result.
+    /// Reads `file`, overrides it with the process environment, and checks the result.
     ///
-    /// Files that the configuration names are not opened: that is for [`Secret::read`].
+    /// Files that the configuration names are not opened; [`Secret::read`] does that.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
+    /// Returns [`Failure::Config`] with one line that names the file or variable and the key, and says what to do.
     pub(crate) fn load(file: &Path) -> Result<Self, Failure> {
         Self::load_with(file, &environment::variables()?)
     }
 
-    /// [`Config::load`] with a given environment.
+    /// Reads the configuration like [`Config::load`], with a given environment.
     pub(crate) fn load_with(
         file: &Path,
         environment: &HashMap<String, String>,
@@ -121,7 +120,7 @@ impl Config {
         Self::parse(&Zeroizing::new(text), file, environment)
     }
 
-    /// The configuration that a file with this text is, with an environment over it.
+    /// Parses the text of a file, overridden by an environment.
     pub(crate) fn parse(
         text: &str,
         file: &Path,
@@ -131,7 +130,7 @@ impl Config {
         Self::check(environment::read(source, variables)?, source)
     }
 
-    /// The files with secrets, each with the key that names it. None of them need be there.
+    /// The files with secrets, each with the key that names it. Any of them may be missing.
     pub(crate) fn secret_files(&self) -> Vec<(Cow<'_, str>, &Path)> {
         let login = match &self.matrix.login {
             Login::Password { password, .. } => password,
@@ -154,7 +153,7 @@ impl Config {
     fn check(written: RawConfig, source: Source<'_>) -> Result<Self, Failure> {
         let (within, file) = (|wrong: ConfigError| wrong.within(source), source.file);
         let files = Files::beside(file);
-        // Not the bridge's, but a mistake in it had better show now.
+        // The bridge does not use this section, but a mistake in it should show now.
         written.publish.check().map_err(within)?;
         let provision =
             written.provision.check(written.users, written.rooms, &files).map_err(within)?;

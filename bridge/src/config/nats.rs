@@ -37,8 +37,8 @@ pub(crate) struct Nats {
     pub jetstream_domain: Option<String>,
     /// The subject of dead letters, the messages that can never be posted: they are published under `<this>.<route>`.
     pub dead_letter_subject: Subject,
-    /// The prefix of the inboxes. NATS sends its answers, and with them every message that is read, on `<this>.>`, so
-    /// that whoever may subscribe there can read all of them.
+    /// The prefix of the inboxes. NATS sends its answers, and with them every message that is read, on `<this>.>`.
+    /// Everybody who may subscribe there can therefore read all of them.
     pub inbox_prefix: Subject,
 }
 
@@ -151,7 +151,7 @@ pub(crate) enum Auth {
 }
 
 impl Auth {
-    /// What is secret of it.
+    /// The secret part of the credentials.
     pub(super) fn secret(&self) -> Option<&Secret> {
         match self {
             Self::None => None,
@@ -307,8 +307,8 @@ fn is_here(host: &str) -> bool {
     host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Refuses a list that mixes servers with and without TLS: whoever blocks the ones with TLS would make the client
-/// connect without it.
+/// Refuses a list that mixes servers with and without TLS: an attacker who blocks the ones with TLS would make the
+/// client connect without it.
 fn all_with_tls_or_none(servers: &[ServerAddr]) -> Result<(), String> {
     let (with, without): (Vec<_>, Vec<_>) =
         servers.iter().partition(|server| server.tls_required());

@@ -16,7 +16,7 @@ where
     T::deserialize(word.into_deserializer()).map_err(|error: value::Error| D::Error::custom(error))
 }
 
-/// Reads such a value where it may be left out.
+/// Reads an optional value of this kind.
 pub(super) fn some_of<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     T: DeserializeOwned,

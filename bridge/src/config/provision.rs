@@ -98,7 +98,7 @@ pub(crate) struct DeclaredRoom {
     pub avatar_file: Option<PathBuf>,
     /// The people to invite.
     pub invite: Vec<Person>,
-    /// Who may write in the room; if it is not declared, everybody at first.
+    /// The people who may write in the room; if it is not declared, everybody at first.
     pub post: Option<Post>,
     /// Whether the room may be one that somebody else has created.
     pub adopt: bool,
@@ -113,7 +113,7 @@ pub(crate) enum Person {
     Other(OwnedUserId),
 }
 
-/// Who may write in a room.
+/// The people who may write in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Post {

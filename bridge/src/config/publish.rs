@@ -1,5 +1,5 @@
-//! `[publish]`: what `nats-matrix report` and `nats-matrix alert` say of this machine, and where it waits
-//! while NATS is away.
+//! `[publish]`: the subjects and contents of the messages of `nats-matrix report` and `nats-matrix alert`, and the
+//! directory in which they wait while NATS is out of reach.
 
 use std::{
     collections::HashMap,
@@ -25,32 +25,32 @@ use crate::{
     subject::Subject,
 };
 
-/// What a publisher is told: `[nats]` and `[publish]`. A file may also hold the rest of a bridge's
-/// configuration, which is not looked at: a machine that reports has no part in Matrix.
+/// The configuration of a publisher: `[nats]` and `[publish]`. The file may also be that of a bridge, whose other
+/// sections are ignored: a machine that reports does not use Matrix.
 #[derive(Debug, Clone)]
 pub(crate) struct Publisher {
-    /// How to reach NATS.
+    /// The connection to NATS.
     pub nats: Nats,
-    /// What to publish.
+    /// The messages to publish.
     pub publish: Publish,
 }
 
-/// What to publish.
+/// The settings of the published messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Publish {
-    /// What this machine is called; by default its host name.
+    /// The name of this machine; by default its host name.
     pub host: String,
-    /// Reports are published under `<this>.<host>`.
+    /// The subject of reports, which are published under `<this>.<host>`.
     pub report_subject: Subject,
-    /// Alerts are published under `<this>.<host>`.
+    /// The subject of alerts, which are published under `<this>.<host>`.
     pub alert_subject: Subject,
-    /// Where the file systems are mounted of which reports say how full they are. At least one.
+    /// The mount points of the file systems whose usage is reported; at least one.
     pub disks: Vec<PathBuf>,
-    /// How many of the last lines that a failed unit has written in the journal are published; 0 for none.
+    /// The number of published lines from the end of a failed unit's journal; 0 for none.
     pub journal_lines: u16,
-    /// What is hidden in these lines.
+    /// The patterns of secrets that are masked in these lines.
     pub masks: Masks,
-    /// Where messages wait until NATS has them.
+    /// The directory in which messages wait until NATS has stored them.
     pub spool_dir: PathBuf,
 }
 
@@ -76,25 +76,25 @@ struct Sections {
     publish: RawPublish,
 }
 
-/// How many lines of the journal an alert about a unit has, and how many it can have.
+/// The default and the highest number of journal lines in an alert about a unit.
 const JOURNAL_LINES: u16 = 20;
 
 const MOST_JOURNAL_LINES: u16 = 200;
 
-/// The variable that the option for a server stands for.
+/// The variable that has the same effect as the option for a server.
 const SERVERS: &str = "NATS_MATRIX__NATS__SERVERS";
 
 impl Publisher {
-    /// Reads `file` and lays the process environment over it. With a `server` there is no file.
+    /// Reads `file` and overrides it with the process environment. If `server` is given, no file is read.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] with one line that names the file or variable, the key and the mend.
+    /// Returns [`Failure::Config`] with one line that names the file or variable and the key, and says what to do.
     pub(crate) fn load(file: &Path, server: Option<&str>) -> Result<Self, Failure> {
         Self::load_with(file, server, environment::variables()?)
     }
 
-    /// [`Publisher::load`] with a given environment.
+    /// Reads the configuration like [`Publisher::load`], with a given environment.
     pub(crate) fn load_with(
         file: &Path,
         server: Option<&str>,
@@ -106,7 +106,7 @@ impl Publisher {
         }
         let text = match std::fs::read_to_string(file) {
             Ok(text) => Zeroizing::new(text),
-            // The environment alone may say where NATS is.
+            // The environment alone can be enough to reach NATS.
             Err(error)
                 if error.kind() == ErrorKind::NotFound && variables.contains_key(SERVERS) =>
             {
@@ -122,7 +122,7 @@ impl Publisher {
         Self::parse(&text, file, &variables)
     }
 
-    /// What a file with this text says, with an environment over it.
+    /// Parses the text of a file, overridden by an environment.
     pub(crate) fn parse(
         text: &str,
         file: &Path,
@@ -185,12 +185,12 @@ impl RawPublish {
     }
 }
 
-/// The name of this machine as the kernel has it.
+/// Returns the name of this machine according to the kernel.
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// In what systemd's `StateDirectory=` made, else where the package's units have theirs.
+/// Returns the directory that systemd's `StateDirectory=` created, or else that of the package's units.
 fn default_spool_dir() -> PathBuf {
     env::var_os("STATE_DIRECTORY")
         .map_or_else(|| PathBuf::from("/var/lib/nats-matrix-publish"), PathBuf::from)

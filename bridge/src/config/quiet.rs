@@ -55,7 +55,7 @@ impl Quiet {
             return None;
         }
         let day = if is_tomorrow { local.date().checked_add(1.day()).ok()? } else { local.date() };
-        // Where the clock skips that time, the quiet hours end an hour later on the clock.
+        // If the clock skips that time, the quiet hours end an hour later on the clock.
         let end = day.to_datetime(self.to).to_zoned(self.time_zone.clone()).ok()?.timestamp();
         (end > moment).then_some(end)
     }

@@ -66,8 +66,8 @@ pub(crate) struct Route {
     pub patience: Patience,
     /// The hours in which only critical alerts are shown at once.
     pub quiet: Option<Quiet>,
-    /// The age from which a message is late when it is posted. The room is told when the last late message is there.
-    /// `None` for never.
+    /// The age from which a message is late when it is posted. After the last late message, the room gets a notice that
+    /// the backlog is complete. `None` for never.
     pub late_after: Option<Duration>,
     /// The language and time zone of the messages.
     pub display: Display,

@@ -110,7 +110,8 @@ impl Secret {
         }
     }
 
-    /// The key of the file that holds the secret, and the file; `None` for a secret that is written in the configuration.
+    /// The key of the file that holds the secret, and the file; `None` for a secret that is in the configuration
+    /// itself.
     pub(crate) fn file(&self) -> Option<(&str, &Path)> {
         match self {
             Self::Inline(_) => None,

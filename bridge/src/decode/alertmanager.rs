@@ -1,4 +1,4 @@
-//! The webhook of Prometheus' Alertmanager, and that of Grafana, which has its fields and more:
+//! Decodes the webhook of Prometheus' Alertmanager, and that of Grafana, which has the same fields and some more:
 //! <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>,
 //! <https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/>.
 
@@ -17,7 +17,7 @@ use crate::{
 
 type Labels = BTreeMap<String, String>;
 
-/// The labels that name what an alert is about, the most telling first.
+/// The labels that name the machine or service of an alert, the most specific first.
 const SOURCES: [&str; 4] = ["instance", "host", "hostname", "node"];
 
 pub(crate) fn is(object: &Map<String, Value>) -> bool {
@@ -25,8 +25,8 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
         && ["groupKey", "groupLabels", "commonLabels"].iter().any(|key| object.contains_key(*key))
 }
 
-/// One alert as such, several as a group. `object` is what was kept of the JSON in `text`, where the alerts are read
-/// from one by one: there can be thousands of them, and the worst may come last.
+/// Decodes one alert as an alert, and several as a group. `object` is the part of the JSON in `text` that was kept. The
+/// alerts are read from `text` one by one, because there can be thousands of them and the worst may come last.
 pub(crate) fn decode(text: &str, object: &Map<String, Value>) -> serde_json::Result<Decoded> {
     let webhook = Webhook::deserialize(object)?;
     let mut members = Members::default();
@@ -70,7 +70,7 @@ struct Webhook {
 }
 
 impl Webhook {
-    /// The group without its members.
+    /// Returns the group without its members.
     fn group(self) -> Group {
         Group {
             title: self.title(),
@@ -83,7 +83,7 @@ impl Webhook {
         }
     }
 
-    /// The name that all of them have, else what they are grouped by, else whom they are for.
+    /// Returns the name that all alerts share, or else the values that they are grouped by, or else the receiver.
     fn title(&self) -> String {
         if let Some(name) = self.common_labels.get("alertname") {
             return name.clone();
@@ -96,23 +96,23 @@ impl Webhook {
     }
 }
 
-/// The members of a group: the worst and newest of them, and how many others there are.
+/// The members of a group: the worst and newest of them, and the counts of the others.
 #[derive(Default)]
 struct Members {
-    /// With their places among all.
+    /// The members that are kept, each with its position among all.
     kept: Vec<(usize, Alert)>,
-    /// About how many bytes those take.
+    /// The approximate memory that the kept members take, in bytes.
     weight: usize,
     count: usize,
     left_out: Counts,
-    /// Something of a member is left out.
+    /// Whether a part of a member was left out.
     is_cut: bool,
 }
 
 impl Members {
-    /// How many members are kept at least, if they are small.
+    /// The number of members that are kept if they are small. While the alerts are read, there may be twice as many.
     const MOST: usize = 256;
-    /// How many bytes they may take.
+    /// The memory that the kept members may take, in bytes. While the alerts are read, they may take twice as much.
     const MOST_WEIGHT: usize = 1024 * 1024;
 
     fn add(&mut self, mut alert: Alert) {
@@ -125,7 +125,8 @@ impl Members {
         }
     }
 
-    /// Leaves out the least bad, and of equally bad ones the oldest, so that there is room for others.
+    /// Drops the least severe members, and among equally severe ones the oldest, until the others are within both
+    /// limits.
     fn leave_out(&mut self) {
         let time = |alert: &Alert| alert.time.as_deref().and_then(rfc3339::seconds);
         self.kept.sort_by_cached_key(|(_, alert)| (State::of(alert), Reverse(time(alert))));
@@ -139,7 +140,7 @@ impl Members {
         self.weight = self.kept.iter().map(|(_, alert)| alert.weight()).sum();
     }
 
-    /// Those that are kept, in the order in which they were sent, and how many are not.
+    /// Returns the kept members in the order in which they were sent, and the counts of the others.
     fn finish(mut self) -> (Vec<Alert>, Counts) {
         if self.kept.len() > Self::MOST || self.weight > Self::MOST_WEIGHT {
             self.leave_out();
@@ -162,7 +163,7 @@ struct Entry {
     #[serde(rename = "generatorURL")]
     generator_url: Option<String>,
     fingerprint: Option<String>,
-    // Grafana's own.
+    // Only Grafana sends this field.
     #[serde(rename = "panelURL")]
     panel_url: Option<String>,
     #[serde(rename = "dashboardURL")]
@@ -190,7 +191,7 @@ impl Entry {
         alert.description = filled(annotations.remove("description"))
             .filter(|description| description != alert.summary.in_no_language());
         alert.time = known(self.starts_at);
-        // Of an alert that fires it is only when it will be taken for over.
+        // While an alert fires, this field only has the time at which it would be assumed to be over.
         alert.ended = known(self.ends_at).filter(|_| alert.status == Status::Resolved);
         alert.url =
             [self.panel_url, self.dashboard_url, self.generator_url].into_iter().find_map(filled);
@@ -201,7 +202,7 @@ impl Entry {
     }
 }
 
-/// What a person may want besides: the annotations, what was measured, and how to silence it.
+/// Returns what else may help a person: the annotations, the measured values, and the link to silence the alert.
 fn rest(
     annotations: Labels,
     values: &Map<String, Value>,
@@ -223,7 +224,7 @@ fn rest(
         .collect()
 }
 
-/// Without what Prometheus and Grafana keep for themselves, which begins with two underscores.
+/// Removes the labels that Prometheus and Grafana use internally, which begin with two underscores.
 fn own(labels: Labels) -> Labels {
     labels.into_iter().filter(|(name, _)| !name.starts_with("__")).collect()
 }

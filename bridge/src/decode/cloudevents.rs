@@ -1,8 +1,8 @@
-//! `CloudEvents` in the JSON event format, which is what their NATS binding sends:
+//! Decodes `CloudEvents` in the JSON event format, which their NATS binding sends:
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>.
 //!
-//! An event in binary mode has its attributes in headers and is nothing but its data here, which is
-//! decoded like any payload.
+//! An event in binary mode has its attributes in headers. Only its data arrives here, and is decoded like any other
+//! payload.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ struct Envelope<'a> {
     source: String,
     subject: Option<String>,
     time: Option<String>,
-    /// Not taken apart, as that is up to what it is.
+    /// The data, not parsed yet, because its decoder depends on its type.
     #[serde(borrow, default)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -34,10 +34,10 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
         && (object.contains_key("type") || object.contains_key("source"))
 }
 
-/// Decodes an object, of which the text is the JSON.
+/// A function that decodes an object, whose JSON is given as text, too.
 type DecodeObject = fn(&str, Kept<Map<String, Value>>) -> Decoded;
 
-/// The data itself if it is of a shape that we know, which then is shown as ever.
+/// Decodes an event. If its data has a known shape, the result is that data, which is shown in its usual form.
 pub(crate) fn decode(text: &str, decode_object: DecodeObject) -> serde_json::Result<Decoded> {
     let Envelope { mut kind, mut source, mut subject, mut time, data, data_base64 } =
         serde_json::from_str(text)?;

@@ -1,11 +1,10 @@
-//! What a message says: decoding of payloads into the few shapes that are shown in their own way.
+//! Decodes payloads into the few shapes that are shown in a form of their own.
 //!
-//! Decoding never fails. What is not a report, an alert or some other JSON object is text, and what
-//! is not text is kept as bytes; anything that looks like a mistake of the publisher is named as a
-//! flaw.
+//! Decoding never fails. A payload that is not a report, an alert or some other JSON object is text, and one that is
+//! not text is kept as bytes. Anything that looks like a mistake of the publisher is reported as a flaw.
 //!
-//! What is decoded takes at most a few hundred kilobytes, however large the message is and whatever it
-//! holds: what is more than that is left out, and the message is attached.
+//! A decoded payload takes at most a few hundred kilobytes, however large the message is and whatever it contains. The
+//! rest is left out, and the message is attached as a file.
 
 mod alertmanager;
 mod cloudevents;
@@ -25,7 +24,7 @@ use crate::{
 };
 
 impl Decoded {
-    /// Decodes the bytes of a message. Flaws are in English, as the log is.
+    /// Decodes the bytes of a message. Flaws are in English, like the log.
     #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
         let text = match std::str::from_utf8(bytes) {
@@ -36,7 +35,7 @@ impl Decoded {
                 return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
             }
         };
-        // A byte order mark is no content, and would make JSON unreadable.
+        // A byte order mark is not content, and JSON with one would not parse.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let trimmed = text.trim();
         if trimmed.is_empty() {
@@ -53,13 +52,13 @@ impl Decoded {
         }
     }
 
-    /// Takes a message for mere bytes, for a reason that is shown.
+    /// Treats a message as bytes that are not text; `reason` is shown.
     #[must_use]
     pub(crate) fn as_bytes(bytes: &[u8], reason: &str) -> Self {
         Self::sound(Payload::Binary(Binary::of(bytes))).with_flaw(reason)
     }
 
-    /// Decodes an object, of which `text` is the JSON.
+    /// Decodes an object whose JSON is `text`.
     fn from_object(text: &str, object: Kept<Map<String, Value>>) -> Self {
         let Kept { value: object, is_cut } = object;
         let shape = Shape::of(&object);
@@ -74,7 +73,7 @@ impl Decoded {
             Shape::Other => return Self { is_cut, ..Self::sound(Payload::Object(object)) },
         };
         match parsed {
-            // The members of a group are not taken from what was cut.
+            // The members of a group were read from the whole text, so the cut of the object does not affect them.
             Ok(decoded) => {
                 let is_whole = matches!(shape, Shape::Alertmanager | Shape::CloudEvent);
                 Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
@@ -84,7 +83,7 @@ impl Decoded {
         }
     }
 
-    /// Decodes an object in an envelope. An envelope in it is not opened: there is no end to them.
+    /// Decodes an object inside an envelope. A second envelope in it is not opened, as they can be nested without end.
     fn within(text: &str, object: Kept<Map<String, Value>>) -> Self {
         match Shape::of(&object.value) {
             Shape::CloudEvent => {

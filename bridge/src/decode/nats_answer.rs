@@ -1,15 +1,16 @@
-//! What NATS itself answers to a publisher: <https://docs.nats.io/reference/reference-protocols/nats_api_reference>.
+//! Recognises the answers that NATS itself sends to a publisher:
+//! <https://docs.nats.io/reference/reference-protocols/nats_api_reference>.
 //!
-//! A publisher names the subject that the answer is sent to, and no permission limits which. So such a message on the
-//! subject of a machine was sent there by whoever wanted it to be, and may quote what they have written.
+//! A publisher chooses the subject that the answer is sent to, and no permission limits this choice. An answer on the
+//! subject of a machine is therefore not proof that the machine sent it, and it may quote texts of the publisher.
 
 use serde_json::{Map, Value};
 
-/// What the acknowledgement of a published message can hold.
+/// The keys that the acknowledgement of a published message can have.
 const ACKNOWLEDGEMENT: [&str; 8] =
     ["stream", "seq", "domain", "duplicate", "val", "batch", "count", "error"];
 
-/// The types of answers of the API begin with this.
+/// The prefix of the types of API answers.
 const API: &str = "io.nats.jetstream.api.";
 
 pub(crate) fn is(object: &Map<String, Value>) -> bool {

@@ -1,4 +1,4 @@
-//! What an object is meant to be.
+//! Recognises the shape of a JSON object.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     message::report,
 };
 
-/// What an object is meant to be, by its own word (`kind`) or by the keys it has.
+/// The shape of an object, which it either declares (`kind`) or has according to its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape {
     Report,
@@ -23,8 +23,8 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// The keys of others come before ours, because they are the more peculiar ones; what the
-    /// publisher says outright comes before all.
+    /// Recognises the shape. A declared kind decides. Otherwise the keys of other programs are tried before our own,
+    /// because they are more distinctive.
     pub(super) fn of(object: &Map<String, Value>) -> Self {
         let has = |key: &str| object.contains_key(key);
         let kind = object.get("kind").and_then(Value::as_str);

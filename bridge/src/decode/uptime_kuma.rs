@@ -1,7 +1,7 @@
-//! The notification of Uptime Kuma's webhook, `{"heartbeat": …, "monitor": …, "msg": …}`:
+//! Decodes the notification of Uptime Kuma's webhook, `{"heartbeat": …, "monitor": …, "msg": …}`:
 //! <https://github.com/louislam/uptime-kuma/blob/master/server/notification-providers/webhook.js>.
 //!
-//! Of the monitor only what is meant to be seen is taken: it can hold headers and bodies of requests.
+//! Only the fields of the monitor that are meant to be seen are used: others can hold headers and bodies of requests.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
 pub(crate) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload> {
     let Notification { heartbeat, monitor, msg } = Notification::deserialize(object)?;
     let Some(heartbeat) = heartbeat else {
-        // Of no monitor: a test, or a certificate that expires. The text is all there is.
+        // A message without a monitor is a test, or is about a certificate that expires. It has no more than the text.
         return match filled(msg) {
             Some(text) => Ok(Payload::Text(text)),
             None => Err(serde::de::Error::custom("it has neither a heartbeat nor a text")),
@@ -75,7 +75,7 @@ fn alert(heartbeat: Heartbeat, monitor: Monitor, msg: Option<String>) -> serde_j
             return Err(serde::de::Error::custom(format_args!("there is no status {other}")));
         }
     };
-    // Another Uptime Kuma counts its monitors from 1, too.
+    // Monitors are numbered from 1 in every Uptime Kuma, so the number alone does not identify one.
     let fingerprint =
         id.map(|id| format!("uptime-kuma:{id}:{}", name.as_deref().unwrap_or_default()));
     let time = filled(heartbeat.time).map(utc);
@@ -91,7 +91,7 @@ fn alert(heartbeat: Heartbeat, monitor: Monitor, msg: Option<String>) -> serde_j
         None => host,
     });
     alert.description = filled(heartbeat.msg).or(msg);
-    // A monitor that has no address has the beginning of one; in others there is a password.
+    // A monitor without an address has only the beginning of one. An address with an @ has a password in it.
     alert.url = filled(monitor.url).filter(|url| !url.ends_with("://") && !url.contains('@'));
     alert.fingerprint = fingerprint;
     alert.labels = monitor
@@ -102,7 +102,7 @@ fn alert(heartbeat: Heartbeat, monitor: Monitor, msg: Option<String>) -> serde_j
     Ok(alert)
 }
 
-/// "2026-11-23 06:35:51.123" as in RFC 3339: it is in UTC, and does not say so.
+/// Converts "2026-11-23 06:35:51.123" to RFC 3339. The time is in UTC, although the text does not say so.
 fn utc(time: String) -> String {
     match time.split_once(' ') {
         Some((date, clock)) if !clock.contains([' ', '+', '-', 'Z']) => format!("{date}T{clock}Z"),

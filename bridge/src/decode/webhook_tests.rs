@@ -5,13 +5,13 @@ use crate::message::{
     Workflow, alert::identity,
 };
 
-/// A message as documented by its sender: `tests/payloads/README.md`.
+/// Reads a message as its sender documents it: `tests/payloads/README.md`.
 fn fixture(name: &str) -> Value {
     let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// All of them.
+/// Reads all of these messages.
 fn fixtures() -> Vec<Value> {
     let files = std::fs::read_dir(format!("{}/tests/payloads", env!("CARGO_MANIFEST_DIR")));
     let paths = files.unwrap().map(|file| file.unwrap().path());
@@ -41,7 +41,7 @@ fn alert(value: &Value) -> Alert {
     }
 }
 
-/// The summary of an alert in words of its sender.
+/// Returns the summary of an alert in the words of its sender.
 #[track_caller]
 fn said(alert: &Alert) -> &str {
     match &alert.summary {
@@ -66,7 +66,7 @@ fn note(value: &Value) -> Note {
     }
 }
 
-/// Asserts that a message is shown as it is, and what is said of it.
+/// Asserts that a message is shown as it is, with this flaw.
 #[track_caller]
 fn assert_shown_as_it_is(value: &Value, flaw: &str) {
     let decoded = decode(value);
@@ -75,7 +75,7 @@ fn assert_shown_as_it_is(value: &Value, flaw: &str) {
     assert!(said.contains(flaw), "{said}");
 }
 
-/// A copy in which something else is at a JSON pointer.
+/// Returns a copy of a message with another value at a JSON pointer.
 fn with(value: &Value, pointer: &str, other: Value) -> Value {
     let mut value = value.clone();
     *value.pointer_mut(pointer).expect(pointer) = other;
@@ -101,7 +101,7 @@ fn one_alert_of_alertmanager_is_an_alert() {
     assert_eq!(alert.ended, None);
     assert_eq!(alert.fingerprint.as_deref(), Some("1a30ba71cca2921f"));
     assert!(alert.url.unwrap().starts_with("http://prometheus.example.com:9090/graph"));
-    // Whole, as they tell alerts apart where there is no fingerprint.
+    // The labels are kept whole because they tell alerts apart if there is no fingerprint.
     assert_eq!(alert.labels.len(), 6);
     assert_eq!(alert.extra.keys().collect::<Vec<_>>(), ["runbook_url"]);
 }
@@ -119,7 +119,7 @@ fn several_alerts_are_a_group_and_resolved_ones_say_how_long_it_was() {
     let endless =
         with(&fixture("alertmanager-group"), "/alerts/0/endsAt", json!("0001-01-01T00:00:00Z"));
     assert_eq!(crate::decode::webhook_tests::group(&endless).alerts[0].ended, None);
-    // One alert is a group, too, if there were more.
+    // A single alert is a group, too, if others were truncated.
     let truncated = with(&fixture("alertmanager-one"), "/truncatedAlerts", json!(1));
     assert_eq!(crate::decode::webhook_tests::group(&truncated).alerts.len(), 1);
 }
@@ -243,7 +243,7 @@ fn a_text_of_uptime_kuma_is_that_text() {
 fn a_cloudevent_of_a_known_shape_is_that_shape() {
     let alert = alert(&fixture("cloudevent-alert"));
     assert_eq!(said(&alert), "Water on the floor");
-    // What it does not say itself, its envelope does.
+    // An attribute that the data lacks is taken from the envelope.
     assert_eq!(alert.source.as_deref(), Some("/sensors/cellar"));
     assert_eq!(alert.time.as_deref(), Some("2026-11-23T03:10:00Z"));
     let event = fixture("cloudevent");
@@ -269,7 +269,7 @@ fn any_other_cloudevent_is_shown_with_its_envelope() {
     assert_eq!(data(&with(&event, "/data", Value::Null)), None);
     assert_eq!(data(&with(&event, "/data", json!("<a/>"))), Some(Payload::Text("<a/>".into())));
     assert_eq!(data(&with(&event, "/data", json!([1, 2]))), Some(Payload::Text("[1,2]".into())));
-    // There is no end to envelopes in envelopes, so only the outer one is opened.
+    // Envelopes can be nested without end, so only the outer one is opened.
     assert!(matches!(data(&with(&event, "/data", event.clone())), Some(Payload::Object(_))));
     let bytes = |base64: &str| {
         let mut event = without(&event, "/data");
@@ -291,7 +291,7 @@ fn a_broken_cloudevent_loses_nothing() {
     let mut base64 = without(&event, "/data");
     base64["data_base64"] = json!("%");
     assert_shown_as_it_is(&base64, "data_base64 is not Base64");
-    // What is wrong with the data is said, and the data shown.
+    // A flaw in the data is reported, and the data is shown.
     let decoded = decode(&with(&event, "/data", json!({ "host": "a", "disk_percent": "full" })));
     assert!(matches!(decoded.payload, Payload::Event(_)));
     assert!(decoded.flaw.unwrap().to_string().contains("looks like a report but is not"));
@@ -343,7 +343,7 @@ fn what_a_publisher_says_outright_comes_first() {
     let mut push = fixture("forgejo-push");
     push["kind"] = json!("alert");
     assert_shown_as_it_is(&push, "looks like an alert but is not");
-    // Keys of others in part are no reason to take a message for theirs.
+    // Objects with only some keys of another program are not taken for its messages.
     for ours in [
         json!({ "host": "a", "completed": [], "alerts": [], "ref": "x" }),
         json!({ "host": "a", "disk_percent": 1, "monitor": {}, "msg": "m" }),
@@ -354,7 +354,7 @@ fn what_a_publisher_says_outright_comes_first() {
     }
 }
 
-/// Every place in a message.
+/// Collects the JSON pointers of all values in a message.
 fn pointers(value: &Value, at: &str, pointers: &mut Vec<String>) {
     let mut go = |key: &str, value: &Value| {
         let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
@@ -428,7 +428,7 @@ fn of_a_large_group_the_worst_and_newest_are_kept_and_the_others_counted() {
     assert_eq!(worst.source.as_deref(), Some("db-5000"));
     assert!(large.alerts.iter().all(|alert| alert.status == Status::Firing));
     assert_eq!((large.left_out.info, large.left_out.resolved), (3_000 - 255, 500));
-    // In the order in which they were sent, and whole where there is room.
+    // The kept members are in the order in which they were sent, and are whole if there is room.
     assert!(large.alerts.last() == Some(worst));
     let (small, is_cut) = group(members.split_off(3_301));
     assert!(!is_cut && small.alerts.len() == 200 && small.left_out.total() == 0);

@@ -1,8 +1,8 @@
 //! The listener: pages for monitoring systems and for people.
 //!
-//! It has no authentication and is read-only, and it must not be able to harm the bridge: it serves few connections at
-//! a time, one request on each, and only for a short time. When there are too many connections, the oldest is closed,
-//! so that a new request is always served.
+//! The listener has no authentication and is read-only, and it must not be able to harm the bridge: it serves few
+//! connections at a time, one request on each, and only for a short time. When there are too many connections, the
+//! oldest is closed, so that a new request is always served.
 
 use std::{
     collections::VecDeque,

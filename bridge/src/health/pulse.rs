@@ -129,7 +129,7 @@ impl Pulse {
             ));
         }
         let asked = Room::new(Arc::clone(&self.account), room.to_owned()).is_encrypted().await;
-        // If there is no answer, the next check tells; an unreachable homeserver is noted elsewhere.
+        // Without an answer, the next check finds out. An unreachable homeserver is reported elsewhere.
         let is_encrypted = asked.unwrap_or(false);
         is_encrypted.then(|| {
             let reason = route.rooms.one().map_or_else(|| encrypted(room), encrypted);

@@ -1,4 +1,4 @@
-//! The JSON of an alert.
+//! The JSON form of an alert, and groups of alerts.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::json;
 
-/// How many labels, annotations and other entries are kept of one alert.
+/// The number of labels, annotations and other entries that are kept of one alert.
 pub(crate) const MOST_LABELS: usize = 256;
 
-/// Something that wants a person's attention.
+/// An event that needs a person's attention.
 ///
-/// Any JSON object with `severity` and `summary` is taken for an alert; `"kind": "alert"` says so
-/// outright. Fields that are absent leave no line. Other keys are shown as lines of their own.
+/// Any JSON object with `severity` and `summary` is an alert; `"kind": "alert"` declares it explicitly. Absent fields
+/// are not shown. Every other key is shown as a line of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "nats-matrix alert")]
 pub(crate) struct Alert {
@@ -22,100 +22,100 @@ pub(crate) struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("const" = "alert"))]
     pub kind: Option<String>,
-    /// How bad it is.
+    /// The severity of the alert.
     pub severity: Severity,
-    /// What happened, in one line.
+    /// A description of the event, in one line.
     #[schemars(with = "String")]
     pub summary: Summary,
-    /// What it happened to: a machine, a service.
+    /// The machine or service that the alert is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    /// More words, any number of lines.
+    /// Further details, in any number of lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// Whether it still goes on.
+    /// The status: whether the problem persists.
     #[serde(default)]
     pub status: Status,
-    /// When it happened, as in RFC 3339; another form is shown as it is.
+    /// The time at which the problem began, as in RFC 3339. Text in another form is shown as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub time: Option<String>,
-    /// When it was over, in the same form.
+    /// The time at which the problem ended, in the same form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub ended: Option<String>,
-    /// When all was well last, in the same form. What fires later than that is news, also where nobody
-    /// said that it was over.
+    /// The last time at which all was well, in the same form. An alert that fires after this time is news, even if the
+    /// end of the previous problem was never reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub last_ok: Option<String>,
-    /// Where to look: a dashboard, a runbook, the failed job. Made a link if it is http or https.
+    /// A link to more information: a dashboard, a runbook, the failed job. Only http and https addresses become links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "uri"))]
     pub url: Option<String>,
-    /// Alerts of one subject with the same fingerprint are one conversation: the same trouble, still
-    /// firing, worse or resolved. Without one, `source` and `labels` tell which alerts those are; `source` and
-    /// `summary` where there are no labels.
+    /// The identity of the problem. Alerts on one subject with the same fingerprint are about the same problem, and
+    /// share one thread. Without a fingerprint, `source` and `labels` identify the problem, or `source` and `summary`
+    /// if there are no labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
-    /// Names and values that tell alerts apart. Numbers and booleans are taken for their text.
+    /// Names and values that distinguish the alert from others. Numbers and booleans are converted to text.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
-    /// The group that it came alone in; those of a group are one conversation.
+    /// The key of the group, if this alert is its only member in the message. Alerts of one group share one thread.
     #[serde(skip)]
     #[schemars(skip)]
     pub group: Option<String>,
-    /// The Alertmanager or Grafana that it came from alone, by its address.
+    /// The address of the Alertmanager or Grafana that sent the alert alone.
     #[serde(skip)]
     #[schemars(skip)]
     pub sender: Option<String>,
-    /// Everything else that the object holds.
+    /// All other keys of the object.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
 
-/// What happened, as an alert tells it. What its sender does not put into words is worded when it is shown.
+/// The summary of an alert. If the sender gives no text, the text is made in the language of the room.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(crate) enum Summary {
-    /// In words of the publisher.
+    /// The publisher's own text.
     Said(String),
-    /// The sender does not tell.
+    /// No summary at all.
     Unsaid,
-    /// The state of what a monitor watches.
+    /// The state of a monitor's target.
     Monitor(Box<Monitor>, MonitorState),
-    /// A workflow fails, or succeeds again.
+    /// A workflow that fails, or succeeds again.
     Workflow(Box<Workflow>),
 }
 
-/// A workflow of a forge and its last run.
+/// A workflow of a forge, and its last run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Workflow {
     pub name: String,
     pub succeeds: bool,
-    /// Who started the run.
+    /// The user who started the run.
     pub started_by: Option<String>,
 }
 
-/// What watches something.
+/// A monitor, which watches a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Monitor {
     pub id: Option<i64>,
     pub name: Option<String>,
 }
 
-/// The state of what a monitor watches.
+/// The state of a monitor's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MonitorState {
     Down,
     Up,
-    /// It did not answer, and is tried again.
+    /// The target did not answer, and the monitor tries again.
     Pending,
     Maintenance,
 }
 
 impl Summary {
-    /// The part of it that is the same in every language, which tells it from others.
+    /// Returns the part of the summary that does not depend on the language. It distinguishes the alert from others.
     pub(crate) fn in_no_language(&self) -> &str {
         match self {
             Self::Said(text) => text,
@@ -125,7 +125,7 @@ impl Summary {
         }
     }
 
-    /// The same part, to be shortened.
+    /// Returns the same part for shortening.
     pub(crate) fn text_mut(&mut self) -> Option<&mut String> {
         match self {
             Self::Said(text) => Some(text),
@@ -142,26 +142,26 @@ impl From<String> for Summary {
     }
 }
 
-/// Alerts that are published are always said in words.
+/// Published alerts always have a text as their summary.
 impl Serialize for Summary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.in_no_language())
     }
 }
 
-/// How bad an alert is.
+/// The severity of an alert.
 ///
-/// Publishers of all kinds are understood: `crit`, `fatal`, `emergency` and `page` are critical,
-/// `warn`, `error` and `high` a warning, `notice`, `ok`, `low`, `debug` and `none` informational.
-/// An alert of an unknown severity is not lost, it counts as a warning.
+/// The words of many publishers are understood: `crit`, `fatal`, `emergency` and `page` are critical, `warn`, `error`
+/// and `high` a warning, `notice`, `ok`, `low`, `debug` and `none` informational. An alert of unknown severity is not
+/// lost; it counts as a warning.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum Severity {
-    /// Somebody must act now.
+    /// The problem needs somebody to act now.
     Critical,
-    /// Somebody must act soon.
+    /// The problem needs somebody to act soon.
     Warning,
-    /// Good to know.
+    /// The event is good to know.
     Info,
     /// A word of the publisher's own.
     Other(String),
@@ -197,7 +197,7 @@ impl JsonSchema for Severity {
         "Severity".into()
     }
 
-    // What publishers are asked to write; what is understood besides is kindness.
+    // The schema lists the words that publishers should write, not all the others that are understood.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "How bad it is. Other words are shown as they are and count as a warning.",
@@ -207,19 +207,19 @@ impl JsonSchema for Severity {
     }
 }
 
-/// Whether an alert still goes on.
+/// The status of an alert.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    /// It does.
+    /// The problem persists.
     #[default]
     Firing,
-    /// It is over.
+    /// The problem is over.
     Resolved,
 }
 
 impl Alert {
-    /// An alert that fires, with nothing but what every alert has.
+    /// Creates a firing alert that has only the required fields.
     pub(crate) fn new(severity: Severity, summary: Summary) -> Self {
         Self {
             kind: None,
@@ -240,7 +240,7 @@ impl Alert {
         }
     }
 
-    /// Leaves out what is too long to be shown. Whether something is left out.
+    /// Removes the parts that are too long to be shown. Returns whether there were any.
     pub(crate) fn shorten(&mut self) -> bool {
         let texts = [
             &mut self.source,
@@ -256,9 +256,9 @@ impl Alert {
         was_long || self.labels.len() >= MOST_LABELS || self.extra.len() >= MOST_LABELS
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate memory that the alert takes, in bytes.
     pub(crate) fn weight(&self) -> usize {
-        /// Of an entry of a map, with its two texts.
+        /// The approximate memory of an entry of a map with its two texts, in bytes.
         const ENTRY: usize = 128;
         let texts = [
             &self.source,
@@ -284,40 +284,41 @@ impl Alert {
     }
 }
 
-/// Alerts that came in one message.
+/// The alerts of one message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Group {
-    /// What they have in common, in a few words; may be empty.
+    /// The common ground of the alerts, in a few words; may be empty.
     pub title: String,
-    /// Labels that all of them have; each has them besides.
+    /// The labels that all alerts share. Each alert has them in its own labels, too.
     pub labels: BTreeMap<String, String>,
-    /// What tells the group from others.
+    /// The identity of the group.
     pub fingerprint: Option<String>,
-    /// Where to see them all: the address of the Alertmanager or Grafana that sent them, which tells it from others.
+    /// The address of the Alertmanager or Grafana that sent the group. It shows all alerts, and distinguishes the
+    /// sender.
     pub url: Option<String>,
-    /// How many more there are, of which the sender left everything out.
+    /// The number of further alerts, which the sender left out.
     pub truncated: u64,
     /// The alerts in the order in which they were sent, without those that are only counted.
     pub alerts: Vec<Alert>,
-    /// Those that are only counted, as there are too many: the least bad and oldest.
+    /// The counts of the alerts that were dropped because there are too many: the least severe and oldest ones.
     pub left_out: Counts,
 }
 
-/// How many alerts there are.
+/// The number of alerts in each state.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Of those that fire, the critical ones.
+    /// The firing alerts that are critical.
     pub critical: u64,
-    /// Warnings, and alerts of severities that we do not know.
+    /// The firing alerts that are warnings or have an unknown severity.
     pub warning: u64,
-    /// What is merely good to know.
+    /// The firing alerts that are informational.
     pub info: u64,
-    /// Those that are over.
+    /// The resolved alerts.
     pub resolved: u64,
 }
 
 impl Counts {
-    /// Counts an alert.
+    /// Adds an alert.
     pub(crate) fn add(&mut self, alert: &Alert) {
         *match (alert.status, &alert.severity) {
             (Status::Resolved, _) => &mut self.resolved,
@@ -327,7 +328,7 @@ impl Counts {
         } += 1;
     }
 
-    /// Counts other alerts, too.
+    /// Adds the counts of other alerts.
     pub(crate) fn add_all(&mut self, others: Self) {
         self.critical += others.critical;
         self.warning += others.warning;
@@ -335,20 +336,20 @@ impl Counts {
         self.resolved += others.resolved;
     }
 
-    /// How many fire.
+    /// The number of firing alerts.
     #[must_use]
     pub(crate) fn firing(self) -> u64 {
         self.critical + self.warning + self.info
     }
 
-    /// How many there are.
+    /// The number of all alerts.
     #[must_use]
     pub(crate) fn total(self) -> u64 {
         self.firing() + self.resolved
     }
 }
 
-/// Labels, whose values need not be text; null is none. At most [`MOST_LABELS`] of them.
+/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels.
 pub(crate) fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -365,7 +366,7 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(
     labels.map(|(name, value)| Some((name, text(value)?))).collect::<Option<_>>().ok_or_else(wrong)
 }
 
-/// How bad an alert is, or that it is over; the worst first.
+/// The state of an alert: its severity, or that it is resolved. The worst state comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
     Critical,
@@ -375,7 +376,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// A severity of the publisher's own counts as a warning.
+    /// The state of an alert. A severity of the publisher's own counts as a warning.
     pub(crate) fn of(alert: &Alert) -> Self {
         match (alert.status, &alert.severity) {
             (Status::Resolved, _) => Self::Resolved,
@@ -395,20 +396,20 @@ impl State {
     }
 }
 
-/// What tells an alert from others of one scope, as far as it is known.
+/// Returns the texts that distinguish an alert from others of its scope, as far as they are known.
 pub(crate) fn identity(alert: &Alert) -> Vec<String> {
     if let Some(fingerprint) = &alert.fingerprint {
         return vec!["fingerprint".to_owned(), fingerprint.clone()];
     }
     let source = alert.source.clone().unwrap_or_default();
-    // How bad it is may change.
+    // The severity may change while the problem stays the same.
     let labels: Vec<String> = alert
         .labels
         .iter()
         .filter(|(name, _)| *name != "severity")
         .flat_map(|(name, value)| [name.clone(), value.clone()])
         .collect();
-    // The source alone would make one conversation of all troubles of a machine.
+    // The source alone would merge all problems of a machine into one thread.
     let rest =
         if labels.is_empty() { vec![alert.summary.in_no_language().to_owned()] } else { labels };
     ["alert".to_owned(), source].into_iter().chain(rest).collect()

@@ -3,31 +3,31 @@
 use bytes::Bytes;
 use infer::{archive, image};
 
-/// Why a file is not uploaded. Sizes are in bytes.
+/// The reason why a file is not uploaded. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Withheld {
-    /// The route uploads none.
+    /// The route uploads no files.
     Never,
-    /// With it the route would upload more than that within an hour.
+    /// The file would exceed this limit of the route's uploads within an hour.
     OverLimit(u64),
-    /// The homeserver takes none that is larger than that.
+    /// The homeserver accepts no file larger than this.
     TooLarge(u64),
-    /// The homeserver takes none for the moment.
+    /// The homeserver does not accept files at the moment.
     NotTaken,
 }
 
 /// A file to be sent after the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attachment {
-    /// The bytes that were published.
+    /// The published bytes.
     pub bytes: Bytes,
-    /// The ending of a file of this kind, like "json".
+    /// The file name extension, like "json".
     pub extension: &'static str,
-    /// Its media type, like "application/json".
+    /// The media type, like "application/json".
     pub media_type: &'static str,
 }
 
-/// A kind of file that is told by its bytes.
+/// A kind of file that is recognised by its bytes.
 struct Known {
     fits: fn(&[u8]) -> bool,
     extension: &'static str,
@@ -42,7 +42,7 @@ const fn known(
     Known { fits, extension, media_type }
 }
 
-/// Pictures that phones show. SVG is none of them: it can hold scripts.
+/// Pictures that phones show. SVG is left out because it can contain scripts.
 const PICTURES: [Known; 4] = [
     known(image::is_png, "png", "image/png"),
     known(image::is_jpeg, "jpg", "image/jpeg"),
@@ -50,8 +50,8 @@ const PICTURES: [Known; 4] = [
     known(image::is_webp, "webp", "image/webp"),
 ];
 
-/// Other files that a browser opens in a program or keeps on disk. None of them is a page: what it would run, it would
-/// run at the address of the homeserver. An archive may hold a PDF in its first bytes, so PDF comes last.
+/// Other files that a browser opens in a program or saves to disk. None of them is a web page, whose scripts would run
+/// with the origin of the homeserver. PDF comes last, because an archive may have a PDF in its first bytes.
 const OTHERS: [Known; 8] = [
     known(archive::is_zip, "zip", "application/zip"),
     known(archive::is_gz, "gz", "application/gzip"),
@@ -63,13 +63,13 @@ const OTHERS: [Known; 8] = [
     known(archive::is_pdf, "pdf", "application/pdf"),
 ];
 
-/// The media type of a picture that phones show.
+/// Returns the media type of a picture that phones show.
 pub(crate) fn picture_type(bytes: &[u8]) -> Option<&'static str> {
     PICTURES.iter().find(|known| (known.fits)(bytes)).map(|known| known.media_type)
 }
 
 impl Attachment {
-    /// The file of bytes that are no text.
+    /// Makes the file of bytes that are not text.
     pub(crate) fn binary(bytes: Bytes) -> Self {
         let known = PICTURES.iter().chain(&OTHERS).find(|known| (known.fits)(&bytes));
         let (extension, media_type) = known.map_or(("bin", "application/octet-stream"), |known| {

@@ -1,46 +1,46 @@
-//! What happens on a forge such as Forgejo or Gitea.
+//! Events on a forge such as Forgejo or Gitea.
 
-/// Something that happened in a repository.
+/// An event in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ForgeEvent {
     /// The full name of the repository, like "ops/infra".
     pub repository: Option<String>,
-    /// Who did it.
+    /// The user who caused the event.
     pub actor: Option<String>,
-    /// What was done.
+    /// The kind of the event, with its details.
     pub kind: ForgeEventKind,
-    /// Where to read on.
+    /// A link to more information.
     pub url: Option<String>,
 }
 
-/// What was done in a repository.
+/// The kinds of events in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ForgeEventKind {
     /// A push to a branch or tag.
     Pushed { reference: Reference, push: Push },
-    /// Something that was done to a thing of the repository.
+    /// An action on a thing of the repository.
     Did {
         deed: Deed,
         thing: Thing,
-        /// Its number, tag or name; may be empty.
+        /// The number, tag or name of the thing; may be empty.
         name: String,
         title: Option<String>,
-        /// What was said of it, in a comment or review.
+        /// The text of a comment or review.
         comment: Option<String>,
     },
-    /// Something that was done to the repository itself.
+    /// An action on the repository itself.
     Repository { deed: Deed },
-    /// The repository was made of another one.
+    /// The repository was forked from another one.
     Forked { original: String },
-    /// A run of a workflow began, went on or ended.
+    /// A run of a workflow began, continued or ended.
     Run {
         workflow: String,
-        /// The branch or tag that it is of; may be empty.
+        /// The branch or tag of the run; may be empty.
         reference: String,
         title: Option<String>,
         outcome: Outcome,
     },
-    /// A part of such a run did.
+    /// A job of a run began, continued or ended.
     Job { job: String, branch: String, outcome: Outcome },
 }
 
@@ -51,27 +51,27 @@ pub(crate) struct Reference {
     pub name: String,
 }
 
-/// What a push did to a branch or tag.
+/// The effect of a push on a branch or tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Push {
-    /// It added commits, of which the forge tells some.
+    /// The push added commits, of which the forge lists some.
     Commits { told: Vec<Commit>, count: usize },
-    /// It made, moved or deleted the branch or tag.
+    /// The push created, moved or deleted the branch or tag.
     Bare(Deed),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
-    /// The beginning of its hash.
+    /// The beginning of the commit's hash.
     pub id: String,
-    /// The first line of its message.
+    /// The first line of the commit's message.
     pub subject: String,
-    /// Who wrote it, unless that is who pushed it.
+    /// The author, unless it is the user who pushed.
     pub author: Option<String>,
     pub url: Option<String>,
 }
 
-/// What somebody did something to, on a forge.
+/// A thing on a forge that an action can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Thing {
     Branch,
@@ -84,7 +84,7 @@ pub(crate) enum Thing {
     Package,
 }
 
-/// What somebody did, on a forge.
+/// An action on a forge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Deed {
     Made,
@@ -95,16 +95,16 @@ pub(crate) enum Deed {
     AskedForChanges,
     Reviewed,
     Commented,
-    /// To a comment, in the forge's own word.
+    /// An action on a comment, in the forge's own word.
     ToComment(String),
-    /// In the forge's own word.
+    /// Any other action, in the forge's own word.
     Other(String),
 }
 
-/// How a run of a workflow ended.
+/// The outcome of a run of a workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Succeeded,
-    /// In the forge's own word.
+    /// Any other outcome, in the forge's own word.
     Other(String),
 }

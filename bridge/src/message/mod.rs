@@ -1,7 +1,7 @@
-//! What can be said: reports, alerts, notes and events, how loud each may be, and where it comes from.
+//! The types of messages: reports, alerts, notes and events, with the urgency and the origin of each.
 //!
-//! These are types without behaviour on anything outside of them: nothing here reads, writes, or words anything in a
-//! language. They use `text` and `json` alone; `decode` makes them, and `render` shows them.
+//! These types do no I/O and contain no text in a human language. They use only `text` and `json`; `decode` creates
+//! them, and `render` shows them.
 
 pub(crate) mod alert;
 mod file;

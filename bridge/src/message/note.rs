@@ -2,17 +2,17 @@
 
 use crate::message::forge::ForgeEvent;
 
-/// Something that happened and that nobody has to act on.
+/// An event that nobody has to act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Note {
-    /// A push, a comment, a release.
+    /// An event on a forge, such as a push, a comment or a release.
     Forge(ForgeEvent),
-    /// The answer of NATS to a publisher.
+    /// An answer of NATS to a publisher.
     NatsAnswer,
 }
 
 impl Note {
-    /// The repository in which it happened.
+    /// Returns the repository of the event.
     pub(crate) fn source(&self) -> Option<&str> {
         match self {
             Self::Forge(event) => event.repository.as_deref(),

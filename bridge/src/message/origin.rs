@@ -1,7 +1,7 @@
 //! The origin of an event, which is what prevents posting a message twice.
 //!
 //! Every event that the bridge posts carries the stream, sequence and part that it shows. The room itself is thus the
-//! log of what was delivered, and no database of ours can contradict it.
+//! log of what was delivered, and no separate database can contradict it.
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ impl Origin {
     /// The transaction id of the event: the same for every attempt, in this process or the next, and different from
     /// that of every other event.
     ///
-    /// It depends on the room, because Conduit, tuwunel and continuwuity look up transaction ids by user and device
+    /// The id depends on the room, because Conduit, tuwunel and continuwuity look up transaction ids by user and device
     /// alone: an id used in two rooms would post only once.
     #[must_use]
     pub(crate) fn transaction_id(&self, room: &RoomId) -> OwnedTransactionId {

@@ -1,4 +1,4 @@
-//! A payload once it is decoded.
+//! Decoded payloads and their kinds.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::{
     text::{self, shown},
 };
 
-/// All alerts of a message; a group fits if one of them does.
+/// Returns all alerts of a message. A condition on a group holds if one of its alerts meets it.
 pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
     match payload {
         Payload::Alert(alert) => vec![alert],
@@ -24,7 +24,7 @@ pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
     }
 }
 
-/// The machines and services that a message is about.
+/// Returns the machines and services that a message is about.
 pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
     match payload {
         Payload::Report(report) => vec![report.host.as_str()],
@@ -32,28 +32,28 @@ pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
     }
 }
 
-/// The shapes of a payload.
+/// The shapes of payloads.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Payload {
     /// A routine report of a machine.
     Report(Report),
-    /// Something that wants a person's attention.
+    /// An event that needs a person's attention.
     Alert(Alert),
     /// Several alerts in one message.
     Alerts(Group),
-    /// Something that happened and that nobody has to act on.
+    /// An event that nobody has to act on.
     Note(Note),
-    /// A `CloudEvent` with data of no shape that we know.
+    /// A `CloudEvent` whose data has no known shape.
     Event(Event),
-    /// Some other JSON object.
+    /// Any other JSON object.
     Object(Map<String, Value>),
-    /// Any other UTF-8 text, also other JSON.
+    /// Any other UTF-8 text, including other JSON.
     Text(String),
-    /// Not UTF-8.
+    /// Bytes that are not UTF-8.
     Binary(Binary),
 }
 
-/// The kinds of payloads, as their users name them.
+/// The kinds of payloads, by which users name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PayloadKind {
     Report,
@@ -78,7 +78,7 @@ impl PayloadKind {
         Self::Binary,
     ];
 
-    /// What its templates are called.
+    /// The name of the kind, as in the file names of its templates.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Report => "report",
@@ -92,12 +92,12 @@ impl PayloadKind {
         }
     }
 
-    /// Bytes have none.
+    /// Whether the kind has templates. Bytes have none.
     pub(crate) const fn has_templates(self) -> bool {
         !matches!(self, Self::Binary)
     }
 
-    /// What the `match` of a route calls it, where many alerts are as one.
+    /// The name of the kind in the `match` of a route, which does not distinguish one alert from several.
     pub(crate) const fn in_match(self) -> &'static str {
         match self {
             Self::Alerts => Self::Alert.name(),
@@ -121,17 +121,17 @@ impl Payload {
     }
 }
 
-/// Bytes that are no text.
+/// Bytes that are not text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binary {
-    /// The first of them.
+    /// The first bytes.
     pub head: Vec<u8>,
-    /// How many there are.
+    /// The number of all bytes.
     pub len: usize,
 }
 
 impl Binary {
-    /// How many of the bytes are kept.
+    /// The number of bytes that are kept.
     const HEAD: usize = 64;
 
     pub(crate) fn of(bytes: &[u8]) -> Self {
@@ -139,44 +139,45 @@ impl Binary {
     }
 }
 
-/// A decoded payload, and what was wrong with it.
+/// A decoded payload, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decoded {
-    /// What to show.
+    /// The payload to show.
     pub payload: Payload,
-    /// Whether the message holds more than that, because it is too much to be shown.
+    /// Whether the message contains more than the payload, because the rest is too much to be shown.
     pub is_cut: bool,
-    /// What the publisher should mend, if anything; the message is shown all the same.
+    /// The mistake that the publisher should fix, if there is one. The message is shown all the same.
     pub flaw: Option<Flaw>,
 }
 
 impl Decoded {
-    /// A payload without a flaw, of which nothing is left out.
+    /// Wraps a payload without a flaw that is complete.
     pub(crate) fn sound(payload: Payload) -> Self {
         Self { payload, is_cut: false, flaw: None }
     }
 
-    /// The beginning of a text.
+    /// Keeps the beginning of a text.
     pub(crate) fn text(text: &str) -> Self {
         let head = &text[..text.floor_char_boundary(json::MOST_TEXT)];
         Self { is_cut: head.len() < text.len(), ..Self::sound(Payload::Text(head.to_owned())) }
     }
 
-    /// The same with a flaw.
+    /// Adds a flaw.
     pub(crate) fn with_flaw(self, flaw: impl AsRef<str>) -> Self {
         Self { flaw: Some(Flaw::new(flaw.as_ref())), ..self }
     }
 }
 
-/// What is wrong with a payload, in words for its publisher.
+/// The mistake in a payload, described for its publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Flaw(String);
 
-/// The longest flaw in characters.
+/// The longest flaw, in characters.
 pub(crate) const MAX_FLAW_CHARS: usize = 400;
 
 impl Flaw {
-    /// It may quote the payload, and is logged and shown: one line, not too long, of what can be seen.
+    /// Creates a flaw as one line of readable text of bounded length, because it may quote the payload and is logged
+    /// and shown.
     pub(crate) fn new(text: &str) -> Self {
         let line = shown::line(text);
         let head = text::head(&line, MAX_FLAW_CHARS);
@@ -190,17 +191,17 @@ impl fmt::Display for Flaw {
     }
 }
 
-/// Something that happened, in the envelope of a `CloudEvent`.
+/// An event in the envelope of a `CloudEvent`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Event {
-    /// What kind of thing happened, like "com.example.backup.finished".
+    /// The type of the event, like "com.example.backup.finished".
     pub kind: String,
-    /// Where it happened.
+    /// The source of the event.
     pub source: String,
-    /// What it happened to, within the source.
+    /// The thing, within the source, that the event is about.
     pub subject: Option<String>,
-    /// When it happened, as in RFC 3339.
+    /// The time of the event, as in RFC 3339.
     pub time: Option<String>,
-    /// What there is to say of it: an object, text or bytes, but nothing that we know.
+    /// The data of the event: an object, text or bytes, but no known shape.
     pub data: Option<Box<Payload>>,
 }

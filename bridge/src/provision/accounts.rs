@@ -50,7 +50,7 @@ pub(super) struct Wanted<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Registered {
     Made,
-    /// The account exists already, whoever created it. Nothing was changed.
+    /// The account exists already, no matter who created it. Nothing was changed.
     Taken,
 }
 

@@ -242,7 +242,7 @@ async fn registered_bridge(
     Ok(account)
 }
 
-/// As [`password::guarded`] of a secret that may be in a file.
+/// Checks a secret like [`password::guarded`] does, if it is in a file.
 fn guard(secret: &Secret) -> Result<(), Failure> {
     secret.file().map_or(Ok(()), |(_, path)| password::guarded(path))
 }

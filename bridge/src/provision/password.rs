@@ -42,11 +42,11 @@ pub(super) fn first(path: &Path) -> Result<First, Failure> {
     }
 }
 
-/// The password in a file that is there.
+/// Reads the password in an existing file.
 ///
 /// # Errors
 ///
-/// As of [`guarded`]; and [`Failure::Config`] when it cannot be read.
+/// Returns the errors of [`guarded`], and [`Failure::Config`] if the file cannot be read.
 pub(super) fn read(path: &Path) -> Result<SecretString, Failure> {
     guarded(path)?;
     Secret::File { key: "password_file".to_owned(), path: path.to_owned() }.read()

@@ -301,8 +301,8 @@ impl<'a> There<'a> {
         for key in ["state_default", "invite", "kick", "ban", "redact"] {
             wanted[key] = json!(MODERATOR);
         }
-        // Whoever can move the alias, or replace the room, has what is posted from the next start on; and encryption,
-        // which nobody can switch off, ends the posting.
+        // A user who can move the alias or replace the room receives the messages from the next start on. A user who
+        // can switch on encryption, which nobody can switch off again, stops the posting.
         for kind in ["m.room.canonical_alias", "m.room.encryption", "m.room.tombstone"] {
             let level = present["events"][kind].as_i64().unwrap_or_default();
             wanted["events"][kind] = json!(level.max(ADMIN));

@@ -1,4 +1,4 @@
-//! What a machine says of itself in a report.
+//! Collects what a report says about this machine.
 
 use std::{
     fs, io,
@@ -14,14 +14,14 @@ use tokio::{process::Command, time::timeout};
 
 use crate::message::Report;
 
-/// How long a program may take that knows about units.
+/// The longest time to wait for a program that is asked about units.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// More failed units than these are counted.
+/// The number of failed units that are named; the others are counted.
 const MOST_UNITS: usize = 10;
 
-/// Adds how full the fullest of these disks is, memory, load, the time since the machine started, and
-/// units that have failed. What cannot be found out is left out; a disk that is not there is said.
+/// Adds the usage of the fullest of these disks and of the memory, the load, the uptime, and the units that have
+/// failed. A value that cannot be found out is left out, but a missing disk is reported.
 pub(crate) async fn fill(report: &mut Report, disks: &[PathBuf], failed_units: Option<&Path>) {
     let used: Vec<(&Path, io::Result<u8>)> =
         disks.iter().map(|disk| (disk.as_path(), disk_percent(disk))).collect();
@@ -47,7 +47,7 @@ pub(crate) async fn fill(report: &mut Report, disks: &[PathBuf], failed_units: O
     }
 }
 
-/// How full a file system is for those who are not root, as `df` says it.
+/// Returns the usage of a file system for users other than root, as `df` shows it.
 fn disk_percent(path: &Path) -> io::Result<u8> {
     Ok(used_percent(&statvfs(path)?))
 }
@@ -55,19 +55,19 @@ fn disk_percent(path: &Path) -> io::Result<u8> {
 fn used_percent(disk: &StatVfs) -> u8 {
     let used = disk.f_blocks.saturating_sub(disk.f_bfree);
     let whole = used.saturating_add(disk.f_bavail);
-    // df rounds up: what is nearly full does not look as if there was room.
+    // Rounded up, like df, so that a nearly full disk does not look as if there was room.
     let percent = (u128::from(used) * 100).div_ceil(u128::from(whole.max(1)));
     u8::try_from(percent).unwrap_or(100)
 }
 
-/// How much of the memory programs can no longer get.
+/// Returns the share of the memory that programs can no longer get, in per cent.
 fn memory_percent(total: u64, available: u64) -> Option<f64> {
     let used = u128::from(total.saturating_sub(available)) * 100;
     let percent = (used + u128::from(total / 2)).checked_div(u128::from(total))?;
     u8::try_from(percent).ok().map(f64::from)
 }
 
-/// The averages of 1, 5 and 15 minutes.
+/// Formats the load averages of 1, 5 and 15 minutes.
 fn load(average: &LoadAverage) -> String {
     format!("{:.2} {:.2} {:.2}", average.one, average.five, average.fifteen)
 }
@@ -82,25 +82,25 @@ fn uptime(up: Duration) -> String {
     }
 }
 
-/// The failed units of systemd by name, as a file lists them or `systemctl` does; none where there are
-/// none, or no systemd.
+/// Returns the names of the failed systemd units, from a file with a list or from `systemctl`. Returns `None` if there
+/// are none, or no systemd.
 async fn units_that_failed(list: Option<&Path>) -> Option<String> {
     let arguments =
         ["list-units", "--state=failed", "--plain", "--no-legend", "--no-pager", "--full"];
     let text = match list {
         Some(file) => whole_list(file).map_err(|error| format!("cannot be told: {error}")),
-        // Not started by systemd, as in a container.
+        // This machine was not started by systemd; it may be a container.
         None if !Path::new("/run/systemd/system").exists() => return None,
         None => run("systemctl", &arguments).await,
     };
     match text {
         Ok(text) => failed(&text),
-        // Nothing at all would look as if there was none.
+        // Without the reason, it would look as if no unit had failed.
         Err(reason) => Some(reason),
     }
 }
 
-/// The text of a list. A full disk cuts one off, perhaps at its beginning, so it has to end with a line break.
+/// Reads a list, which must end with a line break: on a full disk it may be cut off anywhere, even at its beginning.
 fn whole_list(file: &Path) -> io::Result<String> {
     let text = fs::read_to_string(file)?;
     let is_whole = text.ends_with('\n');
@@ -117,7 +117,7 @@ fn failed(text: &str) -> Option<String> {
     }
 }
 
-/// What a program prints, or why it does not.
+/// Runs a program and returns its output, or the reason why there is none.
 pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).kill_on_drop(true);
@@ -150,7 +150,7 @@ mod tests {
     fn a_disk_is_as_full_as_df_says() {
         assert_eq!(used_percent(&disk(1000, 1000, 950)), 0);
         assert_eq!(used_percent(&disk(1000, 860, 810)), 15);
-        // What is kept for root is not there for others.
+        // Space that is reserved for root is not available to others.
         assert_eq!(used_percent(&disk(1000, 50, 0)), 100);
         assert_eq!(used_percent(&disk(0, 0, 0)), 0);
     }

@@ -7,22 +7,22 @@ use serde_json::{Map, Value};
 
 use crate::{failure::Failure, subject::Subject};
 
-/// A message that was made longer ago than this says when, and may have been stored before.
+/// The age from which a message is late: it then carries its own time, and it may already be stored.
 const LATE: SignedDuration = SignedDuration::from_mins(1);
 
-/// More characters than an id of ours has.
+/// The longest id that is accepted, in characters. Our own ids are shorter.
 const MOST_OF_ID: usize = 64;
 
-/// The longest subject in bytes, so that a line of NATS's protocol (4,096 by default) has room for it.
+/// The longest subject, in bytes. It must fit into a line of NATS's protocol (4,096 bytes by default).
 const MOST_OF_SUBJECT: usize = 1_024;
 
 /// A message on its way to NATS.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Message {
-    /// Unlike that of any other message.
+    /// The id, which no other message has.
     #[serde(deserialize_with = "id")]
     pub(super) id: String,
-    /// When it was made.
+    /// The time at which the message was created.
     pub(super) time: Timestamp,
     #[serde(deserialize_with = "subject")]
     pub(super) subject: String,
@@ -30,11 +30,12 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// A message that is made now.
+    /// Creates a message with the present time.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] for a subject that is NATS's own, [`Failure::Bug`] for a payload that is no JSON object.
+    /// Returns [`Failure::Config`] for a subject that belongs to NATS, [`Failure::Bug`] for a payload that is not a
+    /// JSON object.
     pub(crate) fn new(subject: &Subject, payload: &impl Serialize) -> Result<Self, Failure> {
         let bug = |text: &str| Failure::Bug(format!("a message cannot be made: {text}"));
         may_be_published(subject).map_err(Failure::Config)?;
@@ -53,7 +54,7 @@ impl Message {
         })
     }
 
-    /// What is sent. One that comes late says of when it is.
+    /// Returns the payload to send. A late message has its time in the payload.
     pub(super) fn text(&self) -> String {
         let mut payload = self.payload.clone();
         if self.is_late() {
@@ -62,7 +63,7 @@ impl Message {
         Value::Object(payload).to_string()
     }
 
-    /// The payload for a person.
+    /// Formats the payload for a person.
     pub(crate) fn pretty(&self) -> String {
         format!("{:#}", Value::Object(self.payload.clone()))
     }
@@ -72,7 +73,7 @@ impl Message {
     }
 }
 
-/// Reads the id of a message that waits. It goes into a header, in which the client of NATS bears no line end.
+/// Reads the id of a waiting message. It goes into a header, where the NATS client does not accept line breaks.
 fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let id = String::deserialize(deserializer)?;
     if (1..=MOST_OF_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
@@ -81,15 +82,15 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Err(D::Error::custom("its id is not one of letters and digits alone"))
 }
 
-/// Reads the subject of a message that waits. Whoever could write it there need not have our rights in NATS.
+/// Reads and checks the subject of a waiting message. Its author may have fewer permissions in NATS than this process.
 fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let subject = String::deserialize(deserializer)?;
     let checked = Subject::literal(&subject).and_then(|subject| may_be_published(&subject));
     checked.map(|()| subject).map_err(D::Error::custom)
 }
 
-/// Checks that a subject is for what people publish, and none of those by which NATS is told what to do, or for which it
-/// ends the connection.
+/// Refuses subjects that begin with `$`, by which NATS is controlled, and subjects that are so long that NATS would end
+/// the connection.
 fn may_be_published(subject: &Subject) -> Result<(), String> {
     if subject.as_str().len() > MOST_OF_SUBJECT {
         return Err(format!("the subject has more than {MOST_OF_SUBJECT} bytes"));
@@ -102,7 +103,7 @@ fn may_be_published(subject: &Subject) -> Result<(), String> {
     Ok(())
 }
 
-/// To the second: nobody needs more.
+/// Returns the present time, to the second: nobody needs more precision.
 pub(crate) fn now() -> Timestamp {
     let now = Timestamp::now();
     let to_second = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);

@@ -1,8 +1,8 @@
-//! Publishing: a message is kept on disk, sent, and done with when JetStream has acknowledged it.
+//! Publishes messages: a message is kept on disk, sent, and removed when JetStream has acknowledged it.
 //!
-//! It carries an id that is made with it (`Nats-Msg-Id`), by which a stream knows for a while (its
-//! duplicate window, two minutes by default) what it has already: an acknowledgement that was lost makes
-//! no second message. What has waited for longer is looked for in the stream before it is sent again.
+//! Each message has an id (`Nats-Msg-Id`), by which the stream recognises duplicates for a while (its duplicate window,
+//! two minutes by default). A lost acknowledgement therefore does not create a second message. A message that has
+//! waited longer is looked up in the stream before it is sent again.
 
 pub(crate) mod collect;
 mod message;
@@ -26,27 +26,27 @@ use crate::{
     },
 };
 
-/// The pause between two attempts grows from the first to the last.
+/// The pauses between attempts: the first one, and the longest one that they grow to.
 const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(15)];
 
-/// A NATS that is out of reach for longer is somebody's business.
+/// The age from which a waiting message means that the outage needs somebody's attention.
 const OUTAGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// A message that was not sent.
 #[derive(Debug)]
 pub(crate) struct Unsent {
-    /// Why.
+    /// The reason why the message was not sent.
     pub(crate) failure: Failure,
-    /// Whether nothing is wrong but that NATS is out of reach for a while.
+    /// Whether the only reason is that NATS is temporarily out of reach.
     pub(crate) is_away: bool,
-    /// The file where it waits, or why it does not.
+    /// The file in which the message waits, or the reason why it was not kept.
     pub(crate) kept: Result<PathBuf, String>,
 }
 
-/// Sends a message after all those that wait, and returns when JetStream has it.
+/// Sends a message after all waiting ones, and returns when JetStream has stored it.
 ///
-/// This ends after `patience`, or a little later if the disk is slow. Without a spool, or if that cannot
-/// be written or is full, the message is sent all the same: there may be an alert about just that.
+/// The attempt ends after `patience`, or a little later if the disk is slow. If there is no spool, or it cannot be
+/// written or is full, the message is sent all the same: it may be an alert about exactly that.
 pub(crate) async fn publish(
     nats: &config::Nats,
     spool: Option<&Spool>,
@@ -85,7 +85,7 @@ pub(crate) async fn publish(
     })
 }
 
-/// Tries until the message is sent, or patience or hope is at an end.
+/// Retries until the message is sent, the time is over, or an error is permanent.
 async fn until_sent(
     nats: &config::Nats,
     spool: Option<&Spool>,
@@ -103,11 +103,11 @@ async fn until_sent(
         };
         let end = match &trouble {
             Trouble::Away(Failure::Unavailable(_)) => end,
-            // While NATS starts, its streams are not there for a moment.
+            // While NATS starts, its streams are missing for a moment.
             Trouble::Blocked(Failure::Unavailable(_)) => {
                 end.min(*blocked_end.get_or_insert(Instant::now() + patience / 4))
             }
-            // What is refused or wrong stays so.
+            // A refusal or a mistake is permanent.
             _ => return Err(trouble),
         };
         if Instant::now() + pause >= end {

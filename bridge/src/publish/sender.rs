@@ -1,4 +1,4 @@
-//! Sending what waits, in order, and then the message of this process.
+//! Sends the waiting messages, in order, and then the message of this process.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,40 +30,41 @@ use crate::{
     text::head,
 };
 
-/// How long an acknowledgement may take before it is asked for again.
+/// The time to wait for an acknowledgement before asking again.
 const ACK: Duration = Duration::from_secs(5);
 
-/// How long to look for a message in its stream.
+/// The time to look for a message in its stream.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How much of an error is logged: the owner of a spool can put a message there that makes a long one.
+/// The number of logged characters of an error. The owner of a spool can put a message there that causes a very long
+/// one.
 const ERROR_CHARS: usize = 400;
 
-/// Of how many files that cannot be read each is named in the log.
+/// The number of unreadable files that are each named in the log.
 const MOST_NAMED: usize = 10;
 
-/// Why something was not sent.
+/// The reason why a message was not sent.
 #[derive(Debug, Clone)]
 pub(super) enum Trouble {
-    /// Nothing can be sent.
+    /// No message can be sent.
     Away(Failure),
-    /// This cannot, and what follows it on the same subject has to wait for it.
+    /// This message cannot be sent, and the later ones on its subject have to wait for it.
     Blocked(Failure),
 }
 
 /// The message of this process.
 pub(super) struct Own<'a> {
     pub(super) message: &'a Message,
-    /// Its place in the spool, if it has one.
+    /// The message's number in the spool, if it was kept.
     pub(super) kept: Option<Number>,
 }
 
-/// The files of a spool that cannot be read, as far as they were looked at.
+/// The number of unreadable files of a spool that were found so far.
 #[derive(Default)]
 struct Unreadable(usize);
 
 impl Unreadable {
-    /// Names one in the log, unless there are many.
+    /// Logs the file by name, unless there are many.
     fn note(&mut self, path: &Path, error: &io::Error) {
         self.0 += 1;
         if self.0 <= MOST_NAMED {
@@ -75,7 +76,7 @@ impl Unreadable {
 }
 
 impl Drop for Unreadable {
-    /// Says how many there were that were not named, however the look at them ended.
+    /// Logs the number of files that were not named, however the search for them ended.
     fn drop(&mut self) {
         if self.0 > MOST_NAMED {
             warn!("{} more files cannot be read and are left there", self.0 - MOST_NAMED);
@@ -83,7 +84,7 @@ impl Drop for Unreadable {
     }
 }
 
-/// A connection to NATS, made when it is needed, and how long there is.
+/// A connection to NATS, opened when it is first needed, with the deadline for all its work.
 pub(super) struct Sender<'a> {
     config: &'a config::Nats,
     nats: Option<Nats>,
@@ -95,7 +96,7 @@ impl<'a> Sender<'a> {
         Self { config, nats: None, until }
     }
 
-    /// Sends what waits and then our own message, each once.
+    /// Sends the waiting messages and then our own, each in one attempt.
     pub(super) async fn round(
         &mut self,
         spool: Option<&Spool>,
@@ -106,7 +107,7 @@ impl<'a> Sender<'a> {
             let end = self.end_of_others(own);
             match spool.turn(end).await {
                 Ok(Some(_turn)) => result = self.drain(spool, own, end).await?,
-                // Whoever holds the lock need not be sending, nor ever leave it.
+                // The process that holds the lock may not be sending at all, and may never release it.
                 Ok(None) if own.kept.is_none() => {
                     warn!(
                         "another nats-matrix has been sending all the while, so this message does not wait its turn"
@@ -116,14 +117,14 @@ impl<'a> Sender<'a> {
                     let reason = "another nats-matrix has been sending all the while".to_owned();
                     return Err(Trouble::Away(Failure::Unavailable(reason)));
                 }
-                // Of a spool that could not be written this is said at the end.
+                // The spool could not be written before, which is reported at the end.
                 Err(error) if own.kept.is_none() => debug!("the spool cannot be used: {error}"),
                 Err(error) => warn!("what waits cannot be sent: {error}"),
             }
         }
         let receipt = match (result, spool.zip(own.kept)) {
             (Some(result), _) => return result,
-            // Another process has sent it meanwhile.
+            // Another process has sent the message in the meantime.
             (None, Some((spool, number))) if !spool.holds(number) => return Ok(Receipt::Known),
             (None, _) => self.send(own.message, true).await?,
         };
@@ -133,13 +134,14 @@ impl<'a> Sender<'a> {
         Ok(receipt)
     }
 
-    /// Until when messages of others go first. One of ours that is kept is sent later; one that is not has to be sent now.
+    /// Returns the deadline for sending the messages before ours. If ours is kept, it can be sent later. If it is not,
+    /// it needs a part of the time.
     fn end_of_others(&self, own: &Own<'_>) -> Instant {
         let left = self.until.saturating_duration_since(Instant::now());
         if own.kept.is_some() { self.until } else { self.until - left / 2 }
     }
 
-    /// Sends all that waits, in order, until `end`. Returns what became of our own message, if it is among them.
+    /// Sends the waiting messages, in order, until `end`. Returns the result for our own message, if it is among them.
     async fn drain(
         &mut self,
         spool: &Spool,
@@ -153,7 +155,7 @@ impl<'a> Sender<'a> {
         for number in spool.waiting().unwrap_or_default() {
             let is_ours = own.kept == Some(number);
             let path = spool.path(number);
-            // Also of what cannot be read there may be more than there is time for.
+            // The deadline is checked for unreadable files, too, because there may be too many of them.
             if Instant::now() >= end && own.kept.is_some() {
                 return Err(Trouble::Away(late("not all that waits could be sent")));
             }
@@ -194,8 +196,8 @@ impl<'a> Sender<'a> {
 
     /// Sends one message and waits for its acknowledgement.
     ///
-    /// Only the first that waits on a subject can be stored already, as the next one is not sent before
-    /// that is acknowledged.
+    /// Only the first waiting message of a subject can already be stored, because the next one is not sent before the
+    /// first is acknowledged.
     async fn send(&mut self, message: &Message, is_first: bool) -> Result<Receipt, Trouble> {
         let until = self.until;
         let nats = self.connected().await.map_err(Trouble::Away)?;
@@ -245,7 +247,7 @@ fn late(what: &str) -> Failure {
     Failure::Unavailable(format!("{what} in the time that there was"))
 }
 
-/// What NATS says to a message.
+/// Interprets the error that NATS returned for a message.
 fn trouble(error: &PublishError, subject: &str) -> Trouble {
     let blocked = |text: String| Trouble::Blocked(Failure::Unavailable(text));
     match error.kind() {
@@ -262,13 +264,14 @@ fn unacknowledged() -> Trouble {
     Trouble::Away(Failure::Unavailable("NATS does not acknowledge the message".to_owned()))
 }
 
-/// Whether the last message of its subject is this one. If NATS cannot be asked, it is not: rather twice
-/// than never.
+/// Whether the last message of the subject is this one. If NATS cannot be asked, the answer is no, because a duplicate
+/// is better than a loss.
 async fn is_stored(nats: &Nats, message: &Message) -> bool {
     let last = async {
         let stream = nats.jetstream.stream_by_subject(message.subject.as_str()).await.ok()?;
         let stream = nats.jetstream.get_stream_no_info(stream).await.ok()?;
-        // A user can be permitted to read in this way what is on one subject alone, and in the other all of the stream.
+        // Permissions for this kind of read can be limited to one subject; those for the other kind cover the whole
+        // stream.
         let last = match stream.direct_get_last_for_subject(message.subject.as_str()).await {
             Ok(last) => last.headers,
             Err(error) if is_off(&error) => {
@@ -281,21 +284,21 @@ async fn is_stored(nats: &Nats, message: &Message) -> bool {
     timeout(LOOK, last).await.ok().flatten().unwrap_or(false)
 }
 
-/// Whether the stream does not let its messages be read in that way.
+/// Whether the stream does not allow direct reads.
 fn is_off(error: &DirectGetError) -> bool {
     matches!(error.kind(), DirectGetErrorKind::ErrorResponse(StatusCode::NO_RESPONDERS, _))
 }
 
-/// Where a message is now.
+/// The result of sending a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Receipt {
-    /// Stored now.
+    /// The message was stored now.
     Stored {
-        /// The stream's name.
+        /// The name of the stream.
         stream: String,
-        /// Its place there.
+        /// The sequence of the message in the stream.
         sequence: u64,
     },
-    /// NATS has it: another process sent it, or it was stored although the acknowledgement was lost.
+    /// NATS already had the message: another process sent it, or an earlier acknowledgement was lost.
     Known,
 }

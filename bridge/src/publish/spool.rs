@@ -1,10 +1,10 @@
-//! Messages on disk until NATS has them: one file each, in the order in which they were made.
+//! The spool: messages that wait on disk until NATS has stored them, one file each, in the order of their creation.
 //!
-//! A message is there before it is sent and goes once it is acknowledged, so that a kill at any moment
-//! loses none. Two locks keep processes apart: one to put messages in, held for a moment, and one to send
-//! them, so that no two send the same or overtake each other.
+//! A message is written before it is sent and removed after it is acknowledged, so that no kill loses one. Two locks
+//! coordinate processes. The lock for adding messages is held for a moment. The lock for sending them keeps two
+//! processes from sending the same message or overtaking each other.
 //!
-//! The directory is that of a service, and root uses it, too: for what its owner may put there, see [`Directory`].
+//! The directory belongs to a service, and root uses it, too; see [`Directory`] for what its owner could put there.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,19 +22,19 @@ use crate::{
     publish::message::Message,
 };
 
-/// The most messages that may wait, and their bytes: a small server's disk is not for this. What waits is
-/// never dropped for what comes; whoever brings one too many is told.
+/// The number of messages that may wait. It is low, and so is [`MOST_BYTES`], because the disk of a small server is not
+/// meant for this. A waiting message is never dropped for a new one; the publisher of the new one gets an error.
 const MOST: usize = 1_000;
 
 const MOST_BYTES: u64 = 16 << 20;
 
-/// The largest message in bytes, which is what a NATS server takes by default.
+/// The largest message, in bytes. It is the default limit of a NATS server.
 const MOST_OF_ONE: u64 = 1 << 20;
 
-/// How often a process that waits for a lock looks whether it is free.
+/// The interval at which a process that waits for a lock tries again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// How long to wait for others to put their messages in.
+/// The time to wait for other processes that are adding messages.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A directory of waiting messages.
@@ -43,11 +43,11 @@ pub(crate) struct Spool {
     dir: PathBuf,
 }
 
-/// The place of a message in the line.
+/// The number of a message in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number(u64);
 
-/// Why a message cannot be kept.
+/// The reason why a message cannot be kept.
 #[derive(Debug, Error)]
 pub(crate) enum SpoolError {
     #[error(
@@ -72,7 +72,7 @@ impl Spool {
         Self { dir }
     }
 
-    /// Keeps a message behind all others; it is on disk when this returns.
+    /// Adds a message behind all others. It is on disk when this returns.
     pub(crate) async fn put(&self, message: &Message) -> Result<Number, SpoolError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -90,7 +90,7 @@ impl Spool {
             failed(dir)(io::Error::other(held))
         })?;
 
-        // Of a process that was killed while it held the lock.
+        // A process that was killed while it held the lock has left these.
         remove_unfinished(&directory).map_err(failed(dir))?;
         let waiting = numbers(&directory).map_err(failed(dir))?;
         let sizes = waiting.iter().map(|number| directory.size(&number.name()).unwrap_or_default());
@@ -98,7 +98,7 @@ impl Spool {
         if waiting.len() >= MOST || bytes.saturating_add(text.len() as u64) > MOST_BYTES {
             return Err(SpoolError::Full { dir: dir.clone(), count: waiting.len(), bytes });
         }
-        // Of what is sent meanwhile nothing is overtaken: it came before.
+        // Messages that are sent and removed at the same time came before this one, so it overtakes none of them.
         let number = Number(waiting.last().map_or(1, |last| last.0 + 1));
         let path = self.path(number);
         if number.0 > Number::MOST {
@@ -108,12 +108,12 @@ impl Spool {
         Ok(number)
     }
 
-    /// What waits, the first to go first.
+    /// Returns the waiting messages in order.
     pub(crate) fn waiting(&self) -> io::Result<Vec<Number>> {
         numbers(&self.open()?)
     }
 
-    /// A message that waits; none if it has gone.
+    /// Reads a waiting message. Returns `None` if it was removed.
     pub(crate) fn message(&self, number: Number) -> io::Result<Option<Message>> {
         match self.open()?.read(&number.name(), MOST_OF_ONE) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
@@ -122,23 +122,23 @@ impl Spool {
         }
     }
 
-    /// Whether a message waits.
+    /// Whether the message still waits.
     pub(crate) fn holds(&self, number: Number) -> bool {
         self.open().is_ok_and(|directory| directory.holds(&number.name()))
     }
 
-    /// Removes a message, which NATS has.
+    /// Removes a message that NATS has stored.
     pub(crate) fn done(&self, number: Number) -> io::Result<()> {
         self.open()?.remove(&number.name())
     }
 
-    /// Waits for the turn to send; none if others had it until then.
+    /// Waits for the lock for sending. Returns `None` if other processes hold it until then.
     pub(crate) async fn turn(&self, until: Instant) -> io::Result<Option<Turn>> {
         let lock = locked(&self.open()?, "send.lock", until).await?;
         Ok(lock.map(|lock| Turn { _lock: lock }))
     }
 
-    /// The file of a message.
+    /// Returns the path of a message's file.
     pub(crate) fn path(&self, number: Number) -> PathBuf {
         self.dir.join(number.name())
     }
@@ -149,22 +149,22 @@ impl Spool {
 }
 
 impl Number {
-    /// The most that a number can be.
+    /// The highest possible number.
     const MOST: u64 = u64::MAX / 2;
 
-    /// The name of the message's file.
+    /// Returns the name of the message's file.
     fn name(self) -> OsString {
         format!("{:010}.json", self.0).into()
     }
 
-    /// The number that a file has its name of.
+    /// Parses the number in the name of a file.
     fn of(name: &OsStr) -> Option<Self> {
         let number = Self(name.to_str()?.strip_suffix(".json")?.parse().ok()?);
         (number.0 <= Self::MOST && number.name() == name).then_some(number)
     }
 }
 
-/// The messages in a directory, in order.
+/// Returns the numbers of the messages in a directory, in order.
 fn numbers(directory: &Directory) -> io::Result<Vec<Number>> {
     let mut numbers: Vec<Number> =
         directory.names()?.iter().filter_map(|name| Number::of(name)).collect();
@@ -172,14 +172,14 @@ fn numbers(directory: &Directory) -> io::Result<Vec<Number>> {
     Ok(numbers)
 }
 
-/// Removes messages of which the writing was cut short.
+/// Removes files that were not completely written.
 fn remove_unfinished(directory: &Directory) -> io::Result<()> {
     let names = directory.names()?;
     let is_message = |name: &OsStr| unfinished(name).and_then(Number::of).is_some();
     names.iter().filter(|name| is_message(name)).try_for_each(|name| directory.remove(name))
 }
 
-/// Waits for a lock; none if others had it until then.
+/// Waits for a lock. Returns `None` if other processes hold it until then.
 async fn locked(directory: &Directory, name: &str, until: Instant) -> io::Result<Option<File>> {
     let lock = directory.lock_file(name.as_ref())?;
     loop {
@@ -246,7 +246,7 @@ mod tests {
         let of = |part: u64| message(&"x".repeat(usize::try_from(MOST_OF_ONE / part).unwrap()));
         let refused = spool.put(&of(1)).await.unwrap_err().to_string();
         assert!(refused.contains("larger ones than 1048576 are not kept"), "{refused}");
-        // Of a little more than half of that there are fewer than twice as many.
+        // Each message takes a little more than half of the limit, so one fewer fits than twice as many.
         let most = MOST_BYTES / MOST_OF_ONE * 2 - 1;
         for _ in 0..most {
             spool.put(&of(2)).await.unwrap();

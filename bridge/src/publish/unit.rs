@@ -1,4 +1,4 @@
-//! What is known of a unit of systemd that has failed: why, and what it said last.
+//! Finds out why a systemd unit has failed, and its last lines in the journal.
 
 use std::{collections::HashMap, env};
 
@@ -7,25 +7,25 @@ use tracing::warn;
 
 use crate::{publish::collect::run, secrets::Masks};
 
-/// How much of a line of the journal is shown.
+/// The number of characters that are shown of a line in the journal.
 const LINE_CHARS: usize = 300;
 
-/// A unit that has failed, as far as systemd tells.
+/// A failed unit, as far as systemd has information about it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct FailedUnit {
-    /// In systemd's words, like `exit-code`.
+    /// The result in systemd's words, like `exit-code`.
     pub(crate) result: Option<String>,
-    /// In a few words, like "exit status 3".
+    /// The reason in a few words, like "exit status 3".
     pub(crate) reason: String,
-    /// The last that it said, without secrets.
+    /// The last lines in the journal, with secrets masked.
     pub(crate) log: String,
-    /// Since when it had worked before, if it had.
+    /// The time since which the unit had worked before the failure, if it had.
     pub(crate) worked_since: Option<Timestamp>,
 }
 
-/// The unit that this process was started for by `OnFailure=` is asked about in the environment, as
-/// by now it may run again; else systemd is asked. Of what it said these many lines are kept, with what `masks`
-/// hide.
+/// Collects information about a failed unit, with the last `lines` of its journal, masked by `masks`. If `OnFailure=`
+/// of the unit started this process, the facts are taken from the environment, because the unit may be running again by
+/// now. Otherwise systemd is asked.
 pub(crate) async fn failed(unit: &str, lines: u16, masks: &Masks) -> FailedUnit {
     let known = match monitored(unit, |name| env::var(name).ok()) {
         Some(known) => known,
@@ -33,7 +33,7 @@ pub(crate) async fn failed(unit: &str, lines: u16, masks: &Masks) -> FailedUnit 
     };
     let log = match known.invocation.as_deref() {
         _ if lines == 0 => String::new(),
-        // The run that failed: what it printed, and what systemd says of it.
+        // The journal of the failed run: the unit's own output, and systemd's lines about it.
         Some(id) => {
             let (of_unit, about_unit) =
                 (format!("_SYSTEMD_INVOCATION_ID={id}"), format!("INVOCATION_ID={id}"));
@@ -46,30 +46,30 @@ pub(crate) async fn failed(unit: &str, lines: u16, masks: &Masks) -> FailedUnit 
     FailedUnit { reason: known.reason(), result: known.result, log, worked_since }
 }
 
-/// When the unit was started last and that succeeded.
+/// Returns the time of the last successful start of the unit.
 async fn worked_since(unit: &str) -> Option<Timestamp> {
-    // The option is of systemd 251; where there is none, each failure is a repetition.
+    // This option needs systemd 251. Without it, each failure is treated as a repetition.
     let property = "--property=ActiveEnterTimestamp";
     let arguments = ["show", "--timestamp=unix", property, "--value", "--", unit];
     let shown = run("systemctl", &arguments).await.ok()?;
     at(&shown)
 }
 
-/// A moment as systemd writes it: `@1764364374`, or nothing for never.
+/// Parses a time as systemd prints it: `@1764364374`, or nothing for never.
 fn at(text: &str) -> Option<Timestamp> {
     Timestamp::from_second(text.trim().strip_prefix('@')?.parse().ok()?).ok()
 }
 
-/// How a unit ended.
+/// The end of a unit's run.
 #[derive(Debug, Default)]
 struct End {
     result: Option<String>,
-    /// A number, or the name of a signal.
+    /// The exit status as a number, or the name of a signal.
     status: String,
     invocation: Option<String>,
 }
 
-/// What systemd (from 251 on) hands over to what it starts by `OnFailure=`.
+/// Reads the variables that systemd (from 251 on) passes to a unit that it starts for `OnFailure=`.
 fn monitored(unit: &str, variable: impl Fn(&str) -> Option<String>) -> Option<End> {
     (variable("MONITOR_UNIT")? == unit).then(|| End {
         result: variable("MONITOR_SERVICE_RESULT"),
@@ -116,11 +116,11 @@ async fn journal(lines: u16, matches: &[&str]) -> String {
     let lines = format!("--lines={lines}");
     let mut arguments = vec![lines.as_str(), "--output=cat", "--no-pager", "--quiet"];
     arguments.extend(matches);
-    // Whoever reads the alert is told, too.
+    // The alert shows the reason in place of the lines.
     run("journalctl", &arguments).await.unwrap_or_else(|reason| reason)
 }
 
-/// The lines that say something, none of them too long.
+/// Keeps the lines that are not blank, each cut to a limited length.
 fn last_lines(text: &str) -> String {
     let lines: Vec<String> = text
         .lines()

@@ -1,4 +1,4 @@
-//! What is shown of alerts, one or many.
+//! Shows alerts: a single one, or the several of a group.
 
 use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
@@ -10,15 +10,16 @@ use crate::{
     text::{self, shown},
 };
 
-/// More alerts than these are counted; the message is attached, so that none is lost.
+/// The number of alerts of a group that are shown. The others are counted, and the message is attached with all of
+/// them.
 pub(super) const MOST_ALERTS: usize = 10;
 
-/// What is shown of a description where there are many.
+/// The number of characters that are shown of a description in a group.
 const DESCRIPTION_CHARS: usize = 200;
 
 type Labels = BTreeMap<String, String>;
 
-/// What happened, in one line.
+/// Returns the summary of an alert in one line.
 pub(crate) fn worded<'a>(summary: &'a Summary, words: &dyn Words) -> Cow<'a, str> {
     match summary {
         Summary::Said(text) => Cow::Borrowed(text),
@@ -34,7 +35,7 @@ pub(crate) fn worded<'a>(summary: &'a Summary, words: &dyn Words) -> Cow<'a, str
     }
 }
 
-/// More of it, and who started it.
+/// Returns the description of an alert, and who started the run of a workflow.
 fn description<'a>(alert: &'a Alert, words: &dyn Words) -> Option<Cow<'a, str>> {
     let said = alert.description.as_deref();
     let started_by = match &alert.summary {
@@ -46,7 +47,7 @@ fn description<'a>(alert: &'a Alert, words: &dyn Words) -> Option<Cow<'a, str>> 
     Some(Cow::Owned(said.map_or_else(|| by.clone(), |said| format!("{said} {by}"))))
 }
 
-/// `tags` and `when` are for people; `labels`, `time` and `ended` are as they were sent.
+/// Builds the values for a template. `tags` and `when` are made for people; `labels`, `time` and `ended` are as sent.
 pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
     let words = voice.words;
     let (mark, word) = mark_and_word(alert, words);
@@ -70,7 +71,7 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
     }
 }
 
-/// The worst first, and of equal ones the newest.
+/// Builds the values of a group: the worst alerts first, and among equally bad ones the newest.
 pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
     alerts.sort_by_key(|alert| {
@@ -112,7 +113,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     }
 }
 
-/// An alert among others: in short, without what all of them have.
+/// Builds the values of an alert in a group: a short form without the labels that all alerts of the group share.
 fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
     let words = voice.words;
     let description = description(alert, words).map(|text| shown::line(&text));
@@ -136,8 +137,8 @@ fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
     }
 }
 
-/// What Grafana says was measured. Of all that an alert can hold besides, it is what tells alerts of
-/// a group apart.
+/// Returns the values that Grafana measured. Of everything else in an alert, they best distinguish the alerts of a
+/// group.
 fn measured(alert: &Alert) -> Option<&str> {
     alert.extra.get("values").and_then(serde_json::Value::as_str)
 }
@@ -151,7 +152,8 @@ fn mark_and_word(alert: &Alert, words: &dyn Words) -> (&'static str, String) {
     (state.mark(), word)
 }
 
-/// "(2 critical, 1 warning, 1 resolved)", of alerts that are in order, and of others.
+/// Counts the alerts by state, as in "(2 critical, 1 warning, 1 resolved)". `alerts` are sorted; `others` are only
+/// counted.
 fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> String {
     let mut tally: Vec<(String, u64)> = Vec::new();
     let mut add = |word: String, more: u64| match tally.iter_mut().find(|(it, _)| *it == word) {
@@ -174,7 +176,7 @@ fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> 
     words.tally(&tally, unknown)
 }
 
-/// The labels that say something which is not said anyway.
+/// Returns the labels that are not shown elsewhere.
 fn tags(alert: &Alert, summary: &str, common: &Labels) -> String {
     let is_said = |name: &String, value: &String| {
         common.get(name) == Some(value)

@@ -40,7 +40,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
     let blocks_leave_no_lines =
         SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     templates.set_syntax(blocks_leave_no_lines.expect("no delimiter is changed"));
-    // Everything in a payload is escaped in HTML; plain text needs no escaping.
+    // Values from a payload are escaped in HTML; plain text needs no escaping.
     templates.set_auto_escape_callback(|name| {
         let name = name.strip_suffix(".jinja").unwrap_or(name);
         if name.rsplit_once('.').is_some_and(|(_, kind)| kind == "html") {
@@ -49,7 +49,7 @@ pub(super) fn empty(voice: &Voice) -> Environment<'static> {
             AutoEscape::None
         }
     });
-    // In plain text a link is shown as its text.
+    // Plain text shows a link as its label.
     templates.add_filter("lines", |state: &State, value: &str| {
         if is_html(state) { markup::html_lines(value) } else { Value::from(value) }
     });
@@ -105,7 +105,7 @@ pub(super) fn render(templates: &Environment<'_>, kind: &str, view: &Value) -> (
         )
     };
     let plain = render(format!("{kind}.txt"));
-    // Line ends in a template are for its reader; in HTML only `<br>` breaks a line.
+    // A line break in a template is for those who read the template; in HTML only `<br>` breaks a line.
     let html = render(format!("{kind}.html")).replace('\n', "");
     (plain.trim_end().to_owned(), markup::tidy(&html))
 }

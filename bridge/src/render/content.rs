@@ -1,4 +1,4 @@
-//! What is sent: the content of an `m.room.message`, bounded in size, and an attachment if need be.
+//! Builds the content of an `m.room.message`, bounded in size, and its attachment if it needs one.
 
 use bytes::Bytes;
 use matrix_sdk::ruma::{EventId, OwnedUserId, UserId};
@@ -11,28 +11,27 @@ use crate::{
     text::{self, shown},
 };
 
-/// The longest text shown in the room. More is not read on a phone; and with it an event stays well
-/// under the 65,536 bytes that Matrix allows, even if every character has to be escaped both in
-/// HTML (six bytes) and in JSON.
+/// The longest text shown in the room, in characters. Nobody reads more on a phone. An event with it stays well under
+/// the 65,536 bytes that Matrix allows, even if every character has to be escaped both in HTML (six bytes) and in JSON.
 pub(crate) const MAX_TEXT_CHARS: usize = 4_000;
 
-/// The longest HTML: text that is escaped throughout stays below it, only links can exceed it.
+/// The longest HTML, in bytes. Text stays below it even if every character is escaped; only links can exceed it.
 pub(super) const MAX_HTML_BYTES: usize = 40_000;
 
-/// A message, ready to be sent.
+/// A rendered message, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rendered {
-    /// What notifications and simple clients show.
+    /// The plain text, for notifications and simple clients.
     pub plain: String,
-    /// What the other clients show, of the tags that Matrix allows.
+    /// The HTML for all other clients, with only the tags that Matrix allows.
     pub html: String,
-    /// Whether it may make a phone buzz.
+    /// The urgency, which decides whether the message may send a push notification.
     pub urgency: Urgency,
-    /// The original, when the text above is not all of it.
+    /// The original message, if the text does not show all of it.
     pub attachment: Option<Attachment>,
-    /// Why a template of the user's own was not used; the text says so, too.
+    /// The reason why a template of the user was not used; the text says it, too.
     pub fault: Option<Fault>,
-    /// Where the last line begins, in the plain text and in the HTML, if it says where the original is.
+    /// The offsets of the last line in the plain text and in the HTML, if that line says where the original is.
     tail: Option<(usize, usize)>,
 }
 
@@ -57,7 +56,7 @@ impl Rendered {
         Self { plain, html, urgency, attachment: None, fault: None, tail: None }
     }
 
-    /// A line of our own, which wants attention.
+    /// Creates a line in the bridge's own words, which people should notice.
     pub(crate) fn words(text: &str) -> Self {
         let plain = shown::line(text);
         Self::new(plain.clone(), markup::html(&plain), Urgency::Notable)
@@ -70,7 +69,7 @@ impl Rendered {
         self.with_tail(&line)
     }
 
-    /// The same with another last line instead of the original.
+    /// Removes the attachment, and puts `line` in place of the last line about it.
     pub(super) fn without_original(mut self, line: &str) -> Self {
         self.attachment = None;
         self.with_tail(line)
@@ -84,7 +83,7 @@ impl Rendered {
         self.with_line(line)
     }
 
-    /// Says what was wrong with a template, below a text that is bounded without it.
+    /// Adds what was wrong with a template, below the text, whose limit does not include this line.
     pub(super) fn with_fault(mut self, fault: Option<Fault>, words: &dyn Words) -> Self {
         if let Some(fault) = &fault {
             let note = words.template_failed(&fault.to_string());
@@ -94,36 +93,37 @@ impl Rendered {
         self
     }
 
-    /// The plain text alone.
+    /// Returns the message without its HTML.
     pub(crate) fn without_html(mut self) -> Self {
         self.html = String::new();
         self
     }
 
-    /// The same, as loud as `urgency` at most.
+    /// Lowers the urgency to `urgency` if it is higher.
     pub(crate) fn at_most(mut self, urgency: Urgency) -> Self {
         self.urgency = self.urgency.min(urgency);
         self
     }
 
-    /// Plain text for the thread of a digest, where nothing pushes.
+    /// Builds the content of a plain text in the thread of a digest, where nothing sends a push notification.
     pub(crate) fn bare(text: &str) -> Value {
         json!({ "msgtype": "m.notice", "body": text.trim_end(), "m.mentions": {} })
     }
 
-    /// The same with one more line of our own.
+    /// Adds one line of the bridge's own.
     pub(crate) fn with_line(mut self, line: &str) -> Self {
         self.plain = format!("{}\n{line}", self.plain);
         self.html = markup::tidy(&format!("{}<br>{}", self.html, markup::html(line)));
         self
     }
 
-    /// The plain text below a heading that begins with `mark`: none of its lines looks like the next one.
+    /// Returns the plain text for a place below a heading that begins with `mark`. None of its lines looks like such a
+    /// heading.
     pub(crate) fn below(&self, mark: char) -> String {
         markup::without_line_of(&self.plain, mark)
     }
 
-    /// Cuts a text that is too long. Whether it was.
+    /// Cuts a text that is too long, and returns whether it was.
     pub(super) fn bounded((plain, html): (String, String), urgency: Urgency) -> (Self, bool) {
         if plain.chars().nth(MAX_TEXT_CHARS).is_none() {
             let html = if html.len() > MAX_HTML_BYTES { markup::html(&plain) } else { html };
@@ -131,13 +131,13 @@ impl Rendered {
         }
         let head = text::head(&plain, MAX_TEXT_CHARS);
         let plain = format!("{head} …");
-        // The HTML cannot be cut without breaking tags: make it anew from the text.
+        // HTML cannot be cut without breaking tags, so it is made from the shortened text.
         let html = markup::html(&plain);
         (Self::new(plain, html, urgency), true)
     }
 
-    /// The content of the event. What is critical mentions `people`; else `m.mentions` is empty, so that neither
-    /// `@room` nor a name in the text notifies anybody (Matrix 1.7, intentional mentions).
+    /// Builds the content of the event. A critical message mentions `people`. In all others `m.mentions` is empty, so
+    /// that neither `@room` nor a name in the text notifies anybody (Matrix 1.7, intentional mentions).
     #[must_use]
     pub(crate) fn content(&self, people: &[OwnedUserId]) -> Value {
         let msgtype = match self.urgency {
@@ -163,10 +163,10 @@ impl Rendered {
     }
 }
 
-/// The content of an event in the thread of `root`.
+/// Puts the content of an event into the thread of `root`.
 #[must_use]
 pub(crate) fn in_thread(mut content: Value, root: &EventId) -> Value {
-    // The reply is for clients that know no threads.
+    // The reply is for clients that do not know threads.
     content["m.relates_to"] = json!({
         "rel_type": "m.thread",
         "event_id": root,
@@ -176,11 +176,11 @@ pub(crate) fn in_thread(mut content: Value, root: &EventId) -> Value {
     content
 }
 
-/// The content of an event that puts `content` in the place of `root`'s. Such events push nowhere
-/// (`.m.rule.suppress_edits`, Matrix 1.9), and mention nobody anew.
+/// Builds the content of an edit that replaces that of `root` by `content`. Edits send no push notification
+/// (`.m.rule.suppress_edits`, Matrix 1.9), and mention nobody again.
 #[must_use]
 pub(crate) fn in_place_of(root: &EventId, content: &Value) -> Value {
-    // For clients that know no edits. The whole twice could be more than an event may be.
+    // This line is for clients that do not know edits. With the whole text twice, the event could be too large.
     let fallback = content["body"].as_str().and_then(|body| body.lines().next());
     json!({
         "msgtype": content["msgtype"],
@@ -191,7 +191,7 @@ pub(crate) fn in_place_of(root: &EventId, content: &Value) -> Value {
     })
 }
 
-/// A link that clients show as a person.
+/// Returns a link that clients show as a person.
 fn pill(user: &UserId) -> String {
     let link = user.matrix_to_uri().to_string();
     format!("<a href=\"{}\">{}</a>", HtmlEscape(&link), HtmlEscape(user.localpart()))

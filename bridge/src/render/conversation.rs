@@ -1,4 +1,4 @@
-//! What is said of an alert after its first message.
+//! Messages about an alert after the first one.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::{
     text::shown,
 };
 
-/// A resolved alert that tells from when to when it went on, also if its publisher does not say.
+/// Returns a resolved alert with its beginning and end, even if the publisher did not send them.
 pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, Decoded> {
     match &decoded.payload {
         Payload::Alert(alert) if alert.status == Status::Resolved => {
@@ -29,7 +29,7 @@ pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, D
 }
 
 impl Renderer {
-    /// The notice in the thread of what is over.
+    /// Builds the notice in the thread of an alert that is resolved.
     pub(crate) fn resolution(&self, decoded: &Decoded, begun: i64, ended: i64) -> Rendered {
         let words = self.voice.words;
         let took = words.duration(SignedDuration::from_secs(ended.saturating_sub(begun).max(0)));
@@ -42,7 +42,7 @@ impl Renderer {
     }
 }
 
-/// The line that tells of an alert that comes and goes.
+/// Returns the line about an alert that fires again and again.
 pub(crate) fn relapses(times: u32, begun: i64, display: &Display) -> String {
     let voice = Voice::of(display);
     let since = rfc3339::written(begun).map(|begun| voice.moment(&begun)).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a digest comes to, in one message.
+//! Builds the message that sums up a digest.
 
 use std::{
     cmp::Reverse,
@@ -22,18 +22,18 @@ use crate::{
     text::{self, shown},
 };
 
-/// How many of the worst are shown in full.
+/// The number of the worst entries that are shown in full.
 const WORST: usize = 3;
 
-/// How much of each is shown there.
+/// The number of characters that are shown of each of these.
 const CHARS: usize = MAX_TEXT_CHARS / 6;
 
-/// How many machines are named.
+/// The number of machines that are named.
 const SOURCES: usize = 8;
 
 impl Renderer {
-    /// The event that sums up a digest of `entries`, which are in order; there is at least one. People have heard of the
-    /// subjects in `heard` before, in digests of the same storm.
+    /// Builds the event that sums up a digest of `entries`, which are sorted and not empty. People already know the
+    /// subjects in `heard` from earlier digests of the same storm.
     pub(crate) fn digest(
         &self,
         entries: &[Entry],
@@ -45,7 +45,7 @@ impl Renderer {
         Rendered::new(plain, html, urgency)
     }
 
-    /// What stands over a message in the thread.
+    /// Returns the heading of a message in the thread.
     pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
         let published = rfc3339::written(published.unix_timestamp()).unwrap_or_default();
         format!("{} · {}", self.voice.moment(&published), shown::name(subject))
@@ -71,8 +71,8 @@ fn view(entries: &[Entry], heard: &BTreeSet<String>, voice: &Voice) -> Value {
     }
 }
 
-/// The worst that go on. Of those that are as bad, each subject has its turn with its newest, those first of which people
-/// have not heard: who says much must not hide what others say.
+/// Returns the worst alerts that still fire. Among equally bad ones the subjects take turns, each with its newest
+/// alert, and subjects that people have not heard of come first, so that a noisy subject cannot hide the others.
 fn worst<'a>(still_true: &[&'a Entry], heard: &BTreeSet<String>) -> Vec<&'a Entry> {
     let mut firing: Vec<&Entry> =
         still_true.iter().copied().filter(|entry| entry.kind.fires()).collect();
@@ -91,7 +91,7 @@ fn worst<'a>(still_true: &[&'a Entry], heard: &BTreeSet<String>) -> Vec<&'a Entr
     in_turn.into_iter().take(WORST).map(|(_, entry)| entry).collect()
 }
 
-/// "12 critical, 300 warning, 40 reports": alerts by what is true of them at the end.
+/// Counts the entries by kind, as in "12 critical, 300 warning, 40 reports". Alerts count by their last state.
 fn tally(entries: &[&Entry], words: &dyn Words) -> Vec<String> {
     let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
     for entry in entries {
@@ -111,7 +111,7 @@ fn mark(kind: Kind) -> &'static str {
     }
 }
 
-/// How many messages are about each machine, the most first.
+/// Counts the messages about each machine, the largest number first.
 fn sources(entries: &[Entry]) -> Vec<(&str, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in entries {
@@ -140,7 +140,7 @@ fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
     voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 
-/// A message in full, or the head of it; all of it is in the thread.
+/// Returns the values of a message in full, or its beginning if it is long; the thread has all of it.
 fn shown(entry: &Entry) -> Value {
     let plain = &entry.rendered.plain;
     let head = text::head(plain, CHARS);
@@ -148,7 +148,8 @@ fn shown(entry: &Entry) -> Value {
     if shown.lines().all(markup::is_quoted) {
         return context! { html => Value::from_safe_string(markup::html(&shown)), plain => shown };
     }
-    // The first line says what it is. Those below are set apart: none can be taken for the first of another message.
+    // The first line says what it is. The lines below are set apart, so that none looks like the start of another
+    // message.
     let (first, rest) = shown.split_once('\n').unwrap_or((&shown, ""));
     let mut plain = first.to_owned();
     for line in rest.lines() {

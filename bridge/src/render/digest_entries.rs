@@ -1,8 +1,8 @@
-//! Many messages shown as one: what they come to, and in its thread every one of them, in order.
+//! A digest: many messages shown as one event that sums them up, with every message in its thread, in order.
 //!
-//! A digest is one event and some more. Each carries in its origin how far it has come, and what
-//! the digest is of, so that a process that comes after a kill can go on with it: what was read
-//! once is read again, and what is in the room is left out.
+//! A digest is one event and the events of its thread. The origin of each event says which messages the digest covers
+//! and how far it has come. A process that starts after a kill can therefore continue: it reads the same messages again
+//! and leaves out those that are already in the room.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,19 +14,19 @@ use crate::{
     render::content::Rendered,
 };
 
-/// The part of the first message that the event which sums up the digest is.
+/// The part number of the event that sums up the digest. It belongs to the first message.
 pub(crate) const SUM: u32 = 0;
 
-/// The part that a file is which a message needs.
+/// The part number of a file that belongs to a message.
 pub(crate) const FILE: u32 = 1;
 
-/// The part that the text is, for all messages up to that one.
+/// The part number of a text, which covers all messages up to the one that it belongs to.
 pub(crate) const TEXT: u32 = 2;
 
-/// How much text one event of the thread has, in bytes. Larger ones are slow to open on a phone.
+/// The amount of text in one event of the thread, in bytes. Larger events are slow to open on a phone.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// What the heading of each message in the thread begins with.
+/// The character that begins the heading of each message in the thread.
 const RULE: char = '─';
 
 /// One message of a digest.
@@ -34,44 +34,44 @@ const RULE: char = '─';
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
     pub(crate) published: OffsetDateTime,
-    /// When it was said, as people understand it.
+    /// The publication time that people are shown.
     pub(crate) said: OffsetDateTime,
-    /// Which subject it came on.
+    /// The subject of the message.
     pub(crate) subject: String,
-    /// When it came, and on which subject, as a room shows it.
+    /// The time and the subject of the message, as a room shows them.
     pub(crate) head: String,
     pub(crate) rendered: Rendered,
     pub(crate) kind: Kind,
-    /// The machines or services that it is about, as a room shows them.
+    /// The machines or services that the message is about, as a room shows them.
     pub(crate) sources: Vec<String>,
-    /// What it says in a conversation, and the name of that.
+    /// The key of the alert's thread, and the update that the message makes to it.
     pub(crate) saying: Option<(String, AlertUpdate)>,
 }
 
-/// What people have not heard of.
+/// The news in a digest, which people have not been notified of.
 #[derive(Debug)]
 pub(crate) struct News<'a> {
-    /// As loud is the loudest of it.
+    /// The highest urgency of the news.
     pub(crate) urgency: Urgency,
-    /// The subjects on which there is something critical.
+    /// The subjects that have a critical alert.
     pub(crate) critical: BTreeSet<&'a str>,
 }
 
-/// One more event of the thread.
+/// An event of the thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     /// The texts of messages.
     Text {
-        /// The number of the last of them.
+        /// The sequence of the last of these messages.
         up_to: u64,
         text: String,
     },
-    /// The file that a message needs.
+    /// The file of a message.
     File { of: u64, file: &'a Attachment },
 }
 
 impl Entry {
-    /// About how many bytes of memory it takes.
+    /// The approximate memory that the entry takes, in bytes.
     pub(crate) fn weight(&self) -> usize {
         let sources: usize =
             self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
@@ -85,7 +85,7 @@ impl Entry {
     }
 }
 
-/// The events of the thread that come after `reached`.
+/// Returns the events of the thread that come after `reached`.
 pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
     let is_shown =
         |part: u32, entry: &Entry| Position { sequence: entry.sequence, part } <= reached;
@@ -107,7 +107,7 @@ pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// What is still true at the end: of each conversation its last word, and all that is none.
+/// Returns the entries that are still true at the end: the last one of each alert, and all that are about no alert.
 pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
     let last = last_words(entries);
     let is_last = |entry: &&Entry| match &entry.saying {
@@ -117,14 +117,14 @@ pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
     entries.iter().filter(is_last).collect()
 }
 
-/// The last entry of each conversation, by the conversation's name.
+/// Returns the last entry of each alert, by the key of the alert's thread.
 pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
     let said = entries.iter();
     said.filter_map(|entry| Some((entry.saying.as_ref()?.0.as_str(), entry))).collect()
 }
 
-/// What is new of what is still true at the end: an alert that is over needs nobody. Nor does one of which
-/// `is_known` says, by its conversation's name, that a phone has buzzed for it.
+/// Returns the news among the entries that are still true at the end. A resolved alert is not news, and neither is one
+/// that has already sent a push notification, which `is_known` tells by the key of its thread.
 pub(crate) fn news(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> News<'_> {
     let mut news = News { urgency: Urgency::Routine, critical: BTreeSet::new() };
     let is_news = |entry: &&Entry| entry.saying.as_ref().is_none_or(|(key, _)| !is_known(key));
@@ -214,7 +214,7 @@ mod tests {
             texts.sum::<usize>()
         };
         assert_eq!(shown(&all), 500);
-        // Wherever it was left, the rest is the rest.
+        // The rest of the digest is the same wherever it was interrupted.
         for (index, (sequence, part)) in places.iter().enumerate() {
             let rest = pieces(&entries, Position { sequence: *sequence, part: *part });
             assert_eq!(numbers(&rest), places[index + 1..], "after {index}");

@@ -1,4 +1,4 @@
-//! What a publisher does who wants readers to take words for those of the bridge, or of another machine.
+//! Tests against publishers who want their text to be mistaken for the bridge's, or for that of another machine.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Made once, as in the bridge.
+/// The renderers are made once, as in the bridge.
 static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
     [Language::English, Language::Chinese]
         .map(|language| Renderer::new(&Display { language, ..Display::default() }))
@@ -53,7 +53,7 @@ fn a_source_that_the_subject_does_not_name_is_told_with_the_subject() {
     assert_eq!(plain(evil, &alert("db-01")), "🔵 INFO: s\n📍 db-01 (via ops.alert.evil)");
     let forged = plain(evil, &alert("db-01 (via ops.alert.db-01)"));
     assert!(forged.ends_with(" (via ops.alert.evil)"), "{forged}");
-    // However long the name is, the subject is there.
+    // The subject is shown however long the name is.
     let long = plain(evil, &alert(&format!("db-01 {}", "x".repeat(5_000))));
     assert!(long.ends_with(" … (via ops.alert.evil)"), "{long}");
     let endless = format!("ops.alert.evil.{}", "x".repeat(500));
@@ -63,7 +63,7 @@ fn a_source_that_the_subject_does_not_name_is_told_with_the_subject() {
     let report = json!({ "host": "db-01", "disk_percent": 1 });
     assert!(plain("ops.report.evil", &report).starts_with("📊 db-01 Operational Report (via ops."));
     assert!(!plain("ops.report.db-01", &report).contains("via"));
-    // Of many once, however many they are of.
+    // A group shows the subject once, however many alerts it has.
     let member = |source: &str| json!({ "labels": { "alertname": "x", "instance": source } });
     let group = json!({ "groupKey": "g", "alerts": [member("a:1"), member("b:1"), member("c:1")] });
     assert_eq!(plain("ops.alertmanager", &group).matches("(via ops.alertmanager)").count(), 1);
@@ -94,7 +94,7 @@ fn no_name_can_hold_the_subject_of_another() {
             report("evil. (via ops.report.db-01)"),
             "📊 “evil. (via ops.report.db-01)” Operational Report (via ops.report.evil)",
         ),
-        // A subject may have brackets, too.
+        // A subject may have brackets in it, too.
         ("ops.alert.evil)(via.db-01", alert("x"), "📍 x (via “ops.alert.evil)(via.db-01”)"),
     ] {
         let shown = plain(subject, &payload);
@@ -173,7 +173,7 @@ fn no_event_note_or_alert_is_taken_for_one_of_another_subject() {
         "☁️ <strong>ops.alert.db-01</strong><br>📍 ops <em>(via ops.alert.evil)</em>\
          <br><strong>disk:</strong> failed"
     );
-    // The subject names the source, and not what it is about.
+    // The subject names the source, but not the thing that the event is about.
     let shown = plain(evil, &event("evil", json!("db-01")));
     assert!(shown.contains("\n📍 evil db-01 (via ops.alert.evil)\n"), "{shown}");
     let object = plain("ops.alert.db-01", &json!({ "disk": "failed" }));
@@ -234,7 +234,7 @@ fn what_blanks_push_to_the_next_line_is_set_apart() {
         let shown = show_with(&renderer, "ops.x", text.as_bytes());
         assert!(shown.plain.starts_with("│ ok"), "{}", shown.plain);
     }
-    // Columns stay as they are.
+    // The columns of a table stay as they are.
     let row = "db-01            running       97 %   /var";
     assert_eq!(show("ops.x", row.as_bytes(), Language::English).plain, row);
     let table = format!("host             state\n{row}");
@@ -242,7 +242,7 @@ fn what_blanks_push_to_the_next_line_is_set_apart() {
     assert_eq!(shown.plain, format!("📨 ops.x\ntable: host             state\n│ {row}"));
 }
 
-/// Lines that could be the bridge's, each with a word that only a publisher would write.
+/// Generates lines that look like the bridge's, each with a word that only a publisher would write.
 fn forged() -> impl Strategy<Value = String> {
     let marks: &[&str] = &[
         "🔴 CRITICAL: ",
@@ -287,7 +287,7 @@ fn forged_text() -> impl Strategy<Value = String> {
         .prop_map(|lines| lines.into_iter().map(|(line, end)| line + end).collect())
 }
 
-/// Every kind of message, with a text wherever one may be.
+/// Returns a message of every kind, with `text` in every place where a text can be.
 fn payloads(text: &str) -> Vec<Vec<u8>> {
     let alert = json!({ "severity": "critical", "summary": text, "source": text, "description": text,
                         "time": text, "url": text, "labels": { text: text }, text: text });
@@ -313,7 +313,7 @@ fn payloads(text: &str) -> Vec<Vec<u8>> {
     bytes.chain([text.as_bytes().to_vec(), [text.as_bytes(), &[0xff]].concat()]).collect()
 }
 
-/// Lines that are a publisher's from their beginning on, and in no quote.
+/// Finds a line that comes from a publisher from its beginning on, and is not in a quote.
 fn taken_for_ours(text: &str) -> Option<&str> {
     let marks: &[&str] = &[
         "🔴 CRITICAL: ",
@@ -353,7 +353,7 @@ fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
 }
 
 proptest! {
-    // Each of them is many messages.
+    // There are few cases, because each of them is many messages.
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
@@ -383,7 +383,8 @@ proptest! {
             prop_assert!(notices.clone().all(|line| !line.contains("forged") || line.contains("jinja")), "{}", &shown.plain);
             let entries = [entry(&renderer, 1, shown.clone()), entry(&renderer, 2, shown)];
             let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Notable);
-            // One heading, which is ours; of each message the first line; all else is indented or in a quote.
+            // The only heading is the digest's own. Each message has one bare line, its first; the others are indented
+            // or quoted.
             let bare = digest.plain.lines().filter(|line| !line.is_empty() && !line.starts_with(['│', ' ']));
             let bare: Vec<&str> = bare.collect();
             prop_assert_eq!(bare.len(), 5, "{}", &digest.plain);

@@ -1,4 +1,4 @@
-//! Addresses in payloads, of which only web pages are made links.
+//! Links in messages. Only addresses of web pages are made links.
 
 use std::net::Ipv6Addr;
 
@@ -10,10 +10,10 @@ use crate::{
     text::address::{MAX_LINK_BYTES, place, true_address},
 };
 
-/// The page that a text leads to, if it is the address of one and of nothing else.
+/// Returns the page that a text leads to, if the text is the address of a page and nothing else.
 ///
-/// Clients show an address of `matrix.to` as a mention of a person or room, so none is made a link.
-/// Nor is one that has a name before its host, which is there to be taken for the host.
+/// Addresses at `matrix.to` are not made links, because clients show them as a mention of a person or room. Neither are
+/// addresses with a user name before the host, which could be mistaken for the host.
 pub(crate) fn page(address: &str) -> Option<Url> {
     let url = Some(address.trim()).filter(|it| it.len() <= MAX_LINK_BYTES)?.parse::<Url>().ok()?;
     let host = url.host_str()?.trim_end_matches('.');
@@ -23,7 +23,7 @@ pub(crate) fn page(address: &str) -> Option<Url> {
     (is_web && !is_mention && !is_disguised).then_some(url)
 }
 
-/// Whether an address is one that is made a link.
+/// Whether an address is made a link.
 pub(super) fn is_page(address: &str) -> bool {
     page(address).is_some()
 }
@@ -33,7 +33,7 @@ fn anchor(page: &Url, label: &str) -> String {
     format!("<a href=\"{href}\">{label}</a>")
 }
 
-/// The template filter `value`: the lines of a text, or the link that it is.
+/// Implements the filter `value` for HTML: the lines of a text, or a link if the text is an address.
 pub(super) fn html_value(value: &str) -> Value {
     if let Some(page) = page(value) {
         return Value::from_safe_string(anchor(&page, &true_address(value.trim())));
@@ -43,7 +43,7 @@ pub(super) fn html_value(value: &str) -> Value {
     Value::from_safe_string(format!("{}{rest}", HtmlEscape(first)))
 }
 
-/// The template filter `link`: a link that shows whose page it is, as addresses can be long.
+/// Implements the filter `link` for HTML. The label of the link is only its host, because addresses can be long.
 pub(super) fn html_link(address: &str) -> Value {
     match page(address) {
         Some(page) => Value::from_safe_string(anchor(&page, &place(&page))),
@@ -51,7 +51,7 @@ pub(super) fn html_link(address: &str) -> Value {
     }
 }
 
-/// The template filter `leading_to`: a text that is a link if there is a page that it leads to.
+/// Implements the filter `leading_to` for HTML: a label, which is a link if the address is that of a page.
 pub(super) fn html_leading_to(label: &str, address: Option<&str>) -> Value {
     let Some(page) = address.and_then(page) else { return markup::html_lines(label) };
     let anchor = anchor(&page, label);
@@ -61,8 +61,8 @@ pub(super) fn html_leading_to(label: &str, address: Option<&str>) -> Value {
     })
 }
 
-/// Where a link leads, if its label looks like an address and is not that one. A label that is merely words promises no
-/// place.
+/// Returns the true host of a link whose label looks like another address. A label of mere words does not promise any
+/// address.
 pub(super) fn true_place(label: &str, address: &str) -> Option<String> {
     let url: Url = address.parse().ok()?;
     let host = url.host_str().or_else(|| url.path().rsplit_once('@').map(|(_, host)| host));
@@ -80,12 +80,12 @@ pub(super) fn true_place(label: &str, address: &str) -> Option<String> {
     misleads.then(|| place(&url))
 }
 
-/// Dots, and characters that browsers or people take for one.
+/// Whether a character is a dot, or one that browsers or people take for a dot.
 fn is_dot(c: char) -> bool {
     matches!(c, '.' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}' | '\u{2024}')
 }
 
-/// Ends of the names of files that no registry has made the end of a host's name. Labels are often titles of commits.
+/// Endings of file names that are not top-level domains. Labels are often titles of commits, which have file names.
 const FILE_ENDINGS: &[&str] = &[
     "bak", "bat", "cfg", "conf", "cpp", "crt", "css", "csv", "db", "deb", "env", "go", "gz",
     "html", "img", "ini", "iso", "java", "jpg", "js", "json", "key", "lock", "log", "mount", "nix",
@@ -93,7 +93,7 @@ const FILE_ENDINGS: &[&str] = &[
     "xml", "yaml", "yml",
 ];
 
-/// Whether a word could be the name or the number of a host on the internet.
+/// Whether a word could be the name or the IP address of a host on the internet.
 fn names_host(word: &str) -> bool {
     let labels: Vec<&str> = word.trim_matches(is_dot).split(is_dot).collect();
     let [.., last] = &labels[..] else { return false };
@@ -107,7 +107,7 @@ fn names_host(word: &str) -> bool {
         || is_name && !FILE_ENDINGS.contains(&last.to_lowercase().as_str())
 }
 
-/// Whether a word names a host, or the domain that it is in, in letters that look like no others.
+/// Whether a word names the host, or a domain that contains it, in unambiguous letters.
 fn is_within(host: &str, word: &str) -> bool {
     let word = word.trim_matches('.').to_ascii_lowercase();
     word.is_ascii() && (host == word || host.ends_with(&format!(".{word}")))
@@ -160,7 +160,7 @@ mod tests {
     fn a_link_shows_whose_page_it_is() {
         let html = html_link("http://prometheus.example:9090/graph?g0.expr=up").to_string();
         assert!(html.ends_with(">prometheus.example:9090</a>"), "{html}");
-        // A name with letters that look like others is shown by its true one.
+        // A host name with letters that look like others is shown in its encoded form.
         let html = html_link("https://ex\u{430}mple.com/").to_string();
         assert!(html.ends_with(">xn--exmple-4nf.com</a>"), "{html}");
     }
@@ -177,7 +177,7 @@ mod tests {
             "[2001:db8::1] is down",
             "bank\u{3002}com",
             "bank\u{2024}com",
-            // In Cyrillic letters, and a name that is written in them honestly.
+            // One name with Cyrillic letters among Latin ones, and one that is honestly written in Cyrillic.
             "b\u{430}nk.com",
             "\u{431}\u{430}\u{43d}\u{43a}.\u{440}\u{444}",
             "xn--bnk-6cd.com",
@@ -199,7 +199,7 @@ mod tests {
             let html = html_leading_to(label, Some(evil)).to_string();
             assert!(html.ends_with("</a>"), "{html}");
         }
-        // The owner of a domain is who answers for its hosts.
+        // The owner of a domain is responsible for the hosts in it.
         assert_eq!(true_place("example.com", "https://git.example.com/x"), None);
         assert_eq!(true_place("ops@example.com", "mailto:ops@example.com"), None);
         assert_eq!(true_place("ops@bank.com", "mailto:x@evil.org").as_deref(), Some("evil.org"));
@@ -223,7 +223,7 @@ mod tests {
                 "https://a.example,https://b\u{430}nk.com",
                 "https://a.example,https://xn--bnk-6cd.com",
             ),
-            // Letters that run backwards would move what is beside them.
+            // Letters that run from right to left would move the text beside them.
             ("https://evil.example/\u{5d0}", "https://evil.example/%D7%90"),
             ("https://x@evil.example/\u{5d0}", "https://…@evil.example/%D7%90"),
         ] {

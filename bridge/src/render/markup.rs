@@ -6,26 +6,27 @@ use minijinja::{HtmlEscape, Value};
 
 use crate::{message::Binary, render::words::Words};
 
-/// What begins each line of others that could be taken for one of ours. Our own lines never begin with it.
+/// The mark before each line from others that could be mistaken for one of ours. Our own lines never begin with it.
 const QUOTE: char = '│';
 
-/// How many blanks in a row may fill the rest of a line on a phone, so that what follows seems to begin a new one.
+/// The number of blanks in a row that may fill the rest of a line on a phone, so that the next word seems to begin a
+/// line.
 const WIDE: usize = 8;
 
-/// Lines of others, set apart from ours.
+/// Sets lines from others apart from ours.
 pub(super) fn quoted(text: &str) -> String {
     let quote =
         |line: &str| if line.is_empty() { QUOTE.to_string() } else { format!("{QUOTE} {line}") };
     text.split('\n').map(quote).collect::<Vec<_>>().join("\n")
 }
 
-/// A line of others that is bare where nobody can take it for one of ours: those begin with a symbol that is not on
-/// keyboards, as 🔴 or 🤖.
+/// Sets a line from others apart if it could be mistaken for one of ours, which begin with a symbol that keyboards do
+/// not have, such as 🔴 or 🤖.
 pub(super) fn apart(line: &str) -> Cow<'_, str> {
     if looks_like_ours(line) { Cow::Owned(quoted(line)) } else { Cow::Borrowed(line) }
 }
 
-/// Whether a line begins with a symbol, or seems to do so where it is wrapped.
+/// Whether a line begins with a symbol, or seems to do so when a narrow screen wraps it.
 fn looks_like_ours(line: &str) -> bool {
     beginnings(line).any(|part| {
         let first = part.chars().find(|c| !c.is_whitespace() && !c.is_ascii_punctuation());
@@ -33,7 +34,8 @@ fn looks_like_ours(line: &str) -> bool {
     })
 }
 
-/// A line, and what in it stands behind a wide gap, maybe with dots in it: narrow screens wrap lines there.
+/// Returns the line, and its parts after wide gaps, which may have punctuation in them: narrow screens wrap lines
+/// there.
 fn beginnings(line: &str) -> impl Iterator<Item = &str> {
     let behind_gaps = line.char_indices().scan(0, move |blanks, (at, c)| {
         let gap = *blanks;
@@ -48,12 +50,12 @@ fn beginnings(line: &str) -> impl Iterator<Item = &str> {
     std::iter::once(line).chain(behind_gaps.flatten())
 }
 
-/// A whole text of others. Of several lines each is set apart, so that it is seen where the text ends.
+/// Shows a whole text from others. If it has several lines, each is set apart, to show where the text ends.
 pub(super) fn body(text: &str) -> String {
     if text.contains('\n') { quoted(text) } else { apart(text).into_owned() }
 }
 
-/// Text of others that goes on after the line in which it begins, and what of it is set apart below.
+/// Splits a text from others that starts in a line of ours: the part for that line, and the rest, set apart below it.
 pub(super) fn continued(text: &str) -> (&str, Option<String>) {
     match text.split_once('\n') {
         _ if beginnings(text.lines().next().unwrap_or(text)).skip(1).any(looks_like_ours) => {
@@ -69,18 +71,18 @@ pub(super) fn is_quoted(line: &str) -> bool {
     line.starts_with(QUOTE)
 }
 
-/// The same text, in which no line begins with a mark but in a quote.
+/// Returns a text in which no line begins with `mark`, because such lines are quoted.
 pub(super) fn without_line_of(text: &str, mark: char) -> String {
     let line = |line| if starts_with(line, mark) { quoted(line) } else { String::from(line) };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a reader sees a mark at the beginning of a line, or where it is wrapped.
+/// Whether a reader sees `mark` at the beginning of a line, or where the line is wrapped.
 pub(super) fn starts_with(line: &str, mark: char) -> bool {
     beginnings(line).any(|part| part.trim_start().starts_with(mark))
 }
 
-/// Plain text as HTML with the same lines. What is set apart is so there, too.
+/// Returns plain text as HTML with the same lines. Lines that are set apart become a quote.
 pub(crate) fn html(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
     let mut is_in_quote = false;
@@ -103,28 +105,28 @@ pub(crate) fn html(text: &str) -> String {
     html
 }
 
-/// HTML without the line ends beside what has lines of its own.
+/// Removes the line breaks beside HTML elements that begin and end a line themselves.
 pub(super) fn tidy(html: &str) -> String {
     html.replace("<br><blockquote>", "<blockquote>").replace("</blockquote><br>", "</blockquote>")
 }
 
-/// Escapes, and breaks lines where the value does.
+/// Escapes a value, and breaks lines where the value does.
 pub(super) fn html_lines(value: &str) -> Value {
     Value::from_safe_string(HtmlEscape(value).to_string().replace('\n', "<br>"))
 }
 
-/// The template filter `quote`: text of others in a quote.
+/// Implements the filter `quote` for HTML: a text from others in a quote.
 pub(super) fn html_quote(value: &str) -> Value {
     Value::from_safe_string(html(&quoted(value)))
 }
 
-/// What can be said of a message that is no text.
+/// Describes a message that is not text.
 pub(super) fn binary(subject: &str, data: &Binary, words: &dyn Words) -> String {
     let (size, bytes) = bytes(data, words);
     format!("📦 {subject}\n{}\n{}", words.notice(&size), quoted(&bytes))
 }
 
-/// What can be said of bytes that are no text: how many, and the first of them.
+/// Describes bytes that are not text: their number, and the first of them.
 pub(super) fn bytes(bytes: &Binary, words: &dyn Words) -> (String, String) {
     let shown: Vec<String> = bytes.head.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
     let more = if bytes.len > shown.len() { " …" } else { "" };

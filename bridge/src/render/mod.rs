@@ -1,8 +1,9 @@
-//! From a message to what a room shows: plain text for notifications and simple clients, HTML for the others, and a file for
-//! what is too long to read on a phone.
+//! Turns a message into what a room shows: plain text for notifications and simple clients, HTML for all others, and a
+//! file for a message that is too long to read on a phone.
 //!
-//! [`renderer`] is the entry. The words are in [`words`], a file per language; the built-in templates beside this file; those
-//! of users are read by `own`. It uses `message` and `alerts`; `pipeline::compose` is its caller.
+//! [`renderer`] is the entry. The texts are in [`words`], with a file per language. The built-in templates are in files
+//! beside this one, and `own` reads those of users. This layer uses `message` and `alerts`; `pipeline::compose` calls
+//! it.
 
 pub(crate) mod alert;
 mod builtin;

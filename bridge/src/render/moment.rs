@@ -18,7 +18,7 @@ impl Local {
     fn of(time: Timestamp, zone: &TimeZone) -> Self {
         let info = zone.to_offset_info(time);
         let name = info.abbreviation();
-        // In some regions the zone has no letters, and its abbreviation is a bare number that says little.
+        // The zones of some regions have no letters, and their abbreviation is a bare number that says little.
         let zone =
             if name.starts_with(['+', '-']) { offset(info.offset()) } else { name.to_owned() };
         Self { time: info.offset().to_datetime(time), zone }

@@ -1,4 +1,4 @@
-//! What is shown of what merely happened.
+//! Shows notes: events that nobody has to act on.
 
 use minijinja::{Value as View, context};
 
@@ -8,13 +8,13 @@ use crate::{
     text::shown,
 };
 
-/// More commits than these are counted: whoever wants them follows the link.
+/// The number of commits that are shown. The others are counted, and can be read behind the link.
 const MOST_COMMITS: usize = 10;
 
-/// What is shown of a comment, a review or the subject of a commit.
+/// The number of characters that are shown of a comment, a review or the subject of a commit.
 const EXCERPT_CHARS: usize = 300;
 
-/// One line, and where it leads.
+/// A line, and the address that it leads to.
 struct Line {
     text: String,
     url: Option<String>,
@@ -41,7 +41,7 @@ impl Line {
     }
 }
 
-/// The symbol that tells at a glance what kind of thing it is.
+/// Returns the symbol that shows at a glance what kind of event it is.
 fn mark(kind: &ForgeEventKind) -> &'static str {
     match kind {
         ForgeEventKind::Pushed { .. } => "🔨",
@@ -68,7 +68,7 @@ fn mark(kind: &ForgeEventKind) -> &'static str {
     }
 }
 
-/// Who did what.
+/// Returns the line that says who did what.
 fn headline(event: &ForgeEvent, words: &dyn Words) -> String {
     let repository = event.repository.as_deref().unwrap_or(words.a_repository());
     let actor = event.actor.as_deref().unwrap_or(words.somebody());
@@ -96,7 +96,7 @@ fn headline(event: &ForgeEvent, words: &dyn Words) -> String {
     }
 }
 
-/// More of it.
+/// Returns the lines with details.
 fn lines(event: &ForgeEvent, words: &dyn Words) -> Vec<Line> {
     match &event.kind {
         ForgeEventKind::Pushed { push: Push::Commits { told, count }, .. } => {
@@ -140,13 +140,13 @@ mod tests {
         message::{Decoded, Payload},
     };
 
-    /// A message as documented by its sender: `tests/payloads/README.md`.
+    /// Reads a message as its sender documents it: `tests/payloads/README.md`.
     fn fixture(name: &str) -> Value {
         let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// A copy in which something else is at a JSON pointer.
+    /// Returns a copy of a message with another value at a JSON pointer.
     fn with(value: &Value, pointer: &str, other: Value) -> Value {
         let mut value = value.clone();
         *value.pointer_mut(pointer).expect(pointer) = other;
@@ -289,7 +289,7 @@ mod tests {
         let running = with(&gitea, "/workflow_run/conclusion", Value::Null);
         let running = with(&running, "/action", json!("in_progress"));
         assert_eq!(says(&event(&running)), "Workflow check.yml of ops/infra in progress (main)");
-        // Of which repository it does not say.
+        // This event does not name its repository.
         let nameless =
             with(&with(&run, "/action", json!("success")), "/run/repository", Value::Null);
         assert_eq!(says(&event(&nameless)), "Workflow check.yml of a repository succeeded (main)");

@@ -1,5 +1,5 @@
-//! From a decoded payload to what a room shows: plain text for notifications and simple clients,
-//! HTML for the others, and a file for what is too long to read on a phone.
+//! Renders decoded payloads: plain text for notifications and simple clients, HTML for all others, and a file for a
+//! message that is too long to read on a phone.
 
 use std::{path::Path, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
     text::shown,
 };
 
-/// A subject that a filter matches, with as many tokens as it can be expected to have.
+/// Returns a subject that a filter matches, with a plausible number of tokens.
 fn example(filter: &str) -> String {
     let tokens = filter.split('.').map(|token| match token {
         "*" => "server-01",
@@ -37,7 +37,7 @@ fn example(filter: &str) -> String {
     tokens.collect::<Vec<_>>().join(".")
 }
 
-/// Renders payloads; made once, because templates are parsed once.
+/// Renders payloads. It is created once, because its templates are parsed on creation.
 pub(crate) struct Renderer {
     pub(crate) voice: Voice,
     pub(crate) builtin: Environment<'static>,
@@ -46,7 +46,7 @@ pub(crate) struct Renderer {
 }
 
 impl Renderer {
-    /// With the built-in templates.
+    /// Creates a renderer with the built-in templates.
     #[must_use]
     pub(crate) fn new(display: &Display) -> Self {
         let voice = Voice::of(display);
@@ -54,17 +54,17 @@ impl Renderer {
         Self { builtin: builtin::environment(&voice), own: None, voice, speakers }
     }
 
-    /// With the templates of a directory before the built-in ones, or with a single file of one.
+    /// Creates a renderer that prefers the templates of a directory, or a single template file, to the built-in ones.
     ///
     /// # Errors
     ///
-    /// What is wrong with them whatever the message, at least one, each with file and line.
+    /// Returns the faults that do not depend on a message, at least one, each with file and line.
     pub(crate) fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
         let builtin = Self::new(display);
         Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
     }
 
-    /// With templates of these names and texts.
+    /// Creates a renderer with templates of these names and texts.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn with_sources(
         display: &Display,
@@ -75,11 +75,11 @@ impl Renderer {
         Ok(Self { own: Some(own), ..builtin })
     }
 
-    /// For the messages of a route, with its templates tried on all samples as if they came in on it.
+    /// Creates the renderer of a route, and tries its templates on all samples as if they came in on that route.
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] with a line for each fault.
+    /// Returns [`Failure::Config`] with a line for each fault.
     pub(crate) fn of(route: &Route) -> Result<Self, Failure> {
         let speakers = Speakers::of(route);
         let Some(path) = &route.templates else {
@@ -98,14 +98,15 @@ impl Renderer {
         })
     }
 
-    /// How many templates there are of the user's own.
+    /// The number of templates of the user's own.
     #[must_use]
     pub(crate) fn templates(&self) -> usize {
         self.own.as_ref().map_or(0, Own::count)
     }
 
-    /// What goes wrong with messages that have all that they can have, or as little. Where a template looks into what
-    /// was published, of which the samples tell nothing, only that counts which would go wrong with any message.
+    /// Returns the faults of the user's templates with the samples, which have all fields or as few as possible. The
+    /// samples say nothing about the payloads and headers of real messages. If a template reads these, only the faults
+    /// that do not depend on the message count.
     pub(crate) fn try_samples(&self, subject: &str, route: &str) -> Vec<Fault> {
         let Some(own) = &self.own else { return Vec::new() };
         let mut faults: Vec<Fault> = Vec::new();
@@ -124,8 +125,8 @@ impl Renderer {
         faults.into_iter().map(|fault| fault.within(&own.directory)).collect()
     }
 
-    /// What the room is told when the homeserver refuses a message, which then is kept on a subject: nobody should have
-    /// to read a log to learn of an alert.
+    /// Renders the notice for a message that the homeserver refuses, and that may be kept on a subject: nobody should
+    /// have to read a log to learn of an alert.
     #[must_use]
     pub(crate) fn refused(
         &self,
@@ -138,7 +139,7 @@ impl Renderer {
         Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))
     }
 
-    /// Stands in the place of a file of that many bytes which the homeserver has not taken.
+    /// Renders the notice in place of a file, of this size in bytes, that the homeserver did not accept.
     pub(crate) fn not_taken(&self, size: usize, stream: &str, sequence: u64) -> Rendered {
         let words = self.voice.words;
         let size = words.bytes(size as u64);
@@ -146,7 +147,8 @@ impl Renderer {
         Rendered::words(&words.notice(&line)).at_most(Urgency::Routine)
     }
 
-    /// Tells that all of a backlog is there. What of it needs somebody has made phones buzz itself.
+    /// Renders the notice that the whole backlog is in the room. It is quiet, as urgent messages have notified on their
+    /// own.
     pub(crate) fn caught_up(&self, count: u64, oldest: Duration) -> Rendered {
         let oldest = SignedDuration::try_from(oldest).unwrap_or(SignedDuration::MAX);
         let words = self.voice.words;
@@ -154,7 +156,7 @@ impl Renderer {
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
     }
 
-    /// The machines or services that a message is said to be of, as a room shows them.
+    /// Returns the machines or services that a message claims to be about, as a room shows them.
     pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
         let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);
         payload::sources(payload).into_iter().map(shown).collect()
@@ -162,8 +164,8 @@ impl Renderer {
 
     /// Renders a message.
     ///
-    /// The result is bounded: at most [`MAX_TEXT_CHARS`](super::content::MAX_TEXT_CHARS) characters of text, with the original
-    /// attached when something had to be left out or cannot be shown as text.
+    /// The result is bounded: at most [`MAX_TEXT_CHARS`](super::content::MAX_TEXT_CHARS) characters of text. The
+    /// original is attached if a part of it was left out or cannot be shown as text.
     #[must_use]
     pub(crate) fn render(&self, message: &Incoming<'_>) -> Rendered {
         let payload = &message.decoded.payload;
@@ -177,7 +179,7 @@ impl Renderer {
         rendered
     }
 
-    /// The same message without its file. The text says why, and where the original is.
+    /// Removes the file of a message. The text then says why, and where the original is.
     #[must_use]
     pub(crate) fn without_file(
         &self,
@@ -193,7 +195,8 @@ impl Renderer {
         rendered.without_original(&line)
     }
 
-    /// Plain text and HTML, as the user's own templates have it; of what there is none for, as the built-in ones do.
+    /// Renders plain text and HTML with the user's own templates, or with the built-in ones if there are none for the
+    /// kind.
     fn texts(&self, message: &Incoming<'_>) -> ((String, String), Option<Fault>) {
         let Some(own) = &self.own else { return (self.builtin(message), None) };
         let kind = message.decoded.payload.kind().name();
@@ -211,7 +214,7 @@ impl Renderer {
         }
     }
 
-    /// Plain text and HTML, as the built-in templates have it.
+    /// Renders plain text and HTML with the built-in templates.
     fn builtin(&self, message: &Incoming<'_>) -> (String, String) {
         let words = self.voice.words;
         let subject = || shown::line(message.subject);
@@ -232,7 +235,7 @@ impl Renderer {
         (plain, html)
     }
 
-    /// What a payload says, for templates.
+    /// Builds the values of a payload for templates.
     fn view(&self, message: &Incoming<'_>) -> Value {
         let voice = &self.voice;
         let payload = &message.decoded.payload;
@@ -300,7 +303,7 @@ fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
             let (size, bytes) = markup::bytes(bytes, voice.words);
             (Vec::new(), Some(format!("{size}\n{bytes}")))
         }
-        // Any other is shown as if it had come without an envelope.
+        // Data of any other kind is shown as if it had come without an envelope.
         _ => (Vec::new(), None),
     };
     let source = [Some(&event.source), event.subject.as_ref()];
@@ -316,7 +319,7 @@ fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     }
 }
 
-/// Whether what is shown cannot be all of it, however short it is.
+/// Whether the text, however short, cannot show all of the payload.
 fn leaves_something_out(payload: &Payload) -> bool {
     match payload {
         Payload::Alerts(group) => {

@@ -1,12 +1,12 @@
-//! Whether who a message is said to be of is who it was published for: publishers choose what they write, but NATS
-//! decides on which subjects they may.
+//! Checks whether the subject of a message names the machine that the message claims to be about: publishers choose
+//! what they write, but NATS decides on which subjects they may publish.
 
 use crate::{config::Route, message::Payload, render::words::Words, subject::Subject, text::shown};
 
-/// Whom the subjects of a route name.
+/// The filters of a route, which decide which tokens of a subject name a machine or service.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Speakers {
-    /// Without any, each token of a subject can name somebody.
+    /// The filters of the route. Without any, each token of a subject can be a name.
     filters: Vec<Subject>,
 }
 
@@ -15,7 +15,7 @@ impl Speakers {
         Self { filters: route.subjects.clone() }
     }
 
-    /// Whether the subject of a message names all machines and services that the message is said to be of.
+    /// Whether the subject of a message names all machines and services that the message claims to be about.
     pub(super) fn tell(&self, payload: &Payload, subject: &str) -> bool {
         let is_named = |source: Option<&str>| source.is_some_and(|it| self.name(subject, it));
         match payload {
@@ -25,15 +25,16 @@ impl Speakers {
                 group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
             }
             Payload::Note(note) => is_named(note.source()),
-            // Its type and what it is about can be any words, also those of another subject.
+            // The type of an event and the thing that it is about can be any words, even those of another subject.
             Payload::Event(_) => false,
-            // They begin with the subject, or are not said to be of anybody.
+            // These are shown with their subject, or do not claim to be about anything.
             Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
         }
     }
 
-    /// Whether a subject has a token that names a machine or service: `ops.alert.db-01` names `db-01`, `db-01:9100` and
-    /// `db-01.example.com`, as do `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` the last of them.
+    /// Whether a subject has a token that names a machine or service. `ops.alert.db-01` names `db-01`, `db-01:9100` and
+    /// `db-01.example.com`; `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` name `db-01.example.com`,
+    /// too.
     pub(crate) fn name(&self, subject: &str, source: &str) -> bool {
         let source = source.trim().to_lowercase();
         let host = without_port(&source).trim_end_matches('.');
@@ -41,7 +42,8 @@ impl Speakers {
         let tokens: Vec<&str> = lower.split('.').collect();
         let parts: Vec<&str> = host.split(['.', '/']).collect();
         let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-        // What follows a short name has to be a domain: in other words a publisher could claim to be somebody else.
+        // A short name must be followed by a domain: with other words after it, a publisher could claim to be somebody
+        // else.
         let has_domain = !host.contains('/') && parts[1..].iter().all(|label| is_label(label));
         let short = parts.first().filter(|short| has_domain && !is_number(short));
         let tells = |(index, token): (usize, &&str)| {
@@ -55,14 +57,15 @@ impl Speakers {
         !host.is_empty() && telling.any(tells)
     }
 
-    /// The machine or service that something on a subject is said to be of.
+    /// Returns the machine or service that a message on a subject claims to be about.
     pub(crate) fn speaker(&self, subject: &str, source: &str) -> Speaker {
         let via = (!self.name(subject, source)).then(|| shown::name(subject));
         Speaker { via, name: shown::token(source) }
     }
 
-    /// Which tokens of a subject can name somebody: those for which the filters have wildcards. What is written in them
-    /// is the same whoever publishes; where they have no wildcard, whoever wrote them chose all of the subject.
+    /// Returns which tokens of a subject can be a name: those for which a filter has a wildcard. The other tokens are
+    /// the same for all publishers. If no filter has a wildcard, all tokens count, as the administrator wrote the whole
+    /// subject.
     fn telling(&self, subject: &str) -> Vec<bool> {
         let filters: Vec<&Subject> =
             self.filters.iter().filter(|filter| filter.matches(subject)).collect();
@@ -72,16 +75,16 @@ impl Speakers {
     }
 }
 
-/// A machine or service that something is said to be of. Those that the subject names are first in order.
+/// A machine or service that a message claims to be about. Those that the subject names sort first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Speaker {
-    /// On which subject it was said, if that does not name it.
+    /// The subject of the message, if it does not name the machine or service.
     pub(crate) via: Option<String>,
     pub(crate) name: String,
 }
 
 impl Speaker {
-    /// Both, as a room shows them.
+    /// Returns the name, and the subject if there is one, as a room shows them.
     pub(crate) fn shown(&self, words: &dyn Words) -> String {
         match &self.via {
             Some(subject) => format!("{}{}{}", self.name, words.gap(), words.via(subject)),
@@ -90,7 +93,7 @@ impl Speaker {
     }
 }
 
-/// A name or number of a host, as `db-01:9100` or `[::1]:9100`, without the port.
+/// Returns the name or address of a host, such as `db-01:9100` or `[::1]:9100`, without the port.
 fn without_port(source: &str) -> &str {
     let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     match source.rsplit_once(':') {
@@ -99,12 +102,12 @@ fn without_port(source: &str) -> &str {
     }
 }
 
-/// Whether a text can be a part of the name of a host.
+/// Whether a text can be a label of a host name.
 fn is_label(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_'))
 }
 
-/// Whether a token is a name, with hyphens or underscores for what no token can have.
+/// Whether a token spells a name, with hyphens or underscores for characters that a token cannot have.
 fn is_written(token: &str, name: &str) -> bool {
     let name = name.trim_matches(['[', ']', '/']);
     token.chars().count() == name.chars().count()
@@ -174,11 +177,11 @@ mod tests {
             (&["ops.alert.*", "ops.alert.*.disk"], "ops.alert.evil.disk", "disk", false),
             (&["ops.*.example.com"], "ops.db-01.example.com", "db-01.example.com", true),
             (&["ops.*.example.com"], "ops.db-01.example.com", "example.com", false),
-            // Another filter of the route takes it, too, or none does.
+            // Another filter of the route matches the subject, too, or none does.
             (&["ops.alert.*", "ops.*.evil"], "ops.alert.evil", "alert", true),
             (&["ops.report.*", "ops.alert.>"], "ops.alert.evil", "alert", false),
             (&["ops.report.*"], "ops.alert.evil", "alert", true),
-            // The whole subject is written in the configuration.
+            // The configuration has the whole subject.
             (&["ops.alert.db-01"], "ops.alert.db-01", "db-01", true),
             (&["ops.alert.db-01"], "ops.alert.db-01", "db-02", false),
         ] {

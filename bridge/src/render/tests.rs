@@ -55,10 +55,10 @@ fn chinese() -> Display {
     Display { language: Language::Chinese, time_zone: TimeZone::get("Asia/Shanghai").unwrap() }
 }
 
-/// The bytes that Matrix allows in an event, less what the homeserver and the origin add.
+/// The number of bytes that Matrix allows in an event, minus those that the homeserver and the origin add.
 const EVENT_LIMIT: usize = 65_536 - 4_096;
 
-/// All that is shown in both languages, as text for the eye: each line of the HTML is in a line of its own.
+/// Renders a message in both languages, in a form to look at: each line of the HTML is on a line of its own.
 fn sheet(render: impl Fn(&Display) -> Rendered) -> String {
     let mut sheet = String::new();
     for (language, display) in [("English", Display::default()), ("Chinese", chinese())] {
@@ -75,7 +75,7 @@ fn sheet(render: impl Fn(&Display) -> Rendered) -> String {
     sheet
 }
 
-/// A digest of all samples, one every minute.
+/// Renders a digest of all samples, published a minute apart.
 fn digest(display: &Display) -> Rendered {
     let renderer = Renderer::new(display);
     let entry = |(index, sample): (usize, &Sample)| {
@@ -98,8 +98,8 @@ fn digest(display: &Display) -> Rendered {
     renderer.digest(&entries, &BTreeSet::new(), Urgency::Critical)
 }
 
-/// Compares each sample, each message of others and a digest with a file in `snapshots/`. Where a change is meant, run
-/// this test with `INSTA_UPDATE=always` and look at the difference.
+/// Compares each sample, each message of another program and a digest with a file in `snapshots/`. After an intended
+/// change, run this test with `INSTA_UPDATE=always` and look at the difference.
 #[test]
 fn messages_are_shown_as_in_the_snapshots() {
     let here = env!("CARGO_MANIFEST_DIR");
@@ -227,7 +227,7 @@ fn a_cut_is_made_between_words_and_never_within_a_character() {
     assert!(render(&unbroken).plain.starts_with(&"ö".repeat(MAX_TEXT_CHARS)));
 }
 
-/// True if `html` has no tag and no entity but ours, and no link but to a web page.
+/// Whether `html` has no tags and entities other than ours, and no links other than to web pages.
 fn is_safe(html: &str) -> bool {
     let mut rest = html.to_owned();
     for ours in [
@@ -255,13 +255,13 @@ fn is_safe(html: &str) -> bool {
     !rest.contains('<') && !rest.contains('>')
 }
 
-/// What others send, from `tests/payloads`.
+/// Reads a message of another program from `tests/payloads`.
 fn fixture(name: &str) -> String {
     let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
 }
 
-/// A message of Alertmanager with so many alerts.
+/// Builds a message of Alertmanager with this number of alerts.
 fn alerts(count: usize, status: &str) -> serde_json::Value {
     let alert = json!({ "status": status, "labels": { "alertname": "x", "severity": "critical" } });
     json!({ "groupKey": "{}", "alerts": vec![alert; count] })
@@ -284,7 +284,7 @@ fn a_group_is_as_urgent_as_its_worst_alert() {
     let mut mixed = alerts(3, "resolved");
     mixed["alerts"][1]["status"] = json!("firing");
     assert_eq!(urgency(mixed), Urgency::Critical);
-    // Nobody knows what those are that were left out.
+    // The state of truncated alerts is unknown.
     let mut truncated = alerts(3, "resolved");
     truncated["truncatedAlerts"] = json!(1);
     assert_eq!(urgency(truncated), Urgency::Notable);
@@ -320,7 +320,7 @@ fn even_the_costliest_links_fit_into_an_event() {
     }
 }
 
-/// Puts a text in the place of every text in a message, but of those that make it what it is.
+/// Replaces every text in a message, except those that determine its kind.
 fn replace_texts(value: &mut serde_json::Value, text: &str) {
     use serde_json::Value;
     match value {

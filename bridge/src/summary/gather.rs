@@ -1,5 +1,5 @@
-//! Reading the messages of a period back from the stream. The stream is the memory: nothing is kept beside it that
-//! could be lost, or differ from it.
+//! Reads the messages of a period back from the stream. No copy of them is kept elsewhere, which could be lost or
+//! differ.
 
 use std::{ops::Range, time::Duration};
 
@@ -23,14 +23,14 @@ use crate::{
     summary::totals::Digest,
 };
 
-/// After how long without a message it is asked whether there are still any.
+/// The time without a message after which the server is asked whether any are left.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// When the server forgets the consumer of a bridge that was killed while it read.
+/// The time after which the server removes the consumer of a bridge that was killed while reading.
 const FORGET: Duration = Duration::from_mins(1);
 
-/// Sums up what a route takes of the messages that the stream stored in a period. `None` if there is nothing because
-/// there was no stream yet.
+/// Sums up the messages that a route takes among those that the stream stored in a period. Returns `None` if the stream
+/// did not exist yet.
 pub(super) async fn gather(
     nats: &Nats,
     route: &Route,
@@ -73,7 +73,7 @@ pub(super) async fn gather(
     Ok(Some(digest))
 }
 
-/// That messages stay in the stream after they were posted.
+/// Checks that messages stay in the stream after they were posted.
 pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
     let config = &stream.cached_info().config;
     let retention = match config.retention {
@@ -88,7 +88,7 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
     )))
 }
 
-/// A message as it was decoded, if the route takes it.
+/// Decodes a message if the route takes it.
 fn taken(routing: &Routing, message: &jetstream::Message) -> Option<Decoded> {
     let decoded = Decoded::from_bytes(&message.payload);
     let facts = Facts {
@@ -100,7 +100,7 @@ fn taken(routing: &Routing, message: &jetstream::Message) -> Option<Decoded> {
     routing.takes(&facts).then_some(decoded)
 }
 
-/// Whether more messages are wanted.
+/// Whether to continue reading.
 enum Next {
     GoOn,
     Stop,
@@ -112,7 +112,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Gives the messages from `begin` on that the stream has, in their order, to `take`.
+    /// Passes the messages of the stream from `begin` on, in order, to `take`.
     async fn read(
         &self,
         mut begin: DeliverPolicy,
@@ -120,7 +120,8 @@ impl Reader<'_> {
     ) -> Result<(), Problem> {
         loop {
             let mut reached = None;
-            // Of its own, as a message that the client cannot read breaks it. It is the next one then.
+            // A message that the client cannot read breaks the connection, so this is a separate one. That message is
+            // the next one.
             let nats = self.nats.another().await.map_err(Problem::Passing)?;
             let read = Box::pin(self.read_over(&nats, begin, &mut reached, &mut take)).await;
             let (Err(Problem::Passing(_)), Some(reached)) = (&read, reached) else { return read };
@@ -137,8 +138,8 @@ impl Reader<'_> {
         }
     }
 
-    /// In one attempt. `reached` is the sequence of the last message that was taken, or of the one
-    /// before the first.
+    /// Reads in one attempt. `reached` is the sequence of the last message that was passed on, or of the one before the
+    /// first.
     async fn read_over(
         &self,
         nats: &Nats,
@@ -150,7 +151,7 @@ impl Reader<'_> {
         let consumer = self.consumer(&stream, begin).await?;
         *reached = Some(consumer.cached_info().delivered.stream_sequence);
         let read = self.read_all(nats, &consumer, reached, take).await;
-        // If this fails the server forgets it in a minute.
+        // If this fails, the server removes the consumer a minute later.
         let _ = stream.delete_consumer(&self.consumer_name()).await;
         read
     }
@@ -173,7 +174,7 @@ impl Reader<'_> {
                 () = nats.drained() => return Err(Problem::Passing("NATS: connection lost".to_owned())),
             };
             let Ok(message) = next else {
-                // Those that were left may have been deleted in the meantime.
+                // The remaining messages may have been deleted in the meantime.
                 let info = consumer.get_info().await.map_err(|error| passing(&error))?;
                 if info.num_pending == 0 && info.delivered.consumer_sequence < number {
                     return Ok(());
@@ -184,7 +185,7 @@ impl Reader<'_> {
             let info = message.info().map_err(|error| {
                 Problem::Passing(format!("NATS: no JetStream message: {error}"))
             })?;
-            // Nothing is delivered twice, so that what got lost has to be read anew.
+            // The consumer delivers no message twice, so after a loss it has to be read again.
             if info.consumer_sequence != number {
                 return Err(Problem::Passing("NATS: a message was lost on its way".to_owned()));
             }
@@ -197,18 +198,18 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A consumer that acknowledges nothing, and that the server forgets.
+    /// Creates a consumer that acknowledges nothing and that the server removes when it is unused.
     async fn consumer(
         &self,
         stream: &Stream,
         deliver_policy: DeliverPolicy,
     ) -> Result<PullConsumer, Problem> {
         let name = self.consumer_name();
-        // It may still be there if we were killed while we read.
+        // The consumer may still exist if the process was killed while reading.
         let _ = stream.delete_consumer(&name).await;
         let mut filters: Vec<String> =
             self.route.subjects.iter().map(ToString::to_string).collect();
-        // One filter goes where servers before 2.10 look for it.
+        // Servers before 2.10 look for a single filter in this field.
         let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
         let config = PullConfig {
             name: Some(name),
@@ -232,7 +233,8 @@ impl Reader<'_> {
         })
     }
 
-    /// No route can have such a name. It is always the same, so that permissions can name it.
+    /// Returns the name of the consumer. No route can have this name. It is always the same, so that permissions can
+    /// name it.
     fn consumer_name(&self) -> String {
         format!("{}:summary", self.route.name)
     }

@@ -1,7 +1,7 @@
-//! The summary of a route: every day or week one picture of how full disks and memory were, and words with it.
+//! The summary of a route: a picture of the usage of disks and memory, every day or week, with a caption.
 //!
-//! [`poster`] posts it when it is due; it is made by reading the stream back (`gather`), adding up (`totals`), and drawing
-//! (`picture`). It uses `source`, `render` and `matrix`.
+//! [`poster`] posts it when it is due. `gather` reads the stream back, `totals` adds up the messages, and `picture`
+//! draws the result. This layer uses `source`, `render` and `matrix`.
 
 mod canvas;
 mod gather;

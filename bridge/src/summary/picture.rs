@@ -1,6 +1,7 @@
 //! The picture of a summary: disk and memory of the hosts over time, readable on a phone.
 //!
-//! It has as few words as possible, so that it does not need a font for every script; the words are in the caption.
+//! The picture has as few words as possible, so that it does not need a font for every script; the words are in the
+//! caption.
 
 use std::ops::Range;
 

@@ -50,7 +50,7 @@ fn dues_around(summary: Summary, zone: &TimeZone, now: Timestamp) -> Vec<Timesta
         let time = zone.to_ambiguous_timestamp(date.to_datetime(summary.at));
         time.compatible().ok()
     };
-    // More than a week in each direction, plus a day that a time zone may have skipped.
+    // These are more than a week in each direction, plus a day that a time zone may have skipped.
     (-9..=9)
         .filter_map(|days| today.checked_add(days.days()).ok())
         .filter(is_day)

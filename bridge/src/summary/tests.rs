@@ -23,7 +23,7 @@ fn berlin(language: Language) -> Display {
     Display { language, time_zone: TimeZone::get("Europe/Berlin").unwrap() }
 }
 
-/// Numbers from 0 to 1 that look random and are always the same.
+/// Returns numbers from 0 to 1 that look random and are always the same.
 fn noise(seed: u64, number: u64) -> f64 {
     let mut state =
         seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number.wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -49,7 +49,7 @@ impl Fleet {
         self.digest.add(at, subject, &Decoded::from_bytes(payload.as_bytes()));
     }
 
-    /// A host that reports every ten minutes from and to a share of the period.
+    /// Adds a host that reports every ten minutes, from one share of the period to another.
     fn host(&mut self, name: &str, disk: (f64, f64), memory: (f64, f64), from: f64, to: f64) {
         let Range { start, end } = self.digest.period;
         let length = end.duration_since(start);
@@ -94,7 +94,7 @@ impl Fleet {
         words("reports", &self.digest, &numbered(&self.digest), &berlin(language)).plain
     }
 
-    /// Draws it; into `$PICTURES`, too, for people who change how it looks.
+    /// Draws the picture, and writes it into `$PICTURES` for people who change how it looks.
     fn draw(&self, file: &str) -> picture::Picture {
         let display = berlin(Language::English);
         let draw =
@@ -179,7 +179,7 @@ fn pictures_of_all_kinds_of_fleets() {
     }
 }
 
-/// A fleet of ten minutes' reports of one host, from `disk.0` to `disk.1`.
+/// Builds a fleet of one host that reports every ten minutes, with its disk going from `disk.0` to `disk.1`.
 fn disk_of_a_day(disk: (f64, f64)) -> Fleet {
     let mut fleet = Fleet::of(DAY);
     fleet.host("a", disk, (10.0, 1.0), 0.0, 1.0);
@@ -211,7 +211,7 @@ fn the_words_tell_what_wants_attention_and_nothing_else() {
 fn a_disk_that_grows_by_noise_alone_is_not_said_to_fill_up() {
     assert_eq!(disk_of_a_day((80.0, 80.2)).digest.filling().len(), 0);
     assert_eq!(disk_of_a_day((84.0, 80.0)).digest.filling().len(), 0);
-    // Too slow to be told from a day.
+    // The disk fills too slowly to be recognised within a day.
     assert_eq!(disk_of_a_day((10.0, 12.0)).digest.filling().len(), 0);
 }
 
@@ -301,7 +301,7 @@ fn only_who_said_it_says_that_it_is_over() {
     assert_eq!(fleet.digest.unresolved().len(), 1);
     fleet.publish_on("ops.alert.db-01", at, &alert("resolved"));
     assert_eq!(fleet.digest.unresolved().len(), 0);
-    // Two Alertmanagers with the same group, alone in it or not.
+    // Two Alertmanagers send the same group, with one alert or more in it.
     let group = |cluster: &str, status: &str, pods: &[&str]| {
         let alert = |pod: &&str| format!(r#"{{"status":"{status}","labels":{{"pod":"{pod}"}}}}"#);
         let alerts: Vec<_> = pods.iter().map(alert).collect();
@@ -346,7 +346,7 @@ fn a_host_that_the_subject_does_not_name_is_another_one_and_told_with_the_subjec
     );
     let words = fleet.words(Language::Chinese);
     assert!(words.contains("💾 磁盘将满：db-01（经由 ops.q.evil） 97%"), "{words}");
-    // Where all are from one subject, the picture has their names.
+    // If all names come from one subject, the picture shows them.
     let mut fleet = Fleet::of(DAY);
     for host in ["a", "b"] {
         fleet.publish(start, &format!(r#"{{"host":"{host}","disk_percent":97}}"#));

@@ -1,4 +1,4 @@
-//! The words of a summary: the caption of its picture, which also tells what is in it to those who do not see it.
+//! The texts of a summary: the caption of its picture, which also describes the picture for those who do not see it.
 
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -10,12 +10,12 @@ use crate::{
     text::shown,
 };
 
-/// How many hosts or alerts a line names.
+/// The number of hosts or alerts that a line names.
 const MOST_NAMED: usize = 5;
 
-/// Everything there is to say of what came in by the route `name`.
+/// Writes the texts about the messages of the route `name`.
 ///
-/// `numbered` are hosts that are numbers in the picture, with those numbers.
+/// `numbered` are the hosts that are numbers in the picture, with these numbers.
 pub(super) fn words(
     name: &str,
     digest: &Digest,
@@ -36,7 +36,7 @@ pub(super) fn words(
     lines.extend(digest.kept_since.map(|since| words.kept_since(since)));
     let body = lines.join("\n");
     let html = format!("<strong>{}</strong><br>{}", markup::html(&title), markup::html(&body));
-    // Nobody has to act on it at once.
+    // A summary is routine, because nobody has to act on it at once.
     Rendered::new(format!("{title}\n{body}"), html, Urgency::Routine)
 }
 
@@ -69,7 +69,7 @@ impl Caption<'_> {
         self.list(parts.into_iter().flatten())
     }
 
-    /// What of the hosts wants attention; if nothing does, that and the highest values.
+    /// Returns the lines about hosts that need attention. If there are none, one line says so, with the highest values.
     fn hosts(&self, digest: &Digest) -> Vec<String> {
         let words = self.words;
         let disks = digest.high(|host| host.disk.latest);
@@ -148,7 +148,7 @@ impl Caption<'_> {
         format!("{}{zone}", time.strftime(self.words.time_form()))
     }
 
-    /// The first of them, and how many more there are; nothing if there is none.
+    /// Joins the first items and the number of the others. Returns `None` if there are no items.
     fn named(&self, mut items: Vec<String>) -> Option<String> {
         let more = items.len().saturating_sub(MOST_NAMED);
         items.truncate(MOST_NAMED);

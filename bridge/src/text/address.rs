@@ -1,4 +1,4 @@
-//! Addresses in texts of others, shown as browsers read them: with the host that they really lead to.
+//! Addresses in texts from others, shown as browsers read them: with the host that they really lead to.
 
 use std::borrow::Cow;
 
@@ -6,23 +6,23 @@ use url::Url;
 
 use crate::text;
 
-/// A longer one is text. What it costs in bytes it does twice.
+/// The longest address that is made a link, in bytes. A link has its address twice, so a longer one stays text.
 pub(crate) const MAX_LINK_BYTES: usize = 2_000;
 
-/// More of a text than fits into a message, whatever its characters are.
+/// The number of bytes of a text that are examined: more than any message can show, whatever the characters are.
 pub(crate) const MOST_SHOWN_BYTES: usize = 64 * 1024;
 
-/// The host and port of a link, else what comes before its colon.
+/// Returns the host and port of a link, or its scheme if it has no host.
 pub(crate) fn place(url: &Url) -> String {
     let host = url.host_str().or_else(|| url.path().rsplit_once('@').map(|(_, host)| host));
     let host = host.unwrap_or_else(|| url.scheme());
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Shows the addresses of pages in a text as browsers read them: clients make links of those, too.
+/// Shows the addresses of pages in a text as browsers read them, because clients turn those into links, too.
 pub(crate) fn with_true_addresses(text: String) -> String {
     let (mut shown, mut done) = (String::new(), 0);
-    // What comes later is more than any room is shown.
+    // The rest is longer than any room shows.
     let most = &text[..text.floor_char_boundary(MOST_SHOWN_BYTES)];
     while let Some(at) = most[done..].find("://").map(|at| done + at) {
         let scheme = ["https", "http"].into_iter().find(|scheme| {
@@ -44,7 +44,7 @@ pub(crate) fn with_true_addresses(text: String) -> String {
     shown
 }
 
-/// The address that a text begins with, as a client would find it.
+/// Returns the address at the beginning of a text, as a client would recognise it.
 pub(crate) fn address_at(text: &str) -> Option<&str> {
     let ends = |c: char| c.is_whitespace() || "<>\"│".contains(c);
     let goes_on = |c: char| ",;!'()*{}|^`，；！（）、》」".contains(c);
@@ -54,14 +54,14 @@ pub(crate) fn address_at(text: &str) -> Option<&str> {
         let url: Option<Url> = text.parse().ok();
         url.is_some_and(|url| url.host_str().is_some_and(|host| !host.contains(goes_on)))
     };
-    // What is no address as a whole may be one up to where a sentence goes on.
+    // If the whole word is not an address, its part before the punctuation of a sentence may be one.
     let part = &word[..word.find(goes_on).unwrap_or(word.len())];
     [word, part].into_iter().find(is_address)
 }
 
-/// An address with the host that it leads to, in letters that look like no others, and without a name before the host,
-/// which is there to be taken for it. The rest is as it was written where that misleads nobody. What is no page's stays
-/// as it is.
+/// Returns an address with its true host, in unambiguous letters, and without a user name before the host, which could
+/// be mistaken for the host. The rest of the address is unchanged where it misleads nobody. An address that is not that
+/// of a page is returned as it is.
 pub(crate) fn true_address(address: &str) -> Cow<'_, str> {
     if address.len() > MAX_LINK_BYTES {
         return Cow::Borrowed(address);
@@ -74,7 +74,7 @@ pub(crate) fn true_address(address: &str) -> Cow<'_, str> {
     let (scheme, rest) = address.split_once("://").unwrap_or_default();
     let (written, path) = rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
     if written.is_empty() || text::runs_backwards(path) {
-        // None of them can be refused where there is a host.
+        // These cannot fail for an address that has a host.
         let _ = (url.set_username(""), url.set_password(None));
         let address = url.as_str();
         return Cow::Owned(address.replacen("://", &format!("://{name}"), 1));

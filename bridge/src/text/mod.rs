@@ -1,5 +1,5 @@
-//! Text of strangers, made fit to be read. Rooms, the log, terminals and the status page all take it from here, so that
-//! nothing is invisible in one of them that is seen in another.
+//! Makes texts from others fit to be read. Rooms, the log, terminals and the status page all use it, so that no
+//! character is visible in one of them and invisible in another.
 
 pub(crate) mod address;
 pub(crate) mod shown;
@@ -13,21 +13,21 @@ use icu_properties::{
     },
 };
 
-/// Stands for a character that is not shown.
+/// The character that replaces one that is not shown.
 const MARK: char = '\u{fffd}';
 
-/// A black flag; with tags after it, it is the flag of Scotland and others.
+/// A black flag. With tags after it, it becomes the flag of Scotland or of another region.
 const FLAG: char = '\u{1f3f4}';
 
 const END_OF_TAGS: char = '\u{e007f}';
 
-/// A cell of braille without dots, which graphs in terminals use for a space.
+/// A braille cell without dots, which graphs in terminals use as a space.
 const BLANK_CELL: char = '\u{2800}';
 
-/// A hyphen at which no line is broken.
+/// A hyphen that does not allow a line break.
 const NO_BREAK_HYPHEN: char = '\u{2011}';
 
-/// A blank at which no line is broken, which Mongolian has between words and their endings.
+/// A space that does not allow a line break. Mongolian has it between words and their endings.
 const NARROW_BLANK: char = '\u{202f}';
 
 const NON_JOINER: char = '\u{200c}';
@@ -36,17 +36,18 @@ const JOINER: char = '\u{200d}';
 
 const EMOJI_STYLE: char = '\u{fe0f}';
 
-/// What "1️⃣" ends with.
+/// The last character of a keycap such as "1️⃣".
 const KEYCAP: char = '\u{20e3}';
 
-/// More accents on one letter are no script's; they are there to blot out other lines.
+/// The number of accents that are kept on one letter. No script needs more; more are there to cover other lines.
 const MOST_ACCENTS: usize = 10;
 
-/// Keeps what a person can read, with line ends and tabs. A replacement mark is shown for control characters, what
-/// changes the direction of the text, and what cannot be seen; so two texts that look the same are the same.
+/// Keeps the characters that a person can read, with line ends and tabs. A replacement mark is shown for control
+/// characters, characters that change the direction of the text, and invisible ones. Two texts that look the same are
+/// therefore the same.
 ///
-/// Characters that cannot be seen are kept where they have a visible effect: joiners in scripts and emoji that are
-/// written with them, and variation selectors after emoji and ideographs.
+/// Invisible characters are kept where they have a visible effect: joiners in scripts and emoji that are written with
+/// them, and variation selectors after emoji and ideographs.
 pub(crate) fn clean(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let (mut rest, mut accents) = (text, 0);
@@ -65,12 +66,13 @@ pub(crate) fn clean(text: &str) -> String {
             '\r' | '\u{2028}' | '\u{2029}' => clean.push('\n'),
             ' '..='~' | '\n' | '\t' => clean.push(c),
             BLANK_CELL => clean.push(' '),
-            // What holds words together chooses where a line is wrapped, and so what seems to begin one.
+            // A character that holds words together decides where a line is wrapped, and so which text seems to begin a
+            // line.
             NO_BREAK_HYPHEN => clean.push('-'),
             c if is_glue(c) && !parts_mongolian(c, &clean, rest) => clean.push(' '),
             c if !is_hidden(c) && accents <= MOST_ACCENTS => clean.push(c),
             c if has_effect(c, &clean, rest) => clean.push(c),
-            // They move punctuation, which can be read where it is, too.
+            // These marks only move punctuation, which is readable in its original place, too.
             '\u{200e}' | '\u{200f}' | '\u{61c}' if is_beside_right_to_left(&clean, rest) => {}
             _ => {
                 accents = 0;
@@ -81,17 +83,18 @@ pub(crate) fn clean(text: &str) -> String {
     clean
 }
 
-/// [`clean`], in one line.
+/// Returns [`clean`] of a text, in one line.
 pub(crate) fn line(text: &str) -> String {
     clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// [`clean`], with line ends shown as `\n`: what others wrote cannot begin a record of its own.
+/// Returns [`clean`] of a text, with line ends shown as `\n`, so that a text from others cannot begin a record of its
+/// own.
 pub(crate) fn record(text: &str) -> String {
     clean(text).replace('\n', "\\n")
 }
 
-/// The first characters of a text, cut at a line or word end if one is near.
+/// Returns the first characters of a text, cut at the end of a line or word if one is near.
 pub(crate) fn head(text: &str, max_chars: usize) -> &str {
     let Some((end, _)) = text.char_indices().nth(max_chars) else { return text };
     let head = &text[..end];
@@ -107,13 +110,14 @@ fn property<P: EnumeratedProperty>(c: char) -> P {
     CodePointMapData::<P>::new().get(c)
 }
 
-/// Whether a character takes no room by itself, or changes how others are shown.
+/// Whether a character is invisible on its own, or changes how others are shown.
 fn is_hidden(c: char) -> bool {
     match c {
-        // What stands for an object that is not there, and blanks that are letters, signs or marks to Unicode.
+        // The placeholder for an object that is not there, and blanks that Unicode classifies as letters, symbols or
+        // marks.
         '\u{fffc}' | '\u{13441}' | '\u{13442}' | '\u{16fe4}' | '\u{1d159}' => true,
         c if has::<DefaultIgnorableCodePoint>(c) => true,
-        // Some of Arabic are called formats, too, and are seen: they enclose numbers.
+        // Some Arabic signs are classified as formats but are visible: they enclose numbers.
         c if property::<GeneralCategory>(c) == GeneralCategory::Format => {
             !has::<PrependedConcatenationMark>(c)
         }
@@ -126,27 +130,27 @@ fn is_accent(c: char) -> bool {
         && matches!(property(c), GeneralCategory::NonspacingMark | GeneralCategory::EnclosingMark)
 }
 
-/// Whether a hidden character changes, at its place, how a reader sees its neighbours.
+/// Whether a hidden character at this position changes how a reader sees its neighbours.
 fn has_effect(c: char, before: &str, after: &str) -> bool {
     let last = before.chars().next_back();
     let next = after.chars().next().filter(|next| !is_hidden(*next));
     match c {
         JOINER => joins_emoji(before, next) || joins_letters(before, after),
         NON_JOINER => joins_letters(before, after),
-        // Where lines may break in scripts without spaces, as those of Thailand and Cambodia.
+        // A line may break here in scripts without spaces, such as Thai and Khmer.
         '\u{200b}' => last.is_some_and(has_no_spaces) && next.is_some_and(has_no_spaces),
         EMOJI_STYLE if matches!(last, Some('0'..='9' | '#' | '*')) => next == Some(KEYCAP),
         '\u{fe0e}' | EMOJI_STYLE => last.is_some_and(has::<ExtendedPictographic>),
         '\u{fe00}'..='\u{fe02}' | '\u{e0100}'..='\u{e01ef}' => {
             last.is_some_and(has::<UnifiedIdeograph>)
         }
-        // Mongolian letters have several forms.
+        // A Mongolian letter has several forms.
         '\u{180b}'..='\u{180f}' => matches!(last, Some('\u{1820}'..='\u{18aa}')),
         _ => false,
     }
 }
 
-/// Whether a joiner makes one emoji of two, which may have a colour of skin or be in the style of emoji.
+/// Whether a joiner combines two emoji into one. Either may have a skin tone or an emoji variation selector.
 fn joins_emoji(before: &str, next: Option<char>) -> bool {
     let mut before = before.chars().rev().skip_while(|c| *c == EMOJI_STYLE);
     let is_emoji =
@@ -154,8 +158,8 @@ fn joins_emoji(before: &str, next: Option<char>) -> bool {
     is_emoji && next.is_some_and(has::<ExtendedPictographic>)
 }
 
-/// Whether letters before or after a joiner or non-joiner look otherwise with it: those that are written together, as
-/// in Arabic, and those with a virama, as in the scripts of India.
+/// Whether a joiner or non-joiner changes the look of the letters before or after it: cursive letters, as in Arabic,
+/// and letters with a virama, as in the scripts of India.
 fn joins_letters(before: &str, after: &str) -> bool {
     let is_virama =
         |c: char| property::<CanonicalCombiningClass>(c) == CanonicalCombiningClass::Virama;
@@ -174,7 +178,7 @@ fn joins_letters(before: &str, after: &str) -> bool {
             && !matches!(last, Some(JOINER | NON_JOINER))
 }
 
-/// Whether a character is a blank at which no line is broken.
+/// Whether a character is a space that does not allow a line break.
 fn is_glue(c: char) -> bool {
     c.is_whitespace() && property::<LineBreak>(c) == LineBreak::Glue
 }
@@ -191,12 +195,12 @@ pub(crate) fn is_bracket(c: char) -> bool {
     matches!(property(c), GeneralCategory::OpenPunctuation | GeneralCategory::ClosePunctuation)
 }
 
-/// Whether words of a character's script are not parted by spaces.
+/// Whether the words of a character's script are written without spaces between them.
 fn has_no_spaces(c: char) -> bool {
     property::<LineBreak>(c) == LineBreak::ComplexContext
 }
 
-/// Whether some of a text is read from right to left.
+/// Whether a part of a text is read from right to left.
 pub(crate) fn runs_backwards(text: &str) -> bool {
     text.chars().any(is_right_to_left)
 }
@@ -211,7 +215,8 @@ fn is_beside_right_to_left(before: &str, after: &str) -> bool {
         || after.chars().next().is_some_and(is_right_to_left)
 }
 
-/// The bytes of the flag that a text begins with: a black flag, the letters of a region as tags, and their end.
+/// Returns the length in bytes of the flag that a text begins with: a black flag, the letters of a region as tags, and
+/// the end tag.
 fn flag(text: &str) -> Option<usize> {
     let tags = text
         .chars()
@@ -246,7 +251,7 @@ mod tests {
             ("db\u{fe0f}-0\u{fe0f}1\u{fe0e}", "db\u{fffd}-0\u{fffd}1\u{fffd}"),
             ("db\u{e0100}", "db\u{fffd}"),
             ("🔴\u{fe0f}\u{fe0f}", "🔴\u{fe0f}\u{fffd}"),
-            // Words that are hidden behind a flag.
+            // These words are hidden behind a flag.
             ("🏴\u{e0068}\u{e0069}", "🏴\u{fffd}\u{fffd}"),
             (
                 "🏴\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e007f}",
@@ -263,8 +268,8 @@ mod tests {
     #[test]
     fn scripts_and_emoji_keep_what_they_need() {
         for text in [
-            // A family, a rainbow flag, a runner with a colour of skin, a heart on fire, the flag of Scotland, a keycap,
-            // a telephone in the style of text.
+            // A family, a rainbow flag, a runner with a skin tone, a heart on fire, the flag of Scotland, a keycap, and
+            // a telephone with a text variation selector.
             "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
             "\u{1f3f3}\u{fe0f}\u{200d}\u{1f308}",
             "\u{1f3c3}\u{1f3fd}\u{200d}\u{2642}\u{fe0f}",
@@ -272,7 +277,7 @@ mod tests {
             "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
             "1\u{fe0f}\u{20e3} #\u{fe0f}\u{20e3}",
             "\u{260e}\u{fe0e}",
-            // "I want" in Persian, a plural after a letter that is never joined, the sign of an era in Arabic.
+            // "I want" in Persian, a plural after a letter that never joins, and an Arabic sign for an era.
             "\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}",
             "\u{628}\u{631}\u{627}\u{62f}\u{631}\u{200c}\u{647}\u{627}",
             "\u{647}\u{200d} 1448",
@@ -280,11 +285,11 @@ mod tests {
             "\u{930}\u{94d}\u{200d}",
             "\u{9b0}\u{200d}\u{9cd}\u{9af}\u{9be}\u{9ae}",
             "\u{dc1}\u{dca}\u{200d}\u{dbb}\u{dd3}",
-            // Words in Thai, a name in Japanese with the form that it has on a passport, Mongolian.
+            // Thai words, a Japanese name in the form of its passport, and Mongolian.
             "\u{e44}\u{e17}\u{e22}\u{200b}\u{e14}\u{e35}",
             "\u{845b}\u{e0100}\u{57ce}",
             "\u{1828}\u{180b}",
-            // A number sign in Arabic, accents, a letter of Vietnamese that is written with two, spaces.
+            // An Arabic number sign, accents, a Vietnamese letter with two of them, and spaces.
             "\u{600}\u{661}\u{662}",
             "e\u{301} o\u{302}\u{301}",
             "\u{1828}\u{202f}\u{1824}\u{1828}",
@@ -293,7 +298,7 @@ mod tests {
         ] {
             assert_eq!(clean(text), text, "{}", text.escape_unicode());
         }
-        // What moves only punctuation is left out without a mark, and so is a blank of braille.
+        // A mark that only moves punctuation is dropped without a replacement, and so is a blank braille cell.
         assert_eq!(clean("\u{200f}\u{5d0}\u{200e} a"), "\u{5d0} a");
         assert_eq!(clean("\u{28ff}\u{2800}\u{28c0}"), "\u{28ff} \u{28c0}");
     }
@@ -310,10 +315,10 @@ mod tests {
         assert_eq!(clean.chars().filter(|c| *c == MARK).count(), 9);
     }
 
-    /// Everything that Unicode calls a control, a format or ignorable, and blanks.
+    /// All characters that Unicode calls controls, formats or ignorable, and blanks.
     static HIDDEN: LazyLock<Vec<char>> = LazyLock::new(|| {
         let hidden: Vec<char> = ('\0'..=char::MAX).filter(|c| is_hidden(*c)).collect();
-        // Properties come from a library; they are what they were asked for.
+        // The properties come from a library; these are the characters that they were chosen for.
         for c in "\u{7f}\u{85}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\u{200b}\u{200f}\u{202e}\u{2064}\u{206f}\u{3164}\u{fe0f}\u{feff}\u{fff9}\u{1bca0}\u{1d173}\u{e0001}\u{e01ef}".chars() {
             assert!(hidden.contains(&c), "{}", c.escape_unicode());
         }

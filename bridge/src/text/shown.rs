@@ -1,32 +1,32 @@
-//! Text of others as people see it: cleaned, with addresses that lead where they say.
+//! Texts from publishers and servers as people see them: cleaned, with addresses that lead where they say.
 
 use crate::text::{self, address, head};
 
-/// Longer names of machines, services and subjects are cut.
+/// The longest name of a machine, service or subject, in characters. A longer one is cut.
 pub(crate) const MAX_NAME_CHARS: usize = 120;
 
-/// Text of others, with what a person can read, and addresses that lead where they say.
+/// Returns a text with only readable characters, and with addresses that lead where they say.
 pub(crate) fn clean(text: &str) -> String {
     address::with_true_addresses(text::clean(text))
 }
 
-/// [`clean`], in one line.
+/// Returns [`clean`] of a text, in one line.
 pub(crate) fn line(text: &str) -> String {
     address::with_true_addresses(text::line(text))
 }
 
-/// Returns [`line()`] of a text, shortened to the length of a name. It is in quotes if a part of it could be taken for the
-/// bridge's own words beside names: a subject in parentheses, or the next name of a list.
+/// Returns [`line()`] of a text, shortened to the length of a name. It is in quotes if a part of it could be mistaken
+/// for the bridge's own words beside a name: a subject in parentheses, or the next name of a list.
 pub(crate) fn name(text: &str) -> String {
     quoted_if(shortened(text), parts_entries)
 }
 
-/// [`name()`], in quotes also if it has blanks, so that it is one word in lists of ours.
+/// Returns [`name()`] of a text, in quotes also if it has blanks, so that it is one word in our lists.
 pub(crate) fn token(text: &str) -> String {
     quoted_if(shortened(text), |c| c.is_whitespace() || parts_entries(c))
 }
 
-/// [`line()`], in quotes if something in it could be taken for the end of an entry in a list of ours.
+/// Returns [`line()`] of a text, in quotes if a part of it could be mistaken for the end of an entry in our lists.
 pub(crate) fn entry(text: &str) -> String {
     quoted_if(line(text), parts_entries)
 }
@@ -44,7 +44,7 @@ fn quoted_if(text: String, is_misleading: impl Fn(char) -> bool) -> String {
     text
 }
 
-/// Whether a character parts the entries of our lists or encloses what we say of one, or looks as if it did.
+/// Whether a character separates the entries of our lists, or encloses our words about an entry, or looks as if it did.
 fn parts_entries(c: char) -> bool {
     match c {
         '[' | ']' | '{' | '}' => false,

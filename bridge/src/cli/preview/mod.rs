@@ -1,4 +1,4 @@
-//! `nats-matrix preview`
+//! The subcommand `nats-matrix preview`: shows what a room would show.
 
 mod page;
 

@@ -1,7 +1,7 @@
-//! The webhooks of Forgejo and Gitea: <https://forgejo.org/docs/latest/user/webhooks/>.
+//! Decodes the webhooks of Forgejo and Gitea: <https://forgejo.org/docs/latest/user/webhooks/>.
 //!
-//! A run of a workflow that failed is an alert, as is its recovery; all else is a note. The name of the event is in a
-//! header that is not here, so it is known by its keys.
+//! A failed run of a workflow is an alert, and so is its recovery; every other event is a note. The name of an event is
+//! in an HTTP header that is not available here, so events are recognised by their keys.
 
 mod run;
 mod types;
@@ -20,10 +20,10 @@ use crate::{
     message::{self, Deed, ForgeEvent, ForgeEventKind, Note, Payload, Push, Reference, Thing},
 };
 
-/// How much is kept of the hash of a commit.
+/// The number of characters that are kept of a commit's hash.
 const HASH_CHARS: usize = 7;
 
-/// What an event is about, besides a repository. What is about something else is not known.
+/// The keys of the things that an event can be about, besides a repository. Events about other things are not decoded.
 const SUBJECTS: [&str; 10] = [
     "ref",
     "issue",
@@ -34,7 +34,7 @@ const SUBJECTS: [&str; 10] = [
     "package",
     "workflow_run",
     "workflow_job",
-    // Of a repository that was made or deleted.
+    // This key comes with a repository that was created or deleted.
     "organization",
 ];
 
@@ -65,7 +65,7 @@ pub(crate) fn decode(object: &Map<String, Value>) -> serde_json::Result<Payload>
     Ok(Payload::Note(Note::Forge(event)))
 }
 
-/// What any of the events has.
+/// The fields that any of the events can have.
 #[derive(Deserialize)]
 struct Hook {
     action: Option<String>,
@@ -163,12 +163,12 @@ impl Hook {
         ForgeEvent { repository, actor: actor.map(str::to_owned), kind, url }
     }
 
-    /// Who did it.
+    /// Returns the name of the user who caused the event.
     fn actor(&self) -> Option<&str> {
         [&self.sender, &self.pusher].into_iter().flatten().find_map(User::name)
     }
 
-    /// Who pushed.
+    /// Returns the name of the user who pushed.
     fn pusher(&self) -> Option<&str> {
         self.pusher.as_ref().and_then(User::name).or_else(|| self.actor())
     }
@@ -177,7 +177,7 @@ impl Hook {
         self.repository.as_ref().and_then(|repository| repository.html_url.clone())
     }
 
-    /// A push, or a branch or tag that was made or deleted; only of one that was made its commit is told.
+    /// Decodes a push, or the creation or deletion of a branch or tag. The commit is returned only for a creation.
     fn reference(&self, name: &str) -> (ForgeEventKind, Option<String>) {
         let reference = short(name);
         let Some(kind) = self.ref_type.as_deref() else {
@@ -211,7 +211,7 @@ impl Hook {
         }
     }
 
-    /// What happens to issues and pull requests, and is said there.
+    /// Decodes an event of an issue or a pull request, or a comment on one.
     fn discussion(
         &self,
         action: String,
@@ -239,7 +239,7 @@ impl Hook {
         (kind, url.or_else(|| thread.html_url.clone()))
     }
 
-    /// Forks, wiki pages, packages, and repositories themselves.
+    /// Decodes an event of a fork, a wiki page, a package, or a repository itself.
     fn other(&self, action: String) -> (ForgeEventKind, Option<String>) {
         let deed = Deed::Other(action);
         let url = self.repository_url();
@@ -303,7 +303,7 @@ impl Review {
     }
 }
 
-/// "refs/heads/main" is branch "main".
+/// Parses the full name of a reference: "refs/heads/main" is the branch "main".
 fn short(reference: &str) -> Reference {
     let (thing, name) = if let Some(branch) = reference.strip_prefix("refs/heads/") {
         (Thing::Branch, branch)

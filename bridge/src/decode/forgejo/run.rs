@@ -1,4 +1,4 @@
-//! Runs of workflows, as Forgejo and as Gitea tell of them.
+//! Decodes the runs of workflows, in the forms of Forgejo and of Gitea.
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// A run in Forgejo, which tells only of those that ended.
+/// A run in Forgejo, which only sends runs that have ended.
 #[derive(Deserialize)]
 pub(super) struct Run {
     #[serde(default, deserialize_with = "or_default")]
@@ -28,7 +28,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// `before` is the run of the same workflow before this one: of a recovery, what had failed.
+    /// Decodes the run. `before` is the previous run of the same workflow, which a recovery needs to say what had
+    /// failed.
     pub(super) fn payload(self, action: &str, before: Option<Self>) -> Payload {
         let ending = match action {
             "failure" => Ending::Failed,
@@ -52,7 +53,7 @@ impl Run {
     }
 }
 
-/// A run in Gitea, which tells of every step of it.
+/// A run in Gitea, which sends every step of it.
 #[derive(Deserialize)]
 pub(super) struct WorkflowRun {
     #[serde(default, deserialize_with = "or_default")]
@@ -96,7 +97,7 @@ impl WorkflowRun {
     }
 }
 
-/// A part of a run in Gitea. That it failed is said by the run.
+/// A job of a run in Gitea. A failed job needs no alert of its own, because the run reports the failure.
 #[derive(Deserialize)]
 pub(super) struct WorkflowJob {
     #[serde(default, deserialize_with = "or_default")]
@@ -119,18 +120,18 @@ impl WorkflowJob {
     }
 }
 
-/// What a run has come to.
+/// The outcome of a run.
 enum Ending {
     Failed,
-    /// It succeeded after one that `failed` at that time.
+    /// The run succeeded after a run that `failed` at that time.
     Recovered {
         failed: Option<String>,
     },
-    /// Nobody has to act on it.
+    /// The run is only worth a note, because nobody has to act on it.
     Told(Outcome),
 }
 
-/// What either of them tells.
+/// The facts about a run that both forges send.
 struct Facts {
     workflow: String,
     repository: String,
@@ -155,7 +156,7 @@ impl Facts {
         }
     }
 
-    /// Runs of the same workflow for the same branch or tag are one conversation.
+    /// Makes the alert for the run. All runs of a workflow for the same branch or tag belong to one alert.
     fn alert(self, succeeds: bool) -> Alert {
         let Self { workflow: name, repository, reference, .. } = self;
         let fingerprint = format!("forgejo:{repository}:{name}:{reference}");

@@ -1,4 +1,4 @@
-//! What webhooks of Forgejo and Gitea have in common.
+//! The types that several webhooks of Forgejo and Gitea share.
 
 use serde::Deserialize;
 

@@ -261,8 +261,8 @@ fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<()
     escape_formatter(out, state, value)
 }
 
-/// Shows the true target of links whose text looks like another address, and sets apart text that looks like a notice
-/// of ours.
+/// Shows the true target of links whose text looks like another address, and sets apart text that looks like one of the
+/// bridge's notices.
 fn keep_honest(node: &NodeRef) {
     if let Some(text) = node.as_text() {
         let shown = text.borrow().to_string();

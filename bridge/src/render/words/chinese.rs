@@ -1,4 +1,5 @@
-//! Chinese, in simplified characters, with the terms of Prometheus', Grafana's and Forgejo's translations.
+//! The texts in Chinese, in simplified characters, with the terms of the translations of Prometheus, Grafana and
+//! Forgejo.
 
 use jiff::SignedDuration;
 
@@ -206,7 +207,7 @@ impl Words for Chinese {
         format!("{repository} 的{thing}{name}")
     }
     fn did(&self, who: &str, deed: &Deed, thing: &str) -> String {
-        // What was done, and what of the thing it was done to.
+        // The verb, and the part of the thing that it was done to.
         let (deed, part) = match deed {
             Deed::Made => ("创建了", ""),
             Deed::Moved => ("移动了", ""),

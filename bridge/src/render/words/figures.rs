@@ -1,14 +1,14 @@
-//! Sizes and durations, as all languages say them.
+//! Sizes and durations in the form that all languages share.
 
 use bytesize::ByteSize;
 use jiff::SignedDuration;
 
-/// Returns a number of bytes in its largest unit, with one digit after the point.
+/// Formats a number of bytes in its largest unit, with one digit after the point.
 pub(super) fn large_size(bytes: u64) -> String {
     ByteSize(bytes).display().iec().to_string()
 }
 
-/// Returns a duration in its two largest units of days, hours, minutes and seconds.
+/// Formats a duration in its two largest units of days, hours, minutes and seconds.
 pub(super) fn two_units(duration: SignedDuration, names: [&str; 4]) -> String {
     let seconds = duration.as_secs().unsigned_abs();
     let counts = [seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60];
@@ -26,7 +26,7 @@ pub(super) fn two_units(duration: SignedDuration, names: [&str; 4]) -> String {
     format!("{sign}{}", said.join(" "))
 }
 
-/// 1234567 as "1,234,567", which is read alike in both languages.
+/// Formats 1234567 as "1,234,567", which both languages write alike.
 pub(super) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();

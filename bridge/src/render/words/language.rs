@@ -1,4 +1,4 @@
-//! The words of each language.
+//! Selects the texts of a language.
 
 use crate::{
     config::Language,

@@ -1,5 +1,5 @@
-//! What we say ourselves, in each language. A language is an implementation of [`Words`]; the compiler refuses one that is
-//! not complete.
+//! The bridge's own texts in each language. A language is an implementation of [`Words`], so the compiler refuses one
+//! that is incomplete.
 
 mod chinese;
 mod english;

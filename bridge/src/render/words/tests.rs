@@ -33,7 +33,7 @@ fn sizes_are_said_in_bytes_or_in_the_unit_that_fits() {
     assert_eq!(Language::Chinese.words().bytes(12), "12 字节");
 }
 
-/// A sentence that was copied and forgotten would still compile.
+/// Checks that no text was copied and left untranslated, which would still compile.
 #[test]
 fn chinese_is_not_english() {
     let (english, chinese) = (Language::English.words(), Language::Chinese.words());
@@ -46,6 +46,6 @@ fn chinese_is_not_english() {
         );
         assert_ne!(said, english.did("a", &deed, "x"));
     }
-    // What neither knows is told in the forge's own word.
+    // An action that neither language knows is named by the forge's own word.
     assert_eq!(chinese.did("alice", &Deed::Other("pin_ned".to_owned()), "x"), "alice pin ned x");
 }
