@@ -5,15 +5,15 @@ use crate::message::{
     Workflow, alert::identity,
 };
 
-/// Reads a message as its sender documents it: `tests/payloads/README.md`.
+/// Reads a message as its sender documents it: `src/samples/webhooks/README.md`.
 fn fixture(name: &str) -> Value {
-    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/samples/webhooks/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
 /// Reads all of these messages.
 fn fixtures() -> Vec<Value> {
-    let files = std::fs::read_dir(format!("{}/tests/payloads", env!("CARGO_MANIFEST_DIR")));
+    let files = std::fs::read_dir(format!("{}/src/samples/webhooks", env!("CARGO_MANIFEST_DIR")));
     let paths = files.unwrap().map(|file| file.unwrap().path());
     let names = paths.filter(|path| path.extension().is_some_and(|it| it == "json"));
     let names: Vec<_> =

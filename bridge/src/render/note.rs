@@ -140,9 +140,9 @@ mod tests {
         message::{Decoded, Payload},
     };
 
-    /// Reads a message as its sender documents it: `tests/payloads/README.md`.
+    /// Reads a message as its sender documents it: `src/samples/webhooks/README.md`.
     fn fixture(name: &str) -> Value {
-        let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/src/samples/webhooks/{name}.json", env!("CARGO_MANIFEST_DIR"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 

@@ -113,7 +113,7 @@ fn messages_are_shown_as_in_the_snapshots() {
     }
     add("empty", "ops.x", b"");
     add("binary", "ops.x", b"\x1f\x8b\x08\0\xff\xfe");
-    for file in std::fs::read_dir(format!("{here}/tests/payloads")).unwrap() {
+    for file in std::fs::read_dir(format!("{here}/src/samples/webhooks")).unwrap() {
         let path = file.unwrap().path();
         let payload = std::fs::read(&path).unwrap();
         let is_json = path.extension().is_some_and(|it| it == "json");
@@ -255,9 +255,9 @@ fn is_safe(html: &str) -> bool {
     !rest.contains('<') && !rest.contains('>')
 }
 
-/// Reads a message of another program from `tests/payloads`.
+/// Reads a message of another program from `src/samples/webhooks`.
 fn fixture(name: &str) -> String {
-    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/samples/webhooks/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap()
 }
 

@@ -169,7 +169,7 @@ async fn alerts_buzz_and_routine_does_not() -> Result<()> {
 
 /// A message of another service, as it documents it.
 fn fixture(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/payloads/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/src/samples/webhooks/{name}.json", env!("CARGO_MANIFEST_DIR"));
     std::fs::read(path).expect(name)
 }
 

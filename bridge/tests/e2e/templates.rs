@@ -187,7 +187,7 @@ async fn a_room_is_told_in_its_language_and_time_zone() -> Result<()> {
         json!({ "host": "server-01", "completed": ["数据库备份", "日志清理"], "disk_percent": 14 });
     scene.nats.publish("ops.report.server-01", report.to_string()).await?;
     let push = std::fs::read(
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/payloads/forgejo-push.json"),
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/samples/webhooks/forgejo-push.json"),
     )?;
     scene.nats.publish("ops.forge", push).await?;
     scene.nats.publish("ops.text", vec![0xff, 0xfe]).await?;
