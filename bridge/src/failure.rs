@@ -1,4 +1,4 @@
-//! Why the program stops, and the exit code that says so.
+//! Reasons why the program stops, and the exit codes that report them.
 
 use std::{any::Any, process::ExitCode};
 
@@ -9,26 +9,25 @@ use thiserror::Error;
 /// The exit codes are those of BSD `sysexits.h`, so that a supervisor can tell them apart.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The configuration or the command line is wrong; only a person can mend it. Exit code 64.
+    /// The configuration or the command line is wrong; only a person can correct it. Exit code 64.
     #[error("{0}")]
     Config(String),
-    /// The room is encrypted, and we post in clear; only a person can mend it. Exit code 64.
+    /// The room is encrypted, and the bridge posts unencrypted; only a person can change that. Exit code 64.
     #[error("{0}")]
     Encrypted(String),
-    /// A server does not answer. Only one-shot commands stop for it, `run` keeps trying. Exit code
-    /// 69.
+    /// A server does not answer. Only one-shot commands stop for it; `run` keeps trying. Exit code 69.
     #[error("{0}")]
     Unavailable(String),
-    /// A server answered and refused our credentials. Exit code 77.
+    /// A server answered and refused the credentials. Exit code 77.
     #[error("{0}")]
     Refused(String),
-    /// A promise of our own code was broken. Exit code 70.
+    /// The bridge broke a promise of its own code. Exit code 70.
     #[error("{0} (this is a bug in nats-matrix, please report it)")]
     Bug(String),
 }
 
 impl Failure {
-    /// The same, with more to say.
+    /// Returns the same failure with more text.
     pub(crate) fn and(mut self, more: &str) -> Self {
         let (Self::Config(text)
         | Self::Encrypted(text)
@@ -39,8 +38,8 @@ impl Failure {
         self
     }
 
-    /// Whether it concerns but the route that ended with it: what the configuration says of that route does not fit what
-    /// is there, or our own code fails at what the route was given.
+    /// Whether the failure concerns only the route that ended with it: its configuration does not fit what is there, or
+    /// a bug shows with what the route received.
     pub(crate) fn is_of_one_route(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Encrypted(_) | Self::Bug(_))
     }
@@ -63,14 +62,15 @@ impl From<&Failure> for ExitCode {
     }
 }
 
-/// Why work ends before it is done, from the inside out to whoever began it.
+/// The reason why work ends before it is done, passed up to the caller that began it.
 #[derive(Debug)]
 pub(crate) enum Interrupted {
-    /// The process stops, or another configuration takes over. What is in hand comes again.
+    /// The process stops, or another configuration takes over. Messages that are being worked on come again.
     Stopping,
-    /// The work begins anew, as somebody else needs the memory that it takes. What is in hand comes again.
+    /// The work starts again from the beginning, because others need the memory that it takes. Messages that are being
+    /// worked on come again.
     GivingWay,
-    /// Something is wrong that trying again does not mend.
+    /// An error that trying again does not solve.
     Fatal(Failure),
 }
 
@@ -80,14 +80,14 @@ impl From<Failure> for Interrupted {
     }
 }
 
-/// The words of a panic that was caught.
+/// Returns the message of a panic that was caught.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
-/// An error with all its causes in one line, as `outer: inner: innermost`, without repeating a
-/// cause that the text before it already quotes.
+/// Returns an error with all its causes in one line, as `outer: inner: innermost`, without repeating a cause that the
+/// text before it already quotes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,20 +1,20 @@
-//! Reports and alerts from NATS JetStream into Matrix rooms.
+//! Brings reports and alerts from NATS JetStream into Matrix rooms.
 //!
-//! The map, from the ground up. A module imports only from those before it; `tests/layers.rs` checks that, and
-//! ARCHITECTURE.md tells a message's way through them.
+//! The list below names the modules from the bottom up. A module imports only from those before it; `tests/layers.rs`
+//! checks that, and ARCHITECTURE.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
 //!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`
-//! - `message`: what can be said, as types
-//! - `config`: TOML and environment to types
-//! - `log`, `status`: what is told of the bridge itself
+//! - `message`: the types of reports, alerts, notes and events
+//! - `config`: TOML and environment variables, parsed into types
+//! - `log`, `status`: the log, and the bridge's own condition
 //! - `nats`, `matrix`: the two servers
-//! - `source`: messages in order
-//! - `decode`: bytes to a message
+//! - `source`: messages in stream order
+//! - `decode`: turns bytes into a message
 //! - `alerts`: the life of an alert
-//! - `render`: a message to what a room shows, in words of a language
-//! - `pipeline`: one message all the way to the room, a file per stage
-//! - `summary`, `health`: what is shown besides
+//! - `render`: turns a message into what a room shows, in the words of a language
+//! - `pipeline`: takes one message all the way to the room, a file per stage
+//! - `summary`, `health`: daily or weekly summaries, and the status page
 //! - `provision`, `publish`: programs of their own in the same binary
 //! - `run`: start, supervision, reload, end
 //! - `cli`: the command line

@@ -1,8 +1,8 @@
 //! The log, on standard error: lines for people, or a JSON object for each record.
 //!
-//! What a record is about is in spans: `route` around all that one feed of a route does, `message` around the work on one
-//! of its messages, with `stream`, `sequence` and `room`. In JSON all of these are fields; a line for people begins with
-//! the route.
+//! Spans say what a record is about: `route` around everything that one feed of a route does, `message` around the work
+//! on one of its messages, with `stream`, `sequence` and `room`. In JSON all of these are fields; a line for people
+//! begins with the route.
 
 use std::{
     fmt,
@@ -27,26 +27,26 @@ use tracing_subscriber::{
 
 use crate::{config, text};
 
-/// The environment variable that wins over the configuration.
+/// The environment variable that overrides the configuration.
 const VARIABLE: &str = "NATS_MATRIX_LOG";
-/// The span around all that one feed of a route does.
+/// The span around everything that one feed of a route does.
 const ROUTE: &str = "route";
 
 type Filter = reload::Handle<Targets, Registry>;
 
-/// The log of this process, whose level and form may change.
+/// The log of this process, whose level and format may change.
 #[derive(Debug)]
 pub(crate) struct Log {
     lines: Filter,
     json: Filter,
-    /// What the environment says is logged, if it does.
+    /// The filter from the environment variable, if it is set.
     wished: Option<Targets>,
 }
 
 impl Log {
-    /// Begins it in lines, with our own records from `info` on. `NATS_MATRIX_LOG` says otherwise: a level, or a
-    /// list like `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because
-    /// what they report as an error is for us to handle, and said in our own words.
+    /// Starts the log in lines, with the bridge's own records from `info` on. `NATS_MATRIX_LOG` overrides that: a
+    /// level, or a list like `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because the
+    /// bridge handles the errors that they report, and logs them in its own words.
     pub(crate) fn to_stderr() -> Self {
         let wish = std::env::var_os(VARIABLE).unwrap_or_default();
         let wish = wish.to_string_lossy();
@@ -55,7 +55,7 @@ impl Log {
         let (lines_filter, lines) = reload::Layer::new(first);
         let (json_filter, json) = reload::Layer::new(Targets::new());
         let has_colours = io::stderr().is_terminal();
-        // The journal stamps each line itself.
+        // The journal adds a time to each line.
         let time = std::env::var_os("JOURNAL_STREAM").is_none().then(UtcTime::rfc_3339);
         let for_people = tracing_subscriber::fmt::layer()
             .fmt_fields(Legible(DefaultFields::new()))
@@ -78,7 +78,7 @@ impl Log {
         Self { lines, json, wished }
     }
 
-    /// From now on as the configuration says; of what is logged the environment has the last word.
+    /// Applies the configuration from now on; the environment variable still decides what is logged.
     pub(crate) fn set(&self, config: config::Log) {
         let level = match config.level {
             config::Level::Error => Level::ERROR,
@@ -92,7 +92,7 @@ impl Log {
             config::Format::Text => (records, Targets::new()),
             config::Format::Json => (Targets::new(), records),
         };
-        // Both are there for as long as the process.
+        // Both layers live as long as the process.
         let _ = (self.lines.reload(lines), self.json.reload(json));
     }
 }
@@ -146,8 +146,8 @@ fn colour(level: Level) -> Option<u8> {
     }
 }
 
-/// Writes a record's message and fields in one line of what can be read, whoever the words are of: subjects, payloads
-/// and answers of servers are in many of them.
+/// Writes a record's message and fields in one line without control characters, as many of them contain subjects,
+/// payloads and answers of servers.
 struct Legible(DefaultFields);
 
 impl<'writer> FormatFields<'writer> for Legible {
@@ -162,8 +162,8 @@ impl<'writer> FormatFields<'writer> for Legible {
     }
 }
 
-/// Writes records of which nothing commands a terminal, whoever the words in it are of. JSON escapes control characters
-/// alone.
+/// Writes records without anything that controls a terminal, as their words may come from anybody. The JSON format
+/// escapes only control characters.
 struct Clean<W>(W);
 
 impl<W: Write> Write for Clean<W> {
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// What is written of records that are made by `record`, as lines and as JSON.
+    /// Returns what is written for the records that `record` makes, as lines and as JSON.
     fn written(record: impl Fn()) -> (String, String) {
         let (lines, json) = (Written::default(), Written::default());
         let (to_lines, to_json) = (lines.clone(), json.clone());

@@ -1,18 +1,18 @@
-//! Names on NATS that are the bridge's own.
+//! Names on NATS that belong to the bridge.
 
-/// The stream of what quiet hours hold back.
+/// The stream of the messages that quiet hours defer.
 pub(crate) const DEFERRED_STREAM: &str = "NATS_MATRIX_HELD";
 
-/// The subjects of that stream begin with this.
+/// The prefix of that stream's subjects.
 pub(crate) const DEFERRED_PREFIX: &str = "nats-matrix.held";
 
-/// A header of each message there: the subject that it was published on at first.
+/// A header of each deferred message: the subject that it was originally published on.
 pub(crate) const SUBJECT_HEADER: &str = "Nats-Matrix-Subject";
 
-/// A header of each message there: the time when it was published at first, in nanoseconds since 1970.
+/// A header of each deferred message: the time when it was originally published, in nanoseconds since 1970.
 pub(crate) const PUBLISHED_HEADER: &str = "Nats-Matrix-Published";
 
-/// The subjects of all that is deferred for a route.
+/// Returns the filter for all messages that are deferred for a route.
 pub(crate) fn deferred_subjects(route: &str) -> String {
     format!("{DEFERRED_PREFIX}.{route}.>")
 }
