@@ -264,7 +264,7 @@ impl<'a> Attempt<'a> {
         let was_in = self.before.iter().flatten().any(|joined| joined == room.id());
         if !was_in && let Err(error) = room.leave().await {
             // It is enough that nothing is posted there.
-            warn!("{} is not left: {error}", room.id());
+            warn!("cannot leave room {}: {error}", room.id());
         }
     }
 }

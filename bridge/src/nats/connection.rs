@@ -281,7 +281,7 @@ impl Link {
             sleep_until(due).await;
             let count = link.complaints().take();
             warn!(
-                "NATS: {count} more complaints of the server like those before, which are not logged one by one"
+                "NATS: {count} more complaints of the server like those before, not logged one by one"
             );
         });
     }

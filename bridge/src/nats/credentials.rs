@@ -59,7 +59,7 @@ impl Credentials {
             // There is an attempt every few seconds while a server is away, so the same failure is logged once.
             Err(failure) if last.trouble.as_ref() == Some(&failure) => {}
             Err(failure) => {
-                warn!("{failure}; going on with what was read before");
+                warn!("{failure}; using the credentials that were read before");
                 last.trouble = Some(failure);
             }
         }

@@ -140,8 +140,8 @@ impl Budget {
     fn over_limit(&mut self) -> Withheld {
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "more than attach_limit = {} bytes of files within an hour: until it is over the room gets no \
-                 more of them, but the number of the message in its stream",
+                "more than attach_limit = {} bytes of files within an hour: until the hour is over the room shows \
+                 the message's number in its stream instead of a file",
                 self.limit
             );
         }
@@ -161,7 +161,7 @@ impl Budget {
         match self.write() {
             Ok(()) => self.is_unwritable = false,
             Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => warn!(
-                "matrix.state_dir: cannot keep {}, so that a restart gives route {} its attach_limit anew: {error}",
+                "matrix.state_dir: cannot write {}, so a restart resets the attach_limit of route {}: {error}",
                 self.file.display(),
                 self.route
             ),

@@ -61,8 +61,8 @@ pub(crate) async fn put_away(
     }
     if !is_kept {
         error!(
-            "message {} of stream {} is not even taken as a small dead letter, so that none is kept: let what \
-             takes {} have messages of some kB",
+            "message {} of stream {} is refused even as a small dead letter, so that none is kept: let the stream \
+             that takes {} accept messages of some kB",
             delivery.sequence,
             stream.stream,
             state.dead_letters.subject()

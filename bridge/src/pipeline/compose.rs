@@ -173,7 +173,7 @@ impl Composer {
         self.health.metrics.fallbacks.inc();
         if self.told.insert(fault.file().to_owned()) {
             warn!(
-                "message {} on {} is posted with the built-in template, and so will others be: {fault}",
+                "message {} on {} is posted with the built-in template, as will others be: {fault}",
                 delivery.sequence,
                 delivery.subject()
             );

@@ -154,7 +154,7 @@ impl DeferredStore {
             Ok(false) => {
                 let sequence = delivery.sequence;
                 info!(
-                    "message {sequence} is too large to be held back in quiet hours, so it is shown"
+                    "message {sequence} is too large to be held back in quiet hours, so it is shown at once"
                 );
                 false
             }
@@ -286,7 +286,7 @@ pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), Stri
         return Ok(());
     }
     nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
-    info!("what is held back in quiet hours is kept in stream {DEFERRED_STREAM}");
+    info!("messages that quiet hours hold back are kept in stream {DEFERRED_STREAM}");
     Ok(())
 }
 
@@ -311,7 +311,7 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
         loop {
             match left(nats, feed.consumer()).await {
                 Ok(left) => return left > 0,
-                Err(reason) => debug!("what is left of quiet hours: {reason}"),
+                Err(reason) => debug!("looking for deferred messages: {reason}"),
             }
             sleep(AWAY).await;
         }

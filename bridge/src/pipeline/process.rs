@@ -108,7 +108,7 @@ impl Pipeline {
         let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
-            debug!(sequence = delivery.sequence, "delivered again, is done");
+            debug!(sequence = delivery.sequence, "delivered again after it was done with");
             return Ok(Verdict::Done);
         }
         if state.composer.is_hopeless(delivery, stream) {
@@ -157,7 +157,7 @@ impl Pipeline {
                 Ok(_) => {}
                 Err(error) => {
                     let reason = error.failure()?;
-                    warn!("the room is not told of what was late: {reason}");
+                    warn!("the late messages are not reported in the room: {reason}");
                 }
             }
             state.rooms.told();
@@ -185,7 +185,7 @@ fn leave(state: &State, delivery: &Delivery) -> Verdict {
     let reason =
         "the bridge failed each time it worked on this message, also to keep it".to_owned();
     error!(
-        "message {} of stream {} is left aside, and is no dead letter either: {reason}",
+        "message {} of stream {} is left aside, and not kept as a dead letter either: {reason}",
         delivery.sequence,
         state.feed.stream()
     );

@@ -312,7 +312,7 @@ impl Rooms {
         };
         if !std::mem::replace(&mut self.has_no_fallback, true) {
             warn!(
-                "fallback room {target} cannot be used: {closed}; what is for it is a dead letter"
+                "fallback room {target} cannot be used: {closed}; its messages become dead letters"
             );
         }
         Ok(JoinOutcome::Closed(closed.to_string()))

@@ -444,8 +444,8 @@ impl Sender {
                 let is_slow = failures > 1 && begun.elapsed() >= UPLOADING;
                 if failures >= attempts || is_slow {
                     warn!(
-                        "{name} is not attached, as the homeserver takes no files, though all else: {error}; \
-                         see whether its disk is full"
+                        "{name} is not attached, as the homeserver takes no files but everything else: {error}; \
+                         check whether its disk is full"
                     );
                     self.outage.abandon();
                     self.no_uploads.get_or_insert_with(Instant::now);

@@ -62,7 +62,9 @@ pub(crate) async fn show(
             }
             // The first message of the thread may be gone, together with the room that it was in.
             (Err(NotPosted::Refused(reason)), Some(before)) if before.before.is_some() => {
-                warn!("a conversation begins anew: {reason}");
+                warn!(
+                    "a conversation starts again, as the homeserver refuses to continue it: {reason}"
+                );
                 thread = Some(before.anew(route.patience));
             }
             (Err(NotPosted::Refused(reason)), _) => {

@@ -133,7 +133,7 @@ impl Threads {
         }
         warn!(
             "message {} is not in the room, although the bucket of conversations says so; its \
-             conversation begins anew",
+             conversation starts again",
             delivery.sequence
         );
         Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
@@ -158,7 +158,7 @@ impl Threads {
             return Ok(thread);
         }
         info!(
-            "the first message of an alert, {}, is not in the room any more; the alert begins anew",
+            "the first message of an alert, {}, is no longer in the room; the alert begins anew",
             before.root
         );
         Ok(thread.anew(self.route.patience))

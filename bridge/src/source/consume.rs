@@ -203,7 +203,7 @@ impl Source {
     async fn look_for_strays(&mut self) {
         match consumer::info(&self.nats, &self.feed).await {
             Some(info) if outstanding::is_any(&info) => {
-                debug!("something is outstanding");
+                debug!("messages are outstanding");
                 self.flow = None;
             }
             _ => {}

@@ -122,8 +122,8 @@ pub(super) async fn adjust(
         |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
     if filters(&present) != filters(&wanted) {
         info!(
-            "on subjects that were added, what was stored before message {} is not shown; a route with \
-             another name would show it",
+            "messages on the added subjects that were stored before message {} are not shown; a route with \
+             another name would show them",
             info.delivered.stream_sequence + 1
         );
     }
