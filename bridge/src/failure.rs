@@ -21,7 +21,7 @@ pub enum Failure {
     /// A server answered and refused the credentials. Exit code 77.
     #[error("{0}")]
     Refused(String),
-    /// The bridge broke a promise of its own code. Exit code 70.
+    /// An assumption of the bridge's own code is wrong, which is a bug. Exit code 70.
     #[error("{0} (this is a bug in nats-matrix, please report it)")]
     Bug(String),
 }

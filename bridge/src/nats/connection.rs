@@ -49,7 +49,7 @@ pub(crate) struct Nats {
     pub(crate) jetstream: jetstream::Context,
     config: Arc<config::Nats>,
     link: Arc<Link>,
-    /// Closed when the client's task has ended.
+    /// A channel that closes when the client's task has ended.
     task: watch::Receiver<()>,
     /// The memory for large messages.
     pub(crate) memory: Memory,
@@ -68,7 +68,7 @@ struct Link {
     denied: watch::Sender<String>,
     /// The prefix of the inboxes.
     inbox_prefix: String,
-    /// Set when the server denies the subscription to an inbox, without which no answer arrives.
+    /// Whether the server denies the subscription to an inbox, without which no answer arrives.
     is_unanswered: watch::Sender<bool>,
     /// The complaints of servers, to log repeated ones seldom.
     complaints: Mutex<Repetitions>,
@@ -155,8 +155,8 @@ impl Nats {
         self.link.is_up.subscribe()
     }
 
-    /// Waits until a server refuses something that only a person can mend, the credentials or any answer, and returns
-    /// the reason. `condition` reports refused credentials meanwhile.
+    /// Waits until a server refuses the credentials, or denies the inboxes that answers arrive in, and returns the
+    /// reason. `condition` reports refused credentials meanwhile.
     pub(crate) async fn refused(&self, condition: Option<&Condition>) -> Failure {
         tokio::select! {
             failure = self.credentials_refused(condition) => failure,
@@ -177,8 +177,8 @@ impl Nats {
         ))
     }
 
-    /// Waits until a server refuses credentials that it accepted before, and still does after they are read again, and
-    /// returns the reason.
+    /// Waits until a server refuses credentials that it accepted before, also after they were read again, and returns
+    /// the reason.
     async fn credentials_refused(&self, condition: Option<&Condition>) -> Failure {
         let mut refused = self.link.refused.subscribe();
         loop {
@@ -264,7 +264,7 @@ impl Link {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs a complaint of a server. If it is repeated often, its number is logged a minute later.
+    /// Logs a complaint of a server. If it is repeated often, the number of repetitions is logged a minute later.
     fn log(self: &Arc<Self>, complaint: &str) {
         let complaint = head(complaint, COMPLAINT_CHARS);
         let due = {

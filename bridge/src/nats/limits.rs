@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{failure::chain, nats::connection::Nats};
 
-/// Gives a stream without a byte limit that of `wanted`. A limit that somebody has set is left alone.
+/// Gives a stream without a byte limit the limit of `wanted`. A limit that somebody has set is left alone.
 ///
 /// If that fails, the stream is used as it is, and the log says what to do.
 pub(crate) async fn set(nats: &Nats, present: &StreamConfig, wanted: &StreamConfig) {

@@ -34,7 +34,7 @@ const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 /// share of the stream, and a publisher who fills one share pushes out nothing of other routes.
 const KEPT_OF_ROUTE: i64 = 500;
 
-/// The part of a payload that is kept, in bytes, while the original stream keeps the whole message.
+/// The part of a payload that is kept, in bytes, if the original stream keeps the whole message.
 const HEAD: usize = 8 * 1024;
 
 /// The part of the server's `max_payload` that is reserved for headers, in bytes.

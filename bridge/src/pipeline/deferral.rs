@@ -127,7 +127,7 @@ impl DeferredStore {
     /// Decides about a message of this urgency. Critical messages are never deferred.
     pub(crate) async fn deferral(&mut self, urgency: Urgency, origin: &Origin) -> Deferral {
         let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
-        // The stream may hold an older copy of this message, even if it is full and takes no new ones.
+        // The stream may hold an earlier copy of this message, even if it is full and takes no new ones.
         let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
         if urgency >= Urgency::Critical || !may_try && !may_be_held {
             return Deferral::Show;

@@ -232,7 +232,7 @@ mod tests {
             guard().blame("17", 7);
             assert_eq!(found(), Some((7, times, false)));
         }
-        // The panic comes while the message is worked on, so the note is there already.
+        // `work` made a note before the panic, and `blame` does not replace it.
         let panicked = guard();
         let work = || panicked.work("17", 8, || panic!("poison"));
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();

@@ -149,7 +149,7 @@ impl Backlog {
             self.health.beat();
             let Some((delivery, number)) = Delivery::new(message) else { continue };
             reached += 1;
-            // The client swallows some messages, and these do not come again.
+            // The client does not pass on every message, and those are not delivered again.
             if number != reached {
                 return Ok(Some("a message was lost on its way".to_owned()));
             }

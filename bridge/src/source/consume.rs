@@ -156,7 +156,7 @@ impl Source {
         )
     }
 
-    /// Returns the next message. Waits as long as there is none, also while NATS or the stream is away.
+    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away.
     ///
     /// Dropping the future loses nothing.
     ///
@@ -199,7 +199,7 @@ impl Source {
     }
 
     /// Looks for lost deliveries while no message comes, as only the next message would show a gap in the numbers. The
-    /// client swallows messages that have a status in their headers.
+    /// client does not pass on messages that have a status in their headers.
     async fn look_for_strays(&mut self) {
         match consumer::info(&self.nats, &self.feed).await {
             Some(info) if outstanding::is_any(&info) => {

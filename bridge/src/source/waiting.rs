@@ -41,7 +41,7 @@ pub(crate) async fn waiting(
     let stream = consumer::stream(nats, feed.stream()).await.ok()?;
     let info = match stream.consumer_info(feed.consumer()).await {
         Ok(info) => Some(info),
-        // The consumer is created when the room was entered.
+        // The consumer is created only after the room was entered.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
         Err(_) => return None,
     };

@@ -146,7 +146,7 @@ impl<'a> Digest<'a> {
             if !self.is_resumed && thread.is_said(&origin) {
                 thread = thread.anew(state.route.patience);
             }
-            // A thread may only stay quiet because a phone has buzzed for a message that people can still see.
+            // A thread may stay quiet only because a phone has buzzed for a message that people can still see.
             if is_confirmed && thread.is_quiet() {
                 thread = state.threads.with_root(state.rooms.sender(), thread).await?;
             }
@@ -155,7 +155,7 @@ impl<'a> Digest<'a> {
         Ok(threads)
     }
 
-    /// Edits the first messages of alerts that have changed or are over, and notes the state of the others.
+    /// Edits the first messages of alerts that have changed or are over, and notes the state of those that go on.
     async fn note_last_words(&self, state: &mut State, root: &OwnedEventId) -> Result<(), Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         for some in last.chunks(TOGETHER) {
