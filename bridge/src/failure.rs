@@ -1,4 +1,4 @@
-//! The reasons for which the program stops, with their exit codes.
+//! Reasons why the program stops, and the exit codes that report them.
 
 use std::{any::Any, process::ExitCode};
 
@@ -9,25 +9,25 @@ use thiserror::Error;
 /// The exit codes are those of BSD `sysexits.h`, so that a supervisor can tell them apart.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The configuration or the command line is wrong, and only a person can fix it. Exit code 64.
+    /// The configuration or the command line is wrong; only a person can correct it. Exit code 64.
     #[error("{0}")]
     Config(String),
-    /// The room is encrypted, but the bridge posts unencrypted messages; only a person can fix it. Exit code 64.
+    /// The room is encrypted, and the bridge posts unencrypted; only a person can change that. Exit code 64.
     #[error("{0}")]
     Encrypted(String),
-    /// A server does not answer. Only one-shot commands stop for this reason; `run` keeps trying. Exit code 69.
+    /// A server does not answer. Only one-shot commands stop for it; `run` keeps trying. Exit code 69.
     #[error("{0}")]
     Unavailable(String),
-    /// A server answered and refused our credentials. Exit code 77.
+    /// A server answered and refused the credentials. Exit code 77.
     #[error("{0}")]
     Refused(String),
-    /// The program itself has a bug. Exit code 70.
+    /// An assumption of the bridge's own code is wrong, which is a bug. Exit code 70.
     #[error("{0} (this is a bug in nats-matrix, please report it)")]
     Bug(String),
 }
 
 impl Failure {
-    /// Appends `more` to the text.
+    /// Returns the same failure with more text.
     pub(crate) fn and(mut self, more: &str) -> Self {
         let (Self::Config(text)
         | Self::Encrypted(text)
@@ -38,8 +38,8 @@ impl Failure {
         self
     }
 
-    /// Whether the failure affects only the route that ended with it: the configuration of that route does not fit what
-    /// the servers have, or our own code fails on a message of that route.
+    /// Whether the failure concerns only the route that ended with it: its configuration does not fit what is there, or
+    /// a bug shows with what the route received.
     pub(crate) fn is_of_one_route(&self) -> bool {
         matches!(self, Self::Config(_) | Self::Encrypted(_) | Self::Bug(_))
     }
@@ -62,14 +62,15 @@ impl From<&Failure> for ExitCode {
     }
 }
 
-/// The reason why work ends before it is done, passed from the innermost function to the one that began the work.
+/// The reason why work ends before it is done, passed up to the caller that began it.
 #[derive(Debug)]
 pub(crate) enum Interrupted {
-    /// The process stops, or another configuration takes effect. The messages in progress will be delivered again.
+    /// The process stops, or another configuration takes over. Messages that are being worked on come again.
     Stopping,
-    /// The work starts over, because other work needs its memory. The messages in progress will be delivered again.
+    /// The work starts again from the beginning, because others need the memory that it takes. Messages that are being
+    /// worked on come again.
     GivingWay,
-    /// An error has occurred that trying again does not fix.
+    /// An error that trying again does not solve.
     Fatal(Failure),
 }
 
@@ -79,14 +80,14 @@ impl From<Failure> for Interrupted {
     }
 }
 
-/// Returns the text of a panic that was caught.
+/// Returns the message of a panic that was caught.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic")
 }
 
-/// Formats an error with all its causes in one line, as in `outer: inner: innermost`, without repeating a cause that
-/// the text before it already quotes.
+/// Returns an error with all its causes in one line, as `outer: inner: innermost`, without repeating a cause that the
+/// text before it already quotes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

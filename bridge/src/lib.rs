@@ -1,20 +1,20 @@
-//! Relays reports and alerts from NATS JetStream into Matrix rooms.
+//! Brings reports and alerts from NATS JetStream into Matrix rooms.
 //!
-//! This is the map of the modules, from the lowest layer up. A module imports only from those before it, which
-//! `tests/layers.rs` checks. ARCHITECTURE.md describes the way of a message through them.
+//! The list below names the modules from the bottom up. A module imports only from those before it; `tests/layers.rs`
+//! checks that, and ARCHITECTURE.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
 //!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`
-//! - `message`: the types of messages
-//! - `config`: TOML and environment, parsed into types
-//! - `log`, `status`: the log and the health of the bridge itself
-//! - `nats`, `matrix`: the connections to the two servers
-//! - `source`: the messages of a stream, in order
-//! - `decode`: from bytes to a message
-//! - `alerts`: the life cycle of alerts
-//! - `render`: from a message to what a room shows, in one of the languages
-//! - `pipeline`: the stages of one message on its way to the room, one file each
-//! - `summary`, `health`: the regular summaries, and the pages about the bridge's health
+//! - `message`: the types of reports, alerts, notes and events
+//! - `config`: TOML and environment variables, parsed into types
+//! - `log`, `status`: the log, and the bridge's own condition
+//! - `nats`, `matrix`: the two servers
+//! - `source`: messages in stream order
+//! - `decode`: turns bytes into a message
+//! - `alerts`: the life of an alert
+//! - `render`: turns a message into what a room shows, in the words of a language
+//! - `pipeline`: takes one message all the way to the room, a file per stage
+//! - `summary`, `health`: daily or weekly summaries, and the status page
 //! - `provision`, `publish`: programs of their own in the same binary
 //! - `run`: start, supervision, reload and stop
 //! - `cli`: the command line

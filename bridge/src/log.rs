@@ -1,6 +1,6 @@
 //! The log, on standard error: lines for people, or a JSON object for each record.
 //!
-//! The context of a record is in spans: `route` around the work of one feed of a route, and `message` around the work
+//! Spans say what a record is about: `route` around everything that one feed of a route does, `message` around the work
 //! on one of its messages, with `stream`, `sequence` and `room`. In JSON all of these are fields; a line for people
 //! begins with the route.
 
@@ -29,23 +29,23 @@ use crate::{config, text};
 
 /// The environment variable that overrides the configuration.
 const VARIABLE: &str = "NATS_MATRIX_LOG";
-/// The span around the work of one feed of a route.
+/// The span around everything that one feed of a route does.
 const ROUTE: &str = "route";
 
 type Filter = reload::Handle<Targets, Registry>;
 
-/// The log of this process, whose level and format can be changed.
+/// The log of this process, whose level and format may change.
 #[derive(Debug)]
 pub(crate) struct Log {
     lines: Filter,
     json: Filter,
-    /// The levels that the environment sets, if it does.
+    /// The filter from the environment variable, if it is set.
     wished: Option<Targets>,
 }
 
 impl Log {
-    /// Starts the log as lines, with the bridge's own records from `info` on. `NATS_MATRIX_LOG` overrides this: it is a
-    /// level, or a list like `nats_matrix=debug,async_nats=info`. Records of libraries are off by default, because the
+    /// Starts the log in lines, with the bridge's own records from `info` on. `NATS_MATRIX_LOG` overrides that: a
+    /// level, or a list like `nats_matrix=debug,async_nats=info`. The libraries are silent by default, because the
     /// bridge handles the errors that they report, and logs them in its own words.
     pub(crate) fn to_stderr() -> Self {
         let wish = std::env::var_os(VARIABLE).unwrap_or_default();
@@ -55,7 +55,7 @@ impl Log {
         let (lines_filter, lines) = reload::Layer::new(first);
         let (json_filter, json) = reload::Layer::new(Targets::new());
         let has_colours = io::stderr().is_terminal();
-        // The journal adds a timestamp to each line.
+        // The journal adds a time to each line.
         let time = std::env::var_os("JOURNAL_STREAM").is_none().then(UtcTime::rfc_3339);
         let for_people = tracing_subscriber::fmt::layer()
             .fmt_fields(Legible(DefaultFields::new()))
@@ -78,7 +78,7 @@ impl Log {
         Self { lines, json, wished }
     }
 
-    /// Applies the configuration. If the environment sets levels, they take precedence.
+    /// Applies the configuration from now on; the environment variable still decides what is logged.
     pub(crate) fn set(&self, config: config::Log) {
         let level = match config.level {
             config::Level::Error => Level::ERROR,
@@ -92,7 +92,7 @@ impl Log {
             config::Format::Text => (records, Targets::new()),
             config::Format::Json => (Targets::new(), records),
         };
-        // Reloading cannot fail, because both layers exist as long as the process.
+        // Both layers live as long as the process.
         let _ = (self.lines.reload(lines), self.json.reload(json));
     }
 }
@@ -146,8 +146,8 @@ fn colour(level: Level) -> Option<u8> {
     }
 }
 
-/// Writes a record's message and fields in one line of readable text. Many of them contain texts from others, from
-/// subjects, payloads and answers of servers.
+/// Writes a record's message and fields in one line without control characters, as many of them contain subjects,
+/// payloads and answers of servers.
 struct Legible(DefaultFields);
 
 impl<'writer> FormatFields<'writer> for Legible {
@@ -162,8 +162,8 @@ impl<'writer> FormatFields<'writer> for Legible {
     }
 }
 
-/// Removes everything from records that could control a terminal, because they contain texts from others. JSON escapes
-/// only the control characters.
+/// Writes records without anything that controls a terminal, as their words may come from anybody. The JSON format
+/// escapes only control characters.
 struct Clean<W>(W);
 
 impl<W: Write> Write for Clean<W> {
@@ -207,7 +207,7 @@ mod tests {
         }
     }
 
-    /// Returns the output for the records that `record` makes, as lines and as JSON.
+    /// Returns what is written for the records that `record` makes, as lines and as JSON.
     fn written(record: impl Fn()) -> (String, String) {
         let (lines, json) = (Written::default(), Written::default());
         let (to_lines, to_json) = (lines.clone(), json.clone());

@@ -1,4 +1,4 @@
-//! Getting into a room with patience.
+//! Enters the room of a route, and tries again for as long as that is sensible.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -20,46 +20,47 @@ use crate::{
     status::{Outage, RouteHealth, State},
 };
 
-/// So often a room is tried, of a route that has others, when the homeserver fails at it and answers all else.
+/// The number of times a room of a route with several is tried when the homeserver fails at it and answers everything
+/// else.
 const ATTEMPTS: u32 = 3;
 
-/// For no longer than this one room holds the others of its route up, when the homeserver answers all else.
+/// The longest time for which one room blocks the others of its route when the homeserver answers everything else.
 const HOLD_UP: Duration = Duration::from_secs(20);
 
-/// What a room is to its route.
+/// The role of a room in its route.
 #[derive(Clone, Copy)]
 pub(crate) enum RoomRole<'a> {
-    /// The only one, which is waited for.
+    /// The only room, which is waited for.
     Only,
-    /// The one for messages whose own room cannot be used.
+    /// The room for messages whose own room cannot be used.
     Fallback,
-    /// One of many, which a message names; none of them holds the others up.
+    /// A room of many, which a message names; none of them blocks the others.
     OfMany(&'a Guard),
 }
 
-/// What guards the rooms that messages name.
+/// The rules for rooms that messages name.
 pub(crate) struct Guard {
-    /// Who may have made one, besides us.
+    /// The users who may have created a room, besides the bridge.
     pub(crate) trusted: Vec<OwnedUserId>,
     pub(crate) new_rooms: Arc<NewRooms>,
 }
 
-/// How an attempt to get into a room ended.
+/// The result of an attempt to enter a room.
 pub(crate) enum Opened {
-    /// We are in.
+    /// The bridge is in the room.
     Room(Room),
-    /// It cannot be used, and there are others that can.
+    /// The room cannot be used, and there are others that can.
     Closed(Closed),
 }
 
-/// Why a room cannot be used.
+/// The reason why a room cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Closed {
-    /// It does not let us in, or is encrypted; somebody may change that at any moment.
+    /// The bridge is not let in, or the room is encrypted; somebody may change that at any moment.
     ToUs(String),
-    /// It is better left alone for a while: a stranger's, or one that the homeserver fails at.
+    /// The room is better left alone for a while: it is a stranger's, or the homeserver fails at it.
     ForLong(String),
-    /// It would have to be made, and there were too many.
+    /// The room would have to be created, and too many were.
     NotMade(TooMany),
 }
 
@@ -72,12 +73,12 @@ impl fmt::Display for Closed {
     }
 }
 
-/// Enters a room of a route, or makes it; waits as long as we are not let in, unless the route has others.
+/// Enters a room of a route, or creates it. Waits until the bridge is let in, unless the route has other rooms.
 ///
 /// # Errors
 ///
-/// [`Failure::Encrypted`] for an encrypted room, [`Failure::Refused`] when the homeserver no longer
-/// accepts our login; [`Interrupted::Stopping`] when we are told to stop first.
+/// [`Failure::Encrypted`] for an encrypted room, [`Failure::Refused`] when the homeserver no longer accepts the login;
+/// [`Interrupted::Stopping`] when the bridge is told to stop first.
 pub(crate) async fn open_room(
     route: &Route,
     (target, kind): (&RoomTarget, RoomRole<'_>),
@@ -85,7 +86,7 @@ pub(crate) async fn open_room(
     health: &RouteHealth,
     stop: &CancellationToken,
 ) -> Result<Opened, Interrupted> {
-    // One of many must not hold the others up.
+    // One room of many must not block the others.
     let may_wait = matches!(kind, RoomRole::Only);
     let mut outage = Outage::of(format!("room {target}"), health.condition());
     let mut attempt = Attempt::new(route, (target, kind), account, health);
@@ -146,7 +147,7 @@ pub(crate) async fn open_room(
     }
 }
 
-/// Whether what failed says something about the room, which must not hold others up, and not about the homeserver.
+/// Returns why a room is closed, if a failure concerns that room, which must not block others, and not the homeserver.
 async fn closed(error: &MatrixError, failures: &mut Failures, account: &Account) -> Option<Closed> {
     if error.is_final() {
         return Some(Closed::ToUs(format!("it does not let us in: {error}")));
@@ -157,7 +158,7 @@ async fn closed(error: &MatrixError, failures: &mut Failures, account: &Account)
     failures.are_of_one_room(error, account).await
 }
 
-/// How often, and since when, the homeserver has failed at one room.
+/// The failures of the homeserver at one room: their number, and the time of the first.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     count: u32,
@@ -165,13 +166,13 @@ pub(crate) struct Failures {
 }
 
 impl Failures {
-    /// Notes another one. Whether it is time to ask if it is the room.
+    /// Counts another failure. Returns whether it is time to check if only this room fails.
     pub(crate) fn are_enough(&mut self, error: &MatrixError) -> bool {
         self.count += 1;
         let since = *self.since.get_or_insert_with(Instant::now);
         let is_long = since.elapsed() >= HOLD_UP;
         match error {
-            // The room has more state than anybody reads, and will not have less.
+            // The room has more state than the bridge reads, and the state will not shrink.
             MatrixError::TooLong { .. } => true,
             // The homeserver has said when it may be asked again.
             MatrixError::Limited { .. } => is_long,
@@ -179,7 +180,7 @@ impl Failures {
         }
     }
 
-    /// Whether they are the room's own, as the homeserver answers all else.
+    /// Whether only this room fails, as the homeserver answers everything else.
     pub(crate) async fn are_of_one_room(
         &self,
         error: &MatrixError,
@@ -202,14 +203,14 @@ impl From<MatrixError> for OpenError {
     }
 }
 
-/// Getting into one room, as often as it is tried.
+/// The repeated attempts to enter one room.
 struct Attempt<'a> {
     route: &'a Route,
     target: &'a RoomTarget,
     kind: RoomRole<'a>,
     account: &'a Arc<Account>,
     health: &'a RouteHealth,
-    /// The rooms that we were in before the first attempt.
+    /// The rooms that the account was in before the first attempt.
     before: Option<Vec<OwnedRoomId>>,
     /// The room that the attempts led into, as long as it may be a stranger's.
     unchecked: Option<Room>,
@@ -256,20 +257,20 @@ impl<'a> Attempt<'a> {
         Ok(room)
     }
 
-    /// Leaves a room that was not found to be ours, unless we were in it before: an alias of a stranger can lead to a
-    /// room that is ours by another.
+    /// Leaves a room that was not found to belong to the bridge, unless the bridge was in it before: a stranger's alias
+    /// can lead to a room that belongs to the bridge under another alias.
     async fn leave_unchecked(&mut self) {
         let Some(room) = self.unchecked.take() else { return };
         let was_in = self.before.iter().flatten().any(|joined| joined == room.id());
         if !was_in && let Err(error) = room.leave().await {
-            // What matters is that nothing is posted there.
-            warn!("{} is not left: {error}", room.id());
+            // It is enough that nothing is posted there.
+            warn!("cannot leave room {}: {error}", room.id());
         }
     }
 }
 
 impl Guard {
-    /// Checks that a room is ours.
+    /// Checks that a room belongs to the bridge.
     async fn check(&self, room: &Room, alias: &RoomAliasId) -> Result<(), OpenError> {
         let ownership = room.ownership().await?;
         let own = &room.account().user;

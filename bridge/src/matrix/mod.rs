@@ -1,7 +1,7 @@
-//! Everything that speaks to the homeserver: the account and its session, what an answer means, entering and making rooms,
-//! posting into them and reading what is there.
+//! The homeserver: the account and its session, the meaning of its answers, entering and creating rooms, posting into
+//! them and reading what is there.
 //!
-//! Each request here is one attempt, but for [`join`]. Trying again is for `pipeline::sender`. It uses `config` and
+//! Each request here is one attempt, except in [`join`]; `pipeline::sender` tries again. This layer uses `config` and
 //! `status`.
 
 pub(crate) mod account;

@@ -1,7 +1,7 @@
-//! The room: getting in, posting, and reading what is there.
+//! A room: joining it, posting into it, and reading what is there.
 //!
-//! Each function here is one attempt; patience is the relay's. Nothing is synced: the bridge asks
-//! only for what it needs, which keeps it small however large the room is.
+//! Each function here makes one attempt; `pipeline::sender` and `join` try again. Nothing is synced: the
+//! bridge asks only for what it needs, which keeps it small however large the room is.
 
 use std::{
     collections::BTreeMap,
@@ -43,70 +43,71 @@ use crate::{
     message::{Attachment, Mark, Origin, Position, StreamId, origin::ORIGIN_KEY},
 };
 
-/// How much the clocks of NATS and of the homeserver may differ when the room is searched for what
-/// was posted.
+/// The difference between the clocks of NATS and of the homeserver that is allowed for when the room is searched for
+/// earlier posts.
 const CLOCK_SKEW: Duration = Duration::from_mins(15);
 
-/// How many events are asked for at a time when the room is searched.
+/// The number of events that are asked for at a time when the room is searched.
 const PAGE: u32 = 100;
 
-/// How many pages are asked for before the homeserver is taken for one that goes round in circles: 2 million events.
+/// The number of pages that are read before the homeserver is assumed to return the same ones for ever: 2 million
+/// events.
 const MOST_PAGES: u32 = 20_000;
 
-/// For how long a room that was not encrypted is taken not to be. Whoever may change its settings can switch encryption
-/// on at any time.
+/// The time for which a room that was not encrypted is assumed not to be. A member with the power to change settings
+/// can switch encryption on at any time.
 const PLAIN: Duration = Duration::from_secs(15);
 
-/// A room that we are in.
+/// A room that the bridge has joined.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     account: Arc<Account>,
     id: OwnedRoomId,
-    /// When it was last seen not to be encrypted.
+    /// The time when the room was last seen not to be encrypted.
     plain: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What keeps us from posting in a room.
+/// Whether the bridge may post in a room, and what keeps it from that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Membership {
-    /// Nothing.
+    /// The bridge may post.
     MayPost,
-    /// We are not in the room.
+    /// The bridge is not in the room.
     NotJoined,
-    /// Our power level does not suffice.
+    /// The bridge's power level does not suffice.
     NoPower {
-        /// Our level.
+        /// The bridge's level.
         have: i64,
-        /// The level for sending messages.
+        /// The level that sending messages needs.
         need: i64,
     },
 }
 
-/// How far a route has come in a room.
+/// The progress of a route in a room.
 #[derive(Debug, Clone)]
 pub(crate) struct LastPosted {
-    /// Of its latest event.
+    /// The origin of the route's latest event.
     pub(crate) origin: Origin,
     /// The events that show the message of that origin.
     pub(crate) events: BTreeMap<Position, OwnedEventId>,
 }
 
-/// Whether we can get into a room.
+/// The result of trying to enter a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// We are in.
+    /// The bridge is in the room.
     Joined(OwnedRoomId),
-    /// The alias is free and on our own server.
+    /// The alias is free and on the bridge's own server.
     Free,
 }
 
-/// The rooms that we are in.
+/// Returns the rooms that the account has joined.
 pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, MatrixError> {
     let request = joined_rooms::v3::Request::new();
     Ok(account.request(request).await?.joined_rooms)
 }
 
-/// Says of a room that it is encrypted, and what to do.
+/// Returns the message that a room is encrypted, and what to do.
 pub(crate) fn encrypted(room: impl Display) -> String {
     format!(
         "room {room} is encrypted, which cannot be undone, and the bridge posts without encryption: give the route \
@@ -115,8 +116,7 @@ pub(crate) fn encrypted(room: impl Display) -> String {
 }
 
 impl Room {
-    /// Joins the room, when we are invited or it is public. Joining a room that we are in already
-    /// is fine.
+    /// Joins the room if the bridge is invited or the room is public. Joining a room twice does no harm.
     pub(crate) async fn enter(
         account: &Account,
         target: &RoomOrAliasId,
@@ -126,7 +126,7 @@ impl Room {
             Ok(joined) => Ok(Entry::Joined(joined.room_id)),
             Err(MatrixError::NotFound(_)) if is_ours(account, target) => Ok(Entry::Free),
             Err(error @ MatrixError::Unreachable(_)) if is_ours(account, target) => {
-                // What Dendrite says of an alias that nobody has is a 500.
+                // Dendrite answers with status 500 for an alias that does not exist.
                 let is_free = Self::is_unknown(account, target).await?;
                 if is_free { Ok(Entry::Free) } else { Err(error) }
             }
@@ -134,7 +134,7 @@ impl Room {
         }
     }
 
-    /// Whether the homeserver knows no room of this alias.
+    /// Whether the homeserver knows no room with this alias.
     async fn is_unknown(account: &Account, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
         let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Ok(false) };
         let request = get_alias::v3::Request::new(alias.to_owned());
@@ -145,7 +145,7 @@ impl Room {
         }
     }
 
-    /// Makes the room of a free alias, private, with `invite` invited.
+    /// Creates a private room with a free alias, and invites `invite`.
     pub(crate) async fn create(
         account: &Account,
         alias: &RoomAliasId,
@@ -162,17 +162,17 @@ impl Room {
         Ok(room.room_id)
     }
 
-    /// A room that was entered.
+    /// Creates a handle for a room that was entered.
     pub(crate) fn new(account: Arc<Account>, id: OwnedRoomId) -> Self {
         Self { account, id, plain: Arc::default() }
     }
 
-    /// The room's id.
+    /// Returns the room's id.
     pub(crate) fn id(&self) -> &RoomId {
         &self.id
     }
 
-    /// The account that posts.
+    /// Returns the account that posts.
     pub(crate) fn account(&self) -> &Account {
         &self.account
     }
@@ -213,7 +213,7 @@ impl Room {
         name: &str,
     ) -> Result<OwnedMxcUri, MatrixError> {
         self.expect_plain().await?;
-        // Its bytes are those that came from NATS.
+        // The bytes are sent exactly as they came from NATS.
         let mut request = create_content::v3::Request::new(Vec::new());
         request.filename = Some(name.to_owned());
         request.content_type = Some(file.media_type.to_owned());
@@ -221,9 +221,8 @@ impl Room {
         Ok(uploaded.content_uri)
     }
 
-    /// The latest of a route's events that is in the room, as far as it can show a message
-    /// published at `published` or later. `went_on` is called after each page: others may have
-    /// written any number of them since.
+    /// Returns the latest of a route's events in the room that can show a message published at `published` or later.
+    /// `went_on` is called after each page, as others may have written any number of events since.
     pub(crate) async fn last_posted(
         &self,
         stream: &StreamId,
@@ -234,7 +233,7 @@ impl Room {
         let mut reached: Option<LastPosted> = None;
         let find = |events: Vec<Posted>| {
             LastPosted::note_all(&mut reached, events, stream, route);
-            // The first part of a message may be on the page before that of its last.
+            // The first part of a message may be on the page before that of its last part.
             reached.as_ref().is_some_and(LastPosted::is_whole)
         };
         self.look_back(published, went_on, find).await?;
@@ -249,8 +248,8 @@ impl Room {
         self.look_back(until, || {}, |events| events.iter().any(is_it)).await
     }
 
-    /// Goes through our own latest events, page by page, until `find` has found enough or they are all older than
-    /// `oldest`. Whether it has.
+    /// Reads the account's own latest events, page by page, until `find` has found enough or they are all older than
+    /// `oldest`. Returns whether `find` has.
     async fn look_back(
         &self,
         oldest: OffsetDateTime,
@@ -267,7 +266,7 @@ impl Room {
             request.filter = filter.clone();
             request.from.clone_from(&from);
             let page = match self.account.request(request).await {
-                // Anybody in the room can write events of 64 kB, and not every homeserver heeds the filter.
+                // Anybody in the room can write events of 64 kB, and not every homeserver applies the filter.
                 Err(MatrixError::TooLong { .. }) if limit > 1 => {
                     limit /= 2;
                     continue;
@@ -275,12 +274,12 @@ impl Room {
                 page => page?,
             };
             if page.chunk.is_empty() && !filter.is_empty() {
-                // Dendrite filters only what it has taken for a page, and if nothing is left of that says, as others
-                // do at the beginning of the room, that there is no more.
+                // Dendrite filters a page only after it has read it. If nothing is left of the page, it reports, as
+                // others do at the beginning of the room, that there is no more.
                 filter = RoomEventFilter::default();
                 continue;
             }
-            // Not every homeserver heeds the filter. Of events of others nothing can be relied on: anybody can write an
+            // Not every homeserver applies the filter. Events of others cannot be relied on: anybody can write an
             // origin into one, and other homeservers and application services give them any time.
             let is_own = |event: &Posted| event.sender == self.account.user;
             let events: Vec<Posted> = posted(&page.chunk).filter(is_own).collect();
@@ -300,8 +299,8 @@ impl Room {
         )))
     }
 
-    /// Whether a message of ours is in the room with its text. It is not after somebody has removed it, and never was
-    /// when its id was made up.
+    /// Whether a message of the bridge is in the room with its text. It is not after somebody has removed it, and never
+    /// was if its id was made up.
     pub(crate) async fn shows(&self, event: &EventId) -> Result<bool, MatrixError> {
         let request = get_room_event::v3::Request::new(self.id.clone(), event.to_owned());
         match self.account.request(request).await {
@@ -324,13 +323,13 @@ impl Room {
         filter
     }
 
-    /// What, if anything, keeps us from posting here.
+    /// Returns whether the bridge may post here, and what keeps it from that.
     pub(crate) async fn standing(&self) -> Result<Membership, MatrixError> {
         if !joined(&self.account).await?.contains(&self.id) {
             return Ok(Membership::NotJoined);
         }
         let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
-        // Older rooms may have them as text.
+        // Older rooms may have levels as text.
         let level = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
         let need = level(&levels["events"]["m.room.message"])
             .or_else(|| level(&levels["events_default"]))
@@ -344,8 +343,8 @@ impl Room {
         Ok(Membership::NoPower { have, need })
     }
 
-    /// Whether we may do all, as its creators may in newer versions of rooms. All of its state is read only where it can
-    /// matter: whoever has some power can make that as large as they like.
+    /// Whether the bridge has all power, as the creators of a room have in newer room versions. The whole state is read
+    /// only where it can matter: a member with some power can make it as large as they like.
     async fn gives_all_power_to_us(&self) -> Result<bool, MatrixError> {
         let created = self.state(StateEventType::RoomCreate).await?;
         let version = created.as_ref().and_then(|content| content["room_version"].as_str());
@@ -355,7 +354,7 @@ impl Room {
         Ok(self.ownership().await?.gives_all_power_to(&self.account.user))
     }
 
-    /// Whose the room is. Who made it is not in the content of an event, so that all of the room's state is asked for.
+    /// Returns who owns the room. The creator is not in the content of an event, so the room's whole state is read.
     pub(crate) async fn ownership(&self) -> Result<Ownership, MatrixError> {
         let request = get_state_events::v3::Request::new(self.id.clone());
         let mut ownership = Ownership::default();
@@ -376,7 +375,7 @@ impl Room {
         Ok(is_encrypted)
     }
 
-    /// Makes sure that the room was not encrypted a moment ago; all that goes into it passes here.
+    /// Makes sure that the room was not encrypted a moment ago. Everything posted into the room passes this check.
     async fn expect_plain(&self) -> Result<(), MatrixError> {
         let is_fresh = self.plain().is_some_and(|seen| seen.elapsed() < PLAIN);
         if !is_fresh && self.is_encrypted().await? {
@@ -389,7 +388,7 @@ impl Room {
         self.plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether somebody is in the room, or invited.
+    /// Whether a user is in the room, or invited.
     pub(crate) async fn has(&self, user: &UserId) -> Result<bool, MatrixError> {
         let member = self.state_of(StateEventType::RoomMember, user.as_str()).await?;
         let membership = member.as_ref().and_then(|member| member["membership"].as_str());
@@ -427,7 +426,7 @@ impl LastPosted {
     }
 
     fn note(reached: &mut Option<Self>, origin: Origin, event: OwnedEventId) {
-        // By time first: numbers are given again by a stream that lost messages.
+        // By time first: a stream that lost messages assigns their numbers again.
         let order = |origin: &Origin| (origin.published(), origin.position);
         let message = |origin: &Origin| (origin.published(), origin.position.sequence);
         let (events, is_last) = match reached {
@@ -450,7 +449,7 @@ impl LastPosted {
     }
 }
 
-/// The fields of an event by which a message of ours is known to be shown.
+/// The fields of an event that prove that a message of the bridge is shown.
 #[derive(Deserialize)]
 struct Shown {
     sender: OwnedUserId,
@@ -460,11 +459,11 @@ struct Shown {
 
 #[derive(Deserialize)]
 struct ShownContent {
-    /// The homeserver takes it away when the message is removed.
+    /// The text, which the homeserver takes away when the message is removed.
     body: Option<String>,
 }
 
-/// What of an event tells where it comes from.
+/// The fields of an event that say where it comes from.
 #[derive(Deserialize)]
 struct Posted {
     event_id: OwnedEventId,
@@ -477,17 +476,17 @@ struct Posted {
 struct PostedContent {
     #[serde(rename = "io.github.nats-matrix.origin")]
     origin: Option<Origin>,
-    // Another program of this account may write anything there.
+    // Another program with this account may write anything there.
     #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
     summary: Option<Mark>,
 }
 
-/// The events of a page that could be our messages.
+/// Returns the events of a page that could be messages of the bridge.
 fn posted(page: &[Raw<AnyTimelineEvent>]) -> impl Iterator<Item = Posted> {
     page.iter().filter_map(|event| event.deserialize_as_unchecked().ok())
 }
 
-/// How far a route has come by a page of events.
+/// Returns how far a route has come according to a page of events.
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) fn reached_in(
     page: &[Raw<AnyTimelineEvent>],
@@ -503,7 +502,7 @@ fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D
     Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
 }
 
-/// Whether a target is an alias that we may make a room for.
+/// Whether a target is an alias for which the bridge may create a room.
 pub(crate) fn is_ours(account: &Account, target: &RoomOrAliasId) -> bool {
     target.is_room_alias_id() && target.server_name() == Some(account.user.server_name())
 }

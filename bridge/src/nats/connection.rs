@@ -24,53 +24,53 @@ use crate::{
     text::head,
 };
 
-/// How often the server is asked whether it is there. When it has not answered the third time the connection is made
-/// anew, so one that is half open is left within 20 s; with the client's own minute it would take more than three.
+/// The interval of pings to the server. After the third ping without an answer the client reconnects, so one that is
+/// half open is left within 20 s; with the client's own interval of a minute it would take more than three minutes.
 const PING: Duration = Duration::from_secs(5);
 
-/// How long a server may refuse us before we believe it: whoever renews credentials may tell the
-/// server of it first.
+/// The time for which a server may refuse the credentials before that is reported: when credentials are renewed, the
+/// server may learn of it first.
 const RENEWAL: Duration = Duration::from_secs(15);
 
-/// How long what came before a connection broke may take from one task of the client to the other.
+/// The time that messages from before a connection broke may take from one task of the client to the other.
 const UNDERWAY: Duration = Duration::from_millis(200);
 
-/// How many complaints of servers that differ are logged within a minute, and how much of each.
+/// The number of different complaints of servers that are logged within a minute, and the length of each.
 const MOST_COMPLAINTS: usize = 10;
 
 const COMPLAINT_CHARS: usize = 400;
 
-/// A connection that reconnects by itself for as long as it takes.
+/// A connection that reconnects on its own for as long as it takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Nats {
     /// The connection.
     pub(crate) client: Client,
-    /// `JetStream` on it.
+    /// The `JetStream` context of the connection.
     pub(crate) jetstream: jetstream::Context,
     config: Arc<config::Nats>,
     link: Arc<Link>,
-    /// Closed when the client's task has ended.
+    /// A channel that closes when the client's task has ended.
     task: watch::Receiver<()>,
-    /// What there is for large messages.
+    /// The memory for large messages.
     pub(crate) memory: Memory,
 }
 
-/// What the connection's events tell.
+/// The state of the connection, as its events report it.
 #[derive(Debug)]
 struct Link {
-    /// How often the connection was made.
+    /// The number of times the connection was made.
     connections: watch::Sender<u64>,
-    /// Whether it is there.
+    /// Whether the connection is up.
     is_up: watch::Sender<bool>,
-    /// Set while a server does not accept our credentials.
+    /// The server's reason, while a server does not accept the credentials.
     refused: watch::Sender<Option<String>>,
-    /// The last thing that the server does not let us do.
+    /// The last thing that the server denied for lack of a permission.
     denied: watch::Sender<String>,
-    /// What the inboxes begin with.
+    /// The prefix of the inboxes.
     inbox_prefix: String,
-    /// Set when the server does not let us subscribe to an inbox, without which nothing is answered.
+    /// Whether the server denies the subscription to an inbox, without which no answer arrives.
     is_unanswered: watch::Sender<bool>,
-    /// What servers say is wrong.
+    /// The complaints of servers, to log repeated ones seldom.
     complaints: Mutex<Repetitions>,
 }
 
@@ -79,8 +79,8 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::Refused`] when a
-    /// server refuses our credentials, else [`Failure::Unavailable`].
+    /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::Refused`] when a server refuses the
+    /// credentials, else [`Failure::Unavailable`].
     pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
         let link = Arc::new(Link::of(config.inbox_prefix.to_string()));
         let (alive, task) = watch::channel(());
@@ -105,30 +105,30 @@ impl Nats {
         Ok(Self { client, jetstream, config, link, task, memory })
     }
 
-    /// Another connection of the same kind, for what may break it.
+    /// Makes another connection of the same kind, for requests that may break it.
     ///
     /// # Errors
     ///
-    /// Why there is none.
+    /// The reason why there is no connection.
     pub(crate) async fn another(&self) -> Result<Self, String> {
         let another = Box::pin(Self::connect(&self.config)).await;
         let another = another.map_err(|failure| failure.to_string())?;
         Ok(Self { memory: self.memory.clone(), ..another })
     }
 
-    /// Waits until the client is of no more use. It reconnects by itself whatever happens, but its
-    /// task panics on some headers (`async-nats`, pull request 1612).
+    /// Waits until the client can no longer be used. It always reconnects on its own, but its task panics on some
+    /// headers (`async-nats`, pull request 1612).
     pub(crate) async fn gone(&self) {
         let mut task = self.task.clone();
         while task.changed().await.is_ok() {}
     }
 
-    /// Whether the client is of no more use.
+    /// Whether the client can no longer be used.
     pub(crate) fn is_gone(&self) -> bool {
         self.task.has_changed().is_err()
     }
 
-    /// Waits until the connection breaks, or has broken before.
+    /// Waits until the connection breaks. Returns at once if it is broken.
     pub(crate) async fn lost(&self) {
         let mut is_up = self.link.is_up.subscribe();
         let mut connections = self.link.connections.subscribe();
@@ -139,24 +139,24 @@ impl Nats {
         }
     }
 
-    /// Waits until the connection has broken and nothing that came over it is on its way to us.
+    /// Waits until the connection has broken and nothing that came over it is still in the client.
     pub(crate) async fn drained(&self) {
         self.lost().await;
         sleep(UNDERWAY).await;
     }
 
-    /// Changes with every reconnection.
+    /// Returns a counter that changes with every reconnection.
     pub(crate) fn connections(&self) -> watch::Receiver<u64> {
         self.link.connections.subscribe()
     }
 
-    /// Changes when the connection is lost, and when it is made again.
+    /// Returns a flag that changes when the connection is lost and when it is made again.
     pub(crate) fn is_up(&self) -> watch::Receiver<bool> {
         self.link.is_up.subscribe()
     }
 
-    /// Waits until a server refuses what does not mend itself, and says so: our credentials, or to answer us. `condition` is
-    /// where it is noted meanwhile, for those who watch over us.
+    /// Waits until a server refuses the credentials, or denies the inboxes that answers arrive in, and returns the
+    /// reason. `condition` reports refused credentials meanwhile.
     pub(crate) async fn refused(&self, condition: Option<&Condition>) -> Failure {
         tokio::select! {
             failure = self.credentials_refused(condition) => failure,
@@ -164,11 +164,11 @@ impl Nats {
         }
     }
 
-    /// Waits until the server does not let us subscribe to our inboxes. The client would not try that again by itself
-    /// when the permission is there.
+    /// Waits until the server denies the subscription to the bridge's inboxes. The client would not subscribe again on
+    /// its own once the permission is there.
     async fn unanswered(&self) -> Failure {
         let mut is_unanswered = self.link.is_unanswered.subscribe();
-        // The sender is as long there as we are.
+        // The sender lives as long as `self`.
         let _ = is_unanswered.wait_for(|is_unanswered| *is_unanswered).await;
         Failure::Refused(format!(
             "NATS does not let us subscribe to {prefix}.>, where all its answers come: have the user under [nats] \
@@ -177,12 +177,12 @@ impl Nats {
         ))
     }
 
-    /// Waits until a server refuses the credentials with which it accepted us before, and goes on to
-    /// while they are read again, and says so.
+    /// Waits until a server refuses credentials that it accepted before, also after they were read again, and returns
+    /// the reason.
     async fn credentials_refused(&self, condition: Option<&Condition>) -> Failure {
         let mut refused = self.link.refused.subscribe();
         loop {
-            // The sender is as long there as we are.
+            // The sender lives as long as `self`.
             let reason = refused.wait_for(Option::is_some).await;
             let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
             let said = format!("NATS does not accept our credentials ({reason})");
@@ -201,24 +201,23 @@ impl Nats {
         }
     }
 
-    /// Waits until the server does not let us publish on a subject, and says so.
+    /// Waits until the server denies publishing on a subject, and returns the reason.
     pub(crate) async fn denied(&self, subject: &str) -> Failure {
         let words = format!("permissions violation for publish to \"{subject}\"");
         let mut denied = self.link.denied.subscribe();
-        // The sender is as long there as we are.
+        // The sender lives as long as `self`.
         let _ = denied.wait_for(|reason| is_about(reason, &words)).await;
         Failure::Refused(format!(
             "NATS does not let us publish on {subject}: have the user under [nats] permitted to"
         ))
     }
 
-    /// Waits until the server, from now on, does not let us do something that names one of these, and
-    /// says what it said.
+    /// Waits until the server, from now on, denies something that names one of `names`, and returns what it said.
     pub(crate) async fn denies(&self, names: &[&str]) -> String {
         let mut denied = self.link.denied.subscribe();
         denied.mark_unchanged();
         loop {
-            // The sender is as long there as we are.
+            // The sender lives as long as `self`.
             let _ = denied.changed().await;
             let reason = denied.borrow_and_update().clone();
             if names.iter().any(|name| is_about(&reason, name)) {
@@ -227,7 +226,7 @@ impl Nats {
         }
     }
 
-    /// The subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
+    /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
     pub(crate) fn api(&self, request: &str) -> String {
         match &self.config.jetstream_domain {
             Some(domain) => format!("$JS.{domain}.API.{request}"),
@@ -235,12 +234,12 @@ impl Nats {
         }
     }
 
-    /// The largest message that the server takes, in bytes.
+    /// Returns the largest message that the server takes, in bytes.
     pub(crate) fn max_payload(&self) -> usize {
         self.client.server_info().max_payload
     }
 
-    /// False while the connection is lost, and once the client is of no more use.
+    /// Whether the connection is up. False while it is lost, and once the client can no longer be used.
     pub(crate) fn is_connected(&self) -> bool {
         !self.is_gone()
             && self.client.connection_state() == async_nats::connection::State::Connected
@@ -265,7 +264,7 @@ impl Link {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Logs what a server says is wrong, unless it says so again and again: then a minute later how often.
+    /// Logs a complaint of a server. If it is repeated often, the number of repetitions is logged a minute later.
     fn log(self: &Arc<Self>, complaint: &str) {
         let complaint = head(complaint, COMPLAINT_CHARS);
         let due = {
@@ -282,7 +281,7 @@ impl Link {
             sleep_until(due).await;
             let count = link.complaints().take();
             warn!(
-                "NATS: {count} more complaints of the server like those before, which are not logged one by one"
+                "NATS: {count} more complaints of the server like those before, not logged one by one"
             );
         });
     }
@@ -309,14 +308,15 @@ impl Link {
             Event::ClientError(ClientError::Other(reason)) if is_refusal(&reason) => {
                 self.refused.send_replace(Some(reason));
             }
-            // Whoever needs it says what comes of that; others only ask whether something is left in it.
+            // The code that needs the stream reports the consequence; other code only checks whether something is left
+            // in it.
             Event::ServerError(ServerError::Other(reason))
                 if is_about(&reason, reserved::DEFERRED_STREAM) =>
             {
                 debug!("NATS: {reason}");
                 self.denied.send_replace(reason);
             }
-            // A permission we lack: the request that needed it reports a time-out, this says why.
+            // A missing permission: the request that needed it reports a time-out, and this line says why.
             Event::ServerError(ServerError::Other(reason)) => {
                 self.log(&reason);
                 let inbox =
@@ -331,12 +331,12 @@ impl Link {
     }
 }
 
-/// The client hands on what the server says in small letters.
+/// Whether a server's message names something. The client passes it on in lower case.
 fn is_about(reason: &str, name: &str) -> bool {
     reason.to_lowercase().contains(&name.to_lowercase())
 }
 
-/// The client reports a failed reconnection by the words of its kind only.
+/// Whether the failure of a reconnection is a refusal. The client reports only its kind, in words.
 fn is_refusal(reason: &str) -> bool {
     [ConnectErrorKind::AuthorizationViolation, ConnectErrorKind::Authentication]
         .iter()
@@ -358,13 +358,13 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
             attempts.lock().unwrap_or_else(PoisonError::into_inner).pause(count)
         })
         .custom_inbox_prefix(config.inbox_prefix.as_str());
-    // The client opens these files itself, and again for each connection.
+    // The client opens these files on its own, again for each connection. They are read here to report errors early.
     for (key, path) in config.certificates() {
         config::read_file(key, path)?;
     }
     if config.is_over_tls() {
-        // A server names the others of its cluster before TLS begins, so whoever is in between can name some, too. The
-        // client would go there without TLS, or with a certificate that is good for their own name.
+        // A server names the other servers of its cluster before TLS begins, so an attacker in between could name some,
+        // too. The client would connect to them without TLS, or with a certificate that is valid for their own name.
         options = options.require_tls(true).ignore_discovered_servers();
     }
     if let Some(ca) = &config.ca_file {

@@ -1,5 +1,5 @@
-//! Who we say that we are to a NATS server. It is read anew for each connection, so that credentials
-//! which are renewed while we run are used at the next one.
+//! The credentials for a NATS server. They are read again for each connection, so that credentials that are renewed
+//! while the bridge runs are used at the next one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -20,15 +20,15 @@ pub(crate) struct Credentials {
     last: Mutex<Last>,
 }
 
-/// What was read last.
+/// The credentials that were read last.
 #[derive(Debug)]
 struct Last {
     proof: Proof,
-    /// Why nothing newer can be read, as it was logged.
+    /// The reason why nothing newer can be read, as it was logged.
     trouble: Option<Failure>,
 }
 
-/// What a server wants to see.
+/// The proof of identity that a server asks for.
 enum Proof {
     Key(KeyPair),
     Token(SecretString),
@@ -37,7 +37,7 @@ enum Proof {
 }
 
 impl Credentials {
-    /// Reads them for the first time. `None` if the configuration has none.
+    /// Reads the credentials for the first time. Returns `None` if the configuration has none.
     ///
     /// # Errors
     ///
@@ -47,19 +47,19 @@ impl Credentials {
         Ok(last.map(|last| Self { auth: auth.clone(), last }))
     }
 
-    /// The answer to a server that has sent this nonce.
+    /// Returns the answer to a server that has sent this nonce.
     ///
-    /// A file that cannot be read, or is just being written, does not keep us from a server that
-    /// still accepts what was in it before.
+    /// A file that cannot be read, or that is just being written, does not keep the bridge from a server that still
+    /// accepts the credentials read before.
     pub(crate) fn answer(&self, nonce: &[u8]) -> Result<Auth, AuthError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match Proof::read(&self.auth) {
             Ok(Some(proof)) => *last = Last { proof, trouble: None },
             Ok(None) => {}
-            // There is an attempt every few seconds while a server is away.
+            // There is an attempt every few seconds while a server is away, so the same failure is logged once.
             Err(failure) if last.trouble.as_ref() == Some(&failure) => {}
             Err(failure) => {
-                warn!("{failure}; going on with what was read before");
+                warn!("{failure}; using the credentials that were read before");
                 last.trouble = Some(failure);
             }
         }
@@ -86,7 +86,7 @@ impl Proof {
         }))
     }
 
-    /// Of a file as `nsc` writes it: a token and a seed, each between two lines that say what it is.
+    /// Reads the contents of a file as `nsc` writes it: a token and a seed, each between two lines that name it.
     fn of_file(secret: &Secret) -> Result<Self, Failure> {
         let text = secret.read()?;
         let mut lines = text.expose_secret().lines().map(str::trim);

@@ -1,19 +1,19 @@
 //! Headers of messages that the bridge publishes.
 //!
-//! The client's own `insert` and `append` panic on a text with a line break in it, and whoever may publish can put a
-//! carriage return into a subject, so that nothing but this file calls them (`clippy.toml`).
+//! The client's own `insert` and `append` panic on a text with a line break in it, and any publisher can put a carriage
+//! return into a subject. So only this file calls them (`clippy.toml`).
 
 #![expect(clippy::disallowed_methods, reason = "here it is seen to that no value has a line break")]
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-/// Sets a header of ours to a text, whatever is in it. [`text`] reads it again.
+/// Sets a header of the bridge to any text. [`text`] reads it again.
 pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     headers.insert(name, value(text));
 }
 
-/// Adds a value to those that a header has.
+/// Adds a value to the values of a header.
 pub(crate) fn add(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
     headers.append(name.clone(), value.clone());
 }
@@ -23,8 +23,8 @@ pub(crate) fn text(value: &HeaderValue) -> String {
     percent_decode_str(value.as_str()).decode_utf8_lossy().into_owned()
 }
 
-/// A value that stands for a text: as in a URL, control characters, white space at either end, and a percent sign that
-/// would be read as the beginning of such a place are written as `%0D`. All else is left as people read it.
+/// Encodes a text as a header value: control characters, white space at either end, and a percent sign that would be
+/// read as the beginning of an escape are percent-encoded, as in `%0D`. Everything else stays readable.
 fn value(text: &str) -> HeaderValue {
     let mut written = String::with_capacity(text.len());
     for (at, c) in text.char_indices() {
@@ -36,7 +36,7 @@ fn value(text: &str) -> HeaderValue {
             written.push(c);
         }
     }
-    // There is no line break left, which is all that cannot be in one.
+    // There is no line break left, and nothing else is invalid in a value.
     written.parse().unwrap_or_default()
 }
 
@@ -65,7 +65,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             set(&mut headers, "X", &said);
             let written = headers.get("X").unwrap();
-            // As the client reads it from the wire.
+            // The value as the client reads it from the wire.
             prop_assert_eq!(written.as_str().trim(), written.as_str());
             prop_assert_eq!(text(written), said);
         }

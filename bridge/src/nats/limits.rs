@@ -1,4 +1,4 @@
-//! Limits of the streams that the bridge makes. Without them whoever may publish could fill the disk of NATS.
+//! Limits of the streams that the bridge creates. Without them any publisher could fill the disk of NATS.
 
 use std::error::Error as _;
 
@@ -11,9 +11,9 @@ use tracing::{info, warn};
 
 use crate::{failure::chain, nats::connection::Nats};
 
-/// Gives a stream that has no limit of bytes that of `wanted`. A limit that somebody has set is left alone.
+/// Gives a stream without a byte limit the limit of `wanted`. A limit that somebody has set is left alone.
 ///
-/// Where that cannot be done, the stream is used as it is, and the log says what to do.
+/// If that fails, the stream is used as it is, and the log says what to do.
 pub(crate) async fn set(nats: &Nats, present: &StreamConfig, wanted: &StreamConfig) {
     if is_limited(present) {
         return;
@@ -35,8 +35,8 @@ pub(crate) async fn set(nats: &Nats, present: &StreamConfig, wanted: &StreamConf
     }
 }
 
-/// Whether a message was not taken because of itself, and not because of the stream: anybody can publish one that is as
-/// large as may be.
+/// Whether a message was refused because of its own size, and not because the stream is full: anybody can publish a
+/// message of the largest size.
 pub(crate) fn is_too_large(error: &PublishError) -> bool {
     let refusal = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
     let too_large =

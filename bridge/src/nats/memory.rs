@@ -1,7 +1,7 @@
-//! Room in memory for large messages, which routes share.
+//! Memory for large messages, which all routes share.
 //!
-//! A route takes room when the server has said that its next message is a large one, and keeps it as long as the message.
-//! Routes get it in the order in which they have asked, and none takes a large message without it.
+//! A route reserves memory when the server has announced that its next message is a large one, and keeps it as long as
+//! the message. Routes get memory in the order in which they asked, and none takes a large message without it.
 
 use std::{
     pin::Pin,
@@ -19,35 +19,35 @@ use tokio::{
 
 use crate::status::{Condition, State};
 
-/// How much memory large messages take that are in hand at the same time, in KiB.
+/// The memory that all large messages that are held at the same time may take, in KiB.
 const ALL_KIB: usize = 20 * 1024;
 
-/// A wait that lasts longer than this is noted.
+/// The time after which a wait is reported.
 const NOTED_AFTER: Duration = Duration::from_secs(5);
 
-/// The memory that there is for large messages.
+/// The memory for large messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Memory {
     free: Arc<Semaphore>,
-    /// How many wait for some of it.
+    /// The number of routes that wait for memory.
     waiting: Arc<AtomicUsize>,
 }
 
-/// Room for a large message; free again when it is dropped.
+/// Memory reserved for a large message; it is free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Room(OwnedSemaphorePermit);
 
 type Acquired = Result<OwnedSemaphorePermit, AcquireError>;
 
-/// A place in the queue of those who wait for room. Whoever drops it has to queue anew; the future of
-/// [`Wait::room`] can be dropped.
+/// A place in the queue for memory. Dropping it gives the place up; the future of [`Wait::room`] can be dropped without
+/// losing it.
 pub(crate) struct Wait {
     since: Instant,
     acquire: Pin<Box<dyn Future<Output = Acquired> + Send>>,
     _counted: Counted,
 }
 
-/// One that waits.
+/// An entry in the number of waiting routes.
 struct Counted(Arc<AtomicUsize>);
 
 impl Drop for Counted {
@@ -61,7 +61,7 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(ALL_KIB)), waiting: Arc::default() }
     }
 
-    /// Queues for room for so many bytes; for all that there is, where it is more.
+    /// Queues for `bytes` bytes of memory, or for all that there is if that is less.
     pub(crate) fn queue(&self, bytes: usize) -> Wait {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Wait {
@@ -71,14 +71,14 @@ impl Memory {
         }
     }
 
-    /// Whether somebody waits for room.
+    /// Whether somebody waits for memory.
     pub(crate) fn is_wanted(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 }
 
 impl Wait {
-    /// Waits for the room, once. What waits is noted if it takes a while.
+    /// Waits for the memory, once. A long wait is reported in `condition`.
     pub(crate) async fn room(&mut self, condition: &Condition) -> Room {
         let soon = timeout_at(self.since + NOTED_AFTER, &mut self.acquire).await;
         let acquired = if let Ok(acquired) = soon {
@@ -91,20 +91,20 @@ impl Wait {
         condition.clear();
         match acquired {
             Ok(permit) => Room(permit),
-            // Nobody closes it.
+            // Nobody closes the semaphore.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
 impl Room {
-    /// Gives back what is more than so many bytes take.
+    /// Gives back all memory in excess of `bytes` bytes.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let more = self.0.num_permits().saturating_sub(kib(bytes) as usize);
         drop(self.0.split(more));
     }
 
-    /// Takes apart as much as so many bytes take, or all that is left.
+    /// Splits off memory for `bytes` bytes, or all that is left.
     pub(crate) fn split(&mut self, bytes: usize) -> Option<Self> {
         let part = self.0.num_permits().min(kib(bytes) as usize);
         self.0.split(part).map(Self)
@@ -125,7 +125,7 @@ mod tests {
     const MEGABYTE: usize = 1024 * 1024;
 
     async fn is_waiting(wait: &mut Wait, condition: &Condition) -> bool {
-        // Each time a future that is dropped.
+        // Each call drops the future of the one before.
         tokio::time::timeout(Duration::from_millis(10), wait.room(condition)).await.is_err()
     }
 
@@ -138,7 +138,7 @@ mod tests {
         for _ in 0..100 {
             assert!(is_waiting(&mut large, &condition).await);
         }
-        // There is room for a small one, but it is not its turn.
+        // There is memory for a small message, but it is not its turn.
         let mut small = memory.queue(MEGABYTE);
         assert!(is_waiting(&mut small, &other).await && memory.is_wanted());
         drop(first);

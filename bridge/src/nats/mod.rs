@@ -1,5 +1,5 @@
-//! NATS: the connection that reconnects for as long as it takes, its credentials, and the limits of what the bridge makes
-//! there. It uses `config` and `status`; `source` reads messages over it.
+//! NATS: the connection that reconnects for as long as it takes, its credentials, and the limits of the streams that
+//! the bridge creates. This layer uses `config` and `status`; `source` reads messages over it.
 
 mod connection;
 mod credentials;

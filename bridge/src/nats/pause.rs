@@ -1,31 +1,32 @@
-//! How long the client of NATS waits before it connects again.
+//! Decides how long the NATS client waits before it connects again.
 
 use std::{cmp::min, time::Duration};
 
 use tokio::time::Instant;
 
-/// A connection that ended within this time was of no use, as with a server that closes each at once.
+/// The time within which a connection that ends counts as useless, as with a server that closes each at once.
 const SHORT: Duration = Duration::from_secs(10);
 
-/// The pause after the first connection that was of no use, and after many.
+/// The pause after the first useless connection, and after many.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// The longest pause while no server is there.
+/// The longest pause while no server can be reached.
 const LONGEST_AWAY: Duration = Duration::from_secs(4);
 
 /// The attempts to connect.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    /// When the last one began.
+    /// The time when the last attempt began.
     last: Option<Instant>,
-    /// The pause before the last one that followed a connection.
+    /// The last pause that followed a connection.
     pause: Duration,
 }
 
 impl Attempts {
-    /// The pause before another attempt, which is the `count`th since there was a connection.
+    /// Returns the pause before another attempt, which is the `count`th since there was a connection.
     ///
-    /// While no server is there it grows as that of the client does by itself, which after a connection has none at all.
+    /// While no server can be reached the pause grows as the client's own does, except that the client has none at all
+    /// after a connection.
     pub(super) fn pause(&mut self, count: usize) -> Duration {
         let now = Instant::now();
         let pause = if count > 1 {

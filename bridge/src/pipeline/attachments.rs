@@ -1,7 +1,8 @@
-//! How much a route may upload: so many bytes an hour, as a homeserver keeps what is uploaded.
+//! The upload budget of a route: so many bytes an hour, because a homeserver keeps what is uploaded.
 //!
-//! What was decided of a message is kept in the state directory until later ones are decided on. So a message that
-//! comes again after a kill is shown in the same way, and a process that is ended again and again uploads no more.
+//! The decision about each message is kept in the state directory until later messages are decided on. So a message
+//! that comes again after a kill is shown in the same way, and a process that is ended again and again uploads no more
+//! than others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,63 +19,63 @@ use crate::{config::Route, message::Withheld, source::Delivery};
 /// An hour, in seconds.
 const HOUR: i64 = 60 * 60;
 
-/// What even the smallest file counts, in bytes: a file on disk and some rows in the homeserver's database.
+/// The size that even the smallest file counts as, in bytes: a file on disk and some rows in the homeserver's database.
 const SMALLEST: u64 = 16 * 1024;
 
-/// The streams of whose messages it is known what was decided: the route's, and that of its quiet hours.
+/// The number of streams that decisions are kept for. A route reads two: its own, and that of its quiet hours.
 const MOST_STREAMS: usize = 4;
 
-/// The budget of one route.
+/// The upload budget of one route.
 #[derive(Debug)]
 pub(crate) struct Budget {
     route: String,
-    /// In bytes an hour.
+    /// The limit in bytes an hour.
     limit: u64,
     file: PathBuf,
     spent: Spent,
-    /// That the limit was reached within this hour is in the log.
+    /// Whether it was logged that the limit was reached within this hour.
     is_said: bool,
-    /// That the file cannot be written is in the log.
+    /// Whether it was logged that the file cannot be written.
     is_unwritable: bool,
 }
 
-/// What was uploaded within an hour.
+/// The uploads of one hour.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Spent {
-    /// When the hour began, in seconds since 1970.
+    /// The time when the hour began, in seconds since 1970.
     since: i64,
     bytes: u64,
-    /// By the time at which the stream was made.
+    /// The decisions for each stream, by the time at which it was created.
     decided: BTreeMap<String, Decided>,
 }
 
-/// Of which messages of a stream it was decided.
+/// The decisions about the messages of one stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Decided {
-    /// The last of them, and when it was published, in nanoseconds since 1970. Numbers can be given again by a stream
-    /// that lost messages.
+    /// The last message that was decided on: its sequence number, and when it was published, in nanoseconds since 1970.
+    /// The time is kept because a stream that lost messages can assign a number again.
     sequence: u64,
     published: i64,
-    /// Those whose files are uploaded, without what is done with.
+    /// The messages whose files are uploaded, without those that are done with.
     granted: BTreeSet<u64>,
 }
 
 /// A message with a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
-    /// The time at which its stream was made.
+    /// The time at which the message's stream was created.
     pub(crate) stream: &'a str,
     pub(crate) sequence: u64,
-    /// When it was published, in nanoseconds since 1970.
+    /// The time when the message was published, in nanoseconds since 1970.
     pub(crate) published: i64,
-    /// All messages before this one are done with.
+    /// The first message that is not done with.
     pub(crate) first: u64,
     /// The size of its file, in bytes.
     pub(crate) size: u64,
 }
 
 impl Budget {
-    /// That of a route, with what was spent of it before a restart.
+    /// Returns the budget of a route, with what was spent of it before a restart.
     pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
         let file = state_dir.join(format!("attachments-{}.json", route.name));
         let spent = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -88,11 +89,11 @@ impl Budget {
         }
     }
 
-    /// Decides whether the file of a message is uploaded; of the same message always in the same way.
+    /// Decides whether the file of a message is uploaded, always in the same way for the same message.
     ///
     /// # Errors
     ///
-    /// Why it is not.
+    /// The reason why the file is not uploaded.
     pub(crate) fn take(
         &mut self,
         message: Candidate<'_>,
@@ -118,11 +119,11 @@ impl Budget {
             self.spent.bytes = bytes;
             decided.granted.insert(message.sequence);
         } else {
-            // A number that is given again.
+            // The number was assigned again, to a different message.
             decided.granted.remove(&message.sequence);
         }
         self.forget_streams(message.stream);
-        // Before anything is uploaded.
+        // The decision is saved before anything is uploaded.
         self.keep();
         if is_granted { Ok(()) } else { Err(self.over_limit()) }
     }
@@ -139,8 +140,8 @@ impl Budget {
     fn over_limit(&mut self) -> Withheld {
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
-                "more than attach_limit = {} bytes of files within an hour: until it is over the room gets no \
-                 more of them, but the number of the message in its stream",
+                "more than attach_limit = {} bytes of files within an hour: until the hour is over the room shows \
+                 the message's number in its stream instead of a file",
                 self.limit
             );
         }
@@ -160,7 +161,7 @@ impl Budget {
         match self.write() {
             Ok(()) => self.is_unwritable = false,
             Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => warn!(
-                "matrix.state_dir: cannot keep {}, so that a restart gives route {} its attach_limit anew: {error}",
+                "matrix.state_dir: cannot write {}, so a restart resets the attach_limit of route {}: {error}",
                 self.file.display(),
                 self.route
             ),
@@ -168,7 +169,7 @@ impl Budget {
         }
     }
 
-    /// Replaces the file in one step. It need not outlast a power failure.
+    /// Replaces the file in one step. The file need not survive a power failure.
     fn write(&self) -> io::Result<()> {
         let directory = self.file.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(directory)?;
@@ -180,7 +181,7 @@ impl Budget {
 }
 
 impl<'a> Candidate<'a> {
-    /// A message of which only `first` and later ones can still be shown.
+    /// Returns a message as a candidate, where only `first` and later messages can still be shown.
     pub(crate) fn of(delivery: &Delivery, first: u64, stream: &'a str, size: usize) -> Self {
         let published = delivery.published.unix_timestamp_nanos();
         Self {
@@ -259,7 +260,8 @@ mod tests {
             assert_eq!(after.take(message(8, 3 * MIB), at(1_000)), over, "as it was shown");
             assert_eq!(after.take(next, at(1_000)), Ok(()), "counted once");
         }
-        // Message 8 stays without its file, also in the next hour; a number that is given again is another message.
+        // Message 8 stays without its file, also in the next hour; a number that is assigned again belongs to another
+        // message.
         let mut after = budget(directory.path());
         assert_eq!(after.take(message(8, 3 * MIB), at(9_000)), over);
         let again = Candidate { published: 5_000, ..message(8, 3 * MIB) };
@@ -277,7 +279,7 @@ mod tests {
         let first = decide(&mut budget(directory.path()));
         assert_eq!(first, [true, true, true, true, false, false]);
         assert_eq!(decide(&mut budget(directory.path())), first);
-        // What is done with is forgotten.
+        // Decisions about messages that are done with are forgotten.
         let mut after = budget(directory.path());
         assert!(after.take(message(7, MIB), at(1_000)).is_err());
         assert!(after.spent.decided["1"].granted.is_empty());

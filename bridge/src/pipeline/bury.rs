@@ -1,4 +1,4 @@
-//! Messages that can never be posted: kept as dead letters, and told of in the room.
+//! Keeps messages that can never be posted as dead letters, and says so in the room.
 
 use tokio::time::timeout;
 use tracing::{error, warn};
@@ -24,7 +24,7 @@ pub(crate) async fn bury(
     let kept_on = is_kept.then(|| state.dead_letters.subject());
     let place = kept_on.map_or_else(String::new, |kept_on| format!("; it is kept on {kept_on}"));
     warn!("{what} ({reason}){place}");
-    // After the dead letter: a kill in between brings the message back, and with it the note.
+    // The note comes after the dead letter: a kill in between brings the message back, and with it the note.
     let renderer = &state.composer.renderer;
     let note =
         renderer.refused(delivery.sequence, delivery.subject(), reason, kept_on).content(&[]);
@@ -34,8 +34,8 @@ pub(crate) async fn bury(
     }
 }
 
-/// Keeps a message as a dead letter for a reason that is in the log already. False if no stream takes it as one, which is
-/// said in the log.
+/// Keeps a message as a dead letter for a reason that was already logged. Returns false if no stream takes it, which is
+/// logged.
 pub(crate) async fn put_away(
     state: &mut State,
     delivery: &Delivery,
@@ -44,7 +44,7 @@ pub(crate) async fn put_away(
     of: DeadFor,
 ) -> Result<bool, Interrupted> {
     let mut is_kept = true;
-    // A route that takes dead letters, too, would be given each anew for ever.
+    // A route that also reads dead letters would receive each of its own again and again.
     if !state.dead_letters.have(delivery.subject()) {
         let what = format!("dead letter {}", delivery.sequence);
         let mut outage = Outage::of(what, state.health.condition());
@@ -61,8 +61,8 @@ pub(crate) async fn put_away(
     }
     if !is_kept {
         error!(
-            "message {} of stream {} is not even taken as a small dead letter, so that none is kept: let what \
-             takes {} have messages of some kB",
+            "message {} of stream {} is refused even as a small dead letter, so that none is kept: let the stream \
+             that takes {} accept messages of some kB",
             delivery.sequence,
             stream.stream,
             state.dead_letters.subject()

@@ -1,4 +1,4 @@
-//! From the bytes of a message to what a room is to show of it.
+//! Turns the bytes of a message into what a room shows of it.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -26,11 +26,11 @@ use crate::{
 /// Decodes and renders the messages of one feed.
 pub(crate) struct Composer {
     route: Arc<Route>,
-    /// The name of the stream that the messages are read from.
+    /// The name of the stream that holds the messages.
     stream: String,
     pub(crate) renderer: Arc<Renderer>,
     poison: poison::Guard,
-    /// The templates whose failure is in the log.
+    /// The templates whose failure was logged.
     told: HashSet<String>,
     budget: Arc<Mutex<Budget>>,
     account: Arc<Account>,
@@ -63,22 +63,22 @@ impl Composer {
         }
     }
 
-    /// The note of which message or digest is being worked on, for the case that it ends the process.
+    /// Returns the guard that notes which message or digest is being worked on, in case it ends the process.
     pub(crate) fn poison(&self) -> &poison::Guard {
         &self.poison
     }
 
-    /// Whether a message has ended the process each time that it was worked on.
+    /// Whether a message has ended the process in every way it was handled, so that it is only kept as a dead letter.
     pub(crate) fn is_hopeless(&self, delivery: &Delivery, stream: &StreamId) -> bool {
         self.poison.handling(&stream.created, delivery.sequence) == Handling::Never
     }
 
-    /// Whether that was so even when it was to be kept as a dead letter.
+    /// Whether a message has ended the process even while it was being kept as a dead letter.
     pub(crate) fn is_to_be_left(&self, delivery: &Delivery, stream: &StreamId) -> bool {
         self.poison.handling(&stream.created, delivery.sequence) == Handling::Leave
     }
 
-    /// Decodes a message, unless that has ended the process before.
+    /// Decodes a message, unless decoding it has ended the process before.
     pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
         let (created, sequence) = (&stream.created, delivery.sequence);
         self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
@@ -90,7 +90,7 @@ impl Composer {
         })
     }
 
-    /// Renders a message. Its file is left out if that must not be uploaded, and then the text says so. `current` is the
+    /// Renders a message. If its file must not be uploaded, the file is left out and the text says so. `current` is the
     /// first message that is not done with.
     pub(crate) async fn render(
         &mut self,
@@ -109,7 +109,7 @@ impl Composer {
         Ok(self.renderer.without_file(rendered, why, &self.stream, delivery.sequence))
     }
 
-    /// Renders a message with its file, whatever its size.
+    /// Renders a message with its file, whatever the file's size.
     pub(crate) fn render_whole(
         &mut self,
         delivery: &Delivery,
@@ -132,7 +132,7 @@ impl Composer {
         rendered
     }
 
-    /// The file that a message needs, in the thread of an event if it belongs to one.
+    /// Returns the file of a message as a part, in the thread of an event if it belongs to one.
     pub(crate) fn file(&self, file: &Attachment, sequence: u64, thread: Option<&EventId>) -> Part {
         let instead = self.renderer.not_taken(file.bytes.len(), &self.stream, sequence);
         Part::File {
@@ -149,7 +149,7 @@ impl Composer {
         current: u64,
         size: usize,
     ) -> Result<Result<(), Withheld>, Interrupted> {
-        // Where it does not say, or not now, the upload will tell.
+        // If the homeserver does not state its limit, or not now, the upload will show it.
         let limit = self.stop.run_until_cancelled(self.account.upload_limit()).await;
         let limit = limit.ok_or(Interrupted::Stopping)?;
         if let Some(limit) = limit.filter(|limit| size as u64 > *limit) {
@@ -166,13 +166,14 @@ impl Composer {
         warn!("message {} on {} is posted as it is: {flaw}", delivery.sequence, delivery.subject());
     }
 
-    /// Counts every failure of a template, but logs the first of each: the room says so below every message.
+    /// Counts every failure of a template, but logs only the first of each template: the room shows it below every
+    /// message.
     fn note_fault(&mut self, delivery: &Delivery, rendered: &Rendered) {
         let Some(fault) = &rendered.fault else { return };
         self.health.metrics.fallbacks.inc();
         if self.told.insert(fault.file().to_owned()) {
             warn!(
-                "message {} on {} is posted with the built-in template, and so will others be: {fault}",
+                "message {} on {} is posted with the built-in template, as will others be: {fault}",
                 delivery.sequence,
                 delivery.subject()
             );

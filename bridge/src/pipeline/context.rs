@@ -1,4 +1,4 @@
-//! A route with all that belongs to it, and what all routes share.
+//! The context of a route's feed, and the services that all routes share.
 
 use std::{path::Path, sync::Arc};
 
@@ -17,34 +17,35 @@ use crate::{
     status::Health,
 };
 
-/// What all routes share.
+/// The services that all routes share.
 #[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) nats: Nats,
     pub(crate) account: Arc<Account>,
-    /// The administrators of homeserver and rooms.
+    /// The administrators of the homeserver and of the rooms.
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
 }
 
-/// What one feed of a route needs. The live one and that of quiet hours share what the route has only once.
+/// The context of one feed of a route. The live feed and the feed of deferred messages share what the route has only
+/// once.
 #[derive(Clone)]
 pub(crate) struct RouteContext {
     pub(crate) route: Arc<Route>,
     pub(crate) feed: Feed,
     pub(crate) routing: Routing,
-    /// `None` if its templates were refused.
+    /// The renderer. `None` if the route's templates were refused.
     pub(crate) renderer: Option<Arc<Renderer>>,
     pub(crate) new_rooms: Arc<NewRooms>,
     pub(crate) alerts: Arc<Mutex<Store>>,
-    /// What is left to upload.
+    /// The upload budget that the route has left.
     pub(crate) budget: Arc<Mutex<Budget>>,
 }
 
 impl RouteContext {
-    /// The live feed of one among all routes.
+    /// Returns the context of a route's live feed.
     pub(crate) fn live(
         route: &Arc<Route>,
         all: &[Arc<Route>],
@@ -63,7 +64,8 @@ impl RouteContext {
         }
     }
 
-    /// The feed of what quiet hours of the route have deferred, or have when it still had them.
+    /// Returns the context of the feed of messages that quiet hours of the route have deferred, now or before they were
+    /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {
         let feed = Feed::deferred(&self.route);
         Self { routing: Routing::all_of(&self.route), feed, ..self.clone() }

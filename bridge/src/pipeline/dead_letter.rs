@@ -1,4 +1,4 @@
-//! Messages that can never be posted: kept under a subject of their own, with the reason.
+//! Keeps messages that can never be posted under a subject of their own, with the reason.
 
 use std::time::Duration;
 
@@ -21,62 +21,62 @@ use crate::{
     subject::Subject,
 };
 
-/// The stream that is made when no other keeps dead letters.
+/// The stream that is created when no other stream keeps dead letters.
 const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 
-/// How much of them is kept.
+/// The total size of the dead letters that are kept, in bytes.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
-/// How long they are kept.
+/// The time for which dead letters are kept.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 
-/// How many of a route are kept. With what one takes at most, a route has its share of the stream, and whoever fills that
-/// pushes out nothing of other routes.
+/// The number of dead letters of one route that are kept. With the limit on the size of each, every route has its own
+/// share of the stream, and a publisher who fills one share pushes out nothing of other routes.
 const KEPT_OF_ROUTE: i64 = 500;
 
-/// How much of a payload is kept, in bytes, while the stream that it came by keeps the whole.
+/// The part of a payload that is kept, in bytes, if the original stream keeps the whole message.
 const HEAD: usize = 8 * 1024;
 
-/// How much of the server's `max_payload` is left for headers.
+/// The part of the server's `max_payload` that is reserved for headers, in bytes.
 const HEADERS_AT_MOST: usize = 16 * 1024;
 
-/// How much of that the headers of the message itself may take.
+/// The part of that which the message's own headers may take, in bytes.
 const OWN_HEADERS_AT_MOST: usize = 4 * 1024;
 
-/// The longest reason in bytes; a homeserver's words have no end.
+/// The longest reason in bytes; a homeserver's error text can be of any length.
 const REASON_AT_MOST: usize = 2 * 1024;
 
-/// The longest subject in bytes, which may be three times as long where it is written as in a URL.
+/// The longest subject in bytes. Percent-encoded it may be three times as long.
 const SUBJECT_AT_MOST: usize = 1024;
 
-/// Where a route's dead letters go.
+/// The destination of a route's dead letters.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetters {
     nats: Nats,
     prefix: Subject,
     subject: String,
-    /// The stream keeps messages that are done with, too.
+    /// Whether the stream also keeps messages that are done with.
     has_originals: bool,
 }
 
 impl DeadLetters {
-    /// Those of one route, under `<prefix>.<route>`.
+    /// Creates the destination of one route's dead letters, under `<prefix>.<route>`.
     pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName) -> Self {
         let subject = format!("{prefix}.{route}");
         Self { nats, subject, prefix: prefix.clone(), has_originals: false }
     }
 
-    /// Notes what the messages are of that come from now on.
+    /// Notes the properties of the stream that the next messages come from.
     pub(crate) fn note(&mut self, upstream: &Upstream) {
         self.has_originals = upstream.keeps_messages;
     }
 
-    /// Publishes the message with what is known of it in its headers, and waits until a stream has
-    /// it. Makes a stream when there is none. False if no stream takes it, however little is left of it.
+    /// Publishes the message with what is known of it in its headers, and waits until a stream has it. Creates a stream
+    /// when there is none. Returns false if no stream takes it, however much is left out.
     ///
     /// # Errors
     ///
-    /// Why it is not kept, and what to do; trying again is right.
+    /// The reason why the message is not kept, and what to do; the caller should try again.
     pub(crate) async fn keep(
         &self,
         delivery: &Delivery,
@@ -86,7 +86,7 @@ impl DeadLetters {
         let max_payload = self.nats.max_payload();
         let room = max_payload.saturating_sub(HEADERS_AT_MOST);
         let room = if self.has_originals { room.min(HEAD) } else { room };
-        // A stream that somebody has made for them may take but small ones.
+        // A stream that somebody has set up for dead letters may only take small messages.
         let shares = [Share { payload: room, headers: OWN_HEADERS_AT_MOST }, Share::default()];
         for share in shares {
             let letter = self.letter(delivery, stream, reason, share);
@@ -99,13 +99,13 @@ impl DeadLetters {
         Ok(false)
     }
 
-    /// Publishes a letter, and makes a stream for it if there is none.
+    /// Publishes a letter, and creates a stream for it if there is none.
     async fn publish_or_make(&self, letter: &Letter) -> Result<(), NotKept> {
         match self.publish(letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
             published => return published.map_err(NotKept::from),
         }
-        // Nobody has prepared for the first of them.
+        // No stream has been set up before the first dead letter.
         self.make_stream().await.map_err(|error| {
             NotKept::Passing(format!(
                 "no stream keeps dead letters ({error}): let one take \"{}.>\", or set nats.dead_letter_subject to a subject that one takes",
@@ -115,18 +115,18 @@ impl DeadLetters {
         self.publish(letter).await.map_err(NotKept::from)
     }
 
-    /// Whether a subject is of dead letters, of whichever route.
+    /// Whether a subject is one of dead letters, of any route.
     pub(crate) fn have(&self, subject: &str) -> bool {
         let rest = subject.strip_prefix(self.prefix.as_str());
         rest.is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// The subject they are published on.
+    /// Returns the subject that the dead letters are published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// What is kept of a message: so much of its payload and of its headers.
+    /// Returns the letter that is kept of a message, with at most `share` of its payload and headers.
     fn letter(&self, delivery: &Delivery, stream: &StreamId, reason: &str, share: Share) -> Letter {
         let (mut headers, left_out) = bounded(&delivery.own_headers(), share.headers);
         let mut set = |name, text: &str| headers::set(&mut headers, name, text);
@@ -138,7 +138,7 @@ impl DeadLetters {
         set("Nats-Matrix-Stream", &stream.stream);
         set("Nats-Matrix-Sequence", &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
-        // Published twice, as after a kill, it is kept once.
+        // Published twice, as after a kill, the letter is kept once.
         let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
         set("Nats-Msg-Id", &id);
         let mut payload = delivery.payload().clone();
@@ -178,23 +178,23 @@ impl DeadLetters {
     }
 }
 
-/// How much of a message is kept, in bytes.
+/// The limits of what is kept of a message, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Share {
     payload: usize,
     headers: usize,
 }
 
-/// What is kept of a message.
+/// A dead letter, ready to be published.
 #[derive(Debug, Clone)]
 struct Letter {
     headers: HeaderMap,
     payload: Bytes,
 }
 
-/// Why a letter is not kept.
+/// The reason why a letter is not kept.
 enum NotKept {
-    /// It is larger than what the server, or a stream, takes.
+    /// The letter is larger than the server, or a stream, accepts.
     TooLarge,
     /// The reason may pass.
     Passing(String),
@@ -206,12 +206,12 @@ impl From<PublishError> for NotKept {
     }
 }
 
-/// The beginning of a text, of at most so many bytes.
+/// Returns the beginning of a text, of at most `bytes` bytes.
 fn head(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// As many of the headers as there is room for, and how many are left out.
+/// Returns as many of the headers as fit, and how many are left out.
 fn bounded(original: &HeaderMap, room: usize) -> (HeaderMap, usize) {
     let (mut headers, mut left_out, mut size) = (HeaderMap::new(), 0, 0);
     for (name, values) in original.iter() {

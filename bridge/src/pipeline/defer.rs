@@ -13,18 +13,18 @@ use crate::{
     status::Shown,
 };
 
-/// How often it is looked whether quiet hours are over.
+/// The interval of the checks whether quiet hours are over.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
-/// Whether what was deferred has to wait for the end of the quiet hours.
+/// Whether deferred messages have to wait for the end of the quiet hours.
 pub(crate) fn has_to_wait(state: &State) -> bool {
     let quiet = state.route.quiet.as_ref().filter(|_| state.feed.is_deferred());
     quiet.is_some_and(|quiet| quiet.end(Timestamp::now()).is_some())
 }
 
-/// Lets what was deferred wait for the end of the quiet hours.
+/// Waits until the quiet hours are over, if this is the feed of deferred messages.
 pub(crate) async fn wait_for_end(state: &State) -> Result<(), Interrupted> {
-    // In short steps: the clock may be set, and a machine that slept has not counted.
+    // In short steps: the clock may be set, and timers do not run while a machine sleeps.
     while has_to_wait(state) {
         if timeout(LOOK_AT_CLOCK, state.stop.cancelled()).await.is_ok() {
             return Err(Interrupted::Stopping);
@@ -33,7 +33,8 @@ pub(crate) async fn wait_for_end(state: &State) -> Result<(), Interrupted> {
     Ok(())
 }
 
-/// Defers a message if it is to be; `may_defer` if it may be now, and not only have been before. Whether it is deferred.
+/// Defers a message if it is to be deferred. Without `may_defer` only a message that was deferred before counts as
+/// deferred. Returns whether the message is deferred.
 pub(crate) async fn defer(
     state: &mut State,
     delivery: &Delivery,
@@ -51,19 +52,19 @@ pub(crate) async fn defer(
         Deferral::Defer if may_defer => {}
         Deferral::Defer | Deferral::Show => return Ok(false),
     }
-    // It may come again after it was shown, as a part of what went on.
+    // The message may come again after it was shown as an update of an alert that was going on.
     let sender = state.rooms.sender();
     if sender.has_begun(&upstream.stream, &state.route, delivery).await? {
         return Ok(false);
     }
-    // Whoever looks at an alert in the night should see what has become of it.
+    // People who look at an alert during quiet hours should see what has become of it.
     let room = sender.room();
     let thread = state.threads.of(room, delivery, decoded, upstream.replicas).await;
     if thread.is_some_and(|thread| thread.goes_on()) {
         return Ok(false);
     }
     let Some(deferred) = &mut state.deferred else { return Ok(false) };
-    // If it is deferred all the same, that is seen when it comes again.
+    // If the copy is stored all the same, that is found when the message comes again.
     let copied = state.stop.run_until_cancelled(deferred.hold(delivery, &origin)).await;
     let is_deferred = copied.ok_or(Interrupted::Stopping)?;
     if is_deferred {

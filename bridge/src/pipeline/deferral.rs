@@ -1,9 +1,9 @@
-//! What is held back in quiet hours: copied into a stream of our own, and shown in the morning from
-//! there, as from any other stream.
+//! The store of messages that quiet hours defer: they are copied into a stream of the bridge's own, and shown from
+//! there when the quiet hours are over, as from any other stream.
 //!
-//! Whether a message is held depends on the hour in which it comes. One that comes again later, because
-//! a kill came before the acknowledgement, was held or not. Each copy has a subject of its own that is
-//! made of the message's origin, so that the stream tells which are there, and takes none twice.
+//! Whether a message is deferred depends on the hour in which it comes. A message that comes again later, because a
+//! kill came before the acknowledgement, may or may not have been deferred. Each copy has a subject of its own that is
+//! made of the message's origin, so that the stream shows which copies it has, and takes none twice.
 
 use std::time::Duration;
 
@@ -25,48 +25,48 @@ use crate::{
     source::{Delivery, Feed, Stored, Unread},
 };
 
-/// How long it keeps messages; those that were shown, too.
+/// The time for which the stream keeps messages, including those that were shown.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 7);
 
-/// How much of them it keeps, in bytes.
+/// The size up to which the stream keeps them, in bytes.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
-/// Where nothing can be held it is tried again after this time.
+/// The time after which deferring is tried again when it failed.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// How long to wait before asking again for what was not answered.
+/// The time after which a request without an answer is repeated.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// What a route holds back.
+/// The deferred messages of a route.
 pub(crate) struct DeferredStore {
     nats: Nats,
     quiet: Quiet,
     route: String,
     replicas: usize,
-    /// How far the route's copies go, once that was asked.
+    /// The range of the route's copies, once that is known.
     reach: Option<Extent>,
-    /// When it may be tried again, after it could not be done.
+    /// The time when deferring may be tried again after it failed.
     retry: Option<Instant>,
-    /// That nothing can be held was said.
+    /// Whether it was logged that nothing can be deferred.
     is_said: bool,
 }
 
-/// What is to become of a message.
+/// The decision about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Deferral {
-    /// It is to be shown.
+    /// The message is to be shown.
     Show,
-    /// It is to be held.
+    /// The message is to be deferred.
     Defer,
-    /// It was held already.
+    /// The message was deferred before.
     WasDeferred,
 }
 
-/// Of which messages there may be copies.
+/// The range of messages of which there may be copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Extent {
     Nothing,
-    /// This is the last of them.
+    /// There may be copies up to this message.
     UpTo {
         created: String,
         sequence: u64,
@@ -79,7 +79,7 @@ impl Extent {
         Self::UpTo { created, sequence }
     }
 
-    /// By the subject of the last copy.
+    /// Reads the extent from the subject of the last copy.
     fn read(subject: &str) -> Option<Self> {
         let mut parts = subject.rsplit('.');
         let sequence = parts.next()?.parse().ok()?;
@@ -97,16 +97,16 @@ impl Extent {
     }
 }
 
-/// Why a copy is not there.
+/// The reason why there is no confirmed copy.
 enum NoCopy {
-    /// Perhaps it is: there was no answer.
+    /// There was no answer, so there may be a copy.
     Unknown,
-    /// The stream does not take it.
+    /// The stream does not take the copy.
     Refused(String),
 }
 
 impl DeferredStore {
-    /// Of a route that has quiet hours.
+    /// Creates the store of a route that has quiet hours.
     pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
         Some(Self {
             nats,
@@ -119,15 +119,15 @@ impl DeferredStore {
         })
     }
 
-    /// The stream is as safe as one with that many replicas, when it is made from now on.
+    /// Sets the number of replicas with which the stream is created.
     pub(crate) fn replicate(&mut self, replicas: usize) {
         self.replicas = replicas;
     }
 
-    /// What is to become of a message that is this urgent. What is critical is never held.
+    /// Decides about a message of this urgency. Critical messages are never deferred.
     pub(crate) async fn deferral(&mut self, urgency: Urgency, origin: &Origin) -> Deferral {
         let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
-        // Others may be there, if it is for want of room that this one is not taken.
+        // The stream may hold an earlier copy of this message, even if it is full and takes no new ones.
         let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
         if urgency >= Urgency::Critical || !may_try && !may_be_held {
             return Deferral::Show;
@@ -143,8 +143,7 @@ impl DeferredStore {
         }
     }
 
-    /// Copies a message into the stream. False if the stream does not take it, or not this one, so that it has to be
-    /// shown.
+    /// Copies a message into the stream. Returns false if the stream does not take it, so that it has to be shown.
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
         let subject = subject(&self.route, origin);
         match self.insist(async || self.copy(delivery, &subject).await).await {
@@ -155,7 +154,7 @@ impl DeferredStore {
             Ok(false) => {
                 let sequence = delivery.sequence;
                 info!(
-                    "message {sequence} is too large to be held back in quiet hours, so it is shown"
+                    "message {sequence} is too large to be held back in quiet hours, so it is shown at once"
                 );
                 false
             }
@@ -195,11 +194,11 @@ impl DeferredStore {
         })
     }
 
-    /// Asks until there is an answer: without one nobody knows whether there is a copy.
+    /// Asks until there is an answer: without one it is unknown whether there is a copy.
     ///
     /// # Errors
     ///
-    /// What the answer was, or that the server does not let us ask.
+    /// The server's refusal, or its denial of permission to ask.
     async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, NoCopy>) -> Result<T, String> {
         let denied = self.nats.denies(&[DEFERRED_STREAM, DEFERRED_PREFIX]);
         let answered = async {
@@ -218,7 +217,8 @@ impl DeferredStore {
         }
     }
 
-    /// Whether there is a copy now: none of a message that is too large with what is noted in its headers.
+    /// Copies a message, and returns whether there is a copy now. A message that is too large together with the added
+    /// headers is not copied.
     async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
         let mut headers = delivery.own_headers();
         let published = delivery.published.unix_timestamp_nanos().to_string();
@@ -240,7 +240,7 @@ impl DeferredStore {
             };
             let Err(error) = answer else { return Ok(true) };
             match error.kind() {
-                // It is there already.
+                // The copy is there already.
                 PublishErrorKind::WrongLastSequence => return Ok(true),
                 _ if limits::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
@@ -268,17 +268,17 @@ impl DeferredStore {
     }
 }
 
-/// The subject of a message's copy.
+/// Returns the subject of a message's copy.
 pub(crate) fn subject(route: &str, origin: &Origin) -> String {
     let (created, sequence) = (&origin.stream.created, origin.position.sequence);
     format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
 }
 
-/// Makes the stream if there is none.
+/// Creates the stream if there is none.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// The reason why there is no stream.
 pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
     let wanted = stream_config(replicas);
     if let Ok(stream) = nats.jetstream.get_stream(DEFERRED_STREAM).await {
@@ -286,11 +286,12 @@ pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), Stri
         return Ok(());
     }
     nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
-    info!("what is held back in quiet hours is kept in stream {DEFERRED_STREAM}");
+    info!("messages that quiet hours hold back are kept in stream {DEFERRED_STREAM}");
     Ok(())
 }
 
-/// The stream as it is made. When it is full it takes no more, so that nothing is lost that was held back.
+/// Returns the configuration that the stream is created with. When the stream is full it takes no more, so that no
+/// deferred message is lost.
 pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
     StreamConfig {
         name: DEFERRED_STREAM.to_owned(),
@@ -304,13 +305,13 @@ pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
     }
 }
 
-/// Whether something is left of what a route has deferred. Asks until it knows.
+/// Whether a route still has deferred messages. Asks until it knows.
 pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     let answer = async {
         loop {
             match left(nats, feed.consumer()).await {
                 Ok(left) => return left > 0,
-                Err(reason) => debug!("what is left of quiet hours: {reason}"),
+                Err(reason) => debug!("looking for deferred messages: {reason}"),
             }
             sleep(AWAY).await;
         }
@@ -318,7 +319,7 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     tokio::select! {
         biased;
         is_any = answer => is_any,
-        // Who may not ask has never held anything.
+        // A bridge without the permission to ask has never deferred anything.
         _ = nats.denies(&[DEFERRED_STREAM]) => false,
     }
 }
@@ -337,7 +338,7 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
     };
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
-        // It may have been killed before it made its consumer, and after it had deferred something.
+        // An earlier process may have been killed after it deferred something and before it created its consumer.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
             let subjects = reserved::deferred_subjects(consumer);
             match Stored::last(nats, DEFERRED_STREAM, &subjects).await {

@@ -1,7 +1,7 @@
-//! The way of a message: route, defer, digest or show, tell what was late.
+//! The stages of a message: route, defer, digest or show, report what was late.
 //!
-//! [`relay`] takes the messages of a feed from its source one by one and has each worked on under a lease; [`process`] is
-//! the way of one message through the stages, each a file of its own; [`state`] is what they share.
+//! [`relay`] takes the messages of a feed from its source one by one and has each worked on under a lease; [`process`]
+//! takes one message through the stages, each a file of its own; [`state`] is what they share.
 
 pub(crate) mod attachments;
 mod bury;

@@ -1,25 +1,25 @@
-//! Why something is not posted, or a message not taken to its end in the room that it is for.
+//! Reasons why something is not posted, or why the work on a message ends early in its room.
 
 use crate::{
     failure::{Failure, Interrupted},
     matrix::Closed,
 };
 
-/// Why something was not posted.
+/// The reason why something was not posted.
 #[derive(Debug)]
 pub(crate) enum NotPosted {
     /// The homeserver will never take it, for this reason.
     Refused(String),
-    /// Nothing more is posted there for now.
+    /// Nothing more is posted in the room for now.
     Halted(Halted),
 }
 
-/// Why the work on a message ends in a room before it is done.
+/// The reason why the work on a message in a room ends before it is done.
 #[derive(Debug)]
 pub(crate) enum Halted {
-    /// The room, one of many, takes nothing of ours any more. The message goes to another one.
+    /// The room, one of many, no longer takes anything from the bridge. The message goes to another room.
     Closed(Closed),
-    /// It may be tried again by the next process, or never.
+    /// The work may be tried again by the next process, or never.
     Interrupted(Interrupted),
 }
 
@@ -54,11 +54,11 @@ impl From<Closed> for NotPosted {
 }
 
 impl NotPosted {
-    /// Takes a refusal for an answer, where nothing depends on it.
+    /// Returns the reason of a refusal as a value, where nothing depends on the request.
     ///
     /// # Errors
     ///
-    /// Anything else.
+    /// Everything but a refusal.
     pub(crate) fn refusal(self) -> Result<String, Halted> {
         match self {
             Self::Refused(reason) => Ok(reason),
@@ -66,11 +66,11 @@ impl NotPosted {
         }
     }
 
-    /// Takes a room that is closed for an answer, too, where it is enough to have tried.
+    /// Returns the reason of a refusal or of a closed room as a value, where it is enough to have tried.
     ///
     /// # Errors
     ///
-    /// [`Interrupted`] alone.
+    /// Only [`Interrupted`].
     pub(crate) fn failure(self) -> Result<String, Interrupted> {
         match self {
             Self::Refused(reason) => Ok(reason),

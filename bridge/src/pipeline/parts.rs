@@ -1,4 +1,4 @@
-//! The events that show a message in its conversation.
+//! Builds the events that show a message in the thread of its alert.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl AlertThread {
-    /// The events, in the order in which they are posted: what pushes comes first.
+    /// Returns the events in the order in which they are posted: the one that makes phones buzz comes first.
     pub(crate) fn parts(
         &self,
         rendered: &Rendered,

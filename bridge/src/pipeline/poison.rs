@@ -1,9 +1,9 @@
-//! Poison messages: those that end the process, or the work of their route, each time it works on them.
+//! Poison messages: messages that end the process, or the work of their route, each time they are worked on.
 //!
-//! A message that is not acknowledged comes again, so that one which ends the process would do so for
-//! ever, and hold up every route. Which one it was is told by a note in the state directory, written
-//! before a message is decoded or rendered and taken back after it. The note says nothing of messages
-//! that are merely waited with: a process that is killed while the homeserver is away has found no poison.
+//! A message that is not acknowledged comes again, so one that ends the process would do so for ever, and block every
+//! route. A note in the state directory, written before a message is decoded or rendered and cleared afterwards, tells
+//! which message it was. There is no note while a message merely waits, so a process that is killed while the
+//! homeserver is away blames no message.
 
 use std::{
     cell::Cell,
@@ -15,44 +15,45 @@ use std::{
 
 use tracing::{error, warn};
 
-/// How often a message may end the process before it is handled as bytes.
+/// The number of times that a message may end the process before it is handled as bytes.
 const ENDED_TWICE: u32 = 2;
 
-/// How often before it is only kept as a dead letter; if that ends the process, too, it is left alone.
+/// The number of times that a message may end the process before it is only kept as a dead letter. If that ends the
+/// process, too, the message is left alone.
 const ENDED_AS_BYTES: u32 = 3;
 
-/// The length of a note in bytes. It is always written whole, and so replaces the one before.
+/// The length of a note in bytes. A note is always written at full length, and so replaces the one before.
 const LENGTH: usize = 96;
 
-/// How a message is to be handled.
+/// The way in which a message is to be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
-    /// As any other.
+    /// Like any other message.
     Usual,
-    /// Without looking at what it holds, because that ended the process twice.
+    /// Without looking at its content, because that ended the process twice.
     AsBytes,
-    /// As a dead letter, because that ended the process, too.
+    /// As a dead letter, because handling it as bytes ended the process, too.
     Never,
-    /// Not at all, because even that did.
+    /// Not at all, because even keeping it as a dead letter ended the process.
     Leave,
 }
 
-/// Notes which message is being worked on.
+/// The guard of a route, which notes the message that is being worked on.
 #[derive(Debug, Default)]
 pub(crate) struct Guard {
-    /// None where nothing can be written: then a poison message is not recognised.
+    /// The note's file. `None` if it cannot be written: then a poison message is not recognised.
     file: Option<File>,
-    /// The message that the process before this one was ended at.
+    /// The message at which the previous process ended.
     found: Option<Note>,
     is_in_digest: Cell<bool>,
-    /// What may end the process is being done.
+    /// Whether work that may end the process is being done.
     is_at_work: Cell<bool>,
 }
 
-/// Which message was worked on, and how often.
+/// The message that was worked on, and how often it ended the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
-    /// When its stream was created, as in [`StreamId`](crate::message::StreamId).
+    /// The time when the message's stream was created, as in [`StreamId`](crate::message::StreamId).
     created: String,
     sequence: u64,
     times: u32,
@@ -60,7 +61,7 @@ struct Note {
 }
 
 impl Guard {
-    /// For the messages of one route, which is called `name`, in a directory that is made if need be.
+    /// Opens the guard of the route called `name`, in a directory that is created if necessary.
     pub(crate) fn open(directory: &Path, name: &str) -> Self {
         let path = directory.join(format!("in-hand-{name}"));
         match open(directory, &path) {
@@ -83,7 +84,7 @@ impl Guard {
         }
     }
 
-    /// How a message is to be handled.
+    /// Returns how a message is to be handled.
     pub(crate) fn handling(&self, created: &str, sequence: u64) -> Handling {
         match self.times(created, sequence) {
             0 | 1 => Handling::Usual,
@@ -93,19 +94,18 @@ impl Guard {
         }
     }
 
-    /// Whether the process before this one was ended at a digest, of which perhaps no single message is to
-    /// blame.
+    /// Whether the previous process ended during a digest, for which perhaps no single message is to blame.
     pub(crate) fn ended_in_digest(&self) -> bool {
         self.found.as_ref().is_some_and(|note| note.is_in_digest)
     }
 
-    /// Notes that a digest is begun, or is not any more. It takes the memory of many messages.
+    /// Notes that a digest is begun, or has ended. A digest takes the memory of many messages.
     pub(crate) fn digest(&self, is_begun: bool) {
         self.is_in_digest.set(is_begun);
         self.clear();
     }
 
-    /// Does what may end the process.
+    /// Does work that may end the process, with a note of the message.
     pub(crate) fn work<T>(&self, created: &str, sequence: u64, work: impl FnOnce() -> T) -> T {
         self.note(created, sequence);
         self.is_at_work.set(true);
@@ -115,8 +115,8 @@ impl Guard {
         done
     }
 
-    /// Notes that the work on a message has panicked, which ends the work of its route. If that was at what is noted
-    /// anyway, or in a digest, it is known.
+    /// Notes that the work on a message has panicked, which ends the work of its route. A panic inside [`Self::work`]
+    /// or in a digest has left its note already.
     pub(crate) fn blame(&self, created: &str, sequence: u64) {
         if !self.is_at_work.get() && !self.is_in_digest.get() {
             self.note(created, sequence);
@@ -130,7 +130,7 @@ impl Guard {
         self.write(&note.to_string());
     }
 
-    /// Takes the note back. Of a digest it stays that there is one, and that no message is to blame.
+    /// Clears the note. During a digest a note remains that names the digest and blames no message.
     fn clear(&self) {
         if self.is_in_digest.get() {
             let note = Note { created: "-".to_owned(), sequence: 0, times: 0, is_in_digest: true };
@@ -146,11 +146,11 @@ impl Guard {
         same.map_or(0, |note| note.times)
     }
 
-    /// Replaces the note. It has to outlast the process, not the machine, so that it is in memory only.
+    /// Replaces the note. It has to survive the process, not the machine, so it is not synced to disk.
     fn write(&self, note: &str) {
         if let Some(file) = &self.file {
             let note = format!("{note:<width$}\n", width = LENGTH - 1);
-            // Best effort: a full disk must not stop what would work without a note.
+            // Best effort: a full disk must not stop work that does not need the note.
             let _ = file.write_at(note.as_bytes(), 0);
         }
     }
@@ -196,7 +196,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let guard = || Guard::open(directory.path(), "r");
         let path = directory.path().join("in-hand-r");
-        // What is there while a message is worked on is what a kill would leave.
+        // The file's content while a message is worked on is what a kill would leave.
         let die = |guard: &Guard, created: &str, sequence| {
             let left = guard.work(created, sequence, || std::fs::read(&path).unwrap());
             std::fs::write(&path, left).unwrap();
@@ -232,13 +232,13 @@ mod tests {
             guard().blame("17", 7);
             assert_eq!(found(), Some((7, times, false)));
         }
-        // Where one was looked into that is noted itself.
+        // `work` made a note before the panic, and `blame` does not replace it.
         let panicked = guard();
         let work = || panicked.work("17", 8, || panic!("poison"));
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
         panicked.blame("17", 7);
         assert_eq!(found(), Some((8, 1, false)));
-        // Of a digest nobody knows which it was.
+        // The panic comes during a digest, so no single message is known to be the cause.
         let in_digest = guard();
         in_digest.digest(true);
         in_digest.blame("17", 9);

@@ -1,4 +1,4 @@
-//! One message all the way, from its bytes to the room: route, defer, digest or show, tell what was late.
+//! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
 use tracing::{Span, debug, error, warn};
 
@@ -20,11 +20,11 @@ use crate::{
     status::{DeadFor, Shown},
 };
 
-/// What is to become of a message at its source.
+/// The way in which a message is settled at its source.
 pub(crate) enum Verdict {
-    /// It is in the room, now or since before, or no message of this route.
+    /// The message is in the room, now or from before, or does not belong to this route.
     Done,
-    /// It is a dead letter, for this reason.
+    /// The message is a dead letter, for this reason.
     Dead(String),
 }
 
@@ -39,27 +39,27 @@ impl Pipeline {
         Self { digests: Digests::new(state.composer.poison()), state }
     }
 
-    /// Goes to the room that needs no message to be known, and waits until it lets us in: whoever has to let us in
-    /// should hear of it before the first message.
+    /// Enters the room if the route has only one, else the fallback room, and waits until the bridge is let in: the
+    /// person who has to invite it should learn of that before the first message.
     ///
     /// # Errors
     ///
-    /// As of [`open_room`](crate::matrix::join::open_room).
+    /// See [`open_room`](crate::matrix::join::open_room).
     pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
         self.state.rooms.enter_first().await
     }
 
-    /// Whether a message may not be worked on yet.
+    /// Whether messages must not be worked on yet.
     pub(crate) fn has_to_wait(&self) -> bool {
         defer::has_to_wait(&self.state)
     }
 
-    /// Waits until a message may be worked on.
+    /// Waits until messages may be worked on.
     pub(crate) async fn wait_for_turn(&self) -> Result<(), Interrupted> {
         defer::wait_for_end(&self.state).await
     }
 
-    /// Takes a message to its end.
+    /// Processes a message until it is shown, deferred, buried or found not to belong to this route.
     pub(crate) async fn process(
         &mut self,
         delivery: &Delivery,
@@ -80,7 +80,7 @@ impl Pipeline {
         if !state.routing.takes(&facts) {
             return Ok(Verdict::Done);
         }
-        // A room can turn out to be closed at any step; then everything is done again in another one.
+        // A room can turn out to be closed at any step; then all steps are repeated in another room.
         loop {
             match Box::pin(self.state.rooms.enter(stream, delivery)).await? {
                 JoinOutcome::In => {}
@@ -98,7 +98,7 @@ impl Pipeline {
         }
     }
 
-    /// Takes a message to its end in the room that was entered.
+    /// Processes a message in the room that was entered.
     async fn process_here(
         &mut self,
         delivery: &Delivery,
@@ -108,7 +108,7 @@ impl Pipeline {
         let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
-            debug!(sequence = delivery.sequence, "delivered again, is done");
+            debug!(sequence = delivery.sequence, "delivered again after it was done with");
             return Ok(Verdict::Done);
         }
         if state.composer.is_hopeless(delivery, stream) {
@@ -131,18 +131,18 @@ impl Pipeline {
         })
     }
 
-    /// Notes that the work on a message has panicked: when it does so again and again, the message is handled with more
-    /// and more care.
+    /// Notes that the work on a message has panicked. When that happens again and again, the message is handled with
+    /// more and more care.
     pub(crate) fn blame(&self, delivery: &Delivery, upstream: &Upstream) {
         self.state.composer.poison().blame(&upstream.stream.created, delivery.sequence);
     }
 
-    /// Notes that the work on a message is over; `is_there` if it is in its room.
+    /// Ends the work on a message; `is_there` says whether it is in its room.
     pub(crate) fn end(&mut self, is_there: bool) {
         self.state.rooms.end(is_there);
     }
 
-    /// Tells the rooms that all of a backlog is there, now that its last message is.
+    /// Reports in the rooms what came late, once the last message of a backlog is shown.
     pub(crate) async fn tell_what_was_late(
         &mut self,
         last: &Delivery,
@@ -157,7 +157,7 @@ impl Pipeline {
                 Ok(_) => {}
                 Err(error) => {
                     let reason = error.failure()?;
-                    warn!("the room is not told of what was late: {reason}");
+                    warn!("the late messages are not reported in the room: {reason}");
                 }
             }
             state.rooms.told();
@@ -166,7 +166,7 @@ impl Pipeline {
     }
 }
 
-/// Buries a message that ended the process each time that it was worked on.
+/// Buries a message that has ended the process in every way it was handled.
 async fn give_up(
     state: &mut State,
     delivery: &Delivery,
@@ -179,13 +179,13 @@ async fn give_up(
     Ok(Verdict::Dead(reason))
 }
 
-/// Lets go of a message at which the bridge has failed even when it was to be kept as a dead letter. Nothing is done with
-/// it that could fail once more.
+/// Drops a message that made the bridge fail even while it was being kept as a dead letter. Nothing is done with it
+/// that could fail again.
 fn leave(state: &State, delivery: &Delivery) -> Verdict {
     let reason =
         "the bridge failed each time it worked on this message, also to keep it".to_owned();
     error!(
-        "message {} of stream {} is left aside, and is no dead letter either: {reason}",
+        "message {} of stream {} is left aside, and not kept as a dead letter either: {reason}",
         delivery.sequence,
         state.feed.stream()
     );

@@ -1,4 +1,4 @@
-//! The task of one feed: takes its messages from the source one by one, in stream order, has each worked on under a
+//! The task of one feed: it takes messages from the source one by one, in stream order, has each worked on under a
 //! lease, and acknowledges it when it is done with.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -21,18 +21,18 @@ use crate::{
     status::{First, RouteHealth},
 };
 
-/// How often it is looked whether a large message is in the way of others.
+/// The interval of the checks whether a large message blocks others.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long a route with a large message in hand may be ill while others wait for the memory.
+/// The time for which a route that holds a large message may fail while others wait for the memory.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why a relay has ended.
+/// The reason why a relay has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It was told to stop.
+    /// The relay was told to stop.
     Stopped,
-    /// Others need the memory that it has taken. It is to begin anew.
+    /// Other routes need the memory that the relay has taken. The caller starts it again.
     GaveWay,
 }
 
@@ -53,16 +53,16 @@ impl Relay {
         Self { source, pipeline: Pipeline::new(state), health, stop }
     }
 
-    /// Relays until told to stop, or until it gives way to other routes and is to begin anew.
+    /// Relays messages until told to stop, or until it has to free memory for other routes and be started again.
     ///
     /// # Errors
     ///
     /// [`Failure::Config`] and [`Failure::Encrypted`] for what is wrong with this route alone, such as a consumer that
-    /// cannot be used; the others for what is wrong with all, such as credentials that are refused. The message in hand
-    /// then waits for the next relay of the route.
+    /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
+    /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
         let interrupted = self.relay_all().await;
-        // What is in the room is acknowledged also when something else is wrong.
+        // What is in the room is acknowledged even when something else is wrong.
         self.source.close().await;
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
@@ -77,7 +77,7 @@ impl Relay {
         Ok(Ended::Stopped)
     }
 
-    /// Returns why it ends.
+    /// Relays messages, and returns why it ends.
     async fn relay_all(&mut self) -> Interrupted {
         if let Err(interrupted) = self.pipeline.enter_first().await {
             return interrupted;
@@ -107,7 +107,7 @@ impl Relay {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
         if delivery.room.is_some() && self.pipeline.has_to_wait() {
-            // A night is too long to keep a large message in memory.
+            // Quiet hours are too long to keep a large message in memory.
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
         }
@@ -159,8 +159,8 @@ impl Relay {
     }
 }
 
-/// Waits until a large message has to be put back: others wait for the memory that it takes, and it cannot be shown for
-/// a while, as when its room is closed. No route waits for another for ever.
+/// Waits until a large message has to be put back, which is when others wait for the memory that it takes and it cannot
+/// be shown for a while, for example because its room is closed. So no route waits for another for ever.
 async fn give_way(memory: Memory, health: RouteHealth) {
     loop {
         sleep(LOOK).await;

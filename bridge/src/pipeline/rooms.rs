@@ -18,19 +18,20 @@ use crate::{
     status::RouteHealth,
 };
 
-/// More rooms than these are not kept in mind.
+/// The number of rooms that are remembered.
 const MOST_PLACES: usize = 256;
 
-/// A room that is not ours is left alone for this long.
+/// The time for which a room that does not belong to the bridge is not tried again.
 const LEFT_ALONE: Duration = Duration::from_mins(10);
 
-/// One that has let us in before is left alone for this long, and so is the fallback room: people may be mending it.
+/// The time for which a room that has let the bridge in before, or the fallback room, is not tried again: people may be
+/// repairing it.
 const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
 
-/// That no more rooms are made is said this often.
+/// The interval of reports that no more rooms are created.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
 
-/// The rooms of one route, which are entered when there is something for them.
+/// The rooms of one route, each entered when there is a message for it.
 pub(crate) struct Rooms {
     route: Arc<Route>,
     account: Arc<Account>,
@@ -38,61 +39,61 @@ pub(crate) struct Rooms {
     stop: CancellationToken,
     guard: Guard,
     places: Vec<Place>,
-    /// The index of the room that is posted into.
+    /// The index of the current room.
     here: usize,
-    /// The rooms that could not be used, until something is posted there again.
+    /// The rooms that could not be used; an entry is removed when the room is posted into again.
     closed: HashMap<RoomTarget, ClosedRoom>,
-    /// When it was said that no more rooms are made.
+    /// The time when it was last reported that no more rooms are created.
     said: Option<Instant>,
-    /// That the fallback room cannot be used was said.
+    /// Whether it was reported that the fallback room cannot be used.
     has_no_fallback: bool,
 }
 
-/// Whether a room was entered.
+/// The result of entering a room.
 pub(crate) enum JoinOutcome {
     In,
-    /// It is closed by now, and the message was shown there before.
+    /// The room is closed by now, and the message was shown there before.
     Shown,
-    /// It cannot be used, for this reason, and neither can the fallback room, if there is one.
+    /// Neither the room, for this reason, nor the fallback room, if there is one, can be used.
     Closed(String),
 }
 
 /// A room that could not be used.
 struct ClosedRoom {
-    /// When that was found.
+    /// The time when the room was found closed.
     since: Instant,
     closed: Closed,
-    /// It is not looked at again before this time is over.
+    /// The time for which the room is not tried again.
     left_alone: Duration,
-    /// The log tells of it.
+    /// Whether the log reports it.
     is_said: bool,
 }
 
-/// One of the rooms.
+/// A room that was entered.
 pub(crate) struct Place {
     id: OwnedRoomId,
-    /// What led there; more than one alias can.
+    /// The names that lead to the room; there can be several aliases.
     targets: Vec<RoomTarget>,
-    /// Whether it is the route's fallback room.
+    /// Whether this is the route's fallback room.
     pub(crate) is_fallback: bool,
-    /// It has let us in, and does no more.
+    /// Whether the room let the bridge in once, and no longer does.
     is_closed: bool,
     pub(crate) sender: Sender,
-    /// What it has heard of storms.
+    /// The storms that were shown in the room.
     pub(crate) storms: Storms,
     late: Option<Late>,
-    /// Of the messages that were published up to then too few are waiting for a digest.
+    /// The messages published up to this time are known to be too few for a digest.
     pub(crate) too_few_until: OffsetDateTime,
 }
 
-/// How an attempt to open a room ended.
+/// The result of an attempt to open a room.
 enum Opening {
-    /// It has this index.
+    /// The room is open, and has this index.
     At(usize),
     Closed(Closed),
 }
 
-/// What came late, and of which the room was not told yet.
+/// The messages that came late and have not been reported in the room yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Late {
     pub(crate) count: u64,
@@ -100,7 +101,7 @@ pub(crate) struct Late {
 }
 
 impl Rooms {
-    /// None is entered yet.
+    /// Creates the rooms of a route, of which none is entered yet.
     pub(crate) fn new(
         route: Arc<Route>,
         new_rooms: Arc<NewRooms>,
@@ -122,12 +123,12 @@ impl Rooms {
         }
     }
 
-    /// Goes to the room that needs no message to be known: whoever has to let us in should hear of it before the
-    /// first one.
+    /// Enters the room if the route has only one, else the fallback room: the person who has to invite the bridge
+    /// should learn of that before the first message.
     ///
     /// # Errors
     ///
-    /// As of [`join::open_room`].
+    /// See [`join::open_room`].
     pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
         match self.route.rooms.one().cloned() {
             Some(room) => self.open(&room, false).await.map(drop),
@@ -135,12 +136,12 @@ impl Rooms {
         }
     }
 
-    /// Goes to the room of a message, and waits until it lets us in; if the route has others, to the fallback room
-    /// instead.
+    /// Enters the room of a message, and waits until the bridge is let in. A route with several rooms uses the fallback
+    /// room instead of waiting.
     ///
     /// # Errors
     ///
-    /// As of [`join::open_room`].
+    /// See [`join::open_room`].
     pub(crate) async fn enter(
         &mut self,
         stream: &StreamId,
@@ -157,7 +158,7 @@ impl Rooms {
                 return Ok(JoinOutcome::Shown);
             }
         }
-        // What did not get a room of its own before a restart has not lost it to one that it gets now.
+        // A message that went to the fallback room before a restart stays there, even if its own room can be used now.
         if self.is_in_fallback(stream, delivery).await? {
             return Ok(JoinOutcome::In);
         }
@@ -182,13 +183,13 @@ impl Rooms {
         })
     }
 
-    /// Why a room that was looked at a short while ago is not looked at again.
+    /// Returns why a room that was tried a short while ago is not tried again yet.
     fn left_alone(&self, target: &RoomTarget) -> Option<&Closed> {
         let room = self.closed.get(target)?;
         (room.since.elapsed() < room.left_alone).then_some(&room.closed)
     }
 
-    /// The room that was entered last takes nothing of ours any more.
+    /// Notes that the current room no longer takes anything from the bridge.
     pub(crate) fn close(&mut self, closed: &Closed) {
         let Some(place) = self.places.get_mut(self.here) else { return };
         place.is_closed = true;
@@ -213,7 +214,7 @@ impl Rooms {
         self.tell_closed();
     }
 
-    /// Says once what is the matter with a room, and not with each message for it.
+    /// Logs once what is wrong with a room, instead of once for each message.
     fn note_closed(&mut self, target: &RoomTarget, closed: &Closed, has_fallback: bool) {
         let before = self.closed.get(target);
         let is_said = match closed {
@@ -247,17 +248,17 @@ impl Rooms {
         }
     }
 
-    /// Those of the rooms that cannot be used, for whoever watches over us.
+    /// Reports the rooms that cannot be used on the status page and in the metrics.
     fn tell_closed(&self) {
         let closed = self.closed.iter();
         let closed = closed.map(|(target, room)| (target.to_string(), room.closed.to_string()));
         self.health.closed(closed.collect());
     }
 
-    /// Whether a message is in the fallback room, which is then the one that is posted into.
+    /// Whether a message is in the fallback room, which then becomes the current room.
     ///
-    /// No digest is posted there, so that whatever is behind the last message in it is done with: it is in its own
-    /// room, or there.
+    /// No digest is posted in the fallback room, so every message before the last one shown there is done with: it is
+    /// in its own room, or in this one.
     async fn is_in_fallback(
         &mut self,
         stream: &StreamId,
@@ -280,7 +281,7 @@ impl Rooms {
         }
     }
 
-    /// Goes to the fallback room. Closed if there is none, or if it is closed to us.
+    /// Enters the fallback room. Returns `Closed` if there is none, or if it is closed to the bridge.
     async fn enter_fallback(&mut self) -> Result<JoinOutcome, Interrupted> {
         let Some(target) = self.route.fallback_room.clone() else {
             return Ok(JoinOutcome::Closed("the route has no fallback_room".to_owned()));
@@ -311,7 +312,7 @@ impl Rooms {
         };
         if !std::mem::replace(&mut self.has_no_fallback, true) {
             warn!(
-                "fallback room {target} cannot be used: {closed}; what is for it is a dead letter"
+                "fallback room {target} cannot be used: {closed}; its messages become dead letters"
             );
         }
         Ok(JoinOutcome::Closed(closed.to_string()))
@@ -333,7 +334,7 @@ impl Rooms {
             Opened::Room(room) => room,
             Opened::Closed(closed) => return Ok(Opening::Closed(closed)),
         };
-        // How far the route has come there is known once for all of its aliases.
+        // A room with several aliases has one record of how far the route has come.
         if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
             let place = &mut self.places[index];
             place.is_closed = false;
@@ -345,7 +346,7 @@ impl Rooms {
         if self.places.len() >= MOST_PLACES
             && let Some(oldest) = self.places.iter().position(|place| !place.is_fallback)
         {
-            // What is forgotten is read from the room when there is something for it again.
+            // What is forgotten is read from the room again when there is a message for it.
             self.places.remove(oldest);
         }
         if self.route.rooms.one().is_some() {
@@ -364,25 +365,25 @@ impl Rooms {
         Ok(Opening::At(self.places.len() - 1))
     }
 
-    /// The room that was entered last.
+    /// Returns the current room.
     pub(crate) fn here(&mut self) -> &mut Place {
         &mut self.places[self.here]
     }
 
-    /// Posts into a room that is to be told what came late.
+    /// Returns the sender of a room in which late messages have to be reported, and what came late.
     pub(crate) fn late(&mut self) -> Option<(&mut Sender, Late)> {
         let place = self.places.iter_mut().find(|place| place.late.is_some())?;
         place.late.map(|late| (&mut place.sender, late))
     }
 
-    /// The rooms were told.
+    /// Notes that the late messages were reported in that room.
     pub(crate) fn told(&mut self) {
         if let Some(place) = self.places.iter_mut().find(|place| place.late.is_some()) {
             place.late = None;
         }
     }
 
-    /// The work on a message is over; `is_there` if it is in its room.
+    /// Ends the work on a message; `is_there` says whether it is in its room.
     pub(crate) fn end(&mut self, is_there: bool) {
         let Some(place) = self.places.get_mut(self.here) else { return };
         place.sender.end(is_there);
@@ -395,19 +396,19 @@ impl Rooms {
         }
     }
 
-    /// Posts into the room that was entered last.
+    /// Returns the sender of the current room.
     pub(crate) fn sender(&mut self) -> &mut Sender {
         &mut self.here().sender
     }
 }
 
 impl Place {
-    /// Whether a name leads here.
+    /// Whether a name leads to this room.
     pub(crate) fn has(&self, target: &RoomTarget) -> bool {
         self.targets.contains(target)
     }
 
-    /// Notes that a message came as late as that.
+    /// Notes that a message came late, at this age.
     pub(crate) fn note_late(&mut self, age: Duration) {
         let late = self.late.get_or_insert(Late { count: 0, oldest: age });
         late.count += 1;

@@ -1,5 +1,5 @@
-//! Which routes take a message. Each route decides for itself and from the message alone, so that all of them agree
-//! without a word between them, whenever each comes to it.
+//! Decides which routes take a message. Each route decides from the message alone, so that all routes reach the same
+//! result at any time without having to communicate.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What of a message routes look at.
+/// The facts about a message that routes decide by.
 pub(crate) struct Facts<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: Option<&'a HeaderMap>,
@@ -23,18 +23,18 @@ pub(crate) struct Facts<'a> {
     pub(crate) original: &'a [u8],
 }
 
-/// The decision of one route.
+/// The routing rules of one route.
 #[derive(Clone)]
 pub(crate) struct Routing {
     route: Arc<Route>,
-    /// Those that come first: what they take and do not pass on, is not ours.
+    /// The routes that come first: what they take and do not pass on does not belong to this route.
     rivals: Vec<Arc<Route>>,
-    /// It was decided before that all is ours.
+    /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
 }
 
 impl Routing {
-    /// Of one among all routes.
+    /// Returns the rules of one route among all routes.
     pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
@@ -46,12 +46,12 @@ impl Routing {
         Self { route: Arc::clone(route), rivals, takes_all: false }
     }
 
-    /// Of a route whose messages have been decided on.
+    /// Returns the rules of a route whose messages have already been decided on.
     pub(crate) fn all_of(route: &Arc<Route>) -> Self {
         Self { route: Arc::clone(route), rivals: Vec::new(), takes_all: true }
     }
 
-    /// Whether the route is to post a message that its consumer was given.
+    /// Whether the route is to post a message that its consumer received.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
         self.takes_all
             || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
@@ -85,7 +85,7 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     }
 }
 
-/// A value of the JSON that was published, as text.
+/// Returns a value of the published JSON as text.
 fn value(original: &[u8], path: &[String]) -> Option<String> {
     let text = std::str::from_utf8(original).ok()?;
     match json::at(text, path)? {

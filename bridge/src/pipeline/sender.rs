@@ -1,5 +1,4 @@
-//! Posting with patience: a message into its room, until the homeserver has it or will never take
-//! it.
+//! Posts events into a room, and tries again until the homeserver has them or will never take them.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,23 +23,24 @@ use crate::{
     status::{Outage, RouteHealth, State},
 };
 
-/// How long a request that is on its way may take to finish after we were told to stop.
+/// The time that a request may still take to finish after the bridge was told to stop.
 const GRACE: Duration = Duration::from_secs(7);
 
-/// After this time a room that the homeserver alone fails at gives way to the fallback room. Not sooner: what was on its
-/// way may still appear, and would be shown twice.
+/// The time after which messages go to the fallback room, if the homeserver fails at their room alone. It is not
+/// shorter, because an event that was sent may still appear in the room, and would then be shown twice.
 const GIVES_WAY: Duration = Duration::from_mins(2);
 
-/// So often an upload is tried while the homeserver answers all else; then the message goes without its file.
+/// The number of times that an upload is tried while the homeserver answers everything else. After that the message
+/// goes without its file.
 const UPLOADS: u32 = 5;
 
-/// An upload that fails slowly, as with a full connection, is tried for this long.
+/// The time for which an upload is tried that fails slowly, as over a congested connection.
 const UPLOADING: Duration = Duration::from_secs(30);
 
-/// For this long after files were not taken one attempt is enough for each further one.
+/// The time after a failed upload in which each further file gets only one attempt.
 const NO_UPLOADS: Duration = Duration::from_mins(5);
 
-/// A message on its way, and the events that are to show it.
+/// A message to be posted, and the events that show it.
 pub(crate) struct Message<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) stream: &'a StreamId,
@@ -48,7 +48,7 @@ pub(crate) struct Message<'a> {
     pub(crate) parts: Vec<Part>,
 }
 
-/// One of the events that show a message.
+/// An event that shows a message, or a part of it.
 #[derive(Debug, Clone)]
 pub(crate) enum Part {
     /// The content of an event.
@@ -57,13 +57,13 @@ pub(crate) enum Part {
     File {
         file: Attachment,
         thread: Option<OwnedEventId>,
-        /// The content of the event that says why it is not there, if the homeserver does not take it.
+        /// The content of the event that says why the file is missing, posted if the homeserver does not take the file.
         instead: Value,
     },
 }
 
 impl Part {
-    /// What shows a rendered message that is no part of a conversation.
+    /// Returns the parts that show a rendered message outside of any alert thread.
     pub(crate) fn of(rendered: &Rendered, file: Option<Self>, route: &Route) -> Vec<Self> {
         let text = Self::Text(rendered.content(&route.mention));
         std::iter::once(text).chain(file).collect()
@@ -71,7 +71,7 @@ impl Part {
 }
 
 impl Message<'_> {
-    /// Of the event that shows the message's part of that number.
+    /// Returns the origin of the event that shows the given part of the message.
     pub(crate) fn origin(&self, part: u32) -> Origin {
         self.delivery.origin(self.stream, &self.route.name, part)
     }
@@ -80,34 +80,33 @@ impl Message<'_> {
         format!("{}-{}.{}", self.stream.stream, self.delivery.sequence, file.extension)
     }
 
-    /// The last part, but not the first: that may be the very one that is refused.
+    /// Returns the number of the last part, but never of the first, which may be the very one that was refused.
     fn note_part(&self) -> u32 {
         u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
     }
 }
 
-/// What we know of the room: how far the route has come in it.
+/// The progress of the route in its room, as far as it is known.
 #[derive(Debug, Default)]
 struct Progress {
     stream: Option<StreamId>,
     reached: Option<Position>,
-    /// The events of the message that was reached.
+    /// The events of the message at `reached`.
     events: BTreeMap<Position, OwnedEventId>,
-    /// The digest that the event reached is a part of.
+    /// The digest that the event at `reached` is a part of.
     digest: Option<Span>,
-    /// Messages up to this one are done with, in the room or as dead letters.
+    /// The last message that is done with, in the room or as a dead letter; so are all before it.
     done: Option<u64>,
-    /// When the latest of these was published, in nanoseconds since 1970. A later message with a
-    /// number that we know is another one: a NATS server that lost its last messages in a power
-    /// failure gives their numbers again.
+    /// The time when the latest of these messages was published, in nanoseconds since 1970. A message published later
+    /// under a known number is a different message: a NATS server that lost its last messages in a power failure
+    /// assigns their numbers again.
     newest: i128,
-    /// False when an event may be in the room of which we had no word: at the start, and after a
-    /// request without an answer.
+    /// Whether all events in the room are known. False at the start, and after a request without an answer.
     certain: bool,
 }
 
 impl Progress {
-    /// Forgets everything when the stream is another than before, or its numbers begin anew.
+    /// Forgets everything when the stream is not the one seen before, or when its numbers begin again.
     fn of(&mut self, stream: &StreamId, sequence: u64, published: i128) {
         let is_known = self.stream.as_ref() == Some(stream);
         let highest = self.done.max(self.reached.map(|reached| reached.sequence));
@@ -167,23 +166,23 @@ pub(crate) struct Sender {
     outage: Outage,
     health: RouteHealth,
     known: Progress,
-    /// The message was forbidden once, although the room is open to us.
+    /// Whether the message was refused as forbidden once, although the bridge may post in the room.
     is_doubted: bool,
-    /// The route has other rooms, which this must not hold up.
+    /// Whether the route has other rooms, which this room must not block.
     is_one_of_many: bool,
-    /// There is a fallback room, and this is not it.
+    /// Whether there is a fallback room, and this is not it.
     may_give_way: bool,
-    /// Since when the homeserver fails at the room.
+    /// The time when the homeserver began to fail at the room.
     failing: Option<Instant>,
-    /// How often we could not tell whether the room is closed to us.
+    /// The failed attempts to find out whether the room is closed to the bridge.
     reentries: Failures,
-    /// When files were not taken, while all else was.
+    /// The time when uploads were last refused while everything else worked.
     no_uploads: Option<Instant>,
     stop: CancellationToken,
 }
 
 impl Sender {
-    /// Nothing is known of the room yet.
+    /// Creates a sender that knows nothing of the room yet.
     pub(crate) fn new(
         route: &Route,
         target: &RoomTarget,
@@ -210,12 +209,12 @@ impl Sender {
         }
     }
 
-    /// It posts into the fallback room, which is waited for when the homeserver does not work.
+    /// Marks the room as the fallback room, which is waited for when the homeserver does not work.
     pub(crate) fn never_gives_way(&mut self) {
         self.may_give_way = false;
     }
 
-    /// The room that is posted into.
+    /// Returns the id of the room.
     pub(crate) fn room(&self) -> &RoomId {
         self.room.id()
     }
@@ -227,7 +226,7 @@ impl Sender {
         self.known.is_done(delivery.sequence, published)
     }
 
-    /// Whether all of a message is in the room, by itself or in the thread of a digest, as far as it is known.
+    /// Whether all of a message is known to be in the room, on its own or in the thread of a digest.
     pub(crate) fn shows_all_of(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
         let whole = Position { sequence: delivery.sequence, part: digest_entries::TEXT };
         self.is_done(stream, delivery)
@@ -236,8 +235,7 @@ impl Sender {
                 && self.has_any_of(delivery)
     }
 
-    /// Notes that a message is done with, in the room or as a dead letter, and so are those before
-    /// it.
+    /// Notes that a message, and all before it, is done with, in the room or as a dead letter.
     pub(crate) fn done(&mut self, delivery: &Delivery) {
         self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
     }
@@ -248,18 +246,18 @@ impl Sender {
         self.known.done(sequence, published.unix_timestamp_nanos());
     }
 
-    /// Posts all parts of a message that are not in the room yet.
+    /// Posts all parts of a message that are not yet in the room.
     pub(crate) async fn message(
         &mut self,
         message: &Message<'_>,
     ) -> Result<Option<OwnedEventId>, NotPosted> {
-        // A doubt is about one message; the last one may have been refused together with its note.
+        // A doubt concerns one message only; the previous message may have been refused together with its note.
         self.is_doubted = false;
         self.parts(message).await
     }
 
-    /// Says in the room that a message, or its file, could not be posted. It stands in for the part
-    /// that was refused.
+    /// Posts a note that a message, or its file, could not be posted. The note takes the place of the part that was
+    /// refused.
     pub(crate) async fn note(
         &mut self,
         message: &Message<'_>,
@@ -269,8 +267,7 @@ impl Sender {
         self.event(&origin, message.delivery.published, note).await
     }
 
-    /// Posts an event that shows no message of its own, such as an edit. Posted again it changes
-    /// nothing.
+    /// Posts an event that shows no message of its own, such as an edit. Posting it twice changes nothing.
     pub(crate) async fn aside(
         &mut self,
         transaction: OwnedTransactionId,
@@ -282,8 +279,8 @@ impl Sender {
         posted
     }
 
-    /// Nothing more is tried for a message: what did not work meanwhile does, if it is in the room, and is
-    /// of no matter any more, if it never will be.
+    /// Ends the work on a message. If the message is in the room, whatever failed before works again; if it will never
+    /// be, the failures no longer matter.
     pub(crate) fn end(&mut self, is_there: bool) {
         if is_there {
             self.works();
@@ -298,7 +295,7 @@ impl Sender {
         self.reentries = Failures::default();
     }
 
-    /// Posts one event of a digest, unless it is in the room already.
+    /// Posts one event of a digest, unless it is already in the room.
     pub(crate) async fn digest_part(
         &mut self,
         origin: &Origin,
@@ -310,7 +307,7 @@ impl Sender {
         self.one(origin, published, part, name).await
     }
 
-    /// The digest that was not finished, and how far it is.
+    /// Returns the digest that was not finished, and how far it has come.
     pub(crate) async fn unfinished_digest(
         &mut self,
         stream: &StreamId,
@@ -319,7 +316,7 @@ impl Sender {
     ) -> Result<Option<Span>, Halted> {
         self.look_if_open(stream, route, delivery.published).await?;
         let Some(position) = self.known.reached else { return Ok(None) };
-        // Numbers that are used again are not those of the digest.
+        // A reused number is not a number of the digest.
         let is_later = delivery.published.unix_timestamp_nanos() > self.known.newest;
         if is_later && delivery.sequence <= position.sequence {
             return Ok(None);
@@ -334,7 +331,7 @@ impl Sender {
         }))
     }
 
-    /// How far the route has come in the room, as far as it is known.
+    /// Returns how far the route has come in the room, as far as it is known.
     pub(crate) fn position(&self) -> Option<Position> {
         self.known.reached
     }
@@ -350,16 +347,16 @@ impl Sender {
         Ok(self.has_any_of(delivery))
     }
 
-    /// Whether a message of ours is in the room with its text.
+    /// Whether the room shows a message of the bridge with its text.
     pub(crate) async fn shows(&mut self, event: &EventId) -> Result<bool, Halted> {
         match self.insist(async |room: &Room| room.shows(event).await).await {
             Ok(is_shown) => Ok(is_shown),
-            // A homeserver that does not let us look says nothing against the message.
+            // A homeserver that refuses to let the bridge read does not count against the message.
             Err(error) => error.refusal().map(|_| true),
         }
     }
 
-    /// Looks into the room if need be. Nothing is known of a room into which the homeserver does not let us look.
+    /// Reads the room if necessary. If the homeserver does not let the bridge read it, nothing is known of it.
     async fn look_if_open(
         &mut self,
         stream: &StreamId,
@@ -372,7 +369,7 @@ impl Sender {
         }
     }
 
-    /// Whether one of the events that show a message is in the room, as far as it is known.
+    /// Whether one of the events that show a message is known to be in the room.
     pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
         let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
         self.known.reached.is_some_and(is_reached)
@@ -420,7 +417,7 @@ impl Sender {
         self.event(origin, published, content).await
     }
 
-    /// Uploads a file. `None` if the homeserver does not take it for the moment, while it does all else.
+    /// Uploads a file. Returns `None` if the homeserver does not take it at the moment, but does everything else.
     async fn upload(
         &mut self,
         file: &Attachment,
@@ -447,8 +444,8 @@ impl Sender {
                 let is_slow = failures > 1 && begun.elapsed() >= UPLOADING;
                 if failures >= attempts || is_slow {
                     warn!(
-                        "{name} is not attached, as the homeserver takes no files, though all else: {error}; \
-                         see whether its disk is full"
+                        "{name} is not attached, as the homeserver takes no files but everything else: {error}; \
+                         check whether its disk is full"
                     );
                     self.outage.abandon();
                     self.no_uploads.get_or_insert_with(Instant::now);
@@ -467,8 +464,8 @@ impl Sender {
         content: Value,
     ) -> Result<Option<OwnedEventId>, NotPosted> {
         loop {
-            // Asked again after every attempt without an answer: the homeserver's own memory of
-            // transaction ids may be younger than the event, if it was killed in between.
+            // Asked again after every attempt without an answer: if the homeserver was killed in between, it may have
+            // kept the event but forgotten its transaction id.
             if !self.is_posted(origin, published).await? {
                 let metrics = self.health.metrics.clone();
                 let send = async |room: &Room| {
@@ -481,7 +478,7 @@ impl Sender {
                 self.known.reached(origin);
                 self.known.events.insert(origin.position, event);
             }
-            // Only now: a homeserver that can be read from may still not take anything.
+            // Only now: a homeserver that answers reads may still refuse every write.
             self.works();
             self.is_doubted = false;
             return Ok(self.known.events.get(&origin.position).cloned());
@@ -497,7 +494,7 @@ impl Sender {
         Ok(self.known.has(origin))
     }
 
-    /// Looks into the room if it is not known how far the route has come there.
+    /// Reads the room if it is not known how far the route has come there.
     async fn look(
         &mut self,
         stream: &StreamId,
@@ -511,7 +508,7 @@ impl Sender {
             };
             let last = loop {
                 match self.insist(look).await {
-                    // A homeserver that will not let us look says nothing against the message.
+                    // A homeserver that refuses to let the bridge read does not count against the message.
                     Err(NotPosted::Refused(reason)) if self.is_one_of_many => {
                         let reason = format!("what is in it cannot be read: {reason}");
                         return Err(Closed::ForLong(reason).into());
@@ -533,7 +530,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Does a request until it succeeds or is refused for good.
+    /// Repeats a request until it succeeds or is refused for good.
     async fn insist<T>(
         &mut self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
@@ -545,8 +542,8 @@ impl Sender {
         }
     }
 
-    /// Does a request once. `None`: it failed in a way that may pass, and the pause before the next
-    /// attempt is over.
+    /// Makes a request once. Returns `None` if it failed in a way that may pass, after the pause before the next
+    /// attempt.
     async fn attempt<T>(
         &mut self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
@@ -560,7 +557,7 @@ impl Sender {
         Ok(None)
     }
 
-    /// Does a request once, and returns its error as it is.
+    /// Makes a request once, and returns its error unchanged.
     async fn once<T>(
         &self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
@@ -584,7 +581,7 @@ impl Sender {
         }
     }
 
-    /// Does what can be done about an error, and says how long to wait.
+    /// Does what can be done about an error, and returns how long to wait.
     async fn mend(&mut self, error: MatrixError) -> Result<Duration, NotPosted> {
         let state = State::of(&error);
         self.give_way(&error).await?;
@@ -594,7 +591,7 @@ impl Sender {
                 (error.to_string(), None)
             }
             MatrixError::Untrusted(_) => (error.to_string(), None),
-            // One of many must not hold the others up.
+            // One room of many must not block the others.
             MatrixError::Encrypted(_) if self.is_one_of_many => {
                 return Err(Closed::ToUs("it is encrypted".to_owned()).into());
             }
@@ -617,7 +614,7 @@ impl Sender {
         Ok(self.outage.failed(state, &reason, asked))
     }
 
-    /// Gives way to the fallback room when the homeserver has failed at this one alone for a while.
+    /// Switches to the fallback room when the homeserver has failed at this room alone for a while.
     async fn give_way(&mut self, error: &MatrixError) -> Result<(), NotPosted> {
         let is_passing = matches!(
             error,
@@ -634,12 +631,12 @@ impl Sender {
         closed.map_or(Ok(()), |closed| Err(closed.into()))
     }
 
-    /// Tells a message that is forbidden from a room that is closed to us; the latter is waited
-    /// for, because it is no fault of the message, unless it is one of many.
+    /// Finds out whether only the message is forbidden, or the room is closed to the bridge. A closed room is not the
+    /// message's fault, so it is waited for, unless it is one of many.
     async fn reenter(&mut self, error: &MatrixError) -> Result<String, NotPosted> {
         let user = &self.room.account().user;
         let (reason, error) = match self.room.standing().await {
-            // Somebody may have let us in again since; if not, it is the message.
+            // Somebody may have let the bridge in again since. If it is refused once more, the message is the reason.
             Ok(Membership::MayPost) if self.is_doubted => {
                 return Err(NotPosted::Refused(error.to_string()));
             }
@@ -685,7 +682,7 @@ impl Sender {
     }
 }
 
-/// Asks the homeserver for something small.
+/// Makes a small request to see whether the homeserver answers.
 async fn answers(room: &Room) -> Result<(), MatrixError> {
     room::joined(room.account()).await.map(drop)
 }
@@ -746,10 +743,10 @@ mod tests {
         known.of(&stream(), 100, 1_000);
         known.reached(&origin(100, 0, 1_000));
         known.done(100, 1_000);
-        // The server has lost its last messages and goes on with number 90.
+        // The server has lost its last messages and continues with number 90.
         known.of(&stream(), 90, 2_000);
         assert!(!known.certain && !known.is_done(90, 2_000));
-        // The room still shows number 100 of before.
+        // The room still shows the earlier number 100.
         known.reached(&origin(100, 0, 1_000));
         known.certain = true;
         assert!(!known.has(&origin(90, 0, 2_000)));

@@ -1,4 +1,4 @@
-//! One message by itself, in the thread of the alert that it is about.
+//! Shows one message on its own, in the thread of the alert that it is about.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,11 @@ use crate::{
     status::Shown,
 };
 
-/// What became of a message at the homeserver.
+/// The result of posting a message.
 pub(crate) enum Fate {
-    /// It is in the room.
+    /// The message is in the room.
     Shown,
-    /// The homeserver will never take it, and it is a dead letter.
+    /// The homeserver will never take the message, and it is a dead letter.
     Refused(String),
 }
 
@@ -60,9 +60,11 @@ pub(crate) async fn show(
                 }
                 return Ok(Fate::Shown);
             }
-            // Its first message may be gone, with the room that it was in.
+            // The first message of the thread may be gone, together with the room that it was in.
             (Err(NotPosted::Refused(reason)), Some(before)) if before.before.is_some() => {
-                warn!("a conversation begins anew: {reason}");
+                warn!(
+                    "a conversation starts again, as the homeserver refuses to continue it: {reason}"
+                );
                 thread = Some(before.anew(route.patience));
             }
             (Err(NotPosted::Refused(reason)), _) => {
@@ -74,7 +76,7 @@ pub(crate) async fn show(
     }
 }
 
-/// The events that show a message.
+/// Returns the events that show a message.
 async fn parts(
     state: &mut State,
     delivery: &Delivery,

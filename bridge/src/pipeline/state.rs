@@ -1,4 +1,4 @@
-//! Everything that a feed has in hand while its messages are worked on. The stages beside this file work on it.
+//! The state of a feed while its messages are worked on. The stages in this directory work on it.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     status::{RouteHealth, Shown},
 };
 
-/// What the stages of a feed share.
+/// The state that the stages of a feed share.
 pub(crate) struct State {
     pub(crate) route: Arc<Route>,
     pub(crate) feed: Feed,
@@ -30,7 +30,7 @@ pub(crate) struct State {
     pub(crate) composer: Composer,
     pub(crate) threads: Threads,
     pub(crate) dead_letters: DeadLetters,
-    /// `None` without quiet hours, and for the feed of what they have deferred.
+    /// The store of deferred messages. `None` without quiet hours, and for the feed of deferred messages itself.
     pub(crate) deferred: Option<DeferredStore>,
     pub(crate) backlog: Backlog,
     pub(crate) health: RouteHealth,
@@ -38,7 +38,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Nothing is in hand yet.
+    /// Creates the state of a feed that has no messages yet.
     pub(crate) fn new(
         context: RouteContext,
         renderer: Arc<Renderer>,
@@ -64,17 +64,18 @@ impl State {
         }
     }
 
-    /// The origin of the first event that shows a message.
+    /// Returns the origin of the first event that shows a message.
     pub(crate) fn origin(&self, delivery: &Delivery, stream: &StreamId) -> Origin {
         delivery.origin(stream, &self.route.name, 0)
     }
 
-    /// Notes what became of a message, or of some of which this is the last.
+    /// Notes what became of a message, or of several of which this is the last.
     pub(crate) fn note(&self, delivery: &Delivery, shown: Shown) {
         self.health.note(delivery.subject(), delivery.said, shown);
     }
 
-    /// Notes that a message was shown late, if it was. What quiet hours have deferred is meant to be.
+    /// Notes that a message was shown late, if it was. Messages that quiet hours deferred are late on purpose and not
+    /// counted.
     pub(crate) fn note_late(&mut self, delivery: &Delivery, upstream: &Upstream) {
         let Some(late_after) = self.route.late_after.filter(|_| !self.feed.is_deferred()) else {
             return;

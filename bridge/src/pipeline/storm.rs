@@ -1,4 +1,4 @@
-//! What a room has heard of a storm, which goes on over many digests: for whom phones have buzzed.
+//! Remembers the storms of a room, each of which spans many digests, and the subjects for which phones have buzzed.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,48 +9,49 @@ use tokio::time::Instant;
 
 use crate::{message::Urgency, render::News};
 
-/// A digest this long after the last one is of another storm.
+/// The time without a digest after which the next one belongs to another storm.
 const CALM: Duration = Duration::from_mins(10);
 
-/// In a storm that goes on what is critical on one subject makes phones buzz again after this time.
+/// The time after which a critical message on the same subject makes phones buzz again in a storm that goes on.
 const AGAIN: Duration = Duration::from_mins(2);
 
-/// For so many subjects it is known when phones buzzed, of some 100 bytes each. All further ones are taken for one.
+/// The number of subjects for which it is remembered when phones buzzed, at about 100 bytes each. All further subjects
+/// are treated as one.
 const MOST_SUBJECTS: usize = 1024;
 
 /// The storms of a room.
 #[derive(Debug, Default)]
 pub(crate) struct Storms {
-    /// The one that goes on, or was the last.
+    /// The storm that goes on, or the last one.
     last: Option<Storm>,
 }
 
 #[derive(Debug)]
 struct Storm {
-    /// When its last digest was posted.
+    /// The time when the last digest of the storm was posted.
     last: Instant,
-    /// The loudest of its digests.
+    /// The highest urgency among the digests of the storm.
     urgency: Urgency,
-    /// When phones buzzed for what was critical, by its subject.
+    /// The time when phones last buzzed for a critical message, by its subject.
     pushed: HashMap<String, Instant>,
 }
 
 impl Storms {
-    /// When the last digest was posted, if there was one.
+    /// Returns when the last digest was posted, if there was one.
     pub(crate) fn last_digest(&self) -> Option<Instant> {
         self.last.as_ref().map(|storm| storm.last)
     }
 
-    /// Whether phones are to buzz for a digest with these news: in a storm that goes on only if they are worse than all
-    /// before, or critical on a subject for which none has buzzed for a while. So nobody who makes a storm takes away
-    /// what somebody else's alert needs.
+    /// Whether phones are to buzz for a digest with this news. In a storm that goes on they only do if the news is
+    /// worse than all before, or critical on a subject for which no phone has buzzed for a while. So a storm from one
+    /// publisher does not silence the alert of another.
     pub(crate) fn are_worth_a_push(&self, news: &News<'_>) -> bool {
         let Some(storm) = self.going_on() else { return news.urgency > Urgency::Routine };
         let is_due = |subject: &&str| !storm.has_pushed_lately(subject);
         news.urgency > storm.urgency || news.critical.iter().any(is_due)
     }
 
-    /// Those of the subjects for which phones have buzzed in this storm.
+    /// Returns the subjects for which phones have buzzed in this storm.
     pub(crate) fn heard(&self) -> BTreeSet<&str> {
         self.going_on()
             .into_iter()
@@ -58,7 +59,7 @@ impl Storms {
             .collect()
     }
 
-    /// Notes that a digest with these news was posted, and whether phones buzzed for it.
+    /// Notes that a digest with this news was posted, and whether phones buzzed for it.
     pub(crate) fn note(&mut self, news: &News<'_>, has_pushed: bool) {
         let now = Instant::now();
         let before = self.last.take().filter(|storm| storm.last.elapsed() < CALM);
@@ -82,7 +83,8 @@ impl Storms {
 }
 
 impl Storm {
-    /// What a subject is known by; no subject is empty.
+    /// Returns the name under which a subject is remembered. The empty name stands for all further subjects, as no
+    /// subject is empty.
     fn name<'a>(&self, subject: &'a str) -> &'a str {
         let is_kept = self.pushed.contains_key(subject) || self.pushed.len() < MOST_SUBJECTS;
         if is_kept { subject } else { "" }
@@ -104,7 +106,7 @@ mod tests {
         News { urgency: Urgency::Critical, critical: subjects.iter().copied().collect() }
     }
 
-    /// Whether phones buzz for it.
+    /// Returns whether phones buzz for the digest.
     fn digest(storms: &mut Storms, news: &News<'_>) -> bool {
         let has_pushed = storms.are_worth_a_push(news);
         storms.note(news, has_pushed);

@@ -1,7 +1,7 @@
-//! The threads of alerts: what was said before of the alert that a message is about, and whether the room still shows it.
+//! The threads of alerts: what the earlier messages about an alert said, and whether the room still shows them.
 //!
-//! What was said is kept in a bucket, into which others may be permitted to write, and people may remove messages from
-//! the room. The room alone tells what is shown.
+//! The state of the threads is kept in a bucket, into which others may be permitted to write, and people may remove
+//! messages from the room. Only the room can tell what is shown.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,26 +23,26 @@ use crate::{
     source::Delivery,
 };
 
-/// For how long a first message that was seen in the room is taken to be there.
+/// The time for which a first message that was seen in the room is assumed to be still there.
 const FRESH: Duration = Duration::from_mins(1);
 
-/// How many first messages are kept in mind, about 150 bytes each.
+/// The number of first messages that are remembered, at about 150 bytes each.
 const MOST_ROOTS: usize = 1024;
 
 /// The threads of one feed.
 pub(crate) struct Threads {
     route: Arc<Route>,
-    /// Shared with the other feed of the route.
+    /// The store of thread states, shared with the other feed of the route.
     store: Arc<Mutex<Store>>,
     /// The first messages that were seen in the room, and when.
     roots: HashMap<OwnedEventId, Instant>,
 }
 
-/// What is left of a thread once the room was asked.
+/// The result of comparing a thread with the room.
 pub(crate) enum Confirmed {
-    /// The message is to be shown as this.
+    /// The message is to be shown as an update of this thread.
     Thread(Box<AlertThread>),
-    /// The room has it.
+    /// The room already shows the message.
     Shown,
 }
 
@@ -51,8 +51,8 @@ impl Threads {
         Self { route, store, roots: HashMap::new() }
     }
 
-    /// The thread that a message belongs to in a room, if it is about an alert. A bucket that has to be made is kept by
-    /// `replicas` servers.
+    /// Returns the thread that a message belongs to in a room, if the message is about an alert. A bucket that has to
+    /// be created is replicated on `replicas` servers.
     pub(crate) async fn of(
         &self,
         room: &RoomId,
@@ -66,7 +66,7 @@ impl Threads {
         Some(self.after(before, key, update, delivery.said))
     }
 
-    /// What is known of some threads, by their names.
+    /// Returns what is known of some threads, by their names.
     pub(crate) async fn known(
         &self,
         keys: impl IntoIterator<Item = String>,
@@ -77,8 +77,8 @@ impl Threads {
         store.get_all(keys).await
     }
 
-    /// What an update is after what was said before. In quiet hours what goes on is shown, but only what is critical
-    /// makes a phone buzz.
+    /// Returns the update that follows what was said before. In quiet hours, updates of alerts that go on are shown,
+    /// but only critical ones make a phone buzz.
     pub(crate) fn after(
         &self,
         before: Option<ThreadState>,
@@ -110,12 +110,12 @@ impl Threads {
         self.store.lock().await.put_all(states).await;
     }
 
-    /// Believes that a message was shown only if the room confirms it, and goes on with a thread only if the room still
-    /// shows its first message.
+    /// Checks a thread against the room: a message counts as shown only if the room confirms it, and a thread is
+    /// continued only if the room still shows its first message.
     ///
     /// # Errors
     ///
-    /// As of [`Sender::has_begun`].
+    /// See [`Sender::has_begun`].
     pub(crate) async fn confirm(
         &mut self,
         sender: &mut Sender,
@@ -133,17 +133,17 @@ impl Threads {
         }
         warn!(
             "message {} is not in the room, although the bucket of conversations says so; its \
-             conversation begins anew",
+             conversation starts again",
             delivery.sequence
         );
         Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
     }
 
-    /// The same thread if the room shows its first message, or one that begins anew.
+    /// Returns the same thread if the room shows its first message, else a new thread.
     ///
     /// # Errors
     ///
-    /// As of [`Sender::shows`].
+    /// See [`Sender::shows`].
     pub(crate) async fn with_root(
         &mut self,
         sender: &mut Sender,
@@ -158,7 +158,7 @@ impl Threads {
             return Ok(thread);
         }
         info!(
-            "the first message of an alert, {}, is not in the room any more; the alert begins anew",
+            "the first message of an alert, {}, is no longer in the room; the alert begins anew",
             before.root
         );
         Ok(thread.anew(self.route.patience))

@@ -1,4 +1,4 @@
-//! A route at work: its relay, that of what its quiet hours have deferred, and its summaries.
+//! Runs a route: its relay, the relay of the messages that its quiet hours have deferred, and its summaries.
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -17,17 +17,17 @@ use crate::{
     summary::{Poster, Summaries},
 };
 
-/// How long to wait before asking again for the stream of quiet hours.
+/// The time to wait before the stream of quiet hours is looked for again.
 const NO_STREAM: Duration = Duration::from_mins(5);
 
-/// How long to wait before summaries are tried again that ended before their time.
+/// The time to wait before summaries that ended early are tried again.
 const AGAIN: Duration = Duration::from_hours(1);
 
-/// Relays, and sums up, until told to stop.
+/// Relays messages and posts summaries until told to stop.
 ///
 /// # Errors
 ///
-/// As of [`Relay::run`] and, if its templates were refused, [`Renderer::of`].
+/// See [`Relay::run`] and, if the route's templates were refused, [`Renderer::of`].
 pub(crate) async fn serve_live(context: RouteContext, services: Services) -> Result<(), Failure> {
     let summaries = sum_up(&context, &services);
     let relayed = relay(context, services).await;
@@ -35,12 +35,12 @@ pub(crate) async fn serve_live(context: RouteContext, services: Services) -> Res
     relayed
 }
 
-/// Relays what was deferred, once there is a stream of it. Where nothing can be deferred the route
-/// says so when it tries. Without quiet hours it ends where nothing is left of them.
+/// Relays deferred messages, once the stream for them exists. If nothing can be deferred, the route reports that when
+/// it tries. Without quiet hours it ends when no deferred messages are left.
 ///
 /// # Errors
 ///
-/// As of [`serve_live`].
+/// See [`serve_live`].
 pub(crate) async fn serve_deferred(
     context: RouteContext,
     services: Services,
@@ -53,7 +53,7 @@ pub(crate) async fn serve_deferred(
     }
     while let Err(reason) = deferral::make_stream(&services.nats, 1).await {
         warn!("no stream for quiet hours: {reason}");
-        // All is shown at once meanwhile, so that nothing is amiss but this.
+        // All messages are shown at once meanwhile, so this feed must not count as failing.
         services.health.route(&context.feed.label()).set_aside();
         if timeout(NO_STREAM, services.stop.cancelled()).await.is_ok() {
             return Ok(());
@@ -65,7 +65,7 @@ pub(crate) async fn serve_deferred(
 async fn relay(context: RouteContext, services: Services) -> Result<(), Failure> {
     let renderer = match &context.renderer {
         Some(renderer) => Arc::clone(renderer),
-        // They may have been mended.
+        // The templates may have been repaired.
         None => Arc::new(Renderer::of(&context.route)?),
     };
     let span = info_span!("route", route = %context.feed.route.name);
@@ -77,7 +77,8 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
     }
 }
 
-/// A task of its own: whatever becomes of it, messages are relayed. It ends when it is dropped.
+/// Starts a task for the summaries, whose failure does not stop the relay. The task ends when the returned set is
+/// dropped.
 fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
     let summary = context.route.summary?;
     let target = context.route.rooms.one()?.clone();
@@ -90,7 +91,7 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
     let summaries = async move {
         let Services { account, stop, .. } = &services;
         let post = async || {
-            // What keeps us out is for the relay to tell.
+            // The relay reports why the bridge is not let in.
             let room = (&target, RoomRole::Only);
             let opened = join::open_room(&route, room, account, &health, stop).await;
             if let Ok(Opened::Room(room)) = opened {

@@ -1,4 +1,4 @@
-//! Keeping each route going: what is wrong with one of them is its own trouble, and the others go on.
+//! Keeps each route running: a failure of one route does not stop the others.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -13,25 +13,25 @@ use crate::{
     status::{RouteHealth, State},
 };
 
-/// How long a route that has failed waits for the next attempt. What it failed with is mended by a person, in a room, in
-/// NATS or in a template, and costs a few requests each time.
+/// The time that a route that has failed waits for the next attempt. The cause is removed by a person, in a room, in
+/// NATS or in a template, and each attempt costs a few requests.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// As long as it lasts it is logged this often.
+/// The interval at which a lasting failure is logged again.
 const REMIND: Duration = Duration::from_mins(5);
 
-/// A new configuration is on trial: a route that fails in this time is a reason to go back to the one before.
+/// The trial of a new configuration: a route that fails during it is a reason to return to the previous one.
 #[derive(Debug, Clone)]
 pub(crate) struct Trial {
-    /// When it ends.
+    /// The time when the trial ends.
     pub(crate) until: Instant,
-    /// The routes that had failed before, and why: that is no fault of the new configuration.
+    /// The routes that had failed before, and why: the new configuration did not cause these failures.
     pub(crate) known: Vec<(Arc<str>, String)>,
 }
 
 impl Trial {
     fn is_failed_by(&self, route: &RouteHealth, failure: &Failure, reason: &str) -> bool {
-        // No configuration is to blame for that, and whoever may publish may have caused it.
+        // No configuration is to blame for a bug, and any publisher may have triggered it.
         if matches!(failure, Failure::Bug(_)) {
             return false;
         }
@@ -40,12 +40,13 @@ impl Trial {
     }
 }
 
-/// Serves a route until we are told to stop. When it fails for a reason of its own that is said and noted, and the route
-/// is tried again, for as long as it takes. That is so for a panic, too.
+/// Serves a route until told to stop. When the route fails or panics for a reason of its own, that is logged and
+/// reported, and the route is tried again for as long as it takes.
 ///
 /// # Errors
 ///
-/// What is wrong with all routes; during a `trial` also what is wrong with this one, unless it was before.
+/// A failure that concerns all routes; during a `trial` also one of this route alone, unless it failed in the same way
+/// before.
 pub(crate) async fn keep_going(
     context: RouteContext,
     services: Services,
@@ -54,7 +55,7 @@ pub(crate) async fn keep_going(
 ) -> Result<(), Failure> {
     let route = Supervised {
         name: context.route.name.to_string(),
-        // There is no line of a route that has nothing to do.
+        // A route that has nothing to do has no line on the status page.
         health: || services.health.route(&context.feed.label()),
         stop: services.stop.clone(),
         trial,
@@ -62,7 +63,7 @@ pub(crate) async fn keep_going(
     route.keep_going(async || serve(context.clone(), services.clone()).await).await
 }
 
-/// A route that is kept going.
+/// A route that is kept running.
 struct Supervised<H> {
     name: String,
     health: H,
@@ -77,7 +78,7 @@ impl<H: Fn() -> RouteHealth> Supervised<H> {
     ) -> Result<(), Failure> {
         let mut said: Option<Instant> = None;
         loop {
-            // Each attempt begins with nothing of the one before, so that a panic leaves nothing half done to it.
+            // Each attempt starts with new state, so a panic leaves nothing half done for the next one.
             let served = AssertUnwindSafe(serve()).catch_unwind().await;
             let failure = match served.unwrap_or_else(|panic| Err(self.panicked(&*panic))) {
                 Err(failure) if failure.is_of_one_route() => failure,

@@ -1,4 +1,4 @@
-//! What waits for a route, read beside its consumer, which hands out only a few messages at a time.
+//! Reads and counts what waits for a route, beside its consumer, which delivers only a few messages at a time.
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
@@ -17,32 +17,33 @@ use crate::{
     status::RouteHealth,
 };
 
-/// More messages than these are for the next digest.
+/// The number of messages that a digest holds; more are left for the next digest.
 const MOST_MESSAGES: usize = 10_000;
 
-/// So is what takes more bytes of memory than this, as all of it is held there.
+/// The number of bytes that a digest holds, as all of them are in memory; more messages are left for the next digest.
 const MOST_WEIGHT: usize = 8 * 1024 * 1024;
 
-/// A digest ends before a message that the client cannot read when so many have broken a connection.
+/// The number of broken connections after which a digest ends before the next unreadable message.
 const MOST_BREAKS: u32 = 16;
 
-/// After each of them twice as many messages are read one by one, up to two to the power of this.
+/// The limit of the doublings: after each broken connection twice as many messages are read one by one, up to two to
+/// the power of this.
 const MOST_DOUBLINGS: u32 = 8;
 
-/// For how long a number of waiting messages is taken for right.
+/// The time for which a count of waiting messages is taken as current.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// How many messages a source has in hand that nobody has asked for yet, shared with its backlog.
+/// The number of messages that a source holds and nobody has asked for yet, shared with its backlog.
 #[derive(Debug, Default)]
 pub(super) struct Queue(Cell<Option<Tail>>);
 
 /// The last of those messages.
 #[derive(Debug, Clone, Copy)]
 struct Tail {
-    /// How many more the server had when it delivered it.
+    /// The number of further messages that the server had when it delivered this one.
     pending: u64,
     received: Instant,
-    /// How many messages are in hand with it.
+    /// The number of messages that the source holds, including this one.
     count: u64,
 }
 
@@ -60,7 +61,7 @@ pub(crate) struct Backlog {
     feed: Feed,
     health: RouteHealth,
     queue: Rc<Queue>,
-    /// How many messages were waiting, when they were last counted.
+    /// The number of waiting messages, and the time when they were counted.
     counted: Option<(Instant, u64)>,
 }
 
@@ -69,14 +70,14 @@ impl Backlog {
         Self { nats, feed, health, queue, counted: None }
     }
 
-    /// How many messages wait for the route, with one that was delivered and is not done with.
+    /// Returns how many messages wait for the route, including one that was delivered and is not done with.
     pub(crate) async fn waiting(&mut self, current: &Delivery) -> u64 {
         let own = Tail { pending: current.pending, received: current.received, count: 0 };
         let last = self.queue.0.get().unwrap_or(own);
         if last.received.elapsed() < FRESH {
             return last.pending + last.count + 1;
         }
-        // More may have come while the homeserver was away.
+        // More messages may have come while the homeserver was away.
         if let Some((at, waiting)) = self.counted
             && at.elapsed() < FRESH
         {
@@ -87,13 +88,13 @@ impl Backlog {
         waiting
     }
 
-    /// The messages from `first` on, in order: all to `last`, or those to the latest there is that fit into a digest.
-    /// Those that the client cannot read are read from the stream itself; where they are very many, a digest ends before
-    /// them.
+    /// Returns the messages from `first` on, in order: all up to `last`, or, without it, as many as fit into a digest.
+    /// Messages that the client cannot read are read from the stream itself; where there are very many of these, a
+    /// digest ends before them.
     ///
     /// # Errors
     ///
-    /// Why they cannot be read; nothing has changed by that.
+    /// The reason why the messages cannot be read; nothing has changed by that.
     pub(crate) async fn read(
         &self,
         first: u64,
@@ -101,7 +102,7 @@ impl Backlog {
     ) -> Result<Vec<Delivery>, String> {
         let mut read = Read { next: first, last, messages: Vec::new(), weight: 0 };
         match self.read_into(&mut read).await {
-            // What was read is a digest, too.
+            // What was read so far is enough for a digest.
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
             done => done?,
         }
@@ -116,7 +117,7 @@ impl Backlog {
                 break;
             }
             debug!("reading single messages: {reason}");
-            // Where there was one that cannot be read there are more, and each connection takes its time.
+            // Unreadable messages rarely come alone, and each broken connection takes its time.
             let count = 1 << breaks.min(MOST_DOUBLINGS);
             if !self.read_single(read, count).await? {
                 break;
@@ -125,8 +126,8 @@ impl Backlog {
         Ok(())
     }
 
-    /// Reads over one connection. Some reason if that has ended before all was read, as at a message that the client
-    /// cannot read.
+    /// Reads over one connection. Returns a reason if the connection ended before everything was read, as at a message
+    /// that the client cannot read.
     async fn flow_into(&self, read: &mut Read) -> Result<Option<String>, String> {
         let nats = self.nats.another().await?;
         let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
@@ -141,14 +142,14 @@ impl Backlog {
             let message = match next {
                 Ok(Ok(message)) => message,
                 Ok(Err(reason)) => return Ok(Some(reason)),
-                // What was read is enough for a digest that need not have an end.
+                // What was read is enough for a digest that has no fixed end.
                 Err(_) if read.last.is_none() && !read.messages.is_empty() => return Ok(None),
                 Err(_) => return Ok(Some(format!("no message for {} s", SLOW.as_secs()))),
             };
             self.health.beat();
             let Some((delivery, number)) = Delivery::new(message) else { continue };
             reached += 1;
-            // The client keeps some for itself, and they do not come again.
+            // The client does not pass on every message, and those are not delivered again.
             if number != reached {
                 return Ok(Some("a message was lost on its way".to_owned()));
             }
@@ -160,7 +161,8 @@ impl Backlog {
         Ok(None)
     }
 
-    /// Reads some messages from the stream itself, whatever their headers and subjects are. False if there are no more.
+    /// Reads some messages from the stream itself, whatever their headers and subjects are. Returns false if there are
+    /// no more.
     async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
         let stream = self.feed.stream();
         let subjects: Vec<String> = self.feed.subjects().iter().map(ToString::to_string).collect();
@@ -176,7 +178,8 @@ impl Backlog {
             self.health.beat();
             let sequence = stored.sequence;
             let published = stored.published.unix_timestamp_nanos();
-            // Only its place in the stream is read from that: it is acknowledged when its consumer delivers it.
+            // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
+            // it.
             let reply = format!("$JS.ACK.{stream}.backlog.1.{sequence}.1.{published}.0");
             let delivery = Delivery::new(stored.delivered(&self.nats, Some(reply)));
             let (delivery, _) = delivery
@@ -189,24 +192,24 @@ impl Backlog {
     }
 }
 
-/// What has been read so far.
+/// The messages that have been read so far.
 struct Read {
-    /// The sequence from which on it goes on.
+    /// The sequence number to read next.
     next: u64,
-    /// That of the last message, if a digest was begun that ends with it.
+    /// The sequence number of the last message of a digest that was begun.
     last: Option<u64>,
     messages: Vec<Delivery>,
     weight: usize,
 }
 
 impl Read {
-    /// Whether it is as much as a digest holds. One that was begun is read whole, or its end would never be shown.
+    /// Whether a digest holds no more. A digest that was begun is read whole, or its end would never be shown.
     fn is_full(&self) -> bool {
         let is_much = self.messages.len() >= MOST_MESSAGES || self.weight >= MOST_WEIGHT;
         self.last.is_none() && is_much
     }
 
-    /// Takes the next message. False if it is the last, or after it: what comes then need not be readable.
+    /// Takes the next message. Returns false if it is the last, or comes after it: what follows need not be readable.
     fn take(&mut self, delivery: Delivery) -> bool {
         let sequence = delivery.sequence;
         if self.last.is_some_and(|last| sequence > last) {

@@ -1,4 +1,4 @@
-//! Reading a stream beside its consumer, with one of our own that the server soon forgets.
+//! Reads a stream beside its durable consumer, with a temporary consumer that the server soon forgets.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use tokio::time::timeout;
 
 use crate::{failure::chain, nats::Nats, source::pull::Pull};
 
-/// When the server forgets the consumer of a bridge that was killed while it read.
+/// The time after which the server forgets the temporary consumer of a bridge that was killed while it read.
 pub(crate) const FORGET: Duration = Duration::from_secs(30);
 
-/// How long the next message may take, of which the server has said that it is there.
+/// The time that the next message may take to arrive once the server has said that there is one.
 pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
-/// The first message from a sequence on that a filter matches, over a connection of its own. `None` if
+/// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
 /// there is none.
 ///
 /// # Errors
 ///
-/// Why it cannot be read.
+/// The reason why the message cannot be read.
 pub(crate) async fn first(
     nats: &Nats,
     stream: &str,
@@ -42,7 +42,7 @@ pub(crate) async fn first(
     message.map(Some)
 }
 
-/// The messages from a sequence on, in order, without taking them, and how many there are.
+/// Returns the messages from a sequence number on, in order and without consuming them, and how many there are.
 pub(crate) async fn flow(
     nats: &Nats,
     stream: &str,
@@ -51,7 +51,7 @@ pub(crate) async fn flow(
 ) -> Result<(u64, Pull), String> {
     let stream = nats.jetstream.get_stream_no_info(stream).await;
     let stream = stream.map_err(|error| chain(&error))?;
-    // One filter goes where servers before 2.10 look for it.
+    // Servers before 2.10 only know a single filter, in this field.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     let config = PullConfig {
         description: Some("nats-matrix reads what waits".to_owned()),

@@ -1,10 +1,9 @@
-//! Where messages come from: one durable pull consumer per route, in stream order.
+//! The source of messages: one durable pull consumer per route, in stream order.
 //!
-//! JetStream alone does not keep the order. Messages that were delivered to a process that died, or
-//! over a connection that broke, come back only after `ack_wait`, and by then newer ones have been
-//! delivered. So whenever deliveries may have been lost, the source first takes what is
-//! [outstanding] from the stream, and only when that is done with asks for more. It notices lost
-//! deliveries by the consumer sequence, which counts deliveries without a gap.
+//! JetStream alone does not keep the order. Messages that were delivered to a process that died, or over a connection
+//! that broke, come back only after `ack_wait`, and by then newer ones have been delivered. So whenever deliveries may
+//! have been lost, the source first takes what is [outstanding] from the stream, and asks for more only when that is
+//! done with. It notices lost deliveries by the consumer sequence, which counts deliveries without a gap.
 
 use std::{collections::VecDeque, future::pending, rc::Rc, time::Duration};
 
@@ -38,18 +37,17 @@ use crate::{
     status::{Outage, RouteHealth, State},
 };
 
-/// How many acknowledgements are sent together while more messages are waiting. Each costs a system
-/// call here and a wake-up at the server; what a kill leaves unacknowledged is recognised in the
-/// room.
+/// The number of acknowledgements that are sent together while more messages are waiting. Each costs a system call in
+/// the bridge and a wake-up of the server. Messages that a kill leaves unacknowledged are recognised in the room.
 const ACK_BATCH: usize = 16;
 
-/// A stream that keeps messages for so long keeps them until somebody looks.
+/// The retention time from which on a stream counts as keeping messages until somebody looks.
 const LONG_ENOUGH: Duration = Duration::from_hours(24 * 7);
 
-/// How long to wait after a pull that ended with an error before it delivered anything.
+/// The time to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 
-/// One route's messages, in order.
+/// The messages of one feed, in order.
 pub(crate) struct Source {
     nats: Nats,
     feed: Feed,
@@ -57,42 +55,43 @@ pub(crate) struct Source {
     outage: Outage,
     health: RouteHealth,
     stream: Option<StreamId>,
-    /// How many servers keep the stream.
+    /// The number of servers that keep the stream.
     replicas: usize,
-    /// The stream keeps messages that are done with, too, for a week at least.
+    /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
-    /// When the first consumer that we saw was made, by the server's clock.
+    /// The time when the first consumer that this process saw was created, by the server's clock.
     begun: Option<OffsetDateTime>,
-    /// The last message of the stream that the consumer has delivered, as far as we know.
+    /// The last message of the stream that the consumer has delivered, as far as it is known.
     reached: Option<u64>,
     /// The last of the outstanding messages that were read, if there was no pull since. There may be more.
     reread: Option<u64>,
     flow: Option<Flow>,
-    /// The last pull ended with an error before it delivered anything.
+    /// Whether the last pull ended with an error before it delivered anything.
     is_barren: bool,
-    /// Delivered and not yet asked for by the relay; at most [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
+    /// The messages that were delivered and that the relay has not asked for yet; at most
+    /// [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
     held: VecDeque<Delivery>,
-    /// How much that is, for the backlog.
+    /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
-    /// Of what is done with and not yet acknowledged; at most [`ACK_BATCH`].
+    /// The messages that are done with and not yet acknowledged; at most [`ACK_BATCH`].
     done: Vec<Acker>,
 }
 
-/// What the messages of a source are of.
+/// The properties of the stream that messages come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     /// The incarnation of the stream.
     pub(crate) stream: StreamId,
-    /// How many servers of a cluster keep it.
+    /// The number of servers of a cluster that keep the stream.
     pub(crate) replicas: usize,
-    /// It keeps messages that are done with, too, for a week at least.
+    /// Whether the stream also keeps messages that are done with, for a week at least.
     pub(crate) keeps_messages: bool,
-    /// When the first consumer that we saw was made, by the server's clock.
+    /// The time when the first consumer that this process saw was created, by the server's clock.
     begun: Option<OffsetDateTime>,
 }
 
 impl Upstream {
-    /// How long after it was published a message is here now. `None` if it was there before the route.
+    /// Returns how long ago a message was published. `None` if it is older than the route.
     pub(crate) fn age(&self, delivery: &Delivery) -> Option<Duration> {
         let begun = self.begun.filter(|begun| *begun < delivery.published)?;
         (OffsetDateTime::now_utc() - begun.max(delivery.published)).try_into().ok()
@@ -107,7 +106,7 @@ struct Flow {
 }
 
 impl Source {
-    /// A source that connects to its consumer when the first message is asked for.
+    /// Creates a source that connects to its consumer when the first message is asked for.
     pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth) -> Self {
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
@@ -131,23 +130,23 @@ impl Source {
         }
     }
 
-    /// The name of the stream that the messages are read from.
+    /// Returns the name of the stream that the messages are read from.
     pub(crate) fn stream_name(&self) -> &str {
         self.feed.stream()
     }
 
-    /// What the messages are of; known once there was one.
+    /// Returns the properties of the stream; they are known once there was a message.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
         let Self { replicas, keeps_messages, begun, .. } = *self;
         self.stream.clone().map(|stream| Upstream { stream, replicas, keeps_messages, begun })
     }
 
-    /// Whether no other message waited when this one was delivered, nor came since.
+    /// Whether no other message waited when this one was delivered, and none has come since.
     pub(crate) fn is_last(&mut self, delivery: &Delivery) -> bool {
         delivery.pending == 0 && !self.has_next()
     }
 
-    /// What waits behind the message in hand, for who does not take it.
+    /// Returns a view of what waits behind the current message, which takes nothing of it.
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog::new(
             self.nats.clone(),
@@ -157,7 +156,7 @@ impl Source {
         )
     }
 
-    /// The next message. Waits as long as there is none, also while NATS or the stream is away.
+    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away.
     ///
     /// Dropping the future loses nothing.
     ///
@@ -176,7 +175,7 @@ impl Source {
             };
             tokio::select! {
                 item = flow.pull.next() => self.take(item),
-                // Deliveries may have been on their way when the connection broke.
+                // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
                 () = sleep(ACK_WAIT) => self.look_for_strays().await,
             }
@@ -189,7 +188,7 @@ impl Source {
         delivery
     }
 
-    /// Has the next messages come while one is worked on; not beside a large one.
+    /// Asks for the next messages while one is worked on, unless that one is large.
     async fn ask_ahead(&mut self, current: &Delivery) {
         let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
             return;
@@ -199,39 +198,37 @@ impl Source {
         }
     }
 
-    /// Without a message there is no gap in the numbers either, by which lost deliveries are noticed.
-    /// The client keeps what has a status in its headers for itself.
+    /// Looks for lost deliveries while no message comes, as only the next message would show a gap in the numbers. The
+    /// client does not pass on messages that have a status in their headers.
     async fn look_for_strays(&mut self) {
         match consumer::info(&self.nats, &self.feed).await {
             Some(info) if outstanding::is_any(&info) => {
-                debug!("something is outstanding");
+                debug!("messages are outstanding");
                 self.flow = None;
             }
             _ => {}
         }
     }
 
-    /// Tells JetStream that a message is done with: at once when no other is waiting, else together
-    /// with the next ones.
+    /// Tells JetStream that a message is done with: at once when no other is waiting, else together with the next ones.
     ///
-    /// It need not wait for an answer: an acknowledgement that is lost brings the message back, and
-    /// the relay knows that it has posted it.
+    /// It need not wait for an answer: a lost acknowledgement brings the message back, and the relay recognises that it
+    /// has been posted.
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
-        // Without a pull they are settled before there is one.
+        // Without a pull the acknowledgements are settled before the next pull begins.
         let is_idle = !self.has_next() && self.flow.is_some();
         if self.done.len() >= ACK_BATCH || is_idle {
             self.flush_acks().await;
         }
     }
 
-    /// Tells JetStream, and its advisories, that the message can never be posted.
+    /// Tells JetStream, and through its advisories the operators, that the message can never be posted.
     pub(crate) async fn terminate(&mut self, delivery: &Delivery, reason: &str) {
-        // The client's own Term has no place for a reason; servers know it from 2.10.4 on and
-        // ignore it before.
+        // The client's own Term takes no reason; servers support one from 2.10.4 on and ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
-        // What comes before it first: all that is outstanding is to be newer than all that is not.
+        // Earlier messages are acknowledged first: everything outstanding has to be newer than everything acknowledged.
         self.flush_acks().await;
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
         if let Err(error) = self.nats.client.publish(reply, text.into()).await {
@@ -247,7 +244,7 @@ impl Source {
         }
     }
 
-    /// Acknowledges what is done with and waits until the server has noted the last of it, and so all.
+    /// Acknowledges what is done with, and waits until the server has noted the last of it, and therefore all.
     async fn settle(&mut self) {
         let last = self.done.pop();
         self.flush_acks().await;
@@ -258,7 +255,7 @@ impl Source {
         }
     }
 
-    /// Whether another message is here.
+    /// Whether another message has arrived.
     fn has_next(&mut self) -> bool {
         if self.held.is_empty() {
             self.take_arrived();
@@ -266,16 +263,17 @@ impl Source {
         !self.held.is_empty()
     }
 
-    /// Takes one item that has arrived in the client. False if there is none.
+    /// Takes one item that has arrived in the client. Returns false if there is none.
     fn take_arrived(&mut self) -> bool {
         let Some(flow) = &mut self.flow else { return false };
         let item = flow.pull.arrived();
         item.map(|item| self.take(item)).is_some()
     }
 
-    /// Runs `work` on the message `current` under a lease: JetStream is kept from delivering again what is held
-    /// meanwhile, `current` first of all. What arrives is taken at once: as long as a message is in the client, however small, it keeps the
-    /// whole buffer that it was read into, which is as large as the largest message of any route.
+    /// Runs `work` on the message `current` under a lease: JetStream is kept from delivering `current`, and whatever
+    /// else is held meanwhile, again. Arriving messages are taken at once: as long as a message is in the client,
+    /// however small, it keeps the whole buffer that it was read into, which is as large as the largest message of any
+    /// route.
     pub(crate) async fn keep_alive<T>(
         &mut self,
         current: &Delivery,
@@ -302,20 +300,20 @@ impl Source {
         }
     }
 
-    /// Whether more may be taken into our hands.
+    /// Whether more messages may be held.
     fn has_room(&self) -> bool {
         self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND
     }
 
     async fn keep(&mut self, current: &Delivery) {
         if self.reconnected.has_changed().unwrap_or(true) {
-            // All that is outstanding will be read again; until then nothing must be added to it.
+            // All outstanding messages will be read again; until then there must not be more of them.
             self.flow = None;
         }
         self.ask_ahead(current).await;
-        // What waits in the client could not be kept.
+        // Messages that wait in the client could not be kept from being delivered again.
         while self.has_room() && self.take_arrived() {}
-        // Without a connection these would only fill the client's buffer.
+        // Without a connection acknowledgements would only fill the client's buffer.
         if self.nats.is_connected() {
             self.flush_acks().await;
             current.answer(AckKind::Progress).await;
@@ -325,7 +323,7 @@ impl Source {
         }
     }
 
-    /// Lets go of a message, and of those behind it, so that others have the memory. They are read again.
+    /// Drops a message, and those behind it, to free memory for others. They are read again.
     pub(crate) fn put_back(&mut self, delivery: Delivery) {
         drop(delivery);
         self.flow = None;
@@ -334,13 +332,12 @@ impl Source {
         self.reread = None;
     }
 
-    /// The memory that large messages of all routes share.
+    /// Returns the memory that the large messages of all routes share.
     pub(crate) fn memory(&self) -> Memory {
         self.nats.memory.clone()
     }
 
-    /// Makes sure that acknowledgements have left. What was not delivered to the room is there for the
-    /// next process.
+    /// Makes sure that acknowledgements have been sent. Messages that were not posted are left for the next process.
     pub(crate) async fn close(mut self) {
         self.flow = None;
         if !self.nats.is_connected() {
@@ -365,18 +362,18 @@ impl Source {
                     self.held.push_back(delivery);
                     self.queue.note(&self.held);
                 }
-                // Something before it was lost on the way. It comes again, and so does this.
+                // A message before this one was lost on the way. It comes again, and so does this one.
                 _ => {
                     debug!("a delivery is missing");
                     self.flow = None;
                 }
             },
-            // Some of these errors are of the moment, some final; beginning anew tells which.
+            // Some of these errors are temporary and some final; beginning again tells which.
             Err(reason) => self.broken(&reason),
         }
     }
 
-    /// The flow has ended before its time.
+    /// Handles a flow that has ended early.
     fn broken(&mut self, reason: &str) {
         debug!("pull ended: {reason}");
         self.flow = None;
@@ -385,7 +382,7 @@ impl Source {
         }
     }
 
-    /// Takes what is outstanding or, if nothing is, begins to pull; again and again until it works.
+    /// Takes the outstanding messages or, if there are none, begins to pull; tries again until that works.
     async fn begin(&mut self) -> Result<(), Failure> {
         self.settle().await;
         if self.is_barren {
@@ -430,13 +427,13 @@ impl Source {
         Ok(())
     }
 
-    /// Reads some of what was delivered and is not acknowledged. False if all of that has been read that
-    /// the stream has: what is outstanding then was done with, and comes again.
+    /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
+    /// stream still has have been read: whatever else is outstanding was done with, and comes again.
     async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, Problem> {
         if !outstanding::is_any(info) {
             return Ok(false);
         }
-        // Nobody knows how large they are before they are read, which takes more than twice their size.
+        // The size of the messages is unknown before they are read, and reading takes more than twice their size.
         let most = 2 * pull::largest(&self.nats);
         let mut room = self.nats.memory.queue(most).room(&self.health.condition()).await;
         let mut outstanding = outstanding::read(&self.nats, info, self.reread).await?;

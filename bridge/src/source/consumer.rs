@@ -1,5 +1,4 @@
-//! The durable consumer of a route: made, compared with what the configuration asks for, and
-//! changed.
+//! The durable consumer of a route: creates it, compares it with the configuration, and changes it.
 
 use std::time::Duration;
 
@@ -22,22 +21,22 @@ use crate::{
     subject::Subject,
 };
 
-/// The status of an answer to a request that is wrong in itself.
+/// The status of an answer to a request that is invalid in itself.
 const BAD_REQUEST: usize = 400;
 
-/// How many messages the route's consumer has, delivered or not.
+/// Returns how many messages the route's consumer has, delivered or not.
 pub(crate) async fn waiting(nats: &Nats, feed: &Feed) -> Option<u64> {
     let info = info(nats, feed).await?;
     Some(info.num_pending + info.num_ack_pending as u64)
 }
 
-/// What the server says of the route's consumer, if it does.
+/// Returns what the server reports about the route's consumer, if it answers.
 pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
     let stream = stream(nats, feed.stream()).await.ok()?;
     stream.consumer_info(feed.consumer()).await.ok()
 }
 
-/// A stream by its name.
+/// Returns a stream by its name.
 pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
     nats.jetstream.get_stream(name).await.map_err(|error| {
         let code = match error.kind() {
@@ -56,10 +55,10 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
     })
 }
 
-/// The consumer, made if there is none.
+/// Returns the consumer, which is created if there is none.
 ///
-/// `reached` is set when there has been one before, to the last message that it has delivered:
-/// whoever deleted it, what was published meanwhile is not lost.
+/// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
+/// consumer, the messages published since are not lost.
 pub(super) async fn find_or_make(
     stream: &Stream,
     feed: &Feed,
@@ -83,7 +82,7 @@ pub(super) async fn find_or_make(
     }
     let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
-        // Not what is new for the server: what is outstanding is looked for from a number on.
+        // Not `DeliverPolicy::New`: outstanding messages are looked for from a sequence number on.
         Start::New => {
             let before = reached.unwrap_or(stream.cached_info().state.last_sequence);
             DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
@@ -103,8 +102,8 @@ pub(super) async fn find_or_make(
     Ok((consumer, info))
 }
 
-/// Brings a consumer in line with the configuration. Not while something is outstanding: that is
-/// found by what the consumer was asked for when it was delivered.
+/// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
+/// filters that the consumer had when they were delivered.
 pub(super) async fn adjust(
     stream: &Stream,
     feed: &Feed,
@@ -123,8 +122,8 @@ pub(super) async fn adjust(
         |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
     if filters(&present) != filters(&wanted) {
         info!(
-            "on subjects that were added, what was stored before message {} is not shown; a route with \
-             another name would show it",
+            "messages on the added subjects that were stored before message {} are not shown; a route with \
+             another name would show them",
             info.delivered.stream_sequence + 1
         );
     }
@@ -138,11 +137,11 @@ pub(super) async fn adjust(
     })
 }
 
-/// The configuration of an existing consumer, if it is of the kind that we can work with.
+/// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.
 ///
 /// # Errors
 ///
-/// What differs that the server cannot change, and what to do.
+/// The differences that the server cannot remove, and what to do.
 pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
     let name = feed.consumer();
     let unusable = |difference: &str| {
@@ -163,11 +162,11 @@ pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Fai
     Ok(config)
 }
 
-/// What we want of a consumer, on top of what it may have that is none of our business. Where it
-/// began is of the latter kind: it cannot be changed.
+/// Returns the configuration that a consumer is to have. Settings of `base` that do not matter to the bridge are kept,
+/// including where the consumer began, which cannot be changed.
 pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
     let mut filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
-    // One filter goes where servers before 2.10 look for it.
+    // Servers before 2.10 only know a single filter, in this field.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     PullConfig {
         durable_name: Some(feed.consumer().to_owned()),
@@ -175,13 +174,13 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         backoff: Vec::new(),
-        // Never give up: a message is done with when it is posted or a dead letter.
+        // Deliveries are never given up: a message is done with when it is posted or a dead letter.
         max_deliver: -1,
         filter_subject,
         filter_subjects: filters,
         max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
         headers_only: false,
-        // Limits below what we ask for would refuse every request.
+        // Limits below what the bridge asks for would refuse every request.
         max_batch: 0,
         max_bytes: 0,
         max_expires: Duration::ZERO,
@@ -189,7 +188,7 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
     }
 }
 
-/// The subjects that a consumer is asked for.
+/// Returns the filter subjects of a consumer.
 pub(super) fn filters(config: &ConsumerConfig) -> Vec<&str> {
     match config.filter_subject.as_str() {
         "" if config.filter_subjects.is_empty() => vec![">"],
@@ -198,7 +197,7 @@ pub(super) fn filters(config: &ConsumerConfig) -> Vec<&str> {
     }
 }
 
-/// What is about to change, in words.
+/// Describes what is about to change.
 pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<String> {
     let filters = |config: &PullConfig| match config.filter_subject.as_str() {
         "" if config.filter_subjects.is_empty() => "everything".to_owned(),
@@ -227,8 +226,8 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         .collect()
 }
 
-/// What it means that a consumer was not `done` ("made" or "changed"). A server that finds the request wrong, as with a
-/// stream of the retention `workqueue` that has another consumer for the same subjects, says so each time.
+/// Explains why a consumer was not `done` ("made" or "changed"). A server that finds the request invalid, as with a
+/// stream of the retention `workqueue` that has another consumer for the same subjects, refuses it each time.
 fn refused(feed: &Feed, done: &str, reason: &str, answer: Option<Error>) -> Problem {
     let (name, stream) = (feed.consumer(), feed.stream());
     let what = format!("consumer {name} on stream {stream} was not {done}: {reason}");
@@ -240,9 +239,9 @@ fn refused(feed: &Feed, done: &str, reason: &str, answer: Option<Error>) -> Prob
     }
 }
 
-/// One line for each filter of the route that nothing in the stream can match.
+/// Returns one line for each filter of the route that nothing in the stream can match.
 pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
-    // A mirror, and a stream with sources, holds what others take.
+    // A mirror, and a stream with sources, holds messages on the subjects of other streams.
     if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty())
     {
         return Vec::new();
@@ -262,8 +261,8 @@ pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
         .collect()
 }
 
-/// How many messages may be delivered and not yet acknowledged.
+/// The number of messages that may be delivered and not yet acknowledged.
 pub(crate) const MAX_ACK_PENDING: usize = pull::BATCH;
 
-/// After how long JetStream delivers again what was not acknowledged.
+/// The time after which JetStream delivers again what was not acknowledged.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! One message as it was delivered.
+//! A message as it was delivered.
 
 use async_nats::{
     HeaderMap,
@@ -20,21 +20,21 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) message: jetstream::Message,
-    /// The subject that it was published on at first.
+    /// The subject that the message was originally published on.
     subject: String,
-    /// When it was said, as people understand it.
+    /// The time that the room shows for the message: when it was originally published.
     pub(crate) said: OffsetDateTime,
-    /// The stream's own number for it.
+    /// The sequence number of the message in its stream.
     pub(crate) sequence: u64,
-    /// When the stream stored it.
+    /// The time when the stream stored the message.
     pub(crate) published: OffsetDateTime,
-    /// How many more the server had for the route when it delivered this one.
+    /// The number of further messages that the server had for the route when it delivered this one.
     pub(crate) pending: u64,
-    /// About how many bytes of memory it takes.
+    /// The approximate number of bytes of memory that the message takes.
     pub(crate) weight: usize,
-    /// How many values of headers are not here, as there were too many.
+    /// The number of header values that were dropped because there were too many.
     pub(crate) headers_left_out: usize,
-    /// Room in memory for it, if it is large.
+    /// The reserved memory for the message, if it is large.
     pub(crate) room: Option<Room>,
     pub(crate) received: Instant,
 }
@@ -71,23 +71,23 @@ impl Delivery {
         Some((delivery_of, delivery))
     }
 
-    /// The subject it was published on.
+    /// Returns the subject that the message was originally published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// What was published.
+    /// Returns the payload.
     pub(crate) fn payload(&self) -> &Bytes {
         &self.message.payload
     }
 
-    /// Its headers, if it has any.
+    /// Returns the headers, if there are any.
     pub(crate) fn headers(&self) -> Option<&HeaderMap> {
         self.message.headers.as_ref()
     }
 
-    /// The publisher's own headers; those of NATS were instructions to the stream that has taken
-    /// the message.
+    /// Returns the publisher's own headers, without those of NATS, which were instructions to the stream that has
+    /// stored the message.
     pub(crate) fn own_headers(&self) -> HeaderMap {
         let is_own =
             |name: &str| !name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("nats-"));
@@ -101,7 +101,7 @@ impl Delivery {
         own
     }
 
-    /// Of the event that shows the message's part of that number.
+    /// Returns the origin of the event that shows the given part of the message.
     pub(crate) fn origin(&self, stream: &StreamId, route: &RouteName, part: u32) -> Origin {
         let position = Position { sequence: self.sequence, part };
         Origin::new(stream.clone(), route, position, self.published)

@@ -1,4 +1,4 @@
-//! What a source reads: the messages of a route, or those of them that quiet hours have deferred.
+//! A feed: the messages that a source reads, either those of a route or those that its quiet hours have deferred.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
 /// The messages that one consumer delivers.
 #[derive(Debug, Clone)]
 pub(crate) struct Feed {
-    /// The route that shows them.
+    /// The route that shows the messages.
     pub(crate) route: Arc<Route>,
     kind: Kind,
     /// The filters of the consumer.
@@ -20,32 +20,33 @@ pub(crate) struct Feed {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// What is published for the route, as it comes.
+    /// The messages published for the route, as they come.
     Live,
-    /// What quiet hours have deferred, which is shown when they are over.
+    /// The messages that quiet hours have deferred, which are shown when these are over.
     Deferred,
 }
 
 impl Feed {
-    /// What is published for a route.
+    /// Returns the feed of the messages published for a route.
     pub(crate) fn live(route: &Arc<Route>) -> Self {
         let subjects = route.subjects.clone().into();
         Self { route: Arc::clone(route), kind: Kind::Live, subjects }
     }
 
-    /// What quiet hours of a route have deferred, or have when it still had them.
+    /// Returns the feed of the messages that quiet hours of a route have deferred, now or before they were removed from
+    /// the configuration.
     pub(crate) fn deferred(route: &Arc<Route>) -> Self {
         let filter = reserved::deferred_subjects(route.name.as_str());
         let subjects = [Subject::filter(&filter).expect("names of routes have no dots")].into();
         Self { route: Arc::clone(route), kind: Kind::Deferred, subjects }
     }
 
-    /// Whether it is what quiet hours have deferred.
+    /// Whether this is the feed of deferred messages.
     pub(crate) fn is_deferred(&self) -> bool {
         self.kind == Kind::Deferred
     }
 
-    /// The stream that it is read from.
+    /// Returns the name of the stream that the feed is read from.
     pub(crate) fn stream(&self) -> &str {
         match self.kind {
             Kind::Live => &self.route.stream,
@@ -53,17 +54,17 @@ impl Feed {
         }
     }
 
-    /// The durable consumer on that stream.
+    /// Returns the name of the durable consumer on that stream.
     pub(crate) fn consumer(&self) -> &str {
         self.route.name.as_str()
     }
 
-    /// The filters of the consumer.
+    /// Returns the filter subjects of the consumer.
     pub(crate) fn subjects(&self) -> &[Subject] {
         &self.subjects
     }
 
-    /// Where the consumer begins when it is made.
+    /// Returns where the consumer begins when it is created.
     pub(crate) fn start(&self) -> Start {
         match self.kind {
             Kind::Live => self.route.start,
@@ -71,7 +72,7 @@ impl Feed {
         }
     }
 
-    /// Its name among all feeds, as status page and metrics have it.
+    /// Returns the name of the feed on the status page and in the metrics.
     pub(crate) fn label(&self) -> Cow<'_, str> {
         let name = self.route.name.as_str();
         match self.kind {

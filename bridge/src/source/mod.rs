@@ -1,7 +1,7 @@
-//! Where messages come from: a durable consumer as an ordered sequence of deliveries.
+//! The source of messages: a durable consumer as an ordered sequence of deliveries.
 //!
-//! [`Source`] is that sequence, for one [`Feed`]. [`Backlog`] counts and reads what waits behind it without taking it. It uses
-//! `nats`; `pipeline` is next.
+//! [`Source`] is that sequence, for one [`Feed`]. [`Backlog`] counts and reads what waits behind it without taking it.
+//! This layer uses `nats`; the layer above it is `pipeline`.
 
 mod backlog;
 pub(crate) mod beside;

@@ -1,6 +1,6 @@
-//! What was delivered and is not acknowledged, read from the stream itself.
+//! Reads messages that were delivered and are not acknowledged from the stream itself.
 //!
-//! To have it delivered again would take until `ack_wait` is over, and a message whose headers the client cannot read
+//! Having them delivered again would take until `ack_wait` is over, and a message whose headers the client cannot read
 //! would break the connection again each time.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
@@ -17,16 +17,15 @@ use crate::{
     },
 };
 
-/// Whether something may be outstanding. A server that has just become the consumer's leader may not
-/// have counted it yet, but knows from where on not all is acknowledged.
+/// Whether messages may be outstanding. A server that has just become the consumer's leader may not have counted them
+/// yet, but knows from which number on some are not acknowledged.
 pub(super) fn is_any(info: &ConsumerInfo) -> bool {
     info.num_ack_pending > 0 || info.ack_floor.consumer_sequence < info.delivered.consumer_sequence
 }
 
-/// Reads some of it, in the stream's order, from the message after `after` on; nothing only if there is
-/// no more. What the stream no longer has is left out; what was acknowledged may be among it, also much
-/// of that, if one message before it is not. What they come to is [`MOST_IN_HAND`] at most, but for the
-/// last.
+/// Reads some outstanding messages in stream order, starting after the message `after`; returns none only if there are
+/// no more. Messages that the stream no longer has are left out. Acknowledged messages may be among them, even many, if
+/// one before them is not acknowledged. Together they take [`MOST_IN_HAND`] at most, apart from the last.
 pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
@@ -55,22 +54,22 @@ pub(super) async fn read(
     Ok(some)
 }
 
-/// The first message that is not acknowledged, delivered or not.
+/// Returns the first message that is not acknowledged, delivered or not.
 pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, Problem> {
     let ((from, since), filters) = (begin(info), consumer::filters(&info.config));
     let first = Stored::first(nats, &info.stream_name, from, &filters).await?;
     Ok(first.filter(|first| since.is_none_or(|since| first.published >= since)))
 }
 
-/// Nothing before this message, or this time, is left to be acknowledged.
+/// Returns the sequence number, or the time, before which no message is left to be acknowledged.
 pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
     let policy = &info.config.deliver_policy;
-    // Of a consumer that has acknowledged nothing the server may say that it began with the stream.
+    // For a consumer that has acknowledged nothing the server may report that it began with the stream.
     let begin = match policy {
         DeliverPolicy::ByStartSequence { start_sequence } => *start_sequence,
         _ => 1,
     };
-    // Once something is acknowledged it is known better, and the clocks of servers may differ.
+    // Once something is acknowledged the number is more exact, and the clocks of servers may differ.
     let since = match policy {
         _ if info.ack_floor.stream_sequence > 0 => None,
         DeliverPolicy::New => Some(info.created),
@@ -80,12 +79,12 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
     (begin.max(info.ack_floor.stream_sequence + 1), since)
 }
 
-/// As it would be delivered.
+/// Returns a stored message as it would be delivered.
 fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, Problem> {
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
     let published = stored.published.unix_timestamp_nanos();
-    // The form of nats-server's ADR-15. The server finds what is acknowledged by the sequence in the stream alone, and
-    // wants one of the consumer that it has given.
+    // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
+    // sequence alone, but requires a consumer sequence that it has assigned.
     let given = info.delivered.consumer_sequence;
     let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
     let delivery = Delivery::new(stored.delivered(nats, Some(reply)));

@@ -1,13 +1,13 @@
-//! Why a consumer cannot be used.
+//! The reason why a consumer cannot be used.
 
 use crate::failure::Failure;
 
-/// Why a consumer cannot be used.
+/// The reason why a consumer cannot be used.
 #[derive(Debug)]
 pub(crate) enum Problem {
-    /// It may work later: a server is away, a stream does not exist yet.
+    /// The problem may pass: a server is away, a stream does not exist yet.
     Passing(String),
-    /// Only a person can mend it.
+    /// Only a person can solve the problem.
     Final(Failure),
 }
 

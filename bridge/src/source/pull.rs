@@ -1,10 +1,10 @@
-//! Messages of a pull consumer, asked for within a bound of bytes.
+//! Pulls messages from a consumer within a limit of bytes.
 //!
-//! The client's own stream asks for as many bytes as the largest message has, again and again, and what
-//! it is sent is parsed at once. Headers take about forty times their bytes then (`cargo memory`, its row
-//! "headers: many"), so that a few dozen small messages with 64 kB of headers each would take all the
-//! memory that the bridge is given. Here at most [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is asked for by
-//! itself, when the server has said that it is there, nothing else is in hand, and there is [room](crate::nats::Memory) for it.
+//! The client's own stream asks for as many bytes as the largest message has, again and again, and parses at once what
+//! it receives. Parsed headers take about forty times their bytes (`cargo memory`, its row "headers: many"), so that a
+//! few dozen small messages with 64 kB of headers each would take all the memory that the bridge is given. Here at most
+//! [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is requested alone, when the
+//! server has said that it is there, no other message is held, and there is [room](crate::nats::Memory) for it.
 
 use std::time::Duration;
 
@@ -25,32 +25,32 @@ use crate::{
     status::Condition,
 };
 
-/// How many bytes of messages are in hand, before no more are taken. A message that is larger is alone.
+/// The number of bytes of messages that are held before no more are taken. A larger message is held alone.
 pub(crate) const MOST_IN_HAND: usize = 512 * 1024;
 
-/// How many messages are asked for at once. Enough to keep a link of 50 ms busy, few enough to be read
-/// again quickly.
+/// The number of messages that are asked for at once: enough to keep a link with a latency of 50 ms busy, few enough to
+/// be read again quickly.
 pub(super) const BATCH: usize = 64;
 
-/// How many bytes are asked for at once, as the server counts them: payloads, headers and subjects. It
-/// holds the largest headers that a stream stores, which are 64 kB.
+/// The number of bytes that are asked for at once, as the server counts them: payloads, headers and subjects. This is
+/// enough for the largest headers that a stream stores, which are 64 kB.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
 
-/// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the
-/// address for the acknowledgement.
+/// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the address for
+/// the acknowledgement.
 const ADDRESSES: usize = 16 * 1024;
 
-/// No message of any server is larger than this.
+/// The size that no message of any server exceeds.
 const LARGEST: usize = 80 * 1024 * 1024;
 
-/// How long a request for messages stays with the server. One that is made over a connection that
-/// breaks then is made anew after this time at the latest.
+/// The time for which a request for messages stays with the server. A request that is lost with its connection is
+/// repeated after this time at the latest.
 const EXPIRES: Duration = Duration::from_secs(10);
 
-/// A server that is silent for twice this long is taken for gone.
+/// The server's heartbeat; a server that is silent for twice this long is considered gone.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// The largest message that the server is known to take, in bytes.
+/// Returns the largest message that the server is known to take, in bytes.
 pub(super) fn largest(nats: &Nats) -> usize {
     nats.max_payload() + ADDRESSES
 }
@@ -61,22 +61,23 @@ pub(crate) struct Pull {
     context: jetstream::Context,
     inbox: Subject,
     messages: Subscriber,
-    /// The part of all requests that neither came nor was refused.
+    /// The part of all requests that was neither delivered nor refused.
     open: Amount,
-    /// How many bytes the next request asks for, if that is for one large message.
+    /// The number of bytes that the next request asks for, if it is for one large message.
     large: Option<usize>,
-    /// Nothing came since the last request.
+    /// Whether nothing has come since the last request.
     is_barren: bool,
     /// The largest message that the server is known to take, in bytes.
     largest: usize,
-    /// Room in memory for the large message that is asked for, or was the last to come.
+    /// The reserved memory for the large message that is asked for, or that came last.
     room: Option<Room>,
-    /// The place in the queue for it.
+    /// The place in the queue for that memory.
     wait: Option<Wait>,
-    /// Where a wait for it is noted. `Some` if messages are kept for a while, so that large ones need room.
+    /// The condition that reports a wait for that memory. `Some` if messages are kept for a while, so that large ones
+    /// need room.
     shares_memory: Option<Condition>,
     memory: Memory,
-    /// When the server last said something, or was last asked.
+    /// The time when the server last sent anything or was last asked.
     heard: Instant,
 }
 
@@ -86,20 +87,20 @@ struct Amount {
     bytes: usize,
 }
 
-/// Words of the server that are no message of the stream.
+/// A status message of the server, which is no message of the stream.
 enum Notice {
-    /// It is there.
+    /// A heartbeat.
     Alive,
-    /// A request has ended with that much of it left.
+    /// A request has ended with this much of it left.
     Ended(Amount),
-    /// The next message is larger than what is left of a request.
+    /// The next message is larger than what is left of a request, which ends with this much left.
     TooLarge(Amount),
-    /// There will be no more, for this reason.
+    /// The flow has ended, for this reason.
     Over(String),
 }
 
 impl Pull {
-    /// Nothing is asked for yet.
+    /// Opens a flow that has asked for nothing yet.
     ///
     /// # Errors
     ///
@@ -124,13 +125,13 @@ impl Pull {
         })
     }
 
-    /// The same, for messages that are kept while their rooms are waited for. Where large ones have to wait until others
-    /// are done with, that is noted.
+    /// Makes the flow share memory with other routes, for messages that are kept while their rooms are waited for.
+    /// `condition` reports when large messages have to wait until others are done with.
     pub(crate) fn sharing_memory(self, condition: Condition) -> Self {
         Self { shares_memory: Some(condition), ..self }
     }
 
-    /// Asks for what comes next while a message is worked on, unless either is large.
+    /// Asks for the next messages while one is worked on, unless either is large.
     ///
     /// # Errors
     ///
@@ -139,12 +140,13 @@ impl Pull {
         if self.large.is_some() { Ok(()) } else { self.ask().await }
     }
 
-    /// Room in memory for the message that came last, if it is large. To be kept as long as that.
+    /// Takes the reserved memory for the message that came last, if that is large. It has to be kept as long as the
+    /// message.
     pub(crate) fn room(&mut self) -> Option<Room> {
         self.room.take()
     }
 
-    /// Asks for more, if there is not enough on its way.
+    /// Asks for more messages, if not enough are on their way.
     async fn ask(&mut self) -> Result<(), String> {
         let wanted = match self.large {
             Some(bytes) if self.open.messages == 0 => {
@@ -175,7 +177,7 @@ impl Pull {
         Ok(())
     }
 
-    /// Waits for room for the large message of which the server has said that it is there.
+    /// Waits for memory for the large message that the server has announced.
     async fn take_room(&mut self, bytes: usize) {
         let Some(condition) = self.shares_memory.as_ref().filter(|_| self.room.is_none()) else {
             return;
@@ -185,11 +187,12 @@ impl Pull {
         self.wait = None;
     }
 
-    /// The next message; waits for one. Dropping the future loses nothing.
+    /// Waits for the next message and returns it. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// Why the flow has ended: the connection, the consumer or the server's patience has.
+    /// The reason why the flow has ended: the connection is gone, the consumer is gone, or the server no longer
+    /// answers.
     pub(crate) async fn next(&mut self) -> Result<jetstream::Message, String> {
         loop {
             self.ask().await?;
@@ -202,11 +205,12 @@ impl Pull {
         }
     }
 
-    /// The next message that arrives; waits for one. Asks for no more. Dropping the future loses nothing.
+    /// Waits for the next message that arrives and returns it, without asking for more. Dropping the future loses
+    /// nothing.
     ///
     /// # Errors
     ///
-    /// Why the flow has ended.
+    /// The reason why the flow has ended.
     pub(crate) async fn arrival(&mut self) -> Result<jetstream::Message, String> {
         loop {
             let item = self.messages.next().await;
@@ -217,7 +221,7 @@ impl Pull {
         }
     }
 
-    /// A message that has arrived already. Asks for no more.
+    /// Returns a message that has already arrived, without asking for more.
     pub(crate) fn arrived(&mut self) -> Option<Result<jetstream::Message, String>> {
         loop {
             let item = self.messages.next().now_or_never()?;
@@ -230,14 +234,14 @@ impl Pull {
         }
     }
 
-    /// Takes what has arrived. `None`: it was for us.
+    /// Handles an item that has arrived. Returns `None` if it is a status message.
     fn take(&mut self, item: Message) -> Result<Option<jetstream::Message>, String> {
         self.heard = Instant::now();
-        // A publisher can write a status into the headers of a message, too.
+        // A publisher can write a status into the headers of a message, too, so the reply address decides.
         if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
             self.open.subtract(Amount { messages: 1, bytes: item.length });
             self.is_barren = false;
-            // Whether another large one is there is for the server to say.
+            // Only the server knows whether another large message follows.
             self.large = None;
             match &mut self.room {
                 Some(room) if item.length > BATCH_BYTES => room.shrink(item.length),
@@ -250,7 +254,7 @@ impl Pull {
             Notice::Alive => {}
             Notice::Ended(left) => {
                 self.open.subtract(left);
-                // It may have been deleted meanwhile, and others wait for the room.
+                // The message may have been deleted meanwhile, and others wait for the memory.
                 if self.open.messages == 0 {
                     self.large = None;
                     self.room = None;
@@ -258,14 +262,14 @@ impl Pull {
             }
             Notice::TooLarge(left) => {
                 self.open.subtract(left);
-                // What is left of a request may be too little for a message that a new one has room for.
+                // What is left of a request may be too little for a message that fits into a new one.
                 if self.open.messages == 0 && self.is_barren {
                     self.large = match self.large {
                         None => Some(self.largest),
                         Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
                         Some(_) => return Err("a message is larger than any can be".to_owned()),
                     };
-                    // As much as that was not enough.
+                    // The bytes asked for were not enough.
                     self.room = None;
                     debug!(bytes = self.large, "asking for one large message");
                 }
@@ -277,7 +281,7 @@ impl Pull {
 }
 
 impl Amount {
-    /// What ends after what was counted does not make it less than nothing.
+    /// Subtracts an amount, but not below zero: requests can end after they were counted.
     fn subtract(&mut self, other: Self) {
         self.messages = self.messages.saturating_sub(other.messages);
         self.bytes = if self.messages == 0 { 0 } else { self.bytes.saturating_sub(other.bytes) };
@@ -285,7 +289,7 @@ impl Amount {
 }
 
 impl Notice {
-    /// By nats-server's ADR-13 and ADR-37.
+    /// Reads a status message according to nats-server's ADR-13 and ADR-37.
     fn read(message: &Message) -> Self {
         let description = message.description.as_deref().unwrap_or_default();
         let header = |name: &str| {

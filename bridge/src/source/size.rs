@@ -1,37 +1,37 @@
-//! How much memory a message takes, which for headers is far more than what they are on the wire.
+//! Estimates how much memory a message takes, which for headers is far more than their size on the wire.
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, jetstream};
 
 use crate::nats::headers;
 
-/// An estimate of what an entry of the client's map of headers takes besides its texts: a place in a hash table that is
+/// An estimate of what an entry in the client's header map takes besides its texts: a place in a hash table that is
 /// half empty, a list with room for four values, and three allocations. `cargo memory` measures the whole (its row
 /// "headers: many").
 const HEADER: usize = 256;
 
-/// The same for a value of one.
+/// The same estimate for one value of a header.
 const VALUE: usize = 64;
 
-/// The same for a message.
+/// The same estimate for a message.
 const MESSAGE: usize = 512;
 
-/// How much memory the headers that are kept may take: one may be as large as a stream stores, which is 64 kB, but 13,000
-/// of the shortest are of no use.
+/// The memory that the kept headers may take, in bytes. A single header may be as large as a stream stores, which is 64
+/// kB, but 13,000 of the shortest are of no use.
 const MOST_HEADERS: usize = 128 * 1024;
 
-/// A payload that is smaller is copied, so that it does not keep the whole buffer that it was read into, with the
-/// headers and the messages beside it.
+/// Smaller payloads are copied, so that they do not keep the whole buffer that they were read into, along with the
+/// headers and the neighbouring messages.
 const COPIED: usize = 16 * 1024;
 
-/// How much of a message is in memory.
+/// The size of a message in memory.
 pub(super) struct Size {
-    /// About how many bytes it takes.
+    /// About how many bytes the message takes.
     pub(super) weight: usize,
-    /// How many values of headers were left out.
+    /// The number of header values that were dropped.
     pub(super) headers_left_out: usize,
 }
 
-/// Lets go of what is not needed of a message.
+/// Drops what is not needed of a message.
 pub(super) fn reduce(message: &mut jetstream::Message) -> Size {
     if message.payload.len() < COPIED {
         message.message.payload = message.payload.to_vec().into();
@@ -51,7 +51,7 @@ fn count(headers: &HeaderMap) -> usize {
     headers.iter().map(|(_, values)| values.len()).sum()
 }
 
-/// About how many bytes of memory headers take.
+/// Returns about how many bytes of memory headers take.
 fn of_headers(headers: &HeaderMap) -> usize {
     let values = |values: &[HeaderValue]| -> usize {
         values.iter().map(|value| VALUE + value.as_str().len()).sum()
@@ -59,8 +59,8 @@ fn of_headers(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, all)| HEADER + name_of(name).len() + values(all)).sum()
 }
 
-/// The headers for which there is room, by their names: which these are must not depend on the order in which a map
-/// happens to have them, as each route decides by the headers whether a message is its own.
+/// Returns the headers that fit, in the order of their names. The choice must not depend on the order of a hash map, as
+/// each route decides by the headers whether a message is its own.
 fn first(headers: &HeaderMap) -> HeaderMap {
     let mut all: Vec<_> = headers.iter().collect();
     all.sort_by_key(|(name, _)| name_of(name));

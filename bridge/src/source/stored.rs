@@ -1,8 +1,8 @@
-//! Single messages, read from the stream itself: as JSON, with the headers encoded, so that also those can be read
-//! whose headers break the connection of a client (`async-nats`, pull request 1612). Any publisher may store one.
+//! Reads single messages from the stream itself, as JSON with the headers encoded. So even messages can be read whose
+//! headers break the connection of a client (`async-nats`, pull request 1612); any publisher may store one.
 //!
-//! In JSON a message is larger by a third, which a slow link may not bring in time, and a leaf node not at all (from
-//! nats-server 2.14 on it closes the link). Such a one is read as any consumer does.
+//! In JSON a message is larger by a third, which a slow link may not transfer in time, and a leaf node not at all (from
+//! nats-server 2.14 on it closes the link). Such a message is read as any consumer does.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ use crate::{
     status::First,
 };
 
-/// The server's answer to `STREAM.MSG.GET`. Base64 needs no escapes in JSON, so that the largest message is not copied
+/// The server's answer to `STREAM.MSG.GET`. Base64 needs no escapes in JSON, so even the largest message is not copied
 /// before it is decoded.
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -32,7 +32,7 @@ struct Answer<'a> {
     error: Option<jetstream::Error>,
 }
 
-/// A message as it is stored.
+/// A stored message in the server's JSON.
 #[derive(Deserialize)]
 struct RawMessage<'a> {
     subject: String,
@@ -46,18 +46,18 @@ struct RawMessage<'a> {
     time: OffsetDateTime,
 }
 
-/// A message as the stream has it.
+/// A message as it is stored in the stream.
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) published: OffsetDateTime,
     pub(crate) message: Message,
 }
 
-/// Why a message was not read.
+/// The reason why a message was not read.
 pub(crate) enum Unread {
-    /// Nothing was answered.
+    /// There was no answer.
     NoAnswer,
-    /// The server said this.
+    /// The server refused the request, for this reason.
     Refused(String),
 }
 
@@ -68,7 +68,7 @@ impl From<Stored> for First {
 }
 
 impl Stored {
-    /// The first message from a sequence on, on a subject that one of the filters matches.
+    /// Returns the first message from a sequence number on, on a subject that one of the filters matches.
     pub(crate) async fn first(
         nats: &Nats,
         stream: &str,
@@ -110,7 +110,7 @@ impl Stored {
         }))
     }
 
-    /// The last message on a subject, which may have wildcards. `None` also if there is no such stream.
+    /// Returns the last message on a subject, which may have wildcards. `None` also if there is no such stream.
     pub(crate) async fn last(
         nats: &Nats,
         stream: &str,
@@ -124,7 +124,7 @@ impl Stored {
         }
     }
 
-    /// As a consumer would deliver it, with that address for the acknowledgement.
+    /// Returns the message as a consumer would deliver it, with this address for the acknowledgement.
     pub(crate) fn delivered(self, nats: &Nats, reply: Option<String>) -> jetstream::Message {
         let message = Message { reply: reply.map(Into::into), ..self.message };
         jetstream::Message { message, context: nats.jetstream.clone() }
@@ -159,7 +159,7 @@ impl Stored {
     }
 }
 
-/// That messages of the stream may be read, before that is needed.
+/// Checks ahead of time that messages of the stream may be read.
 pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
     match get(nats, stream, &json!({ "seq": u64::MAX, "next_by_subj": ">" })).await {
         Ok(Got::Message(_) | Got::Nothing | Got::NoStream) => Ok(()),
@@ -167,13 +167,13 @@ pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
     }
 }
 
-/// What the server says when it is asked for a message.
+/// The server's answer to a request for a message.
 enum Got {
     Message(Box<Stored>),
-    /// There is none.
+    /// There is no such message.
     Nothing,
     NoStream,
-    /// Nothing, for this reason.
+    /// There is no usable answer, for this reason.
     NoAnswer(String),
 }
 
@@ -201,7 +201,7 @@ async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
 }
 
 fn unanswered(stream: &str, error: &RequestError) -> String {
-    // So it is where the permission is missing.
+    // A missing permission also looks like a time-out.
     let hint = match error.kind() {
         RequestErrorKind::TimedOut => {
             format!(" (the user under [nats] has to publish on $JS.API.STREAM.MSG.GET.{stream})")
@@ -211,7 +211,7 @@ fn unanswered(stream: &str, error: &RequestError) -> String {
     format!("no answer about a message of stream {stream}: {}{hint}", chain(error))
 }
 
-/// What can be read of headers as they are stored, in the way of the client, and how many cannot.
+/// Returns the headers that can be read, in the way the client reads them, and how many cannot.
 fn readable(stored: &str) -> (HeaderMap, usize) {
     let (mut headers, mut unreadable) = (HeaderMap::new(), 0);
     // The first line is the version.
@@ -225,7 +225,7 @@ fn readable(stored: &str) -> (HeaderMap, usize) {
         while let Some(folded) = lines.next_if(|line| line.starts_with(char::is_whitespace)) {
             value.push_str(folded);
         }
-        // A break that is none for NATS.
+        // For NATS a carriage return alone is no line break, but a header value must not contain one.
         let value = value.trim_end().replace('\r', " ").parse::<HeaderValue>();
         match (name.parse::<HeaderName>(), value) {
             (Ok(name), Ok(value)) => headers::add(&mut headers, &name, &value),

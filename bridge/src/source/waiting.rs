@@ -1,4 +1,4 @@
-//! What waits for a route, as seen by who takes nothing of it.
+//! Finds out what waits for a route, without taking anything of it.
 
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 
@@ -9,10 +9,10 @@ use crate::{
     status::{First, Waiting},
 };
 
-/// What was not read is tried again after it was seen so often.
+/// The number of observations after which a message that could not be read is tried again.
 const SELDOM: u32 = 20;
 
-/// Where the first message is to be looked for, and how often it was found to wait there, without being
+/// The place where the first waiting message is looked for, and the number of times it was seen there without being
 /// worked on or known.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -21,8 +21,8 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Whether it is to be read: when it was there the last time, too, and seldom again if it cannot be. It
-    /// may be so large that a leaf node closes its link.
+    /// Whether the message is to be read: when it was there the last time, too, and seldom again if it cannot be read.
+    /// It may be so large that a leaf node closes its link.
     fn again(&mut self, from: u64) -> bool {
         let times = if self.from == from { self.times + 1 } else { 0 };
         *self = Self { from, times };
@@ -30,8 +30,8 @@ impl Seen {
     }
 }
 
-/// Asks NATS, and reads the first message if that has waited for a while and is not the one which is
-/// `known`. `None` if there was no answer.
+/// Asks NATS, and reads the first message if it has waited for a while and is not the one that is `known`. Returns
+/// `None` if there was no answer.
 pub(crate) async fn waiting(
     nats: &Nats,
     feed: &Feed,
@@ -41,7 +41,7 @@ pub(crate) async fn waiting(
     let stream = consumer::stream(nats, feed.stream()).await.ok()?;
     let info = match stream.consumer_info(feed.consumer()).await {
         Ok(info) => Some(info),
-        // It is made when the room was entered.
+        // The consumer is created only after the room was entered.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
         Err(_) => return None,
     };

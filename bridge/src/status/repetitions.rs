@@ -1,23 +1,23 @@
-//! What happens again and again, and how often the log says so: a publisher, or whoever is in the place of a server, can
-//! have it happen without end.
+//! Limits how often the log reports repeated events: a publisher, or an attacker in place of a server, can cause them
+//! without end.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is not logged within this time is counted.
+/// The time within which further events are counted instead of logged.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// Events of one kind.
 #[derive(Debug)]
 pub(crate) struct Repetitions {
-    /// How many different ones are logged within a minute.
+    /// The number of different events that are logged within a minute.
     most: usize,
-    /// When the first one was that is among `logged`.
+    /// The time of the first event in `logged`.
     since: Option<Instant>,
-    /// Those that were logged since then.
+    /// The events that were logged since then.
     logged: Vec<String>,
-    /// How many there were that were not logged.
+    /// The number of events that were not logged.
     unlogged: u64,
 }
 
@@ -28,12 +28,12 @@ impl Default for Repetitions {
 }
 
 impl Repetitions {
-    /// Events of which `most` that differ are logged within a minute.
+    /// Creates a limit of `most` different events that are logged within a minute.
     pub(crate) fn up_to(most: usize) -> Self {
         Self { most, since: None, logged: Vec::new(), unlogged: 0 }
     }
 
-    /// Notes one. Whether it is to be logged; else it is counted.
+    /// Notes an event. Returns whether it is to be logged; otherwise it is counted.
     pub(crate) fn note(&mut self, event: &str) -> bool {
         if !self.is_within_a_minute() {
             self.since = Some(Instant::now());
@@ -48,22 +48,22 @@ impl Repetitions {
         is_new
     }
 
-    /// Whether they follow each other so soon that not each is logged.
+    /// Whether events follow each other so quickly that not all are logged.
     pub(crate) fn are_many(&self) -> bool {
         self.unlogged > 0 && self.is_within_a_minute()
     }
 
-    /// How many were not logged.
+    /// Returns how many events were not logged.
     pub(crate) fn unlogged(&self) -> u64 {
         self.unlogged
     }
 
-    /// When the log is to say how many more there were, if there were more.
+    /// Returns when the log is to report the number of events that were not logged, if there were any.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.since.filter(|_| self.unlogged > 0).map(|since| since + QUIET)
     }
 
-    /// How many were not logged, of which the count begins anew.
+    /// Returns how many events were not logged, and resets the count.
     pub(crate) fn take(&mut self) -> u64 {
         std::mem::take(&mut self.unlogged)
     }

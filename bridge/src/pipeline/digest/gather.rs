@@ -1,4 +1,4 @@
-//! What of the messages that wait is for the room, ready to be shown.
+//! Collects the waiting messages that are for the room, ready to be shown.
 
 use time::OffsetDateTime;
 use tokio::task::yield_now;
@@ -11,25 +11,25 @@ use crate::{
     source::{Delivery, Upstream},
 };
 
-/// How much memory the messages of a digest and their texts may take, in bytes. What comes after that is for the next
-/// one.
+/// The memory that the messages of a digest and their texts may take, in bytes. Further messages are left for the next
+/// digest.
 const MOST_WEIGHT: usize = 14 * 1024 * 1024;
 
 /// The messages that a digest shows.
 pub(super) struct Gathered {
     pub(super) entries: Vec<Entry>,
-    /// The same, as they came.
+    /// The same messages as they were delivered.
     pub(super) originals: Vec<Delivery>,
     /// The last message that was looked at, whether it is for the room or not.
     pub(super) last: u64,
-    /// When the latest of those that were looked at was published; that need not be the last of them, if clocks were
-    /// set.
+    /// The latest time of publication among the messages that were looked at. If clocks were set, it need not be that
+    /// of the last one.
     pub(super) published: OffsetDateTime,
 }
 
-/// Takes those of the messages that are for the room; `current` is the first that is not done with. What is to be
-/// deferred is, where `may_defer`. Those that there is no room for in memory are then left for the next digest: one that
-/// was begun before is shown whole.
+/// Takes the waiting messages that are for the room; `current` is the first that is not done with. If `may_defer`,
+/// messages that are to wait for the end of quiet hours are deferred, and those for which there is no memory are left
+/// for the next digest. A digest that was begun before is shown whole.
 pub(super) async fn gather(
     state: &mut State,
     current: &Delivery,
@@ -59,7 +59,7 @@ pub(super) async fn gather(
     Ok(gathered)
 }
 
-/// A message as a digest shows it, if it is for the room.
+/// Returns a message as a digest shows it, if it is for the room.
 async fn entry(
     state: &mut State,
     current: &Delivery,
@@ -76,14 +76,14 @@ async fn entry(
     if !state.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
         return Ok(None);
     }
-    // What is current was decided on before; what was begun before is not deferred any more.
+    // It was decided before that the current message is shown.
     if delivery.sequence != current.sequence {
         state.health.beat();
         if defer(state, delivery, &decoded, upstream, may_defer).await? {
             return Ok(None);
         }
     }
-    // There are other routes, and a watchdog.
+    // Other routes and the watchdog must get their turn.
     yield_now().await;
     let shown = state.composer.render(delivery, &decoded, stream, current).await?;
     let room = state.rooms.sender().room();
@@ -95,7 +95,8 @@ async fn entry(
         said: delivery.said,
         subject: subject.to_owned(),
         head: renderer.head(delivery.said, subject),
-        // Of many, the HTML would take several times the memory of all else, and hardly any of it is shown.
+        // The HTML of many messages would take several times the memory of everything else, and hardly any of it is
+        // shown.
         rendered: shown.without_html(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(subject, &decoded.payload),

@@ -1,4 +1,4 @@
-//! Too much waits to be read one by one: it is shown as a digest.
+//! Shows messages as a digest when too many are waiting to be read one by one.
 
 mod gather;
 mod post;
@@ -16,29 +16,30 @@ use crate::{
     status::{self, Outage},
 };
 
-/// While a storm goes on there is a digest this often at most.
+/// The shortest time between two digests while a storm goes on.
 const BETWEEN: Duration = Duration::from_secs(10);
 
-/// What waits and could not be read, as without the permission, is tried again after this time.
+/// The time after which reading the waiting messages is tried again when it failed, for example for lack of a
+/// permission.
 const UNREADABLE: Duration = Duration::from_mins(10);
 
-/// More messages than this that quiet hours have deferred are shown as a digest.
+/// The number of deferred messages above which they are shown as a digest.
 const DEFERRED_ABOVE: u64 = 1;
 
 /// The digests of one feed.
 pub(crate) struct Digests {
-    /// Until then there is none, as what waits could not be read, or ended the process.
+    /// The time until which no digest is made, because reading the waiting messages failed or ended the process.
     none_until: Option<Instant>,
 }
 
 impl Digests {
-    /// None was made yet, unless `poison` knows of one that ended the process.
+    /// Creates the digests of a feed. None is made for a while if `poison` reports that one ended the process.
     pub(crate) fn new(poison: &poison::Guard) -> Self {
         Self { none_until: poison.ended_in_digest().then(|| Instant::now() + UNREADABLE) }
     }
 
-    /// Shows what waits, from `delivery` on, as a digest, if that is too much to be read one by one; or goes on with one
-    /// that was not finished. Whether `delivery` is shown by that.
+    /// Shows the waiting messages, from `delivery` on, as a digest if they are too many to be read one by one, or
+    /// continues a digest that was not finished. Returns whether `delivery` is shown by that.
     pub(crate) async fn show(
         &mut self,
         state: &mut State,
@@ -65,14 +66,14 @@ impl Digests {
 
     fn may_begin(&self, state: &mut State, delivery: &Delivery) -> bool {
         let place = state.rooms.here();
-        // Which messages have no room of their own may be another question after a restart.
+        // After a restart it may be decided differently which messages have no room of their own.
         !place.is_fallback
             && delivery.published > place.too_few_until
             && self.none_until.is_none_or(|until| Instant::now() >= until)
             && !place.sender.has_any_of(delivery)
     }
 
-    /// Begins a digest of what waits from `delivery` on, if there is as much as that for the room.
+    /// Begins a digest of the messages that wait from `delivery` on, if there are enough of them for the room.
     async fn begin(
         &mut self,
         state: &mut State,
@@ -89,7 +90,7 @@ impl Digests {
             }
         };
         let taken = gather::gather(state, delivery, upstream, originals, true).await?;
-        // What other routes take and what is for other rooms has been counted, too.
+        // The count also included messages that other routes take or that are for other rooms.
         if taken.entries.len() as u64 <= limit {
             state.rooms.here().too_few_until = taken.published;
             return Ok(false);
@@ -99,7 +100,7 @@ impl Digests {
     }
 }
 
-/// Goes on with a digest that a process before this one began. Whether `delivery` is a part of it.
+/// Continues a digest that an earlier process began. Returns whether `delivery` is a part of it.
 async fn finish(
     state: &mut State,
     delivery: &Delivery,
@@ -121,13 +122,13 @@ async fn finish(
         }
     };
     let taken = gather::gather(state, delivery, upstream, originals, false).await?;
-    // Its own messages may be gone from the stream.
+    // The messages of the digest may be gone from the stream.
     let is_in_it = delivery.sequence <= span.last;
     let is_posted = Digest::new(delivery, upstream, span, taken, true).post(state).await?;
     Ok(is_posted && is_in_it)
 }
 
-/// Lets a storm that goes on add to the next digest.
+/// Waits so that a storm that goes on can add to the next digest.
 async fn wait_for_more(state: &mut State) -> Result<(), Interrupted> {
     let Some(last) = state.rooms.here().storms.last_digest() else { return Ok(()) };
     match timeout_at(last + BETWEEN, state.stop.cancelled()).await {

@@ -1,4 +1,4 @@
-//! Posting a digest: the event that sums up, the alerts that it changes, and each message in its thread.
+//! Posts a digest: the event that sums up, the alerts that it changes, and each message in its thread.
 
 use std::collections::BTreeSet;
 
@@ -27,27 +27,27 @@ use crate::{
     status::{DeadFor, Shown},
 };
 
-/// So many threads of alerts are in memory together, whatever the number of those in a digest.
+/// The number of alert threads that are in memory at the same time, however many a digest changes.
 const TOGETHER: usize = 256;
 
-/// Of the alerts of a larger digest it is not asked whether the room still shows their first messages, which is a
-/// request for each: the digest shows them all in any case.
+/// In a digest with more alerts than this, the room is not asked whether it still shows each alert's first message,
+/// which takes one request each: the digest shows them all in any case.
 const MOST_CONFIRMED: usize = 1000;
 
-/// A digest in the making.
+/// A digest while it is being posted.
 pub(super) struct Digest<'a> {
     delivery: &'a Delivery,
     upstream: &'a Upstream,
     span: Span,
-    /// When the latest message of the span was published.
+    /// The time when the latest message of the span was published.
     published: OffsetDateTime,
     /// The messages of the span that the route takes.
     entries: Vec<Entry>,
-    /// The same, as they came.
+    /// The same messages as they were delivered.
     originals: Vec<Delivery>,
-    /// Whether phones buzzed for it. Nobody knows that of one that was begun before.
+    /// Whether phones buzzed for the digest. This is not known of one that was begun before.
     has_pushed: bool,
-    /// It was begun before, so that some of it may have been shown.
+    /// Whether the digest was begun before, so that some of it may have been shown.
     is_resumed: bool,
 }
 
@@ -72,7 +72,7 @@ impl<'a> Digest<'a> {
         }
     }
 
-    /// Posts all of it. False if the homeserver does not take it.
+    /// Posts all of the digest. Returns false if the homeserver does not take it.
     pub(super) async fn post(mut self, state: &mut State) -> Result<bool, Halted> {
         let root = match self.sum(state).await {
             Ok(root) => root,
@@ -99,7 +99,7 @@ impl<'a> Digest<'a> {
         Ok(true)
     }
 
-    /// The event that sums up. It is as loud as what is new in it, and silent where it goes on with a storm.
+    /// Posts the event that sums up. It is as loud as the news in it, and silent if a storm merely continues.
     async fn sum(&mut self, state: &mut State) -> Result<Option<OwnedEventId>, NotPosted> {
         if let Some(root) = &self.span.root {
             return Ok(Some(root.clone()));
@@ -119,7 +119,7 @@ impl<'a> Digest<'a> {
         Ok(posted)
     }
 
-    /// The names of those threads for which no phone has to buzz any more.
+    /// Returns the names of the threads for which no phone has to buzz any more.
     async fn known(&self, state: &mut State) -> Result<BTreeSet<String>, Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         let mut known = BTreeSet::new();
@@ -131,7 +131,7 @@ impl<'a> Digest<'a> {
         Ok(known)
     }
 
-    /// Some of the threads that messages of the digest belong to, with what the last of these says.
+    /// Returns some of the threads that messages of the digest belong to, with the last update of each.
     async fn threads(&self, state: &mut State, last: &[(&str, &Entry)]) -> Result<ByName, Halted> {
         let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
         let mut known = state.threads.known(keys, self.upstream.replicas).await;
@@ -141,12 +141,12 @@ impl<'a> Digest<'a> {
             let Some((_, update)) = entry.saying.clone() else { continue };
             let before = known.remove(*key);
             let mut thread = state.threads.after(before, (*key).to_owned(), update, entry.said);
-            // Of what the room has not even begun with the bucket cannot know.
+            // The bucket cannot have an entry for a message that the room has not begun to show.
             let origin = self.origin(state, entry.sequence, 0, entry.published);
             if !self.is_resumed && thread.is_said(&origin) {
                 thread = thread.anew(state.route.patience);
             }
-            // What is quiet is so because a phone has buzzed for a message that people can still see.
+            // A thread may stay quiet only because a phone has buzzed for a message that people can still see.
             if is_confirmed && thread.is_quiet() {
                 thread = state.threads.with_root(state.rooms.sender(), thread).await?;
             }
@@ -155,7 +155,7 @@ impl<'a> Digest<'a> {
         Ok(threads)
     }
 
-    /// Edits the first messages of what is not as it was or is over, and notes what goes on.
+    /// Edits the first messages of alerts that have changed or are over, and notes the state of those that go on.
     async fn note_last_words(&self, state: &mut State, root: &OwnedEventId) -> Result<(), Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         for some in last.chunks(TOGETHER) {
@@ -193,7 +193,7 @@ impl<'a> Digest<'a> {
         Ok(())
     }
 
-    /// An edit that is posted twice is seen once, so it needs no origin.
+    /// Edits a first message. An edit that is posted twice is seen once, so it needs no origin.
     async fn edit_root(
         &self,
         state: &mut State,
@@ -220,7 +220,7 @@ impl<'a> Digest<'a> {
         Ok(())
     }
 
-    /// Posts all messages in the thread.
+    /// Posts all messages in the thread of the digest.
     async fn thread(&self, state: &mut State) -> Result<(), Halted> {
         let begin = Position { sequence: self.span.first, part: digest_entries::SUM };
         let reached = state.rooms.sender().position().map_or(begin, |reached| reached.max(begin));
@@ -243,7 +243,7 @@ impl<'a> Digest<'a> {
                     (of, state.composer.file(file, of, root), digest_entries::FILE)
                 }
             };
-            // What comes after the last message that the route takes is done with, too.
+            // Messages after the last one that the route takes are done with, too.
             let sequence = if is_last { self.span.last } else { sequence };
             let at = self.original(sequence).map_or(self.published, |original| original.published);
             let origin = self.origin(state, sequence, number, at);
@@ -257,7 +257,7 @@ impl<'a> Digest<'a> {
         Ok(())
     }
 
-    /// Keeps the messages of a refused piece as dead letters, and says so in its place.
+    /// Keeps the messages of a refused piece as dead letters, and says so in place of the piece.
     async fn bury_piece(
         &self,
         state: &mut State,
@@ -303,7 +303,7 @@ impl<'a> Digest<'a> {
         state.rooms.sender().digest_part(origin, since, part, name).await
     }
 
-    /// The message of a sequence, if the route takes it.
+    /// Returns the message with a sequence number, if the route takes it.
     fn original(&self, sequence: u64) -> Option<&Delivery> {
         let found = self.originals.binary_search_by_key(&sequence, |original| original.sequence);
         found.ok().map(|index| &self.originals[index])
