@@ -1,6 +1,5 @@
-//! The layers of the code: each module imports only from those before it in [`LAYERS`], and no modules import each
-//! other
-//! in a circle. ARCHITECTURE.md tells what each layer is for.
+//! Checks that the code keeps its layers: each module imports only from those before it in [`LAYERS`], and no modules
+//! import each other in a circle. ARCHITECTURE.md describes what each layer is for.
 //!
 //! A module is a file. Tests may import what they like.
 
@@ -52,8 +51,8 @@ const LAYERS: &[&[&str]] = &[
     &["fuzz"],
 ];
 
-/// Imports against the order, each with the reason why it is borne.
-const BORNE: &[(&str, &str, &str)] = &[];
+/// The imports against the order that are allowed, each with its reason.
+const ALLOWED: &[(&str, &str, &str)] = &[];
 
 #[test]
 fn modules_of_the_bridge_import_each_other_in_no_circle() -> Result<()> {
@@ -79,8 +78,8 @@ fn layers_import_downwards() -> Result<()> {
         if from.is_empty() || to.is_empty() {
             continue;
         }
-        let is_borne = BORNE.iter().any(|(a, b, _)| *a == from && *b == to);
-        if level(&from)? < level(&to)? && !is_borne {
+        let is_allowed = ALLOWED.iter().any(|(a, b, _)| *a == from && *b == to);
+        if level(&from)? < level(&to)? && !is_allowed {
             upwards.push(format!("{from} imports {names} from {to}, which is above it"));
         }
     }

@@ -200,7 +200,7 @@ pub(crate) struct Board {
     numbers: u64,
     ailments: BTreeMap<u64, Ailment>,
     routes: BTreeMap<Arc<str>, Line>,
-    /// Of each route that has some, whatever configuration is in force.
+    /// The dead letters of each route that has some, whatever configuration is in force.
     dead_letters: BTreeMap<Arc<str>, DeadLetters>,
 }
 
@@ -213,7 +213,7 @@ pub(crate) struct Line {
     failure: Option<u64>,
     /// The room that the route posts into, if it has only one and the bridge is in it.
     pub(crate) room: Option<OwnedRoomId>,
-    /// Those of its many rooms that cannot be used, and why.
+    /// The rooms of a route with many that cannot be used, with the reasons.
     pub(crate) closed: BTreeMap<String, String>,
     in_hand: Option<InHand>,
     /// The number of messages that waited when NATS was last asked.

@@ -46,7 +46,7 @@ impl Hosts {
         ))
     }
 
-    /// The same with a proxy before the homeserver.
+    /// Starts with a proxy before the homeserver.
     async fn through_proxy(&self) -> Result<(FaultProxy, Config)> {
         let proxy = FaultProxy::start(&self.scene.bot.homeserver).await?;
         let mut config = self.config();
@@ -78,7 +78,7 @@ impl Hosts {
         self.scene.alice.resolve_alias(&self.alias(host)).await?.context("no room")
     }
 
-    /// What the fallback room shows after so many messages, and some time.
+    /// Returns what the fallback room shows after this many messages, and some time.
     async fn in_fallback(&mut self, count: usize) -> Result<Vec<String>> {
         Ok(bodies(&read_all(&mut self.fallback, count).await?))
     }
@@ -97,7 +97,7 @@ async fn fill_state(account: &Account, room: &str) -> Result<()> {
     Ok(())
 }
 
-/// Who may post there has this power from now on.
+/// Sets the power level that is needed to post in a room.
 async fn need_power(account: &Account, room: &str, need: i64) -> Result<()> {
     let levels = account.state(room, "m.room.power_levels", "").await?;
     let mut levels = levels.context("no power levels")?;
@@ -111,7 +111,7 @@ fn assert_no_dead_letters(bridge: &BridgeProcess) {
     assert!(!logs.contains("dead letter") && !logs.contains("can never be posted"), "{logs}");
 }
 
-/// Whoever has an account can take a free alias that a message will name, for a room whose state has no end.
+/// Takes a free alias that a message will name, for a room whose state has no end. Any account can do that.
 #[tokio::test]
 async fn a_strangers_room_with_state_without_end_holds_nothing_up_and_is_left() -> Result<()> {
     let mut hosts = Hosts::new().await?;

@@ -227,7 +227,7 @@ async fn what_is_long_has_its_file_in_the_thread() -> Result<()> {
     Ok(())
 }
 
-/// Whoever makes a storm on a subject of their own has the room shown digests, but takes nobody's push away.
+/// A publisher who makes a storm on a subject of its own causes digests, but takes away nobody's push.
 #[tokio::test]
 async fn a_storm_of_another_does_not_mute_what_is_critical() -> Result<()> {
     let scene = Scene::new().await?;

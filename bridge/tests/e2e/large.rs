@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::scene::{Config, PATIENCE, Scene, shared_homeserver};
 
-/// Of these two fit into the memory that there is for large messages, and a third does not.
+/// The size of a message of which two fit into the memory for large messages, and a third does not.
 const LARGE: usize = 7_500_000;
 
 /// A NATS that takes messages of 8 MB.

@@ -254,7 +254,7 @@ async fn what_is_over_the_limit_becomes_one_dead_letter_each() -> Result<()> {
     Ok(())
 }
 
-/// Whoever may publish for one route can make dead letters of it at will, but not have those of others forgotten.
+/// A publisher of one route can make any number of its dead letters, but cannot have those of others forgotten.
 #[tokio::test]
 async fn large_dead_letters_of_one_route_push_out_none_of_another() -> Result<()> {
     let named = Named::new().await?;

@@ -217,7 +217,7 @@ async fn the_homeserver_may_be_another_users_if_that_is_declared() -> Result<()>
     Ok(())
 }
 
-/// What a false NATS server does with a client that it has let in.
+/// The harm that a false NATS server does to a client that it has let in.
 #[derive(Clone, Copy)]
 enum Harm {
     /// It says without end that something is wrong, each time in other words.
