@@ -6,7 +6,7 @@ use tracing::{error, warn};
 use crate::{
     failure::Interrupted,
     message::StreamId,
-    pipeline::{sender::Message, state::State},
+    pipeline::{parts::Message, state::State},
     source::Delivery,
     status::{self, DeadFor, Outage, Shown},
 };

@@ -15,8 +15,8 @@ use crate::{
     message::{Attachment, Decoded, StreamId, Withheld},
     pipeline::{
         attachments::{Budget, Candidate},
+        parts::Part,
         poison::{self, Handling},
-        sender::Part,
     },
     render::{Incoming, Rendered, Renderer},
     source::{Delivery, Feed},

@@ -15,6 +15,7 @@ mod outcome;
 mod parts;
 mod poison;
 mod process;
+mod progress;
 mod relay;
 mod rooms;
 pub(crate) mod routing;

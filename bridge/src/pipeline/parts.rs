@@ -2,19 +2,66 @@
 
 use std::borrow::Cow;
 
-use matrix_sdk::ruma::EventId;
+use matrix_sdk::ruma::{EventId, OwnedEventId};
+use serde_json::Value;
 
 use crate::{
     alerts::{AlertThread, ThreadState, Transition},
     config::Route,
-    message::Urgency,
-    pipeline::sender::Part,
+    message::{Attachment, Origin, StreamId, Urgency},
     render::{
         Rendered,
         content::{in_place_of, in_thread},
         conversation::relapses,
     },
+    source::Delivery,
 };
+
+/// A message to be posted, and the events that show it.
+pub(crate) struct Message<'a> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) route: &'a Route,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// An event that shows a message, or a part of it.
+#[derive(Debug, Clone)]
+pub(crate) enum Part {
+    /// The content of an event.
+    Text(Value),
+    /// A file, perhaps in the thread of an event.
+    File {
+        file: Attachment,
+        thread: Option<OwnedEventId>,
+        /// The content of the event that says why the file is missing, posted if the homeserver does not take the file.
+        instead: Value,
+    },
+}
+
+impl Part {
+    /// Returns the parts that show a rendered message outside of any alert thread.
+    pub(crate) fn of(rendered: &Rendered, file: Option<Self>, route: &Route) -> Vec<Self> {
+        let text = Self::Text(rendered.content(&route.mention));
+        std::iter::once(text).chain(file).collect()
+    }
+}
+
+impl Message<'_> {
+    /// Returns the origin of the event that shows the given part of the message.
+    pub(crate) fn origin(&self, part: u32) -> Origin {
+        self.delivery.origin(self.stream, &self.route.name, part)
+    }
+
+    pub(crate) fn file_name(&self, file: &Attachment) -> String {
+        format!("{}-{}.{}", self.stream.stream, self.delivery.sequence, file.extension)
+    }
+
+    /// Returns the number of the last part, but never of the first, which may be the very one that was refused.
+    pub(crate) fn note_part(&self) -> u32 {
+        u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
+    }
+}
 
 impl AlertThread {
     /// Returns the events in the order in which they are posted: the one that makes phones buzz comes first.

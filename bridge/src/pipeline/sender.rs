@@ -1,6 +1,6 @@
 //! Posts events into a room, and tries again until the homeserver has them or will never take them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
@@ -13,12 +13,16 @@ use crate::{
     config::{RoomTarget, Route},
     failure::{Failure, Interrupted},
     matrix::{
-        Closed, Failures, LastPosted, LoginError, MatrixError, Membership, Room,
+        Closed, Failures, LoginError, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
     message::{Attachment, Origin, Position, RouteName, Span, StreamId},
-    pipeline::outcome::{Halted, NotPosted},
-    render::{Rendered, content::in_thread, digest_entries},
+    pipeline::{
+        outcome::{Halted, NotPosted},
+        parts::{Message, Part},
+        progress::Progress,
+    },
+    render::{content::in_thread, digest_entries},
     source::Delivery,
     status::{Outage, RouteHealth, State},
 };
@@ -39,124 +43,6 @@ const UPLOADING: Duration = Duration::from_secs(30);
 
 /// The time after a failed upload in which each further file gets only one attempt.
 const NO_UPLOADS: Duration = Duration::from_mins(5);
-
-/// A message to be posted, and the events that show it.
-pub(crate) struct Message<'a> {
-    pub(crate) delivery: &'a Delivery,
-    pub(crate) stream: &'a StreamId,
-    pub(crate) route: &'a Route,
-    pub(crate) parts: Vec<Part>,
-}
-
-/// An event that shows a message, or a part of it.
-#[derive(Debug, Clone)]
-pub(crate) enum Part {
-    /// The content of an event.
-    Text(Value),
-    /// A file, perhaps in the thread of an event.
-    File {
-        file: Attachment,
-        thread: Option<OwnedEventId>,
-        /// The content of the event that says why the file is missing, posted if the homeserver does not take the file.
-        instead: Value,
-    },
-}
-
-impl Part {
-    /// Returns the parts that show a rendered message outside of any alert thread.
-    pub(crate) fn of(rendered: &Rendered, file: Option<Self>, route: &Route) -> Vec<Self> {
-        let text = Self::Text(rendered.content(&route.mention));
-        std::iter::once(text).chain(file).collect()
-    }
-}
-
-impl Message<'_> {
-    /// Returns the origin of the event that shows the given part of the message.
-    pub(crate) fn origin(&self, part: u32) -> Origin {
-        self.delivery.origin(self.stream, &self.route.name, part)
-    }
-
-    fn file_name(&self, file: &Attachment) -> String {
-        format!("{}-{}.{}", self.stream.stream, self.delivery.sequence, file.extension)
-    }
-
-    /// Returns the number of the last part, but never of the first, which may be the very one that was refused.
-    fn note_part(&self) -> u32 {
-        u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
-    }
-}
-
-/// The progress of the route in its room, as far as it is known.
-#[derive(Debug, Default)]
-struct Progress {
-    stream: Option<StreamId>,
-    reached: Option<Position>,
-    /// The events of the message at `reached`.
-    events: BTreeMap<Position, OwnedEventId>,
-    /// The digest that the event at `reached` is a part of.
-    digest: Option<Span>,
-    /// The last message that is done with, in the room or as a dead letter; so are all before it.
-    done: Option<u64>,
-    /// The time when the latest of these messages was published, in nanoseconds since 1970. A message published later
-    /// under a known number is a different message: a NATS server that lost its last messages in a power failure
-    /// assigns their numbers again.
-    newest: i128,
-    /// Whether all events in the room are known. False at the start, and after a request without an answer.
-    certain: bool,
-}
-
-impl Progress {
-    /// Forgets everything when the stream is not the one seen before, or when its numbers begin again.
-    fn of(&mut self, stream: &StreamId, sequence: u64, published: i128) {
-        let is_known = self.stream.as_ref() == Some(stream);
-        let highest = self.done.max(self.reached.map(|reached| reached.sequence));
-        let is_reused =
-            highest.is_some_and(|highest| sequence <= highest) && published > self.newest;
-        if is_known && is_reused {
-            warn!(
-                "stream {}: number {sequence} is used again, so the stream has lost messages",
-                stream.stream
-            );
-        }
-        if !is_known || is_reused {
-            *self = Self { stream: Some(stream.clone()), ..Self::default() };
-        }
-    }
-
-    fn is_done(&self, sequence: u64, published: i128) -> bool {
-        self.done.is_some_and(|done| sequence <= done) && published <= self.newest
-    }
-
-    fn done(&mut self, sequence: u64, published: i128) {
-        let is_later = published > self.newest;
-        self.done = if is_later { Some(sequence) } else { self.done.max(Some(sequence)) };
-        self.newest = self.newest.max(published);
-    }
-
-    fn reached(&mut self, origin: &Origin) {
-        let is_later = origin.published() > self.newest;
-        let position = Some(origin.position);
-        let reached = if is_later { position } else { self.reached.max(position) };
-        if reached == position {
-            self.events.retain(|event, _| event.sequence == origin.position.sequence);
-            self.digest.clone_from(&origin.digest);
-        }
-        self.reached = reached;
-        self.newest = self.newest.max(origin.published());
-    }
-
-    fn found(&mut self, found: LastPosted) {
-        self.reached(&found.origin);
-        if self.reached == Some(found.origin.position) {
-            self.events.extend(found.events);
-        }
-    }
-
-    fn has(&self, origin: &Origin) -> bool {
-        self.reached.is_some_and(|reached| origin.position <= reached)
-            && origin.published() <= self.newest
-    }
-}
 
 /// Posts the messages of one route.
 pub(crate) struct Sender {
@@ -696,76 +582,4 @@ fn file_content(file: &Attachment, name: &str, url: &str) -> Value {
         "info": { "mimetype": file.media_type, "size": file.bytes.len() },
         "m.mentions": {},
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use time::OffsetDateTime;
-
-    use super::*;
-    use crate::message::RouteName;
-
-    fn stream() -> StreamId {
-        StreamId { stream: "OPS".to_owned(), created: "1".to_owned() }
-    }
-
-    fn origin(sequence: u64, part: u32, published: i128) -> Origin {
-        let published = OffsetDateTime::from_unix_timestamp_nanos(published).unwrap();
-        let route = RouteName::parse("r").unwrap();
-        Origin::new(stream(), &route, Position { sequence, part }, published)
-    }
-
-    #[test]
-    fn what_was_reached_is_there_with_all_before_it() {
-        let mut known = Progress::default();
-        known.of(&stream(), 7, 70);
-        known.reached(&origin(7, 0, 70));
-        assert!(known.has(&origin(6, 1, 60)) && known.has(&origin(7, 0, 70)));
-        assert!(!known.has(&origin(7, 1, 70)) && !known.has(&origin(8, 0, 80)));
-        known.reached(&origin(7, 1, 70));
-        assert!(known.has(&origin(7, 1, 70)));
-        known.done(7, 70);
-        assert!(known.is_done(7, 70) && known.is_done(6, 60) && !known.is_done(8, 80));
-    }
-
-    #[test]
-    fn another_incarnation_of_the_stream_begins_anew() {
-        let mut known = Progress::default();
-        known.of(&stream(), 7, 70);
-        known.done(7, 70);
-        known.of(&StreamId { created: "2".to_owned(), ..stream() }, 1, 80);
-        assert!(!known.is_done(1, 80));
-    }
-
-    #[test]
-    fn a_number_that_is_used_again_is_another_message() {
-        let mut known = Progress::default();
-        known.of(&stream(), 100, 1_000);
-        known.reached(&origin(100, 0, 1_000));
-        known.done(100, 1_000);
-        // The server has lost its last messages and continues with number 90.
-        known.of(&stream(), 90, 2_000);
-        assert!(!known.certain && !known.is_done(90, 2_000));
-        // The room still shows the earlier number 100.
-        known.reached(&origin(100, 0, 1_000));
-        known.certain = true;
-        assert!(!known.has(&origin(90, 0, 2_000)));
-        known.reached(&origin(90, 0, 2_000));
-        known.done(90, 2_000);
-        known.of(&stream(), 91, 2_100);
-        assert!(known.certain, "noticed once");
-        assert!(!known.has(&origin(91, 0, 2_100)));
-        assert!(known.is_done(90, 2_000));
-    }
-
-    #[test]
-    fn a_clock_of_nats_that_is_set_back_makes_nothing_new() {
-        let mut known = Progress::default();
-        known.of(&stream(), 5, 100);
-        known.done(5, 100);
-        known.of(&stream(), 6, 90);
-        known.done(6, 90);
-        known.of(&stream(), 5, 100);
-        assert!(known.is_done(5, 100) && known.is_done(6, 90));
-    }
 }

@@ -12,7 +12,7 @@ use crate::{
     pipeline::{
         bury::bury,
         outcome::{Halted, NotPosted},
-        sender::{Message, Part},
+        parts::{Message, Part},
         state::State,
         threads::Confirmed,
     },

@@ -13,7 +13,7 @@ use crate::{
         bury::put_away,
         digest::gather::Gathered,
         outcome::{Halted, NotPosted},
-        sender::Part,
+        parts::Part,
         state::State,
         threads::ByName,
     },
