@@ -9,7 +9,7 @@ use async_nats::jetstream::context::RequestError;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{config::Route, nats::Nats, subject::Subject};
+use crate::{config::Route, nats::Nats, subject::Subject, text};
 
 /// The number of subjects that are read at most. Each has less than 4 KiB, the default limit of a server for a line.
 const MOST: u64 = 2_000;
@@ -131,8 +131,11 @@ impl fmt::Display for Held {
             None => f.write_str("messages on ")?,
         }
         write!(f, "{} subject{}", self.subjects, if self.subjects == 1 { "" } else { "s" })?;
-        let examples: Vec<String> =
-            self.examples.iter().map(|(subject, count)| format!("{subject} ({count})")).collect();
+        let examples: Vec<String> = self
+            .examples
+            .iter()
+            .map(|(subject, count)| format!("{} ({count})", text::line(subject)))
+            .collect();
         if examples.is_empty() {
             return Ok(());
         }

@@ -2,7 +2,10 @@
 
 use std::{
     future::ready,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -62,6 +65,8 @@ struct Link {
     connections: watch::Sender<u64>,
     /// Whether the connection is up.
     is_up: watch::Sender<bool>,
+    /// Whether messages have come since the client last connected.
+    has_delivered: AtomicBool,
     /// The server's reason, while a server does not accept the credentials.
     refused: watch::Sender<Option<String>>,
     /// The last thing that the server denied for lack of a permission.
@@ -84,7 +89,7 @@ impl Nats {
     pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
         let link = Arc::new(Link::of(config.inbox_prefix.to_string()));
         let (alive, task) = watch::channel(());
-        let options = options(config)?.event_callback({
+        let options = options(config, Arc::clone(&link))?.event_callback({
             let link = Arc::clone(&link);
             move |event| {
                 // The client drops this closure, and with it the sender, when its task ends.
@@ -114,6 +119,11 @@ impl Nats {
         let another = Box::pin(Self::connect(&self.config)).await;
         let another = another.map_err(|failure| failure.to_string())?;
         Ok(Self { memory: self.memory.clone(), ..another })
+    }
+
+    /// Notes that a message came over the connection.
+    pub(crate) fn note_delivery(&self) {
+        self.link.has_delivered.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the client can no longer be used. It always reconnects on its own, but its task panics on some
@@ -254,6 +264,7 @@ impl Link {
             connections: watch::Sender::default(),
             // There is no `Nats` before the first connection.
             is_up: watch::Sender::new(true),
+            has_delivered: AtomicBool::new(false),
             refused: watch::Sender::default(),
             denied: watch::Sender::default(),
             complaints: Mutex::new(Repetitions::up_to(MOST_COMPLAINTS)),
@@ -343,7 +354,7 @@ fn is_refusal(reason: &str) -> bool {
         .any(|kind| kind.to_string() == reason)
 }
 
-fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
+fn options(config: &config::Nats, link: Arc<Link>) -> Result<ConnectOptions, Failure> {
     let mut options = match Credentials::read(&config.auth)? {
         None => ConnectOptions::new(),
         Some(credentials) => {
@@ -355,7 +366,8 @@ fn options(config: &config::Nats) -> Result<ConnectOptions, Failure> {
         .name("nats-matrix")
         .ping_interval(PING)
         .reconnect_delay_callback(move |count| {
-            attempts.lock().unwrap_or_else(PoisonError::into_inner).pause(count)
+            let has_delivered = link.has_delivered.swap(false, Ordering::Relaxed);
+            attempts.lock().unwrap_or_else(PoisonError::into_inner).pause(count, has_delivered)
         })
         .custom_inbox_prefix(config.inbox_prefix.as_str());
     // The client opens these files on its own, again for each connection. They are read here to report errors early.

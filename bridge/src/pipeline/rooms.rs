@@ -204,14 +204,23 @@ impl Rooms {
     }
 
     fn leave_alone(&mut self, target: &RoomTarget, closed: &Closed, left_alone: Duration) {
-        if self.closed.len() >= MOST_PLACES {
-            self.closed.clear();
+        if self.closed.len() >= MOST_PLACES
+            && !self.closed.contains_key(target)
+            && let Some(oldest) = self.oldest_closed()
+        {
+            self.closed.remove(&oldest);
         }
         let before = self.closed.get(target);
         let is_said = before.is_some_and(|before| before.is_said && before.closed == *closed);
         let (since, closed) = (Instant::now(), closed.clone());
         self.closed.insert(target.clone(), ClosedRoom { since, closed, left_alone, is_said });
         self.tell_closed();
+    }
+
+    /// Returns the room that was found closed the longest time ago.
+    fn oldest_closed(&self) -> Option<RoomTarget> {
+        let oldest = self.closed.iter().min_by_key(|(_, room)| room.since);
+        oldest.map(|(target, _)| target.clone())
     }
 
     /// Logs once what is wrong with a room, instead of once for each message.

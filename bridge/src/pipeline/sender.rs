@@ -5,7 +5,7 @@ use std::time::Duration;
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -40,6 +40,12 @@ const UPLOADS: u32 = 5;
 
 /// The time for which an upload is tried that fails slowly, as over a congested connection.
 const UPLOADING: Duration = Duration::from_secs(30);
+
+/// The time after a failed upload in which further files are not even tried, so that the messages go on.
+const NEXT_PROBE: Duration = Duration::from_mins(1);
+
+/// The longest time that an upload may take after one has failed.
+const PROBING: Duration = Duration::from_secs(5);
 
 /// The time after a failed upload in which each further file gets only one attempt.
 const NO_UPLOADS: Duration = Duration::from_mins(5);
@@ -310,12 +316,21 @@ impl Sender {
         name: &str,
     ) -> Result<Option<OwnedMxcUri>, NotPosted> {
         let (begun, mut failures) = (Instant::now(), 0);
-        let attempts = match self.no_uploads {
-            Some(since) if since.elapsed() < NO_UPLOADS => 1,
+        let attempts = match self.no_uploads.map(|failed| failed.elapsed()) {
+            Some(ago) if ago < NEXT_PROBE => {
+                self.health.metrics.withheld.inc();
+                return Ok(None);
+            }
+            Some(ago) if ago < NO_UPLOADS => 1,
             _ => UPLOADS,
         };
         loop {
-            let error = match self.once(async |room| room.upload(file, name).await).await? {
+            let time = if attempts == 1 { PROBING } else { UPLOADING };
+            let upload = async |room: &Room| match timeout(time, room.upload(file, name)).await {
+                Ok(uploaded) => uploaded,
+                Err(_) => Err(MatrixError::Unreachable(format!("no answer within {time:?}"))),
+            };
+            let error = match self.once(upload).await? {
                 Ok(url) => {
                     self.no_uploads = None;
                     return Ok(Some(url));
@@ -334,7 +349,7 @@ impl Sender {
                          check whether its disk is full"
                     );
                     self.outage.abandon();
-                    self.no_uploads.get_or_insert_with(Instant::now);
+                    self.no_uploads = Some(Instant::now());
                     self.health.metrics.withheld.inc();
                     return Ok(None);
                 }

@@ -19,6 +19,10 @@ const AGAIN: Duration = Duration::from_mins(2);
 /// are treated as one.
 const MOST_SUBJECTS: usize = 1024;
 
+/// The time after which phones buzz again for the further subjects. It is short, because whoever invents subjects must
+/// not silence those of others.
+const AGAIN_FOR_FURTHER: Duration = Duration::from_secs(30);
+
 /// The storms of a room.
 #[derive(Debug, Default)]
 pub(crate) struct Storms {
@@ -70,6 +74,7 @@ impl Storms {
         });
         storm.last = now;
         storm.urgency = storm.urgency.max(news.urgency);
+        storm.pushed.retain(|_, pushed| pushed.elapsed() < AGAIN);
         for subject in news.critical.iter().filter(|_| has_pushed) {
             let name = storm.name(subject).to_owned();
             storm.pushed.insert(name, now);
@@ -91,8 +96,9 @@ impl Storm {
     }
 
     fn has_pushed_lately(&self, subject: &str) -> bool {
-        let pushed = self.pushed.get(self.name(subject));
-        pushed.is_some_and(|pushed| pushed.elapsed() < AGAIN)
+        let name = self.name(subject);
+        let again = if name.is_empty() { AGAIN_FOR_FURTHER } else { AGAIN };
+        self.pushed.get(name).is_some_and(|pushed| pushed.elapsed() < again)
     }
 }
 
@@ -152,7 +158,10 @@ mod tests {
         assert!(digest(&mut storms, &critical(&names)));
         assert_eq!(storms.heard().len(), MOST_SUBJECTS + 1);
         assert!(!digest(&mut storms, &critical(&["ops.another"])), "one of those beyond");
+        advance(AGAIN_FOR_FURTHER).await;
+        assert!(digest(&mut storms, &critical(&["ops.another"])));
         advance(AGAIN).await;
         assert!(digest(&mut storms, &critical(&["ops.another"])));
+        assert_eq!(storms.heard().len(), 1, "the others are forgotten");
     }
 }

@@ -83,7 +83,9 @@ impl Backlog {
         {
             return waiting;
         }
-        let waiting = consumer::waiting(&self.nats, &self.feed).await.unwrap_or_default();
+        // Without an answer, as after a lost connection, the last delivery tells.
+        let counted = consumer::waiting(&self.nats, &self.feed).await;
+        let waiting = counted.unwrap_or(last.pending + last.count + 1);
         self.counted = Some((Instant::now(), waiting));
         waiting
     }

@@ -357,6 +357,7 @@ impl Source {
                     flow.next += 1;
                     delivery.room = flow.pull.room();
                     self.reached = Some(delivery.sequence);
+                    self.nats.note_delivery();
                     self.health.metrics.received.inc();
                     self.is_barren = false;
                     self.held.push_back(delivery);

@@ -187,6 +187,7 @@ async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
         .map_err(|error| format!("message {wanted} of stream {stream}: {error}"))?;
     match answer {
         Answer { message: Some(raw), .. } => {
+            nats.note_delivery();
             Stored::read(stream, raw).map(|message| Got::Message(Box::new(message)))
         }
         Answer { error: Some(error), .. } => match error.error_code() {

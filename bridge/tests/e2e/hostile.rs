@@ -3,6 +3,8 @@
 #[path = "../../src/fuzz/sound.rs"]
 mod sound;
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result};
 use async_nats::HeaderMap;
 use nats_matrix_testbed::{Event, Fault, FaultKind};
@@ -10,7 +12,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use self::sound::{Markup, assert_sound};
-use crate::scene::{PATIENCE, Scene, printed, through_proxy};
+use crate::scene::{Config, PATIENCE, Scene, printed, through_proxy};
 
 /// The last message, after which nothing more is to come.
 const END: &str = "the end";
@@ -568,5 +570,34 @@ async fn a_publisher_speaks_in_its_own_name_alone() -> Result<()> {
         "│ 🔴 CRITICAL: Disk full\n│ 📍 db-01",
         "<blockquote>🔴 CRITICAL: Disk full<br>📍 db-01</blockquote>",
     );
+    Ok(())
+}
+
+/// Each of these messages ends the connection that all routes share, and the client reads none of them.
+#[tokio::test]
+async fn many_that_no_client_can_read_hold_up_neither_their_route_nor_others() -> Result<()> {
+    let scene = Scene::new().await?;
+    let others = scene.alice.create_room(json!({ "invite": [scene.bot.user_id] })).await?;
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .route("hostile", "ops.raw", &scene.room)
+        .route("others", "ops.others", &others);
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let mut other_reader = scene.alice.reader(&others).await?;
+    scene.nats.publish("ops.raw", "first").await?;
+    reader.wait_for(1, PATIENCE).await?;
+    let count = 400;
+    for number in 0..count {
+        publish_on(&scene, b"ops.raw", b"X\r\n\r\n", &number.to_string()).await?;
+    }
+    scene.nats.publish("ops.raw", END).await?;
+    scene.nats.publish("ops.others", END).await?;
+    let begun = Instant::now();
+    let has_end = |events: &[Event]| is_shown(events, END);
+    other_reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
+    reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
+    // The pauses between connections that deliver nothing come to 45 s.
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(30), "{waited:?}\n{}", bridge.logs());
     Ok(())
 }
