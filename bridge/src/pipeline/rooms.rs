@@ -15,7 +15,7 @@ use crate::{
     message::StreamId,
     pipeline::{context::Services, outcome::Halted, sender::Sender, storm::Storms},
     source::Delivery,
-    status::RouteHealth,
+    status::{Condition, RouteHealth, State},
 };
 
 /// The number of rooms that are remembered.
@@ -36,6 +36,8 @@ pub(crate) struct Rooms {
     route: Arc<Route>,
     account: Arc<Account>,
     health: RouteHealth,
+    /// The condition that the fallback room cannot be used.
+    fallback: Condition,
     stop: CancellationToken,
     guard: Guard,
     places: Vec<Place>,
@@ -112,6 +114,7 @@ impl Rooms {
         Self {
             route,
             account: Arc::clone(&services.account),
+            fallback: health.condition(),
             health,
             stop: services.stop.clone(),
             guard: Guard { trusted, new_rooms },
@@ -309,6 +312,7 @@ impl Rooms {
                     self.places[index].sender.never_gives_way();
                     self.health.entered(&self.places[index].id);
                     self.has_no_fallback = false;
+                    self.fallback.clear();
                     return Ok(JoinOutcome::In);
                 }
                 Opening::Closed(closed) => {
@@ -319,10 +323,10 @@ impl Rooms {
                 }
             },
         };
+        let reason = format!("fallback room {target} cannot be used: {closed}");
+        self.fallback.set(State::NotInRoom, &reason, Duration::ZERO);
         if !std::mem::replace(&mut self.has_no_fallback, true) {
-            warn!(
-                "fallback room {target} cannot be used: {closed}; its messages become dead letters"
-            );
+            warn!("{reason}; its messages become dead letters");
         }
         Ok(JoinOutcome::Closed(closed.to_string()))
     }

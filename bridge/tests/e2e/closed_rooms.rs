@@ -414,3 +414,20 @@ async fn a_room_that_the_homeserver_cannot_post_into_gives_way_after_a_while() -
     assert_no_dead_letters(&bridge);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_fallback_room_that_is_closed_too_is_a_condition_of_the_route() -> Result<()> {
+    let hosts = Hosts::new().await?;
+    let mut db = hosts.room("db").await?;
+    let mut bridge = hosts.scene.start(&listening(hosts.config()))?;
+    hosts.publish("db", "open").await?;
+    db.wait_for(1, PATIENCE).await?;
+    need_power(&hosts.scene.alice, &hosts.id("db").await?, 50).await?;
+    need_power(&hosts.scene.alice, &hosts.scene.room, 50).await?;
+    hosts.publish("db", "closed").await?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("not-in-room").await?;
+    let said = bridge.wait_for_log("its messages become dead letters", PATIENCE).await?;
+    assert!(said.contains("fallback room"), "{said}");
+    Ok(())
+}
