@@ -227,7 +227,10 @@ impl<'a> Run<'a> {
             Setting::FiveRoutes => {
                 for name in ["first", "second", "third", "fourth"] {
                     let room = room.replace("!room", &format!("!{name}"));
-                    config = config.route(name, STREAM, &["ops.>"], &room).one_by_one();
+                    config = config
+                        .route(name, STREAM, &["ops.>"], &room)
+                        .one_by_one()
+                        .lines("continue = true\n");
                 }
             }
             Setting::Templates => {
