@@ -1,7 +1,8 @@
 //! A homeserver of any kind that was started, and how accounts are made on it.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -82,6 +83,7 @@ impl Instance {
                 fs::create_dir_all(state_dir).context("cannot make the directory of passwords")?;
                 fs::write(&file, REGISTRATION_SECRET)
                     .with_context(|| format!("cannot write {}", file.display()))?;
+                fs::set_permissions(&file, Permissions::from_mode(0o600))?;
                 format!("registration_secret_file = {}", quoted(&file))
             }
         };
