@@ -152,7 +152,7 @@ impl House {
         for (from, names) in &self.modules {
             for path in &names.used {
                 let Some((to, name)) = self.resolve(path, 0) else { continue };
-                // What is above a module is its way there, and no import.
+                // A path that names no item only leads to other modules, and is no import.
                 if to != *from && !name.is_empty() {
                     imports.entry((from.clone(), to)).or_default().insert(name);
                 }

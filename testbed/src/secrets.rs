@@ -138,7 +138,7 @@ impl Kept {
     /// another may still use them.
     fn note_config(&mut self) {
         let Some(file) = &self.config else { return };
-        // What is no TOML, or not there, is for the program to say.
+        // The program itself says when the file is missing or is no TOML.
         let text = fs::read_to_string(file).unwrap_or_default();
         let config: Table = text.parse().unwrap_or_default();
         let directory = file.parent().unwrap_or(Path::new(""));
@@ -268,7 +268,7 @@ mod tests {
     async fn a_secret_that_is_renewed_while_the_program_runs_is_found_too() {
         const PATIENCE: Duration = Duration::from_mins(1);
         let script = "trap 'cat seed.nk; exit' HUP TERM; echo ready; while :; do sleep 0.05; done";
-        // What a reload reads is known even if it is replaced again before the program ends.
+        // A secret that a reload reads is known even if it is replaced again before the program ends.
         let hang_up: fn(&mut BridgeProcess) -> Result<()> = BridgeProcess::hang_up;
         for (signal, then) in
             [(hang_up, "SUTHIRDTHIRD"), (BridgeProcess::terminate, "SUSECONDSECOND")]

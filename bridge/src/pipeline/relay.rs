@@ -62,7 +62,7 @@ impl Relay {
     /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
         let interrupted = self.relay_all().await;
-        // What is in the room is acknowledged even when something else is wrong.
+        // Messages that are in the room are acknowledged even when something else is wrong.
         self.source.close().await;
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
@@ -121,7 +121,9 @@ impl Relay {
             verdict = self.work(&delivery, &upstream) => verdict,
             () = gives_way, if is_large => {
                 info!(
-                    "message {sequence} is put back until it can be shown, as other routes need the memory that it takes");
+                    "message {sequence} is put back until it can be shown, \
+                     as other routes need the memory that it takes"
+                );
                 self.health.put_back();
                 return Err(Interrupted::GivingWay);
             }

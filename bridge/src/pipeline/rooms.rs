@@ -359,7 +359,7 @@ impl Rooms {
         if self.places.len() >= MOST_PLACES
             && let Some(oldest) = self.places.iter().position(|place| !place.is_fallback)
         {
-            // What is forgotten is read from the room again when there is a message for it.
+            // A forgotten place is read from the room again when there is a message for it.
             self.places.remove(oldest);
         }
         if self.route.rooms.one().is_some() {

@@ -104,7 +104,7 @@ impl Backlog {
     ) -> Result<Vec<Delivery>, String> {
         let mut read = Read { next: first, last, messages: Vec::new(), weight: 0 };
         match self.read_into(&mut read).await {
-            // What was read so far is enough for a digest.
+            // The messages read so far are enough for a digest.
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
             done => done?,
         }
@@ -144,7 +144,7 @@ impl Backlog {
             let message = match next {
                 Ok(Ok(message)) => message,
                 Ok(Err(reason)) => return Ok(Some(reason)),
-                // What was read is enough for a digest that has no fixed end.
+                // The messages read are enough for a digest that has no fixed end.
                 Err(_) if read.last.is_none() && !read.messages.is_empty() => return Ok(None),
                 Err(_) => return Ok(Some(format!("no message for {} s", SLOW.as_secs()))),
             };

@@ -262,7 +262,7 @@ impl Pull {
             }
             Notice::TooLarge(left) => {
                 self.open.subtract(left);
-                // What is left of a request may be too little for a message that fits into a new one.
+                // The rest of a request may be too small for a message that fits into a new one.
                 if self.open.messages == 0 && self.is_barren {
                     self.large = match self.large {
                         None => Some(self.largest),

@@ -264,7 +264,7 @@ async fn the_rest_of_a_digest_is_shown_in_the_fallback_room() -> Result<()> {
         let fault = Fault::on(&format!("{id}/send/"), FaultKind::respond(403, forbidden.clone()));
         proxy.inject(fault.after(2));
     }
-    // Whoever asks whether it may post is told that it may not.
+    // A client that asks whether it may post is told that it may not.
     let levels = json!({ "events_default": 50 });
     proxy.inject(Fault::on("m.room.power_levels", FaultKind::respond(200, levels)));
     let bridge = hosts.scene.start(&config)?;

@@ -366,7 +366,7 @@ async fn nor_one_that_is_in_a_digest() -> Result<()> {
     };
     let before = forge(&scene, &scene.config(), &["forged"], change).await?;
     scene.nats.publish("ops.alert.db-01", named("forged")).await?;
-    // Of these no phone buzzes.
+    // No phone buzzes for these.
     for percent in 1..=5 {
         let report = json!({ "host": "db-01", "disk_percent": percent });
         scene.nats.publish("ops.report", report.to_string()).await?;
@@ -417,7 +417,7 @@ async fn an_alert_whose_first_message_was_removed_begins_anew() -> Result<()> {
     let events = reader.wait_until(news, PATIENCE).await?;
     let shown = events.last().expect("two");
     assert_eq!(relation(shown), None, "it is no reply to what is gone");
-    // What goes on with the new first message is quiet again.
+    // Updates of the new first message are quiet again.
     let anew = shown.event_id.clone();
     scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
     let replies = |events: &[Event]| {

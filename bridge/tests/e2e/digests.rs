@@ -192,7 +192,7 @@ async fn a_digest_of_what_is_known_is_silent() -> Result<()> {
     for messages in [hosts("critical"), hosts("critical"), [hosts("critical"), vec![new]].concat()]
     {
         scene.nats.publish_many("ops.alert", messages).await?;
-        // Of the storm before a new process knows nothing.
+        // A new process knows nothing of the storm before.
         let bridge = scene.start(&config)?;
         let before = reader.events().len();
         reader.wait_for(before + 2, PATIENCE).await?;

@@ -212,7 +212,7 @@ async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
 async fn refused(status: u16, errcode: &str) -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;
     let answer = json!({ "errcode": errcode, "error": "no, never" });
-    // What is forbidden is tried once more, because somebody may have let us in meanwhile.
+    // A forbidden request is tried once more, because somebody may have let us in meanwhile.
     let times = if status == 403 { 2 } else { 1 };
     proxy.inject(Fault::on("/send/", FaultKind::respond(status, answer)).times(times));
     scene.nats.publish("ops.text", "the refused one").await?;

@@ -333,7 +333,7 @@ async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
     let scene = Scene::new().await?;
     let mut config = scene.config();
     config.routes.push_str("late_after = \"2s\"\n");
-    // What was there before the route is not late.
+    // Messages from before the route are not late.
     scene.publish_numbered(1, 1).await?;
     sleep(Duration::from_secs(3)).await;
     let bridge = scene.start(&config)?;

@@ -44,7 +44,7 @@ fn hostile_messages() -> Result<Vec<(String, HeaderMap, Vec<u8>)>> {
         let subject = lines.next().context("no subject")?.to_owned();
         let mut headers = HeaderMap::new();
         for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-            // Of several with one id JetStream would keep the first alone.
+            // JetStream would keep only the first of several messages with one id.
             if name != "Nats-Msg-Id" {
                 #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
                 headers.insert(name, value);

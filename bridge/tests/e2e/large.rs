@@ -38,7 +38,7 @@ async fn routes_that_are_done_with_theirs_take_no_memory_from_others() -> Result
         scene.nats.publish(&format!("ops.{route}"), large(&text)).await?;
         reader.wait_until(has(&text), PATIENCE).await.with_context(|| bridge.logs())?;
     }
-    // What is asked for in vain, once the file is there, too.
+    // Routes whose requests found nothing are over with them after this.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let begun = Instant::now();
     for number in 1..=3 {

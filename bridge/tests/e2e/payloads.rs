@@ -129,7 +129,7 @@ async fn nothing_in_a_payload_is_markup_or_mentions_anybody() -> Result<()> {
         assert!(event.html().contains("&lt;script&gt;"), "{}", event.html());
         assert_eq!(event.content["m.mentions"], json!({}));
     }
-    // What counts is what the homeserver makes of it: no highlight for Alice.
+    // The homeserver's own count decides: no highlight for Alice.
     let unread = scene.alice.unread(&scene.room).await?;
     assert_eq!(unread.highlights, 0);
     Ok(())
@@ -187,7 +187,7 @@ async fn what_others_send_is_shown_in_the_same_way() -> Result<()> {
         "forgejo-run-recover",
     ];
     let payloads: Vec<Vec<u8>> = names.iter().map(|name| fixture(name)).collect();
-    // What is over is an edit of what it was, and a word in its thread.
+    // The end of an alert is an edit of its message, and a word in its thread.
     let (_scene, mut events, log) = shown(&payloads, names.len() + 2).await?;
     events.retain(|event| !event.body().starts_with("✅ RESOLVED after"));
     for event in &mut events {

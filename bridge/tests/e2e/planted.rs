@@ -308,7 +308,7 @@ async fn root_sends_no_file_but_the_password_to_a_homeserver() -> Result<()> {
         Ok(printed(&output))
     };
 
-    // What waits to be the password.
+    // The file that waits to become the password.
     let waiting = made.join("bridge-password.new");
     plant_link(&state.secret(), &waiting)?;
     let text = said(&rotate).await?;

@@ -64,7 +64,7 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     let bridge = scene.start(&config)?;
     scene.nats.publish("ops.alert", alert("critical", "second", "resolved")).await?;
     scene.nats.publish("ops.alert", alert("info", "third", "firing")).await?;
-    // What was critical and is over is told at once, and pushes nowhere.
+    // The end of a critical alert is told at once, and pushes nowhere.
     wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
     let events = reader.wait_for(3, PATIENCE).await?;
     assert_eq!(events.len(), 3, "more is shown at night: {events:#?}");
@@ -326,7 +326,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
         scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;
     }
     let bridge = scene.start(&config)?;
-    // What is held is outstanding until the morning, also for who comes after.
+    // Held messages are outstanding until the morning, also for a new process.
     wait_until_held(&scene, 3).await.with_context(|| bridge.logs())?;
     bridge.kill();
     night.is_over_in(Duration::from_secs(2), &clock)?;

@@ -260,7 +260,7 @@ async fn a_wrong_address_of_nats_is_refused_while_the_right_one_works() -> Resul
     let wrong = config.toml().replace(&scene.nats.url(), "nats://127.0.0.1:9");
     let line = running.refuses(&wrong).await?;
     assert!(line.contains("NATS at nats://127.0.0.1:9 cannot be reached"), "{line}");
-    // What is away anyway need not be reached to be left.
+    // A server that is down need not be reached to be left.
     scene.nats.kill().await;
     running.bridge.wait_for_log("connection lost", PATIENCE).await?;
     running.hang_up(TAKES_OVER).await?;

@@ -467,7 +467,7 @@ async fn effects(
     let mut effects = Vec::new();
     for (to, text) in ORDERS {
         for (way, payload) in ways {
-            // What the order before has changed, if one has.
+            // The order before may have changed the stream or the consumer.
             jetstream.create_or_update_stream(stream()).await?;
             jetstream.create_consumer_on_stream(reports.clone(), "OPS").await?;
             nats.publish("ops.report.server-01", "of another").await?;
@@ -494,7 +494,7 @@ async fn assert_answers_are_harmless(nats: &Nats, seeds: &Seeds) -> Result<()> {
     let own = "ops.report.server-02";
     let ways = [
         (own, None),
-        // Of these the text is what is published before.
+        // A text here is the message that is published first.
         ("$JS.API.DIRECT.GET.OPS.ops.report.server-02", Some("")),
         ("$JS.OPS.API.DIRECT.GET.OPS.ops.report.server-02", Some("")),
         ("$JS.API.STREAM.NAMES", Some("")),
@@ -605,7 +605,7 @@ fn rights_of_the_configuration() -> Rights {
 fn rights_of_nsc() -> Rights {
     let users = ACCOUNT_BY_NSC.split("nsc add user --account ").skip(1);
     let rights = users.map(|user| {
-        // What comes behind the last one is about accounts.
+        // The text after the last user is about accounts.
         let user = user.split("\n\n").next().unwrap_or_default();
         let mut words = user.split_whitespace().filter(|word| *word != "\\");
         let account = words.next().unwrap_or_default();

@@ -167,7 +167,7 @@ async fn a_free_alias_of_which_the_homeserver_says_that_it_failed_becomes_a_room
 async fn a_homeserver_that_filters_pages_after_it_took_them_hides_nothing() -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;
     let mut reader = shows_three_and_ends(&scene, &config).await?;
-    // What Dendrite says of a page of others' messages.
+    // Dendrite answers so for a page that holds only messages of others.
     let nothing = json!({ "chunk": [], "start": "t9_9" });
     proxy.inject(Fault::on("senders", FaultKind::respond(200, nothing)));
     forgets_all(&scene).await?;

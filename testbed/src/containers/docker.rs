@@ -104,7 +104,7 @@ async fn run<I: testcontainers_modules::testcontainers::Image>(
                 let bindings = HashMap::from([(inside.clone(), Some(vec![binding]))]);
                 host.port_bindings = Some(bindings);
                 host.publish_all_ports = Some(false);
-                // What a homeserver calls, as a push gateway, is out here.
+                // A server that the homeserver calls, such as a push gateway, runs on the host.
                 host.extra_hosts = Some(vec![format!("{HOST}:host-gateway")]);
             }
         })

@@ -45,7 +45,7 @@ impl Contender {
                 let mut sender = raw::Sender::connect(&job.bot, &job.room).await?;
                 let task = tokio::spawn(async move {
                     for number in 0..messages {
-                        // Whoever waits for the messages gives up when none come.
+                        // The receiver gives up when no messages come.
                         if sender.send(number).await.is_err() {
                             return;
                         }

@@ -25,7 +25,7 @@ impl Sender {
         stream.set_nodelay(true)?;
         let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(driver);
-        // Of all that a room id may hold, only these have a meaning in a path.
+        // Only these characters of a room id have a meaning in a path.
         let room = room.replace('%', "%25").replace('/', "%2F").replace('?', "%3F");
         Ok(Self {
             connection,

@@ -204,7 +204,7 @@ impl State {
 }
 
 fn event_id(room: &str, number: usize) -> String {
-    // Of the letters that an id of version 4 has.
+    // An id of version 4 has only these letters.
     let room: String = room.chars().filter(char::is_ascii_alphanumeric).collect();
     format!("${room}-{number}")
 }

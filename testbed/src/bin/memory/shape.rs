@@ -294,7 +294,7 @@ impl Shape {
 }
 
 fn enveloped(data: &[u8], size: usize) -> Vec<u8> {
-    // What ends an array in JSON; of no meaning in a text.
+    // The end of an array in JSON; it has no meaning in a text.
     let data = [data, b"]}"].concat();
     let begin = r#"{"specversion":"1.0","type":"t","source":"s","id":"1","data_base64":""#;
     let event = format!("{begin}{}\"}}", BASE64.encode(&data));

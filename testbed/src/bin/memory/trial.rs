@@ -291,7 +291,7 @@ impl<'a> Run<'a> {
                 self.complain(&format!("{} when told to stop", end(code)), &bridge);
             }
         }
-        // Of one that has ended it is known how far it came.
+        // A run that failed already says how far it came.
         if is_shown && self.complaints.is_empty() {
             let dead = self.dead().await?;
             self.complaints.extend(self.seen.complaints(&self.published, &dead));

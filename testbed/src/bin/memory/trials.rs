@@ -60,7 +60,7 @@ pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
     for (name, setting, digest_above) in settings {
         trials.push(Trial { setting, digest_above, ..trial(name, &some, size, some.len()) });
     }
-    // Of a summary only the good ones are to be reports.
+    // Only the good messages in a summary are to be reports.
     let no_reports: Vec<&Shape> =
         some.iter().copied().filter(|shape| !shape.name.contains("report")).collect();
     let summary = trial("all, summary", &no_reports, size, no_reports.len());
@@ -91,7 +91,7 @@ fn queues(queue: usize) -> Vec<Trial> {
         trials.push(Trial { digest_above, good_every: 10, ..trial(&name, &shapes, size, count) });
     };
     for name in QUEUED {
-        // What headers and subjects may have at most is not much.
+        // Headers and subjects may hold far fewer bytes than a payload.
         let is_bounded = SHAPES.iter().any(|shape| shape.name == name && shape.is_bounded());
         let (size, count) = if is_bounded { (usize::MAX, queue / 5) } else { (SMALL, queue) };
         queued(name, size, count, USUAL);

@@ -38,7 +38,7 @@ impl Mark {
 /// The marks that a person sees in a room, from the first to the last.
 pub(crate) fn seen(timeline: &[Event], route: &'static str) -> Vec<Mark> {
     let shown = timeline.iter().filter(|event| event.is_message() && !is_edit(event));
-    // What a digest sums up is shown in its thread.
+    // A digest shows the messages that it sums up in its thread.
     let shown = shown.filter(|event| !event.body().starts_with('📚'));
     shown.flat_map(|event| Mark::all_in(event.body(), route)).collect()
 }

@@ -142,7 +142,7 @@ async fn run(arguments: &Arguments, kinds: &[Kind]) -> Result<bool> {
     let soaked = match result {
         Ok(soaked) => soaked,
         Err(error) => {
-            // That may be why.
+            // The end of a process may be the cause.
             for end in scene.bridge.life().await.ends {
                 eprintln!("the bridge gave up: {end}");
             }
