@@ -127,8 +127,8 @@
       templates =
         let
           welcomeText = ''
-            Say in `host.nix` what your server's name is, where your NATS is and what goes where. The README of nats-matrix has
-            the few steps around it.
+            Say in `host.nix` what your server's name is, where your NATS is and what goes where. The few steps around it are on
+            https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/install/nixos.md
           '';
         in
         {

@@ -389,8 +389,8 @@ in
         nats.dead_letter_subject = "ops.undelivered";
       };
       description = ''
-        The configuration of the bridge as its README documents it, for everything that has no option here. The bridge
-        itself checks it when the system is built.
+        The [configuration](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/configuration.md)
+        of the bridge, for everything that has no option here. The bridge itself checks it when the system is built.
       '';
     };
   };

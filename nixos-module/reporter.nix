@@ -31,7 +31,9 @@ let
 
   # The settings that both units share. They run as one user, so that they share the spool of unsent messages.
   publisher = {
-    documentation = [ "https://github.com/nats-matrix/nats-matrix#publishing" ];
+    documentation = [
+      "https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/publishing.md"
+    ];
     wants = [ "network-online.target" ];
     after = [ "network-online.target" ];
     path = lib.mkForce [ ];

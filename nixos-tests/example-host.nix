@@ -1,4 +1,4 @@
-# The host of the README with a few more options: units.nix compares its units with golden/.
+# The host of docs/src/install/nixos.md with a few more options: units.nix compares its units with golden/.
 {
   services.natsMatrix = {
     enable = true;

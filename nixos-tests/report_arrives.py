@@ -1,4 +1,4 @@
-# A report that a machine publishes with the NATS command line tool appears on the phone as the README shows it, and an
+# A report that a machine publishes with the NATS command line tool appears on the phone as documented, and an
 # alert notifies the phone. `nats-matrix-check` finds nothing wrong. After a reboot the next report arrives without any
 # help.
 REPORT = {
@@ -26,7 +26,7 @@ BRIDGE = f"@bridge:{SERVER_NAME}"
 
 phone = prepare()
 
-with subtest("a report arrives as the README shows it, and the phone stays quiet"):
+with subtest("a report arrives as documented, and the phone stays quiet"):
     publish("ops.report.server-01", json.dumps(REPORT))
     phone.wait_for(1)
     report = phone.messages[0]

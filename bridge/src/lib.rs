@@ -1,7 +1,7 @@
 //! Brings reports and alerts from NATS JetStream into Matrix rooms.
 //!
 //! The list below names the modules from the bottom up. A module imports only from those before it; `tests/layers.rs`
-//! checks that, and ARCHITECTURE.md describes a message's way through them.
+//! checks that, and docs/src/design/architecture.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
 //!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`

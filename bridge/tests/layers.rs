@@ -1,5 +1,5 @@
 //! Checks that the code keeps its layers: each module imports only from those before it in [`LAYERS`], and no modules
-//! import each other in a circle. ARCHITECTURE.md describes what each layer is for.
+//! import each other in a circle. docs/src/design/architecture.md describes what each layer is for.
 //!
 //! A module is a file. Tests may import what they like.
 

@@ -1,4 +1,4 @@
-# The steps of the README for the administrator of a Debian server, and the NATS server that the tests run on the same
+# The steps of docs/src/install/debian.md for the administrator, and the NATS server that the tests run on the same
 # machine. This text follows lib.py; `run` sets the constants.
 import secrets
 
@@ -10,7 +10,7 @@ ETC = "/etc/nats-matrix"
 SECRETS = f"{ETC}/secrets"
 TUNNEL_CREDENTIALS = f"{ETC}/tunnel.json"
 SERVICES = ["nats-matrix-conduit", "nats-matrix-tunnel", "nats-matrix"]
-"""The services of the package, in the order of the README."""
+"""The services of the package, in the documented order."""
 
 
 def install_hub(tls: bool = False) -> None:
@@ -72,7 +72,7 @@ def install_tunnel() -> None:
 
 
 def configure(tls: bool = False) -> None:
-    """Sets the names of the server, as in the README, and of NATS. The tests expect the package's other defaults."""
+    """Sets the names of the server, as documented, and of NATS. The tests expect the package's other defaults."""
     server.succeed(f"cd {ETC} && sed -i 's/chat\\.example\\.com/{SERVER_NAME}/' config.toml conduit.toml tunnel.yml")
     address = f"{'tls' if tls else 'nats'}://hub:4222"
     server.succeed(f"sed -i 's|nats://nats.example.com:4222|{address}|' {ETC}/config.toml")

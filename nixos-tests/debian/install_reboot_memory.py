@@ -1,4 +1,4 @@
-# From nothing to a report, with the package and the steps of the README. After a reboot the next report arrives without
+# From nothing to a report, with the package and the documented steps. After a reboot the next report arrives without
 # any help, and after a thousand more each service is within its memory budget.
 #
 # MB are 2^20 bytes here, like systemd's M.

@@ -1,53 +1,53 @@
-//! The book in `docs/`, compared with the code: all pages are in its table of contents, and the lines that the page on
-//! troubleshooting explains are those that the program prints.
+//! The book in `docs/`, compared with the code: all pages are in its table of contents, the lines that the page on
+//! troubleshooting explains are those that the program prints, and the permissions that it lists are those that the
+//! end-to-end tests find sufficient.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace")
 }
 
 /// All files under a directory with this extension.
-fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+fn files(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
         if path.is_dir() {
-            found.extend(files(&path, extension));
+            found.extend(files(&path, extension)?);
         } else if path.extension().is_some_and(|is| is == extension) {
             found.push(path);
         }
     }
     found.sort();
-    found
+    Ok(found)
 }
 
 #[test]
-fn every_page_is_in_the_table_of_contents() {
+fn every_page_is_in_the_table_of_contents() -> io::Result<()> {
     let pages = root().join("docs/src");
-    let contents = fs::read_to_string(pages.join("SUMMARY.md")).unwrap();
-    let missing: Vec<_> = files(&pages, "md")
+    let contents = fs::read_to_string(pages.join("SUMMARY.md"))?;
+    let missing: Vec<_> = files(&pages, "md")?
         .into_iter()
-        .map(|page| page.strip_prefix(&pages).unwrap().display().to_string())
+        .map(|page| page.strip_prefix(&pages).unwrap_or(&page).display().to_string())
         .filter(|page| page != "SUMMARY.md" && !contents.contains(&format!("({page})")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+    Ok(())
 }
 
 /// The source text with its string literals as the program prints them, apart from what is filled in: without line
 /// continuations and escapes.
-fn source() -> String {
-    let texts = files(&root().join("bridge/src"), "rs")
-        .iter()
-        .map(|file| fs::read_to_string(file).unwrap())
-        .collect::<String>();
+fn source() -> io::Result<String> {
+    let files = files(&root().join("bridge/src"), "rs")?;
+    let texts = files.iter().map(fs::read_to_string).collect::<io::Result<String>>()?;
     let mut lines = texts.split("\\\n");
     let mut source = lines.next().unwrap_or_default().to_owned();
     lines.for_each(|line| source.push_str(line.trim_start()));
-    source.replace("\\\"", "\"").replace("{{", "{").replace("}}", "}")
+    Ok(source.replace("\\\"", "\"").replace("{{", "{").replace("}}", "}"))
 }
 
 /// The parts of a line between the places that are filled in.
@@ -56,9 +56,9 @@ fn parts(line: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_line_that_is_explained_is_one_that_the_program_prints() {
-    let page = fs::read_to_string(root().join("docs/src/guide/troubleshooting.md")).unwrap();
-    let source = source();
+fn every_line_that_is_explained_is_one_that_the_program_prints() -> io::Result<()> {
+    let page = fs::read_to_string(root().join("docs/src/guide/troubleshooting.md"))?;
+    let source = source()?;
     let lines: Vec<&str> =
         page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     // A name in backticks within the line is written without them.
@@ -69,4 +69,28 @@ fn every_line_that_is_explained_is_one_that_the_program_prints() {
         .collect();
     assert!(lines.len() > 80, "{} lines", lines.len());
     assert!(unknown.is_empty(), "{unknown:#?}");
+    Ok(())
+}
+
+#[test]
+fn the_permissions_are_those_that_are_tested() -> io::Result<()> {
+    let root = root();
+    let page = root.join("docs/src/reference/nats-permissions.md");
+    let page = fs::read_to_string(page)?;
+    let tests = ["connections.rs", "quiet.rs"].iter();
+    let tests = tests.map(|file| fs::read_to_string(root.join("bridge/tests/e2e").join(file)));
+    let tests = tests.collect::<io::Result<String>>()?;
+    // In code blocks, every second part of the page.
+    let listed: Vec<&str> = page
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .flat_map(str::lines)
+        .filter(|line| line.starts_with('$') || line.starts_with("nats-matrix."))
+        .collect();
+    let untested: Vec<_> =
+        listed.iter().filter(|subject| !tests.contains(&format!("\"{subject}\""))).collect();
+    assert_eq!(listed.len(), 23, "{listed:#?}");
+    assert!(untested.is_empty(), "{untested:#?}");
+    Ok(())
 }

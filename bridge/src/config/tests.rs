@@ -76,7 +76,7 @@ fn a_summary_says_when() {
 }
 
 #[test]
-fn the_minimal_configuration_means_what_the_readme_says() {
+fn the_minimal_configuration_means_what_is_documented() {
     let config = load(MINIMAL, &[]).unwrap();
     assert!(config.nats.servers[0].tls_required());
     assert!(matches!(config.nats.auth, Auth::Nkey(Secret::File { .. })));
@@ -310,7 +310,7 @@ post = "bridge"
 "#;
 
 #[test]
-fn what_is_declared_means_what_the_readme_says() {
+fn what_is_declared_means_what_is_documented() {
     let text = MINIMAL.replace("password_file = \"matrix-password\"\n", "") + DECLARED;
     let config = load(&text, &[]).unwrap();
     let declared = &config.provision;

@@ -37,6 +37,9 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// The time after which a request without an answer is repeated.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// The permissions that deferring needs.
+const PERMISSIONS: &str = "https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/nats-permissions.md#quiet-hours";
+
 /// The deferred messages of a route.
 pub(crate) struct DeferredStore {
     nats: Nats,
@@ -261,8 +264,8 @@ impl DeferredStore {
         if !std::mem::replace(&mut self.is_said, true) {
             warn!(
                 "nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
-                 not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and what the NATS user needs for it and for \
-                 {DEFERRED_PREFIX}.> is in the README under Configuration"
+                 not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and the NATS user needs the permissions \
+                 that {PERMISSIONS} lists"
             );
         }
     }

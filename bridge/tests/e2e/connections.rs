@@ -330,7 +330,7 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
     Ok(())
 }
 
-/// The permissions that the NATS user needs without the dead letters, as the README says.
+/// The permissions that the NATS user needs without the dead letters, as docs/src/reference/nats-permissions.md says.
 pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
@@ -372,7 +372,7 @@ pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
 }
 
 #[tokio::test]
-async fn the_permissions_of_the_readme_suffice() -> Result<()> {
+async fn the_documented_permissions_suffice() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
     let config = scene.config().nats(LOGIN);
     arrives(&scene, &config).await?;
@@ -389,7 +389,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
 }
 
 #[tokio::test]
-async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> {
+async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
     let dead = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
     let scene = restricted(&[&NEEDED[..], &dead].concat()).await?;
     let (proxy, config) = scene.through_proxy().await?;
@@ -419,7 +419,7 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
 }
 
 #[tokio::test]
-async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -> Result<()> {
+async fn the_documented_permissions_suffice_for_digests_and_conversations() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
     let config = scene.config().digests(20).nats(LOGIN);
     let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });

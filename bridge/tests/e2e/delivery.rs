@@ -11,7 +11,7 @@ use crate::scene::{
 };
 
 #[tokio::test]
-async fn a_published_report_arrives_as_the_readme_shows_it() -> Result<()> {
+async fn a_published_report_arrives_as_it_is_documented() -> Result<()> {
     let scene = Scene::new().await?;
     let mut bridge = scene.start(&scene.config())?;
     bridge.wait_for_log("posting into", PATIENCE).await?;

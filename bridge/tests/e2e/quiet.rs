@@ -261,7 +261,7 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
     Ok(())
 }
 
-/// The permissions that quiet hours need besides, as the README says.
+/// The permissions that quiet hours need besides, as docs/src/reference/nats-permissions.md says.
 const HELD: [&str; 7] = [
     "nats-matrix.held.>",
     "$JS.API.STREAM.*.NATS_MATRIX_HELD",
@@ -316,7 +316,7 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
 }
 
 #[tokio::test]
-async fn the_permissions_of_the_readme_suffice() -> Result<()> {
+async fn the_documented_permissions_suffice() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
     let (scene, clock) = scene.with_clock()?;
     let night = Night::now();

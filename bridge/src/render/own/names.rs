@@ -11,7 +11,11 @@ use crate::{
     suggest,
 };
 
-/// The filters, tests and functions that the README describes, for suggestions.
+/// The page that describes templates.
+const TEMPLATES: &str =
+    "https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/templates.md";
+
+/// The filters, tests and functions that docs/src/guide/templates.md describes, for suggestions.
 const FILTERS: &[&str] = &[
     "abs",
     "capitalize",
@@ -140,7 +144,7 @@ pub(super) fn unknown(templates: &Environment<'_>, template: &Template<'_, '_>) 
 fn advise<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let advice = match suggest::nearest(name, known) {
         Some(nearest) => format!("; did you mean \"{nearest}\"?"),
-        None => "; see the README's section on templates".to_owned(),
+        None => format!("; {TEMPLATES} has those that exist"),
     };
     format!("unknown {what} \"{name}\"{advice}")
 }
