@@ -9,6 +9,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
+use jiff::Timestamp;
 use tracing::{Event, Level, Subscriber, warn};
 use tracing_subscriber::{
     Layer, Registry,
@@ -17,7 +18,7 @@ use tracing_subscriber::{
     fmt::{
         FmtContext, FormatEvent, FormatFields, FormattedFields,
         format::{DefaultFields, Writer},
-        time::{FormatTime, UtcTime},
+        time::FormatTime,
     },
     layer::SubscriberExt,
     registry::{LookupSpan, Scope},
@@ -56,7 +57,7 @@ impl Log {
         let (json_filter, json) = reload::Layer::new(Targets::new());
         let has_colours = io::stderr().is_terminal();
         // The journal adds a time to each line.
-        let time = std::env::var_os("JOURNAL_STREAM").is_none().then(UtcTime::rfc_3339);
+        let time = std::env::var_os("JOURNAL_STREAM").is_none().then_some(Utc);
         let for_people = tracing_subscriber::fmt::layer()
             .fmt_fields(Legible(DefaultFields::new()))
             .with_writer(io::stderr)
@@ -67,7 +68,7 @@ impl Log {
             .json()
             .flatten_event(true)
             .with_current_span(false)
-            .with_timer(UtcTime::rfc_3339())
+            .with_timer(Utc)
             .with_writer(|| Clean(io::stderr()))
             .with_filter(json_filter);
         let both = vec![for_people.boxed(), for_machines.boxed()];
@@ -97,9 +98,19 @@ impl Log {
     }
 }
 
+/// Writes the time of a record, in RFC 3339.
+#[derive(Clone, Copy)]
+struct Utc;
+
+impl FormatTime for Utc {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        write!(writer, "{}", Timestamp::now())
+    }
+}
+
 /// Writes a record as a line for people: its level, its route, and its message.
 struct Lines {
-    time: Option<UtcTime<time::format_description::well_known::Rfc3339>>,
+    time: Option<Utc>,
 }
 
 impl<S, N> FormatEvent<S, N> for Lines

@@ -1,8 +1,8 @@
 use std::{collections::HashMap, path::Path, time::Duration};
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{owned_event_id, room_id};
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::*;
 use crate::{
@@ -23,7 +23,7 @@ fn alert(severity: &str, status: &str) -> AlertUpdate {
 
 fn origin(sequence: u64) -> Origin {
     let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };
-    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(sequence).unwrap()).unwrap();
+    let at = Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap();
     let route = RouteName::parse("r").unwrap();
     Origin::new(stream, &route, Position { sequence, part: 0 }, at)
 }
@@ -33,7 +33,7 @@ fn turns(said: &[(i64, AlertUpdate)]) -> Vec<Transition> {
     let mut known = None;
     let mut turns = Vec::new();
     for (at, saying) in said {
-        let time = OffsetDateTime::from_unix_timestamp(*at).unwrap();
+        let time = Timestamp::from_second(*at).unwrap();
         let talk = AlertThread::new(String::new(), saying.clone(), known.clone(), time, PATIENCE);
         turns.push(talk.turn);
         let pushes = talk.pushes();
@@ -136,8 +136,7 @@ fn what_gets_worse_again_after_a_while_is_news() {
 #[test]
 fn what_was_well_for_a_while_has_begun_again() {
     let failed = |last_ok: i64| {
-        let ok = OffsetDateTime::from_unix_timestamp(last_ok).unwrap();
-        let ok = ok.format(&time::format_description::well_known::Rfc3339).unwrap();
+        let ok = Timestamp::from_second(last_ok).unwrap().to_string();
         saying(
             &json!({ "severity": "critical", "summary": "s", "fingerprint": "f", "last_ok": ok }),
         )
@@ -279,7 +278,7 @@ fn two_alertmanagers_with_one_group_key_speak_of_two_alerts() {
 
 #[test]
 fn a_message_that_comes_again_was_said() {
-    let at = OffsetDateTime::UNIX_EPOCH;
+    let at = Timestamp::UNIX_EPOCH;
     let opening = AlertThread::new("k".to_owned(), alert("warning", "firing"), None, at, PATIENCE);
     let (_, known) = opening.after(Some(owned_event_id!("$root")), origin(7), true).unwrap();
     let json = serde_json::to_vec(&known).unwrap();

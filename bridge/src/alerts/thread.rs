@@ -8,9 +8,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedEventId, RoomId};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::{
     alerts::members::Members,
@@ -109,7 +109,7 @@ pub(crate) struct AlertThread {
     saying: AlertUpdate,
     pub(crate) before: Option<ThreadState>,
     pub(crate) turn: Transition,
-    at: OffsetDateTime,
+    at: Timestamp,
 }
 
 impl AlertUpdate {
@@ -228,10 +228,10 @@ impl AlertThread {
         key: String,
         saying: AlertUpdate,
         before: Option<ThreadState>,
-        at: OffsetDateTime,
+        at: Timestamp,
         patience: Patience,
     ) -> Self {
-        let turn = saying.turn(before.as_ref(), at.unix_timestamp(), patience);
+        let turn = saying.turn(before.as_ref(), at.as_second(), patience);
         Self { key, saying, before, turn, at }
     }
 
@@ -244,12 +244,12 @@ impl AlertThread {
     /// The time at which the alert began, in seconds since 1970.
     pub(crate) fn begun(&self) -> i64 {
         let begun = self.before.as_ref().map(|before| before.begun);
-        self.saying.begun.or(begun).unwrap_or(self.at.unix_timestamp())
+        self.saying.begun.or(begun).unwrap_or(self.at.as_second())
     }
 
     /// The time at which the alert ended, in seconds since 1970.
     pub(crate) fn ended(&self) -> i64 {
-        self.saying.ended.unwrap_or(self.at.unix_timestamp())
+        self.saying.ended.unwrap_or(self.at.as_second())
     }
 
     /// Whether the alert was shown as firing before this message.
@@ -309,7 +309,7 @@ impl AlertThread {
         last: Origin,
         has_pushed: bool,
     ) -> Option<(String, ThreadState)> {
-        let at = self.at.unix_timestamp();
+        let at = self.at.as_second();
         let mut after = match (self.turn, self.before) {
             (Transition::Opened | Transition::Orphaned, _) | (_, None) => {
                 ThreadState::begin(&self.saying, root?, at, last)

@@ -12,8 +12,8 @@ use std::{
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use jiff::Timestamp;
 use matrix_sdk::ruma::owned_event_id;
-use time::OffsetDateTime;
 
 use crate::{
     alerts::AlertUpdate,
@@ -117,7 +117,7 @@ pub fn work(payload: &Bytes) {
         headers,
         stream: "OPS",
         sequence: 7,
-        published: OffsetDateTime::UNIX_EPOCH,
+        published: Timestamp::UNIX_EPOCH,
         route: "reports",
         decoded: &decoded,
         original: payload,

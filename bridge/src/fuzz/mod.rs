@@ -12,7 +12,7 @@ use std::{
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use matrix_sdk::{
     HttpError,
     ruma::{
@@ -36,7 +36,6 @@ use matrix_sdk::{
 };
 use ruma_html::{Html, SanitizerConfig};
 use serde::de::IgnoredAny;
-use time::OffsetDateTime;
 use toml::de::{DeTable, DeValue};
 
 use crate::{
@@ -105,7 +104,7 @@ impl<'a> Message<'a> {
             headers: Some(&self.headers),
             stream: "OPS",
             sequence: 7,
-            published: OffsetDateTime::UNIX_EPOCH,
+            published: Timestamp::UNIX_EPOCH,
             route: "reports",
             decoded,
             original: &self.payload,
@@ -164,7 +163,7 @@ fn assert_posted_soundly(rendered: &Rendered, original: &[u8], markup: Markup) {
 }
 
 fn digest(renderer: &Renderer, message: &Message<'_>, decoded: &Decoded, shown: &Rendered) {
-    let published = OffsetDateTime::UNIX_EPOCH;
+    let published = Timestamp::UNIX_EPOCH;
     let entry = |sequence| Entry {
         sequence,
         published,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, StatusCode, body::Bytes, header::ACCEPT};
-use time::OffsetDateTime;
+use jiff::Timestamp;
 
 use crate::{
     health::{http, page},
@@ -23,7 +23,7 @@ pub(crate) fn with_a_message(name: &str) -> (Health, RouteHealth) {
 }
 
 fn message(sequence: u64) -> First {
-    First { sequence, published: OffsetDateTime::now_utc() }
+    First { sequence, published: Timestamp::now() }
 }
 
 async fn text(answer: Response<Full<Bytes>>) -> String {
@@ -175,7 +175,7 @@ fn how_long_the_first_message_has_waited_is_known_before_it_is_worked_on() {
     let health = Health::default();
     let a = route(&health, "a");
     let old = |sequence: u64| {
-        let published = OffsetDateTime::now_utc() - Duration::from_mins(sequence);
+        let published = Timestamp::now() - Duration::from_mins(sequence);
         First { sequence, published }
     };
     let waits = |first: First| a.waits(Waiting { count: Some(9), first: Some(first) });
@@ -242,7 +242,7 @@ fn what_others_write_is_no_html_of_the_page() {
     let health = Health::default();
     let a = route(&health, "<b>");
     let hostile = "<script>alert(1)</script>";
-    health.board().note(&a.name, hostile, OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&a.name, hostile, Timestamp::now(), Shown::Posted);
     let condition = a.condition();
     condition.set(State::NotInRoom, &hostile, Duration::ZERO);
     let html = page::html(&health.snapshot());
@@ -256,7 +256,7 @@ fn rules_and_dashboard_ask_for_numbers_that_there_are() {
     let a = route(&health, "a");
     a.waits(Waiting { count: Some(0), first: None });
     a.metrics.sent(Duration::from_millis(3));
-    health.board().note(&a.name, "ops", OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&a.name, "ops", Timestamp::now(), Shown::Posted);
     let text = health.0.metrics.text(&health.snapshot());
     for file in [
         include_str!("../../monitoring/prometheus-rules.yml"),
@@ -281,7 +281,7 @@ fn rules_and_dashboard_ask_for_numbers_that_there_are() {
 async fn what_others_write_is_cleaned_on_the_page_and_for_machines() {
     let (health, route) = with_a_message("a");
     let evil = "ops.\u{202e}\u{1b}[2Jx\u{200b}";
-    health.board().note(&route.name, evil, OffsetDateTime::now_utc(), Shown::Posted);
+    health.board().note(&route.name, evil, Timestamp::now(), Shown::Posted);
     let condition = route.condition();
     condition.set(State::NatsUnreachable, &evil, Duration::ZERO);
     let snapshot = health.snapshot();

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{
     EventId, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId,
     RoomId, RoomOrAliasId, UInt, UserId,
@@ -30,7 +31,6 @@ use matrix_sdk::ruma::{
 };
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -227,7 +227,7 @@ impl Room {
         &self,
         stream: &StreamId,
         route: &str,
-        published: OffsetDateTime,
+        published: Timestamp,
         went_on: impl Fn(),
     ) -> Result<Option<LastPosted>, MatrixError> {
         let mut reached: Option<LastPosted> = None;
@@ -242,21 +242,20 @@ impl Room {
 
     /// Whether a summary is in the room.
     pub(crate) async fn has_summary(&self, mark: &Mark) -> Result<bool, MatrixError> {
-        let until = OffsetDateTime::from_unix_timestamp_nanos(mark.until.as_nanosecond())
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
-        self.look_back(until, || {}, |events| events.iter().any(is_it)).await
+        self.look_back(mark.until, || {}, |events| events.iter().any(is_it)).await
     }
 
     /// Reads the account's own latest events, page by page, until `find` has found enough or they are all older than
     /// `oldest`. Returns whether `find` has.
     async fn look_back(
         &self,
-        oldest: OffsetDateTime,
+        oldest: Timestamp,
         went_on: impl Fn(),
         mut find: impl FnMut(Vec<Posted>) -> bool,
     ) -> Result<bool, MatrixError> {
-        let oldest_of_interest = (oldest - CLOCK_SKEW).unix_timestamp() * 1000;
+        let oldest_of_interest = oldest.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+        let oldest_of_interest = oldest_of_interest.as_millisecond();
         let mut filter = self.own_messages();
         let (mut from, mut limit) = (None, PAGE);
         for _ in 0..MOST_PAGES {

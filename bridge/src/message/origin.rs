@@ -3,9 +3,9 @@
 //! Every event that the bridge posts carries the stream, sequence and part that it shows. The room itself is thus the
 //! log of what was delivered, and no separate database can contradict it.
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::{hash, message::route_name::RouteName};
 
@@ -70,9 +70,9 @@ impl Origin {
         stream: StreamId,
         route: &RouteName,
         position: Position,
-        published: OffsetDateTime,
+        published: Timestamp,
     ) -> Self {
-        let published = published.unix_timestamp_nanos().to_string();
+        let published = published.as_nanosecond().to_string();
         Self { stream, route: route.as_str().to_owned(), position, published, digest: None }
     }
 
@@ -123,7 +123,7 @@ mod tests {
 
     fn origin(stream: &str, created: &str, sequence: u64, part: u32) -> Origin {
         let stream = StreamId { stream: stream.to_owned(), created: created.to_owned() };
-        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(1);
+        let published = Timestamp::from_second(1).unwrap();
         Origin::new(stream, &RouteName::parse("r").unwrap(), Position { sequence, part }, published)
     }
 

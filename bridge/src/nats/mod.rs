@@ -7,8 +7,10 @@ pub(crate) mod headers;
 pub(crate) mod limits;
 mod memory;
 mod pause;
+mod time;
 
 pub(crate) use self::{
     connection::Nats,
     memory::{Memory, Room, Wait},
+    time::{offset_date_time, timestamp},
 };

@@ -10,8 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use tracing::{debug, warn};
 
 use crate::{config::Route, message::Withheld, source::Delivery};
@@ -94,15 +94,11 @@ impl Budget {
     /// # Errors
     ///
     /// The reason why the file is not uploaded.
-    pub(crate) fn take(
-        &mut self,
-        message: Candidate<'_>,
-        now: OffsetDateTime,
-    ) -> Result<(), Withheld> {
+    pub(crate) fn take(&mut self, message: Candidate<'_>, now: Timestamp) -> Result<(), Withheld> {
         if self.limit == 0 {
             return Err(Withheld::Never);
         }
-        self.begin_hour(now.unix_timestamp());
+        self.begin_hour(now.as_second());
         let decided = self.spent.decided.entry(message.stream.to_owned()).or_default();
         decided.granted.retain(|granted| *granted >= message.first);
         let is_known =
@@ -183,7 +179,7 @@ impl Budget {
 impl<'a> Candidate<'a> {
     /// Returns a message as a candidate, where only `first` and later messages can still be shown.
     pub(crate) fn of(delivery: &Delivery, first: u64, stream: &'a str, size: usize) -> Self {
-        let published = delivery.published.unix_timestamp_nanos();
+        let published = delivery.published.as_nanosecond();
         Self {
             stream,
             sequence: delivery.sequence,
@@ -221,8 +217,8 @@ mod tests {
         Candidate { stream: "1", sequence, published, first: sequence, size }
     }
 
-    fn at(seconds: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(seconds).unwrap()
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::EventId;
-use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -156,7 +156,7 @@ impl Composer {
             return Ok(Err(Withheld::TooLarge(limit)));
         }
         let candidate = Candidate::of(delivery, current, &stream.created, size);
-        Ok(self.budget.lock().await.take(candidate, OffsetDateTime::now_utc()))
+        Ok(self.budget.lock().await.take(candidate, Timestamp::now()))
     }
 
     /// Counts and logs what is wrong with a message, which is shown all the same.

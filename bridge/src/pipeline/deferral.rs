@@ -224,7 +224,7 @@ impl DeferredStore {
     /// headers is not copied.
     async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
         let mut headers = delivery.own_headers();
-        let published = delivery.published.unix_timestamp_nanos().to_string();
+        let published = delivery.published.as_nanosecond().to_string();
         for (name, text) in [
             (SUBJECT_HEADER, delivery.subject()),
             (PUBLISHED_HEADER, &published),
@@ -356,8 +356,6 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
-
     use super::*;
     use crate::message::{Position, RouteName, StreamId};
 
@@ -367,7 +365,7 @@ mod tests {
             let stream = StreamId { stream: "OPS".to_owned(), created: created.to_owned() };
             let route = RouteName::parse("r-1").unwrap();
             let position = Position { sequence, part: 0 };
-            Origin::new(stream, &route, position, OffsetDateTime::UNIX_EPOCH)
+            Origin::new(stream, &route, position, Timestamp::UNIX_EPOCH)
         };
         let last = origin("17", 40);
         let reach = Extent::read(&subject("r-1", &last)).unwrap();

@@ -84,7 +84,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
+    use jiff::Timestamp;
 
     use super::*;
     use crate::message::RouteName;
@@ -94,7 +94,7 @@ mod tests {
     }
 
     fn origin(sequence: u64, part: u32, published: i128) -> Origin {
-        let published = OffsetDateTime::from_unix_timestamp_nanos(published).unwrap();
+        let published = Timestamp::from_nanosecond(published).unwrap();
         let route = RouteName::parse("r").unwrap();
         Origin::new(stream(), &route, Position { sequence, part }, published)
     }

@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::OwnedRoomId;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -85,7 +85,7 @@ pub(crate) struct Place {
     pub(crate) storms: Storms,
     late: Option<Late>,
     /// The messages published up to this time are known to be too few for a digest.
-    pub(crate) too_few_until: OffsetDateTime,
+    pub(crate) too_few_until: Timestamp,
 }
 
 /// The result of an attempt to open a room.
@@ -373,7 +373,7 @@ impl Rooms {
             sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
             storms: Storms::default(),
             late: None,
-            too_few_until: OffsetDateTime::UNIX_EPOCH,
+            too_few_until: Timestamp::UNIX_EPOCH,
         });
         Ok(Opening::At(self.places.len() - 1))
     }

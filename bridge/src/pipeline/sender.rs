@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -113,7 +113,7 @@ impl Sender {
 
     /// Whether a message is done with, so that it need not be looked at again.
     pub(crate) fn is_done(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
-        let published = delivery.published.unix_timestamp_nanos();
+        let published = delivery.published.as_nanosecond();
         self.known.of(stream, delivery.sequence, published);
         self.known.is_done(delivery.sequence, published)
     }
@@ -129,13 +129,13 @@ impl Sender {
 
     /// Notes that a message, and all before it, is done with, in the room or as a dead letter.
     pub(crate) fn done(&mut self, delivery: &Delivery) {
-        self.known.done(delivery.sequence, delivery.published.unix_timestamp_nanos());
+        self.known.done(delivery.sequence, delivery.published.as_nanosecond());
     }
 
     /// Notes that the messages of a digest are done with.
-    pub(crate) fn done_up_to(&mut self, sequence: u64, published: OffsetDateTime) {
+    pub(crate) fn done_up_to(&mut self, sequence: u64, published: Timestamp) {
         self.known.digest = None;
-        self.known.done(sequence, published.unix_timestamp_nanos());
+        self.known.done(sequence, published.as_nanosecond());
     }
 
     /// Posts all parts of a message that are not yet in the room.
@@ -191,7 +191,7 @@ impl Sender {
     pub(crate) async fn digest_part(
         &mut self,
         origin: &Origin,
-        published: OffsetDateTime,
+        published: Timestamp,
         part: Part,
         name: &str,
     ) -> Result<Option<OwnedEventId>, NotPosted> {
@@ -209,7 +209,7 @@ impl Sender {
         self.look_if_open(stream, route, delivery.published).await?;
         let Some(position) = self.known.reached else { return Ok(None) };
         // A reused number is not a number of the digest.
-        let is_later = delivery.published.unix_timestamp_nanos() > self.known.newest;
+        let is_later = delivery.published.as_nanosecond() > self.known.newest;
         if is_later && delivery.sequence <= position.sequence {
             return Ok(None);
         }
@@ -253,7 +253,7 @@ impl Sender {
         &mut self,
         stream: &StreamId,
         route: &Route,
-        published: OffsetDateTime,
+        published: Timestamp,
     ) -> Result<(), Halted> {
         match self.look(stream, route.name.as_str(), published).await {
             Ok(()) => Ok(()),
@@ -265,7 +265,7 @@ impl Sender {
     pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
         let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
         self.known.reached.is_some_and(is_reached)
-            && delivery.published.unix_timestamp_nanos() <= self.known.newest
+            && delivery.published.as_nanosecond() <= self.known.newest
     }
 
     async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, NotPosted> {
@@ -287,7 +287,7 @@ impl Sender {
     async fn one(
         &mut self,
         origin: &Origin,
-        published: OffsetDateTime,
+        published: Timestamp,
         part: Part,
         name: &str,
     ) -> Result<Option<OwnedEventId>, NotPosted> {
@@ -361,7 +361,7 @@ impl Sender {
     async fn event(
         &mut self,
         origin: &Origin,
-        published: OffsetDateTime,
+        published: Timestamp,
         content: Value,
     ) -> Result<Option<OwnedEventId>, NotPosted> {
         loop {
@@ -389,7 +389,7 @@ impl Sender {
     async fn is_posted(
         &mut self,
         origin: &Origin,
-        published: OffsetDateTime,
+        published: Timestamp,
     ) -> Result<bool, NotPosted> {
         self.look(&origin.stream, &origin.route, published).await?;
         Ok(self.known.has(origin))
@@ -400,7 +400,7 @@ impl Sender {
         &mut self,
         stream: &StreamId,
         route: &str,
-        published: OffsetDateTime,
+        published: Timestamp,
     ) -> Result<(), NotPosted> {
         if !self.known.certain {
             let health = self.health.clone();

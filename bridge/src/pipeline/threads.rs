@@ -11,7 +11,6 @@ use std::{
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId};
-use time::OffsetDateTime;
 use tokio::{sync::Mutex, time::Instant};
 use tracing::{info, warn};
 
@@ -84,7 +83,7 @@ impl Threads {
         before: Option<ThreadState>,
         key: String,
         update: AlertUpdate,
-        at: OffsetDateTime,
+        at: Timestamp,
     ) -> AlertThread {
         let is_quiet = update.urgency < Urgency::Critical
             && self.route.quiet.as_ref().is_some_and(|quiet| quiet.end(Timestamp::now()).is_some());

@@ -8,12 +8,13 @@ use std::{
     os::unix::fs::MetadataExt,
     path::Path,
     process::Stdio,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use ::config::{Config, File, FileFormat};
 use aws_lc_rs::hmac;
 use data_encoding::BASE64URL_NOPAD;
+use jiff::Timestamp;
 use matrix_sdk::ruma::{
     RoomAliasId, UserId,
     api::client::{
@@ -356,8 +357,7 @@ fn may_use(config: &Path) -> Result<(), Failure> {
 
 /// Creates a JSON Web Token (RFC 7519) that Conduit accepts as a login of `localpart`: `HS256` with its `jwt_secret`.
 fn login_token(key: &SecretString, localpart: &str) -> SecretString {
-    let until = SystemTime::now() + LOGIN_TOKEN_VALID;
-    let until = until.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let until = (Timestamp::now() + LOGIN_TOKEN_VALID).as_second();
     let part = |value: serde_json::Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
     let header = part(json!({ "alg": "HS256", "typ": "JWT" }));
     let claims = part(json!({ "sub": localpart, "exp": until }));

@@ -5,8 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use jiff::Timestamp;
 use minijinja::{HtmlEscape, Value, context};
-use time::OffsetDateTime;
 
 use crate::{
     message::{Kind, Urgency, rfc3339},
@@ -46,9 +46,8 @@ impl Renderer {
     }
 
     /// Returns the heading of a message in the thread.
-    pub(crate) fn head(&self, published: OffsetDateTime, subject: &str) -> String {
-        let published = rfc3339::written(published.unix_timestamp()).unwrap_or_default();
-        format!("{} · {}", self.voice.moment(&published), shown::name(subject))
+    pub(crate) fn head(&self, published: Timestamp, subject: &str) -> String {
+        format!("{} · {}", self.voice.time(published), shown::name(subject))
     }
 }
 
@@ -136,7 +135,7 @@ fn named(sources: &[(&str, usize)], words: &dyn Words) -> String {
 }
 
 fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
-    let at = |entry: Option<&Entry>| rfc3339::written(entry?.said.unix_timestamp());
+    let at = |entry: Option<&Entry>| rfc3339::written(entry?.said.as_second());
     voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 

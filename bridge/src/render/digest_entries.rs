@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use time::OffsetDateTime;
+use jiff::Timestamp;
 
 use crate::{
     alerts::AlertUpdate,
@@ -33,9 +33,9 @@ const RULE: char = '─';
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) sequence: u64,
-    pub(crate) published: OffsetDateTime,
+    pub(crate) published: Timestamp,
     /// The publication time that people are shown.
-    pub(crate) said: OffsetDateTime,
+    pub(crate) said: Timestamp,
     /// The subject of the message.
     pub(crate) subject: String,
     /// The time and the subject of the message, as a room shows them.
@@ -156,8 +156,8 @@ mod tests {
         let saying = AlertUpdate::of(&decoded.payload);
         Entry {
             sequence,
-            published: OffsetDateTime::UNIX_EPOCH,
-            said: OffsetDateTime::UNIX_EPOCH,
+            published: Timestamp::UNIX_EPOCH,
+            said: Timestamp::UNIX_EPOCH,
             subject: format!("ops.{}", payload["source"].as_str().unwrap_or("x")),
             head: "then · ops.x".to_owned(),
             rendered: Renderer::new(&Display::default()).render(&Incoming {
@@ -165,7 +165,7 @@ mod tests {
                 headers: None,
                 stream: "OPS",
                 sequence,
-                published: OffsetDateTime::UNIX_EPOCH,
+                published: Timestamp::UNIX_EPOCH,
                 route: "all",
                 decoded: &decoded,
                 original: &bytes,

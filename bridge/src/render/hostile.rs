@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use time::OffsetDateTime;
 
 use super::*;
 use crate::{
@@ -34,7 +34,7 @@ fn show_with(renderer: &Renderer, subject: &str, payload: &[u8]) -> Rendered {
         headers: None,
         stream: "OPS",
         sequence: 1,
-        published: OffsetDateTime::UNIX_EPOCH,
+        published: Timestamp::UNIX_EPOCH,
         route: "all",
         decoded: &Decoded::from_bytes(payload),
         original: &Bytes::copy_from_slice(payload),
@@ -337,7 +337,7 @@ fn taken_for_ours(text: &str) -> Option<&str> {
 }
 
 fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
-    let at = OffsetDateTime::UNIX_EPOCH;
+    let at = Timestamp::UNIX_EPOCH;
     let (head, kind) = (by.head(at, "ops.evil"), Kind::Other);
     Entry {
         sequence,

@@ -2,7 +2,7 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use time::OffsetDateTime;
+use jiff::Timestamp;
 
 use crate::message::Decoded;
 
@@ -18,7 +18,7 @@ pub(crate) struct Incoming<'a> {
     /// Its sequence number in the stream.
     pub sequence: u64,
     /// The time at which the stream stored it.
-    pub published: OffsetDateTime,
+    pub published: Timestamp,
     /// The route that shows it.
     pub route: &'a str,
     /// The decoded payload.
@@ -35,11 +35,10 @@ impl<'a> Incoming<'a> {
         decoded: &'a Decoded,
         original: &'a Bytes,
     ) -> Self {
-        let published = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(SAMPLES_PUBLISHED);
-        let stream = "OPS";
+        let (stream, published) = ("OPS", SAMPLES_PUBLISHED);
         Self { subject, headers: None, stream, sequence: 1, published, route, decoded, original }
     }
 }
 
 /// The time at which samples come in: 2026-11-23 06:40 UTC, soon after most of the events in them.
-pub(crate) const SAMPLES_PUBLISHED: i64 = 1_795_416_000;
+pub(crate) const SAMPLES_PUBLISHED: Timestamp = Timestamp::constant(1_795_416_000, 0);

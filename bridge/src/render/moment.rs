@@ -1,36 +1,15 @@
 //! Times and durations, as people read them.
 
-use jiff::{
-    Timestamp,
-    civil::DateTime,
-    tz::{Offset, TimeZone},
-};
+use jiff::{Timestamp, Zoned, tz::Offset};
 
 use crate::{message::rfc3339::parse, render::voice::Voice, text::shown};
 
-/// A time as a local clock shows it.
-struct Local {
-    time: DateTime,
-    zone: String,
-}
-
-impl Local {
-    fn of(time: Timestamp, zone: &TimeZone) -> Self {
-        let info = zone.to_offset_info(time);
-        let name = info.abbreviation();
-        // The zones of some regions have no letters, and their abbreviation is a bare number that says little.
-        let zone =
-            if name.starts_with(['+', '-']) { offset(info.offset()) } else { name.to_owned() };
-        Self { time: info.offset().to_datetime(time), zone }
-    }
-
-    fn clock(&self) -> String {
-        format!("{:02}:{:02}:{:02}", self.time.hour(), self.time.minute(), self.time.second())
-    }
-
-    fn date(&self) -> String {
-        self.time.date().to_string()
-    }
+/// Returns the short name of the zone of a time, like "CET".
+fn zone(time: &Zoned) -> String {
+    let info = time.time_zone().to_offset_info(time.timestamp());
+    let name = info.abbreviation();
+    // The zones of some regions have no letters, and their abbreviation is a bare number that says little.
+    if name.starts_with(['+', '-']) { offset(info.offset()) } else { name.to_owned() }
 }
 
 /// Formats an offset, like "UTC+5:45".
@@ -47,12 +26,15 @@ impl Voice {
     /// stays as it is.
     pub(super) fn moment(&self, text: &str) -> String {
         match parse(text) {
-            Some(time) => {
-                let local = Local::of(time, &self.zone);
-                format!("{} {} {}", local.date(), local.clock(), local.zone)
-            }
+            Some(time) => self.time(time),
             None => shown::line(text),
         }
+    }
+
+    /// Formats a time, like "2026-11-23 06:35:51 UTC".
+    pub(super) fn time(&self, time: Timestamp) -> String {
+        let time = time.to_zoned(self.zone.clone());
+        format!("{} {}", time.strftime("%F %T"), zone(&time))
     }
 
     /// Formats the beginning, the end and the duration of something, as far as they are known.
@@ -68,18 +50,19 @@ impl Voice {
         };
         let took = to.duration_since(from);
         let took = if took.is_negative() { String::new() } else { self.words.took(took) };
-        let (from, to) = (Local::of(from, &self.zone), Local::of(to, &self.zone));
-        let same_day = from.time.date() == to.time.date();
-        let date = if same_day { String::new() } else { format!("{} ", to.date()) };
+        let (from, to) = (from.to_zoned(self.zone.clone()), to.to_zoned(self.zone.clone()));
+        let end = to.strftime(if from.date() == to.date() { "%T" } else { "%F %T" });
+        let (from_zone, to_zone) = (zone(&from), zone(&to));
         // In the night when the clocks change, the two times have different zones.
-        let zone = if from.zone == to.zone { String::new() } else { format!(" {}", from.zone) };
-        let begin = format!("{} {}{zone}", from.date(), from.clock());
-        Some(format!("{begin} – {date}{} {}{took}", to.clock(), to.zone))
+        let from_zone = if from_zone == to_zone { String::new() } else { format!(" {from_zone}") };
+        Some(format!("{}{from_zone} – {end} {to_zone}{took}", from.strftime("%F %T")))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::tz::TimeZone;
+
     use super::*;
     use crate::config::{Display, Language};
 

@@ -4,10 +4,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::tz::TimeZone;
+use jiff::{Timestamp, tz::TimeZone};
 use proptest::prelude::*;
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::*;
 use crate::{
@@ -44,7 +43,7 @@ fn show(renderer: &Renderer, subject: &str, payload: &[u8], decoded: &Decoded) -
         headers: None,
         stream: "OPS",
         sequence: 1,
-        published: OffsetDateTime::UNIX_EPOCH,
+        published: Timestamp::UNIX_EPOCH,
         route: "all",
         decoded,
         original: &Bytes::copy_from_slice(payload),
@@ -80,7 +79,7 @@ fn digest(display: &Display) -> Rendered {
     let renderer = Renderer::new(display);
     let entry = |(index, sample): (usize, &Sample)| {
         let decoded = decode(sample.payload);
-        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_mins(index as u64);
+        let at = Timestamp::UNIX_EPOCH + Duration::from_mins(index as u64);
         let source = sample.subject.rsplit('.').next().unwrap().to_owned();
         Entry {
             sequence: index as u64 + 1,

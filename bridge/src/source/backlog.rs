@@ -179,7 +179,7 @@ impl Backlog {
             };
             self.health.beat();
             let sequence = stored.sequence;
-            let published = stored.published.unix_timestamp_nanos();
+            let published = stored.published.as_nanosecond();
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
             // it.
             let reply = format!("$JS.ACK.{stream}.backlog.1.{sequence}.1.{published}.0");

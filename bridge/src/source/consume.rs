@@ -13,7 +13,7 @@ use async_nats::jetstream::{
     message::Acker,
     stream::{Info as StreamInfo, RetentionPolicy},
 };
-use time::OffsetDateTime;
+use jiff::Timestamp;
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, sleep, timeout},
@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::{
     failure::Failure,
     message::StreamId,
-    nats::{Memory, Nats},
+    nats::{Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
         consumer::{self, ACK_WAIT},
@@ -60,7 +60,7 @@ pub(crate) struct Source {
     /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
-    begun: Option<OffsetDateTime>,
+    begun: Option<Timestamp>,
     /// The last message of the stream that the consumer has delivered, as far as it is known.
     reached: Option<u64>,
     /// The last of the outstanding messages that were read, if there was no pull since. There may be more.
@@ -87,14 +87,14 @@ pub(crate) struct Upstream {
     /// Whether the stream also keeps messages that are done with, for a week at least.
     pub(crate) keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
-    begun: Option<OffsetDateTime>,
+    begun: Option<Timestamp>,
 }
 
 impl Upstream {
     /// Returns how long ago a message was published. `None` if it is older than the route.
     pub(crate) fn age(&self, delivery: &Delivery) -> Option<Duration> {
         let begun = self.begun.filter(|begun| *begun < delivery.published)?;
-        (OffsetDateTime::now_utc() - begun.max(delivery.published)).try_into().ok()
+        Timestamp::now().duration_since(begun.max(delivery.published)).try_into().ok()
     }
 }
 
@@ -413,7 +413,7 @@ impl Source {
         self.note_stream(stream.cached_info());
         let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
         let (consumer, info) = found;
-        self.begun.get_or_insert(info.created);
+        self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
@@ -457,7 +457,7 @@ impl Source {
     fn note_stream(&mut self, info: &StreamInfo) {
         let id = StreamId {
             stream: info.config.name.clone(),
-            created: info.created.unix_timestamp_nanos().to_string(),
+            created: timestamp(info.created).as_nanosecond().to_string(),
         };
         self.replicas = info.config.num_replicas;
         let age = info.config.max_age;

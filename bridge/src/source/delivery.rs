@@ -5,13 +5,13 @@ use async_nats::{
     jetstream::{self, AckKind},
 };
 use bytes::Bytes;
-use time::OffsetDateTime;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
-    nats::{Room, headers},
+    nats::{Room, headers, timestamp},
     reserved,
     source::size,
 };
@@ -23,11 +23,11 @@ pub(crate) struct Delivery {
     /// The subject that the message was originally published on.
     subject: String,
     /// The time that the room shows for the message: when it was originally published.
-    pub(crate) said: OffsetDateTime,
+    pub(crate) said: Timestamp,
     /// The sequence number of the message in its stream.
     pub(crate) sequence: u64,
     /// The time when the stream stored the message.
-    pub(crate) published: OffsetDateTime,
+    pub(crate) published: Timestamp,
     /// The number of further messages that the server had for the route when it delivered this one.
     pub(crate) pending: u64,
     /// The approximate number of bytes of memory that the message takes.
@@ -43,7 +43,7 @@ impl Delivery {
     pub(crate) fn new(mut message: jetstream::Message) -> Option<(Self, u64)> {
         let info = message.info().ok()?;
         let (sequence, published, pending, delivery) =
-            (info.stream_sequence, info.published, info.pending, info.consumer_sequence);
+            (info.stream_sequence, timestamp(info.published), info.pending, info.consumer_sequence);
         let is_held = info.stream == reserved::DEFERRED_STREAM;
         let header = |name: &str| {
             let headers = message.headers.as_ref().filter(|_| is_held)?;
@@ -52,7 +52,7 @@ impl Delivery {
         let subject =
             header(reserved::SUBJECT_HEADER).unwrap_or_else(|| message.subject.to_string());
         let said = header(reserved::PUBLISHED_HEADER)
-            .and_then(|said| OffsetDateTime::from_unix_timestamp_nanos(said.parse().ok()?).ok())
+            .and_then(|said| Timestamp::from_nanosecond(said.parse().ok()?).ok())
             .unwrap_or(published);
         let received = Instant::now();
         let size::Size { weight, headers_left_out } = size::reduce(&mut message);

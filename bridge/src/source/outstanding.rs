@@ -4,10 +4,10 @@
 //! would break the connection again each time.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
-use time::OffsetDateTime;
+use jiff::Timestamp;
 
 use crate::{
-    nats::Nats,
+    nats::{Nats, timestamp},
     source::{
         consumer::{self, MAX_ACK_PENDING},
         delivery::Delivery,
@@ -62,7 +62,7 @@ pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Sto
 }
 
 /// Returns the sequence number, or the time, before which no message is left to be acknowledged.
-pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
+pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<Timestamp>) {
     let policy = &info.config.deliver_policy;
     // For a consumer that has acknowledged nothing the server may report that it began with the stream.
     let begin = match policy {
@@ -72,8 +72,8 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
     // Once something is acknowledged the number is more exact, and the clocks of servers may differ.
     let since = match policy {
         _ if info.ack_floor.stream_sequence > 0 => None,
-        DeliverPolicy::New => Some(info.created),
-        DeliverPolicy::ByStartTime { start_time } => Some(*start_time),
+        DeliverPolicy::New => Some(timestamp(info.created)),
+        DeliverPolicy::ByStartTime { start_time } => Some(timestamp(*start_time)),
         _ => None,
     };
     (begin.max(info.ack_floor.stream_sequence + 1), since)
@@ -82,7 +82,7 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
 /// Returns a stored message as it would be delivered.
 fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, Problem> {
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
-    let published = stored.published.unix_timestamp_nanos();
+    let published = stored.published.as_nanosecond();
     // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
     // sequence alone, but requires a consumer sequence that it has assigned.
     let given = info.delivered.consumer_sequence;

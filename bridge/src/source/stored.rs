@@ -11,14 +11,14 @@ use async_nats::{
     jetstream::{self, ErrorCode},
 };
 use data_encoding::BASE64;
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::{
     failure::chain,
-    nats::{Nats, headers},
+    nats::{Nats, headers, timestamp},
     source::{beside, problem::Problem},
     status::First,
 };
@@ -42,14 +42,13 @@ struct RawMessage<'a> {
     payload: Cow<'a, str>,
     #[serde(borrow, rename = "hdrs")]
     headers: Option<Cow<'a, str>>,
-    #[serde(with = "time::serde::rfc3339")]
-    time: OffsetDateTime,
+    time: Timestamp,
 }
 
 /// A message as it is stored in the stream.
 pub(crate) struct Stored {
     pub(crate) sequence: u64,
-    pub(crate) published: OffsetDateTime,
+    pub(crate) published: Timestamp,
     pub(crate) message: Message,
 }
 
@@ -105,7 +104,7 @@ impl Stored {
         let delivered = delivered.map_err(|reason| format!("{unanswered}; {reason}"))?;
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;
-            let (sequence, published) = (info.stream_sequence, info.published);
+            let (sequence, published) = (info.stream_sequence, timestamp(info.published));
             Some(Self { sequence, published, message: message.message })
         }))
     }

@@ -1,10 +1,10 @@
 //! Finds out what waits for a route, without taking anything of it.
 
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Info as StreamInfo};
 
 use crate::{
     config::Start,
-    nats::Nats,
+    nats::{Nats, timestamp},
     source::{consumer, feed::Feed, outstanding, problem::Problem, stored::Stored},
     status::{First, Waiting},
 };
@@ -48,7 +48,7 @@ pub(crate) async fn waiting(
     let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
     let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
-    let known = known.filter(|known| !is_none && known.is_in(stream.cached_info(), from));
+    let known = known.filter(|known| !is_none && is_in(*known, stream.cached_info(), from));
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }
@@ -57,6 +57,13 @@ pub(crate) async fn waiting(
         None => first_of(nats, feed).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
+}
+
+/// Whether a message may still be the first one of the stream at or after the sequence `from`.
+fn is_in(message: First, stream: &StreamInfo, from: u64) -> bool {
+    let state = &stream.state;
+    let (first, last) = (state.first_sequence.max(from), state.last_sequence);
+    (first..=last).contains(&message.sequence) && message.published >= timestamp(stream.created)
 }
 
 async fn first_of(nats: &Nats, feed: &Feed) -> Result<Option<Stored>, Problem> {

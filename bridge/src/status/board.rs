@@ -10,7 +10,6 @@ use std::{
 use jiff::Timestamp;
 use matrix_sdk::ruma::OwnedRoomId;
 use serde::{Serialize, Serializer};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::{
@@ -311,7 +310,7 @@ impl Board {
         &mut self,
         name: &Arc<str>,
         subject: &str,
-        published: OffsetDateTime,
+        published: Timestamp,
         shown: Shown,
     ) {
         if let Shown::Dead(of) = shown {
@@ -462,7 +461,7 @@ impl Board {
         let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
         let worst = its.max_by_key(|ailment| ailment.state);
         let phase = if line.is_begun { State::Connected } else { State::Starting };
-        let age = line.first().map(|first| moment(first.published).age());
+        let age = line.first().map(|first| Moment(first.published).age());
         RouteSnapshot {
             name: Arc::clone(name),
             state: worst.map_or(phase, |worst| worst.state),
@@ -529,7 +528,7 @@ impl Line {
         }
     }
 
-    fn note(&mut self, subject: &str, published: OffsetDateTime, shown: Shown) {
+    fn note(&mut self, subject: &str, published: Timestamp, shown: Shown) {
         let at = Moment::now();
         let outcome = match shown {
             Shown::Posted => "posted".to_owned(),
@@ -543,13 +542,8 @@ impl Line {
         }
         self.recent.truncate(RECENT - 1);
         let subject = text::line(subject);
-        self.recent.push_front(Recent { at, published: moment(published), subject, outcome });
+        self.recent.push_front(Recent { at, published: Moment(published), subject, outcome });
     }
-}
-
-fn moment(time: OffsetDateTime) -> Moment {
-    let time = Timestamp::from_nanosecond(time.unix_timestamp_nanos());
-    Moment(time.unwrap_or(Timestamp::UNIX_EPOCH))
 }
 
 /// The time without progress after which a message counts as stuck. Retries and announced pauses count as progress.

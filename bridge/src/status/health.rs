@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedRoomId, RoomId};
-use time::OffsetDateTime;
 use tokio::{sync::watch, time::sleep_until};
 use tracing::info;
 
@@ -204,7 +204,7 @@ impl RouteHealth {
     }
 
     /// Notes the outcome for a message, or for several of which this is the last.
-    pub(crate) fn note(&self, subject: &str, said: OffsetDateTime, shown: Shown) {
+    pub(crate) fn note(&self, subject: &str, said: Timestamp, shown: Shown) {
         self.health.board().note(&self.name, subject, said, shown);
         self.metrics.note(shown);
     }

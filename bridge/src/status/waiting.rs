@@ -1,7 +1,6 @@
 //! The messages that wait for a route.
 
-use async_nats::jetstream::stream::Info as StreamInfo;
-use time::OffsetDateTime;
+use jiff::Timestamp;
 
 /// The messages that are not acknowledged, delivered or not.
 #[derive(Debug, Clone, Copy)]
@@ -16,14 +15,5 @@ pub(crate) struct Waiting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct First {
     pub(crate) sequence: u64,
-    pub(crate) published: OffsetDateTime,
-}
-
-impl First {
-    /// Whether the message may still be the first one of the stream at or after the sequence `from`.
-    pub(crate) fn is_in(self, stream: &StreamInfo, from: u64) -> bool {
-        let state = &stream.state;
-        let (first, last) = (state.first_sequence.max(from), state.last_sequence);
-        (first..=last).contains(&self.sequence) && self.published >= stream.created
-    }
+    pub(crate) published: Timestamp,
 }

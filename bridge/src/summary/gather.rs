@@ -9,14 +9,13 @@ use async_nats::jetstream::{
     stream::{RetentionPolicy, Stream},
 };
 use jiff::Timestamp;
-use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use crate::{
     config::Route,
     failure::{Failure, chain},
     message::Decoded,
-    nats::Nats,
+    nats::{Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
     source::{Problem, Pull, Stored, consumer},
@@ -41,7 +40,7 @@ pub(super) async fn gather(
     check_retention(&stream).map_err(Problem::Final)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
-    let start_time = offset(period.start)?;
+    let start_time = offset_date_time(period.start);
     reader
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
             if published >= period.end {
@@ -54,12 +53,12 @@ pub(super) async fn gather(
         })
         .await?;
     let state = &stream.cached_info().state;
-    let oldest = timestamp(state.first_timestamp)?;
+    let oldest = timestamp(state.first_timestamp);
     let has_deleted = state.messages == 0 || state.first_sequence > 1;
     digest.kept_since =
         (has_deleted && oldest > period.start && oldest < period.end).then_some(oldest);
     if digest.is_empty() {
-        if timestamp(stream.cached_info().created)? >= period.end {
+        if timestamp(stream.cached_info().created) >= period.end {
             return Ok(None);
         }
         reader
@@ -130,7 +129,7 @@ impl Reader<'_> {
             let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
             let next = Stored::first(self.nats, &self.route.stream, reached + 1, &filters).await?;
             let Some(next) = next else { return Ok(()) };
-            let (sequence, published) = (next.sequence, timestamp(next.published)?);
+            let (sequence, published) = (next.sequence, next.published);
             if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
                 return Ok(());
             }
@@ -190,7 +189,7 @@ impl Reader<'_> {
                 return Err(Problem::Passing("NATS: a message was lost on its way".to_owned()));
             }
             *reached = Some(info.stream_sequence);
-            if matches!(take(timestamp(info.published)?, &message), Next::Stop) || info.pending == 0
+            if matches!(take(timestamp(info.published), &message), Next::Stop) || info.pending == 0
             {
                 return Ok(());
             }
@@ -242,17 +241,4 @@ impl Reader<'_> {
 
 fn passing(error: &dyn std::error::Error) -> Problem {
     Problem::Passing(format!("NATS: {}", chain(error)))
-}
-
-fn timestamp(time: OffsetDateTime) -> Result<Timestamp, Problem> {
-    Timestamp::from_nanosecond(time.unix_timestamp_nanos()).map_err(|error| out_of_time(&error))
-}
-
-fn offset(time: Timestamp) -> Result<OffsetDateTime, Problem> {
-    OffsetDateTime::from_unix_timestamp_nanos(time.as_nanosecond())
-        .map_err(|error| out_of_time(&error))
-}
-
-fn out_of_time(error: &dyn std::error::Error) -> Problem {
-    Problem::Final(Failure::Bug(format!("a time that cannot be: {error}")))
 }

@@ -319,8 +319,7 @@ async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
 
 /// A moment in nanoseconds since 1970, as text.
 fn nanoseconds(from_now: Duration) -> String {
-    let at = std::time::SystemTime::now() + from_now;
-    at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos().to_string()
+    (jiff::Timestamp::now() + from_now).as_nanosecond().to_string()
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn without_end(client: &mut TcpStream) -> Result<()> {
 }
 
 fn huge_events(count: usize) -> String {
-    let now = time::OffsetDateTime::now_utc().unix_timestamp() * 1000;
+    let now = jiff::Timestamp::now().as_millisecond();
     let event = |number: usize| {
         serde_json::json!({
             "type": "m.room.message", "event_id": format!("$huge{number}"), "sender": "@mallory:elsewhere",

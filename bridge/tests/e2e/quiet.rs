@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use nats_matrix_testbed::{Clock, Event, Nats, TcpProxy};
 use serde_json::json;
-use time::{OffsetDateTime, Time};
 
 use crate::{
     connections::{LOGIN, NEEDED, WANTED, restricted},
@@ -18,23 +18,24 @@ use crate::{
 pub(crate) struct Night {
     /// The line of the route.
     pub(crate) line: String,
-    end: OffsetDateTime,
+    end: Timestamp,
 }
 
 impl Night {
     pub(crate) fn now() -> Self {
-        let now = OffsetDateTime::now_utc();
+        let now = Timestamp::now();
         let (begin, end) = (now - Duration::from_hours(1), now + Duration::from_hours(1));
-        let minute = |at: OffsetDateTime| format!("{:02}:{:02}", at.hour(), at.minute());
+        let minute = |at: Timestamp| at.strftime("%H:%M").to_string();
         let line =
             format!("quiet = {{ from = \"{}\", to = \"{}\" }}\n", minute(begin), minute(end));
-        let end = end.replace_time(Time::from_hms(end.hour(), end.minute(), 0).unwrap());
+        let whole = TimestampRound::new().smallest(Unit::Minute).mode(RoundMode::Trunc);
+        let end = end.round(whole).unwrap();
         Self { line, end }
     }
 
     /// Sets a clock so that the quiet hours are over in `rest`.
     pub(crate) fn is_over_in(&self, rest: Duration, clock: &Clock) -> Result<()> {
-        clock.set((self.end - OffsetDateTime::now_utc() - rest).whole_seconds())
+        clock.set(self.end.duration_since(Timestamp::now() + rest).as_secs())
     }
 }
 

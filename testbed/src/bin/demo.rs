@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use jiff::Timestamp;
 use nats_matrix_testbed::{
     Account, BridgeConfig, BridgeProcess, Event, Homeserver, Nats, Reader, ScratchDir,
     bridge_binary,
 };
 use serde_json::{Value, json};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The reader and the room, as a configuration declares them.
@@ -123,7 +123,7 @@ async fn demo(once: bool) -> Result<()> {
     println!("Bridge     {}", binary.display());
 
     let started = Instant::now();
-    for (subject, payload) in first_round()? {
+    for (subject, payload) in first_round() {
         nats.publish(subject, payload.to_string()).await?;
         println!("Published  {subject}");
     }
@@ -166,9 +166,9 @@ async fn demo(once: bool) -> Result<()> {
 }
 
 /// The first messages of three machines, as a node in any language would publish them.
-fn first_round() -> Result<[(&'static str, Value); 3]> {
-    let now = OffsetDateTime::now_utc().format(&Rfc3339)?;
-    Ok([
+fn first_round() -> [(&'static str, Value); 3] {
+    let now = Timestamp::now().to_string();
+    [
         (
             "ops.report.server-01",
             json!({
@@ -202,7 +202,7 @@ fn first_round() -> Result<[(&'static str, Value); 3]> {
                 "labels": { "mount": "/var/lib/postgresql" },
             }),
         ),
-    ])
+    ]
 }
 
 fn has_first_round(messages: &[Event]) -> bool {

@@ -6,8 +6,7 @@ use std::{io::Read, path::PathBuf};
 
 use bytes::Bytes;
 use clap::{ValueEnum, builder::PossibleValuesParser};
-use jiff::tz::TimeZone;
-use time::OffsetDateTime;
+use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     cli::{common::print, preview::page::Shown},
@@ -114,7 +113,7 @@ fn show(with: &Renderer, (name, subject, payload): (&str, &str, Bytes)) -> Shown
         headers: None,
         stream: "OPS",
         sequence: 1,
-        published: OffsetDateTime::now_utc(),
+        published: Timestamp::now(),
         route: "preview",
         decoded: &decoded,
         original: &payload,

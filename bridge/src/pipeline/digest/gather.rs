@@ -1,6 +1,6 @@
 //! Collects the waiting messages that are for the room, ready to be shown.
 
-use time::OffsetDateTime;
+use jiff::Timestamp;
 use tokio::task::yield_now;
 
 use crate::{
@@ -24,7 +24,7 @@ pub(super) struct Gathered {
     pub(super) last: u64,
     /// The latest time of publication among the messages that were looked at. If clocks were set, it need not be that
     /// of the last one.
-    pub(super) published: OffsetDateTime,
+    pub(super) published: Timestamp,
 }
 
 /// Takes the waiting messages that are for the room; `current` is the first that is not done with. If `may_defer`,

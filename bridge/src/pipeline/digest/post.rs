@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
-use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::{
@@ -40,7 +40,7 @@ pub(super) struct Digest<'a> {
     upstream: &'a Upstream,
     span: Span,
     /// The time when the latest message of the span was published.
-    published: OffsetDateTime,
+    published: Timestamp,
     /// The messages of the span that the route takes.
     entries: Vec<Entry>,
     /// The same messages as they were delivered.
@@ -286,7 +286,7 @@ impl<'a> Digest<'a> {
         }
     }
 
-    fn origin(&self, state: &State, sequence: u64, part: u32, published: OffsetDateTime) -> Origin {
+    fn origin(&self, state: &State, sequence: u64, part: u32, published: Timestamp) -> Origin {
         let position = Position { sequence, part };
         let stream = self.upstream.stream.clone();
         Origin::new(stream, &state.route.name, position, published).in_digest(self.span.clone())

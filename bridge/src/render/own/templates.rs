@@ -201,14 +201,13 @@ impl Own {
         } else {
             (Value::from(()), Value::from(()))
         };
-        let published = jiff::Timestamp::from_nanosecond(message.published.unix_timestamp_nanos());
         context! {
             subject => shown::clean(message.subject),
             tokens => message.subject.split('.').map(shown::clean).collect::<Vec<_>>(),
             headers,
             stream => message.stream,
             sequence => message.sequence,
-            published => published.map(|time| time.to_string()).unwrap_or_default(),
+            published => message.published.to_string(),
             route => message.route,
             kind,
             payload,

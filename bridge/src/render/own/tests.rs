@@ -1,9 +1,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
-use time::OffsetDateTime;
 
 use crate::{
     config::{Display, Language},
@@ -56,7 +56,7 @@ fn show(renderer: &Renderer, payload: &str) -> Rendered {
         headers: Some(&headers),
         stream: "OPS",
         sequence: 7,
-        published: OffsetDateTime::UNIX_EPOCH,
+        published: Timestamp::UNIX_EPOCH,
         route: "reports",
         decoded: &Decoded::from_bytes(payload.as_bytes()),
         original: &Bytes::copy_from_slice(payload.as_bytes()),

@@ -3,10 +3,11 @@
 use std::{
     fmt,
     path::Path,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use nats_matrix_testbed::{BridgeProcess, Event, Reader, Usage};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -203,8 +204,7 @@ async fn wait(
 }
 
 fn now_ms() -> Result<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-    Ok(u64::try_from(now.as_millis())?)
+    Ok(Timestamp::now().as_millisecond().try_into()?)
 }
 
 /// A count as a number to reckon with; ours are far from where that is inexact.

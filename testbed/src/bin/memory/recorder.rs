@@ -4,7 +4,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
@@ -12,6 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, Response, body::Incoming, header, server, service::service_fn};
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use nats_matrix_testbed::Account;
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -181,7 +181,7 @@ impl State {
                 "room_id": room,
                 "sender": USER,
                 "type": "m.room.message",
-                "origin_server_ts": now_ms(),
+                "origin_server_ts": Timestamp::now().as_millisecond(),
                 "content": content,
             }));
             number
@@ -207,9 +207,4 @@ fn event_id(room: &str, number: usize) -> String {
     // An id of version 4 has only these letters.
     let room: String = room.chars().filter(char::is_ascii_alphanumeric).collect();
     format!("${room}-{number}")
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use futures_util::TryStreamExt;
+use jiff::{Timestamp, ToSpan};
 use nats_matrix_testbed::{
     Account, BridgeConfig, BridgeProcess, Homeserver, Nats, Reader, ScratchDir,
 };
@@ -160,8 +161,10 @@ impl Trial {
 
     /// Quiet hours that began an hour ago.
     fn quiet_line() -> String {
-        let hour = (time::OffsetDateTime::now_utc().hour() + 23) % 24;
-        format!("quiet = {{ from = \"{hour:02}:00\", to = \"{:02}:00\" }}\n", (hour + 12) % 24)
+        let now = Timestamp::now();
+        let hour = |time: Timestamp| time.strftime("%H:00");
+        let (from, to) = (hour(now - 1.hour()), hour(now + 11.hours()));
+        format!("quiet = {{ from = \"{from}\", to = \"{to}\" }}\n")
     }
 }
 
