@@ -2,12 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use jiff::SignedDuration;
 use tracing::warn;
 
 use crate::{
     cli::common::{ConfigFile, block_on, print},
-    config::Publisher,
+    config::{Publisher, duration},
     failure::Failure,
     publish::{self, Message, Unsent, sender::Receipt, spool::Spool},
     subject::Subject,
@@ -24,7 +23,7 @@ pub(super) struct Publishing {
     #[arg(long, value_parser = Subject::literal)]
     subject: Option<Subject>,
     /// The time to keep trying, like `10s` or `1h`.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
     /// The directory in which messages wait until NATS has accepted them.
     #[arg(long, value_name = "DIR")]
@@ -89,25 +88,5 @@ fn result(unsent: Unsent) -> Result<(), Failure> {
             file.display()
         ))),
         Err(reason) => Err(failure.and(&format!("; the message is lost, as {reason}"))),
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let duration: SignedDuration =
-        text.parse().map_err(|_| "must be a time like 10s, 5min or 1h".to_owned())?;
-    Duration::try_from(duration).map_err(|_| "must not be negative".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_written_as_people_do() {
-        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
-        assert_eq!(duration("5min"), Ok(Duration::from_mins(5)));
-        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
-        assert!(duration("-1s").is_err());
-        assert!(duration("10").is_err());
     }
 }

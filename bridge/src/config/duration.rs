@@ -1,11 +1,11 @@
-//! Durations as people write them in a configuration.
+//! Durations as people write them, in a configuration or on the command line.
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 /// Parses a duration like "15m", "1h 30m" or "90 seconds".
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     text.parse::<SignedDuration>()
         .ok()
         .and_then(|duration| Duration::try_from(duration).ok())
@@ -21,6 +21,7 @@ mod tests {
     #[test]
     fn lengths_of_time_have_units() {
         assert_eq!(parse("15m").unwrap(), Duration::from_mins(15));
+        assert_eq!(parse("5min").unwrap(), Duration::from_mins(5));
         assert_eq!(parse("1h 30m").unwrap(), Duration::from_mins(90));
         assert_eq!(parse("0s").unwrap(), Duration::ZERO);
         for wrong in ["15", "-15m", "soon", ""] {

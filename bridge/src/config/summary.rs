@@ -1,6 +1,9 @@
 //! `summary` of a route: the schedule of its summaries.
 
-use jiff::civil::{Time, Weekday};
+use jiff::{
+    civil::{Time, Weekday},
+    fmt::strtime,
+};
 use serde::Deserialize;
 
 use crate::config::{error::ConfigError, one_of};
@@ -71,14 +74,5 @@ impl RawSummary {
 }
 
 fn weekday(name: &str) -> Option<Weekday> {
-    Some(match name {
-        "monday" => Weekday::Monday,
-        "tuesday" => Weekday::Tuesday,
-        "wednesday" => Weekday::Wednesday,
-        "thursday" => Weekday::Thursday,
-        "friday" => Weekday::Friday,
-        "saturday" => Weekday::Saturday,
-        "sunday" => Weekday::Sunday,
-        _ => return None,
-    })
+    strtime::parse("%A", name).ok()?.weekday()
 }

@@ -155,6 +155,6 @@ fn ago(moment: Moment) -> String {
 }
 
 fn words(duration: Duration) -> String {
-    let seconds = i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    Language::English.words().duration(SignedDuration::from_secs(seconds))
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    Language::English.words().duration(duration)
 }
