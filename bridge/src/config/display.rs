@@ -63,3 +63,17 @@ impl RawDisplay {
         Ok(Display { language: self.language.unwrap_or(default.language), time_zone })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZoneDatabase;
+
+    /// A minimal host has no database of time zones.
+    #[test]
+    fn zones_are_known_without_files_of_the_system() {
+        let database = TimeZoneDatabase::bundled();
+        for zone in ["Europe/Berlin", "Asia/Kathmandu", "UTC"] {
+            assert!(database.get(zone).is_ok(), "{zone}");
+        }
+    }
+}

@@ -1,15 +1,15 @@
 //! The status page, for people and for machines.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use minijinja::{Environment, value::Serde};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{ClosedRoom, DeadLetters, Moment, Recent, RouteSnapshot, Snapshot, State},
+    status::{ClosedRoom, DeadLetters, Recent, RouteSnapshot, Snapshot, State, age, passed},
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -87,7 +87,7 @@ pub(super) fn html(snapshot: &Snapshot) -> String {
         reasons: &snapshot.reasons,
         routes: snapshot.routes.iter().map(view).collect(),
         version: env!("CARGO_PKG_VERSION"),
-        now: Moment::now().written(),
+        now: to_the_second(Timestamp::now()),
     };
     let page = TEMPLATES.get_template("page.html").and_then(|page| page.render(Serde(view)));
     page.unwrap_or_else(|error| format!("the status page cannot be shown: {error:#}"))
@@ -119,14 +119,14 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
 }
 
 fn view(route: &RouteSnapshot) -> RouteView<'_> {
-    let oldest = Duration::from_secs(route.oldest_seconds);
+    let oldest = SignedDuration::from_secs(route.oldest_seconds);
     RouteView {
         name: &route.name,
         lamp: Lamp::of(route.state),
         reason: route.reason.as_deref(),
         since: route.since.map(ago),
         pending: route.pending,
-        oldest: (oldest > Duration::ZERO).then(|| words(oldest)),
+        oldest: (oldest.is_positive()).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
         dead_letters: route.dead_letters.map(dead_letters),
         closed_rooms: &route.closed_rooms,
@@ -140,21 +140,24 @@ fn dead_letters(all: DeadLetters) -> DeadLettersView {
 }
 
 fn recent(recent: &Recent) -> RecentView<'_> {
-    let late = recent.at.since(recent.published);
+    let late = passed(recent.published, recent.at);
     RecentView {
-        at: recent.published.written(),
+        at: to_the_second(recent.published),
         ago: ago(recent.published),
-        late: (late >= Duration::from_mins(1)).then(|| words(late)),
+        late: (late >= SignedDuration::from_mins(1)).then(|| words(late)),
         subject: &recent.subject,
         outcome: &recent.outcome,
     }
 }
 
-fn ago(moment: Moment) -> String {
-    format!("{} ago", words(moment.age()))
+fn ago(then: Timestamp) -> String {
+    format!("{} ago", words(age(then)))
 }
 
-fn words(duration: Duration) -> String {
-    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+fn words(duration: SignedDuration) -> String {
     Language::English.words().duration(duration)
+}
+
+fn to_the_second(time: Timestamp) -> String {
+    format!("{time:.0}")
 }

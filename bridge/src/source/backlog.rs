@@ -167,13 +167,11 @@ impl Backlog {
     /// no more.
     async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
         let stream = self.feed.stream();
-        let subjects: Vec<String> = self.feed.subjects().iter().map(ToString::to_string).collect();
-        let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
         for _ in 0..count {
             if read.is_full() {
                 return Ok(false);
             }
-            let found = Stored::first(&self.nats, stream, read.next, &filters).await;
+            let found = Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await;
             let Some(stored) = found.map_err(|problem| problem.to_string())? else {
                 return Ok(false);
             };

@@ -72,12 +72,13 @@ impl Stored {
         nats: &Nats,
         stream: &str,
         from: u64,
-        filters: &[&str],
+        filters: &[impl AsRef<str>],
     ) -> Result<Option<Self>, Problem> {
         let mut first: Option<Self> = None;
         for filter in filters {
-            let found =
-                Self::first_on(nats, stream, from, filter).await.map_err(Problem::Passing)?;
+            let found = Self::first_on(nats, stream, from, filter.as_ref())
+                .await
+                .map_err(Problem::Passing)?;
             if let Some(found) = found
                 && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
             {

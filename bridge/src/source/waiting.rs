@@ -5,7 +5,7 @@ use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Info as Stre
 use crate::{
     config::Start,
     nats::{Nats, timestamp},
-    source::{consumer, feed::Feed, outstanding, problem::Problem, stored::Stored},
+    source::{consumer, feed::Feed, outstanding, stored::Stored},
     status::{First, Waiting},
 };
 
@@ -54,7 +54,7 @@ pub(crate) async fn waiting(
     }
     let first = match &info {
         Some(info) => outstanding::first(nats, info).await,
-        None => first_of(nats, feed).await,
+        None => Stored::first(nats, feed.stream(), 1, feed.subjects()).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
 }
@@ -64,12 +64,6 @@ fn is_in(message: First, stream: &StreamInfo, from: u64) -> bool {
     let state = &stream.state;
     let (first, last) = (state.first_sequence.max(from), state.last_sequence);
     (first..=last).contains(&message.sequence) && message.published >= timestamp(stream.created)
-}
-
-async fn first_of(nats: &Nats, feed: &Feed) -> Result<Option<Stored>, Problem> {
-    let filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
-    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-    Stored::first(nats, feed.stream(), 1, &filters).await
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     status::{
-        moment::Moment,
+        moment::age,
         waiting::{First, Waiting},
     },
     text,
@@ -171,7 +171,7 @@ pub(crate) struct DeadLetters {
     /// The number of those that have no usable room.
     pub(crate) without_room: u64,
     /// The time when the last one was kept.
-    pub(crate) last: Moment,
+    pub(crate) last: Timestamp,
 }
 
 /// Something that does not work.
@@ -180,7 +180,7 @@ struct Ailment {
     route: Option<Arc<str>>,
     state: State,
     reason: String,
-    since: Moment,
+    since: Timestamp,
 }
 
 impl Ailment {
@@ -221,7 +221,7 @@ pub(crate) struct Line {
     first: Option<First>,
     /// The stream sequence of the last message that was finished.
     done: u64,
-    last_posted: Option<Moment>,
+    last_posted: Option<Timestamp>,
     recent: VecDeque<Recent>,
 }
 
@@ -236,8 +236,8 @@ struct InHand {
 /// The outcome for a recent message.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Recent {
-    pub(crate) at: Moment,
-    pub(crate) published: Moment,
+    pub(crate) at: Timestamp,
+    pub(crate) published: Timestamp,
     pub(crate) subject: String,
     pub(crate) outcome: String,
 }
@@ -257,12 +257,12 @@ pub(crate) struct RouteSnapshot {
     pub(crate) name: Arc<str>,
     pub(crate) state: State,
     pub(crate) reason: Option<String>,
-    pub(crate) since: Option<Moment>,
+    pub(crate) since: Option<Timestamp>,
     /// The number of messages that wait, if it is known.
     pub(crate) pending: Option<u64>,
     /// The time for which the oldest of them has waited.
-    pub(crate) oldest_seconds: u64,
-    pub(crate) last_posted: Option<Moment>,
+    pub(crate) oldest_seconds: i64,
+    pub(crate) last_posted: Option<Timestamp>,
     pub(crate) dead_letters: Option<DeadLetters>,
     /// Some of its many rooms that cannot be used.
     pub(crate) closed_rooms: Vec<ClosedRoom>,
@@ -314,11 +314,11 @@ impl Board {
         shown: Shown,
     ) {
         if let Shown::Dead(of) = shown {
-            let none = DeadLetters { count: 0, without_room: 0, last: Moment::now() };
+            let none = DeadLetters { count: 0, without_room: 0, last: Timestamp::now() };
             let dead_letters = self.dead_letters.entry(Arc::clone(name)).or_insert(none);
             dead_letters.count += 1;
             dead_letters.without_room += u64::from(of == DeadFor::Room);
-            dead_letters.last = Moment::now();
+            dead_letters.last = Timestamp::now();
         }
         self.route(name).note(subject, published, shown);
     }
@@ -332,7 +332,7 @@ impl Board {
 
     pub(crate) fn set(&mut self, number: u64, route: Option<Arc<str>>, state: State, reason: &str) {
         let before = self.ailments.get(&number).filter(|before| before.state == state);
-        let since = before.map_or_else(Moment::now, |before| before.since);
+        let since = before.map_or_else(Timestamp::now, |before| before.since);
         let reason = text::clean(reason);
         self.ailments.insert(number, Ailment { route, state, reason, since });
     }
@@ -353,7 +353,7 @@ impl Board {
     /// Returns how long something has been wrong with the route alone or with all routes.
     pub(crate) fn ill_for(&self, name: &Arc<str>) -> Duration {
         let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
-        its.map(|ailment| ailment.since.age()).max().unwrap_or_default()
+        its.map(|ailment| age(ailment.since).unsigned_abs()).max().unwrap_or_default()
     }
 
     /// Notes that the message in progress waits again.
@@ -461,7 +461,7 @@ impl Board {
         let its = self.ailments.values().filter(|ailment| ailment.is_of(name));
         let worst = its.max_by_key(|ailment| ailment.state);
         let phase = if line.is_begun { State::Connected } else { State::Starting };
-        let age = line.first().map(|first| Moment(first.published).age());
+        let age = line.first().map(|first| age(first.published));
         RouteSnapshot {
             name: Arc::clone(name),
             state: worst.map_or(phase, |worst| worst.state),
@@ -529,7 +529,7 @@ impl Line {
     }
 
     fn note(&mut self, subject: &str, published: Timestamp, shown: Shown) {
-        let at = Moment::now();
+        let at = Timestamp::now();
         let outcome = match shown {
             Shown::Posted => "posted".to_owned(),
             Shown::Digested(count) => format!("digest of {count}"),
@@ -542,7 +542,7 @@ impl Line {
         }
         self.recent.truncate(RECENT - 1);
         let subject = text::line(subject);
-        self.recent.push_front(Recent { at, published: Moment(published), subject, outcome });
+        self.recent.push_front(Recent { at, published, subject, outcome });
     }
 }
 

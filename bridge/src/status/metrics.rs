@@ -271,7 +271,7 @@ impl Metrics {
                 self.pending.get_or_create(&of).set(pending.try_into().unwrap_or(i64::MAX));
             }
             if let Some(posted) = route.last_posted {
-                self.last_posted.get_or_create(&of).set(posted.seconds());
+                self.last_posted.get_or_create(&of).set(posted.as_duration().as_secs_f64());
             }
         }
         let mut out = String::new();

@@ -15,7 +15,7 @@ mod waiting;
 pub(crate) use self::{
     board::{ClosedRoom, DeadFor, DeadLetters, Recent, RouteSnapshot, Shown, Snapshot, State},
     health::{Condition, Health, RouteHealth},
-    moment::Moment,
+    moment::{age, passed},
     outage::Outage,
     repetitions::Repetitions,
     waiting::{First, Waiting},

@@ -1,6 +1,5 @@
 //! A NATS command line tool with what the scenarios of `nixos-tests` use, in the words of the real one, so that a test
-//! in a
-//! virtual machine needs nothing but Rust. On NixOS they use the tool itself.
+//! in a virtual machine needs nothing but Rust. On NixOS they use the tool itself.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool")]
 
