@@ -3,6 +3,10 @@
 use std::{fmt::Display, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use jiff::{
+    SignedDuration, SignedDurationRound, Unit,
+    fmt::friendly::{FractionalUnit, SpanPrinter},
+};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -70,12 +74,20 @@ impl Outage {
     /// Notes a success, which ends the outage if there was one.
     pub(crate) fn over(&mut self) {
         if let Some(since) = self.since.take() {
-            info!("{}: works again after {:.1?}", self.what, since.elapsed());
+            info!("{}: works again after {}", self.what, lasted(since.elapsed()));
             self.said = None;
             self.pauses = pauses();
             self.condition.clear();
         }
     }
+}
+
+/// Formats the duration of an outage, like "2h 3m 4.2s".
+fn lasted(duration: Duration) -> String {
+    let tenths = SignedDurationRound::new().smallest(Unit::Millisecond).increment(100);
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    let printer = SpanPrinter::new().fractional(Some(FractionalUnit::Second));
+    printer.duration_to_string(&duration.round(tenths).unwrap_or(duration))
 }
 
 fn pauses() -> ExponentialBackoff {
@@ -85,4 +97,16 @@ fn pauses() -> ExponentialBackoff {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_how_long_an_outage_lasted() {
+        assert_eq!(lasted(Duration::from_millis(7_384_250)), "2h 3m 4.3s");
+        assert_eq!(lasted(Duration::from_millis(250)), "0.3s");
+        assert_eq!(lasted(Duration::from_hours(50)), "50h");
+    }
 }

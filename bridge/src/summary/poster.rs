@@ -7,7 +7,7 @@
 use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_nats::jetstream::stream::Stream;
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, fmt::friendly::SpanPrinter, tz::TimeZone};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
@@ -81,7 +81,8 @@ pub(crate) fn check_stream(stream: &Stream, summary: Summary) -> Result<Option<S
     let kept = stream.cached_info().config.max_age;
     let is_short = !kept.is_zero() && kept < Duration::from_hours(24 * days);
     Ok(is_short.then(|| {
-        format!("its stream keeps messages for only {kept:.0?}, which is less than {span}")
+        let kept = SpanPrinter::new().unsigned_duration_to_string(&kept);
+        format!("its stream keeps messages for only {kept}, which is less than {span}")
     }))
 }
 
