@@ -55,3 +55,4 @@ mod subject;
 mod suggest;
 mod summary;
 mod text;
+mod tls;

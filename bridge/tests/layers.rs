@@ -24,6 +24,7 @@ const LAYERS: &[&[&str]] = &[
         "failure",
         "subject",
         "text",
+        "tls",
         "json",
         "directory",
         "secrets",

@@ -13,17 +13,21 @@ use crate::{
     matrix::neighbour::Stranger,
     status::State,
     text::{head, shown::line},
+    tls,
 };
 
+/// The keys that decide about TLS.
+const TLS_KEYS: tls::Keys =
+    tls::Keys { address: "matrix.homeserver", ca: "matrix.ca_file", certificate: None };
+
 /// Describes why there was no answer, and what to do about it if that is known.
-pub(crate) fn unanswered(reason: &str) -> String {
-    if ["UnknownIssuer", "BadSignature"].iter().any(|kind| reason.contains(kind)) {
-        return "shows a certificate that is signed by none of our CAs: set matrix.ca_file to the CA that \
-                signed it"
-            .to_owned();
+fn unanswered(error: &HttpError) -> String {
+    if let Some(advice) = tls::Cause::of(error).and_then(|cause| cause.advice(TLS_KEYS)) {
+        return advice;
     }
+    let reason = chain(error);
     // The path names the request; the query after it is long.
-    let (before, after) = reason.split_once('?').unwrap_or((reason, ""));
+    let (before, after) = reason.split_once('?').unwrap_or((&reason, ""));
     let after = after.split_once(')').map_or(String::new(), |(_, after)| format!("){after}"));
     format!("cannot be reached: {before}{after}")
 }
@@ -91,7 +95,7 @@ impl From<HttpError> for MatrixError {
             if let Some(stranger) = Stranger::behind(&error) {
                 return Self::Untrusted(stranger.to_string());
             }
-            return Self::Unreachable(unanswered(&chain(&error)));
+            return Self::Unreachable(unanswered(&error));
         };
         let status = answer.status_code.as_u16();
         // Only a homeserver answers in this form; any other answer comes from a proxy in between.

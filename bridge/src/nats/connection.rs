@@ -25,6 +25,7 @@ use crate::{
     reserved,
     status::{Condition, Repetitions, State},
     text::head,
+    tls,
 };
 
 /// The interval of pings to the server. After the third ping without an answer the client reconnects, so one that is
@@ -42,6 +43,13 @@ const UNDERWAY: Duration = Duration::from_millis(200);
 const MOST_COMPLAINTS: usize = 10;
 
 const COMPLAINT_CHARS: usize = 400;
+
+/// The keys that decide about TLS.
+const TLS_KEYS: tls::Keys = tls::Keys {
+    address: "nats.servers",
+    ca: "nats.ca_file",
+    certificate: Some("nats.cert_file and nats.key_file"),
+};
 
 /// A connection that reconnects on its own for as long as it takes.
 #[derive(Debug, Clone)]
@@ -398,15 +406,14 @@ fn connect_failure(config: &config::Nats, error: &async_nats::ConnectError) -> F
             ))
         }
         ConnectErrorKind::ServerParse => Failure::Config(format!("nats.servers: {reason}")),
-        _ if ["UnknownIssuer", "BadSignature"].iter().any(|kind| reason.contains(kind)) => {
-            Failure::Unavailable(format!(
-                "NATS at {servers} shows a certificate that is signed by none of our CAs: set \
-                 nats.ca_file to the CA that signed it"
-            ))
-        }
-        ConnectErrorKind::Tls => {
-            Failure::Unavailable(format!("NATS at {servers}: no TLS connection: {reason}"))
-        }
-        _ => Failure::Unavailable(format!("NATS at {servers} cannot be reached: {reason}")),
+        kind => Failure::Unavailable(
+            match tls::Cause::of(error).and_then(|cause| cause.advice(TLS_KEYS)) {
+                Some(advice) => format!("NATS at {servers} {advice}"),
+                None if kind == ConnectErrorKind::Tls => {
+                    format!("NATS at {servers}: no TLS connection: {reason}")
+                }
+                None => format!("NATS at {servers} cannot be reached: {reason}"),
+            },
+        ),
     }
 }

@@ -23,8 +23,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Login, Secret},
-    failure::{Failure, chain},
-    matrix::{Account, LoginError, MatrixError, Session, session},
+    failure::Failure,
+    matrix::{
+        Account, LoginError, MatrixError, Session,
+        session::{self, RequestError},
+    },
     provision::conduit::Private,
 };
 
@@ -131,7 +134,8 @@ async fn by_shared_secret(
     let url = there.homeserver.join("/_synapse/admin/v1/register").expect("a valid path");
     let http = session::http_client(there)?;
     let wrong = |what: String| Failure::Unavailable(format!("{}: {what}", there.homeserver));
-    let (status, said) = ask(http.get(url.clone())).await.map_err(wrong)?;
+    let unanswered = |error: MatrixError| failure(there, &error);
+    let (status, said) = ask(http.get(url.clone())).await.map_err(unanswered)?;
     let nonce = match (status, said["nonce"].as_str()) {
         (200, Some(nonce)) => nonce,
         // The answer has Matrix's own form, so it comes from a homeserver, which does not support this.
@@ -153,7 +157,7 @@ async fn by_shared_secret(
         "mac": signature(secret, nonce, wanted),
     });
     let request = http.post(url).header(CONTENT_TYPE, "application/json").body(body.to_string());
-    match ask(request).await.map_err(wrong)? {
+    match ask(request).await.map_err(unanswered)? {
         (200, said) => {
             // Dendrite logs in even if asked not to.
             if let Some(token) = said["access_token"].as_str() {
@@ -194,14 +198,13 @@ fn signature(secret: &SecretString, nonce: &str, wanted: &Wanted<'_>) -> String 
 }
 
 /// Returns the status and the JSON of an answer, or the reason why there is none.
-async fn ask(request: RequestBuilder) -> Result<(u16, Value), String> {
+async fn ask(request: RequestBuilder) -> Result<(u16, Value), MatrixError> {
     let request = request.timeout(session::REQUEST_TIMEOUT);
-    let answer = request.send().await.map_err(|error| chain(&error))?;
+    let answer = request.send().await.map_err(RequestError::from)?;
     let status = answer.status().as_u16();
     let mut body = Vec::new();
     let one = Semaphore::new(1);
-    let read = session::read(answer, &mut body, &one).await;
-    read.map_err(|error| MatrixError::from(error).to_string())?;
+    session::read(answer, &mut body, &one).await?;
     Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
 }
 

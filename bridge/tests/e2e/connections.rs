@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use async_nats::ConnectOptions;
 use data_encoding::BASE64URL_NOPAD;
 use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, Nats, secrets};
@@ -153,7 +153,9 @@ async fn mutual_tls() -> Result<()> {
 
     let without = over_tls(&scene).nats("ca_file = \"ca.pem\"");
     let output = scene.run(&without, &["check"])?;
-    assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stdout));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(69), "{text}");
+    assert!(text.contains("client certificate, or wants one: check nats.cert_file"), "{text}");
     Ok(())
 }
 
@@ -172,6 +174,47 @@ async fn a_certificate_of_an_unknown_ca_is_named() -> Result<()> {
     let mut bridge = scene.start(&config)?;
     bridge.wait_for_log("signed by none of our CAs", PATIENCE).await?;
     assert!(bridge.is_running()?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_name_and_a_server_without_tls_are_named_for_nats_and_the_homeserver() -> Result<()>
+{
+    let pki = Pki::without_key_usage()?;
+    let with_tls = scene(pki.nats("", "").await?).await?;
+    let plain = scene(Nats::start().await?).await?;
+    let found = |scene: &Scene, nats: &str, homeserver: &str| -> Result<String> {
+        write(scene.dir.path(), "ca.pem", &pki.ca)?;
+        let mut config = Config::new(nats, homeserver, &scene.bot).nats("ca_file = \"ca.pem\"");
+        config.matrix.push_str("ca_file = \"ca.pem\"\n");
+        config = config.route("reports", "ops.>", &scene.room);
+        let output = tokio::task::block_in_place(|| scene.run(&config, &["check"]))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.code() == Some(69), "{text}");
+        Ok(text)
+    };
+    let line = |text: &str, step: &str| {
+        let mut lines = text.lines().filter(|line| line.starts_with(&format!("FAIL  {step}")));
+        lines.next().map(str::to_owned).with_context(|| text.to_owned())
+    };
+
+    // The certificates are for 127.0.0.1.
+    let port = tls_front(&pki, &with_tls.bot.homeserver).await?;
+    let nats = with_tls.nats.url().replace("nats://127.0.0.1", "tls://localhost");
+    let text = found(&with_tls, &nats, &format!("https://localhost:{port}"))?;
+    for (step, key) in [("nats", "nats.servers"), ("homeserver", "matrix.homeserver")] {
+        let line = line(&text, step)?;
+        assert!(line.contains("for another name: write a name of the certificate in"), "{line}");
+        assert!(line.contains(key), "{line}");
+    }
+
+    let nats = plain.nats.url().replace("nats://", "tls://");
+    let text = found(&plain, &nats, &plain.bot.homeserver.replace("http://", "https://"))?;
+    for (step, key) in [("nats", "nats.servers"), ("homeserver", "matrix.homeserver")] {
+        let line = line(&text, step)?;
+        assert!(line.contains("answers without TLS: correct the port or the scheme in"), "{line}");
+        assert!(line.contains(key), "{line}");
+    }
     Ok(())
 }
 
