@@ -1,13 +1,11 @@
 //! Reasons why the program stops, and the exit codes that report them.
 
-use std::{any::Any, process::ExitCode};
-
-use thiserror::Error;
+use std::{any::Any, error::Error, process::ExitCode};
 
 /// A reason to stop. The text is for the person who must act: it says what happened, to what, and what to do.
 ///
 /// The exit codes are those of BSD `sysexits.h`, so that a supervisor can tell them apart.
-#[derive(Debug, Error, Clone, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The configuration or the command line is wrong; only a person can correct it. Exit code 64.
     #[error("{0}")]
@@ -80,6 +78,43 @@ impl From<Failure> for Interrupted {
     }
 }
 
+/// The reason why an attempt failed. The caller decides whether to make another one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AttemptError<E: Error + 'static> {
+    /// An error that may pass, as when a server is away: another attempt may succeed.
+    #[error(transparent)]
+    Transient(E),
+    /// A failure that another attempt does not solve.
+    #[error(transparent)]
+    Permanent(Failure),
+}
+
+impl<E: Error + 'static> AttemptError<E> {
+    /// Returns the failure of a program that makes only one attempt.
+    pub(crate) fn into_failure(self, transient: impl FnOnce(E) -> Failure) -> Failure {
+        match self {
+            Self::Transient(error) => transient(error),
+            Self::Permanent(failure) => failure,
+        }
+    }
+}
+
+impl AttemptError<Failure> {
+    /// Returns the error of an attempt at a connection. A server that does not answer may be back later.
+    pub(crate) fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Unavailable(_) => Self::Transient(failure),
+            other => Self::Permanent(other),
+        }
+    }
+}
+
+impl<E: Error + 'static> From<Failure> for AttemptError<E> {
+    fn from(failure: Failure) -> Self {
+        Self::Permanent(failure)
+    }
+}
+
 /// Returns the message of a panic that was caught.
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
@@ -88,7 +123,7 @@ pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
 
 /// Returns an error with all its causes in one line, as `outer: inner: innermost`, without repeating a cause that the
 /// text before it already quotes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -19,13 +19,13 @@ use crate::{
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
-        Account, LoginError, MatrixError, Membership, Room, account,
+        Account, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours},
     },
     nats::{Nats, limits},
     pipeline::deferral,
     render::Renderer,
-    source::{Feed, Problem, consumer, stored},
+    source::{Feed, consumer, stored},
     summary::poster,
     text,
 };
@@ -203,7 +203,10 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
     let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
-        Err(problem) => return findings.fail("stream", problem.into_failure().of(route)),
+        // `run` waits for a stream, but here a person has to look at it now.
+        Err(error) => {
+            return findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
+        }
     };
     let info = stream.cached_info();
     let taken = info.config.subjects.join(", ");
@@ -211,8 +214,8 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
-    if let Err(problem) = stored::check(nats, &route.stream).await {
-        findings.fail("stream", problem.into_failure().of(route));
+    if let Err(error) = stored::check(nats, &route.stream).await {
+        findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
     }
     let feed = Feed::live(&Arc::new(route.clone()));
     let unmatched = consumer::unmatched(&feed, &info.config);
@@ -468,25 +471,6 @@ impl Failure {
             Self::Unavailable(text) => Self::Unavailable(of(text)),
             Self::Refused(text) => Self::Refused(of(text)),
             Self::Bug(text) => Self::Bug(of(text)),
-        }
-    }
-}
-
-impl Problem {
-    /// `run` may wait for a service to return, but here a person has to look at the problem now.
-    fn into_failure(self) -> Failure {
-        match self {
-            Self::Passing(reason) => Failure::Unavailable(reason),
-            Self::Final(failure) => failure,
-        }
-    }
-}
-
-impl LoginError {
-    fn into_failure(self, passing: impl FnOnce(MatrixError) -> Failure) -> Failure {
-        match self {
-            Self::Passing(error) => passing(error),
-            Self::Final(failure) => failure,
         }
     }
 }

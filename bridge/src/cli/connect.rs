@@ -52,11 +52,11 @@ async fn address(config: &Config) -> Result<(OwnedServerName, String), Failure> 
             name
         }
         // The password may be readable for the service alone. The routes then give the server's name.
-        Err(LoginError::Final(Failure::Config(what))) => {
+        Err(LoginError::Permanent(Failure::Config(what))) => {
             named_by_routes(config).ok_or(Failure::Config(what))?
         }
-        Err(LoginError::Final(failure)) => return Err(failure),
-        Err(LoginError::Passing(error)) => {
+        Err(LoginError::Permanent(failure)) => return Err(failure),
+        Err(LoginError::Transient(error)) => {
             return Err(Failure::Unavailable(format!("{}: {error}", there.homeserver)));
         }
     };

@@ -8,11 +8,10 @@ use jiff::civil::Weekday;
 use crate::{
     cli::common::{ConfigFile, block_on, print},
     config::{Config, Every, Route, Summary},
-    failure::Failure,
-    matrix::{Account, Entry, LoginError, MatrixError, Room},
+    failure::{Failure, chain},
+    matrix::{Account, Entry, MatrixError, Room},
     nats::Nats,
     pipeline::Routing,
-    source::Problem,
     summary::Summaries,
 };
 
@@ -61,9 +60,8 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         failure = nats.refused(None) => return Err(failure),
         composed = summaries.compose(&period) => composed,
     };
-    let composed = composed.map_err(|problem| match problem {
-        Problem::Passing(reason) => Failure::Unavailable(format!("route {}: {reason}", route.name)),
-        Problem::Final(failure) => failure.of(route),
+    let composed = composed.map_err(|problem| {
+        problem.into_failure(|error| Failure::Unavailable(chain(&error))).of(route)
     })?;
     let Some(composed) = composed else {
         // The stream was made just now, by a clock that is ahead of ours.
@@ -80,10 +78,8 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         print(&said);
     }
     if options.post {
-        let account = Account::open_briefly(config.matrix).await.map_err(|error| match error {
-            LoginError::Passing(error) => unavailable(&error),
-            LoginError::Final(failure) => failure,
-        })?;
+        let account = Account::open_briefly(config.matrix).await;
+        let account = account.map_err(|error| error.into_failure(|error| unavailable(&error)))?;
         let account = Arc::new(account);
         let posted = post(&account, route, &summaries, &period, &composed).await;
         if let Some(account) = Arc::into_inner(account) {

@@ -84,7 +84,7 @@ impl Pulse {
             let reason = format!("the homeserver {error}");
             condition.set(State::of(&error), &reason, Duration::ZERO);
             if let MatrixError::TokenRefused(_) = error
-                && let Err(LoginError::Final(failure)) = self.account.renew().await
+                && let Err(LoginError::Permanent(failure)) = self.account.renew().await
             {
                 return failure;
             }

@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, Login, Secret},
     directory::{self, Directory, Missing},
-    failure::Failure,
+    failure::{AttemptError, Failure},
     matrix::{
         error::MatrixError,
         session::{Identity, Request, Session},
@@ -53,26 +53,20 @@ pub(crate) struct Account {
 }
 
 /// The reason why a login failed.
-#[derive(Debug)]
-pub(crate) enum LoginError {
-    /// A failure that may pass: another attempt may succeed.
-    Passing(MatrixError),
-    /// A failure for which another attempt does not help.
-    Final(Failure),
-}
+pub(crate) type LoginError = AttemptError<MatrixError>;
 
 impl Account {
     /// Restores the saved session, or logs in and saves the new one. Makes one attempt.
     pub(crate) async fn open(config: config::Matrix) -> Result<Self, LoginError> {
         let kept = match &config.login {
-            Login::Password { user, .. } => read_kept(&config, user).map_err(LoginError::Final)?,
+            Login::Password { user, .. } => read_kept(&config, user)?,
             Login::AccessToken(_) => None,
         };
         let session = match kept {
             Some(kept) => {
                 let device = kept.device_id.clone();
                 match restore(&config, kept).await {
-                    Err(LoginError::Passing(MatrixError::TokenRefused(reason))) => {
+                    Err(LoginError::Transient(MatrixError::TokenRefused(reason))) => {
                         info!("homeserver ended our session ({reason}); logging in again");
                         log_in(&config, Some(device)).await?
                     }
@@ -105,7 +99,7 @@ impl Account {
     ) -> Result<Self, LoginError> {
         let data = [("token".to_owned(), token.expose_secret().into())].into_iter().collect();
         let info = LoginInfo::new(kind, data);
-        let info = info.map_err(|error| LoginError::Final(Failure::Bug(error.to_string())))?;
+        let info = info.map_err(|error| LoginError::Permanent(Failure::Bug(error.to_string())))?;
         let session = new_session(&config, info, None).await?;
         Self::of(config, session, true)
     }
@@ -117,7 +111,7 @@ impl Account {
     ) -> Result<Self, LoginError> {
         let user = session.identity().map(|identity| identity.user_id.clone());
         let user = user.ok_or_else(|| {
-            LoginError::Final(Failure::Bug("the session has no account".to_owned()))
+            LoginError::Permanent(Failure::Bug("the session has no account".to_owned()))
         })?;
         Ok(Self {
             config,
@@ -214,22 +208,18 @@ impl Account {
 
 /// Asks the homeserver for its versions, which needs no account and shows whether it runs.
 pub(crate) async fn versions(config: &config::Matrix) -> Result<Vec<String>, LoginError> {
-    let session = anonymous(config)?;
+    let session = Session::anonymous(config)?;
     let answer = session.send(get_supported_versions::Request::new()).await;
-    answer.map(|answer| answer.versions).map_err(|error| LoginError::Passing(error.into()))
-}
-
-fn anonymous(config: &config::Matrix) -> Result<Session, LoginError> {
-    Session::anonymous(config).map_err(LoginError::Final)
+    answer.map(|answer| answer.versions).map_err(|error| LoginError::Transient(error.into()))
 }
 
 async fn who_am_i(session: &Session) -> Result<whoami::v3::Response, LoginError> {
     let answer = session.send(whoami::v3::Request::new()).await;
-    answer.map_err(|error| LoginError::Passing(error.into()))
+    answer.map_err(|error| LoginError::Transient(error.into()))
 }
 
 async fn restore(config: &config::Matrix, kept: Identity) -> Result<Session, LoginError> {
-    let session = anonymous(config)?.of(kept);
+    let session = Session::anonymous(config)?.of(kept);
     who_am_i(&session).await?;
     Ok(session)
 }
@@ -240,7 +230,7 @@ async fn log_in(
 ) -> Result<Session, LoginError> {
     match &config.login {
         Login::AccessToken(token) => {
-            let token = access_token(token).map_err(LoginError::Final)?;
+            let token = access_token(token)?;
             with_token(config, token).await
         }
         Login::Password { user, password } => {
@@ -250,7 +240,7 @@ async fn log_in(
                 // The saved file has this device already, only with an older token. The cost is another login after
                 // the next start.
                 (Err(failure), Some(_)) => warn!("{failure}"),
-                (Err(failure), None) => return Err(LoginError::Final(failure)),
+                (Err(failure), None) => return Err(LoginError::Permanent(failure)),
             }
             Ok(session)
         }
@@ -277,9 +267,9 @@ async fn with_token(config: &config::Matrix, token: SecretString) -> Result<Sess
         device_id: "UNKNOWN".into(),
         access_token: token.expose_secret().to_owned().into(),
     };
-    let session = anonymous(config)?.of(identity.clone());
+    let session = Session::anonymous(config)?.of(identity.clone());
     let me = who_am_i(&session).await.map_err(|error| match error {
-        LoginError::Passing(MatrixError::TokenRefused(reason)) => {
+        LoginError::Transient(MatrixError::TokenRefused(reason)) => {
             refused(config, "matrix.access_token_file", &reason)
         }
         other => other,
@@ -295,14 +285,14 @@ async fn password_login(
     password: &config::Secret,
     device: Option<OwnedDeviceId>,
 ) -> Result<Session, LoginError> {
-    let password = password.read().map_err(LoginError::Final)?;
+    let password = password.read()?;
     let identifier = UserIdentifier::Matrix(MatrixUserIdentifier::new(user.to_owned()));
     let info = LoginInfo::Password(login::v3::Password::new(
         identifier,
         password.expose_secret().to_owned(),
     ));
     new_session(config, info, device).await.map_err(|error| match error {
-        LoginError::Passing(
+        LoginError::Transient(
             MatrixError::Forbidden(reason)
             | MatrixError::TokenRefused(reason)
             | MatrixError::Rejected(reason),
@@ -317,11 +307,12 @@ async fn new_session(
     info: LoginInfo,
     device: Option<OwnedDeviceId>,
 ) -> Result<Session, LoginError> {
-    let session = anonymous(config)?;
+    let session = Session::anonymous(config)?;
     let mut request = login::v3::Request::new(info);
     request.device_id = device;
     request.initial_device_display_name = Some("nats-matrix".to_owned());
-    let answer = session.send(request).await.map_err(|error| LoginError::Passing(error.into()))?;
+    let answer =
+        session.send(request).await.map_err(|error| LoginError::Transient(error.into()))?;
     Ok(session.of(Identity {
         homeserver: config.homeserver.to_string(),
         user_id: answer.user_id,
@@ -331,7 +322,7 @@ async fn new_session(
 }
 
 pub(crate) fn refused(config: &config::Matrix, keys: &str, reason: &str) -> LoginError {
-    LoginError::Final(Failure::Refused(format!(
+    LoginError::Permanent(Failure::Refused(format!(
         "homeserver {} refuses our login ({reason}): check {keys}",
         config.homeserver
     )))

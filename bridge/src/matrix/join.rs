@@ -124,7 +124,7 @@ pub(crate) async fn open_room(
         }
         let reason = match &error {
             MatrixError::TokenRefused(_) => match account.renew().await {
-                Err(LoginError::Final(failure)) => return Err(failure.into()),
+                Err(LoginError::Permanent(failure)) => return Err(failure.into()),
                 _ => error.to_string(),
             },
             MatrixError::Forbidden(_) => {

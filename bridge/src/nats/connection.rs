@@ -122,10 +122,9 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// The reason why there is no connection.
-    pub(crate) async fn another(&self) -> Result<Self, String> {
-        let another = Box::pin(Self::connect(&self.config)).await;
-        let another = another.map_err(|failure| failure.to_string())?;
+    /// The errors of [`Nats::connect`].
+    pub(crate) async fn another(&self) -> Result<Self, Failure> {
+        let another = Box::pin(Self::connect(&self.config)).await?;
         Ok(Self { memory: self.memory.clone(), ..another })
     }
 

@@ -4,9 +4,9 @@ use tokio::time::timeout;
 use tracing::{error, warn};
 
 use crate::{
-    failure::Interrupted,
+    failure::{Interrupted, chain},
     message::StreamId,
-    pipeline::{parts::Message, state::State},
+    pipeline::{dead_letter::NotKept, parts::Message, state::State},
     source::Delivery,
     status::{self, DeadFor, Outage, Shown},
 };
@@ -50,10 +50,11 @@ pub(crate) async fn put_away(
         let mut outage = Outage::of(what, state.health.condition());
         is_kept = loop {
             let error = match state.dead_letters.keep(delivery, stream, reason).await {
-                Ok(is_kept) => break is_kept,
+                Ok(()) => break true,
+                Err(NotKept::TooLarge) => break false,
                 Err(error) => error,
             };
-            let pause = outage.failed(status::State::NatsUnreachable, &error, None);
+            let pause = outage.failed(status::State::NatsUnreachable, &chain(&error), None);
             if timeout(pause, state.stop.cancelled()).await.is_ok() {
                 return Err(Interrupted::Stopping);
             }

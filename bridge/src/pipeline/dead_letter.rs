@@ -6,11 +6,12 @@ use async_nats::{
     HeaderMap,
     jetstream::{
         self,
-        context::{PublishError, PublishErrorKind},
+        context::{CreateStreamError, PublishError, PublishErrorKind},
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use bytes::Bytes;
+use thiserror::Error;
 use tracing::info;
 
 use crate::{
@@ -72,17 +73,18 @@ impl DeadLetters {
     }
 
     /// Publishes the message with what is known of it in its headers, and waits until a stream has it. Creates a stream
-    /// when there is none. Returns false if no stream takes it, however much is left out.
+    /// when there is none.
     ///
     /// # Errors
     ///
-    /// The reason why the message is not kept, and what to do; the caller should try again.
+    /// [`NotKept::TooLarge`] if no stream takes the message, however much is left out. After the others the caller
+    /// should try again.
     pub(crate) async fn keep(
         &self,
         delivery: &Delivery,
         stream: &StreamId,
         reason: &str,
-    ) -> Result<bool, String> {
+    ) -> Result<(), NotKept> {
         let max_payload = self.nats.max_payload();
         let room = max_payload.saturating_sub(HEADERS_AT_MOST);
         let room = if self.has_originals { room.min(HEAD) } else { room };
@@ -91,12 +93,11 @@ impl DeadLetters {
         for share in shares {
             let letter = self.letter(delivery, stream, reason, share);
             match self.publish_or_make(&letter).await {
-                Ok(()) => return Ok(true),
                 Err(NotKept::TooLarge) => {}
-                Err(NotKept::Passing(reason)) => return Err(reason),
+                kept => return kept,
             }
         }
-        Ok(false)
+        Err(NotKept::TooLarge)
     }
 
     /// Publishes a letter, and creates a stream for it if there is none.
@@ -106,12 +107,9 @@ impl DeadLetters {
             published => return published.map_err(NotKept::from),
         }
         // No stream has been set up before the first dead letter.
-        self.make_stream().await.map_err(|error| {
-            NotKept::Passing(format!(
-                "no stream keeps dead letters ({error}): let one take \"{}.>\", or set nats.dead_letter_subject to a subject that one takes",
-                self.prefix
-            ))
-        })?;
+        let prefix = || self.prefix.to_string();
+        let made = self.make_stream().await;
+        made.map_err(|error| NotKept::NoStream { prefix: prefix(), error })?;
         self.publish(letter).await.map_err(NotKept::from)
     }
 
@@ -156,7 +154,7 @@ impl DeadLetters {
         published.await?.await.map(drop)
     }
 
-    async fn make_stream(&self) -> Result<(), String> {
+    async fn make_stream(&self) -> Result<(), CreateStreamError> {
         let config = StreamConfig {
             name: STREAM.to_owned(),
             description: Some(
@@ -172,7 +170,7 @@ impl DeadLetters {
         };
         let made: Result<jetstream::stream::Stream, _> =
             self.nats.jetstream.get_or_create_stream(config).await;
-        made.map_err(|error| chain(&error))?;
+        made?;
         info!("dead letters are kept in stream {STREAM}");
         Ok(())
     }
@@ -193,16 +191,31 @@ struct Letter {
 }
 
 /// The reason why a letter is not kept.
-enum NotKept {
+#[derive(Debug, Error)]
+pub(crate) enum NotKept {
     /// The letter is larger than the server, or a stream, accepts.
+    #[error("it is larger than the server, or a stream, accepts")]
     TooLarge,
-    /// The reason may pass.
-    Passing(String),
+    /// No stream takes dead letters, and none was created.
+    #[error(
+        "no stream keeps dead letters ({}): let one take \"{prefix}.>\", or set nats.dead_letter_subject to a subject that \
+         one takes", chain(.error)
+    )]
+    NoStream {
+        /// The beginning of the subjects of all dead letters.
+        prefix: String,
+        /// The reason why no stream was created.
+        #[source]
+        error: CreateStreamError,
+    },
+    /// The letter was not published, which may pass.
+    #[error(transparent)]
+    Unpublished(PublishError),
 }
 
 impl From<PublishError> for NotKept {
     fn from(error: PublishError) -> Self {
-        if limits::is_too_large(&error) { Self::TooLarge } else { Self::Passing(chain(&error)) }
+        if limits::is_too_large(&error) { Self::TooLarge } else { Self::Unpublished(error) }
     }
 }
 

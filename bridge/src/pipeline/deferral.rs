@@ -9,10 +9,14 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+    context::{
+        ConsumerInfoError, ConsumerInfoErrorKind, CreateStreamError, GetStreamError,
+        GetStreamErrorKind, PublishError, PublishErrorKind,
+    },
     stream::{Config as StreamConfig, DiscardPolicy},
 };
 use jiff::Timestamp;
+use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
@@ -22,7 +26,7 @@ use crate::{
     message::{Origin, Urgency},
     nats::{Nats, headers, limits},
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
-    source::{Delivery, Feed, Stored, Unread},
+    source::{Delivery, Feed, Stored, StoredError},
 };
 
 /// The time for which the stream keeps messages, including those that were shown.
@@ -100,12 +104,38 @@ impl Extent {
     }
 }
 
+/// The reason why nothing can be deferred.
+#[derive(Debug, Error)]
+pub(crate) enum DeferError {
+    /// The server denies a permission; this is its reason.
+    #[error("{0}")]
+    Denied(String),
+    /// A copy cannot be looked up.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+    /// The stream does not take a copy.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The stream was not there, and takes no copy after it was created.
+    #[error("its stream does not take it")]
+    NoStream,
+    /// There is no stream, and none was created.
+    #[error(transparent)]
+    Create(#[from] CreateStreamError),
+}
+
 /// The reason why there is no confirmed copy.
 enum NoCopy {
     /// There was no answer, so there may be a copy.
     Unknown,
-    /// The stream does not take the copy.
-    Refused(String),
+    /// Nothing can be deferred.
+    Refused(DeferError),
+}
+
+impl From<StoredError> for NoCopy {
+    fn from(error: StoredError) -> Self {
+        if error.is_unanswered() { Self::Unknown } else { Self::Refused(error.into()) }
+    }
 }
 
 impl DeferredStore {
@@ -139,8 +169,8 @@ impl DeferredStore {
             Ok(true) => Deferral::WasDeferred,
             Ok(false) if may_try && self.quiet.end(Timestamp::now()).is_some() => Deferral::Defer,
             Ok(false) => Deferral::Show,
-            Err(reason) => {
-                self.failed(&reason);
+            Err(error) => {
+                self.failed(&error);
                 Deferral::Show
             }
         }
@@ -161,15 +191,15 @@ impl DeferredStore {
                 );
                 false
             }
-            Err(reason) => {
-                self.failed(&reason);
+            Err(error) => {
+                self.failed(&error);
                 false
             }
         }
     }
 
     /// Whether there is a copy of a message.
-    async fn has(&mut self, origin: &Origin) -> Result<bool, String> {
+    async fn has(&mut self, origin: &Origin) -> Result<bool, DeferError> {
         let reach = match &self.reach {
             Some(reach) => reach.clone(),
             None => self.insist(async || self.read_reach().await).await?,
@@ -191,10 +221,7 @@ impl DeferredStore {
     }
 
     async fn last(&self, subject: &str) -> Result<Option<Stored>, NoCopy> {
-        Stored::last(&self.nats, DEFERRED_STREAM, subject).await.map_err(|unread| match unread {
-            Unread::NoAnswer => NoCopy::Unknown,
-            Unread::Refused(reason) => NoCopy::Refused(reason),
-        })
+        Ok(Stored::last(&self.nats, DEFERRED_STREAM, subject).await?)
     }
 
     /// Asks until there is an answer: without one it is unknown whether there is a copy.
@@ -202,13 +229,13 @@ impl DeferredStore {
     /// # Errors
     ///
     /// The server's refusal, or its denial of permission to ask.
-    async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, NoCopy>) -> Result<T, String> {
+    async fn insist<T>(&self, ask: impl AsyncFn() -> Result<T, NoCopy>) -> Result<T, DeferError> {
         let denied = self.nats.denies(&[DEFERRED_STREAM, DEFERRED_PREFIX]);
         let answered = async {
             loop {
                 match ask().await {
                     Ok(answer) => return Ok(answer),
-                    Err(NoCopy::Refused(reason)) => return Err(reason),
+                    Err(NoCopy::Refused(error)) => return Err(error),
                     Err(NoCopy::Unknown) => sleep(AWAY).await,
                 }
             }
@@ -216,7 +243,7 @@ impl DeferredStore {
         tokio::select! {
             biased;
             answer = answered => answer,
-            reason = denied => Err(reason),
+            reason = denied => Err(DeferError::Denied(reason)),
         }
     }
 
@@ -247,21 +274,23 @@ impl DeferredStore {
                 PublishErrorKind::WrongLastSequence => return Ok(true),
                 _ if limits::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
-                    make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
+                    let made = make_stream(&self.nats, self.replicas).await;
+                    made.map_err(|error| NoCopy::Refused(error.into()))?;
                 }
                 PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
                     return Err(NoCopy::Unknown);
                 }
                 _ if !self.nats.is_connected() => return Err(NoCopy::Unknown),
-                _ => return Err(NoCopy::Refused(chain(&error))),
+                _ => return Err(NoCopy::Refused(error.into())),
             }
         }
-        Err(NoCopy::Refused("its stream does not take it".to_owned()))
+        Err(NoCopy::Refused(DeferError::NoStream))
     }
 
-    fn failed(&mut self, reason: &str) {
+    fn failed(&mut self, error: &DeferError) {
         self.retry = Some(Instant::now() + PAUSE);
         if !std::mem::replace(&mut self.is_said, true) {
+            let reason = chain(error);
             warn!(
                 "nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
                  not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and the NATS user needs the permissions \
@@ -282,13 +311,13 @@ pub(crate) fn subject(route: &str, origin: &Origin) -> String {
 /// # Errors
 ///
 /// The reason why there is no stream.
-pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
+pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), CreateStreamError> {
     let wanted = stream_config(replicas);
     if let Ok(stream) = nats.jetstream.get_stream(DEFERRED_STREAM).await {
         limits::set(nats, &stream.cached_info().config, &wanted).await;
         return Ok(());
     }
-    nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
+    nats.jetstream.get_or_create_stream(wanted).await?;
     info!("messages that quiet hours hold back are kept in stream {DEFERRED_STREAM}");
     Ok(())
 }
@@ -314,7 +343,7 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
         loop {
             match left(nats, feed.consumer()).await {
                 Ok(left) => return left > 0,
-                Err(reason) => debug!("looking for deferred messages: {reason}"),
+                Err(error) => debug!("looking for deferred messages: {}", chain(&error)),
             }
             sleep(AWAY).await;
         }
@@ -327,7 +356,18 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     }
 }
 
-async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
+/// The reason why it is unknown whether a route has deferred messages.
+#[derive(Debug, Error)]
+enum LookError {
+    #[error(transparent)]
+    Stream(#[from] GetStreamError),
+    #[error(transparent)]
+    Consumer(#[from] ConsumerInfoError),
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+}
+
+async fn left(nats: &Nats, consumer: &str) -> Result<u64, LookError> {
     let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
         Ok(stream) => stream,
         Err(error) => match error.kind() {
@@ -336,7 +376,7 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
             {
                 return Ok(0);
             }
-            _ => return Err(chain(&error)),
+            _ => return Err(error.into()),
         },
     };
     match stream.consumer_info(consumer).await {
@@ -344,13 +384,10 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
         // An earlier process may have been killed after it deferred something and before it created its consumer.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
             let subjects = reserved::deferred_subjects(consumer);
-            match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
-                Ok(last) => Ok(u64::from(last.is_some())),
-                Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
-                Err(Unread::Refused(reason)) => Err(reason),
-            }
+            let last = Stored::last(nats, DEFERRED_STREAM, &subjects).await?;
+            Ok(u64::from(last.is_some()))
         }
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -503,8 +503,8 @@ impl Sender {
             MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
             MatrixError::TokenRefused(_) => match self.room.account().renew().await {
                 Ok(()) => (error.to_string(), None),
-                Err(LoginError::Passing(error)) => (error.to_string(), None),
-                Err(LoginError::Final(failure)) => return Err(NotPosted::from(failure)),
+                Err(LoginError::Transient(error)) => (error.to_string(), None),
+                Err(LoginError::Permanent(failure)) => return Err(NotPosted::from(failure)),
             },
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => {
                 (self.reenter(&error).await?, None)

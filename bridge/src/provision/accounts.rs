@@ -121,7 +121,7 @@ async fn set_display_name(
     let request = set_profile_field::v3::Request::new(account.user.clone(), value);
     let named = account.request(request).await;
     account.log_out().await;
-    named.map(drop).map_err(LoginError::Passing)
+    named.map(drop).map_err(LoginError::Transient)
 }
 
 /// Registers with Synapse's `/_synapse/admin/v1/register`, as its documentation describes
@@ -226,8 +226,5 @@ pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
 
 /// Turns a failed login into a failure of the program.
 pub(super) fn login_failure(there: &config::Matrix, error: LoginError) -> Failure {
-    match error {
-        LoginError::Final(failure) => failure,
-        LoginError::Passing(error) => failure(there, &error),
-    }
+    error.into_failure(|error| failure(there, &error))
 }

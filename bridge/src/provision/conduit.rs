@@ -158,8 +158,8 @@ impl Private {
         let token = login_token(&self.login_key, localpart);
         let there = self.there.clone();
         Account::open_by_token_login(there, kind, &token).await.map_err(|error| match error {
-            LoginError::Passing(error) => error,
-            LoginError::Final(failure) => MatrixError::Rejected(failure.to_string()),
+            LoginError::Transient(error) => error,
+            LoginError::Permanent(failure) => MatrixError::Rejected(failure.to_string()),
         })
     }
 

@@ -42,13 +42,13 @@ pub(crate) async fn rotate(config: &Config, localpart: &str) -> Result<(), Failu
                 account.log_out().await;
                 return replace(path);
             }
-            Err(LoginError::Final(Failure::Refused(_))) => {}
+            Err(LoginError::Permanent(Failure::Refused(_))) => {}
             Err(error) => return Err(login_failure(&config.matrix, error)),
         }
     }
     let old = password::read(path)?;
     let account = log_in(&config.matrix, localpart, &old).await.map_err(|error| match error {
-        LoginError::Final(Failure::Refused(_)) => Failure::Refused(format!(
+        LoginError::Permanent(Failure::Refused(_)) => Failure::Refused(format!(
             "{localpart} has another password than the one in {}, so only {localpart} or an administrator can change \
              it. {}",
             path.display(),

@@ -8,11 +8,11 @@ use tracing::info;
 
 use crate::{
     config::{self, Config},
-    failure::Failure,
+    failure::{AttemptError, Failure},
     matrix::{Account, LoginError, account},
     nats::Nats,
     render::Renderer,
-    run::patience::{Trouble, patiently},
+    run::patience::patiently,
     status::{Health, Outage, State},
 };
 
@@ -128,7 +128,7 @@ impl Setup {
         }
         let config = &self.config.nats;
         let by = config.fingerprint().ok();
-        let connect = async || Nats::connect(config).await.map_err(Trouble::from);
+        let connect = async || Nats::connect(config).await.map_err(AttemptError::of);
         let outage = Outage::of("NATS", health.condition(None));
         let nats = patiently(outage, State::NatsUnreachable, stop, connect).await?;
         let Some(it) = nats else { return Ok(None) };
@@ -152,7 +152,7 @@ impl Setup {
         let config = &self.config.matrix;
         let by = config.fingerprint().ok();
         let what = format!("homeserver {}", config.homeserver);
-        let open = async || Account::open(config.clone()).await.map_err(Trouble::from);
+        let open = async || Account::open(config.clone()).await;
         let outage = Outage::of(&what, health.condition(None));
         let account = patiently(outage, State::HomeserverUnreachable, stop, open).await?;
         let Some(account) = account else { return Ok(None) };
@@ -191,8 +191,8 @@ impl Setup {
         }
         match Account::open(config.clone()).await {
             Ok(account) => Ok(Some(Made { by: Some(fingerprint), it: Arc::new(account) })),
-            Err(LoginError::Final(failure)) => Err(failure),
-            Err(LoginError::Passing(error)) => {
+            Err(LoginError::Permanent(failure)) => Err(failure),
+            Err(LoginError::Transient(error)) => {
                 if present.is_none() || account::versions(&self.config.matrix).await.is_err() {
                     return Ok(None);
                 }

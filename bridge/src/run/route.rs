@@ -10,7 +10,7 @@ use tokio::{
 use tracing::{Instrument, error, info_span, warn};
 
 use crate::{
-    failure::{Failure, panic_words},
+    failure::{Failure, chain, panic_words},
     matrix::{Opened, RoomRole, join},
     pipeline::{Ended, Relay, RouteContext, Services, deferral},
     render::Renderer,
@@ -51,8 +51,8 @@ pub(crate) async fn serve_deferred(
             return Ok(());
         }
     }
-    while let Err(reason) = deferral::make_stream(&services.nats, 1).await {
-        warn!("no stream for quiet hours: {reason}");
+    while let Err(error) = deferral::make_stream(&services.nats, 1).await {
+        warn!("no stream for quiet hours: {}", chain(&error));
         // All messages are shown at once meanwhile, so this feed must not count as failing.
         services.health.route(&context.feed.label()).set_aside();
         if timeout(NO_STREAM, services.stop.cancelled()).await.is_ok() {

@@ -1,17 +1,19 @@
 //! Reads and counts what waits for a route, beside its consumer, which delivers only a few messages at a time.
 
-use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::VecDeque, ops::ControlFlow, rc::Rc, time::Duration};
 
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
+    failure::chain,
     nats::Nats,
     source::{
         beside::{SLOW, flow},
         consumer,
         delivery::Delivery,
         feed::Feed,
+        problem::ReadError,
         stored::Stored,
     },
     status::RouteHealth,
@@ -101,7 +103,7 @@ impl Backlog {
         &self,
         first: u64,
         last: Option<u64>,
-    ) -> Result<Vec<Delivery>, String> {
+    ) -> Result<Vec<Delivery>, ReadError> {
         let mut read = Read { next: first, last, messages: Vec::new(), weight: 0 };
         match self.read_into(&mut read).await {
             // The messages read so far are enough for a digest.
@@ -111,27 +113,26 @@ impl Backlog {
         Ok(read.messages)
     }
 
-    async fn read_into(&self, read: &mut Read) -> Result<(), String> {
+    async fn read_into(&self, read: &mut Read) -> Result<(), ReadError> {
         for breaks in 0.. {
-            let Some(reason) = self.flow_into(read).await? else { break };
+            let Flowed::Broken(reason) = self.flow_into(read).await? else { break };
             // A digest that was begun is read whole, or its end would never be shown.
             if read.last.is_none() && breaks >= MOST_BREAKS {
                 break;
             }
-            debug!("reading single messages: {reason}");
+            debug!("reading single messages: {}", chain(&reason));
             // Unreadable messages rarely come alone, and each broken connection takes its time.
             let count = 1 << breaks.min(MOST_DOUBLINGS);
-            if !self.read_single(read, count).await? {
+            if self.read_single(read, count).await?.is_break() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Reads over one connection. Returns a reason if the connection ended before everything was read, as at a message
-    /// that the client cannot read.
-    async fn flow_into(&self, read: &mut Read) -> Result<Option<String>, String> {
-        let nats = self.nats.another().await?;
+    /// Reads over one connection.
+    async fn flow_into(&self, read: &mut Read) -> Result<Flowed, ReadError> {
+        let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
         let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
         let (mut pending, mut pull) = flow(&nats, self.feed.stream(), read.next, filters).await?;
         let mut reached = 0;
@@ -139,42 +140,46 @@ impl Backlog {
             let next = tokio::select! {
                 biased;
                 next = timeout(SLOW, pull.next()) => next,
-                () = nats.drained() => Ok(Err("the connection to NATS broke".to_owned())),
+                () = nats.drained() => return Ok(Flowed::Broken(ReadError::ConnectionLost)),
             };
             let message = match next {
                 Ok(Ok(message)) => message,
-                Ok(Err(reason)) => return Ok(Some(reason)),
+                Ok(Err(error)) => return Ok(Flowed::Broken(error.into())),
                 // The messages read are enough for a digest that has no fixed end.
-                Err(_) if read.last.is_none() && !read.messages.is_empty() => return Ok(None),
-                Err(_) => return Ok(Some(format!("no message for {} s", SLOW.as_secs()))),
+                Err(_) if read.last.is_none() && !read.messages.is_empty() => {
+                    return Ok(Flowed::Whole);
+                }
+                Err(_) => return Ok(Flowed::Broken(ReadError::Silence(SLOW))),
             };
             self.health.beat();
             let Some((delivery, number)) = Delivery::new(message) else { continue };
             reached += 1;
             // The client does not pass on every message, and those are not delivered again.
             if number != reached {
-                return Ok(Some("a message was lost on its way".to_owned()));
+                return Ok(Flowed::Broken(ReadError::Gap));
             }
             pending = delivery.pending;
             if !read.take(delivery) {
                 break;
             }
         }
-        Ok(None)
+        Ok(Flowed::Whole)
     }
 
-    /// Reads some messages from the stream itself, whatever their headers and subjects are. Returns false if there are
-    /// no more.
-    async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
+    /// Reads some messages from the stream itself, whatever their headers and subjects are. Breaks if there are no more.
+    async fn read_single(
+        &self,
+        read: &mut Read,
+        count: usize,
+    ) -> Result<ControlFlow<()>, ReadError> {
         let stream = self.feed.stream();
         for _ in 0..count {
             if read.is_full() {
-                return Ok(false);
+                return Ok(ControlFlow::Break(()));
             }
-            let found = Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await;
-            let Some(stored) = found.map_err(|problem| problem.to_string())? else {
-                return Ok(false);
-            };
+            let found =
+                Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await?;
+            let Some(stored) = found else { return Ok(ControlFlow::Break(())) };
             self.health.beat();
             let sequence = stored.sequence;
             let published = stored.published.as_nanosecond();
@@ -183,13 +188,21 @@ impl Backlog {
             let reply = format!("$JS.ACK.{stream}.backlog.1.{sequence}.1.{published}.0");
             let delivery = Delivery::new(stored.delivered(&self.nats, Some(reply)));
             let (delivery, _) = delivery
-                .ok_or_else(|| format!("stream {stream}: message {sequence} has no place in it"))?;
+                .ok_or_else(|| ReadError::NoPlace { stream: stream.to_owned(), sequence })?;
             if !read.take(delivery) {
-                return Ok(false);
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(true)
+        Ok(ControlFlow::Continue(()))
     }
+}
+
+/// The end of a flow of messages.
+enum Flowed {
+    /// Everything that was asked for was read, or enough for a digest.
+    Whole,
+    /// The connection ended before that, as at a message that the client cannot read.
+    Broken(ReadError),
 }
 
 /// The messages that have been read so far.

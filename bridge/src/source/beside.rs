@@ -8,7 +8,10 @@ use async_nats::jetstream::{
 };
 use tokio::time::timeout;
 
-use crate::{failure::chain, nats::Nats, source::pull::Pull};
+use crate::{
+    nats::Nats,
+    source::{problem::ReadError, pull::Pull},
+};
 
 /// The time after which the server forgets the temporary consumer of a bridge that was killed while it read.
 pub(crate) const FORGET: Duration = Duration::from_secs(30);
@@ -27,8 +30,8 @@ pub(crate) async fn first(
     stream: &str,
     from: u64,
     filter: &str,
-) -> Result<Option<jetstream::Message>, String> {
-    let nats = nats.another().await?;
+) -> Result<Option<jetstream::Message>, ReadError> {
+    let nats = nats.another().await.map_err(ReadError::Unconnected)?;
     let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
     if pending == 0 {
         return Ok(None);
@@ -36,10 +39,10 @@ pub(crate) async fn first(
     let next = tokio::select! {
         biased;
         next = timeout(SLOW, pull.next()) => next,
-        () = nats.drained() => return Err("the connection to NATS broke".to_owned()),
+        () = nats.drained() => return Err(ReadError::ConnectionLost),
     };
-    let message = next.map_err(|_| format!("no message for {} s", SLOW.as_secs()))?;
-    message.map(Some)
+    let message = next.map_err(|_| ReadError::Silence(SLOW))?;
+    Ok(Some(message?))
 }
 
 /// Returns the messages from a sequence number on, in order and without consuming them, and how many there are.
@@ -48,9 +51,9 @@ pub(crate) async fn flow(
     stream: &str,
     first: u64,
     mut filters: Vec<String>,
-) -> Result<(u64, Pull), String> {
+) -> Result<(u64, Pull), ReadError> {
     let stream = nats.jetstream.get_stream_no_info(stream).await;
-    let stream = stream.map_err(|error| chain(&error))?;
+    let stream = stream.map_err(ReadError::request)?;
     // Servers before 2.10 only know a single filter, in this field.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     let config = PullConfig {
@@ -65,7 +68,7 @@ pub(crate) async fn flow(
         num_replicas: 1,
         ..PullConfig::default()
     };
-    let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
+    let consumer = stream.create_consumer(config).await.map_err(ReadError::request)?;
     let pending = consumer.cached_info().num_pending;
     Ok((pending, Pull::begin(nats, consumer).await?))
 }

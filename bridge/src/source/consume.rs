@@ -21,7 +21,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, chain},
     message::StreamId,
     nats::{Memory, Nats, timestamp},
     source::{
@@ -30,8 +30,8 @@ use crate::{
         delivery::Delivery,
         feed::Feed,
         outstanding,
-        problem::Problem,
-        pull::{self, MOST_IN_HAND, Pull},
+        problem::{Problem, ReadError},
+        pull::{self, MOST_IN_HAND, Pull, PullError},
         stored,
     },
     status::{Outage, RouteHealth, State},
@@ -193,8 +193,8 @@ impl Source {
         let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
             return;
         };
-        if let Err(reason) = flow.pull.ask_ahead().await {
-            self.broken(&reason);
+        if let Err(error) = flow.pull.ask_ahead().await {
+            self.broken(&error);
         }
     }
 
@@ -349,7 +349,7 @@ impl Source {
         }
     }
 
-    fn take(&mut self, item: Result<jetstream::Message, String>) {
+    fn take(&mut self, item: Result<jetstream::Message, PullError>) {
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
@@ -370,12 +370,13 @@ impl Source {
                 }
             },
             // Some of these errors are temporary and some final; beginning again tells which.
-            Err(reason) => self.broken(&reason),
+            Err(error) => self.broken(&error),
         }
     }
 
     /// Handles a flow that has ended early.
-    fn broken(&mut self, reason: &str) {
+    fn broken(&mut self, error: &PullError) {
+        let reason = chain(error);
         debug!("pull ended: {reason}");
         self.flow = None;
         if std::mem::replace(&mut self.is_barren, true) {
@@ -398,8 +399,9 @@ impl Source {
                     self.health.begun();
                     return Ok(());
                 }
-                Err(Problem::Final(failure)) => return Err(failure),
-                Err(Problem::Passing(reason)) => {
+                Err(Problem::Permanent(failure)) => return Err(failure),
+                Err(Problem::Transient(error)) => {
+                    let reason = chain(&error);
                     let pause = self.outage.failed(State::NatsUnreachable, &reason, None);
                     // A new connection is a good moment for the next attempt.
                     let _ = timeout(pause, self.reconnected.changed()).await;
@@ -420,8 +422,8 @@ impl Source {
             return Ok(());
         }
         consumer::adjust(&stream, &self.feed, &info).await?;
-        stored::check(&self.nats, self.feed.stream()).await?;
-        let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
+        stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
+        let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::from)?;
         let pull = pull.sharing_memory(self.health.condition());
         self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;
@@ -430,7 +432,7 @@ impl Source {
 
     /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
     /// stream still has have been read: whatever else is outstanding was done with, and comes again.
-    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, Problem> {
+    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, ReadError> {
         if !outstanding::is_any(info) {
             return Ok(false);
         }

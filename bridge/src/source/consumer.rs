@@ -17,7 +17,11 @@ use crate::{
     config::Start,
     failure::{Failure, chain},
     nats::Nats,
-    source::{feed::Feed, problem::Problem, pull},
+    source::{
+        feed::Feed,
+        problem::{ClientError, Problem, ReadError},
+        pull,
+    },
     subject::Subject,
 };
 
@@ -37,21 +41,19 @@ pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
 }
 
 /// Returns a stream by its name.
-pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
+pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError> {
     nats.jetstream.get_stream(name).await.map_err(|error| {
         let code = match error.kind() {
             GetStreamErrorKind::JetStream(error) => Some(error.error_code()),
             _ => None,
         };
-        Problem::Passing(match code {
-            Some(ErrorCode::STREAM_NOT_FOUND) => format!(
-                "stream {name} does not exist on this NATS server: create it, or correct `stream` of the route"
-            ),
-            Some(ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT) => {
-                "JetStream is not enabled on this NATS server, or not for our account: enable it".to_owned()
-            }
-            _ => format!("no answer about stream {name}: {}", chain(&error)),
-        })
+        match code {
+            Some(ErrorCode::STREAM_NOT_FOUND) => ReadError::NoStream(name.to_owned()),
+            Some(
+                ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT,
+            ) => ReadError::NoJetStream,
+            _ => ReadError::StreamUnknown { stream: name.to_owned(), error },
+        }
     })
 }
 
@@ -67,17 +69,14 @@ pub(super) async fn find_or_make(
     let name = feed.consumer();
     match stream.consumer_info(name).await {
         Ok(info) => {
-            usable(feed, &info).map_err(Problem::Final)?;
+            usable(feed, &info)?;
             let consumer = stream.get_consumer(name).await;
-            let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
+            let consumer = consumer.map_err(ReadError::request)?;
             return Ok((consumer, info));
         }
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
         Err(error) => {
-            return Err(Problem::Passing(format!(
-                "no answer about consumer {name}: {}",
-                chain(&error)
-            )));
+            return Err(ReadError::ConsumerUnknown { consumer: name.to_owned(), error }.into());
         }
     }
     let deliver_policy = match feed.start() {
@@ -95,7 +94,7 @@ pub(super) async fn find_or_make(
             ConsumerErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(feed, "made", &chain(&error), answer)
+        refused(feed, "made", error.into(), answer)
     })?;
     info!("made durable consumer {name} on stream {}", feed.stream());
     let info = consumer.cached_info().clone();
@@ -109,7 +108,7 @@ pub(super) async fn adjust(
     feed: &Feed,
     info: &ConsumerInfo,
 ) -> Result<(), Problem> {
-    let present = usable(feed, info).map_err(Problem::Final)?;
+    let present = usable(feed, info)?;
     let wanted = wanted(feed, present.clone());
     if wanted == present {
         return Ok(());
@@ -133,7 +132,7 @@ pub(super) async fn adjust(
             ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(feed, "changed", &chain(&error), answer)
+        refused(feed, "changed", error.into(), answer)
     })
 }
 
@@ -228,14 +227,19 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
 
 /// Explains why a consumer was not `done` ("made" or "changed"). A server that finds the request invalid, as with a
 /// stream of the retention `workqueue` that has another consumer for the same subjects, refuses it each time.
-fn refused(feed: &Feed, done: &str, reason: &str, answer: Option<Error>) -> Problem {
-    let (name, stream) = (feed.consumer(), feed.stream());
-    let what = format!("consumer {name} on stream {stream} was not {done}: {reason}");
+fn refused(feed: &Feed, done: &'static str, error: ClientError, answer: Option<Error>) -> Problem {
+    let (consumer, stream) = (feed.consumer().to_owned(), feed.stream().to_owned());
+    let refused = ReadError::ConsumerRefused { consumer, stream, done, error };
     match answer {
-        Some(answer) if answer.code() == BAD_REQUEST => Problem::Final(Failure::Config(format!(
-            "route {name}: {what}: change the route, or the stream with its other consumers (nats consumer ls {stream})"
-        ))),
-        _ => Problem::Passing(what),
+        Some(answer) if answer.code() == BAD_REQUEST => {
+            Problem::Permanent(Failure::Config(format!(
+                "route {}: {}: change the route, or the stream with its other consumers (nats consumer ls {})",
+                feed.consumer(),
+                chain(&refused),
+                feed.stream()
+            )))
+        }
+        _ => refused.into(),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) use self::{
     consume::{Source, Upstream},
     delivery::Delivery,
     feed::Feed,
-    problem::Problem,
+    problem::{Problem, ReadError, StoredError},
     pull::Pull,
-    stored::{Stored, Unread},
+    stored::Stored,
 };

@@ -11,7 +11,7 @@ use crate::{
     source::{
         consumer::{self, MAX_ACK_PENDING},
         delivery::Delivery,
-        problem::Problem,
+        problem::ReadError,
         pull::MOST_IN_HAND,
         stored::Stored,
     },
@@ -30,7 +30,7 @@ pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
     after: Option<u64>,
-) -> Result<Vec<Delivery>, Problem> {
+) -> Result<Vec<Delivery>, ReadError> {
     let (begin, since) = begin(info);
     let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
     let (mut some, mut bytes) = (Vec::new(), 0);
@@ -55,7 +55,7 @@ pub(super) async fn read(
 }
 
 /// Returns the first message that is not acknowledged, delivered or not.
-pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, Problem> {
+pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, ReadError> {
     let ((from, since), filters) = (begin(info), consumer::filters(&info.config));
     let first = Stored::first(nats, &info.stream_name, from, &filters).await?;
     Ok(first.filter(|first| since.is_none_or(|since| first.published >= since)))
@@ -80,7 +80,7 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<Timestamp>) {
 }
 
 /// Returns a stored message as it would be delivered.
-fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, Problem> {
+fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, ReadError> {
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
     let published = stored.published.as_nanosecond();
     // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
@@ -88,7 +88,6 @@ fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery
     let given = info.delivered.consumer_sequence;
     let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
     let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
-    delivery.map(|(delivery, _)| delivery).ok_or_else(|| {
-        Problem::Passing(format!("stream {stream}: message {sequence} has no place in it"))
-    })
+    let placed = delivery.map(|(delivery, _)| delivery);
+    placed.ok_or_else(|| ReadError::NoPlace { stream: stream.clone(), sequence })
 }

@@ -9,18 +9,21 @@
 use std::time::Duration;
 
 use async_nats::{
-    Message, StatusCode, Subject, Subscriber,
+    Message, StatusCode, Subject, SubscribeError, Subscriber,
     jetstream::{
         self,
-        consumer::{PullConsumer, pull::BatchConfig},
+        consumer::{
+            PullConsumer,
+            pull::{BatchConfig, BatchRequestError},
+        },
     },
 };
 use futures_util::{FutureExt, StreamExt};
+use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use crate::{
-    failure::chain,
     nats::{Memory, Nats, Room, Wait},
     status::Condition,
 };
@@ -53,6 +56,37 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Returns the largest message that the server is known to take, in bytes.
 pub(super) fn largest(nats: &Nats) -> usize {
     nats.max_payload() + ADDRESSES
+}
+
+/// The reason why a flow of messages has ended.
+#[derive(Debug, Error)]
+pub(crate) enum PullError {
+    /// The client does not subscribe to the inbox.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// The client does not ask for messages.
+    #[error(transparent)]
+    Ask(#[from] BatchRequestError),
+    /// The server is silent.
+    #[error("no heartbeat of the server")]
+    NoHeartbeat,
+    /// The client has closed the inbox.
+    #[error("the subscription has ended")]
+    Unsubscribed,
+    /// The server ends the flow: its consumer is gone, or it refuses such requests.
+    #[error("{status} {description}")]
+    Over {
+        /// The status.
+        status: StatusCode,
+        /// The server's reason.
+        description: String,
+    },
+    /// Something came that is neither a message of the stream nor a status.
+    #[error("an answer that is no message of the stream")]
+    NoMessage,
+    /// The server announces messages that are larger than any server's limit.
+    #[error("a message is larger than any can be")]
+    TooLarge,
 }
 
 /// An open flow of messages.
@@ -95,8 +129,8 @@ enum Notice {
     Ended(Amount),
     /// The next message is larger than what is left of a request, which ends with this much left.
     TooLarge(Amount),
-    /// The flow has ended, for this reason.
-    Over(String),
+    /// The flow has ended.
+    Over(PullError),
 }
 
 impl Pull {
@@ -105,14 +139,14 @@ impl Pull {
     /// # Errors
     ///
     /// The connection has ended.
-    pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, String> {
+    pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, PullError> {
         let inbox = Subject::from(nats.client.new_inbox());
         let messages = nats.client.subscribe(inbox.clone()).await;
         Ok(Self {
             consumer,
             context: nats.jetstream.clone(),
             inbox,
-            messages: messages.map_err(|error| chain(&error))?,
+            messages: messages?,
             open: Amount::default(),
             large: None,
             is_barren: false,
@@ -136,7 +170,7 @@ impl Pull {
     /// # Errors
     ///
     /// The connection has ended.
-    pub(crate) async fn ask_ahead(&mut self) -> Result<(), String> {
+    pub(crate) async fn ask_ahead(&mut self) -> Result<(), PullError> {
         if self.large.is_some() { Ok(()) } else { self.ask().await }
     }
 
@@ -147,7 +181,7 @@ impl Pull {
     }
 
     /// Asks for more messages, if not enough are on their way.
-    async fn ask(&mut self) -> Result<(), String> {
+    async fn ask(&mut self) -> Result<(), PullError> {
         let wanted = match self.large {
             Some(bytes) if self.open.messages == 0 => {
                 self.take_room(bytes).await;
@@ -168,8 +202,7 @@ impl Pull {
             min_ack_pending: None,
             group: None,
         };
-        let asked = self.consumer.request_batch(request, self.inbox.clone()).await;
-        asked.map_err(|error| chain(&error))?;
+        self.consumer.request_batch(request, self.inbox.clone()).await?;
         self.open.messages += wanted.messages;
         self.open.bytes += wanted.bytes;
         self.is_barren = true;
@@ -193,12 +226,12 @@ impl Pull {
     ///
     /// The reason why the flow has ended: the connection is gone, the consumer is gone, or the server no longer
     /// answers.
-    pub(crate) async fn next(&mut self) -> Result<jetstream::Message, String> {
+    pub(crate) async fn next(&mut self) -> Result<jetstream::Message, PullError> {
         loop {
             self.ask().await?;
             let next = timeout_at(self.heard + 2 * HEARTBEAT, self.messages.next()).await;
-            let item = next.map_err(|_| "no heartbeat of the server".to_owned())?;
-            let item = item.ok_or_else(|| "the subscription has ended".to_owned())?;
+            let item = next.map_err(|_| PullError::NoHeartbeat)?;
+            let item = item.ok_or(PullError::Unsubscribed)?;
             if let Some(message) = self.take(item)? {
                 return Ok(message);
             }
@@ -211,10 +244,10 @@ impl Pull {
     /// # Errors
     ///
     /// The reason why the flow has ended.
-    pub(crate) async fn arrival(&mut self) -> Result<jetstream::Message, String> {
+    pub(crate) async fn arrival(&mut self) -> Result<jetstream::Message, PullError> {
         loop {
             let item = self.messages.next().await;
-            let item = item.ok_or_else(|| "the subscription has ended".to_owned())?;
+            let item = item.ok_or(PullError::Unsubscribed)?;
             if let Some(message) = self.take(item)? {
                 return Ok(message);
             }
@@ -222,20 +255,20 @@ impl Pull {
     }
 
     /// Returns a message that has already arrived, without asking for more.
-    pub(crate) fn arrived(&mut self) -> Option<Result<jetstream::Message, String>> {
+    pub(crate) fn arrived(&mut self) -> Option<Result<jetstream::Message, PullError>> {
         loop {
             let item = self.messages.next().now_or_never()?;
-            let item = item.ok_or_else(|| "the subscription has ended".to_owned());
+            let item = item.ok_or(PullError::Unsubscribed);
             match item.and_then(|item| self.take(item)) {
                 Ok(Some(message)) => return Some(Ok(message)),
                 Ok(None) => {}
-                Err(reason) => return Some(Err(reason)),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
 
     /// Handles an item that has arrived. Returns `None` if it is a status message.
-    fn take(&mut self, item: Message) -> Result<Option<jetstream::Message>, String> {
+    fn take(&mut self, item: Message) -> Result<Option<jetstream::Message>, PullError> {
         self.heard = Instant::now();
         // A publisher can write a status into the headers of a message, too, so the reply address decides.
         if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
@@ -267,14 +300,14 @@ impl Pull {
                     self.large = match self.large {
                         None => Some(self.largest),
                         Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
-                        Some(_) => return Err("a message is larger than any can be".to_owned()),
+                        Some(_) => return Err(PullError::TooLarge),
                     };
                     // The bytes asked for were not enough.
                     self.room = None;
                     debug!(bytes = self.large, "asking for one large message");
                 }
             }
-            Notice::Over(reason) => return Err(reason),
+            Notice::Over(error) => return Err(error),
         }
         Ok(None)
     }
@@ -301,17 +334,19 @@ impl Notice {
         let is_for_good = ["Consumer Deleted", "Consumer is push based", "Exceeded MaxRequest"]
             .iter()
             .any(|reason| description.starts_with(reason));
+        let over =
+            |status| Self::Over(PullError::Over { status, description: description.to_owned() });
         match (message.status, left) {
             (Some(StatusCode::IDLE_HEARTBEAT), _) => Self::Alive,
-            (Some(status), _) if is_for_good => Self::Over(format!("{status} {description}")),
+            (Some(status), _) if is_for_good => over(status),
             (Some(_), Some(left))
                 if description.eq_ignore_ascii_case("Message Size Exceeds MaxBytes") =>
             {
                 Self::TooLarge(left)
             }
             (Some(_), Some(left)) => Self::Ended(left),
-            (Some(status), None) => Self::Over(format!("{status} {description}")),
-            (None, _) => Self::Over("an answer that is no message of the stream".to_owned()),
+            (Some(status), None) => over(status),
+            (None, _) => Self::Over(PullError::NoMessage),
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use async_nats::{
-    HeaderMap, HeaderName, HeaderValue, Message, RequestError, RequestErrorKind,
+    HeaderMap, HeaderName, HeaderValue, Message,
     jetstream::{self, ErrorCode},
 };
 use data_encoding::BASE64;
@@ -17,9 +17,11 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::{
-    failure::chain,
     nats::{Nats, headers, timestamp},
-    source::{beside, problem::Problem},
+    source::{
+        beside,
+        problem::{ReadError, StoredError},
+    },
     status::First,
 };
 
@@ -52,14 +54,6 @@ pub(crate) struct Stored {
     pub(crate) message: Message,
 }
 
-/// The reason why a message was not read.
-pub(crate) enum Unread {
-    /// There was no answer.
-    NoAnswer,
-    /// The server refused the request, for this reason.
-    Refused(String),
-}
-
 impl From<Stored> for First {
     fn from(stored: Stored) -> Self {
         Self { sequence: stored.sequence, published: stored.published }
@@ -73,12 +67,10 @@ impl Stored {
         stream: &str,
         from: u64,
         filters: &[impl AsRef<str>],
-    ) -> Result<Option<Self>, Problem> {
+    ) -> Result<Option<Self>, ReadError> {
         let mut first: Option<Self> = None;
         for filter in filters {
-            let found = Self::first_on(nats, stream, from, filter.as_ref())
-                .await
-                .map_err(Problem::Passing)?;
+            let found = Self::first_on(nats, stream, from, filter.as_ref()).await?;
             if let Some(found) = found
                 && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
             {
@@ -93,16 +85,21 @@ impl Stored {
         stream: &str,
         from: u64,
         filter: &str,
-    ) -> Result<Option<Self>, String> {
+    ) -> Result<Option<Self>, ReadError> {
         let wanted = json!({ "seq": from, "next_by_subj": filter });
-        let unanswered = match get(nats, stream, &wanted).await? {
-            Got::Message(message) => return Ok(Some(*message)),
-            Got::Nothing => return Ok(None),
-            Got::NoStream => return Err(format!("there is no stream {stream}")),
-            Got::NoAnswer(reason) => reason,
+        let unanswered = match get(nats, stream, &wanted).await {
+            Ok(Got::Message(message)) => return Ok(Some(*message)),
+            Ok(Got::Nothing) => return Ok(None),
+            Ok(Got::NoStream) => return Err(StoredError::NoStream(stream.to_owned()).into()),
+            Err(error) if error.is_unanswered() => error,
+            Err(error) => return Err(error.into()),
         };
-        let delivered = beside::first(nats, stream, from, filter).await;
-        let delivered = delivered.map_err(|reason| format!("{unanswered}; {reason}"))?;
+        let delivered = match beside::first(nats, stream, from, filter).await {
+            Ok(delivered) => delivered,
+            Err(error) => {
+                return Err(ReadError::Neither { alone: unanswered, delivered: error.into() });
+            }
+        };
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;
             let (sequence, published) = (info.stream_sequence, timestamp(info.published));
@@ -115,12 +112,10 @@ impl Stored {
         nats: &Nats,
         stream: &str,
         subject: &str,
-    ) -> Result<Option<Self>, Unread> {
-        match get(nats, stream, &json!({ "last_by_subj": subject })).await {
-            Ok(Got::Message(message)) => Ok(Some(*message)),
-            Ok(Got::Nothing | Got::NoStream) => Ok(None),
-            Ok(Got::NoAnswer(_)) => Err(Unread::NoAnswer),
-            Err(reason) => Err(Unread::Refused(reason)),
+    ) -> Result<Option<Self>, StoredError> {
+        match get(nats, stream, &json!({ "last_by_subj": subject })).await? {
+            Got::Message(message) => Ok(Some(*message)),
+            Got::Nothing | Got::NoStream => Ok(None),
         }
     }
 
@@ -130,11 +125,12 @@ impl Stored {
         jetstream::Message { message, context: nats.jetstream.clone() }
     }
 
-    fn read(stream: &str, raw: RawMessage<'_>) -> Result<Self, String> {
+    fn read(stream: &str, raw: RawMessage<'_>) -> Result<Self, StoredError> {
         let RawMessage { subject, sequence, payload, headers, time } = raw;
         let decoded = |text: Cow<'_, str>| {
             let bytes = BASE64.decode(text.as_bytes());
-            bytes.map_err(|error| format!("message {sequence} of stream {stream}: {error}"))
+            let stream = || stream.to_owned();
+            bytes.map_err(|error| StoredError::NotBase64 { stream: stream(), sequence, error })
         };
         let (headers, unreadable) = headers.map(decoded).transpose()?.map_or_else(
             || (HeaderMap::new(), 0),
@@ -160,11 +156,8 @@ impl Stored {
 }
 
 /// Checks ahead of time that messages of the stream may be read.
-pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), Problem> {
-    match get(nats, stream, &json!({ "seq": u64::MAX, "next_by_subj": ">" })).await {
-        Ok(Got::Message(_) | Got::Nothing | Got::NoStream) => Ok(()),
-        Ok(Got::NoAnswer(reason)) | Err(reason) => Err(Problem::Passing(reason)),
-    }
+pub(crate) async fn check(nats: &Nats, stream: &str) -> Result<(), StoredError> {
+    get(nats, stream, &json!({ "seq": u64::MAX, "next_by_subj": ">" })).await.map(drop)
 }
 
 /// The server's answer to a request for a message.
@@ -173,18 +166,19 @@ enum Got {
     /// There is no such message.
     Nothing,
     NoStream,
-    /// There is no usable answer, for this reason.
-    NoAnswer(String),
 }
 
-async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
+async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, StoredError> {
     let subject = nats.api(&format!("STREAM.MSG.GET.{stream}"));
-    let answer = match nats.client.request(subject, wanted.to_string().into()).await {
-        Ok(answer) => answer.payload,
-        Err(error) => return Ok(Got::NoAnswer(unanswered(stream, &error))),
-    };
-    let answer: Answer<'_> = serde_json::from_slice(&answer)
-        .map_err(|error| format!("message {wanted} of stream {stream}: {error}"))?;
+    let names = || (stream.to_owned(), wanted.to_string());
+    let answer = nats.client.request(subject, wanted.to_string().into()).await;
+    let answer = answer
+        .map_err(|error| StoredError::Unanswered { stream: stream.to_owned(), error })?
+        .payload;
+    let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(|error| {
+        let (stream, wanted) = names();
+        StoredError::NotJson { stream, wanted, error }
+    })?;
     match answer {
         Answer { message: Some(raw), .. } => {
             nats.note_delivery();
@@ -193,23 +187,16 @@ async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, String> {
         Answer { error: Some(error), .. } => match error.error_code() {
             ErrorCode::NO_MESSAGE_FOUND => Ok(Got::Nothing),
             ErrorCode::STREAM_NOT_FOUND => Ok(Got::NoStream),
-            _ => Err(format!("message {wanted} of stream {stream}: {}", chain(&error))),
+            _ => {
+                let (stream, wanted) = names();
+                Err(StoredError::Refused { stream, wanted, error })
+            }
         },
-        Answer { .. } => Ok(Got::NoAnswer(format!(
-            "an answer without a message about message {wanted} of stream {stream}"
-        ))),
-    }
-}
-
-fn unanswered(stream: &str, error: &RequestError) -> String {
-    // A missing permission also looks like a time-out.
-    let hint = match error.kind() {
-        RequestErrorKind::TimedOut => {
-            format!(" (the user under [nats] has to publish on $JS.API.STREAM.MSG.GET.{stream})")
+        Answer { .. } => {
+            let (stream, wanted) = names();
+            Err(StoredError::NoMessage { stream, wanted })
         }
-        _ => String::new(),
-    };
-    format!("no answer about a message of stream {stream}: {}{hint}", chain(error))
+    }
 }
 
 /// Returns the headers that can be read, in the way the client reads them, and how many cannot.

@@ -13,12 +13,12 @@ use tokio::time::timeout;
 
 use crate::{
     config::Route,
-    failure::{Failure, chain},
+    failure::Failure,
     message::Decoded,
     nats::{Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
-    source::{Problem, Pull, Stored, consumer},
+    source::{Problem, Pull, ReadError, Stored, consumer},
     summary::totals::Digest,
 };
 
@@ -37,7 +37,7 @@ pub(super) async fn gather(
     period: &Range<Timestamp>,
 ) -> Result<Option<Digest>, Problem> {
     let stream = consumer::stream(nats, &route.stream).await?;
-    check_retention(&stream).map_err(Problem::Final)?;
+    check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
     let start_time = offset_date_time(period.start);
@@ -121,9 +121,9 @@ impl Reader<'_> {
             let mut reached = None;
             // A message that the client cannot read breaks the connection, so this is a separate one. That message is
             // the next one.
-            let nats = self.nats.another().await.map_err(Problem::Passing)?;
+            let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
             let read = Box::pin(self.read_over(&nats, begin, &mut reached, &mut take)).await;
-            let (Err(Problem::Passing(_)), Some(reached)) = (&read, reached) else { return read };
+            let (Err(Problem::Transient(_)), Some(reached)) = (&read, reached) else { return read };
             let subjects: Vec<String> =
                 self.route.subjects.iter().map(ToString::to_string).collect();
             let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
@@ -165,28 +165,26 @@ impl Reader<'_> {
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
-        let mut pull = Pull::begin(nats, consumer.clone()).await.map_err(Problem::Passing)?;
+        let mut pull = Pull::begin(nats, consumer.clone()).await.map_err(ReadError::from)?;
         for number in 1.. {
             let next = tokio::select! {
                 biased;
                 next = timeout(SILENCE, pull.next()) => next,
-                () = nats.drained() => return Err(Problem::Passing("NATS: connection lost".to_owned())),
+                () = nats.drained() => return Err(ReadError::ConnectionLost.into()),
             };
             let Ok(message) = next else {
                 // The remaining messages may have been deleted in the meantime.
-                let info = consumer.get_info().await.map_err(|error| passing(&error))?;
+                let info = consumer.get_info().await.map_err(ReadError::request)?;
                 if info.num_pending == 0 && info.delivered.consumer_sequence < number {
                     return Ok(());
                 }
-                return Err(Problem::Passing("NATS delivers no messages".to_owned()));
+                return Err(ReadError::Silence(SILENCE).into());
             };
-            let message = message.map_err(|reason| Problem::Passing(format!("NATS: {reason}")))?;
-            let info = message.info().map_err(|error| {
-                Problem::Passing(format!("NATS: no JetStream message: {error}"))
-            })?;
+            let message = message.map_err(ReadError::from)?;
+            let info = message.info().map_err(ReadError::request)?;
             // The consumer delivers no message twice, so after a loss it has to be read again.
             if info.consumer_sequence != number {
-                return Err(Problem::Passing("NATS: a message was lost on its way".to_owned()));
+                return Err(ReadError::Gap.into());
             }
             *reached = Some(info.stream_sequence);
             if matches!(take(timestamp(info.published), &message), Next::Stop) || info.pending == 0
@@ -202,7 +200,7 @@ impl Reader<'_> {
         &self,
         stream: &Stream,
         deliver_policy: DeliverPolicy,
-    ) -> Result<PullConsumer, Problem> {
+    ) -> Result<PullConsumer, ReadError> {
         let name = self.consumer_name();
         // The consumer may still exist if the process was killed while reading.
         let _ = stream.delete_consumer(&name).await;
@@ -222,13 +220,11 @@ impl Reader<'_> {
             num_replicas: 1,
             ..PullConfig::default()
         };
-        stream.create_consumer_strict(config).await.map_err(|error| {
-            let name = self.consumer_name();
-            let stream = &self.route.stream;
-            Problem::Passing(format!(
-                "consumer {name} on stream {stream} was not made: {}",
-                chain(&error)
-            ))
+        stream.create_consumer_strict(config).await.map_err(|error| ReadError::ConsumerRefused {
+            consumer: self.consumer_name(),
+            stream: self.route.stream.clone(),
+            done: "made",
+            error: error.into(),
         })
     }
 
@@ -237,8 +233,4 @@ impl Reader<'_> {
     fn consumer_name(&self) -> String {
         format!("{}:summary", self.route.name)
     }
-}
-
-fn passing(error: &dyn std::error::Error) -> Problem {
-    Problem::Passing(format!("NATS: {}", chain(error)))
 }

@@ -15,13 +15,13 @@ use tracing::{error, info, warn};
 use crate::{
     config::{Every, Route, Summary},
     directory,
-    failure::Failure,
+    failure::{Failure, chain},
     matrix::{LoginError, MatrixError, Room},
     message::{Attachment, Mark, summary_mark::SUMMARY_KEY},
     nats::Nats,
     pipeline::Routing,
     render::Rendered,
-    source::Problem,
+    source::{Problem, ReadError},
     status::{Outage, RouteHealth, State},
     summary::{
         gather, lines,
@@ -114,7 +114,7 @@ impl Summaries {
         let Some(digest) = digest else { return Ok(None) };
         let (name, display) = (self.route.name.as_str(), &self.route.display);
         let words = words::words(name, &digest, &lines::numbered(&digest), display);
-        let pictures = self.draw(digest).await.map_err(Problem::Final)?;
+        let pictures = self.draw(digest).await?;
         Ok(Some(Composed { words, pictures }))
     }
 
@@ -249,8 +249,8 @@ impl Poster {
                 Err(trouble) => trouble,
             };
             let (state, (reason, asked)) = match trouble {
-                Trouble::Final(failure) => return Err(failure),
-                Trouble::Passing(reason) => (State::NatsUnreachable, (reason, None)),
+                Trouble::Permanent(failure) => return Err(failure),
+                Trouble::Source(error) => (State::NatsUnreachable, (chain(&error), None)),
                 Trouble::Matrix(error) => (State::of(&error), self.mend(error).await?),
             };
             sleep(self.outage.failed(state, &reason, asked)).await;
@@ -302,7 +302,7 @@ impl Poster {
         match error {
             MatrixError::Limited { wait, .. } => return Ok((reason, wait)),
             MatrixError::TokenRefused(_) => {
-                if let Err(LoginError::Final(failure)) = self.room.account().renew().await {
+                if let Err(LoginError::Permanent(failure)) = self.room.account().renew().await {
                     return Err(failure);
                 }
             }
@@ -325,9 +325,12 @@ impl Poster {
 
 /// The reason why an attempt failed.
 enum Trouble {
-    Passing(String),
-    Final(Failure),
+    /// The messages were not read, which may pass.
+    Source(ReadError),
+    /// The homeserver did not take the summary.
     Matrix(MatrixError),
+    /// Another attempt does not help.
+    Permanent(Failure),
 }
 
 impl From<MatrixError> for Trouble {
@@ -339,8 +342,8 @@ impl From<MatrixError> for Trouble {
 impl From<Problem> for Trouble {
     fn from(problem: Problem) -> Self {
         match problem {
-            Problem::Passing(reason) => Self::Passing(reason),
-            Problem::Final(failure) => Self::Final(failure),
+            Problem::Transient(error) => Self::Source(error),
+            Problem::Permanent(failure) => Self::Permanent(failure),
         }
     }
 }
