@@ -2,44 +2,53 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 /// A valid NATS subject: tokens separated by dots. In a filter, `*` stands for one token and a final `>` for one or
 /// more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subject(String);
 
+/// The reason why a text is not a subject.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum InvalidSubject {
+    #[error("\"{0}\" is not a subject: white space is not allowed")]
+    WhiteSpace(String),
+    #[error("\"{0}\" is not a subject: it is empty, has two dots in a row, or a dot at an end")]
+    EmptyToken(String),
+    #[error("\"{0}\" is not a subject: > is only allowed at the end")]
+    RestBeforeEnd(String),
+    #[error("\"{0}\" is not a subject: * and > stand for whole tokens, like in \"ops.*.>\"")]
+    PartOfToken(String),
+    #[error("\"{0}\" has wildcards; this must be a plain subject")]
+    Wildcards(String),
+}
+
 impl Subject {
     /// Parses a subject that may have wildcards.
-    ///
-    /// # Errors
-    ///
-    /// Returns a sentence that says what is wrong.
-    pub(crate) fn filter(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| Err(format!("\"{text}\" is not a subject: {what}"));
+    pub(crate) fn filter(text: &str) -> Result<Self, InvalidSubject> {
+        let wrong = |wrong: fn(String) -> InvalidSubject| Err(wrong(text.to_owned()));
         if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return wrong("white space is not allowed");
+            return wrong(InvalidSubject::WhiteSpace);
         }
         let tokens: Vec<&str> = text.split('.').collect();
         if tokens.iter().any(|token| token.is_empty()) {
-            return wrong("it is empty, has two dots in a row, or a dot at an end");
+            return wrong(InvalidSubject::EmptyToken);
         }
         if tokens[..tokens.len() - 1].contains(&">") {
-            return wrong("> is only allowed at the end");
+            return wrong(InvalidSubject::RestBeforeEnd);
         }
         if tokens.iter().any(|token| token.len() > 1 && token.contains(['*', '>'])) {
-            return wrong("* and > stand for whole tokens, like in \"ops.*.>\"");
+            return wrong(InvalidSubject::PartOfToken);
         }
         Ok(Self(text.to_owned()))
     }
 
     /// Parses a subject without wildcards, to publish on.
-    ///
-    /// # Errors
-    ///
-    /// Returns a sentence that says what is wrong.
-    pub(crate) fn literal(text: &str) -> Result<Self, String> {
+    pub(crate) fn literal(text: &str) -> Result<Self, InvalidSubject> {
         let subject = Self::filter(text)?;
         if text.contains(['*', '>']) {
-            return Err(format!("\"{text}\" has wildcards; this must be a plain subject"));
+            return Err(InvalidSubject::Wildcards(text.to_owned()));
         }
         Ok(subject)
     }

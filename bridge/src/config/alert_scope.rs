@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 use crate::subject::Subject;
 
 /// The scope in which a fingerprint names one alert of a route. The same fingerprint in another scope is a different
@@ -17,18 +19,21 @@ pub(crate) enum AlertScope {
     Route,
 }
 
+/// The reason why a text is no scope of a route.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(super) enum InvalidScope {
+    #[error(
+        "\"{0}\" is not one of \"subject\", \"subject.3\" (a token, counted from 1) or \"route\""
+    )]
+    Word(String),
+    #[error("\"{written}\": no subject of the route has {number} tokens")]
+    NoToken { written: String, number: usize },
+}
+
 impl AlertScope {
     /// Parses the scope of a route with these subjects.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that says what is wrong.
-    pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "\"{written}\" is not one of \"subject\", \"subject.3\" (a token, counted from 1) or \"route\""
-            )
-        };
+    pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, InvalidScope> {
+        let wrong = || InvalidScope::Word(written.to_owned());
         match written.split_once('.') {
             None if written == "subject" => Ok(Self::Subject),
             None if written == "route" => Ok(Self::Route),
@@ -38,7 +43,7 @@ impl AlertScope {
                 if subjects.iter().any(|subject| subject.may_have_token(number, |_| true)) {
                     return Ok(Self::Token(number));
                 }
-                Err(format!("\"{written}\": no subject of the route has {number} tokens"))
+                Err(InvalidScope::NoToken { written: written.to_owned(), number })
             }
             _ => Err(wrong()),
         }
@@ -73,7 +78,7 @@ impl fmt::Display for AlertScope {
 mod tests {
     use super::*;
 
-    fn scope(written: &str) -> Result<AlertScope, String> {
+    fn scope(written: &str) -> Result<AlertScope, InvalidScope> {
         AlertScope::parse(written, &[Subject::filter("ops.alert.*").unwrap()])
     }
 
@@ -96,7 +101,7 @@ mod tests {
             ("", "is not one of"),
             ("subject.4", "no subject of the route has 4 tokens"),
         ] {
-            let wrong = scope(written).unwrap_err();
+            let wrong = scope(written).unwrap_err().to_string();
             assert!(wrong.contains(said), "{written}: {wrong}");
         }
     }

@@ -2,6 +2,7 @@
 
 use jiff::tz::TimeZone;
 use serde::Deserialize;
+use thiserror::Error;
 
 use crate::config::{error::ConfigError, one_of};
 
@@ -34,10 +35,14 @@ impl Default for Display {
     }
 }
 
+/// A text that names no time zone.
+#[derive(Debug, Error)]
+#[error("\"{0}\" is not a time zone: write one like \"Europe/Berlin\"")]
+pub(crate) struct UnknownTimeZone(String);
+
 /// Finds a time zone by its name.
-pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name)
-        .map_err(|_| format!("\"{name}\" is not a time zone: write one like \"Europe/Berlin\""))
+pub(crate) fn time_zone(name: &str) -> Result<TimeZone, UnknownTimeZone> {
+    TimeZone::get(name).map_err(|_| UnknownTimeZone(name.to_owned()))
 }
 
 #[derive(Debug, Default, Deserialize)]

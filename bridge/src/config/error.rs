@@ -1,5 +1,7 @@
 //! Errors about a value in the configuration.
 
+use std::error::Error;
+
 use crate::{config::location::Source, failure::Failure};
 
 /// An invalid value: its key, and what is wrong with it.
@@ -7,7 +9,8 @@ use crate::{config::location::Source, failure::Failure};
 #[error("{key}: {what}")]
 pub(crate) struct ConfigError {
     key: String,
-    what: String,
+    #[source]
+    what: Box<dyn Error + Send + Sync>,
 }
 
 impl ConfigError {
@@ -16,7 +19,11 @@ impl ConfigError {
         Failure::Config(format!("{}: {self}", source.place(&self.key)))
     }
 
-    pub(crate) fn new(key: impl Into<String>, what: impl Into<String>) -> Self {
+    /// Creates the error about the value of a key. `what` is an error, or a text where nobody tells several apart.
+    pub(crate) fn new(
+        key: impl Into<String>,
+        what: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         Self { key: key.into(), what: what.into() }
     }
 }

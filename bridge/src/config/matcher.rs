@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use serde::Deserialize;
+use thiserror::Error;
 use wildmatch::WildMatchPattern;
 
 use crate::{
@@ -84,6 +85,33 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// The reason why no message can meet a condition.
+#[derive(Debug, Error)]
+enum NeverMatches {
+    #[error("an empty list, which no message can match")]
+    EmptyList,
+    #[error(
+        "is not a property to match: use kind, severity, status, source, header.NAME, payload.KEY.KEY or subject.NUMBER"
+    )]
+    UnknownField,
+    #[error("is not the number of a token, counted from 1, as in subject.3")]
+    NotANumber,
+    #[error("is neither header.NAME, payload.KEY.KEY nor subject.NUMBER")]
+    UnknownPath,
+    #[error("\"{pattern}\" is not one of {}, so no message can match", .words.join(", "))]
+    NoSuchWord { pattern: String, words: Vec<&'static str> },
+    #[error("\"{written}\" in an alert becomes \"{meant}\": match that")]
+    Renamed { written: String, meant: String },
+    #[error("no subject of the route has {0} tokens")]
+    NoToken(usize),
+    #[error("\"{0}\" is not a token of a subject")]
+    NotAToken(String),
+    #[error(
+        "\"{pattern}\" is never the token {number} of a subject of the route, so no message can match"
+    )]
+    OtherToken { pattern: String, number: usize },
+}
+
 /// Checks the conditions of a route under `key`.
 pub(super) fn check(
     key: &str,
@@ -91,13 +119,13 @@ pub(super) fn check(
     subjects: &[Subject],
 ) -> Result<Vec<Matcher>, ConfigError> {
     let matchers = written.into_iter().map(|(name, patterns)| {
-        let wrong = |what: String| ConfigError::new(format!("{key}.\"{name}\""), what);
+        let wrong = |what: NeverMatches| ConfigError::new(format!("{key}.\"{name}\""), what);
         let any_of: Vec<Pattern> = match patterns {
             RawPattern::One(text) => vec![Pattern::new(&text)],
             RawPattern::Several(texts) => texts.iter().map(|text| Pattern::new(text)).collect(),
         };
         if any_of.is_empty() {
-            return Err(wrong("an empty list, which no message can match".to_owned()));
+            return Err(wrong(NeverMatches::EmptyList));
         }
         let field = field(&name).map_err(wrong)?;
         let matcher = Matcher { field, any_of };
@@ -126,18 +154,14 @@ fn check_together(key: &str, matchers: &[Matcher]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn field(name: &str) -> Result<Field, String> {
+fn field(name: &str) -> Result<Field, NeverMatches> {
     match name.split_once('.') {
         None => match name {
             "kind" => Ok(Field::Kind),
             "severity" => Ok(Field::Severity),
             "status" => Ok(Field::Status),
             "source" => Ok(Field::Source),
-            _ => {
-                Err("is not a property to match: use kind, severity, status, source, header.NAME, \
-                      payload.KEY.KEY or subject.NUMBER"
-                    .to_owned())
-            }
+            _ => Err(NeverMatches::UnknownField),
         },
         Some(("header", header)) if !header.is_empty() => Ok(Field::Header(header.to_owned())),
         Some(("payload", path)) if !path.split('.').any(str::is_empty) => {
@@ -145,24 +169,24 @@ fn field(name: &str) -> Result<Field, String> {
         }
         Some(("subject", number)) => match number.parse() {
             Ok(number @ 1..) => Ok(Field::Subject(number)),
-            _ => Err("is not the number of a token, counted from 1, as in subject.3".to_owned()),
+            _ => Err(NeverMatches::NotANumber),
         },
-        _ => Err("is neither header.NAME, payload.KEY.KEY nor subject.NUMBER".to_owned()),
+        _ => Err(NeverMatches::UnknownPath),
     }
 }
 
 impl Matcher {
     /// Refuses a condition that no message can meet.
-    fn check(&self, subjects: &[Subject]) -> Result<(), String> {
-        let one_of = |words: &[&str]| match self
+    fn check(&self, subjects: &[Subject]) -> Result<(), NeverMatches> {
+        let one_of = |words: &[&'static str]| match self
             .any_of
             .iter()
             .find(|pattern| !words.iter().any(|word| pattern.fits(word)))
         {
-            Some(pattern) => Err(format!(
-                "\"{pattern}\" is not one of {}, so no message can match",
-                words.join(", ")
-            )),
+            Some(pattern) => Err(NeverMatches::NoSuchWord {
+                pattern: pattern.to_string(),
+                words: words.to_vec(),
+            }),
             None => Ok(()),
         };
         match &self.field {
@@ -180,7 +204,7 @@ impl Matcher {
 
     /// Refuses a severity that is renamed on reading: an alert with "crit" becomes "critical", so "crit" would never
     /// match.
-    fn check_severity(&self) -> Result<(), String> {
+    fn check_severity(&self) -> Result<(), NeverMatches> {
         let fits = |pattern: &Pattern| SEVERITIES.iter().any(|severity| pattern.fits(severity));
         for pattern in &self.any_of {
             let text = pattern.to_string();
@@ -193,27 +217,25 @@ impl Matcher {
                 continue;
             };
             if meant != text {
-                return Err(format!("\"{text}\" in an alert becomes \"{meant}\": match that"));
+                return Err(NeverMatches::Renamed { written: text, meant });
             }
         }
         Ok(())
     }
 
-    fn check_token(&self, number: usize, subjects: &[Subject]) -> Result<(), String> {
+    fn check_token(&self, number: usize, subjects: &[Subject]) -> Result<(), NeverMatches> {
         if !subjects.iter().any(|subject| subject.may_have_token(number, |_| true)) {
-            return Err(format!("no subject of the route has {number} tokens"));
+            return Err(NeverMatches::NoToken(number));
         }
         for pattern in &self.any_of {
             let text = pattern.to_string();
             if text.is_empty() || text.contains(['.', ' ', '>']) {
-                return Err(format!("\"{pattern}\" is not a token of a subject"));
+                return Err(NeverMatches::NotAToken(text));
             }
             let is_possible =
                 |subject: &Subject| subject.may_have_token(number, |token| pattern.fits(token));
             if !subjects.iter().any(is_possible) {
-                return Err(format!(
-                    "\"{pattern}\" is never the token {number} of a subject of the route, so no message can match"
-                ));
+                return Err(NeverMatches::OtherToken { pattern: text, number });
             }
         }
         Ok(())

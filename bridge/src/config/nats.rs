@@ -210,12 +210,12 @@ impl RawNats {
         let servers = self
             .servers
             .iter()
-            .map(|text| server(text).map_err(|what| ConfigError::new("nats.servers", what)))
+            .map(|text| server("nats.servers", text))
             .collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
             return Err(ConfigError::new("nats.servers", "name at least one, as nats://host:4222"));
         }
-        all_with_tls_or_none(&servers).map_err(|what| ConfigError::new("nats.servers", what))?;
+        all_with_tls_or_none("nats.servers", &servers)?;
         let certificate = match (&self.cert_file, &self.key_file) {
             (Some(cert), Some(key)) => {
                 Some(ClientCertificate { cert_file: files.find(cert), key_file: files.find(key) })
@@ -232,9 +232,7 @@ impl RawNats {
         let dead_letter_subject = Subject::literal(dead_letters)
             .map_err(|what| ConfigError::new("nats.dead_letter_subject", what))?;
         let inbox_prefix = match self.inbox_prefix.as_deref() {
-            Some(prefix) => {
-                inbox_prefix(prefix).map_err(|what| ConfigError::new("nats.inbox_prefix", what))?
-            }
+            Some(prefix) => inbox_prefix("nats.inbox_prefix", prefix)?,
             None => inbox.clone(),
         };
         Ok(Nats {
@@ -292,12 +290,12 @@ pub(super) fn bridge_inbox() -> Subject {
     Subject::literal(BRIDGE_INBOX).expect("it is a subject")
 }
 
-fn inbox_prefix(text: &str) -> Result<Subject, String> {
-    let prefix = Subject::literal(text)?;
+fn inbox_prefix(key: &str, text: &str) -> Result<Subject, ConfigError> {
+    let prefix = Subject::literal(text).map_err(|error| ConfigError::new(key, error))?;
     if text.starts_with('$') {
-        return Err(format!(
-            "\"{text}\" is reserved for NATS; write something like \"{BRIDGE_INBOX}\""
-        ));
+        let what =
+            format!("\"{text}\" is reserved for NATS; write something like \"{BRIDGE_INBOX}\"");
+        return Err(ConfigError::new(key, what));
     }
     Ok(prefix)
 }
@@ -309,39 +307,43 @@ fn is_here(host: &str) -> bool {
 
 /// Refuses a list that mixes servers with and without TLS: an attacker who blocks the ones with TLS would make the
 /// client connect without it.
-fn all_with_tls_or_none(servers: &[ServerAddr]) -> Result<(), String> {
+fn all_with_tls_or_none(key: &str, servers: &[ServerAddr]) -> Result<(), ConfigError> {
     let (with, without): (Vec<_>, Vec<_>) =
         servers.iter().partition(|server| server.tls_required());
     match (with.first(), without.first()) {
-        (Some(_), Some(server)) => Err(format!(
-            "some have tls:// but {}:{} does not: write tls:// before each, or what is meant for a server with TLS is \
-             sent there in clear",
-            server.host(),
-            server.port()
+        (Some(_), Some(server)) => Err(ConfigError::new(
+            key,
+            format!(
+                "some have tls:// but {}:{} does not: write tls:// before each, or what is meant for a server with TLS \
+                 is sent there in clear",
+                server.host(),
+                server.port()
+            ),
         )),
         _ => Ok(()),
     }
 }
 
-fn server(text: &str) -> Result<ServerAddr, String> {
+fn server(key: &str, text: &str) -> Result<ServerAddr, ConfigError> {
+    let wrong = |what: String| ConfigError::new(key, what);
     // The part before the last @ may be a password.
     let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
     let address: ServerAddr =
-        text.parse().map_err(|error| format!("\"{shown}\" is not an address: {error}"))?;
+        text.parse().map_err(|error| wrong(format!("\"{shown}\" is not an address: {error}")))?;
     if address.host().is_empty() {
-        return Err(format!("\"{shown}\" is not an address: it names no host"));
+        return Err(wrong(format!("\"{shown}\" is not an address: it names no host")));
     }
     // The client would use a WebSocket port as an ordinary NATS port, without TLS.
     if address.is_websocket() {
-        return Err(format!(
+        return Err(wrong(format!(
             "\"{shown}\" is for WebSockets, which are not supported: write tls://host:4222 or nats://host:4222"
-        ));
+        )));
     }
     if address.has_user_pass() || address.username().is_some() {
-        return Err(format!(
+        return Err(wrong(format!(
             "the address of {} has a user in it, which is not supported: write user and password, or token, under [nats]",
             address.host()
-        ));
+        )));
     }
     Ok(address)
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
-use matrix_sdk::ruma::{OwnedRoomOrAliasId, RoomOrAliasId};
+use matrix_sdk::ruma::{IdParseError, OwnedRoomOrAliasId, RoomOrAliasId};
+use thiserror::Error;
 
 use crate::{hash, subject::Subject};
 
@@ -45,9 +46,28 @@ enum Part {
     Token(usize),
 }
 
+/// The reason why a text is no room of a route.
+#[derive(Debug, Error)]
+pub(super) enum InvalidRoom {
+    #[error("\"{written}\" is neither #alias:server nor !id: {error}")]
+    Id { written: String, error: IdParseError },
+    #[error("\"{0}\" has to be one room, without tokens of the subject")]
+    Several(String),
+    #[error("\"{written}\": no subject of the route has {number} tokens")]
+    NoToken { written: String, number: usize },
+    #[error("\"{0}\" makes aliases of more than {MOST_BYTES} bytes")]
+    TooLong(String),
+    #[error("\"{0}\": tokens can only be in an alias, before its server")]
+    NotInAlias(String),
+    #[error("\"{0}\": write a token of the subject as {{subject.3}}, counted from 1")]
+    NotAToken(String),
+    #[error("\"{0}\": a }} without its {{")]
+    Unopened(String),
+}
+
 impl Rooms {
     /// Parses the room of a route with these subjects.
-    pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, String> {
+    pub(super) fn parse(written: &str, subjects: &[Subject]) -> Result<Self, InvalidRoom> {
         if !written.contains(['{', '}']) {
             return target(written).map(Self::One);
         }
@@ -55,23 +75,22 @@ impl Rooms {
         for part in &pattern.parts {
             let Part::Token(number) = part else { continue };
             if !subjects.iter().any(|subject| subject.may_have_token(*number, |_| true)) {
-                return Err(format!("\"{written}\": no subject of the route has {number} tokens"));
+                let (written, number) = (written.to_owned(), *number);
+                return Err(InvalidRoom::NoToken { written, number });
             }
         }
         // Longer tokens are cut, so no alias is longer than this one.
         let longest = vec!["x".repeat(TOKEN_CHARS); MOST_TOKENS].join(".");
         let example = pattern.alias(&longest);
         let example =
-            RoomOrAliasId::parse(&*example).map_err(|error| not_a_room(written, &error))?;
+            RoomOrAliasId::parse(&*example).map_err(|error| not_a_room(written, error))?;
         if example.as_str().len() > MOST_BYTES {
-            return Err(format!("\"{written}\" makes aliases of more than {MOST_BYTES} bytes"));
+            return Err(InvalidRoom::TooLong(written.to_owned()));
         }
         if !example.is_room_alias_id()
             || written.rsplit_once(':').is_some_and(|it| it.1.contains('{'))
         {
-            return Err(format!(
-                "\"{written}\": tokens can only be in an alias, before its server"
-            ));
+            return Err(InvalidRoom::NotInAlias(written.to_owned()));
         }
         Ok(Self::BySubject(pattern))
     }
@@ -101,19 +120,15 @@ impl Rooms {
 }
 
 /// Parses a single room.
-///
-/// # Errors
-///
-/// A sentence that says what is wrong.
-pub(super) fn target(written: &str) -> Result<RoomTarget, String> {
+pub(super) fn target(written: &str) -> Result<RoomTarget, InvalidRoom> {
     if written.contains(['{', '}']) {
-        return Err(format!("\"{written}\" has to be one room, without tokens of the subject"));
+        return Err(InvalidRoom::Several(written.to_owned()));
     }
-    RoomOrAliasId::parse(written).map_err(|error| not_a_room(written, &error))
+    RoomOrAliasId::parse(written).map_err(|error| not_a_room(written, error))
 }
 
-fn not_a_room(written: &str, error: &dyn fmt::Display) -> String {
-    format!("\"{written}\" is neither #alias:server nor !id: {error}")
+fn not_a_room(written: &str, error: IdParseError) -> InvalidRoom {
+    InvalidRoom::Id { written: written.to_owned(), error }
 }
 
 impl fmt::Display for Rooms {
@@ -155,7 +170,7 @@ fn localpart(token: &str) -> String {
     format!("{}-{hash}", part(TOKEN_CHARS - 1 - hash.len()))
 }
 
-fn parts(written: &str) -> Result<Vec<Part>, String> {
+fn parts(written: &str) -> Result<Vec<Part>, InvalidRoom> {
     let mut parts = Vec::new();
     let mut rest = written;
     while let Some((text, after)) = rest.split_once('{') {
@@ -168,16 +183,14 @@ fn parts(written: &str) -> Result<Vec<Part>, String> {
             Some((number, after))
         });
         let Some((number, after)) = token else {
-            return Err(format!(
-                "\"{written}\": write a token of the subject as {{subject.3}}, counted from 1"
-            ));
+            return Err(InvalidRoom::NotAToken(written.to_owned()));
         };
         parts.push(Part::Text(text.to_owned()));
         parts.push(Part::Token(number));
         rest = after;
     }
     if rest.contains('}') {
-        return Err(format!("\"{written}\": a }} without its {{"));
+        return Err(InvalidRoom::Unopened(written.to_owned()));
     }
     parts.push(Part::Text(rest.to_owned()));
     Ok(parts)
@@ -187,7 +200,7 @@ fn parts(written: &str) -> Result<Vec<Part>, String> {
 mod tests {
     use super::*;
 
-    fn rooms(written: &str) -> Result<Rooms, String> {
+    fn rooms(written: &str) -> Result<Rooms, InvalidRoom> {
         Rooms::parse(written, &[Subject::filter("ops.report.*").unwrap()])
     }
 
@@ -231,7 +244,7 @@ mod tests {
             ("ops-{subject.3}", "neither #alias:server"),
             ("#{subject.1}{subject.2}{subject.3}{subject.1}{subject.2}:x", "more than 255 bytes"),
         ] {
-            let wrong = rooms(written).unwrap_err();
+            let wrong = rooms(written).unwrap_err().to_string();
             assert!(wrong.contains(said), "{written}: {wrong}");
         }
     }

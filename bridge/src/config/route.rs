@@ -158,10 +158,9 @@ pub(super) struct RawRoute {
 impl RawRoute {
     fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, ConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
-        let subjects = check_subjects(&self.subjects)
-            .map_err(|what| ConfigError::new(key("subjects"), what))?;
+        let subjects = check_subjects(&key("subjects"), &self.subjects)?;
         let stream = self.stream;
-        check_stream(&stream).map_err(|what| ConfigError::new(key("stream"), what))?;
+        check_stream(&key("stream"), &stream)?;
         let rooms = Rooms::parse(&self.room, &subjects);
         let rooms = rooms.map_err(|what| ConfigError::new(key("room"), what))?;
         let of_many = [
@@ -236,28 +235,30 @@ impl RawRoute {
     }
 }
 
-/// Checks the filters of a route: there is at least one, and none overlaps another.
-fn check_subjects(subjects: &[String]) -> Result<Vec<Subject>, String> {
-    let subjects =
-        subjects.iter().map(|subject| Subject::filter(subject)).collect::<Result<Vec<_>, _>>()?;
+/// Checks the filters of a route under `key`: there is at least one, and none overlaps another.
+fn check_subjects(key: &str, subjects: &[String]) -> Result<Vec<Subject>, ConfigError> {
+    let subjects = subjects.iter().map(|subject| Subject::filter(subject));
+    let subjects = subjects.collect::<Result<Vec<_>, _>>();
+    let subjects = subjects.map_err(|error| ConfigError::new(key, error))?;
     if subjects.is_empty() {
-        return Err("name at least one, like \"ops.report.>\"".to_owned());
+        return Err(ConfigError::new(key, "name at least one, like \"ops.report.>\""));
     }
     match overlapping(&subjects, &subjects) {
-        Some((a, b)) => Err(format!("\"{a}\" and \"{b}\" overlap; keep the wider one")),
+        Some((a, b)) => {
+            let what = format!("\"{a}\" and \"{b}\" overlap; keep the wider one");
+            Err(ConfigError::new(key, what))
+        }
         None => Ok(subjects),
     }
 }
 
-fn check_stream(stream: &str) -> Result<(), String> {
+fn check_stream(key: &str, stream: &str) -> Result<(), ConfigError> {
     if stream.is_empty() || stream.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
-        return Err(format!("\"{stream}\" cannot be the name of a stream"));
+        return Err(ConfigError::new(key, format!("\"{stream}\" cannot be the name of a stream")));
     }
     if stream == reserved::DEFERRED_STREAM {
-        return Err(
-            "is reserved for the messages that quiet hours defer; the route that deferred them shows them"
-                .to_owned(),
-        );
+        let what = "is reserved for the messages that quiet hours defer; the route that deferred them shows them";
+        return Err(ConfigError::new(key, what));
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! Sizes in bytes as people write them in a configuration.
 
 use bytesize::ByteSize;
+use thiserror::Error;
+
+/// A text that is no size.
+#[derive(Debug, Error)]
+#[error("\"{0}\" is not a size: write one like \"32 MB\" or \"500 kB\"")]
+pub(super) struct InvalidSize(String);
 
 /// Parses a size like "32 MB", "500 kB" or "1 GiB", or 0.
-pub(super) fn parse(text: &str) -> Result<u64, String> {
-    let size = text
-        .parse::<ByteSize>()
-        .map_err(|_| format!("\"{text}\" is not a size: write one like \"32 MB\" or \"500 kB\""));
+pub(super) fn parse(text: &str) -> Result<u64, InvalidSize> {
+    let size = text.parse::<ByteSize>().map_err(|_| InvalidSize(text.to_owned()));
     size.map(|size| size.as_u64())
 }
 
@@ -21,7 +25,7 @@ mod tests {
         assert_eq!(parse("500 kB").unwrap(), 500_000);
         assert_eq!(parse("0").unwrap(), 0);
         for wrong in ["", "much", "-1 MB", "3 apples"] {
-            assert!(parse(wrong).unwrap_err().contains("write one like"), "{wrong}");
+            assert!(parse(wrong).unwrap_err().to_string().contains("write one like"), "{wrong}");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 /// The name of a route and of its durable consumer: letters, digits, `-` and `_`.
 ///
 /// NATS forbids `.`, `*`, `>` and white space in consumer names. Slashes and other characters are refused too, because
@@ -9,13 +11,18 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RouteName(String);
 
+/// A text that cannot name a route.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "\"{0}\" cannot name a route (and its durable consumer): use 1 to 64 letters, digits, - and _"
+)]
+pub(crate) struct InvalidRouteName(String);
+
 impl RouteName {
-    pub(crate) fn parse(name: &str) -> Result<Self, String> {
+    pub(crate) fn parse(name: &str) -> Result<Self, InvalidRouteName> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
         if name.is_empty() || name.len() > 64 || !name.chars().all(allowed) {
-            return Err(format!(
-                "\"{name}\" cannot name a route (and its durable consumer): use 1 to 64 letters, digits, - and _"
-            ));
+            return Err(InvalidRouteName(name.to_owned()));
         }
         Ok(Self(name.to_owned()))
     }

@@ -4,6 +4,7 @@ use data_encoding::BASE32_NOPAD;
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
+use thiserror::Error;
 
 use crate::{failure::Failure, subject::Subject};
 
@@ -38,7 +39,7 @@ impl Message {
     /// JSON object.
     pub(crate) fn new(subject: &Subject, payload: &impl Serialize) -> Result<Self, Failure> {
         let bug = |text: &str| Failure::Bug(format!("a message cannot be made: {text}"));
-        may_be_published(subject).map_err(Failure::Config)?;
+        may_be_published(subject).map_err(|error| Failure::Config(error.to_string()))?;
         let mut chance = [0; 20];
         aws_lc_rs::rand::fill(&mut chance).map_err(|_| bug("the system has no random numbers"))?;
         let payload = match serde_json::to_value(payload) {
@@ -85,20 +86,28 @@ fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
 /// Reads and checks the subject of a waiting message. Its author may have fewer permissions in NATS than this process.
 fn subject<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let subject = String::deserialize(deserializer)?;
-    let checked = Subject::literal(&subject).and_then(|subject| may_be_published(&subject));
-    checked.map(|()| subject).map_err(D::Error::custom)
+    let checked = Subject::literal(&subject).map_err(D::Error::custom)?;
+    may_be_published(&checked).map_err(D::Error::custom)?;
+    Ok(subject)
+}
+
+/// The reason why nothing may be published on a subject.
+#[derive(Debug, Error)]
+enum Unpublishable {
+    #[error("the subject has more than {MOST_OF_SUBJECT} bytes")]
+    TooLong,
+    #[error("the subject {0} is NATS's own, and no report or alert goes there")]
+    OfNats(Subject),
 }
 
 /// Refuses subjects that begin with `$`, by which NATS is controlled, and subjects that are so long that NATS would end
 /// the connection.
-fn may_be_published(subject: &Subject) -> Result<(), String> {
+fn may_be_published(subject: &Subject) -> Result<(), Unpublishable> {
     if subject.as_str().len() > MOST_OF_SUBJECT {
-        return Err(format!("the subject has more than {MOST_OF_SUBJECT} bytes"));
+        return Err(Unpublishable::TooLong);
     }
     if subject.as_str().starts_with('$') {
-        return Err(format!(
-            "the subject {subject} is NATS's own, and no report or alert goes there"
-        ));
+        return Err(Unpublishable::OfNats(subject.clone()));
     }
     Ok(())
 }

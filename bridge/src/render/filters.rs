@@ -33,7 +33,7 @@ pub(super) fn add(templates: &mut Environment<'_>, voice: &Voice) {
         move |value: &Value, format: Option<&str>, place: Option<&str>| {
             let zone = match place {
                 None => zone.clone(),
-                Some(name) => time_zone(name).map_err(|what| wrong("time", &what))?,
+                Some(name) => time_zone(name).map_err(|error| wrong("time", &error.to_string()))?,
             };
             let time = time(value)?.to_zoned(zone);
             let format = format.unwrap_or(TIME);

@@ -9,6 +9,7 @@ mod usual;
 use std::{borrow::Cow, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
+use thiserror::Error;
 
 use crate::secrets::usual::{USUAL, secret_of};
 
@@ -47,20 +48,33 @@ impl Pattern {
     ///
     /// # Errors
     ///
-    /// Returns one line that says what is wrong with the expression.
-    pub(crate) fn new(text: &str) -> Result<Self, String> {
+    /// [`InvalidPattern`], whose text is one line.
+    pub(crate) fn new(text: &str) -> Result<Self, InvalidPattern> {
         let built = RegexBuilder::new(text).multi_line(true).size_limit(MOST_COMPILED).build();
-        let regex = built.map_err(|error| {
-            // The lines before the last one only show the position.
-            let shown = error.to_string();
-            let what = shown.lines().last().unwrap_or_default();
-            what.strip_prefix("error: ").unwrap_or(what).to_owned()
-        })?;
+        let regex = built.map_err(InvalidPattern::Syntax)?;
         if regex.is_match("") {
-            return Err("matches the empty text".to_owned());
+            return Err(InvalidPattern::MatchesNothing);
         }
         Ok(Self(regex))
     }
+}
+
+/// The reason why a text is no pattern of secrets.
+#[derive(Debug, Error)]
+pub(crate) enum InvalidPattern {
+    /// The text is not a regular expression.
+    #[error("{}", last_line(.0))]
+    Syntax(regex::Error),
+    /// The expression matches the empty text, which is everywhere.
+    #[error("matches the empty text")]
+    MatchesNothing,
+}
+
+/// Returns the reason alone: the lines of the error before the last one only show the position.
+fn last_line(error: &regex::Error) -> String {
+    let shown = error.to_string();
+    let what = shown.lines().last().unwrap_or_default();
+    what.strip_prefix("error: ").unwrap_or(what).to_owned()
 }
 
 /// The patterns that find secrets: the usual ones and those from the configuration.
@@ -441,7 +455,7 @@ mod tests {
 
     #[test]
     fn a_wrong_pattern_is_told_in_one_line() {
-        let said = |text: &str| Pattern::new(text).unwrap_err();
+        let said = |text: &str| Pattern::new(text).unwrap_err().to_string();
         assert_eq!(said("(a"), "unclosed group");
         assert_eq!(said("a*"), "matches the empty text");
         let large = said("(?:a{500}){500}");

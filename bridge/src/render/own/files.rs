@@ -37,7 +37,7 @@ pub(super) fn read(
         }
         match source(&name, &entry.path()) {
             Ok(source) => drop(sources.insert(name, source)),
-            Err(what) => faults.push(Fault::of_file(&name, what)),
+            Err(fault) => faults.push(fault),
         }
     }
     if !faults.is_empty() {
@@ -54,24 +54,26 @@ pub(super) fn read(
     Ok(sources)
 }
 
-fn source(name: &str, path: &Path) -> Result<String, String> {
+fn source(name: &str, path: &Path) -> Result<String, Fault> {
     let is_part = name.starts_with('_') && name.strip_suffix(".jinja").is_some();
     if kind_of(name).is_none() && !is_part {
         let known: Vec<String> = kinds()
             .flat_map(|kind| [format!("{kind}.txt.jinja"), format!("{kind}.html.jinja")])
             .collect();
-        return Err(match suggest::nearest(name, known.iter().map(String::as_str)) {
+        let what = match suggest::nearest(name, known.iter().map(String::as_str)) {
             Some(nearest) => format!("is not the name of a template; did you mean \"{nearest}\"?"),
             None => format!(
                 "is not the name of a template: those are KIND.txt.jinja and KIND.html.jinja, where KIND is {}; the names of included files begin with _",
                 kinds().collect::<Vec<_>>().join(", ")
             ),
-        });
+        };
+        return Err(Fault::of_file(name, what));
     }
-    let cannot = |error: io::Error| format!("cannot be read: {error}");
+    let cannot = |error: io::Error| Fault::of_file(name, format!("cannot be read: {error}"));
     let metadata = std::fs::metadata(path).map_err(cannot)?;
     if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(format!("is not a file of at most {} KiB", MAX_FILE_BYTES / 1024));
+        let what = format!("is not a file of at most {} KiB", MAX_FILE_BYTES / 1024);
+        return Err(Fault::of_file(name, what));
     }
     std::fs::read_to_string(path).map_err(cannot)
 }
