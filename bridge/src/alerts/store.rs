@@ -3,7 +3,7 @@
 //! An alert must never wait for its stored state. Where the bucket cannot be used, for example because the permission
 //! is missing, the state lasts as long as the process.
 
-use std::{collections::HashMap, error::Error, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::{
     kv,
@@ -12,6 +12,7 @@ use async_nats::jetstream::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
+use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -133,7 +134,7 @@ impl Store {
         let Some(bucket) = self.bucket().await else { return known };
         let get = |key: String| {
             let bucket = &bucket;
-            async move { Ok::<_, String>((answered(bucket.get(key.as_str())).await?, key)) }
+            async move { Ok::<_, Unusable>((answered(bucket.get(key.as_str())).await?, key)) }
         };
         let mut answers = stream::iter(keys).map(get).buffer_unordered(TOGETHER);
         // If one request is not answered, waiting for the others is pointless.
@@ -150,8 +151,8 @@ impl Store {
                     }
                 }
                 Ok((None, _)) => {}
-                Err(reason) => {
-                    self.failed(&reason);
+                Err(error) => {
+                    self.failed(&error);
                     break;
                 }
             }
@@ -195,7 +196,7 @@ impl Store {
                 self.unwritten = HashMap::new();
                 self.is_full = false;
             }
-            Err(reason) => self.failed(&reason),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -231,15 +232,16 @@ impl Store {
         if self.bucket.is_none() {
             match open(&self.nats, self.replicas).await {
                 Ok(bucket) => self.bucket = Some(bucket),
-                Err(reason) => self.failed(&reason),
+                Err(error) => self.failed(&error),
             }
         }
         self.bucket.clone()
     }
 
-    fn failed(&mut self, reason: &str) {
+    fn failed(&mut self, error: &Unusable) {
         // Logged once, not with every alert; and not while NATS is unreachable, which is logged elsewhere.
         if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
+            let reason = chain(error);
             warn!(
                 "alert threads are known only until the next restart, because the bucket {BUCKET} cannot be used \
                  ({reason}): allow the bridge to publish on $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
@@ -250,23 +252,33 @@ impl Store {
     }
 }
 
-/// Waits for the answer to a request; the error says why there is none.
-async fn answered<T, E: Error + 'static>(
-    request: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    let answer = timeout(SLOW, request).await.map_err(|_| "no answer".to_owned())?;
-    answer.map_err(|error| chain(&error))
+/// The reason why the bucket cannot be used.
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error("no answer")]
+    NoAnswer,
+    #[error(transparent)]
+    Request(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Waits for the answer to a request.
+async fn answered<T, E>(request: impl Future<Output = Result<T, E>>) -> Result<T, Unusable>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let answer = timeout(SLOW, request).await.map_err(|_| Unusable::NoAnswer)?;
+    answer.map_err(|error| Unusable::Request(error.into()))
 }
 
 /// Opens the bucket, and creates it if there is none.
-async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
+async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, Unusable> {
     let wanted = bucket_config(replicas);
     match answered(nats.jetstream.get_key_value(BUCKET)).await {
         Ok(bucket) => {
             limits::set(nats, &bucket.stream.cached_info().config, &wanted).await;
             return Ok(bucket);
         }
-        Err(reason) => debug!("no bucket {BUCKET} yet: {reason}"),
+        Err(error) => debug!("no bucket {BUCKET} yet: {}", chain(&error)),
     }
     answered(nats.jetstream.create_stream(wanted)).await?;
     info!("created bucket {BUCKET}, which keeps the alert threads");

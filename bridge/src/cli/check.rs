@@ -244,8 +244,8 @@ async fn subjects(nats: &Nats, route: &Route, findings: &mut Findings) {
                 findings.ok("subjects", format!("route {}: \"{filter}\" {found}", route.name));
             }
             Err(error) => {
-                let error =
-                    format!("no answer about the subjects of stream {}: {error}", route.stream);
+                let (stream, error) = (&route.stream, chain(&error));
+                let error = format!("no answer about the subjects of stream {stream}: {error}");
                 findings.fail("subjects", Failure::Unavailable(error).of(route));
             }
         }

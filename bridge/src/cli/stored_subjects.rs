@@ -5,9 +5,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use async_nats::jetstream::context::RequestError;
+use async_nats::jetstream::{self, context::RequestError};
 use serde::Deserialize;
 use serde_json::json;
+use thiserror::Error;
 
 use crate::{config::Route, nats::Nats, subject::Subject, text};
 
@@ -39,7 +40,7 @@ struct Page {
     total: u64,
     #[serde(default)]
     state: State,
-    error: Option<async_nats::jetstream::Error>,
+    error: Option<jetstream::Error>,
 }
 
 #[derive(Default, Deserialize)]
@@ -48,12 +49,17 @@ struct State {
     subjects: BTreeMap<String, u64>,
 }
 
+/// The reason why there is no answer about the subjects of a stream.
+#[derive(Debug, Error)]
+pub(super) enum SubjectsError {
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    #[error(transparent)]
+    Refused(#[from] jetstream::Error),
+}
+
 /// Looks up the messages of a stream on the subjects that a filter matches.
-///
-/// # Errors
-///
-/// Returns the reason why there is no answer.
-pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held, String> {
+pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held, SubjectsError> {
     let total = page(nats, stream, filter, BEYOND).await?.total;
     match total {
         0 => Ok(Held { messages: Some(0), ..Held::default() }),
@@ -67,11 +73,11 @@ pub(super) async fn held(nats: &Nats, stream: &str, filter: &str) -> Result<Held
 
 /// Looks up the messages of a stream on subjects that none of these routes matches. If there are too many subjects to
 /// read, only their number is found out, by subtraction.
-///
-/// # Errors
-///
-/// Returns the reason why there is no answer.
-pub(super) async fn unrouted(nats: &Nats, stream: &str, routes: &[&Route]) -> Result<Held, String> {
+pub(super) async fn unrouted(
+    nats: &Nats,
+    stream: &str,
+    routes: &[&Route],
+) -> Result<Held, SubjectsError> {
     let filters: Vec<&Subject> = routes.iter().flat_map(|route| &route.subjects).collect();
     let total = page(nats, stream, ">", BEYOND).await?.total;
     if total <= MOST {
@@ -98,13 +104,13 @@ fn without_covered<'a>(filters: &[&'a Subject]) -> Vec<&'a Subject> {
     kept
 }
 
-async fn page(nats: &Nats, stream: &str, filter: &str, offset: u64) -> Result<Page, String> {
+async fn page(nats: &Nats, stream: &str, filter: &str, offset: u64) -> Result<Page, SubjectsError> {
     let subject = format!("STREAM.INFO.{stream}");
     let asked = json!({ "subjects_filter": filter, "offset": offset });
     let answer: Result<Page, RequestError> = nats.jetstream.request(subject, &asked).await;
-    let page = answer.map_err(|error| crate::failure::chain(&error))?;
+    let page = answer?;
     match page.error {
-        Some(error) => Err(error.to_string()),
+        Some(error) => Err(error.into()),
         None => Ok(page),
     }
 }

@@ -24,6 +24,7 @@ use matrix_sdk::{
     },
 };
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
@@ -116,13 +117,16 @@ struct Shared {
 }
 
 /// The reason why a request has no result.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub(crate) enum RequestError {
     /// The answer is longer than this number of bytes.
+    #[error("the answer has more than {0} bytes")]
     TooLong(usize),
     /// The answer is not an array, or an incomplete one.
+    #[error("the answer is not the requested list")]
     NoArray,
     /// There is no answer, or it is a refusal.
+    #[error(transparent)]
     Http(Box<HttpError>),
 }
 

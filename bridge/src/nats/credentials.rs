@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use async_nats::{Auth, AuthError};
 use nkeys::{KeyPair, KeyPairType};
 use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
 use tracing::warn;
 
 use crate::{
@@ -75,7 +76,7 @@ impl Proof {
                 let seed = secret.read()?;
                 let key = user_key(seed.expose_secret().trim());
                 let wrong =
-                    |what| Failure::Config(format!("{}: {what}", secret.name("nats.nkey_seed")));
+                    |error| Failure::Config(format!("{}: {error}", secret.name("nats.nkey_seed")));
                 Self::Key(key.map_err(wrong)?)
             }
             config::Auth::Credentials(secret) => Self::of_file(secret)?,
@@ -102,7 +103,7 @@ impl Proof {
         };
         let jwt = block("JWT").ok_or_else(|| wrong("it has no user JWT"))?.to_owned();
         let seed = block("SEED").ok_or_else(|| wrong("it has no seed behind the JWT"))?;
-        Ok(Self::Jwt { jwt, key: user_key(seed).map_err(|what| wrong(&what))? })
+        Ok(Self::Jwt { jwt, key: user_key(seed).map_err(|error| wrong(&error.to_string()))? })
     }
 
     fn answer(&self, nonce: &[u8]) -> Result<Auth, nkeys::error::Error> {
@@ -132,11 +133,20 @@ impl std::fmt::Debug for Proof {
     }
 }
 
-fn user_key(seed: &str) -> Result<KeyPair, String> {
-    let key = KeyPair::from_seed(seed).map_err(|error| format!("not an nkey seed: {error}"))?;
+/// The reason why a text is not the seed of a user.
+#[derive(Debug, Error)]
+enum InvalidSeed {
+    #[error("not an nkey seed: {0}")]
+    NotASeed(nkeys::error::Error),
+    #[error("the seed of a user is needed (SU...), not of {0:?}")]
+    OfAnother(KeyPairType),
+}
+
+fn user_key(seed: &str) -> Result<KeyPair, InvalidSeed> {
+    let key = KeyPair::from_seed(seed).map_err(InvalidSeed::NotASeed)?;
     match key.key_pair_type() {
         KeyPairType::User => Ok(key),
-        other => Err(format!("the seed of a user is needed (SU...), not of {other:?}")),
+        other => Err(InvalidSeed::OfAnother(other)),
     }
 }
 

@@ -102,9 +102,8 @@ impl Composer {
         let rendered = self.render_whole(delivery, decoded, stream);
         let Some(file) = &rendered.attachment else { return Ok(rendered) };
         let size = file.bytes.len();
-        let Err(why) = self.may_upload(delivery, stream, current.sequence, size).await? else {
-            return Ok(rendered);
-        };
+        let withheld = self.withheld(delivery, stream, current.sequence, size).await?;
+        let Some(why) = withheld else { return Ok(rendered) };
         self.health.metrics.withheld.inc();
         Ok(self.renderer.without_file(rendered, why, &self.stream, delivery.sequence))
     }
@@ -142,21 +141,22 @@ impl Composer {
         }
     }
 
-    async fn may_upload(
+    /// Returns the reason why a file is not uploaded, if there is one.
+    async fn withheld(
         &self,
         delivery: &Delivery,
         stream: &StreamId,
         current: u64,
         size: usize,
-    ) -> Result<Result<(), Withheld>, Interrupted> {
+    ) -> Result<Option<Withheld>, Interrupted> {
         // If the homeserver does not state its limit, or not now, the upload will show it.
         let limit = self.stop.run_until_cancelled(self.account.upload_limit()).await;
         let limit = limit.ok_or(Interrupted::Stopping)?;
         if let Some(limit) = limit.filter(|limit| size as u64 > *limit) {
-            return Ok(Err(Withheld::TooLarge(limit)));
+            return Ok(Some(Withheld::TooLarge(limit)));
         }
         let candidate = Candidate::of(delivery, current, &stream.created, size);
-        Ok(self.budget.lock().await.take(candidate, Timestamp::now()))
+        Ok(self.budget.lock().await.take(candidate, Timestamp::now()).err())
     }
 
     /// Counts and logs what is wrong with a message, which is shown all the same.

@@ -3,11 +3,11 @@
 //! in as any user; the Conduit that people use accepts neither.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     net::{Ipv4Addr, TcpListener},
     os::unix::fs::MetadataExt,
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tempfile::NamedTempFile;
+use thiserror::Error;
 use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
@@ -54,6 +55,16 @@ const LOGIN_TOKEN_VALID: Duration = Duration::from_mins(1);
 const SERVER_USER: &str = "conduit";
 
 const ADMINS: &str = "admins";
+
+/// The way in which a homeserver ended while it started.
+#[derive(Debug, Error)]
+enum Ended {
+    #[error("{0}")]
+    Exited(ExitStatus),
+    /// Nobody knows whether it still runs.
+    #[error(transparent)]
+    Unknown(io::Error),
+}
 
 /// A running private Conduit, which is killed when dropped.
 pub(super) struct Private {
@@ -109,23 +120,23 @@ impl Private {
         let mut started = Self { child, implementation, there, token, login_key };
         match timeout(PATIENCE, started.answers()).await {
             Ok(Ok(())) => Ok(started),
-            Ok(Err(status)) => Err(wrong(format!(
-                "ended while it started ({status}); its output says why. Does another one run on this \
+            Ok(Err(ended)) => Err(wrong(format!(
+                "ended while it started ({ended}); its output says why. Does another one run on this \
                  database? Stop it, or let systemd do all of it: systemctl restart nats-matrix-provision"
             ))),
             Err(_) => Err(wrong(format!("did not answer within {PATIENCE:?}"))),
         }
     }
 
-    /// Waits until the homeserver answers, or returns how it ended.
-    async fn answers(&mut self) -> Result<(), String> {
+    /// Waits until the homeserver answers.
+    async fn answers(&mut self) -> Result<(), Ended> {
         loop {
             let answered = account::versions(&self.there).await.is_ok();
             match self.child.try_wait() {
                 Ok(None) if answered => return Ok(()),
                 Ok(None) => sleep(Duration::from_millis(50)).await,
-                Ok(Some(status)) => return Err(status.to_string()),
-                Err(error) => return Err(error.to_string()),
+                Ok(Some(status)) => return Err(Ended::Exited(status)),
+                Err(error) => return Err(Ended::Unknown(error)),
             }
         }
     }

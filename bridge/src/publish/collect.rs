@@ -3,13 +3,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
 use procfs::{Current, LoadAverage, Meminfo, Uptime};
 use rustix::fs::{StatVfs, statvfs};
 use serde_json::Value;
+use thiserror::Error;
 use tokio::{process::Command, time::timeout};
 
 use crate::message::Report;
@@ -91,7 +92,7 @@ async fn units_that_failed(list: Option<&Path>) -> Option<String> {
         Some(file) => whole_list(file).map_err(|error| format!("cannot be told: {error}")),
         // This machine was not started by systemd; it may be a container.
         None if !Path::new("/run/systemd/system").exists() => return None,
-        None => run("systemctl", &arguments).await,
+        None => run("systemctl", &arguments).await.map_err(|error| error.to_string()),
     };
     match text {
         Ok(text) => failed(&text),
@@ -117,20 +118,32 @@ fn failed(text: &str) -> Option<String> {
     }
 }
 
-/// Runs a program and returns its output, or the reason why there is none.
-pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
+/// The reason why a program has no output.
+#[derive(Debug, Error)]
+pub(super) enum ProgramError {
+    #[error("{program} cannot be run: {error}")]
+    NotRun { program: String, error: io::Error },
+    #[error("{program} failed ({status}): {said}")]
+    Failed { program: String, status: ExitStatus, said: String },
+    #[error("{program} takes longer than {PATIENCE:?}")]
+    Slow { program: String },
+}
+
+/// Runs a program and returns its output.
+pub(super) async fn run(program: &str, arguments: &[&str]) -> Result<String, ProgramError> {
     let mut command = Command::new(program);
     command.args(arguments).env("LC_ALL", "C.UTF-8").stdin(Stdio::null()).kill_on_drop(true);
+    let program = program.to_owned();
     match timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Ok(Ok(output)) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("{program} failed ({}): {}", output.status, said.trim()))
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+            Err(ProgramError::Failed { program, status: output.status, said })
         }
-        Ok(Err(error)) => Err(format!("{program} cannot be run: {error}")),
-        Err(_) => Err(format!("{program} takes longer than {PATIENCE:?}")),
+        Ok(Err(error)) => Err(ProgramError::NotRun { program, error }),
+        Err(_) => Err(ProgramError::Slow { program }),
     }
 }
 
@@ -183,9 +196,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_fails_says_why() {
-        let failed = run("ls", &["/no/such/file"]).await.unwrap_err();
+        let failed = run("ls", &["/no/such/file"]).await.unwrap_err().to_string();
         assert!(failed.starts_with("ls failed") && failed.contains("No such file"), "{failed}");
-        let missing = run("no-such-program", &[]).await.unwrap_err();
+        let missing = run("no-such-program", &[]).await.unwrap_err().to_string();
         assert!(missing.starts_with("no-such-program cannot be run"), "{missing}");
     }
 

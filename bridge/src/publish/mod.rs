@@ -13,6 +13,7 @@ pub(crate) mod unit;
 use std::{path::PathBuf, time::Duration};
 
 use jiff::SignedDuration;
+use thiserror::Error;
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
@@ -40,7 +41,18 @@ pub(crate) struct Unsent {
     /// Whether the only reason is that NATS is temporarily out of reach.
     pub(crate) is_away: bool,
     /// The file in which the message waits, or the reason why it was not kept.
-    pub(crate) kept: Result<PathBuf, String>,
+    pub(crate) kept: Result<PathBuf, NotKept>,
+}
+
+/// The reason why an unsent message was not kept.
+#[derive(Debug, Error)]
+pub(crate) enum NotKept {
+    /// The command line has turned the spool off.
+    #[error("there is no spool")]
+    NoSpool,
+    /// The spool does not take the message.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
 }
 
 /// Sends a message after all waiting ones, and returns when JetStream has stored it.
@@ -72,8 +84,8 @@ pub(crate) async fn publish(
     };
     let kept = match (spool, place) {
         (Some(spool), Some(Ok(number))) => Ok(spool.path(number)),
-        (_, Some(Err(error))) => Err(error.to_string()),
-        _ => Err("there is no spool".to_owned()),
+        (_, Some(Err(error))) => Err(error.into()),
+        _ => Err(NotKept::NoSpool),
     };
     Err(match trouble {
         Trouble::Away(failure) => {

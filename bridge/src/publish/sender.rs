@@ -102,11 +102,11 @@ impl<'a> Sender<'a> {
         spool: Option<&Spool>,
         own: &Own<'_>,
     ) -> Result<Receipt, Trouble> {
-        let mut result = None;
+        let mut sent = None;
         if let Some(spool) = spool {
             let end = self.end_of_others(own);
             match spool.turn(end).await {
-                Ok(Some(_turn)) => result = self.drain(spool, own, end).await?,
+                Ok(Some(_turn)) => sent = self.drain(spool, own, end).await?,
                 // The process that holds the lock may not be sending at all, and may never release it.
                 Ok(None) if own.kept.is_none() => {
                     warn!(
@@ -122,8 +122,8 @@ impl<'a> Sender<'a> {
                 Err(error) => warn!("what waits cannot be sent: {error}"),
             }
         }
-        let receipt = match (result, spool.zip(own.kept)) {
-            (Some(result), _) => return result,
+        let receipt = match (sent, spool.zip(own.kept)) {
+            (Some(receipt), _) => return Ok(receipt),
             // Another process has sent the message in the meantime.
             (None, Some((spool, number))) if !spool.holds(number) => return Ok(Receipt::Known),
             (None, _) => self.send(own.message, true).await?,
@@ -141,13 +141,13 @@ impl<'a> Sender<'a> {
         if own.kept.is_some() { self.until } else { self.until - left / 2 }
     }
 
-    /// Sends the waiting messages, in order, until `end`. Returns the result for our own message, if it is among them.
+    /// Sends the waiting messages, in order, until `end`. Returns the receipt of our own message, if it is among them.
     async fn drain(
         &mut self,
         spool: &Spool,
         own: &Own<'_>,
         end: Instant,
-    ) -> Result<Option<Result<Receipt, Trouble>>, Trouble> {
+    ) -> Result<Option<Receipt>, Trouble> {
         let mut unreadable = Unreadable::default();
         let mut subjects = HashSet::new();
         let mut blocked: HashMap<String, Trouble> = HashMap::new();
@@ -191,7 +191,7 @@ impl<'a> Sender<'a> {
                 ours = Some(result);
             }
         }
-        Ok(ours)
+        ours.transpose()
     }
 
     /// Sends one message and waits for its acknowledgement.

@@ -80,8 +80,8 @@ fn monitored(unit: &str, variable: impl Fn(&str) -> Option<String>) -> Option<En
 
 async fn shown(unit: &str) -> End {
     let properties = "--property=Result,ExecMainStatus,InvocationID";
-    let text = run("systemctl", &["show", properties, "--", unit]).await.unwrap_or_else(|reason| {
-        warn!("{reason}");
+    let text = run("systemctl", &["show", properties, "--", unit]).await.unwrap_or_else(|error| {
+        warn!("{error}");
         String::new()
     });
     let mut values: HashMap<&str, &str> =
@@ -117,7 +117,7 @@ async fn journal(lines: u16, matches: &[&str]) -> String {
     let mut arguments = vec![lines.as_str(), "--output=cat", "--no-pager", "--quiet"];
     arguments.extend(matches);
     // The alert shows the reason in place of the lines.
-    run("journalctl", &arguments).await.unwrap_or_else(|reason| reason)
+    run("journalctl", &arguments).await.unwrap_or_else(|error| error.to_string())
 }
 
 /// Keeps the lines that are not blank, each cut to a limited length.
