@@ -1,5 +1,6 @@
 //! Checks that the code keeps its layers: each module imports only from those before it in [`LAYERS`], and no modules
-//! import each other in a circle. docs/src/design/architecture.md describes what each layer is for.
+//! import each other in a circle. docs/src/design/architecture.md describes what each layer is for. Also checks that no module hands
+//! an error to another one as a text, which nobody could tell from another error.
 //!
 //! A module is a file. Tests may import what they like.
 
@@ -11,7 +12,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use syn::{
-    Attribute, File, Item, ItemMod, ItemUse, UseTree, Visibility,
+    Attribute, Field, File, GenericArgument, Item, ItemMod, ItemUse, PathArguments, Signature,
+    Type, UseTree, Visibility,
     visit::{self, Visit},
 };
 
@@ -85,6 +87,56 @@ fn layers_import_downwards() -> Result<()> {
         }
     }
     assert!(upwards.is_empty(), "{}", upwards.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn errors_that_leave_a_file_have_types() -> Result<()> {
+    let mut found = Vec::new();
+    for package in [".", "../testbed"] {
+        let (source, mut files) = (source(package), BTreeMap::new());
+        read_files(&source, &source, &mut files)?;
+        ensure!(!files.is_empty(), "no code below {}", source.display());
+        for (module, file) in &files {
+            let texts = TextErrors::of(file);
+            found.extend(texts.into_iter().map(|item| format!("{module}: {item}")));
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "other files get errors that are only texts; name the cases with thiserror:\n{}",
+        found.join("\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn an_error_that_is_only_a_text_is_found() -> Result<()> {
+    let code = r#"
+        pub(crate) fn a() -> Result<(), String> { Ok(()) }
+        pub(super) async fn b() -> Option<std::result::Result<u8, &'static str>> { None }
+        pub fn c(work: impl Fn() -> Result<u8, Cow<'static, str>>) {}
+        fn private() -> Result<(), String> { Ok(()) }
+        pub(crate) fn typed() -> Result<String, Typed> { todo!() }
+        pub(crate) fn of_io() -> io::Result<String> { todo!() }
+        impl S {
+            pub(crate) fn d(&self) -> Result<u8, Box<str>> { todo!() }
+            fn private(&self) -> Result<u8, String> { todo!() }
+        }
+        impl TryFrom<u8> for S {
+            type Error = String;
+            fn try_from(byte: u8) -> Result<Self, Self::Error> { todo!() }
+        }
+        trait T { fn e(&self) -> Result<u8, String>; }
+        pub(crate) struct F { pub(crate) f: Result<u8, String>, private: Result<u8, String> }
+        pub(crate) enum G { G(Result<u8, String>) }
+        enum Private { P(Result<u8, String>) }
+        pub(crate) type H<T> = Result<T, String>;
+        #[cfg(test)]
+        mod tests { pub(crate) fn of_tests() -> Result<(), String> { Ok(()) } }
+    "#;
+    let found = TextErrors::of(&syn::parse_file(code)?);
+    assert_eq!(found, ["a", "b", "c", "d", "Error", "e", "f", "G", "H"]);
     Ok(())
 }
 
@@ -397,6 +449,121 @@ fn leaves_of(tree: &UseTree, path: &mut Vec<String>, leaves: &mut Vec<(Vec<Strin
             leaves.push(([path.clone(), vec!["*".to_owned()]].concat(), "*".to_owned()));
         }
         UseTree::Group(group) => group.items.iter().for_each(|tree| leaves_of(tree, path, leaves)),
+    }
+}
+
+/// Finds the items of a file that other files can see and that have a text as an error.
+#[derive(Default)]
+struct TextErrors {
+    found: Vec<String>,
+    /// Whether a type with a text as an error was met.
+    is_met: bool,
+}
+
+impl TextErrors {
+    fn of(file: &File) -> Vec<String> {
+        let mut reader = Self::default();
+        reader.visit_file(file);
+        reader.found
+    }
+
+    /// Notes the item of this name if what is visited has a text as an error.
+    fn note(&mut self, name: &syn::Ident, visit: impl FnOnce(&mut Self)) {
+        self.is_met = false;
+        visit(self);
+        if std::mem::take(&mut self.is_met) {
+            self.found.push(name.to_string());
+        }
+    }
+
+    fn note_function(&mut self, signature: &Signature) {
+        self.note(&signature.ident, |reader| reader.visit_signature(signature));
+    }
+}
+
+fn is_visible(visibility: &Visibility) -> bool {
+    !matches!(visibility, Visibility::Inherited)
+}
+
+/// Whether a type is a text, owned or not.
+fn is_text(of: &Type) -> bool {
+    match of {
+        Type::Reference(reference) => is_text(&reference.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+            let holds_text = |arguments: &PathArguments| match arguments {
+                PathArguments::AngleBracketed(arguments) => arguments
+                    .args
+                    .iter()
+                    .any(|argument| matches!(argument, GenericArgument::Type(of) if is_text(of))),
+                _ => false,
+            };
+            last.ident == "String"
+                || last.ident == "str"
+                || ["Arc", "Box", "Cow", "Rc"].iter().any(|name| last.ident == name)
+                    && holds_text(&last.arguments)
+        }),
+        _ => false,
+    }
+}
+
+impl<'ast> Visit<'ast> for TextErrors {
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        if !is_of_tests(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        if is_visible(&item.vis) && !is_of_tests(&item.attrs) {
+            self.note_function(&item.sig);
+        }
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        if is_visible(&item.vis) {
+            self.note_function(&item.sig);
+        }
+    }
+
+    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
+        self.note_function(&item.sig);
+    }
+
+    fn visit_impl_item_type(&mut self, item: &'ast syn::ImplItemType) {
+        if (item.ident == "Error" || item.ident == "Err") && is_text(&item.ty) {
+            self.found.push(item.ident.to_string());
+        }
+    }
+
+    fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
+        if is_visible(&item.vis) {
+            self.note(&item.ident, |reader| reader.visit_type(&item.ty));
+        }
+    }
+
+    fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
+        if is_visible(&item.vis) {
+            self.note(&item.ident, |reader| {
+                let fields = item.variants.iter().flat_map(|variant| &variant.fields);
+                fields.for_each(|field| reader.visit_type(&field.ty));
+            });
+        }
+    }
+
+    fn visit_field(&mut self, field: &'ast Field) {
+        if let Some(name) = field.ident.as_ref().filter(|_| is_visible(&field.vis)) {
+            self.note(name, |reader| reader.visit_type(&field.ty));
+        }
+    }
+
+    fn visit_path_segment(&mut self, segment: &'ast syn::PathSegment) {
+        if let PathArguments::AngleBracketed(arguments) = &segment.arguments
+            && segment.ident == "Result"
+            && let Some(GenericArgument::Type(error)) = arguments.args.iter().nth(1)
+        {
+            self.is_met |= is_text(error);
+        }
+        visit::visit_path_segment(self, segment);
     }
 }
 

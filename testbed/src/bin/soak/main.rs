@@ -237,7 +237,8 @@ async fn strike_all(
     let struck = struck.into_inner().unwrap_or_else(PoisonError::into_inner);
     let obstacles = Kind::all().iter().filter_map(|kind| {
         let is_wanted = schedule.faults.iter().any(|fault| fault.kind == *kind);
-        Some((*kind, scene.obstacle(*kind).filter(|_| is_wanted)?.to_owned()))
+        let obstacle = scene.obstacle(*kind).filter(|_| is_wanted)?;
+        Some((*kind, format!("{obstacle:#}")))
     });
     Ok((struck, obstacles.collect()))
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream::{
     self,
     consumer::{DeliverPolicy, pull::OrderedConfig},
@@ -34,8 +34,8 @@ const STUCK: Duration = Duration::from_mins(4);
 /// Everything that a run needs. Dropped in this order.
 pub(crate) struct Scene {
     pub(crate) bridge: Bridge,
-    pub(crate) clock: Result<Clock, String>,
-    pub(crate) disk: Result<Disk, String>,
+    pub(crate) clock: Result<Clock>,
+    pub(crate) disk: Result<Disk>,
     /// The links, one for each NATS server.
     pub(crate) links: Vec<TcpProxy>,
     pub(crate) proxy: FaultProxy,
@@ -168,11 +168,9 @@ impl Scene {
 }
 
 /// Makes what a kind of fault needs, or says why it cannot be had.
-fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Result<T, String> {
-    if !kinds.contains(&kind) {
-        return Err("not asked for".to_owned());
-    }
-    make().map_err(|error| format!("{error:#}"))
+fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    ensure!(kinds.contains(&kind), "not asked for");
+    make()
 }
 
 /// The number of messages that are not done with, of all routes.

@@ -28,10 +28,10 @@ const ALL: &str = "/";
 
 impl Scene {
     /// Why a kind of fault cannot be had here.
-    pub(crate) fn obstacle(&self, kind: Kind) -> Option<&str> {
+    pub(crate) fn obstacle(&self, kind: Kind) -> Option<&anyhow::Error> {
         match kind {
-            Kind::DiskFull => self.disk.as_ref().err().map(String::as_str),
-            Kind::ClockJump => self.clock.as_ref().err().map(String::as_str),
+            Kind::DiskFull => self.disk.as_ref().err(),
+            Kind::ClockJump => self.clock.as_ref().err(),
             _ => None,
         }
     }
