@@ -112,7 +112,7 @@ fn errors_that_leave_a_file_have_types() -> Result<()> {
 
 #[test]
 fn an_error_that_is_only_a_text_is_found() -> Result<()> {
-    let code = r#"
+    let code = r"
         pub(crate) fn a() -> Result<(), String> { Ok(()) }
         pub(super) async fn b() -> Option<std::result::Result<u8, &'static str>> { None }
         pub fn c(work: impl Fn() -> Result<u8, Cow<'static, str>>) {}
@@ -134,7 +134,7 @@ fn an_error_that_is_only_a_text_is_found() -> Result<()> {
         pub(crate) type H<T> = Result<T, String>;
         #[cfg(test)]
         mod tests { pub(crate) fn of_tests() -> Result<(), String> { Ok(()) } }
-    "#;
+    ";
     let found = TextErrors::of(&syn::parse_file(code)?);
     assert_eq!(found, ["a", "b", "c", "d", "Error", "e", "f", "G", "H"]);
     Ok(())

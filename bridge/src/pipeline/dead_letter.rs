@@ -107,9 +107,9 @@ impl DeadLetters {
             published => return published.map_err(NotKept::from),
         }
         // No stream has been set up before the first dead letter.
-        let prefix = || self.prefix.to_string();
-        let made = self.make_stream().await;
-        made.map_err(|error| NotKept::NoStream { prefix: prefix(), error })?;
+        if let Err(error) = self.make_stream().await {
+            return Err(NotKept::NoStream { prefix: self.prefix.to_string(), error });
+        }
         self.publish(letter).await.map_err(NotKept::from)
     }
 

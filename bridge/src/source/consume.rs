@@ -423,7 +423,7 @@ impl Source {
         }
         consumer::adjust(&stream, &self.feed, &info).await?;
         stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
-        let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::from)?;
+        let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::request)?;
         let pull = pull.sharing_memory(self.health.condition());
         self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;

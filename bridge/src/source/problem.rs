@@ -72,10 +72,10 @@ pub(crate) enum ReadError {
     #[error("the connection to NATS broke")]
     ConnectionLost,
     /// The server has announced a message that does not come.
-    #[error("no message for {} s", .0.as_secs())]
+    #[error("NATS delivers no message for {} s", .0.as_secs())]
     Silence(Duration),
     /// The client did not pass on every message.
-    #[error("a message was lost on its way")]
+    #[error("NATS: a message was lost on its way")]
     Gap,
     /// A message was read that names no place in its stream.
     #[error("stream {stream}: message {sequence} has no place in it")]
@@ -86,7 +86,7 @@ pub(crate) enum ReadError {
         sequence: u64,
     },
     /// A flow of messages has ended.
-    #[error(transparent)]
+    #[error("NATS: {0}")]
     Pull(#[from] PullError),
     /// A single message was not read.
     #[error(transparent)]

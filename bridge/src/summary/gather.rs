@@ -18,7 +18,7 @@ use crate::{
     nats::{Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
-    source::{Problem, Pull, ReadError, Stored, consumer},
+    source::{Problem, Pull, ReadError, Stored, consumer, pull::PullError},
     summary::totals::Digest,
 };
 
@@ -174,14 +174,16 @@ impl Reader<'_> {
             };
             let Ok(message) = next else {
                 // The remaining messages may have been deleted in the meantime.
-                let info = consumer.get_info().await.map_err(ReadError::request)?;
+                let info = consumer.get_info().await.map_err(|error| {
+                    ReadError::ConsumerUnknown { consumer: self.consumer_name(), error }
+                })?;
                 if info.num_pending == 0 && info.delivered.consumer_sequence < number {
                     return Ok(());
                 }
                 return Err(ReadError::Silence(SILENCE).into());
             };
             let message = message.map_err(ReadError::from)?;
-            let info = message.info().map_err(ReadError::request)?;
+            let info = message.info().map_err(|_| ReadError::from(PullError::NoMessage))?;
             // The consumer delivers no message twice, so after a loss it has to be read again.
             if info.consumer_sequence != number {
                 return Err(ReadError::Gap.into());
