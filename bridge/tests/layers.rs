@@ -1,6 +1,6 @@
 //! Checks that the code keeps its layers: each module imports only from those before it in [`LAYERS`], and no modules
-//! import each other in a circle. docs/src/design/architecture.md describes what each layer is for. Also checks that no module hands
-//! an error to another one as a text, which nobody could tell from another error.
+//! import each other in a circle. docs/src/design/architecture.md describes what each layer is for. Also checks that no
+//! module hands an error to another one as a text, which nobody could tell from another error.
 //!
 //! A module is a file. Tests may import what they like.
 

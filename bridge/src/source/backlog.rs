@@ -177,8 +177,7 @@ impl Backlog {
             if read.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
-            let found =
-                Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await?;
+            let found = Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await?;
             let Some(stored) = found else { return Ok(ControlFlow::Break(())) };
             self.health.beat();
             let sequence = stored.sequence;
