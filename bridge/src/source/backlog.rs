@@ -2,13 +2,14 @@
 
 use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     nats::Nats,
     source::{
-        beside::{SLOW, flow},
+        beside::{ReadError, Reader, Selection},
         consumer,
         delivery::Delivery,
         feed::Feed,
@@ -132,30 +133,22 @@ impl Backlog {
     /// that the client cannot read.
     async fn flow_into(&self, read: &mut Read) -> Result<Option<String>, String> {
         let nats = self.nats.another().await?;
-        let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
-        let (mut pending, mut pull) = flow(&nats, self.feed.stream(), read.next, filters).await?;
-        let mut reached = 0;
-        while pending > 0 && !read.is_full() {
-            let next = tokio::select! {
-                biased;
-                next = timeout(SLOW, pull.next()) => next,
-                () = nats.drained() => Ok(Err("the connection to NATS broke".to_owned())),
-            };
-            let message = match next {
-                Ok(Ok(message)) => message,
-                Ok(Err(reason)) => return Ok(Some(reason)),
+        let wanted = Selection {
+            stream: self.feed.stream(),
+            begin: DeliverPolicy::ByStartSequence { start_sequence: read.next },
+            filters: self.feed.filters(),
+            consumer: None,
+        };
+        let mut reader = Reader::open(&nats, wanted).await.map_err(|error| error.to_string())?;
+        while !read.is_full() {
+            let delivery = match reader.next().await {
+                Ok(Some(delivery)) => delivery,
+                Ok(None) => break,
                 // The messages read are enough for a digest that has no fixed end.
-                Err(_) if read.last.is_none() && !read.messages.is_empty() => return Ok(None),
-                Err(_) => return Ok(Some(format!("no message for {} s", SLOW.as_secs()))),
+                Err(ReadError::Silent) if read.last.is_none() && !read.messages.is_empty() => break,
+                Err(error) => return Ok(Some(error.to_string())),
             };
             self.health.beat();
-            let Some((delivery, number)) = Delivery::new(message) else { continue };
-            reached += 1;
-            // The client does not pass on every message, and those are not delivered again.
-            if number != reached {
-                return Ok(Some("a message was lost on its way".to_owned()));
-            }
-            pending = delivery.pending;
             if !read.take(delivery) {
                 break;
             }
@@ -167,8 +160,8 @@ impl Backlog {
     /// no more.
     async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
         let stream = self.feed.stream();
-        let subjects: Vec<String> = self.feed.subjects().iter().map(ToString::to_string).collect();
-        let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        let filters = self.feed.filters();
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
         for _ in 0..count {
             if read.is_full() {
                 return Ok(false);
@@ -178,15 +171,9 @@ impl Backlog {
                 return Ok(false);
             };
             self.health.beat();
-            let sequence = stored.sequence;
-            let published = stored.published.unix_timestamp_nanos();
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
             // it.
-            let reply = format!("$JS.ACK.{stream}.backlog.1.{sequence}.1.{published}.0");
-            let delivery = Delivery::new(stored.delivered(&self.nats, Some(reply)));
-            let (delivery, _) = delivery
-                .ok_or_else(|| format!("stream {stream}: message {sequence} has no place in it"))?;
-            if !read.take(delivery) {
+            if !read.take(stored.delivery(&self.nats, stream, "backlog", 1)?) {
                 return Ok(false);
             }
         }

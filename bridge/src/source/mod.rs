@@ -22,6 +22,5 @@ pub(crate) use self::{
     delivery::Delivery,
     feed::Feed,
     problem::Problem,
-    pull::Pull,
     stored::{Stored, Unread},
 };

@@ -41,7 +41,8 @@ pub(super) async fn read(
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
-            let next = delivery(nats, info, next)?;
+            let given = info.delivered.consumer_sequence;
+            let next = next.delivery(nats, stream, &info.name, given).map_err(Problem::Passing)?;
             bytes += next.weight;
             some.push(next);
         }
@@ -77,18 +78,4 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<OffsetDateTime>) {
         _ => None,
     };
     (begin.max(info.ack_floor.stream_sequence + 1), since)
-}
-
-/// Returns a stored message as it would be delivered.
-fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, Problem> {
-    let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
-    let published = stored.published.unix_timestamp_nanos();
-    // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
-    // sequence alone, but requires a consumer sequence that it has assigned.
-    let given = info.delivered.consumer_sequence;
-    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
-    let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
-    delivery.map(|(delivery, _)| delivery).ok_or_else(|| {
-        Problem::Passing(format!("stream {stream}: message {sequence} has no place in it"))
-    })
 }
