@@ -22,7 +22,7 @@ use crate::{
         Account, LoginError, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours},
     },
-    nats::{Nats, limits},
+    nats::{Nats, streams},
     pipeline::deferral,
     render::Renderer,
     source::{Feed, Problem, consumer, stored},
@@ -266,12 +266,12 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 /// limit.
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(|| deferral::stream_config(1));
-    for wanted in [store::bucket_config(1)].into_iter().chain(held) {
+    let held = holds.then(deferral::stream_config);
+    for wanted in [store::bucket_config()].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
-        if !limits::is_limited(&stream.cached_info().config) {
+        if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);
             let what = format!(
                 "stream {name} has no limit of bytes: the bridge gives it one of {bytes} when it uses it; or run nats \

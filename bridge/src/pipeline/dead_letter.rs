@@ -5,18 +5,16 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap,
     jetstream::{
-        self,
         context::{PublishError, PublishErrorKind},
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use bytes::Bytes;
-use tracing::info;
 
 use crate::{
     failure::chain,
     message::{RouteName, StreamId},
-    nats::{Nats, headers, limits},
+    nats::{Nats, headers, streams},
     source::{Delivery, Upstream},
     subject::Subject,
 };
@@ -90,7 +88,7 @@ impl DeadLetters {
         let shares = [Share { payload: room, headers: OWN_HEADERS_AT_MOST }, Share::default()];
         for share in shares {
             let letter = self.letter(delivery, stream, reason, share);
-            match self.publish_or_make(&letter).await {
+            match self.publish_or_make(&letter, &stream.stream).await {
                 Ok(()) => return Ok(true),
                 Err(NotKept::TooLarge) => {}
                 Err(NotKept::Passing(reason)) => return Err(reason),
@@ -99,14 +97,15 @@ impl DeadLetters {
         Ok(false)
     }
 
-    /// Publishes a letter, and creates a stream for it if there is none.
-    async fn publish_or_make(&self, letter: &Letter) -> Result<(), NotKept> {
+    /// Publishes a letter on a message of the stream `origin`, and creates a stream for it if there is none.
+    async fn publish_or_make(&self, letter: &Letter, origin: &str) -> Result<(), NotKept> {
         match self.publish(letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
             published => return published.map_err(NotKept::from),
         }
         // No stream has been set up before the first dead letter.
-        self.make_stream().await.map_err(|error| {
+        let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
+        made.map_err(|error| {
             NotKept::Passing(format!(
                 "no stream keeps dead letters ({error}): let one take \"{}.>\", or set nats.dead_letter_subject to a subject that one takes",
                 self.prefix
@@ -156,8 +155,8 @@ impl DeadLetters {
         published.await?.await.map(drop)
     }
 
-    async fn make_stream(&self) -> Result<(), String> {
-        let config = StreamConfig {
+    fn stream_config(&self) -> StreamConfig {
+        StreamConfig {
             name: STREAM.to_owned(),
             description: Some(
                 "Messages that nats-matrix could not post, with the reason in their headers"
@@ -169,12 +168,7 @@ impl DeadLetters {
             max_age: KEPT_FOR,
             discard: DiscardPolicy::Old,
             ..StreamConfig::default()
-        };
-        let made: Result<jetstream::stream::Stream, _> =
-            self.nats.jetstream.get_or_create_stream(config).await;
-        made.map_err(|error| chain(&error))?;
-        info!("dead letters are kept in stream {STREAM}");
-        Ok(())
+        }
     }
 }
 
@@ -202,7 +196,7 @@ enum NotKept {
 
 impl From<PublishError> for NotKept {
     fn from(error: PublishError) -> Self {
-        if limits::is_too_large(&error) { Self::TooLarge } else { Self::Passing(chain(&error)) }
+        if streams::is_too_large(&error) { Self::TooLarge } else { Self::Passing(chain(&error)) }
     }
 }
 

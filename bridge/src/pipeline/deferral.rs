@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    ErrorCode,
-    context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+    context::{ConsumerInfoErrorKind, PublishErrorKind},
     stream::{Config as StreamConfig, DiscardPolicy},
 };
 use jiff::Timestamp;
@@ -20,7 +19,10 @@ use crate::{
     config::{Quiet, Route},
     failure::chain,
     message::{Origin, Urgency},
-    nats::{Nats, headers, limits},
+    nats::{
+        Nats, headers,
+        streams::{self, StreamError},
+    },
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
     source::{Delivery, Feed, Stored, Unread},
 };
@@ -42,7 +44,8 @@ pub(crate) struct DeferredStore {
     nats: Nats,
     quiet: Quiet,
     route: String,
-    replicas: usize,
+    /// The stream of the route.
+    stream: String,
     /// The range of the route's copies, once that is known.
     reach: Option<Extent>,
     /// The time when deferring may be tried again after it failed.
@@ -112,16 +115,11 @@ impl DeferredStore {
             nats,
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
-            replicas: 1,
+            stream: route.stream.clone(),
             reach: None,
             retry: None,
             is_said: false,
         })
-    }
-
-    /// Sets the number of replicas with which the stream is created.
-    pub(crate) fn replicate(&mut self, replicas: usize) {
-        self.replicas = replicas;
     }
 
     /// Decides about a message of this urgency. Critical messages are never deferred.
@@ -242,9 +240,10 @@ impl DeferredStore {
             match error.kind() {
                 // The copy is there already.
                 PublishErrorKind::WrongLastSequence => return Ok(true),
-                _ if limits::is_too_large(&error) => return Ok(false),
+                _ if streams::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
-                    make_stream(&self.nats, self.replicas).await.map_err(NoCopy::Refused)?;
+                    let made = make_stream(&self.nats, &self.stream).await;
+                    made.map_err(|error| NoCopy::Refused(error.to_string()))?;
                 }
                 PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
                     return Err(NoCopy::Unknown);
@@ -274,25 +273,18 @@ pub(crate) fn subject(route: &str, origin: &Origin) -> String {
     format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
 }
 
-/// Creates the stream if there is none.
+/// Creates the stream if there is none, for the messages of the stream `like`.
 ///
 /// # Errors
 ///
 /// The reason why there is no stream.
-pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), String> {
-    let wanted = stream_config(replicas);
-    if let Ok(stream) = nats.jetstream.get_stream(DEFERRED_STREAM).await {
-        limits::set(nats, &stream.cached_info().config, &wanted).await;
-        return Ok(());
-    }
-    nats.jetstream.get_or_create_stream(wanted).await.map_err(|error| chain(&error))?;
-    info!("messages that quiet hours hold back are kept in stream {DEFERRED_STREAM}");
-    Ok(())
+pub(crate) async fn make_stream(nats: &Nats, like: &str) -> Result<(), StreamError> {
+    streams::ensure(nats, stream_config(), like).await
 }
 
 /// Returns the configuration that the stream is created with. When the stream is full it takes no more, so that no
 /// deferred message is lost.
-pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
+pub(crate) fn stream_config() -> StreamConfig {
     StreamConfig {
         name: DEFERRED_STREAM.to_owned(),
         description: Some("What nats-matrix shows after quiet hours".to_owned()),
@@ -300,7 +292,6 @@ pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
         max_age: KEPT_FOR,
         max_bytes: KEPT_BYTES,
         discard: DiscardPolicy::New,
-        num_replicas: replicas,
         ..StreamConfig::default()
     }
 }
@@ -327,14 +318,8 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
 async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
     let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
         Ok(stream) => stream,
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-            {
-                return Ok(0);
-            }
-            _ => return Err(chain(&error)),
-        },
+        Err(error) if streams::is_missing(&error) => return Ok(0),
+        Err(error) => return Err(chain(&error)),
     };
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
