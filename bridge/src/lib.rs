@@ -4,7 +4,7 @@
 //! checks that, and ARCHITECTURE.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
-//!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`
+//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `samples`
 //! - `message`: the types of reports, alerts, notes and events
 //! - `config`: TOML and environment variables, parsed into types
 //! - `log`, `status`: the log, and the bridge's own condition
@@ -50,6 +50,7 @@ mod samples;
 mod secrets;
 mod signals;
 mod source;
+mod state_file;
 mod status;
 mod subject;
 mod suggest;

@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "text",
         "json",
         "directory",
+        "state_file",
         "secrets",
         "signals",
         "reserved",
