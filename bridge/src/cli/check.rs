@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId};
 use tokio::time::timeout;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
-        room::{encrypted, is_ours},
+        room::{self, encrypted, is_ours},
     },
     nats::{Nats, streams},
     pipeline::deferral,
@@ -451,12 +451,7 @@ async fn resolve(
         return Ok(Some(id.to_owned()));
     }
     let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
-    let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(request).await {
-        Ok(room) => Ok(Some(room.room_id)),
-        Err(MatrixError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    room::find(account, alias).await
 }
 
 impl Failure {

@@ -187,8 +187,8 @@ impl Account {
         Ok(self.session().send_for_each(request, take).await?)
     }
 
-    /// Logs in again with the same device, after [`MatrixError::TokenRefused`].
-    pub(crate) async fn renew(&self) -> Result<(), LoginError> {
+    /// Logs in again with the same device, unless that was done meanwhile.
+    async fn renew(&self) -> Result<(), LoginError> {
         let token =
             |session: &Session| session.identity().map(|identity| identity.access_token.clone());
         let before = token(&self.session());
@@ -201,6 +201,19 @@ impl Account {
         let session = log_in(&self.config, device).await?;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
         Ok(())
+    }
+
+    /// Logs in again after [`MatrixError::TokenRefused`]. Returns the reason why the request has failed so far.
+    ///
+    /// # Errors
+    ///
+    /// The homeserver refuses the login, too.
+    pub(crate) async fn recover(&self, refused: &MatrixError) -> Result<String, Failure> {
+        match self.renew().await {
+            Ok(()) => Ok(refused.to_string()),
+            Err(LoginError::Passing(error)) => Ok(error.to_string()),
+            Err(LoginError::Final(failure)) => Err(failure),
+        }
     }
 
     /// The session itself, for requests that [`Account::request`] does not cover.
