@@ -25,7 +25,7 @@
 )]
 
 mod alerts;
-pub mod cli;
+mod cli;
 mod config;
 mod decode;
 mod directory;
@@ -56,3 +56,5 @@ mod subject;
 mod suggest;
 mod summary;
 mod text;
+
+pub use cli::{command, main};
