@@ -21,6 +21,7 @@ let
       ./src
       ./tests
       ../fuzz/corpus
+      ../fuzz/src
       ../manual
       ../testbed/Cargo.toml
       ../testbed/clients

@@ -30,9 +30,9 @@ mod config;
 mod decode;
 mod directory;
 mod failure;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub mod fuzz;
+pub mod fuzzing;
 mod hash;
 mod health;
 mod json;

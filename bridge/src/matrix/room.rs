@@ -506,7 +506,7 @@ fn posted(page: &[Raw<AnyTimelineEvent>]) -> impl Iterator<Item = Posted> {
 }
 
 /// Returns how far a route has come according to a page of events.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn reached_in(
     page: &[Raw<AnyTimelineEvent>],
     stream: &StreamId,
