@@ -84,5 +84,5 @@ sbom() {
         --override-filename nats-matrix.cdx
     sed "s|path+file://$PWD/|path+file:///nats-matrix/|" bridge/nats-matrix.cdx.json >"$1"
     # cargo-cyclonedx writes one file for each member of the workspace.
-    rm {bridge,testbed}/nats-matrix.cdx.json
+    rm {bridge,manual,testbed}/nats-matrix.cdx.json
 }

@@ -16,12 +16,13 @@ let
       ../LICENSE-MIT
       ./Cargo.toml
       ./examples
-      ./manual
       ./monitoring
       ./schema
       ./src
       ./tests
       ../fuzz/corpus
+      ../fuzz/src
+      ../manual
       ../testbed/Cargo.toml
       ../testbed/clients
       ../testbed/images
@@ -50,6 +51,9 @@ let
     };
   };
 
+  # Whether this machine can run the program that writes the manual.
+  runsHere = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
+
   # The program alone, with just the features that it needs.
   release = common // {
     cargoExtraArgs = "--locked --package nats-matrix";
@@ -61,11 +65,12 @@ let
         # Nothing is linted with this profile, so no `cargo check`.
         release // { cargoCheckCommand = ":"; }
       );
-      postInstall = ''
-        install -Dm644 -t $out/share/man/man1 bridge/manual/*.1
-        install -Dm644 bridge/manual/nats-matrix.bash $out/share/bash-completion/completions/nats-matrix
-        install -Dm644 -t $out/share/fish/vendor_completions.d bridge/manual/nats-matrix.fish
-        install -Dm644 -t $out/share/zsh/site-functions bridge/manual/_nats-matrix
+      postInstall = lib.optionalString runsHere ''
+        cargo run --release --locked --package nats-matrix-manual -- manual-files
+        install -Dm644 -t $out/share/man/man1 manual-files/*.1
+        install -Dm644 manual-files/nats-matrix.bash $out/share/bash-completion/completions/nats-matrix
+        install -Dm644 -t $out/share/fish/vendor_completions.d manual-files/nats-matrix.fish
+        install -Dm644 -t $out/share/zsh/site-functions manual-files/_nats-matrix
       '';
     }
   );

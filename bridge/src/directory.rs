@@ -59,12 +59,28 @@ pub(crate) enum Missing {
     Make,
 }
 
-/// The permissions and the owner of a new file.
+/// The permissions, the owner and the durability of a new file.
 #[derive(Debug, Clone, Copy)]
 struct New {
     mode: Mode,
     /// The user and group to whom root gives the file; those of the directory if `None`.
     owner: Option<(u32, u32)>,
+    durability: Durability,
+}
+
+impl Default for New {
+    fn default() -> Self {
+        Self { mode: FILE_MODE, owner: None, durability: Durability::Disk }
+    }
+}
+
+/// The event that a written file has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// The end of the process. The write does not wait for the disk.
+    Process,
+    /// A power failure.
+    Disk,
 }
 
 /// The treatment of a name that is taken already.
@@ -99,7 +115,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Ok(_) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    directory.written(&name, bytes, New { mode: READABLE_MODE, owner: None }, Place::Taken)
+    directory.written(&name, bytes, New { mode: READABLE_MODE, ..New::default() }, Place::Taken)
 }
 
 impl Directory {
@@ -225,36 +241,41 @@ impl Directory {
         Ok(bytes)
     }
 
-    /// Opens a file to lock it, creating an empty one if there is none. Its contents do not matter.
-    pub(crate) fn lock_file(&self, name: &OsStr) -> io::Result<File> {
+    /// Opens a file to read, write or lock it, creating an empty one if there is none.
+    pub(crate) fn open_or_create(&self, name: &OsStr) -> io::Result<File> {
         match self.existing(name, OFlags::RDWR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
-        match self.create(name, New { mode: FILE_MODE, owner: None }) {
+        match self.create(name, New::default()) {
+            Ok(_) => {}
             // Another process has just made it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.existing(name, OFlags::RDWR)
-            }
-            created => created,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
         }
+        self.existing(name, OFlags::RDWR)
     }
 
     /// Writes a file atomically, replacing an existing one.
-    pub(crate) fn replace(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
-        self.written(name, bytes, New { mode: FILE_MODE, owner: None }, Place::Taken)
+    pub(crate) fn replace(
+        &self,
+        name: &OsStr,
+        bytes: &[u8],
+        durability: Durability,
+    ) -> io::Result<()> {
+        self.written(name, bytes, New { durability, ..New::default() }, Place::Taken)
     }
 
     /// Writes a file atomically, and fails if there is one already.
     pub(crate) fn write_new(&self, name: &OsStr, bytes: &[u8]) -> io::Result<()> {
-        self.written(name, bytes, New { mode: FILE_MODE, owner: None }, Place::Free)
+        self.written(name, bytes, New::default(), Place::Free)
     }
 
     /// Writes a file atomically, replacing an existing one, and gives it to the owner of the file `other`.
     pub(crate) fn replace_as(&self, name: &OsStr, bytes: &[u8], other: &OsStr) -> io::Result<()> {
         let other = fstat(self.existing(other, OFlags::RDONLY)?)?;
         let owner = Some((other.st_uid, other.st_gid));
-        self.written(name, bytes, New { mode: FILE_MODE, owner }, Place::Taken)
+        self.written(name, bytes, New { owner, ..New::default() }, Place::Taken)
     }
 
     /// Renames a file, replacing any file that has the new name.
@@ -282,12 +303,14 @@ impl Directory {
             self.remove(&new)?;
         }
         let mut file = self.create(&new, kind)?;
-        let done = file.write_all(bytes).and_then(|()| file.sync_all());
+        let is_durable = kind.durability == Durability::Disk;
+        let done = file.write_all(bytes);
+        let done = done.and_then(|()| if is_durable { file.sync_all() } else { Ok(()) });
         let done = done.and_then(|()| self.bring(&new, name, place));
         if done.is_err() {
             let _ = self.remove(&new);
         }
-        done.and_then(|()| self.sync())
+        done.and_then(|()| if is_durable { self.sync() } else { Ok(()) })
     }
 
     fn bring(&self, new: &OsStr, name: &OsStr, place: Place) -> io::Result<()> {
@@ -482,7 +505,7 @@ mod tests {
         );
         symlink("elsewhere", dir.path().join("link")).unwrap();
         for name in ["file", "link"] {
-            directory.replace(name.as_ref(), b"two").unwrap();
+            directory.replace(name.as_ref(), b"two", Durability::Disk).unwrap();
             assert_eq!(directory.read(name.as_ref(), 9).unwrap(), b"two");
         }
         let mut names = directory.names().unwrap();

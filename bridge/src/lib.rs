@@ -4,7 +4,7 @@
 //! checks that, and docs/src/design/architecture.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
-//!   `hash`, `suggest`, `directory`, `secrets`, `signals`, `reserved`, `samples`
+//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `samples`
 //! - `message`: the types of reports, alerts, notes and events
 //! - `config`: TOML and environment variables, parsed into types
 //! - `log`, `status`: the log, and the bridge's own condition
@@ -25,14 +25,14 @@
 )]
 
 mod alerts;
-pub mod cli;
+mod cli;
 mod config;
 mod decode;
 mod directory;
 mod failure;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub mod fuzz;
+pub mod fuzzing;
 mod hash;
 mod health;
 mod json;
@@ -50,9 +50,12 @@ mod samples;
 mod secrets;
 mod signals;
 mod source;
+mod state_file;
 mod status;
 mod subject;
 mod suggest;
 mod summary;
 mod text;
 mod tls;
+
+pub use cli::{command, main};

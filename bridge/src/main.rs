@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    nats_matrix::cli::main()
+    nats_matrix::main()
 }

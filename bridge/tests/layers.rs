@@ -29,6 +29,7 @@ const LAYERS: &[&[&str]] = &[
         "tls",
         "json",
         "directory",
+        "state_file",
         "secrets",
         "signals",
         "reserved",
@@ -51,7 +52,7 @@ const LAYERS: &[&[&str]] = &[
     &["provision", "publish"],
     &["run"],
     &["cli"],
-    &["fuzz"],
+    &["fuzzing"],
 ];
 
 /// The imports against the order that are allowed, each with its reason.
@@ -288,7 +289,7 @@ fn modules_of_tests(files: &BTreeMap<Module, File>) -> Vec<Module> {
             }
             _ => None,
         };
-        file.items.iter().filter_map(child).filter(|child| child != "fuzz").collect()
+        file.items.iter().filter_map(child).filter(|child| child != "fuzzing").collect()
     };
     files.iter().flat_map(declared).collect()
 }

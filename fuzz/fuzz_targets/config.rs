@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::config(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix_fuzz::config(bytes));

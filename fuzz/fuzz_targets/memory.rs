@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use nats_matrix::fuzz::memory::{self, Recipe};
+use nats_matrix_fuzz::memory::{self, Recipe};
 
 libfuzzer_sys::fuzz_target!(init: memory::prepare(), |bytes: &[u8]| {
     let payload = Recipe::read(bytes).cook();

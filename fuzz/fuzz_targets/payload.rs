@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix::fuzz::payload(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nats_matrix_fuzz::payload(bytes));

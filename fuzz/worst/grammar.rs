@@ -2,7 +2,7 @@
 //! hole over and over again.
 
 use fastrand::Rng;
-use nats_matrix::fuzz::memory::{LARGEST, Recipe};
+use nats_matrix_fuzz::memory::{LARGEST, Recipe};
 
 /// The smallest generated message, in bytes. A smaller one takes less than is allowed for any message.
 const SMALLEST: usize = 256 * 1024;

@@ -14,7 +14,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use nats_matrix::fuzz::memory::{self, Recipe};
+use nats_matrix_fuzz::memory::{self, Recipe};
 
 use grammar::{Genes, KINDS, Kind};
 

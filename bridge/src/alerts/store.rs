@@ -14,12 +14,12 @@ use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::warn;
 
 use crate::{
     alerts::thread::ThreadState,
     failure::chain,
-    nats::{Nats, limits},
+    nats::{Nats, streams},
 };
 
 /// The name of the bucket.
@@ -54,8 +54,8 @@ const TOGETHER: usize = 64;
 /// The alert threads of one route.
 pub(crate) struct Store {
     nats: Nats,
-    /// The number of servers in a cluster that keep the bucket, if it is created here.
-    replicas: usize,
+    /// The stream of the route.
+    stream: String,
     bucket: Option<kv::Store>,
     /// The time from which the bucket may be tried again.
     retry: Option<Instant>,
@@ -88,12 +88,12 @@ fn weight(key: &str, conversation: &ThreadState) -> usize {
 }
 
 impl Store {
-    /// Creates the store of one route; all `routes` share the memory limit.
-    pub(crate) fn new(nats: Nats, routes: usize) -> Self {
+    /// Creates the store of a route that reads this stream; all `routes` share the memory limit.
+    pub(crate) fn new(nats: Nats, stream: String, routes: usize) -> Self {
         let room = AT_HAND / routes.max(1);
         Self {
             nats,
-            replicas: 1,
+            stream,
             bucket: None,
             retry: None,
             is_said: false,
@@ -103,11 +103,6 @@ impl Store {
             is_full: false,
             has_future: false,
         }
-    }
-
-    /// Sets the number of replicas of a bucket that is created from now on.
-    pub(crate) fn replicate(&mut self, replicas: usize) {
-        self.replicas = replicas;
     }
 
     /// Returns the stored state of these threads. Callers ask for very many in parts, as each may take 3 kB of memory.
@@ -230,7 +225,7 @@ impl Store {
             return None;
         }
         if self.bucket.is_none() {
-            match open(&self.nats, self.replicas).await {
+            match open(&self.nats, &self.stream).await {
                 Ok(bucket) => self.bucket = Some(bucket),
                 Err(error) => self.failed(&error),
             }
@@ -271,23 +266,15 @@ where
 }
 
 /// Opens the bucket, and creates it if there is none.
-async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, Unusable> {
-    let wanted = bucket_config(replicas);
-    match answered(nats.jetstream.get_key_value(BUCKET)).await {
-        Ok(bucket) => {
-            limits::set(nats, &bucket.stream.cached_info().config, &wanted).await;
-            return Ok(bucket);
-        }
-        Err(error) => debug!("no bucket {BUCKET} yet: {}", chain(&error)),
-    }
-    answered(nats.jetstream.create_stream(wanted)).await?;
-    info!("created bucket {BUCKET}, which keeps the alert threads");
+async fn open(nats: &Nats, stream: &str) -> Result<kv::Store, Unusable> {
+    let made = streams::ensure(nats, bucket_config(), stream).await;
+    made.map_err(|error| Unusable::Request(error.into()))?;
     answered(nats.jetstream.get_key_value(BUCKET)).await
 }
 
 /// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
 /// that was updated last is the last one written.
-pub(crate) fn bucket_config(replicas: usize) -> StreamConfig {
+pub(crate) fn bucket_config() -> StreamConfig {
     StreamConfig {
         name: format!("KV_{BUCKET}"),
         description: Some(
@@ -302,7 +289,6 @@ pub(crate) fn bucket_config(replicas: usize) -> StreamConfig {
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,
-        num_replicas: replicas,
         ..StreamConfig::default()
     }
 }

@@ -1,4 +1,4 @@
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::{owned_event_id, room_id};
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::{Config, Patience, Route},
+    config::{Patience, Route},
     message::{Decoded, Origin, Position, RouteName, StreamId},
 };
 
@@ -199,14 +199,14 @@ fn a_new_member_of_a_group_is_news() {
         ]),
         [Transition::Opened, NEWS, UPDATE, UPDATE]
     );
-    let (room, route) = (room_id!("!r:x"), route(""));
+    let (room, route) = (room_id!("!r:x"), Route::with(""));
     let key = |saying: AlertUpdate| saying.key(&route, room, "ops.x");
     assert_eq!(key(group(&["a"])), key(group(&["a", "b"])));
 }
 
 #[test]
 fn what_tells_alerts_apart() {
-    let route = route("");
+    let route = Route::with("");
     let key = |payload: serde_json::Value| saying(&payload).key(&route, room_id!("!r:x"), "ops.x");
     let labelled = |severity: &str, disk: &str, summary: &str| {
         key(
@@ -230,19 +230,10 @@ fn what_tells_alerts_apart() {
     assert_ne!(key(room_id!("!r:x")), key(room_id!("!s:x")));
 }
 
-fn route(lines: &str) -> Route {
-    let toml = format!(
-        "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
-         [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
-    );
-    let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
-    config.unwrap().routes.remove(0)
-}
-
 #[test]
 fn nobody_else_speaks_of_an_alert_unless_the_route_says_so() {
     let by = |line: &str, subject: &str| {
-        alert("critical", "firing").key(&route(line), room_id!("!r:x"), subject)
+        alert("critical", "firing").key(&Route::with(line), room_id!("!r:x"), subject)
     };
     let own = by("", "ops.alert.db-01");
     assert_eq!(own, by("alert_scope = \"subject\"", "ops.alert.db-01"));
@@ -264,8 +255,9 @@ fn groups_from(url: &str) -> [AlertUpdate; 2] {
 
 #[test]
 fn two_alertmanagers_with_one_group_key_speak_of_two_alerts() {
-    let key =
-        |saying: &AlertUpdate, line: &str| saying.key(&route(line), room_id!("!r:x"), "ops.am");
+    let key = |saying: &AlertUpdate, line: &str| {
+        saying.key(&Route::with(line), room_id!("!r:x"), "ops.am")
+    };
     let (eu, us) = (groups_from("http://eu.example.com"), groups_from("http://us.example.com"));
     for line in ["", "alert_scope = \"subject.2\""] {
         assert_eq!(key(&eu[0], line), key(&eu[1], line), "alone or with others, {line}");

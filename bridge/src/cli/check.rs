@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId};
 use tokio::time::timeout;
 
 use crate::{
@@ -20,9 +20,9 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, MatrixError, Membership, Room, account,
-        room::{encrypted, is_ours},
+        room::{self, encrypted, is_ours},
     },
-    nats::{Nats, limits},
+    nats::{Nats, streams},
     pipeline::deferral,
     render::Renderer,
     source::{Feed, consumer, stored},
@@ -269,12 +269,12 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 /// limit.
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(|| deferral::stream_config(1));
-    for wanted in [store::bucket_config(1)].into_iter().chain(held) {
+    let held = holds.then(deferral::stream_config);
+    for wanted in [store::bucket_config()].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
-        if !limits::is_limited(&stream.cached_info().config) {
+        if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);
             let what = format!(
                 "stream {name} has no limit of bytes: the bridge gives it one of {bytes} when it uses it; or run nats \
@@ -454,12 +454,7 @@ async fn resolve(
         return Ok(Some(id.to_owned()));
     }
     let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
-    let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(request).await {
-        Ok(room) => Ok(Some(room.room_id)),
-        Err(MatrixError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
+    room::find(account, alias).await
 }
 
 impl Failure {

@@ -4,8 +4,6 @@ mod alert;
 mod check;
 mod common;
 mod connect;
-#[cfg(test)]
-mod manual;
 mod preview;
 mod provision;
 mod publisher;
@@ -18,7 +16,7 @@ mod waiting;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{cli::common::ConfigFile, failure::Failure, log::Log, text};
 
@@ -55,6 +53,12 @@ enum Command {
     Summary(summary::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
+}
+
+/// Returns the definition of the command line, from which the manual is made.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the program with the arguments of the process.

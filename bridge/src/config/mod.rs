@@ -173,4 +173,17 @@ impl Config {
 }
 
 #[cfg(test)]
+impl Route {
+    /// Returns a route with these lines in its configuration, for tests.
+    pub(crate) fn with(lines: &str) -> Self {
+        let toml = format!(
+            "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
+             [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
+        );
+        let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
+        config.unwrap().routes.remove(0)
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use crate::{
     config::Route,
     failure::Failure,
     matrix::{
-        Account, LoginError, MatrixError, Room,
+        Account, MatrixError, Room,
         room::{self, encrypted},
     },
     nats::Nats,
@@ -84,7 +84,7 @@ impl Pulse {
             let reason = format!("the homeserver {error}");
             condition.set(State::of(&error), &reason, Duration::ZERO);
             if let MatrixError::TokenRefused(_) = error
-                && let Err(LoginError::Permanent(failure)) = self.account.renew().await
+                && let Err(failure) = self.account.recover(&error).await
             {
                 return failure;
             }

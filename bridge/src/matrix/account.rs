@@ -1,7 +1,7 @@
 //! The bridge's account on the homeserver: it logs in once, keeps its device, and makes requests.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -23,20 +23,17 @@ use matrix_sdk::ruma::{
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OnceCell;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 use crate::{
     config::{self, Login, Secret},
-    directory::{self, Directory, Missing},
+    directory::Durability,
     failure::{AttemptError, Failure},
     matrix::{
         error::MatrixError,
         session::{Identity, Request, Session},
     },
+    state_file::StateFile,
 };
-
-/// The maximum size of a session file, in bytes.
-const MOST_OF_SESSION: u64 = 64 * 1024;
 
 /// A logged-in account.
 #[derive(Debug)]
@@ -184,8 +181,8 @@ impl Account {
         Ok(self.session().send_for_each(request, take).await?)
     }
 
-    /// Logs in again with the same device, after [`MatrixError::TokenRefused`].
-    pub(crate) async fn renew(&self) -> Result<(), LoginError> {
+    /// Logs in again with the same device, unless that was done meanwhile.
+    async fn renew(&self) -> Result<(), LoginError> {
         let token =
             |session: &Session| session.identity().map(|identity| identity.access_token.clone());
         let before = token(&self.session());
@@ -198,6 +195,19 @@ impl Account {
         let session = log_in(&self.config, device).await?;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = session;
         Ok(())
+    }
+
+    /// Logs in again after [`MatrixError::TokenRefused`]. Returns the reason why the request has failed so far.
+    ///
+    /// # Errors
+    ///
+    /// The homeserver refuses the login, too.
+    pub(crate) async fn recover(&self, refused: &MatrixError) -> Result<String, Failure> {
+        match self.renew().await {
+            Ok(()) => Ok(refused.to_string()),
+            Err(LoginError::Transient(error)) => Ok(error.to_string()),
+            Err(LoginError::Permanent(failure)) => Err(failure),
+        }
     }
 
     /// The session itself, for requests that [`Account::request`] does not cover.
@@ -328,27 +338,18 @@ pub(crate) fn refused(config: &config::Matrix, keys: &str, reason: &str) -> Logi
     )))
 }
 
-fn session_file(config: &config::Matrix) -> PathBuf {
-    config.state_dir.join("session.json")
+fn session_file(config: &config::Matrix) -> StateFile {
+    StateFile::new(&config.state_dir, "session.json")
 }
 
 /// Reads the saved session, if it belongs to this account on this homeserver.
 fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Failure> {
-    let path = session_file(config);
-    let text = match directory::read(&path, MOST_OF_SESSION) {
-        Ok(text) => Zeroizing::new(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            return Err(Failure::Config(format!(
-                "matrix.state_dir: cannot read {}: {error}; it must belong to the user that the bridge runs as",
-                path.display()
-            )));
-        }
-    };
-    let kept: Option<Identity> = serde_json::from_slice(&text).ok();
-    if kept.is_none() {
-        warn!("{} is damaged; logging in again", path.display());
-    }
+    let file = session_file(config);
+    let kept: Option<Identity> = file.read().map_err(|error| {
+        Failure::Config(format!(
+            "matrix.state_dir: cannot read {file}: {error}; it must belong to the user that the bridge runs as"
+        ))
+    })?;
     Ok(kept.filter(|kept| {
         let same_user = kept.user_id.as_str() == user || kept.user_id.localpart() == user;
         // A token must only be sent to the server that issued it.
@@ -356,22 +357,14 @@ fn read_kept(config: &config::Matrix, user: &str) -> Result<Option<Identity>, Fa
     }))
 }
 
-/// Saves the session in one step, readable only for our own user.
+/// Saves the session.
 fn keep(config: &config::Matrix, session: &Session) -> Result<(), Failure> {
     let Some(kept) = session.identity() else {
         return Err(Failure::Bug("the session has no account".to_owned()));
     };
-    let path = session_file(config);
-    let write = || -> std::io::Result<()> {
-        let text = Zeroizing::new(serde_json::to_vec(kept)?);
-        let (directory, name) = Directory::around(&path, Missing::Make)?;
-        directory.replace(&name, &text)
-    };
-    write().map_err(|error| {
-        Failure::Config(format!(
-            "matrix.state_dir: cannot keep the session in {}: {error}",
-            path.display()
-        ))
+    let file = session_file(config);
+    file.write(kept, Durability::Disk).map_err(|error| {
+        Failure::Config(format!("matrix.state_dir: cannot keep the session in {file}: {error}"))
     })
 }
 

@@ -11,11 +11,11 @@ use crate::{
     config::{RoomTarget, Route},
     failure::{Failure, Interrupted},
     matrix::{
-        account::{Account, LoginError},
+        account::Account,
         error::MatrixError,
         new_rooms::{NewRooms, TooMany},
         ownership::Objection,
-        room::{self, Entry, Room, encrypted},
+        room::{self, Entry, NewRoom, Room, encrypted},
     },
     status::{Outage, RouteHealth, State},
 };
@@ -123,10 +123,7 @@ pub(crate) async fn open_room(
             return Ok(Opened::Closed(closed));
         }
         let reason = match &error {
-            MatrixError::TokenRefused(_) => match account.renew().await {
-                Err(LoginError::Permanent(failure)) => return Err(failure.into()),
-                _ => error.to_string(),
-            },
+            MatrixError::TokenRefused(_) => account.recover(&error).await?,
             MatrixError::Forbidden(_) => {
                 format!("we are not let in: invite {} ({error})", account.user)
             }
@@ -240,7 +237,9 @@ impl<'a> Attempt<'a> {
                     let too_many = |too_many| OpenError::Closed(Closed::NotMade(too_many));
                     guard.new_rooms.take(alias).map_err(too_many)?;
                 }
-                let id = Room::create(account, alias, &self.route.invite).await?;
+                let new = NewRoom { invite: self.route.invite.clone(), ..NewRoom::default() };
+                let id = room::create(account, alias, new).await?;
+                info!("made room {alias} ({id})");
                 self.health.metrics.rooms_made.inc();
                 id
             }

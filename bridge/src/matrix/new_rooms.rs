@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use matrix_sdk::ruma::RoomAliasId;
 use tracing::warn;
 
-use crate::{
-    config::Route,
-    directory::{Directory, Missing},
-};
+use crate::{config::Route, directory::Durability, state_file::StateFile};
 
 /// The span of time that the limit applies to, in seconds.
 const HOUR: i64 = 60 * 60;
@@ -25,7 +22,7 @@ const HOUR: i64 = 60 * 60;
 #[derive(Debug)]
 pub(crate) struct NewRooms {
     limit: u32,
-    file: PathBuf,
+    file: StateFile,
     made: Mutex<Made>,
 }
 
@@ -55,10 +52,13 @@ impl NewRooms {
     /// The rooms of a route, with those saved before a restart.
     pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
         // Neither of the two names can contain a dot.
-        let file = state_dir.join(format!("new-rooms.{}.{}.json", route.stream, route.name));
-        let at = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let made = Made { at: at.unwrap_or_default(), is_said: false };
-        Self { limit: route.new_rooms_per_hour, file, made: Mutex::new(made) }
+        let name = format!("new-rooms.{}.{}.json", route.stream, route.name);
+        Self::kept_in(StateFile::new(state_dir, &name), route.new_rooms_per_hour)
+    }
+
+    fn kept_in(file: StateFile, limit: u32) -> Self {
+        let made = Made { at: file.read_or_default(), is_said: false };
+        Self { limit, file, made: Mutex::new(made) }
     }
 
     /// Counts a room that is about to be created. A room whose creation failed counts only once when it is tried
@@ -82,22 +82,16 @@ impl NewRooms {
             return Err(TooMany(self.limit));
         }
         made.at.insert(alias.to_string(), now);
-        if let Err(error) = self.keep(&made.at)
+        if let Err(error) = self.file.write(&made.at, Durability::Disk)
             && !std::mem::replace(&mut made.is_said, true)
         {
             warn!(
                 "matrix.state_dir: cannot save in {} which rooms were made ({error}); after a restart as many \
                  may be made again",
-                self.file.display()
+                self.file
             );
         }
         Ok(())
-    }
-
-    /// Saves the rooms, replacing the file in one step.
-    fn keep(&self, made: &BTreeMap<String, i64>) -> std::io::Result<()> {
-        let (directory, name) = Directory::around(&self.file, Missing::Make)?;
-        directory.replace(&name, &serde_json::to_vec(made)?)
     }
 }
 
@@ -107,11 +101,10 @@ mod tests {
 
     use super::*;
 
+    const FILE: &str = "new-rooms.S.r.json";
+
     fn new_rooms(directory: &Path, limit: u32) -> NewRooms {
-        let file = directory.join("state/new-rooms.S.r.json");
-        let at = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let made = Made { at: at.unwrap_or_default(), is_said: false };
-        NewRooms { limit, file, made: Mutex::new(made) }
+        NewRooms::kept_in(StateFile::new(&directory.join("state"), FILE), limit)
     }
 
     #[test]
@@ -137,7 +130,7 @@ mod tests {
         let rooms = new_rooms(directory.path(), 1);
         assert_eq!(rooms.take_at(a, 1_000_000), Ok(()));
         assert_eq!(rooms.take_at(b, 1_000), Ok(()));
-        std::fs::write(&rooms.file, "{").unwrap();
+        std::fs::write(directory.path().join("state").join(FILE), "{").unwrap();
         assert_eq!(new_rooms(directory.path(), 1).take_at(a, 1_000), Ok(()));
         assert_eq!(new_rooms(directory.path(), 0).take_at(b, 9_000), Err(TooMany(0)));
     }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use matrix_sdk::ruma::{
     EventId, OwnedEventId, OwnedMxcUri, OwnedRoomId, OwnedTransactionId, OwnedUserId, RoomAliasId,
@@ -32,7 +33,6 @@ use matrix_sdk::ruma::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tracing::info;
 
 use crate::{
     matrix::{
@@ -107,6 +107,56 @@ pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, Matrix
     Ok(account.request(request).await?.joined_rooms)
 }
 
+/// Returns the room that an alias names; `None` if the homeserver knows no such alias.
+pub(crate) async fn find(
+    account: &Account,
+    alias: &RoomAliasId,
+) -> Result<Option<OwnedRoomId>, MatrixError> {
+    match account.request(get_alias::v3::Request::new(alias.to_owned())).await {
+        Ok(found) => Ok(Some(found.room_id)),
+        Err(MatrixError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The properties of a room that is to be created.
+#[derive(Debug, Default)]
+pub(crate) struct NewRoom {
+    /// The name; by default that of the alias.
+    pub(crate) name: Option<String>,
+    pub(crate) topic: Option<String>,
+    pub(crate) invite: Vec<OwnedUserId>,
+}
+
+/// Creates a private room with a free alias of the account's own server.
+pub(crate) async fn create(
+    account: &Account,
+    alias: &RoomAliasId,
+    new: NewRoom,
+) -> Result<OwnedRoomId, MatrixError> {
+    let mut request = create_room::v3::Request::new();
+    request.room_alias_name = Some(alias.alias().to_owned());
+    request.name = new.name.or_else(|| Some(alias.alias().to_owned()));
+    request.topic = new.topic;
+    request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
+    request.visibility = Visibility::Private;
+    request.invite = new.invite;
+    Ok(account.request(request).await?.room_id)
+}
+
+/// Uploads a file, which nobody sees until an event refers to it.
+pub(crate) async fn upload(
+    account: &Account,
+    bytes: Bytes,
+    media_type: &str,
+    name: Option<&str>,
+) -> Result<OwnedMxcUri, MatrixError> {
+    let mut request = create_content::v3::Request::new(Vec::new());
+    request.filename = name.map(str::to_owned);
+    request.content_type = Some(media_type.to_owned());
+    Ok(account.request_with(request, bytes).await?.content_uri)
+}
+
 /// Returns the message that a room is encrypted, and what to do.
 pub(crate) fn encrypted(room: impl Display) -> String {
     format!(
@@ -127,39 +177,12 @@ impl Room {
             Err(MatrixError::NotFound(_)) if is_ours(account, target) => Ok(Entry::Free),
             Err(error @ MatrixError::Unreachable(_)) if is_ours(account, target) => {
                 // Dendrite answers with status 500 for an alias that does not exist.
-                let is_free = Self::is_unknown(account, target).await?;
+                let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Err(error) };
+                let is_free = find(account, alias).await?.is_none();
                 if is_free { Ok(Entry::Free) } else { Err(error) }
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Whether the homeserver knows no room with this alias.
-    async fn is_unknown(account: &Account, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
-        let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Ok(false) };
-        let request = get_alias::v3::Request::new(alias.to_owned());
-        match account.request(request).await {
-            Ok(_) => Ok(false),
-            Err(MatrixError::NotFound(_)) => Ok(true),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Creates a private room with a free alias, and invites `invite`.
-    pub(crate) async fn create(
-        account: &Account,
-        alias: &RoomAliasId,
-        invite: &[OwnedUserId],
-    ) -> Result<OwnedRoomId, MatrixError> {
-        let mut request = create_room::v3::Request::new();
-        request.room_alias_name = Some(alias.alias().to_owned());
-        request.name = Some(alias.alias().to_owned());
-        request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
-        request.visibility = Visibility::Private;
-        request.invite = invite.to_vec();
-        let room = account.request(request).await?;
-        info!("made room {alias} ({})", room.room_id);
-        Ok(room.room_id)
     }
 
     /// Creates a handle for a room that was entered.
@@ -214,11 +237,7 @@ impl Room {
     ) -> Result<OwnedMxcUri, MatrixError> {
         self.expect_plain().await?;
         // The bytes are sent exactly as they came from NATS.
-        let mut request = create_content::v3::Request::new(Vec::new());
-        request.filename = Some(name.to_owned());
-        request.content_type = Some(file.media_type.to_owned());
-        let uploaded = self.account.request_with(request, file.bytes.clone()).await?;
-        Ok(uploaded.content_uri)
+        upload(&self.account, file.bytes.clone(), file.media_type, Some(name)).await
     }
 
     /// Returns the latest of a route's events in the room that can show a message published at `published` or later.
@@ -486,7 +505,7 @@ fn posted(page: &[Raw<AnyTimelineEvent>]) -> impl Iterator<Item = Posted> {
 }
 
 /// Returns how far a route has come according to a page of events.
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 pub(crate) fn reached_in(
     page: &[Raw<AnyTimelineEvent>],
     stream: &StreamId,

@@ -6,15 +6,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
-use crate::{config::Route, message::Withheld, source::Delivery};
+use crate::{
+    config::Route, directory::Durability, message::Withheld, source::Delivery,
+    state_file::StateFile,
+};
 
 /// An hour, in seconds.
 const HOUR: i64 = 60 * 60;
@@ -31,7 +33,7 @@ pub(crate) struct Budget {
     route: String,
     /// The limit in bytes an hour.
     limit: u64,
-    file: PathBuf,
+    file: StateFile,
     spent: Spent,
     /// Whether it was logged that the limit was reached within this hour.
     is_said: bool,
@@ -77,16 +79,13 @@ pub(crate) struct Candidate<'a> {
 impl Budget {
     /// Returns the budget of a route, with what was spent of it before a restart.
     pub(crate) fn of(route: &Route, state_dir: &Path) -> Self {
-        let file = state_dir.join(format!("attachments-{}.json", route.name));
-        let spent = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        Self {
-            route: route.name.to_string(),
-            limit: route.attach_limit,
-            file,
-            spent: spent.unwrap_or_default(),
-            is_said: false,
-            is_unwritable: false,
-        }
+        let file = StateFile::new(state_dir, &format!("attachments-{}.json", route.name));
+        Self::kept_in(file, route.name.to_string(), route.attach_limit)
+    }
+
+    fn kept_in(file: StateFile, route: String, limit: u64) -> Self {
+        let spent = file.read_or_default();
+        Self { route, limit, file, spent, is_said: false, is_unwritable: false }
     }
 
     /// Decides whether the file of a message is uploaded, always in the same way for the same message.
@@ -154,25 +153,15 @@ impl Budget {
     }
 
     fn keep(&mut self) {
-        match self.write() {
+        // The file need not survive a power failure.
+        match self.file.write(&self.spent, Durability::Process) {
             Ok(()) => self.is_unwritable = false,
             Err(error) if !std::mem::replace(&mut self.is_unwritable, true) => warn!(
                 "matrix.state_dir: cannot write {}, so a restart resets the attach_limit of route {}: {error}",
-                self.file.display(),
-                self.route
+                self.file, self.route
             ),
-            Err(error) => debug!("{}: {error}", self.file.display()),
+            Err(error) => debug!("{}: {error}", self.file),
         }
-    }
-
-    /// Replaces the file in one step. The file need not survive a power failure.
-    fn write(&self) -> io::Result<()> {
-        let directory = self.file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        serde_json::to_writer(io::BufWriter::new(&mut file), &self.spent)?;
-        file.persist(&self.file)?;
-        Ok(())
     }
 }
 
@@ -197,19 +186,8 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     fn budget(directory: &Path) -> Budget {
-        let mut budget = Budget {
-            route: "all".to_owned(),
-            limit: 4 * MIB,
-            file: directory.join("attachments-all.json"),
-            spent: Spent::default(),
-            is_said: false,
-            is_unwritable: false,
-        };
-        budget.spent = std::fs::read(&budget.file)
-            .ok()
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default();
-        budget
+        let file = StateFile::new(directory, "attachments-all.json");
+        Budget::kept_in(file, "all".to_owned(), 4 * MIB)
     }
 
     fn message(sequence: u64, size: u64) -> Candidate<'static> {

@@ -60,7 +60,7 @@ impl RouteContext {
             route: Arc::clone(route),
             routing: Routing::of(route, all),
             renderer,
-            alerts: Arc::new(Mutex::new(Store::new(nats, all.len()))),
+            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }
     }
 

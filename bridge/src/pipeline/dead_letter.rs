@@ -5,19 +5,20 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap,
     jetstream::{
-        self,
-        context::{CreateStreamError, PublishError, PublishErrorKind},
+        context::{PublishError, PublishErrorKind},
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use bytes::Bytes;
 use thiserror::Error;
-use tracing::info;
 
 use crate::{
     failure::chain,
     message::{RouteName, StreamId},
-    nats::{Nats, headers, limits},
+    nats::{
+        Nats, headers,
+        streams::{self, StreamError},
+    },
     source::{Delivery, Upstream},
     subject::Subject,
 };
@@ -92,7 +93,7 @@ impl DeadLetters {
         let shares = [Share { payload: room, headers: OWN_HEADERS_AT_MOST }, Share::default()];
         for share in shares {
             let letter = self.letter(delivery, stream, reason, share);
-            match self.publish_or_make(&letter).await {
+            match self.publish_or_make(&letter, &stream.stream).await {
                 Err(NotKept::TooLarge) => {}
                 kept => return kept,
             }
@@ -100,16 +101,15 @@ impl DeadLetters {
         Err(NotKept::TooLarge)
     }
 
-    /// Publishes a letter, and creates a stream for it if there is none.
-    async fn publish_or_make(&self, letter: &Letter) -> Result<(), NotKept> {
+    /// Publishes a letter on a message of the stream `origin`, and creates a stream for it if there is none.
+    async fn publish_or_make(&self, letter: &Letter, origin: &str) -> Result<(), NotKept> {
         match self.publish(letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
             published => return published.map_err(NotKept::from),
         }
         // No stream has been set up before the first dead letter.
-        if let Err(error) = self.make_stream().await {
-            return Err(NotKept::NoStream { prefix: self.prefix.to_string(), error });
-        }
+        let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
+        made.map_err(|error| NotKept::NoStream { prefix: self.prefix.to_string(), error })?;
         self.publish(letter).await.map_err(NotKept::from)
     }
 
@@ -154,8 +154,8 @@ impl DeadLetters {
         published.await?.await.map(drop)
     }
 
-    async fn make_stream(&self) -> Result<(), CreateStreamError> {
-        let config = StreamConfig {
+    fn stream_config(&self) -> StreamConfig {
+        StreamConfig {
             name: STREAM.to_owned(),
             description: Some(
                 "Messages that nats-matrix could not post, with the reason in their headers"
@@ -167,12 +167,7 @@ impl DeadLetters {
             max_age: KEPT_FOR,
             discard: DiscardPolicy::Old,
             ..StreamConfig::default()
-        };
-        let made: Result<jetstream::stream::Stream, _> =
-            self.nats.jetstream.get_or_create_stream(config).await;
-        made?;
-        info!("dead letters are kept in stream {STREAM}");
-        Ok(())
+        }
     }
 }
 
@@ -206,7 +201,7 @@ pub(crate) enum NotKept {
         prefix: String,
         /// The reason why no stream was created.
         #[source]
-        error: CreateStreamError,
+        error: StreamError,
     },
     /// The letter was not published, which may pass.
     #[error(transparent)]
@@ -215,7 +210,7 @@ pub(crate) enum NotKept {
 
 impl From<PublishError> for NotKept {
     fn from(error: PublishError) -> Self {
-        if limits::is_too_large(&error) { Self::TooLarge } else { Self::Unpublished(error) }
+        if streams::is_too_large(&error) { Self::TooLarge } else { Self::Unpublished(error) }
     }
 }
 

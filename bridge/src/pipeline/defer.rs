@@ -44,7 +44,6 @@ pub(crate) async fn defer(
 ) -> Result<bool, Halted> {
     let origin = state.origin(delivery, &upstream.stream);
     let Some(deferred) = &mut state.deferred else { return Ok(false) };
-    deferred.replicate(upstream.replicas);
     let deferral = deferred.deferral(decoded.payload.urgency(), &origin);
     let deferral = state.stop.run_until_cancelled(deferral).await.ok_or(Interrupted::Stopping)?;
     match deferral {
@@ -59,7 +58,7 @@ pub(crate) async fn defer(
     }
     // People who look at an alert during quiet hours should see what has become of it.
     let room = sender.room();
-    let thread = state.threads.of(room, delivery, decoded, upstream.replicas).await;
+    let thread = state.threads.of(room, delivery, decoded).await;
     if thread.is_some_and(|thread| thread.goes_on()) {
         return Ok(false);
     }

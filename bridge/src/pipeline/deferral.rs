@@ -8,10 +8,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    ErrorCode,
     context::{
-        ConsumerInfoError, ConsumerInfoErrorKind, CreateStreamError, GetStreamError,
-        GetStreamErrorKind, PublishError, PublishErrorKind,
+        ConsumerInfoError, ConsumerInfoErrorKind, GetStreamError, PublishError, PublishErrorKind,
     },
     stream::{Config as StreamConfig, DiscardPolicy},
 };
@@ -24,7 +22,10 @@ use crate::{
     config::{Quiet, Route},
     failure::chain,
     message::{Origin, Urgency},
-    nats::{Nats, headers, limits},
+    nats::{
+        Nats, headers,
+        streams::{self, StreamError},
+    },
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
     source::{Delivery, Feed, Stored, StoredError},
 };
@@ -49,7 +50,8 @@ pub(crate) struct DeferredStore {
     nats: Nats,
     quiet: Quiet,
     route: String,
-    replicas: usize,
+    /// The stream of the route.
+    stream: String,
     /// The range of the route's copies, once that is known.
     reach: Option<Extent>,
     /// The time when deferring may be tried again after it failed.
@@ -121,7 +123,7 @@ pub(crate) enum DeferError {
     NoStream,
     /// There is no stream, and none was created.
     #[error(transparent)]
-    Create(#[from] CreateStreamError),
+    Create(#[from] StreamError),
 }
 
 /// The reason why there is no confirmed copy.
@@ -145,16 +147,11 @@ impl DeferredStore {
             nats,
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
-            replicas: 1,
+            stream: route.stream.clone(),
             reach: None,
             retry: None,
             is_said: false,
         })
-    }
-
-    /// Sets the number of replicas with which the stream is created.
-    pub(crate) fn replicate(&mut self, replicas: usize) {
-        self.replicas = replicas;
     }
 
     /// Decides about a message of this urgency. Critical messages are never deferred.
@@ -272,9 +269,9 @@ impl DeferredStore {
             match error.kind() {
                 // The copy is there already.
                 PublishErrorKind::WrongLastSequence => return Ok(true),
-                _ if limits::is_too_large(&error) => return Ok(false),
+                _ if streams::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
-                    let made = make_stream(&self.nats, self.replicas).await;
+                    let made = make_stream(&self.nats, &self.stream).await;
                     made.map_err(|error| NoCopy::Refused(error.into()))?;
                 }
                 PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
@@ -306,25 +303,18 @@ pub(crate) fn subject(route: &str, origin: &Origin) -> String {
     format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
 }
 
-/// Creates the stream if there is none.
+/// Creates the stream if there is none, for the messages of the stream `like`.
 ///
 /// # Errors
 ///
 /// The reason why there is no stream.
-pub(crate) async fn make_stream(nats: &Nats, replicas: usize) -> Result<(), CreateStreamError> {
-    let wanted = stream_config(replicas);
-    if let Ok(stream) = nats.jetstream.get_stream(DEFERRED_STREAM).await {
-        limits::set(nats, &stream.cached_info().config, &wanted).await;
-        return Ok(());
-    }
-    nats.jetstream.get_or_create_stream(wanted).await?;
-    info!("messages that quiet hours hold back are kept in stream {DEFERRED_STREAM}");
-    Ok(())
+pub(crate) async fn make_stream(nats: &Nats, like: &str) -> Result<(), StreamError> {
+    streams::ensure(nats, stream_config(), like).await
 }
 
 /// Returns the configuration that the stream is created with. When the stream is full it takes no more, so that no
 /// deferred message is lost.
-pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
+pub(crate) fn stream_config() -> StreamConfig {
     StreamConfig {
         name: DEFERRED_STREAM.to_owned(),
         description: Some("What nats-matrix shows after quiet hours".to_owned()),
@@ -332,7 +322,6 @@ pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
         max_age: KEPT_FOR,
         max_bytes: KEPT_BYTES,
         discard: DiscardPolicy::New,
-        num_replicas: replicas,
         ..StreamConfig::default()
     }
 }
@@ -370,14 +359,8 @@ enum LookError {
 async fn left(nats: &Nats, consumer: &str) -> Result<u64, LookError> {
     let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
         Ok(stream) => stream,
-        Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(error)
-                if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
-            {
-                return Ok(0);
-            }
-            _ => return Err(error.into()),
-        },
+        Err(error) if streams::is_missing(&error) => return Ok(0),
+        Err(error) => return Err(error.into()),
     };
     match stream.consumer_info(consumer).await {
         Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),

@@ -5,15 +5,11 @@
 //! which message it was. There is no note while a message merely waits, so a process that is killed while the
 //! homeserver is away blames no message.
 
-use std::{
-    cell::Cell,
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use tracing::{error, warn};
+
+use crate::directory::{Directory, Missing};
 
 /// The number of times that a message may end the process before it is handled as bytes.
 const ENDED_TWICE: u32 = 2;
@@ -64,7 +60,7 @@ impl Guard {
     /// Opens the guard of the route called `name`, in a directory that is created if necessary.
     pub(crate) fn open(directory: &Path, name: &str) -> Self {
         let path = directory.join(format!("in-hand-{name}"));
-        match open(directory, &path) {
+        match open(&path) {
             Ok((file, found)) => {
                 if let Some(Note { sequence, times: times @ 1.., .. }) = &found {
                     error!(
@@ -176,14 +172,16 @@ impl Note {
     }
 }
 
-fn open(directory: &Path, path: &Path) -> io::Result<(File, Option<Note>)> {
-    std::fs::create_dir_all(directory)?;
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(path)?;
+fn open(path: &Path) -> io::Result<(File, Option<Note>)> {
+    let (directory, name) = Directory::around(path, Missing::Make)?;
+    let file = directory.open_or_create(&name)?;
     let mut text = [0; LENGTH];
     let length = file.read_at(&mut text, 0)?;
-    let found = Note::read(&String::from_utf8_lossy(&text[..length]));
+    let text = String::from_utf8_lossy(&text[..length]);
+    let found = Note::read(&text);
+    if found.is_none() && !text.trim().is_empty() {
+        warn!("matrix.state_dir: {} is damaged and is begun anew", path.display());
+    }
     Ok((file, found))
 }
 

@@ -97,19 +97,8 @@ fn value(original: &[u8], path: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, path::Path};
-
     use super::*;
-    use crate::{config::Config, nats::headers};
-
-    fn route(lines: &str) -> Route {
-        let toml = format!(
-            "[nats]\nservers = [\"nats://h\"]\n[matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
-             [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n{lines}\n"
-        );
-        let config = Config::parse(&toml, Path::new("c.toml"), &HashMap::new());
-        config.unwrap().routes.remove(0)
-    }
+    use crate::nats::headers;
 
     #[test]
     fn each_condition_looks_at_what_it_names() {
@@ -146,7 +135,7 @@ mod tests {
                 decoded: &decoded,
                 original: payload.as_bytes(),
             };
-            let route = Arc::new(route(lines));
+            let route = Arc::new(Route::with(lines));
             let routing = Routing::of(&route, std::slice::from_ref(&route));
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
         }

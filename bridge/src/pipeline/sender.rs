@@ -13,7 +13,7 @@ use crate::{
     config::{RoomTarget, Route},
     failure::{Failure, Interrupted},
     matrix::{
-        Closed, Failures, LoginError, MatrixError, Membership, Room,
+        Closed, Failures, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
     message::{Attachment, Origin, Position, RouteName, Span, StreamId},
@@ -501,11 +501,7 @@ impl Sender {
                 return Err(Failure::Encrypted(what).into());
             }
             MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
-            MatrixError::TokenRefused(_) => match self.room.account().renew().await {
-                Ok(()) => (error.to_string(), None),
-                Err(LoginError::Transient(error)) => (error.to_string(), None),
-                Err(LoginError::Permanent(failure)) => return Err(NotPosted::from(failure)),
-            },
+            MatrixError::TokenRefused(_) => (self.room.account().recover(&error).await?, None),
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => {
                 (self.reenter(&error).await?, None)
             }

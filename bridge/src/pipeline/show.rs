@@ -38,7 +38,7 @@ pub(crate) async fn show(
 ) -> Result<Fate, Halted> {
     let stream = &upstream.stream;
     let here = state.rooms.sender().room().to_owned();
-    let mut thread = state.threads.of(&here, delivery, decoded, upstream.replicas).await;
+    let mut thread = state.threads.of(&here, delivery, decoded).await;
     if let Some(found) = thread {
         let confirmed =
             state.threads.confirm(state.rooms.sender(), delivery, stream, found).await?;

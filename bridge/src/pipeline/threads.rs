@@ -50,18 +50,16 @@ impl Threads {
         Self { route, store, roots: HashMap::new() }
     }
 
-    /// Returns the thread that a message belongs to in a room, if the message is about an alert. A bucket that has to
-    /// be created is replicated on `replicas` servers.
+    /// Returns the thread that a message belongs to in a room, if the message is about an alert.
     pub(crate) async fn of(
         &self,
         room: &RoomId,
         delivery: &Delivery,
         decoded: &Decoded,
-        replicas: usize,
     ) -> Option<AlertThread> {
         let update = AlertUpdate::of(&decoded.payload)?;
         let key = update.key(&self.route, room, delivery.subject());
-        let before = self.known([key.clone()], replicas).await.remove(&key);
+        let before = self.known([key.clone()]).await.remove(&key);
         Some(self.after(before, key, update, delivery.said))
     }
 
@@ -69,10 +67,8 @@ impl Threads {
     pub(crate) async fn known(
         &self,
         keys: impl IntoIterator<Item = String>,
-        replicas: usize,
     ) -> HashMap<String, ThreadState> {
         let mut store = self.store.lock().await;
-        store.replicate(replicas);
         store.get_all(keys).await
     }
 

@@ -17,10 +17,7 @@ use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use matrix_sdk::ruma::{
     RoomAliasId, UserId,
-    api::client::{
-        alias::get_alias,
-        membership::{invite_user, join_room_by_id, joined_members},
-    },
+    api::client::membership::{invite_user, join_room_by_id, joined_members},
 };
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use secrecy::{ExposeSecret, SecretString};
@@ -38,7 +35,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::{self, HomeserverOwner, Implementation, Source},
     failure::Failure,
-    matrix::{Account, LoginError, MatrixError, account},
+    matrix::{Account, LoginError, MatrixError, account, room},
     provision::password,
 };
 
@@ -185,8 +182,8 @@ impl Private {
     async fn let_in(&self, server: &Account, users: &[&str]) -> Result<Vec<String>, MatrixError> {
         let name = server.user.server_name();
         let alias = RoomAliasId::parse(format!("#{ADMINS}:{name}")).expect("a valid alias");
-        let found = server.request(get_alias::v3::Request::new(alias));
-        let room = found.await?.room_id;
+        let found = room::find(server, &alias).await?;
+        let room = found.ok_or_else(|| MatrixError::NotFound(format!("there is no {alias}")))?;
         let members = joined_members::v3::Request::new(room.clone());
         let joined = server.request(members).await?.joined;
         let mut made = Vec::new();

@@ -3,14 +3,12 @@
 
 use std::{collections::HashMap, path::Path};
 
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use matrix_sdk::ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId,
     api::client::{
-        alias::get_alias,
-        media::create_content,
         membership::{invite_user, join_room_by_id, leave_room},
-        room::{Visibility, create_room},
         state::{get_state_events, send_state_event},
     },
     events::StateEventType,
@@ -23,7 +21,10 @@ use sha2::{Digest, Sha256};
 use crate::{
     config::{DeclaredRoom, Post},
     failure::Failure,
-    matrix::{Account, MatrixError, Objection, Ownership},
+    matrix::{
+        Account, MatrixError, Objection, Ownership,
+        room::{self, NewRoom},
+    },
     message::picture_type,
 };
 
@@ -68,7 +69,7 @@ pub(super) struct Done {
 
 /// A picture for a room.
 struct Picture {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     media_type: &'static str,
     hash: String,
 }
@@ -80,25 +81,29 @@ struct Picture {
 /// The errors of the homeserver and of the picture's file.
 pub(super) async fn ensure(
     account: &Account,
-    room: &DeclaredRoom,
+    declared: &DeclaredRoom,
     people: &People,
     mode: Mode,
 ) -> Result<Done, Failure> {
-    let alias = RoomAliasId::parse(format!("#{}:{}", room.alias, account.user.server_name()))
-        .map_err(|error| Failure::Config(format!("rooms.{}: {error}", room.alias)))?;
-    let picture = room.avatar_file.as_deref().map(Picture::read).transpose()?;
+    let alias = RoomAliasId::parse(format!("#{}:{}", declared.alias, account.user.server_name()))
+        .map_err(|error| Failure::Config(format!("rooms.{}: {error}", declared.alias)))?;
+    let picture = declared.avatar_file.as_deref().map(Picture::read).transpose()?;
     let wrong = |error: MatrixError| explain(account, &alias, &error);
-    let found = find(account, &alias).await.map_err(wrong)?;
+    let found = room::find(account, &alias).await.map_err(wrong)?;
     let is_new = found.is_none();
     let id = match found {
         Some(id) => id,
         None if mode == Mode::DryRun => {
             return Ok(Done { alias, is_new, changed: Vec::new(), failures: Vec::new() });
         }
-        None => create(account, room, &alias).await.map_err(wrong)?,
+        None => {
+            let (name, topic) = (declared.name.clone(), declared.topic.clone());
+            let new = NewRoom { name, topic, ..NewRoom::default() };
+            room::create(account, &alias, new).await.map_err(wrong)?
+        }
     };
     let there = There::of(account, id, &people.invite, mode).await.map_err(wrong)?;
-    if !room.adopt
+    if !declared.adopt
         && let Some(objection) = there.ownership.objection(&alias, &account.user, &people.admins)
     {
         there.leave_again().await;
@@ -109,10 +114,10 @@ pub(super) async fn ensure(
         return Err(Failure::Refused(format!(
             "room {alias}: {objection}{who}. Have the alias removed, choose another one, or set adopt = true in \
              [rooms.{}]",
-            room.alias
+            declared.alias
         )));
     }
-    let mut changed = there.bring_to(room, people, picture.as_ref()).await.map_err(wrong)?;
+    let mut changed = there.bring_to(declared, people, picture.as_ref()).await.map_err(wrong)?;
     let (invited, failures) = there.invite(&alias, &people.invite).await;
     changed.extend(invited);
     Ok(Done { alias, is_new, changed, failures })
@@ -132,29 +137,6 @@ fn explain(account: &Account, alias: &RoomAliasId, error: &MatrixError) -> Failu
         }
         _ => Failure::Refused(format!("room {alias}: the homeserver {error}")),
     }
-}
-
-async fn find(account: &Account, alias: &RoomAliasId) -> Result<Option<OwnedRoomId>, MatrixError> {
-    let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(request).await {
-        Ok(found) => Ok(Some(found.room_id)),
-        Err(MatrixError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-async fn create(
-    account: &Account,
-    room: &DeclaredRoom,
-    alias: &RoomAliasId,
-) -> Result<OwnedRoomId, MatrixError> {
-    let mut request = create_room::v3::Request::new();
-    request.room_alias_name = Some(alias.alias().to_owned());
-    request.name = room.name.clone().or_else(|| Some(room.alias.clone()));
-    request.topic.clone_from(&room.topic);
-    request.preset = Some(create_room::v3::RoomPreset::PrivateChat);
-    request.visibility = Visibility::Private;
-    Ok(account.request(request).await?.room_id)
 }
 
 /// An existing room, with the relevant part of its state as it was when read.
@@ -360,9 +342,8 @@ impl<'a> There<'a> {
             return Ok(None);
         }
         if self.mode == Mode::Apply {
-            let mut request = create_content::v3::Request::new(picture.bytes.clone());
-            request.content_type = Some(picture.media_type.to_owned());
-            let url = self.account.request(request).await?.content_uri;
+            let bytes = picture.bytes.clone();
+            let url = room::upload(self.account, bytes, picture.media_type, None).await?;
             let content = json!({ "url": url, PICTURE_HASH: picture.hash });
             self.set(StateEventType::RoomAvatar, content).await?;
         }
@@ -399,6 +380,6 @@ impl Picture {
             wrong("is not a picture that phones show: use a PNG, JPEG, GIF or WebP")
         })?;
         let hash = HEXLOWER.encode(&Sha256::digest(&bytes));
-        Ok(Self { bytes, media_type, hash })
+        Ok(Self { bytes: bytes.into(), media_type, hash })
     }
 }

@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    directory::{Directory, Missing, unfinished},
+    directory::{Directory, Durability, Missing, unfinished},
     publish::message::Message,
 };
 
@@ -104,7 +104,7 @@ impl Spool {
         if number.0 > Number::MOST {
             return Err(failed(&path)(io::Error::other("there is no number after it: remove it")));
         }
-        directory.replace(&number.name(), &text).map_err(failed(&path))?;
+        directory.replace(&number.name(), &text, Durability::Disk).map_err(failed(&path))?;
         Ok(number)
     }
 
@@ -181,7 +181,7 @@ fn remove_unfinished(directory: &Directory) -> io::Result<()> {
 
 /// Waits for a lock. Returns `None` if other processes hold it until then.
 async fn locked(directory: &Directory, name: &str, until: Instant) -> io::Result<Option<File>> {
-    let lock = directory.lock_file(name.as_ref())?;
+    let lock = directory.open_or_create(name.as_ref())?;
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(Some(lock)),

@@ -1,5 +1,8 @@
 //! Tests against publishers who want their text to be mistaken for the bridge's, or for that of another machine.
 
+#[path = "../../../fuzz/src/sound.rs"]
+mod sound;
+
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use bytes::Bytes;
@@ -7,10 +10,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
+use self::sound::{Markup, assert_sound};
 use super::*;
 use crate::{
     config::{Display, Language},
-    fuzz::sound::{Markup, assert_sound},
     message::{Decoded, Kind, Position, Urgency},
     render::{
         digest_entries::{Entry, Piece, pieces},

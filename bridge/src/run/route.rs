@@ -51,7 +51,7 @@ pub(crate) async fn serve_deferred(
             return Ok(());
         }
     }
-    while let Err(error) = deferral::make_stream(&services.nats, 1).await {
+    while let Err(error) = deferral::make_stream(&services.nats, &context.route.stream).await {
         warn!("no stream for quiet hours: {}", chain(&error));
         // All messages are shown at once meanwhile, so this feed must not count as failing.
         services.health.route(&context.feed.label()).set_aside();
@@ -95,7 +95,7 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
             let room = (&target, RoomRole::Only);
             let opened = join::open_room(&route, room, account, &health, stop).await;
             if let Ok(Opened::Room(room)) = opened {
-                Poster::new(summaries.clone(), summary, room, &health).run().await;
+                Box::pin(Poster::new(summaries.clone(), summary, room, &health).run()).await;
             }
         };
         while let Err(panic) = AssertUnwindSafe(post()).catch_unwind().await {

@@ -2,14 +2,15 @@
 
 use std::{cell::Cell, collections::VecDeque, ops::ControlFlow, rc::Rc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     failure::chain,
     nats::Nats,
     source::{
-        beside::{SLOW, flow},
+        beside::{Reader, Selection},
         consumer,
         delivery::Delivery,
         feed::Feed,
@@ -133,32 +134,24 @@ impl Backlog {
     /// Reads over one connection.
     async fn flow_into(&self, read: &mut Read) -> Result<Flowed, ReadError> {
         let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
-        let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
-        let (mut pending, mut pull) = flow(&nats, self.feed.stream(), read.next, filters).await?;
-        let mut reached = 0;
-        while pending > 0 && !read.is_full() {
-            let next = tokio::select! {
-                biased;
-                next = timeout(SLOW, pull.next()) => next,
-                () = nats.drained() => return Ok(Flowed::Broken(ReadError::ConnectionLost)),
-            };
-            let message = match next {
-                Ok(Ok(message)) => message,
-                Ok(Err(error)) => return Ok(Flowed::Broken(error.into())),
+        let wanted = Selection {
+            stream: self.feed.stream(),
+            begin: DeliverPolicy::ByStartSequence { start_sequence: read.next },
+            filters: self.feed.filters(),
+            consumer: None,
+        };
+        let mut reader = Reader::open(&nats, wanted).await?;
+        while !read.is_full() {
+            let delivery = match reader.next().await {
+                Ok(Some(delivery)) => delivery,
+                Ok(None) => break,
                 // The messages read are enough for a digest that has no fixed end.
-                Err(_) if read.last.is_none() && !read.messages.is_empty() => {
-                    return Ok(Flowed::Whole);
+                Err(ReadError::Silence(_)) if read.last.is_none() && !read.messages.is_empty() => {
+                    break;
                 }
-                Err(_) => return Ok(Flowed::Broken(ReadError::Silence(SLOW))),
+                Err(error) => return Ok(Flowed::Broken(error)),
             };
             self.health.beat();
-            let Some((delivery, number)) = Delivery::new(message) else { continue };
-            reached += 1;
-            // The client does not pass on every message, and those are not delivered again.
-            if number != reached {
-                return Ok(Flowed::Broken(ReadError::Gap));
-            }
-            pending = delivery.pending;
             if !read.take(delivery) {
                 break;
             }
@@ -180,15 +173,9 @@ impl Backlog {
             let found = Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await?;
             let Some(stored) = found else { return Ok(ControlFlow::Break(())) };
             self.health.beat();
-            let sequence = stored.sequence;
-            let published = stored.published.as_nanosecond();
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
             // it.
-            let reply = format!("$JS.ACK.{stream}.backlog.1.{sequence}.1.{published}.0");
-            let delivery = Delivery::new(stored.delivered(&self.nats, Some(reply)));
-            let (delivery, _) = delivery
-                .ok_or_else(|| ReadError::NoPlace { stream: stream.to_owned(), sequence })?;
-            if !read.take(delivery) {
+            if !read.take(stored.delivery(&self.nats, stream, "backlog", 1)?) {
                 return Ok(ControlFlow::Break(()));
             }
         }

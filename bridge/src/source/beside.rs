@@ -1,23 +1,163 @@
-//! Reads a stream beside its durable consumer, with a temporary consumer that the server soon forgets.
+//! Reads a stream beside its durable consumer, with a temporary consumer that acknowledges nothing and that the server
+//! soon forgets.
 
 use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull::Config as PullConfig},
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull::Config as PullConfig},
+    stream::Stream,
 };
 use tokio::time::timeout;
 
 use crate::{
     nats::Nats,
-    source::{problem::ReadError, pull::Pull},
+    source::{
+        consumer,
+        delivery::Delivery,
+        problem::ReadError,
+        pull::{Pull, PullError},
+    },
 };
 
 /// The time after which the server forgets the temporary consumer of a bridge that was killed while it read.
-pub(crate) const FORGET: Duration = Duration::from_secs(30);
+const FORGET: Duration = Duration::from_secs(30);
 
-/// The time that the next message may take to arrive once the server has said that there is one.
-pub(crate) const SLOW: Duration = Duration::from_secs(10);
+/// The time without a message after which the server is asked whether any are left.
+const SLOW: Duration = Duration::from_secs(10);
+
+/// The messages to read.
+pub(crate) struct Selection<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) begin: DeliverPolicy,
+    pub(crate) filters: Vec<String>,
+    /// The name of the consumer, if it has to be one that permissions can name. Only one reader at a time can use it.
+    pub(crate) consumer: Option<String>,
+}
+
+/// An open flow of messages. A message that the client cannot read breaks the connection, so the reader needs one of
+/// its own.
+pub(crate) struct Reader {
+    nats: Nats,
+    stream: Stream<()>,
+    consumer: PullConsumer,
+    /// `None` until the first message is asked for.
+    pull: Option<Pull>,
+    /// The number of messages that have been read.
+    read: u64,
+    /// The number of messages that are left.
+    pending: u64,
+    has_fixed_name: bool,
+}
+
+impl Reader {
+    /// Opens a flow.
+    ///
+    /// # Errors
+    ///
+    /// The consumer is not created.
+    pub(crate) async fn open(nats: &Nats, wanted: Selection<'_>) -> Result<Self, ReadError> {
+        let name = wanted.consumer.as_deref();
+        let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
+        let stream = stream.map_err(ReadError::request)?;
+        if let Some(name) = name {
+            // The consumer may still exist if the process was killed while reading.
+            let _ = stream.delete_consumer(name).await;
+        }
+        let (filter_subject, filter_subjects) = consumer::filter_fields(wanted.filters);
+        let config = PullConfig {
+            name: wanted.consumer.clone(),
+            description: Some("nats-matrix reads beside the consumer of a route".to_owned()),
+            deliver_policy: wanted.begin,
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            filter_subject,
+            filter_subjects,
+            inactive_threshold: FORGET,
+            memory_storage: true,
+            num_replicas: 1,
+            ..PullConfig::default()
+        };
+        let consumer = Box::pin(stream.create_consumer_strict(config)).await;
+        let consumer = consumer.map_err(|error| ReadError::ConsumerRefused {
+            consumer: name.unwrap_or("(unnamed)").to_owned(),
+            stream: wanted.stream.to_owned(),
+            done: "made",
+            error: error.into(),
+        })?;
+        Ok(Self {
+            nats: nats.clone(),
+            stream,
+            pending: consumer.cached_info().num_pending,
+            consumer,
+            pull: None,
+            read: 0,
+            has_fixed_name: wanted.consumer.is_some(),
+        })
+    }
+
+    /// Returns the sequence number after which the flow begins.
+    pub(crate) fn before(&self) -> u64 {
+        self.consumer.cached_info().delivered.stream_sequence
+    }
+
+    /// Returns the next message; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// The messages cannot be read to the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, ReadError> {
+        let message = self.next_raw().await?;
+        Ok(message.and_then(Delivery::new).map(|(delivery, _)| delivery))
+    }
+
+    async fn next_raw(&mut self) -> Result<Option<jetstream::Message>, ReadError> {
+        if self.pending == 0 {
+            return Ok(None);
+        }
+        if self.pull.is_none() {
+            let pull = Pull::begin(&self.nats, self.consumer.clone()).await;
+            self.pull = Some(pull?);
+        }
+        let Some(pull) = &mut self.pull else { return Ok(None) };
+        let next = tokio::select! {
+            biased;
+            next = timeout(SLOW, pull.next()) => next,
+            () = self.nats.drained() => return Err(ReadError::ConnectionLost),
+        };
+        let Ok(message) = next else {
+            return if self.is_at_end().await? { Ok(None) } else { Err(ReadError::Silence(SLOW)) };
+        };
+        let message = message?;
+        let (number, pending) = {
+            let info = message.info().map_err(|_| ReadError::from(PullError::NoMessage))?;
+            (info.consumer_sequence, info.pending)
+        };
+        self.read += 1;
+        // The client does not pass on every message, and this consumer delivers none twice.
+        if number != self.read {
+            return Err(ReadError::Gap);
+        }
+        self.pending = pending;
+        Ok(Some(message))
+    }
+
+    /// Asks whether all messages have been read: the others may have been deleted in the meantime.
+    async fn is_at_end(&self) -> Result<bool, ReadError> {
+        let info = self.consumer.get_info().await;
+        let info = info.map_err(ReadError::request)?;
+        Ok(info.num_pending == 0 && info.delivered.consumer_sequence <= self.read)
+    }
+
+    /// Ends the flow. A consumer without a fixed name is left to the server, as there may be no permission to delete
+    /// it.
+    pub(crate) async fn close(self) {
+        if self.has_fixed_name {
+            // If this fails, the server removes the consumer.
+            let _ = self.stream.delete_consumer(&self.consumer.cached_info().name).await;
+        }
+    }
+}
 
 /// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
 /// there is none.
@@ -32,43 +172,7 @@ pub(crate) async fn first(
     filter: &str,
 ) -> Result<Option<jetstream::Message>, ReadError> {
     let nats = nats.another().await.map_err(ReadError::Unconnected)?;
-    let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
-    if pending == 0 {
-        return Ok(None);
-    }
-    let next = tokio::select! {
-        biased;
-        next = timeout(SLOW, pull.next()) => next,
-        () = nats.drained() => return Err(ReadError::ConnectionLost),
-    };
-    let message = next.map_err(|_| ReadError::Silence(SLOW))?;
-    Ok(Some(message?))
-}
-
-/// Returns the messages from a sequence number on, in order and without consuming them, and how many there are.
-pub(crate) async fn flow(
-    nats: &Nats,
-    stream: &str,
-    first: u64,
-    mut filters: Vec<String>,
-) -> Result<(u64, Pull), ReadError> {
-    let stream = nats.jetstream.get_stream_no_info(stream).await;
-    let stream = stream.map_err(ReadError::request)?;
-    // Servers before 2.10 only know a single filter, in this field.
-    let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
-    let config = PullConfig {
-        description: Some("nats-matrix reads what waits".to_owned()),
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: first },
-        ack_policy: AckPolicy::None,
-        replay_policy: ReplayPolicy::Instant,
-        filter_subject,
-        filter_subjects: filters,
-        inactive_threshold: FORGET,
-        memory_storage: true,
-        num_replicas: 1,
-        ..PullConfig::default()
-    };
-    let consumer = stream.create_consumer(config).await.map_err(ReadError::request)?;
-    let pending = consumer.cached_info().num_pending;
-    Ok((pending, Pull::begin(nats, consumer).await?))
+    let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
+    let wanted = Selection { stream, begin, filters: vec![filter.to_owned()], consumer: None };
+    Box::pin(async { Reader::open(&nats, wanted).await?.next_raw().await }).await
 }

@@ -55,8 +55,6 @@ pub(crate) struct Source {
     outage: Outage,
     health: RouteHealth,
     stream: Option<StreamId>,
-    /// The number of servers that keep the stream.
-    replicas: usize,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
@@ -82,8 +80,6 @@ pub(crate) struct Source {
 pub(crate) struct Upstream {
     /// The incarnation of the stream.
     pub(crate) stream: StreamId,
-    /// The number of servers of a cluster that keep the stream.
-    pub(crate) replicas: usize,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     pub(crate) keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
@@ -117,7 +113,6 @@ impl Source {
             nats,
             feed,
             stream: None,
-            replicas: 1,
             keeps_messages: false,
             begun: None,
             reached: None,
@@ -137,8 +132,8 @@ impl Source {
 
     /// Returns the properties of the stream; they are known once there was a message.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
-        let Self { replicas, keeps_messages, begun, .. } = *self;
-        self.stream.clone().map(|stream| Upstream { stream, replicas, keeps_messages, begun })
+        let Self { keeps_messages, begun, .. } = *self;
+        self.stream.clone().map(|stream| Upstream { stream, keeps_messages, begun })
     }
 
     /// Whether no other message waited when this one was delivered, and none has come since.
@@ -461,7 +456,6 @@ impl Source {
             stream: info.config.name.clone(),
             created: timestamp(info.created).as_nanosecond().to_string(),
         };
-        self.replicas = info.config.num_replicas;
         let age = info.config.max_age;
         self.keeps_messages = info.config.retention == RetentionPolicy::Limits
             && (age.is_zero() || age >= LONG_ENOUGH);

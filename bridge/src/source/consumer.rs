@@ -164,9 +164,7 @@ pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Fai
 /// Returns the configuration that a consumer is to have. Settings of `base` that do not matter to the bridge are kept,
 /// including where the consumer began, which cannot be changed.
 pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
-    let mut filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
-    // Servers before 2.10 only know a single filter, in this field.
-    let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    let (filter_subject, filter_subjects) = filter_fields(feed.filters());
     PullConfig {
         durable_name: Some(feed.consumer().to_owned()),
         name: Some(feed.consumer().to_owned()),
@@ -176,7 +174,7 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
         // Deliveries are never given up: a message is done with when it is posted or a dead letter.
         max_deliver: -1,
         filter_subject,
-        filter_subjects: filters,
+        filter_subjects,
         max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
         headers_only: false,
         // Limits below what the bridge asks for would refuse every request.
@@ -185,6 +183,13 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
         max_expires: Duration::ZERO,
         ..base
     }
+}
+
+/// Returns the fields `filter_subject` and `filter_subjects` of a consumer. Servers before 2.10 only know a single
+/// filter, in the first of them.
+pub(super) fn filter_fields(mut filters: Vec<String>) -> (String, Vec<String>) {
+    let single = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    (single, filters)
 }
 
 /// Returns the filter subjects of a consumer.

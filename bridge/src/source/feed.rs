@@ -64,6 +64,11 @@ impl Feed {
         &self.subjects
     }
 
+    /// Returns the filter subjects of the consumer as NATS takes them.
+    pub(crate) fn filters(&self) -> Vec<String> {
+        self.subjects.iter().map(ToString::to_string).collect()
+    }
+
     /// Returns where the consumer begins when it is created.
     pub(crate) fn start(&self) -> Start {
         match self.kind {

@@ -22,6 +22,5 @@ pub(crate) use self::{
     delivery::Delivery,
     feed::Feed,
     problem::{Problem, ReadError, StoredError},
-    pull::Pull,
     stored::Stored,
 };

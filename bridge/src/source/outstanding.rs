@@ -41,7 +41,8 @@ pub(super) async fn read(
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
-            let next = delivery(nats, info, next)?;
+            let given = info.delivered.consumer_sequence;
+            let next = next.delivery(nats, stream, &info.name, given)?;
             bytes += next.weight;
             some.push(next);
         }
@@ -77,17 +78,4 @@ pub(super) fn begin(info: &ConsumerInfo) -> (u64, Option<Timestamp>) {
         _ => None,
     };
     (begin.max(info.ack_floor.stream_sequence + 1), since)
-}
-
-/// Returns a stored message as it would be delivered.
-fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery, ReadError> {
-    let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
-    let published = stored.published.as_nanosecond();
-    // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
-    // sequence alone, but requires a consumer sequence that it has assigned.
-    let given = info.delivered.consumer_sequence;
-    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
-    let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
-    let placed = delivery.map(|(delivery, _)| delivery);
-    placed.ok_or_else(|| ReadError::NoPlace { stream: stream.clone(), sequence })
 }

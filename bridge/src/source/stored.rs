@@ -20,6 +20,7 @@ use crate::{
     nats::{Nats, headers, timestamp},
     source::{
         beside,
+        delivery::Delivery,
         problem::{ReadError, StoredError},
     },
     status::First,
@@ -119,10 +120,27 @@ impl Stored {
         }
     }
 
-    /// Returns the message as a consumer would deliver it, with this address for the acknowledgement.
-    pub(crate) fn delivered(self, nats: &Nats, reply: Option<String>) -> jetstream::Message {
-        let message = Message { reply: reply.map(Into::into), ..self.message };
-        jetstream::Message { message, context: nats.jetstream.clone() }
+    /// Returns the message as a consumer would deliver it. `given` is a consumer sequence that the server has assigned,
+    /// if the delivery is to be acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the message has no place in the stream.
+    pub(crate) fn delivery(
+        self,
+        nats: &Nats,
+        stream: &str,
+        consumer: &str,
+        given: u64,
+    ) -> Result<Delivery, ReadError> {
+        let (sequence, published) = (self.sequence, self.published.as_nanosecond());
+        // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
+        // sequence alone, but requires a consumer sequence that it has assigned.
+        let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
+        let message = Message { reply: Some(reply.into()), ..self.message };
+        let message = jetstream::Message { message, context: nats.jetstream.clone() };
+        let delivery = Delivery::new(message).map(|(delivery, _)| delivery);
+        delivery.ok_or_else(|| ReadError::NoPlace { stream: stream.to_owned(), sequence })
     }
 
     fn read(stream: &str, raw: RawMessage<'_>) -> Result<Self, StoredError> {

@@ -1,15 +1,13 @@
 //! Reads the messages of a period back from the stream. No copy of them is kept elsewhere, which could be lost or
 //! differ.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, DeliverPolicy, PullConsumer, ReplayPolicy, pull::Config as PullConfig},
+    consumer::DeliverPolicy,
     stream::{RetentionPolicy, Stream},
 };
 use jiff::Timestamp;
-use tokio::time::timeout;
 
 use crate::{
     config::Route,
@@ -18,15 +16,13 @@ use crate::{
     nats::{Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
-    source::{Problem, Pull, ReadError, Stored, consumer, pull::PullError},
+    source::{
+        Delivery, Problem, ReadError, Stored,
+        beside::{Reader, Selection},
+        consumer,
+    },
     summary::totals::Digest,
 };
-
-/// The time without a message after which the server is asked whether any are left.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// The time after which the server removes the consumer of a bridge that was killed while reading.
-const FORGET: Duration = Duration::from_mins(1);
 
 /// Sums up the messages that a route takes among those that the stream stored in a period. Returns `None` if the stream
 /// did not exist yet.
@@ -39,15 +35,15 @@ pub(super) async fn gather(
     let stream = consumer::stream(nats, &route.stream).await?;
     check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
-    let reader = Reader { nats, route };
+    let review = Review { nats, route };
     let start_time = offset_date_time(period.start);
-    reader
+    review
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
             if published >= period.end {
                 return Next::Stop;
             }
             if let Some(decoded) = taken(routing, message) {
-                digest.add(published, &message.subject, &decoded);
+                digest.add(published, message.subject(), &decoded);
             }
             Next::GoOn
         })
@@ -61,7 +57,7 @@ pub(super) async fn gather(
         if timestamp(stream.cached_info().created) >= period.end {
             return Ok(None);
         }
-        reader
+        review
             .read(DeliverPolicy::Last, |published, message| {
                 let is_before = published < period.start && taken(routing, message).is_some();
                 digest.last_before = is_before.then_some(published);
@@ -88,13 +84,13 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
 }
 
 /// Decodes a message if the route takes it.
-fn taken(routing: &Routing, message: &jetstream::Message) -> Option<Decoded> {
-    let decoded = Decoded::from_bytes(&message.payload);
+fn taken(routing: &Routing, message: &Delivery) -> Option<Decoded> {
+    let decoded = Decoded::from_bytes(message.payload());
     let facts = Facts {
-        subject: &message.subject,
-        headers: message.headers.as_ref(),
+        subject: message.subject(),
+        headers: message.headers(),
         decoded: &decoded,
-        original: &message.payload,
+        original: message.payload(),
     };
     routing.takes(&facts).then_some(decoded)
 }
@@ -105,129 +101,45 @@ enum Next {
     Stop,
 }
 
-struct Reader<'a> {
+/// Reads the messages of a route back.
+struct Review<'a> {
     nats: &'a Nats,
     route: &'a Route,
 }
 
-impl Reader<'_> {
+impl Review<'_> {
     /// Passes the messages of the stream from `begin` on, in order, to `take`.
     async fn read(
         &self,
         mut begin: DeliverPolicy,
-        mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
+        mut take: impl FnMut(Timestamp, &Delivery) -> Next,
     ) -> Result<(), Problem> {
+        let (stream, name) = (&self.route.stream, self.consumer_name());
         loop {
-            let mut reached = None;
             // A message that the client cannot read breaks the connection, so this is a separate one. That message is
             // the next one.
             let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
-            let read = Box::pin(self.read_over(&nats, begin, &mut reached, &mut take)).await;
-            let (Err(Problem::Transient(_)), Some(reached)) = (&read, reached) else { return read };
-            let subjects: Vec<String> =
-                self.route.subjects.iter().map(ToString::to_string).collect();
-            let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
-            let next = Stored::first(self.nats, &self.route.stream, reached + 1, &filters).await?;
+            let wanted =
+                Selection { stream, begin, filters: self.filters(), consumer: Some(name.clone()) };
+            let mut reader = Box::pin(Reader::open(&nats, wanted)).await?;
+            let mut reached = reader.before();
+            let read = Box::pin(read_over(&mut reader, &mut reached, &mut take)).await;
+            reader.close().await;
+            if !matches!(read, Err(Problem::Transient(_))) {
+                return read;
+            }
+            let next = Stored::first(self.nats, stream, reached + 1, &self.filters()).await?;
             let Some(next) = next else { return Ok(()) };
-            let (sequence, published) = (next.sequence, next.published);
-            if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
+            let next = next.delivery(self.nats, stream, &name, 1)?;
+            if matches!(take(next.published, &next), Next::Stop) {
                 return Ok(());
             }
-            begin = DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 };
+            begin = DeliverPolicy::ByStartSequence { start_sequence: next.sequence + 1 };
         }
     }
 
-    /// Reads in one attempt. `reached` is the sequence of the last message that was passed on, or of the one before the
-    /// first.
-    async fn read_over(
-        &self,
-        nats: &Nats,
-        begin: DeliverPolicy,
-        reached: &mut Option<u64>,
-        take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
-    ) -> Result<(), Problem> {
-        let stream = consumer::stream(nats, &self.route.stream).await?;
-        let consumer = self.consumer(&stream, begin).await?;
-        *reached = Some(consumer.cached_info().delivered.stream_sequence);
-        let read = self.read_all(nats, &consumer, reached, take).await;
-        // If this fails, the server removes the consumer a minute later.
-        let _ = stream.delete_consumer(&self.consumer_name()).await;
-        read
-    }
-
-    async fn read_all(
-        &self,
-        nats: &Nats,
-        consumer: &PullConsumer,
-        reached: &mut Option<u64>,
-        mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
-    ) -> Result<(), Problem> {
-        if consumer.cached_info().num_pending == 0 {
-            return Ok(());
-        }
-        let mut pull = Pull::begin(nats, consumer.clone()).await.map_err(ReadError::from)?;
-        for number in 1.. {
-            let next = tokio::select! {
-                biased;
-                next = timeout(SILENCE, pull.next()) => next,
-                () = nats.drained() => return Err(ReadError::ConnectionLost.into()),
-            };
-            let Ok(message) = next else {
-                // The remaining messages may have been deleted in the meantime.
-                let info = consumer.get_info().await.map_err(|error| {
-                    ReadError::ConsumerUnknown { consumer: self.consumer_name(), error }
-                })?;
-                if info.num_pending == 0 && info.delivered.consumer_sequence < number {
-                    return Ok(());
-                }
-                return Err(ReadError::Silence(SILENCE).into());
-            };
-            let message = message.map_err(ReadError::from)?;
-            let info = message.info().map_err(|_| ReadError::from(PullError::NoMessage))?;
-            // The consumer delivers no message twice, so after a loss it has to be read again.
-            if info.consumer_sequence != number {
-                return Err(ReadError::Gap.into());
-            }
-            *reached = Some(info.stream_sequence);
-            if matches!(take(timestamp(info.published), &message), Next::Stop) || info.pending == 0
-            {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    /// Creates a consumer that acknowledges nothing and that the server removes when it is unused.
-    async fn consumer(
-        &self,
-        stream: &Stream,
-        deliver_policy: DeliverPolicy,
-    ) -> Result<PullConsumer, ReadError> {
-        let name = self.consumer_name();
-        // The consumer may still exist if the process was killed while reading.
-        let _ = stream.delete_consumer(&name).await;
-        let mut filters: Vec<String> =
-            self.route.subjects.iter().map(ToString::to_string).collect();
-        // Servers before 2.10 look for a single filter in this field.
-        let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
-        let config = PullConfig {
-            name: Some(name),
-            deliver_policy,
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            filter_subject,
-            filter_subjects: filters,
-            inactive_threshold: FORGET,
-            memory_storage: true,
-            num_replicas: 1,
-            ..PullConfig::default()
-        };
-        stream.create_consumer_strict(config).await.map_err(|error| ReadError::ConsumerRefused {
-            consumer: self.consumer_name(),
-            stream: self.route.stream.clone(),
-            done: "made",
-            error: error.into(),
-        })
+    fn filters(&self) -> Vec<String> {
+        self.route.subjects.iter().map(ToString::to_string).collect()
     }
 
     /// Returns the name of the consumer. No route can have this name. It is always the same, so that permissions can
@@ -235,4 +147,19 @@ impl Reader<'_> {
     fn consumer_name(&self) -> String {
         format!("{}:summary", self.route.name)
     }
+}
+
+/// Reads over one connection. `reached` becomes the sequence of the last message that was passed on.
+async fn read_over(
+    reader: &mut Reader,
+    reached: &mut u64,
+    mut take: impl FnMut(Timestamp, &Delivery) -> Next,
+) -> Result<(), Problem> {
+    while let Some(delivery) = reader.next().await? {
+        *reached = delivery.sequence;
+        if matches!(take(delivery.published, &delivery), Next::Stop) {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
     config::{Every, Route, Summary},
     directory,
     failure::{Failure, chain},
-    matrix::{LoginError, MatrixError, Room},
+    matrix::{MatrixError, Room},
     message::{Attachment, Mark, summary_mark::SUMMARY_KEY},
     nats::Nats,
     pipeline::Routing,
@@ -302,9 +302,7 @@ impl Poster {
         match error {
             MatrixError::Limited { wait, .. } => return Ok((reason, wait)),
             MatrixError::TokenRefused(_) => {
-                if let Err(LoginError::Permanent(failure)) = self.room.account().renew().await {
-                    return Err(failure);
-                }
+                return Ok((self.room.account().recover(&error).await?, None));
             }
             MatrixError::Forbidden(_) => {
                 // The bridge may have been removed from the room. If it cannot join again, the next attempt fails for

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use nats_matrix_testbed::{Account, Fault, FaultKind, Homeserver, Nats};
+use anyhow::{Context, Result};
+use async_nats::jetstream::stream::Config as StreamConfig;
+use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, NatsCluster};
 use serde_json::json;
 
-use crate::scene::{BINARY, PATIENCE, Scene, read_all, read_numbered, through_proxy};
+use crate::{
+    quiet::quiet,
+    scene::{BINARY, Config, PATIENCE, Scene, read_all, read_numbered, through_proxy},
+};
 
 #[tokio::test]
 async fn slow_answers_are_waited_for() -> Result<()> {
@@ -310,6 +314,41 @@ async fn headers_of_nats_do_not_keep_a_dead_letter_from_being_kept() -> Result<(
     let dead = dead.get_last_raw_message_by_subject("nats-matrix.dead-letter.reports").await?;
     assert_eq!(dead.headers.get("X-Node").map(ToString::to_string).as_deref(), Some("server-01"));
     assert!(dead.headers.get("Nats-Expected-Stream").is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_bridges_own_streams_are_on_as_many_servers_as_that_of_its_route() -> Result<()> {
+    let scene = Scene::new().await?;
+    let cluster = NatsCluster::start(3).await?;
+    let jetstream = cluster.jetstream(Duration::from_secs(5)).await?;
+    let ops = StreamConfig {
+        name: "OPS".to_owned(),
+        subjects: vec!["ops.>".to_owned()],
+        num_replicas: 3,
+        ..StreamConfig::default()
+    };
+    jetstream.create_stream(ops).await?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no" });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+    let config = Config::new(&cluster.nodes()[0].url(), &proxy.url(), &scene.bot);
+    let mut config = config.route("reports", "ops.>", &scene.room);
+    config.routes.push_str(&quiet());
+    // One message is deferred, one becomes a dead letter, and one opens the thread of an alert.
+    let alert = |summary| json!({ "severity": "critical", "summary": summary }).to_string();
+    for payload in ["not now".to_owned(), alert("refused"), alert("shown")] {
+        jetstream.publish("ops.x", payload.into()).await?.await?;
+    }
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    reader
+        .wait_until(|events| events.iter().any(|it| it.body().contains("shown")), PATIENCE)
+        .await?;
+    for name in ["NATS_MATRIX_HELD", "NATS_MATRIX_DEAD_LETTERS", "KV_nats-matrix-alerts"] {
+        let stream = jetstream.get_stream(name).await.context(name)?;
+        assert_eq!(stream.cached_info().config.num_replicas, 3, "{name}");
+    }
     Ok(())
 }
 

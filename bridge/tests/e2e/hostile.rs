@@ -1,6 +1,6 @@
 //! Messages that are meant to harm readers, and what another client then gets from the homeserver.
 
-#[path = "../../src/fuzz/sound.rs"]
+#[path = "../../../fuzz/src/sound.rs"]
 mod sound;
 
 use std::time::{Duration, Instant};

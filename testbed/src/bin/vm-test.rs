@@ -151,6 +151,8 @@ fn image(directory: &Path, with_python: bool) -> Result<PathBuf> {
 /// The Debian packages: of now, and one to upgrade from.
 fn packages(payload: &Path, previous: Option<&Path>) -> Result<()> {
     cargo(&["build", "--release", "--locked", "--package", "nats-matrix"])?;
+    let manual = ["run", "--release", "--locked", "--package", "nats-matrix-manual", "--"];
+    cargo(&[&manual[..], &["bridge/manual"]].concat())?;
     let program = tools::cargo_deb()?;
     let package = |more: &[&str]| {
         let mut command = Command::new(&program);

@@ -134,7 +134,7 @@ impl<'a> Digest<'a> {
     /// Returns some of the threads that messages of the digest belong to, with the last update of each.
     async fn threads(&self, state: &mut State, last: &[(&str, &Entry)]) -> Result<ByName, Halted> {
         let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
-        let mut known = state.threads.known(keys, self.upstream.replicas).await;
+        let mut known = state.threads.known(keys).await;
         let is_confirmed = self.entries.len() <= MOST_CONFIRMED;
         let mut threads = ByName::new();
         for (key, entry) in last {

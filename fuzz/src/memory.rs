@@ -4,25 +4,12 @@
 //! repeated unit and an end. `fuzz/worst` searches for recipes and stores the worst of each kind in
 //! `fuzz/corpus/memory`; a test runs all of them.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::{Arc, LazyLock},
-};
+use std::sync::LazyLock;
 
-use async_nats::HeaderMap;
 use bytes::Bytes;
-use jiff::Timestamp;
-use matrix_sdk::ruma::owned_event_id;
+use nats_matrix::fuzzing::Work;
 
-use crate::{
-    alerts::AlertUpdate,
-    config::{Config, Display},
-    fuzz::careless,
-    message::{Decoded, Kind, payload},
-    pipeline::{Facts, Routing},
-    render::{Incoming, Renderer, content::in_thread},
-};
+use super::careless;
 
 /// The largest generated message, in bytes.
 pub const LARGEST: usize = 8 * 1024 * 1024;
@@ -105,28 +92,7 @@ pub fn taken(bytes: u64, pieces: u64) -> u64 {
 
 /// Routes and decodes a message, and renders it in every way, one after another.
 pub fn work(payload: &Bytes) {
-    let headers = HeaderMap::new();
-    let decoded = Decoded::from_bytes(payload);
-    let (subject, headers) = ("ops.x.y", Some(&headers));
-    let facts = Facts { subject, headers, decoded: &decoded, original: payload };
-    ROUTING.takes(&facts);
-    let _ = (payload::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
-    let _ = AlertUpdate::of(&decoded.payload);
-    let message = Incoming {
-        subject,
-        headers,
-        stream: "OPS",
-        sequence: 7,
-        published: Timestamp::UNIX_EPOCH,
-        route: "reports",
-        decoded: &decoded,
-        original: payload,
-    };
-    for renderer in &*RENDERERS {
-        let rendered = renderer.render(&message);
-        let content = rendered.content(&[]);
-        let _ = in_thread(content, &owned_event_id!("$root:example.com"));
-    }
+    WORK.run(payload);
 }
 
 /// Initialises the statics, so that they do not count for any message.
@@ -134,23 +100,9 @@ pub fn prepare() {
     work(&Bytes::from_static(b"{}"));
 }
 
-/// A renderer with the built-in templates, and one whose templates use everything in a message.
-static RENDERERS: LazyLock<[Renderer; 2]> = LazyLock::new(|| {
-    let careless = Renderer::with_sources(&Display::default(), &careless());
-    [Renderer::new(&Display::default()), careless.unwrap_or_else(|faults| panic!("{faults:?}"))]
-});
-
-/// A route whose match looks into payloads.
-static ROUTING: LazyLock<Routing> = LazyLock::new(|| {
-    let toml = "[nats]\nservers = [\"nats://h\"]\n\
-        [matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
-        [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n\
-        match.\"payload.a.b\" = \"x\"\n";
-    let config = Config::parse(toml, Path::new("c.toml"), &HashMap::new());
-    let mut config = config.unwrap_or_else(|failure| panic!("{failure}"));
-    let route = Arc::new(config.routes.remove(0));
-    Routing::of(&route, std::slice::from_ref(&route))
-});
+/// The work with templates that use everything in a message.
+static WORK: LazyLock<Work> =
+    LazyLock::new(|| Work::new(&careless()).unwrap_or_else(|fault| panic!("{fault}")));
 
 #[cfg(test)]
 mod tests {
