@@ -356,16 +356,15 @@ impl Work {
     /// # Errors
     ///
     /// The fault of the configuration, or those of the templates.
-    pub fn new(templates: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub fn new(templates: &BTreeMap<String, String>) -> Result<Self, Failure> {
         let toml = "[nats]\nservers = [\"nats://h\"]\n\
             [matrix]\nhomeserver = \"http://h\"\nuser = \"u\"\npassword = \"p\"\n\
             [[routes]]\nname = \"r\"\nstream = \"S\"\nsubjects = [\"ops.>\"]\nroom = \"!r:x\"\n\
             match.\"payload.a.b\" = \"x\"\n";
-        let config = Config::parse(toml, Path::new("c.toml"), &HashMap::new());
-        let mut config = config.map_err(|failure| failure.to_string())?;
+        let mut config = Config::parse(toml, Path::new("c.toml"), &HashMap::new())?;
         let route = Arc::new(config.routes.remove(0));
         let own = Renderer::with_sources(&Display::default(), templates)
-            .map_err(|faults| format!("{faults:?}"))?;
+            .map_err(|faults| Failure::Config(format!("{faults:?}")))?;
         Ok(Self {
             routing: Routing::of(&route, std::slice::from_ref(&route)),
             renderers: [Renderer::new(&Display::default()), own],
