@@ -42,7 +42,7 @@ pub(crate) struct Renderer {
     pub(crate) voice: Voice,
     pub(crate) builtin: Environment<'static>,
     own: Option<Own>,
-    speakers: Speakers,
+    pub(super) speakers: Speakers,
 }
 
 impl Renderer {
