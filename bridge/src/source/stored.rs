@@ -51,6 +51,8 @@ pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) published: OffsetDateTime,
     pub(crate) message: Message,
+    /// The number of headers that no client can read, and that were left out.
+    pub(crate) unreadable: usize,
 }
 
 /// The reason why a message was not read.
@@ -68,8 +70,20 @@ impl From<Stored> for First {
 }
 
 impl Stored {
-    /// Returns the first message from a sequence number on, on a subject that one of the filters matches.
+    /// Returns the first message from a sequence number on, on a subject that one of the filters matches. Headers that
+    /// no client can read are logged.
     pub(crate) async fn first(
+        nats: &Nats,
+        stream: &str,
+        from: u64,
+        filters: &[&str],
+    ) -> Result<Option<Self>, Problem> {
+        let first = Self::first_of_many(nats, stream, from, filters).await?;
+        Ok(first.inspect(|first| first.log(stream)))
+    }
+
+    /// Returns the first message as [`Stored::first`] does, but logs nothing: where many are read, the caller counts.
+    pub(crate) async fn first_of_many(
         nats: &Nats,
         stream: &str,
         from: u64,
@@ -106,7 +120,7 @@ impl Stored {
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;
             let (sequence, published) = (info.stream_sequence, info.published);
-            Some(Self { sequence, published, message: message.message })
+            Some(Self { sequence, published, message: message.message, unreadable: 0 })
         }))
     }
 
@@ -117,7 +131,10 @@ impl Stored {
         subject: &str,
     ) -> Result<Option<Self>, Unread> {
         match get(nats, stream, &json!({ "last_by_subj": subject })).await {
-            Ok(Got::Message(message)) => Ok(Some(*message)),
+            Ok(Got::Message(message)) => {
+                message.log(stream);
+                Ok(Some(*message))
+            }
             Ok(Got::Nothing | Got::NoStream) => Ok(None),
             Ok(Got::NoAnswer(_)) => Err(Unread::NoAnswer),
             Err(reason) => Err(Unread::Refused(reason)),
@@ -140,11 +157,6 @@ impl Stored {
             || (HeaderMap::new(), 0),
             |headers| readable(&String::from_utf8_lossy(&headers)),
         );
-        if unreadable > 0 {
-            warn!(
-                "stream {stream}: message {sequence} on {subject} has headers that no client can read; it is read without {unreadable} of them"
-            );
-        }
         let payload = decoded(payload)?;
         let message = Message {
             length: payload.len(),
@@ -155,7 +167,17 @@ impl Stored {
             status: None,
             description: None,
         };
-        Ok(Self { sequence, published: time, message })
+        Ok(Self { sequence, published: time, message, unreadable })
+    }
+
+    fn log(&self, stream: &str) {
+        let Self { sequence, message, unreadable, .. } = self;
+        if *unreadable > 0 {
+            let subject = &message.subject;
+            warn!(
+                "stream {stream}: message {sequence} on {subject} has headers that no client can read; it is read without {unreadable} of them"
+            );
+        }
     }
 }
 
@@ -215,7 +237,10 @@ fn unanswered(stream: &str, error: &RequestError) -> String {
 /// Returns the headers that can be read, in the way the client reads them, and how many cannot.
 fn readable(stored: &str) -> (HeaderMap, usize) {
     let (mut headers, mut unreadable) = (HeaderMap::new(), 0);
-    // The first line is the version.
+    // The first line is the version, without which a client does not read the others.
+    if !stored.is_empty() && !stored.starts_with("NATS/1.0") {
+        unreadable += 1;
+    }
     let mut lines = stored.lines().skip(1).filter(|line| !line.is_empty()).peekable();
     while let Some(line) = lines.next() {
         let Some((name, value)) = line.split_once(':') else {
@@ -248,6 +273,7 @@ mod tests {
         assert_eq!((all, unreadable), (vec!["a", "b  c"], 2));
         assert_eq!(headers.get("X-Z").map(HeaderValue::as_str), Some("e f"));
         assert_eq!(headers.get("X-W").map(HeaderValue::as_str), Some("g"));
+        assert_eq!(readable("X\r\n\r\n").1, 1);
         assert!(readable("").0.is_empty() && readable("NATS/1.0\r\n\r\n").0.is_empty());
     }
 }

@@ -10,7 +10,8 @@ use async_nats::jetstream::{
 };
 use jiff::Timestamp;
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+use tracing::warn;
 
 use crate::{
     config::Route,
@@ -29,6 +30,13 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The time after which the server removes the consumer of a bridge that was killed while reading.
 const FORGET: Duration = Duration::from_mins(1);
 
+/// The time that reading messages one by one may take in all, as is needed after one that the client cannot read.
+const READING_SINGLY: Duration = Duration::from_mins(5);
+
+/// The limit of the doublings: after each broken connection twice as many messages are read one by one, up to two to
+/// the power of this. Messages that the client cannot read rarely come alone, and each breaks a connection.
+const MOST_DOUBLINGS: u32 = 10;
+
 /// Sums up the messages that a route takes among those that the stream stored in a period. Returns `None` if the stream
 /// did not exist yet.
 pub(super) async fn gather(
@@ -42,7 +50,7 @@ pub(super) async fn gather(
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
     let start_time = offset(period.start)?;
-    reader
+    let read = reader
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
             if published >= period.end {
                 return Next::Stop;
@@ -53,6 +61,7 @@ pub(super) async fn gather(
             Next::GoOn
         })
         .await?;
+    (digest.unreadable, digest.read_until) = (read.unreadable, read.until);
     let state = &stream.cached_info().state;
     let oldest = timestamp(state.first_timestamp)?;
     let has_deleted = state.messages == 0 || state.first_sequence > 1;
@@ -106,36 +115,91 @@ enum Next {
     Stop,
 }
 
+/// The result of reading.
+#[derive(Debug, Default)]
+struct Read {
+    /// The number of messages that were passed on and have headers that no client can read.
+    unreadable: u64,
+    /// The time of the last message that was passed on, if the others would have taken too long.
+    until: Option<Timestamp>,
+    /// The time spent on reading messages one by one.
+    singly: Duration,
+}
+
 struct Reader<'a> {
     nats: &'a Nats,
     route: &'a Route,
 }
 
 impl Reader<'_> {
-    /// Passes the messages of the stream from `begin` on, in order, to `take`.
+    /// Passes the messages of the stream from `begin` on, in order, to `take`. Where very many cannot be read by the
+    /// client, it ends before the last one.
     async fn read(
         &self,
         mut begin: DeliverPolicy,
         mut take: impl FnMut(Timestamp, &jetstream::Message) -> Next,
-    ) -> Result<(), Problem> {
-        loop {
+    ) -> Result<Read, Problem> {
+        let mut done = Read::default();
+        for breaks in 0_u32.. {
             let mut reached = None;
             // A message that the client cannot read breaks the connection, so this is a separate one. That message is
             // the next one.
             let nats = self.nats.another().await.map_err(Problem::Passing)?;
             let read = Box::pin(self.read_over(&nats, begin, &mut reached, &mut take)).await;
-            let (Err(Problem::Passing(_)), Some(reached)) = (&read, reached) else { return read };
-            let subjects: Vec<String> =
-                self.route.subjects.iter().map(ToString::to_string).collect();
-            let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
-            let next = Stored::first(self.nats, &self.route.stream, reached + 1, &filters).await?;
-            let Some(next) = next else { return Ok(()) };
-            let (sequence, published) = (next.sequence, timestamp(next.published)?);
-            if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
-                return Ok(());
-            }
-            begin = DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 };
+            let (Err(Problem::Passing(_)), Some(reached)) = (&read, reached) else {
+                read?;
+                break;
+            };
+            let count = 1 << breaks.min(MOST_DOUBLINGS);
+            let next = self.read_singly(reached + 1, count, &mut done, &mut take).await?;
+            let Some(start_sequence) = next else { break };
+            begin = DeliverPolicy::ByStartSequence { start_sequence };
         }
+        let Read { unreadable, until, .. } = &done;
+        if *unreadable > 0 {
+            let (name, stream) = (&self.route.name, &self.route.stream);
+            warn!(
+                "summary of {name}: {unreadable} messages of stream {stream} have headers that no client can read; they \
+                 are summed up without these"
+            );
+            if let Some(until) = until {
+                warn!(
+                    "summary of {name}: it ends at {until}, as reading the others would take too long"
+                );
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads some messages one by one, whatever their headers are, and passes them to `take`. Returns the sequence to
+    /// read from next, or `None` if nothing more is to be read.
+    async fn read_singly(
+        &self,
+        mut from: u64,
+        count: u64,
+        done: &mut Read,
+        take: &mut impl FnMut(Timestamp, &jetstream::Message) -> Next,
+    ) -> Result<Option<u64>, Problem> {
+        let subjects: Vec<String> = self.route.subjects.iter().map(ToString::to_string).collect();
+        let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        for _ in 0..count {
+            let begun = Instant::now();
+            let next = Stored::first_of_many(self.nats, &self.route.stream, from, &filters).await?;
+            let Some(next) = next else { return Ok(None) };
+            let published = timestamp(next.published)?;
+            let is_unreadable = next.unreadable > 0;
+            from = next.sequence + 1;
+            if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
+                return Ok(None);
+            }
+            done.unreadable += u64::from(is_unreadable);
+            done.singly += begun.elapsed();
+            if done.singly >= READING_SINGLY {
+                done.until = Some(published);
+                return Ok(None);
+            }
+        }
+        Ok(Some(from))
     }
 
     /// Reads in one attempt. `reached` is the sequence of the last message that was passed on, or of the one before the
@@ -151,8 +215,11 @@ impl Reader<'_> {
         let consumer = self.consumer(&stream, begin).await?;
         *reached = Some(consumer.cached_info().delivered.stream_sequence);
         let read = self.read_all(nats, &consumer, reached, take).await;
+        // If the connection broke, the next attempt does this first, without waiting for this connection to come back.
         // If this fails, the server removes the consumer a minute later.
-        let _ = stream.delete_consumer(&self.consumer_name()).await;
+        if read.is_ok() {
+            let _ = stream.delete_consumer(&self.consumer_name()).await;
+        }
         read
     }
 

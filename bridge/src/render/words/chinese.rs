@@ -346,6 +346,12 @@ impl Words for Chinese {
     fn kept_since(&self, since: &str) -> String {
         format!("ℹ️ {since} 之前的消息已被流删除。")
     }
+    fn unreadable_headers(&self, count: u64) -> String {
+        format!("ℹ️ {} 条消息带有无法读取的消息头。", grouped(count))
+    }
+    fn read_until(&self, until: &str) -> String {
+        format!("⚠️ 此处缺少 {until} 之后的消息：带有无法读取的消息头的消息过多。")
+    }
 }
 
 fn ended(outcome: &Outcome) -> String {

@@ -355,6 +355,15 @@ impl Words for English {
     fn kept_since(&self, since: &str) -> String {
         format!("ℹ️ The stream has deleted what came in before {since}.")
     }
+    fn unreadable_headers(&self, count: u64) -> String {
+        let messages = counted(count, "message has", "messages have");
+        format!("ℹ️ {messages} headers that cannot be read.")
+    }
+    fn read_until(&self, until: &str) -> String {
+        format!(
+            "⚠️ What came in after {until} is missing here: too many messages have headers that cannot be read."
+        )
+    }
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {

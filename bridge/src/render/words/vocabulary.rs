@@ -129,4 +129,8 @@ pub(crate) trait Words: Sync {
     /// The hosts that are numbers in the picture, with these numbers.
     fn in_the_picture(&self, hosts: &str) -> String;
     fn kept_since(&self, since: &str) -> String;
+    /// The line about messages whose headers cannot all be read.
+    fn unreadable_headers(&self, count: u64) -> String;
+    /// The line about the messages after a time, which were too slow to read.
+    fn read_until(&self, until: &str) -> String;
 }
