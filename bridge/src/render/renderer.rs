@@ -156,6 +156,12 @@ impl Renderer {
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
     }
 
+    /// Returns the line that a message is perhaps shown in another room, too.
+    pub(crate) fn may_be_repeated(&self, room: &str) -> String {
+        let words = self.voice.words;
+        words.notice(&words.may_be_repeated(room))
+    }
+
     /// Returns the machines or services that a message claims to be about, as a room shows them.
     pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
         let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);

@@ -84,9 +84,9 @@ fn delivery(nats: &Nats, info: &ConsumerInfo, stored: Stored) -> Result<Delivery
     let (stream, consumer, sequence) = (&info.stream_name, &info.name, stored.sequence);
     let published = stored.published.unix_timestamp_nanos();
     // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
-    // sequence alone, but requires a consumer sequence that it has assigned.
+    // sequence alone, but requires a consumer sequence that it has assigned. This is at least the second delivery.
     let given = info.delivered.consumer_sequence;
-    let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
+    let reply = format!("$JS.ACK.{stream}.{consumer}.2.{sequence}.{given}.{published}.0");
     let delivery = Delivery::new(stored.delivered(nats, Some(reply)));
     delivery.map(|(delivery, _)| delivery).ok_or_else(|| {
         Problem::Passing(format!("stream {stream}: message {sequence} has no place in it"))

@@ -160,6 +160,10 @@ impl Words for Chinese {
         format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
     }
 
+    fn may_be_repeated(&self, room: &str) -> String {
+        format!("此消息可能重复：发送到 {room} 期间，该房间对桥接关闭")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS 也不接受它作为死信，未能另行保存".to_owned(),

@@ -170,6 +170,12 @@ impl Words for English {
         format!("caught up, {count} {messages} late, the oldest by {oldest}")
     }
 
+    fn may_be_repeated(&self, room: &str) -> String {
+        format!(
+            "this may be a repetition, as {room} was closed to the bridge while it was being sent there"
+        )
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS takes no dead letter of it, either".to_owned(),

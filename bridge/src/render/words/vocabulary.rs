@@ -75,6 +75,8 @@ pub(crate) trait Words: Sync {
     fn template_failed(&self, fault: &str) -> String;
     /// The line that says that all messages of a backlog are in the room.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
+    /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
+    fn may_be_repeated(&self, room: &str) -> String;
     /// The line about a message that cannot be shown. `kept_on` is the subject of its dead letter, if there is one.
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
