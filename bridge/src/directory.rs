@@ -167,7 +167,8 @@ impl Directory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat(CWD, begin, flags, Mode::empty())?;
         let (stat, path) = (fstat(&fd)?, PathBuf::from(begin));
-        Ok(Self { way: vec![Passed::of(&path, &stat)], stat, fd, path })
+        let way = vec![Passed::of(&path, &stat)];
+        Ok(Self { fd, stat, path, way })
     }
 
     /// Reads the target of a link; `None` if the name is not a link.
@@ -209,7 +210,7 @@ impl Directory {
         let (stat, path) = (fstat(&fd)?, self.path.join(name));
         let mut way = self.way.clone();
         way.push(Passed::of(&path, &stat));
-        Ok(Self { stat, fd, path, way })
+        Ok(Self { fd, stat, path, way })
     }
 
     /// Checks that nobody but root, us and the owner of this directory can replace a new file in it.

@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
 use tokio::time::timeout;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
-        room::{encrypted, is_ours},
+        room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, limits},
     pipeline::deferral,
@@ -443,22 +442,6 @@ async fn mentioned(room: &Room, route: &Route, findings: &mut Findings) {
     }
 }
 
-async fn resolve(
-    account: &Account,
-    target: &RoomTarget,
-) -> Result<Option<OwnedRoomId>, MatrixError> {
-    if let Ok(id) = <&RoomId>::try_from(&**target) {
-        return Ok(Some(id.to_owned()));
-    }
-    let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
-    let request = get_alias::v3::Request::new(alias.to_owned());
-    match account.request(request).await {
-        Ok(room) => Ok(Some(room.room_id)),
-        Err(MatrixError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 impl Failure {
     pub(super) fn of(self, route: &Route) -> Self {
         let of = |text: String| format!("route {}: {text}", route.name);
@@ -467,6 +450,7 @@ impl Failure {
             Self::Encrypted(text) => Self::Encrypted(of(text)),
             Self::Unavailable(text) => Self::Unavailable(of(text)),
             Self::Refused(text) => Self::Refused(of(text)),
+            Self::RefusedByNats(text) => Self::RefusedByNats(of(text)),
             Self::Bug(text) => Self::Bug(of(text)),
         }
     }

@@ -107,6 +107,22 @@ pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, Matrix
     Ok(account.request(request).await?.joined_rooms)
 }
 
+/// Returns the room that an id or alias leads to, if there is one.
+pub(crate) async fn resolve(
+    account: &Account,
+    target: &RoomOrAliasId,
+) -> Result<Option<OwnedRoomId>, MatrixError> {
+    let alias = match <&RoomAliasId>::try_from(target) {
+        Ok(alias) => alias.to_owned(),
+        Err(_) => return Ok(<&RoomId>::try_from(target).ok().map(ToOwned::to_owned)),
+    };
+    match account.request(get_alias::v3::Request::new(alias)).await {
+        Ok(room) => Ok(Some(room.room_id)),
+        Err(MatrixError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns the message that a room is encrypted, and what to do.
 pub(crate) fn encrypted(room: impl Display) -> String {
     format!(

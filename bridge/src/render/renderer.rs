@@ -162,6 +162,14 @@ impl Renderer {
         words.notice(&words.may_be_repeated(room))
     }
 
+    /// Renders the alert that NATS refuses the bridge, so that nothing else arrives.
+    pub(crate) fn nats_refuses(&self, reason: &str) -> Rendered {
+        let words = self.voice.words;
+        let mut alert = Rendered::words(&words.notice(&words.nats_refuses(reason)));
+        alert.urgency = Urgency::Critical;
+        alert
+    }
+
     /// Returns the machines or services that a message claims to be about, as a room shows them.
     pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
         let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);

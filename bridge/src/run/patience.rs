@@ -1,5 +1,7 @@
 //! Waiting for servers at the start.
 
+use std::time::Duration;
+
 use sd_notify::NotifyState;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +13,15 @@ use crate::{
     status::{Outage, State},
 };
 
+/// The pause between attempts while a server refuses the bridge. A person has to renew the credentials, or the server is
+/// not the right one.
+const WHILE_REFUSED: Duration = Duration::from_secs(15);
+
 /// The reason why an attempt at the start failed.
 pub(crate) enum Trouble {
     Passing(String),
+    /// A server refuses the bridge, which it has accepted before.
+    Refused(String),
     Final(Failure),
 }
 
@@ -47,15 +55,18 @@ pub(crate) async fn patiently<T>(
             answer = attempt() => answer,
             () = stop.cancelled() => return Ok(None),
         };
-        let reason = match answer {
+        let (reason, state, asked) = match answer {
             Ok(done) => {
                 outage.over();
                 return Ok(Some(done));
             }
             Err(Trouble::Final(failure)) => return Err(failure),
-            Err(Trouble::Passing(reason)) => reason,
+            Err(Trouble::Passing(reason)) => (reason, state, None),
+            Err(Trouble::Refused(reason)) => {
+                (reason, State::CredentialsRefused, Some(WHILE_REFUSED))
+            }
         };
-        let pause = outage.failed(state, &reason, None);
+        let pause = outage.failed(state, &reason, asked);
         notify(&[NotifyState::Ready]);
         if timeout(pause, stop.cancelled()).await.is_ok() {
             return Ok(None);

@@ -164,6 +164,10 @@ impl Words for Chinese {
         format!("此消息可能重复：发送到 {room} 期间，该房间对桥接关闭")
     }
 
+    fn nats_refuses(&self, reason: &str) -> String {
+        format!("在解决以下问题之前，这里不会收到任何消息：{reason}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS 也不接受它作为死信，未能另行保存".to_owned(),

@@ -176,6 +176,10 @@ impl Words for English {
         )
     }
 
+    fn nats_refuses(&self, reason: &str) -> String {
+        format!("nothing arrives here until this is mended: {reason}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS takes no dead letter of it, either".to_owned(),

@@ -77,6 +77,8 @@ pub(crate) trait Words: Sync {
     fn caught_up(&self, count: u64, oldest: &str) -> String;
     /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
     fn may_be_repeated(&self, room: &str) -> String;
+    /// The line about a NATS server that refuses the bridge.
+    fn nats_refuses(&self, reason: &str) -> String;
     /// The line about a message that cannot be shown. `kept_on` is the subject of its dead letter, if there is one.
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
