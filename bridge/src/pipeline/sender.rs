@@ -74,7 +74,7 @@ pub(crate) struct Sender {
     outage: Outage,
     health: RouteHealth,
     known: Progress,
-    /// The last event that was sent without an answer, if the room was not read since.
+    /// The last event that was sent without an answer, unless it is known by now whether it is in the room.
     unanswered: Option<Position>,
     /// Whether the message was refused as forbidden once, although the bridge may post in the room.
     is_doubted: bool,
@@ -176,17 +176,33 @@ impl Sender {
                 && let Ok(last) = looked?
             {
                 self.note_look(last);
+                // To one who is not in the room, some homeservers show nothing of it without an error.
+                if self.is_member().await? {
+                    self.unanswered = None;
+                }
             }
         }
         Ok(if self.shows_all_of(stream, delivery) {
             Shown::Whole
-        } else if is_unanswered(self.unanswered) {
-            Shown::Unknown
         } else if self.known.digest.is_none() && self.has_any_of(delivery) {
             Shown::Begun
+        } else if is_unanswered(self.unanswered) {
+            Shown::Unknown
         } else {
             Shown::No
         })
+    }
+
+    /// Whether the bridge is known to be in the room.
+    async fn is_member(&self) -> Result<bool, Halted> {
+        let joined = async |room: &Room| {
+            let joined = room::joined(room.account()).await?;
+            Ok(joined.iter().any(|id| id == room.id()))
+        };
+        match timeout(LAST_LOOK, self.once(joined)).await {
+            Ok(joined) => Ok(joined?.unwrap_or(false)),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Notes what was read in the room.
@@ -195,8 +211,10 @@ impl Sender {
             self.known.found(last);
         }
         self.known.certain = true;
-        self.unanswered = None;
         self.is_doubted = false;
+        if self.unanswered.is_some_and(|unanswered| Some(unanswered) <= self.known.reached) {
+            self.unanswered = None;
+        }
     }
 
     /// Notes that a message, and all before it, is done with, in the room or as a dead letter.
@@ -461,6 +479,7 @@ impl Sender {
                         continue;
                     }
                 };
+                self.unanswered = None;
                 self.known.reached(origin);
                 self.known.events.insert(origin.position, event);
             }
