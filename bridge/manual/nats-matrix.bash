@@ -25,6 +25,9 @@ _nats__matrix() {
             nats__matrix,connect)
                 cmd="nats__matrix__subcmd__connect"
                 ;;
+            nats__matrix,consumers)
+                cmd="nats__matrix__subcmd__consumers"
+                ;;
             nats__matrix,help)
                 cmd="nats__matrix__subcmd__help"
                 ;;
@@ -46,6 +49,18 @@ _nats__matrix() {
             nats__matrix,summary)
                 cmd="nats__matrix__subcmd__summary"
                 ;;
+            nats__matrix__subcmd__consumers,help)
+                cmd="nats__matrix__subcmd__consumers__subcmd__help"
+                ;;
+            nats__matrix__subcmd__consumers,move)
+                cmd="nats__matrix__subcmd__consumers__subcmd__move"
+                ;;
+            nats__matrix__subcmd__consumers__subcmd__help,help)
+                cmd="nats__matrix__subcmd__consumers__subcmd__help__subcmd__help"
+                ;;
+            nats__matrix__subcmd__consumers__subcmd__help,move)
+                cmd="nats__matrix__subcmd__consumers__subcmd__help__subcmd__move"
+                ;;
             nats__matrix__subcmd__help,alert)
                 cmd="nats__matrix__subcmd__help__subcmd__alert"
                 ;;
@@ -54,6 +69,9 @@ _nats__matrix() {
                 ;;
             nats__matrix__subcmd__help,connect)
                 cmd="nats__matrix__subcmd__help__subcmd__connect"
+                ;;
+            nats__matrix__subcmd__help,consumers)
+                cmd="nats__matrix__subcmd__help__subcmd__consumers"
                 ;;
             nats__matrix__subcmd__help,help)
                 cmd="nats__matrix__subcmd__help__subcmd__help"
@@ -76,6 +94,9 @@ _nats__matrix() {
             nats__matrix__subcmd__help,summary)
                 cmd="nats__matrix__subcmd__help__subcmd__summary"
                 ;;
+            nats__matrix__subcmd__help__subcmd__consumers,move)
+                cmd="nats__matrix__subcmd__help__subcmd__consumers__subcmd__move"
+                ;;
             *)
                 ;;
         esac
@@ -83,7 +104,7 @@ _nats__matrix() {
 
     case "${cmd}" in
         nats__matrix)
-            opts="-h -V --help --version run check provision connect report alert preview summary schema help"
+            opts="-h -V --help --version run check consumers provision connect report alert preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -210,8 +231,98 @@ _nats__matrix() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nats__subcmd__matrix__subcmd__consumers)
+            opts="-c -h --config --help move help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__consumers__subcmd__help)
+            opts="move help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__consumers__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__consumers__subcmd__help__subcmd__move)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__consumers__subcmd__move)
+            opts="-c -h --route --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --route)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nats__subcmd__matrix__subcmd__help)
-            opts="run check provision connect report alert preview summary schema help"
+            opts="run check consumers provision connect report alert preview summary schema help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -255,6 +366,34 @@ _nats__matrix() {
         nats__subcmd__matrix__subcmd__help__subcmd__connect)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__consumers)
+            opts="move"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nats__subcmd__matrix__subcmd__help__subcmd__consumers__subcmd__move)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -5,8 +5,8 @@ use std::{
     collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
 };
 
-use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, api::client::alias::get_alias};
+use async_nats::jetstream::stream::Stream;
+use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, api::client::alias::get_alias};
 use tokio::time::timeout;
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
         waiting,
     },
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
-    failure::{Failure, chain},
+    failure::Failure,
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours},
@@ -25,7 +25,11 @@ use crate::{
     nats::{Nats, limits},
     pipeline::deferral,
     render::Renderer,
-    source::{Feed, Problem, consumer, stored},
+    source::{
+        Feed, Problem, consumer,
+        identity::{self, Names},
+        stored,
+    },
     summary::poster,
     text,
 };
@@ -135,12 +139,15 @@ fn exposed(config: &Config, findings: &mut Findings) {
 
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    // The names of consumers depend on the account; whether it can be used is reported further below.
+    let login = Account::open_briefly(config.matrix.clone()).await;
+    let user = login.as_ref().ok().map(|account| account.user.clone());
     if let Some(nats) = nats(&config, findings).await {
         // Without answers from NATS, each of these checks would only report that there was none.
         let refused = tokio::select! {
             biased;
             failure = nats.refused(None) => Some(failure),
-            () = streams(&nats, &config, findings) => None,
+            () = streams(&nats, &config, user.as_deref(), findings) => None,
         };
         if let Some(failure) = refused {
             findings.fail("nats", failure);
@@ -157,7 +164,7 @@ async fn online(config: Config, findings: &mut Findings) {
     if waiting::has_failed(PROVISION_UNIT) {
         findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
     }
-    let Some(account) = account(&config, findings).await else { return };
+    let Some(account) = account(&config, login, findings).await else { return };
     let account = Arc::new(account);
     for route in &config.routes {
         rooms(&account, route, findings).await;
@@ -189,9 +196,9 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
     }
 }
 
-async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, route, findings).await;
+        stream(nats, route, user, findings).await;
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
@@ -199,7 +206,7 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
+async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
     let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
@@ -214,15 +221,20 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     if let Err(problem) = stored::check(nats, &route.stream).await {
         findings.fail("stream", problem.into_failure().of(route));
     }
-    let feed = Feed::live(&Arc::new(route.clone()));
-    let unmatched = consumer::unmatched(&feed, &info.config);
+    let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
     }
     if unmatched.is_empty() {
         subjects(nats, route, findings).await;
     }
-    durable(&stream, &feed, findings).await;
+    match user {
+        Some(user) => {
+            let feed = Feed::live(&Arc::new(route.clone()), user);
+            durable(nats, &stream, &feed, findings).await;
+        }
+        None => findings.note("consumer", of("its name is known once the login works".to_owned())),
+    }
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
     }
@@ -282,30 +294,42 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     }
 }
 
-async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {
-    let (route, name) = (&*feed.route, feed.consumer());
-    let info = match stream.consumer_info(name).await {
-        Ok(info) => info,
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            return findings
-                .ok("consumer", format!("route {name}: will be made at the first start"));
-        }
-        Err(error) => {
-            return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
-        }
+async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findings) {
+    let route = &*feed.route;
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let found = async {
+        let info = consumer::find(nats, stream, feed).await?;
+        let names = Names::of(feed, &identity::domain(nats, feed).await?);
+        Ok::<_, Problem>((info, names.own))
     };
+    let (info, own) = match found.await {
+        Ok((Some(info), own)) => (info, own),
+        Ok((None, own)) => {
+            return findings.ok("consumer", of(format!("{own} will be made at the first start")));
+        }
+        Err(problem) => return findings.fail("consumer", problem.into_failure().of(route)),
+    };
+    let name = &info.name;
     let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
         Err(failure) => return findings.fail("consumer", failure),
     };
-    let changes = consumer::differences(&present, &consumer::wanted(feed, present.clone()));
+    let changes = consumer::differences(&present, &consumer::wanted(feed, name, present.clone()));
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()
     } else {
         format!("; the next start changes {}", changes.join(", "))
     };
-    findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
+    findings.ok("consumer", of(format!("{waiting} messages wait in {name} to be posted{changes}")));
+    if *name != own {
+        let what = format!(
+            "another site behind a leaf node may have a consumer called {name}, and acknowledge its messages: run \
+             nats-matrix consumers move --route {}, which makes it {own}",
+            route.name
+        );
+        findings.note("consumer", of(what));
+    }
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
@@ -318,7 +342,11 @@ fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings
     }
 }
 
-async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
+async fn account(
+    config: &Config,
+    login: Result<Account, LoginError>,
+    findings: &mut Findings,
+) -> Option<Account> {
     let homeserver = &config.matrix.homeserver;
     let advice = if config.matrix.is_here() && waiting::exists(CONDUIT_UNIT) {
         format!(": look at systemctl status {CONDUIT_UNIT}")
@@ -341,7 +369,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
         }
     }
     secret.ok()?;
-    match Account::open_briefly(config.matrix.clone()).await {
+    match login {
         Ok(account) => {
             findings.ok("login", format!("as {}", account.user));
             Some(account)

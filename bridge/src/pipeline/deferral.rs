@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
+    context::{GetStreamErrorKind, PublishErrorKind},
     stream::{Config as StreamConfig, DiscardPolicy},
 };
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ use crate::{
     message::{Origin, Urgency},
     nats::{Nats, headers, limits},
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
-    source::{Delivery, Feed, Stored, Unread},
+    source::{Delivery, Feed, Stored, Unread, consumer},
 };
 
 /// The time for which the stream keeps messages, including those that were shown.
@@ -309,7 +309,7 @@ pub(crate) fn stream_config(replicas: usize) -> StreamConfig {
 pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     let answer = async {
         loop {
-            match left(nats, feed.consumer()).await {
+            match left(nats, feed).await {
                 Ok(left) => return left > 0,
                 Err(reason) => debug!("looking for deferred messages: {reason}"),
             }
@@ -324,7 +324,7 @@ pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     }
 }
 
-async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
+async fn left(nats: &Nats, feed: &Feed) -> Result<u64, String> {
     let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
         Ok(stream) => stream,
         Err(error) => match error.kind() {
@@ -336,18 +336,18 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
             _ => return Err(chain(&error)),
         },
     };
-    match stream.consumer_info(consumer).await {
-        Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
+    let found = consumer::find(nats, &stream, feed).await;
+    match found.map_err(|problem| problem.to_string())? {
+        Some(info) => Ok(info.num_pending + info.num_ack_pending as u64),
         // An earlier process may have been killed after it deferred something and before it created its consumer.
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            let subjects = reserved::deferred_subjects(consumer);
+        None => {
+            let subjects = reserved::deferred_subjects(feed.route.name.as_str());
             match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
                 Ok(last) => Ok(u64::from(last.is_some())),
                 Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
                 Err(Unread::Refused(reason)) => Err(reason),
             }
         }
-        Err(error) => Err(chain(&error)),
     }
 }
 

@@ -411,8 +411,11 @@ impl Source {
     async fn try_begin(&mut self) -> Result<(), Problem> {
         let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         self.note_stream(stream.cached_info());
-        let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
+        let found = consumer::find_or_make(&self.nats, &stream, &self.feed, self.reached).await?;
         let (consumer, info) = found;
+        if self.begun.is_none() {
+            consumer::suggest_move(&self.feed, &info);
+        }
         self.begun.get_or_insert(info.created);
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
@@ -471,7 +474,7 @@ impl Source {
                 self.reread = None;
             }
             None => {
-                for line in consumer::unmatched(&self.feed, &info.config) {
+                for line in consumer::unmatched(self.feed.subjects(), &info.config) {
                     warn!("{line}");
                 }
             }

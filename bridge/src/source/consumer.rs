@@ -11,13 +11,18 @@ use async_nats::jetstream::{
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{Config as StreamConfig, ConsumerErrorKind, ConsumerUpdateErrorKind, Stream},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{
     config::Start,
     failure::{Failure, chain},
     nats::Nats,
-    source::{feed::Feed, problem::Problem, pull},
+    source::{
+        feed::Feed,
+        identity::{self, Names, Owner},
+        problem::Problem,
+        pull,
+    },
     subject::Subject,
 };
 
@@ -30,10 +35,95 @@ pub(crate) async fn waiting(nats: &Nats, feed: &Feed) -> Option<u64> {
     Some(info.num_pending + info.num_ack_pending as u64)
 }
 
-/// Returns what the server reports about the route's consumer, if it answers.
+/// Returns what the server reports about the route's consumer, if there is one and the server answers.
 pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
     let stream = stream(nats, feed.stream()).await.ok()?;
-    stream.consumer_info(feed.consumer()).await.ok()
+    find(nats, &stream, feed).await.ok()?
+}
+
+/// Finds the consumer of a feed: the one with the name that the bridge gives it, or else one of ours with an earlier
+/// name. Returns `None` if there is none yet.
+pub(crate) async fn find(
+    nats: &Nats,
+    stream: &Stream,
+    feed: &Feed,
+) -> Result<Option<ConsumerInfo>, Problem> {
+    if let Some(name) = feed.found() {
+        match ask(nats, stream, feed, &name).await? {
+            Asked::Found(info) => return Ok(Some(*info)),
+            Asked::NotFound => feed.note_found(None),
+            Asked::Denied(reason) => return Err(denied(feed, &name, &reason)),
+        }
+    }
+    let names = Names::of(feed, &identity::domain(nats, feed).await?);
+    let own = ask(nats, stream, feed, &names.own).await?;
+    if let Asked::Found(info) = own {
+        feed.note_found(Some(&info.name));
+        return Ok(Some(*info));
+    }
+    for name in &names.earlier {
+        if let Asked::Found(info) = ask(nats, stream, feed, name).await?
+            && is_ours(feed, &info)
+        {
+            feed.note_found(Some(name));
+            return Ok(Some(*info));
+        }
+    }
+    match own {
+        Asked::Denied(reason) => Err(denied(feed, &names.own, &reason)),
+        _ => Ok(None),
+    }
+}
+
+/// The server's answer about a consumer.
+enum Asked {
+    Found(Box<ConsumerInfo>),
+    NotFound,
+    /// The server does not let the bridge ask, and said this.
+    Denied(String),
+}
+
+async fn ask(nats: &Nats, stream: &Stream, feed: &Feed, name: &str) -> Result<Asked, Problem> {
+    // The quotation mark behind it is the server's: other names may begin with this one.
+    let subject = format!("CONSUMER.INFO.{}.{name}\"", feed.stream());
+    let subjects = [subject.as_str()];
+    let answer = tokio::select! {
+        biased;
+        reason = nats.denies(&subjects) => return Ok(Asked::Denied(reason)),
+        answer = stream.consumer_info(name) => answer,
+    };
+    match answer {
+        Ok(info) => Ok(Asked::Found(Box::new(info))),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
+            Ok(Asked::NotFound)
+        }
+        Err(error) => Err(Problem::Passing(format!(
+            "no answer about consumer {name} on stream {}: {}",
+            feed.stream(),
+            chain(&error)
+        ))),
+    }
+}
+
+fn denied(feed: &Feed, name: &str, reason: &str) -> Problem {
+    let stream = feed.stream();
+    Problem::Passing(format!(
+        "NATS does not let us ask about consumer {name} on stream {stream} ({reason}): permit the user under [nats] \
+         what the README says for this name, or name another one with `consumer` of the route"
+    ))
+}
+
+/// Whether a consumer with the name of the route is ours. It is if its metadata say so, or if they name nobody and it is
+/// of the kind that older versions of the bridge have made.
+fn is_ours(feed: &Feed, info: &ConsumerInfo) -> bool {
+    let overlaps = |filter: &&str| {
+        let filter = Subject::filter(filter).ok();
+        filter.is_some_and(|filter| feed.subjects().iter().any(|own| own.overlaps(&filter)))
+    };
+    match Owner::of(info) {
+        Some(owner) => owner.is(feed),
+        None => usable(feed, info).is_ok() && filters(&info.config).iter().any(overlaps),
+    }
 }
 
 /// Returns a stream by its name.
@@ -60,25 +150,16 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
 /// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
 /// consumer, the messages published since are not lost.
 pub(super) async fn find_or_make(
+    nats: &Nats,
     stream: &Stream,
     feed: &Feed,
     reached: Option<u64>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
-    let name = feed.consumer();
-    match stream.consumer_info(name).await {
-        Ok(info) => {
-            usable(feed, &info).map_err(Problem::Final)?;
-            let consumer = stream.get_consumer(name).await;
-            let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
-            return Ok((consumer, info));
-        }
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
-        Err(error) => {
-            return Err(Problem::Passing(format!(
-                "no answer about consumer {name}: {}",
-                chain(&error)
-            )));
-        }
+    if let Some(info) = find(nats, stream, feed).await? {
+        usable(feed, &info).map_err(Problem::Final)?;
+        let consumer = stream.get_consumer(&info.name).await;
+        let consumer = consumer.map_err(|error| Problem::Passing(error.to_string()))?;
+        return Ok((consumer, info));
     }
     let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
@@ -88,18 +169,70 @@ pub(super) async fn find_or_make(
             DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
         }
     };
+    let name = Names::of(feed, &identity::domain(nats, feed).await?).own;
+    let consumer = make(stream, feed, &name, deliver_policy).await?;
+    let info = consumer.cached_info().clone();
+    Ok((consumer, info))
+}
+
+/// Creates the consumer of a feed.
+pub(super) async fn make(
+    stream: &Stream,
+    feed: &Feed,
+    name: &str,
+    deliver_policy: DeliverPolicy,
+) -> Result<PullConsumer, Problem> {
     let new = PullConfig { deliver_policy, ..PullConfig::default() };
-    let consumer = stream.create_consumer(wanted(feed, new)).await;
+    let consumer = stream.create_consumer(wanted(feed, name, new)).await;
     let consumer = consumer.map_err(|error| {
         let answer = match error.kind() {
             ConsumerErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(feed, "made", &chain(&error), answer)
+        refused(feed, name, "made", &chain(&error), answer)
     })?;
     info!("made durable consumer {name} on stream {}", feed.stream());
-    let info = consumer.cached_info().clone();
-    Ok((consumer, info))
+    feed.note_found(Some(name));
+    Ok(consumer)
+}
+
+/// Notes in the metadata of a consumer whose it is.
+pub(super) async fn note_owner(
+    stream: &Stream,
+    feed: &Feed,
+    info: &ConsumerInfo,
+) -> Result<(), Problem> {
+    let mut config = usable(feed, info).map_err(Problem::Final)?;
+    identity::note_owner(feed, &mut config.metadata);
+    update(stream, feed, &info.name, config).await
+}
+
+async fn update(
+    stream: &Stream,
+    feed: &Feed,
+    name: &str,
+    config: PullConfig,
+) -> Result<(), Problem> {
+    let changed = stream.update_consumer(config).await;
+    changed.map(drop).map_err(|error| {
+        let answer = match error.kind() {
+            ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
+            _ => None,
+        };
+        refused(feed, name, "changed", &chain(&error), answer)
+    })
+}
+
+/// Logs how to rename a consumer whose name other sites may have, too.
+pub(super) fn suggest_move(feed: &Feed, info: &ConsumerInfo) {
+    if feed.declared_consumer().is_none() && info.name == feed.route.name.as_str() {
+        warn!(
+            "durable consumer {name} on stream {stream} has the name of its route: a bridge behind a leaf node with the \
+             same names would acknowledge its messages. To rename it, run nats-matrix consumers move --route {name}",
+            name = info.name,
+            stream = feed.stream()
+        );
+    }
 }
 
 /// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
@@ -110,11 +243,11 @@ pub(super) async fn adjust(
     info: &ConsumerInfo,
 ) -> Result<(), Problem> {
     let present = usable(feed, info).map_err(Problem::Final)?;
-    let wanted = wanted(feed, present.clone());
+    let wanted = wanted(feed, &info.name, present.clone());
     if wanted == present {
         return Ok(());
     }
-    let name = feed.consumer();
+    let name = &info.name;
     for line in differences(&present, &wanted) {
         info!("changing durable consumer {name}: {line}");
     }
@@ -127,14 +260,7 @@ pub(super) async fn adjust(
             info.delivered.stream_sequence + 1
         );
     }
-    let changed = stream.update_consumer(wanted).await;
-    changed.map(drop).map_err(|error| {
-        let answer = match error.kind() {
-            ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
-            _ => None,
-        };
-        refused(feed, "changed", &chain(&error), answer)
-    })
+    update(stream, feed, name, wanted).await
 }
 
 /// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.
@@ -143,14 +269,21 @@ pub(super) async fn adjust(
 ///
 /// The differences that the server cannot remove, and what to do.
 pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
-    let name = feed.consumer();
+    let (route, name, stream) = (&feed.route.name, &info.name, feed.stream());
     let unusable = |difference: &str| {
         Failure::Config(format!(
-            "route {name}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
-             delete it (nats consumer rm {stream} {name}) or give the route another name",
-            stream = feed.stream()
+            "route {route}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
+             delete it (nats consumer rm {stream} {name}) or name another one with `consumer` of the route"
         ))
     };
+    if let Some(owner) = Owner::of(info).filter(|owner| owner.user != feed.user().as_str()) {
+        let Owner { user, route: its_route } = owner;
+        return Err(Failure::Config(format!(
+            "route {route}: consumer \"{name}\" on stream {stream} belongs to the bridge {user} (its route {its_route}), and \
+             of two bridges each would get a part: name another one with `consumer` of the route, or, if that bridge is \
+             no more, delete it (nats consumer rm {stream} {name})"
+        )));
+    }
     let config = PullConfig::try_from_consumer_config(info.config.clone())
         .map_err(|_| unusable("pushes to a subject instead of being pulled from"))?;
     if config.ack_policy != AckPolicy::Explicit {
@@ -164,13 +297,16 @@ pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Fai
 
 /// Returns the configuration that a consumer is to have. Settings of `base` that do not matter to the bridge are kept,
 /// including where the consumer began, which cannot be changed.
-pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
+pub(crate) fn wanted(feed: &Feed, name: &str, base: PullConfig) -> PullConfig {
     let mut filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
     // Servers before 2.10 only know a single filter, in this field.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    let mut metadata = base.metadata.clone();
+    identity::note_owner(feed, &mut metadata);
     PullConfig {
-        durable_name: Some(feed.consumer().to_owned()),
-        name: Some(feed.consumer().to_owned()),
+        durable_name: Some(name.to_owned()),
+        name: Some(name.to_owned()),
+        metadata,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         backoff: Vec::new(),
@@ -228,19 +364,19 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
 
 /// Explains why a consumer was not `done` ("made" or "changed"). A server that finds the request invalid, as with a
 /// stream of the retention `workqueue` that has another consumer for the same subjects, refuses it each time.
-fn refused(feed: &Feed, done: &str, reason: &str, answer: Option<Error>) -> Problem {
-    let (name, stream) = (feed.consumer(), feed.stream());
+fn refused(feed: &Feed, name: &str, done: &str, reason: &str, answer: Option<Error>) -> Problem {
+    let (route, stream) = (&feed.route.name, feed.stream());
     let what = format!("consumer {name} on stream {stream} was not {done}: {reason}");
     match answer {
         Some(answer) if answer.code() == BAD_REQUEST => Problem::Final(Failure::Config(format!(
-            "route {name}: {what}: change the route, or the stream with its other consumers (nats consumer ls {stream})"
+            "route {route}: {what}: change the route, or the stream with its other consumers (nats consumer ls {stream})"
         ))),
         _ => Problem::Passing(what),
     }
 }
 
-/// Returns one line for each filter of the route that nothing in the stream can match.
-pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
+/// Returns one line for each filter of a route that nothing in the stream can match.
+pub(crate) fn unmatched(subjects: &[Subject], stream: &StreamConfig) -> Vec<String> {
     // A mirror, and a stream with sources, holds messages on the subjects of other streams.
     if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty())
     {
@@ -248,7 +384,7 @@ pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
     }
     let taken: Vec<Subject> =
         stream.subjects.iter().filter_map(|subject| Subject::filter(subject).ok()).collect();
-    feed.subjects()
+    subjects
         .iter()
         .filter(|subject| !taken.iter().any(|taken| taken.overlaps(subject)))
         .map(|subject| {

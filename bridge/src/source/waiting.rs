@@ -1,7 +1,5 @@
 //! Finds out what waits for a route, without taking anything of it.
 
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
-
 use crate::{
     config::Start,
     nats::Nats,
@@ -39,12 +37,8 @@ pub(crate) async fn waiting(
     seen: &mut Seen,
 ) -> Option<Waiting> {
     let stream = consumer::stream(nats, feed.stream()).await.ok()?;
-    let info = match stream.consumer_info(feed.consumer()).await {
-        Ok(info) => Some(info),
-        // The consumer is created only after the room was entered.
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
-        Err(_) => return None,
-    };
+    // The consumer is created only after the room was entered.
+    let info = consumer::find(nats, &stream, feed).await.ok()?;
     let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
     let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);

@@ -330,7 +330,8 @@ async fn credentials_that_expire_while_it_runs_end_it_with_77() -> Result<()> {
     Ok(())
 }
 
-/// The permissions that the NATS user needs without the dead letters, as the README says.
+/// The permissions that the NATS user needs without the dead letters, as the README says, for a route that names its
+/// [`CONSUMER`].
 pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
@@ -339,6 +340,9 @@ pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.CONSUMER.MSG.NEXT.OPS.reports",
     "$JS.ACK.OPS.reports.>",
 ];
+
+/// The line by which a route names its consumer.
+pub(crate) const CONSUMER: &str = "consumer = \"reports\"";
 
 /// The permissions that conversations and digests need besides.
 pub(crate) const WANTED: [&str; 8] = [
@@ -374,7 +378,7 @@ pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
-    let config = scene.config().nats(LOGIN);
+    let config = scene.config().nats(LOGIN).lines(CONSUMER);
     arrives(&scene, &config).await?;
     // Also what was outstanding when it was killed is taken back.
     scene.publish_numbered(1, 50).await?;
@@ -396,7 +400,7 @@ async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> 
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
     scene.publish_numbered(1, 2).await?;
-    let bridge = scene.start(&config.nats(LOGIN))?;
+    let bridge = scene.start(&config.nats(LOGIN).lines(CONSUMER))?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
@@ -409,7 +413,7 @@ async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> 
 #[tokio::test]
 async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
-    let config = scene.config().digests(20).nats(LOGIN);
+    let config = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     scene.publish_numbered(1, 30).await?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
@@ -421,7 +425,7 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
-    let config = scene.config().digests(20).nats(LOGIN);
+    let config = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });
     scene.nats.publish_many("ops.alert", vec![alert("firing").to_string(); 30]).await?;
     let bridge = scene.start(&config)?;

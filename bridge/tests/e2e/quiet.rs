@@ -8,7 +8,7 @@ use serde_json::json;
 use time::{OffsetDateTime, Time};
 
 use crate::{
-    connections::{LOGIN, NEEDED, WANTED, restricted},
+    connections::{CONSUMER, LOGIN, NEEDED, WANTED, restricted},
     health::{Pages, listening},
     hostile::{BROKEN, publish_on},
     scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
@@ -320,7 +320,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
     let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
     let (scene, clock) = scene.with_clock()?;
     let night = Night::now();
-    let mut config = scene.config().digests(2).nats(LOGIN);
+    let mut config = scene.config().digests(2).nats(LOGIN).lines(CONSUMER);
     config.routes.push_str(&night.line);
     for summary in ["first", "second", "third"] {
         scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;
