@@ -1,6 +1,6 @@
 //! A NATS server that keeps streams.
 
-use std::{fmt, fs, time::Duration};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use async_nats::{
@@ -189,6 +189,11 @@ impl Nats {
     /// The process id while it runs as a process.
     pub fn pid(&self) -> Option<u32> {
         self.server.pid()
+    }
+
+    /// The directory with its streams while it runs as a process.
+    pub fn data(&self) -> Option<PathBuf> {
+        Some(self.server.files()?.join("data"))
     }
 
     /// A connection; all callers between two restarts share one.

@@ -3,42 +3,25 @@
 //! An alert must never wait for its stored state. Where the bucket cannot be used, for example because the permission
 //! is missing, the state lasts as long as the process.
 
-use std::{collections::HashMap, error::Error, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
-use async_nats::jetstream::{
-    kv,
-    stream::{Config as StreamConfig, DiscardPolicy},
-};
+use async_nats::jetstream::kv;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
-use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::{
     alerts::thread::ThreadState,
-    failure::chain,
-    nats::{Nats, limits},
+    nats::{
+        Nats,
+        bucket::{self, BUCKET, answered},
+    },
 };
-
-/// The name of the bucket.
-pub(crate) const BUCKET: &str = "nats-matrix-alerts";
-
-/// The time for which a thread is kept after its last message.
-const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
-
-/// The longest time to wait for an answer.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// The time for which the bucket is not tried again after a failure.
 const PAUSE: Duration = Duration::from_mins(1);
-
-/// The size limit of the bucket, in bytes: about a hundred thousand threads. A full bucket drops the thread whose last
-/// message is the oldest.
-const KEPT_BYTES: i64 = 64 * 1024 * 1024;
-
-/// The size limit of one thread in the bucket, in bytes; a thread with the most members takes a tenth of it.
-const LONGEST: i32 = 64 * 1024;
 
 /// The memory limit for the cached threads of all routes, in bytes. The threads that wait to be written to the bucket
 /// may take as much again.
@@ -229,7 +212,7 @@ impl Store {
             return None;
         }
         if self.bucket.is_none() {
-            match open(&self.nats, self.replicas).await {
+            match bucket::open(&self.nats, self.replicas).await {
                 Ok(bucket) => self.bucket = Some(bucket),
                 Err(reason) => self.failed(&reason),
             }
@@ -247,51 +230,6 @@ impl Store {
         }
         self.bucket = None;
         self.retry = Some(Instant::now() + PAUSE);
-    }
-}
-
-/// Waits for the answer to a request; the error says why there is none.
-async fn answered<T, E: Error + 'static>(
-    request: impl Future<Output = Result<T, E>>,
-) -> Result<T, String> {
-    let answer = timeout(SLOW, request).await.map_err(|_| "no answer".to_owned())?;
-    answer.map_err(|error| chain(&error))
-}
-
-/// Opens the bucket, and creates it if there is none.
-async fn open(nats: &Nats, replicas: usize) -> Result<kv::Store, String> {
-    let wanted = bucket_config(replicas);
-    match answered(nats.jetstream.get_key_value(BUCKET)).await {
-        Ok(bucket) => {
-            limits::set(nats, &bucket.stream.cached_info().config, &wanted).await;
-            return Ok(bucket);
-        }
-        Err(reason) => debug!("no bucket {BUCKET} yet: {reason}"),
-    }
-    answered(nats.jetstream.create_stream(wanted)).await?;
-    info!("created bucket {BUCKET}, which keeps the alert threads");
-    answered(nats.jetstream.get_key_value(BUCKET)).await
-}
-
-/// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
-/// that was updated last is the last one written.
-pub(crate) fn bucket_config(replicas: usize) -> StreamConfig {
-    StreamConfig {
-        name: format!("KV_{BUCKET}"),
-        description: Some(
-            "Alerts that nats-matrix has shown: their conversations in Matrix".to_owned(),
-        ),
-        subjects: vec![format!("$KV.{BUCKET}.>")],
-        max_messages_per_subject: 1,
-        max_age: KEPT_FOR,
-        max_bytes: KEPT_BYTES,
-        max_message_size: LONGEST,
-        discard: DiscardPolicy::Old,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        num_replicas: replicas,
-        ..StreamConfig::default()
     }
 }
 

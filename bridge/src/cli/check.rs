@@ -10,7 +10,6 @@ use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, api::client::al
 use tokio::time::timeout;
 
 use crate::{
-    alerts::store,
     cli::{
         common::{ConfigFile, block_on},
         stored_subjects::{held, unrouted},
@@ -22,7 +21,7 @@ use crate::{
         Account, LoginError, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours},
     },
-    nats::{Nats, limits},
+    nats::{Nats, bucket, limits},
     pipeline::deferral,
     render::Renderer,
     source::{
@@ -228,6 +227,9 @@ async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mu
     if unmatched.is_empty() {
         subjects(nats, route, findings).await;
     }
+    if let Some(line) = consumer::removal(&info.config) {
+        findings.note("consumer", of(line));
+    }
     match user {
         Some(user) => {
             let feed = Feed::live(&Arc::new(route.clone()), user);
@@ -279,7 +281,7 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(|| deferral::stream_config(1));
-    for wanted in [store::bucket_config(1)].into_iter().chain(held) {
+    for wanted in [bucket::bucket_config(1)].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
@@ -314,7 +316,10 @@ async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findi
         Ok(present) => present,
         Err(failure) => return findings.fail("consumer", failure),
     };
-    let changes = consumer::differences(&present, &consumer::wanted(feed, name, present.clone()));
+    let changes = consumer::differences(
+        &present,
+        &consumer::wanted(feed, name, &stream.cached_info().config, present.clone()),
+    );
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()

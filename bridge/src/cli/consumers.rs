@@ -1,6 +1,6 @@
 //! `nats-matrix consumers`: lists the durable consumers of the bridge, and renames them.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use clap::Subcommand;
 use futures_util::TryStreamExt;
@@ -144,7 +144,8 @@ async fn line(nats: &Nats, feed: &Feed) -> Result<Option<String>, Problem> {
     let mut line =
         format!("route {route}: {} on stream {stream}, {waiting} messages wait", info.name);
     if info.name != own {
-        line.push_str(&format!("; nats-matrix consumers move --route {route} makes it {own}"));
+        // Writing to a String cannot fail.
+        let _ = write!(line, "; nats-matrix consumers move --route {route} makes it {own}");
     }
     Ok(Some(line))
 }

@@ -337,17 +337,15 @@ async fn left(nats: &Nats, feed: &Feed) -> Result<u64, String> {
         },
     };
     let found = consumer::find(nats, &stream, feed).await;
-    match found.map_err(|problem| problem.to_string())? {
-        Some(info) => Ok(info.num_pending + info.num_ack_pending as u64),
-        // An earlier process may have been killed after it deferred something and before it created its consumer.
-        None => {
-            let subjects = reserved::deferred_subjects(feed.route.name.as_str());
-            match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
-                Ok(last) => Ok(u64::from(last.is_some())),
-                Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
-                Err(Unread::Refused(reason)) => Err(reason),
-            }
-        }
+    if let Some(info) = found.map_err(|problem| problem.to_string())? {
+        return Ok(info.num_pending + info.num_ack_pending as u64);
+    }
+    // An earlier process may have been killed after it deferred something and before it created its consumer.
+    let subjects = reserved::deferred_subjects(feed.route.name.as_str());
+    match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
+        Ok(last) => Ok(u64::from(last.is_some())),
+        Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
+        Err(Unread::Refused(reason)) => Err(reason),
     }
 }
 

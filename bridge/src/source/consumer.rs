@@ -9,14 +9,18 @@ use async_nats::jetstream::{
         PullConsumer, pull::Config as PullConfig,
     },
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
-    stream::{Config as StreamConfig, ConsumerErrorKind, ConsumerUpdateErrorKind, Stream},
+    stream::{
+        Config as StreamConfig, ConsumerErrorKind, ConsumerLimits, ConsumerUpdateErrorKind, Stream,
+    },
 };
+use jiff::SignedDuration;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::{
     config::Start,
     failure::{Failure, chain},
-    nats::Nats,
+    nats::{Nats, bucket::BUCKET},
     source::{
         feed::Feed,
         identity::{self, Names, Owner},
@@ -147,13 +151,14 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, Problem> {
 
 /// Returns the consumer, which is created if there is none.
 ///
-/// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
-/// consumer, the messages published since are not lost.
+/// If an earlier one was there and somebody deleted it, the messages published since are not lost. `settled` is set to
+/// what the server has made of the configuration of a new one.
 pub(super) async fn find_or_make(
     nats: &Nats,
     stream: &Stream,
     feed: &Feed,
-    reached: Option<u64>,
+    resume: Resume,
+    settled: &mut Option<PullConfig>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
     if let Some(info) = find(nats, stream, feed).await? {
         usable(feed, &info).map_err(Problem::Final)?;
@@ -165,13 +170,96 @@ pub(super) async fn find_or_make(
         Start::All => DeliverPolicy::All,
         // Not `DeliverPolicy::New`: outstanding messages are looked for from a sequence number on.
         Start::New => {
-            let before = reached.unwrap_or(stream.cached_info().state.last_sequence);
-            DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
+            let last = stream.cached_info().state.last_sequence;
+            DeliverPolicy::ByStartSequence { start_sequence: resume.after(feed, last)? + 1 }
         }
     };
     let name = Names::of(feed, &identity::domain(nats, feed).await?).own;
     let consumer = make(stream, feed, &name, deliver_policy).await?;
     let info = consumer.cached_info().clone();
+    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
+    Ok((consumer, info))
+}
+
+/// Where a consumer begins that is created for a route with `start = "new"`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resume {
+    /// After this message, as the route has begun before.
+    After(u64),
+    /// With what is published from now on.
+    Begin,
+    /// It is not known whether the route has begun before.
+    Unknown,
+}
+
+impl Resume {
+    /// Returns the number of the message after which the consumer begins. `last` is the last one of the stream.
+    fn after(self, feed: &Feed, last: u64) -> Result<u64, Problem> {
+        let (route, stream) = (&feed.route.name, feed.stream());
+        match self {
+            Self::Begin => Ok(last),
+            Self::After(reached) if reached <= last => {
+                info!(
+                    "route {route} has begun before: it goes on after message {reached} of stream {stream}"
+                );
+                Ok(reached)
+            }
+            Self::After(reached) => {
+                warn!(
+                    "stream {stream} ends with message {last}, and route {route} was at message {reached} already: the stream \
+                     has lost messages; starting with its first message"
+                );
+                Ok(0)
+            }
+            Self::Unknown => Err(Problem::Passing(format!(
+                "there is no consumer of route {route}, and NATS does not say how far the route was: it is asked again"
+            ))),
+        }
+    }
+}
+
+/// Whether a consumer has delivered messages that its stream does not have yet, as when the server that kept the stream
+/// has lost them. New messages would not be delivered before their numbers reach those.
+pub(super) async fn is_ahead(
+    nats: &Nats,
+    stream: &Stream,
+    info: &ConsumerInfo,
+) -> Result<bool, Problem> {
+    let delivered = info.delivered.stream_sequence;
+    if delivered <= stream.cached_info().state.last_sequence {
+        return Ok(false);
+    }
+    // The stream was asked before the consumer, and a leader of the stream that was just chosen may lag behind.
+    for pause in [Duration::ZERO, SETTLED, 2 * SETTLED] {
+        sleep(pause).await;
+        let now = self::stream(nats, &info.stream_name).await?;
+        if delivered <= now.cached_info().state.last_sequence {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Replaces a consumer that is ahead of its stream.
+pub(super) async fn begin_anew(
+    stream: &Stream,
+    feed: &Feed,
+    info: &ConsumerInfo,
+    settled: &mut Option<PullConfig>,
+) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+    let name = &info.name;
+    warn!(
+        "durable consumer {name} was at message {} of stream {}, which does not have it any more: the stream has lost \
+         messages; starting with its first message",
+        info.delivered.stream_sequence, info.stream_name
+    );
+    let deleted = stream.delete_consumer(name).await;
+    deleted.map_err(|error| {
+        Problem::Passing(format!("consumer {name} was not deleted: {}", chain(&error)))
+    })?;
+    let consumer = make(stream, feed, name, DeliverPolicy::All).await?;
+    let info = consumer.cached_info().clone();
+    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
     Ok((consumer, info))
 }
 
@@ -183,8 +271,16 @@ pub(super) async fn make(
     deliver_policy: DeliverPolicy,
 ) -> Result<PullConsumer, Problem> {
     let new = PullConfig { deliver_policy, ..PullConfig::default() };
-    let consumer = stream.create_consumer(wanted(feed, name, new)).await;
-    let consumer = consumer.map_err(|error| {
+    let new = wanted(feed, name, &stream.cached_info().config, new);
+    let mut made = stream.create_consumer(new.clone()).await;
+    if let Err(error) = &made
+        && let ConsumerErrorKind::JetStream(answer) = error.kind()
+        && is_about_pending(&answer)
+    {
+        // The account has a limit, and the server chooses it if nothing else is asked for.
+        made = stream.create_consumer(PullConfig { max_ack_pending: 0, ..new }).await;
+    }
+    let consumer = made.map_err(|error| {
         let answer = match error.kind() {
             ConsumerErrorKind::JetStream(answer) => Some(answer),
             _ => None,
@@ -204,7 +300,7 @@ pub(super) async fn note_owner(
 ) -> Result<(), Problem> {
     let mut config = usable(feed, info).map_err(Problem::Final)?;
     identity::note_owner(feed, &mut config.metadata);
-    update(stream, feed, &info.name, config).await
+    update(stream, feed, &info.name, config).await.map(drop)
 }
 
 async fn update(
@@ -212,15 +308,27 @@ async fn update(
     feed: &Feed,
     name: &str,
     config: PullConfig,
-) -> Result<(), Problem> {
-    let changed = stream.update_consumer(config).await;
-    changed.map(drop).map_err(|error| {
+) -> Result<PullConsumer, Problem> {
+    let mut changed = stream.update_consumer(config.clone()).await;
+    if let Err(error) = &changed
+        && let ConsumerUpdateErrorKind::JetStream(answer) = error.kind()
+        && is_about_pending(&answer)
+    {
+        // The account has a limit, and the server chooses it if nothing else is asked for.
+        changed = stream.update_consumer(PullConfig { max_ack_pending: 0, ..config }).await;
+    }
+    changed.map_err(|error| {
         let answer = match error.kind() {
             ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
         refused(feed, name, "changed", &chain(&error), answer)
     })
+}
+
+/// Whether the server refuses a number of messages that may be delivered and not yet acknowledged.
+fn is_about_pending(answer: &Error) -> bool {
+    answer.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
 }
 
 /// Logs how to rename a consumer whose name other sites may have, too.
@@ -237,15 +345,20 @@ pub(super) fn suggest_move(feed: &Feed, info: &ConsumerInfo) {
 
 /// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
 /// filters that the consumer had when they were delivered.
+///
+/// Returns the consumer if it was changed. `settled` is what the server has made of the same configuration before: it
+/// may have limits of its own.
 pub(super) async fn adjust(
     stream: &Stream,
     feed: &Feed,
     info: &ConsumerInfo,
-) -> Result<(), Problem> {
+    settled: &mut Option<PullConfig>,
+) -> Result<Option<PullConsumer>, Problem> {
     let present = usable(feed, info).map_err(Problem::Final)?;
-    let wanted = wanted(feed, &info.name, present.clone());
-    if wanted == present {
-        return Ok(());
+    let stream_config = &stream.cached_info().config;
+    let wanted = wanted(feed, &info.name, stream_config, present.clone());
+    if wanted == present || settled.as_ref() == Some(&present) {
+        return Ok(None);
     }
     let name = &info.name;
     for line in differences(&present, &wanted) {
@@ -260,7 +373,27 @@ pub(super) async fn adjust(
             info.delivered.stream_sequence + 1
         );
     }
-    update(stream, feed, name, wanted).await
+    let changed = update(stream, feed, name, wanted).await?;
+    let config = changed.cached_info().config.clone();
+    *settled = PullConfig::try_from_consumer_config(config).ok();
+    Ok(Some(changed))
+}
+
+/// Describes how a consumer differs from what the server has made of the wanted configuration before, or from the
+/// wanted one.
+pub(super) fn changes(
+    feed: &Feed,
+    stream: &StreamConfig,
+    info: &ConsumerInfo,
+    settled: Option<&PullConfig>,
+) -> Vec<String> {
+    // A consumer that is of no use any more is refused when its messages are asked for again.
+    let Ok(present) = usable(feed, info) else { return vec!["it is of no use".to_owned()] };
+    let wanted = wanted(feed, &info.name, stream, present.clone());
+    match settled {
+        Some(settled) => differences(settled, &present),
+        None => differences(&wanted, &present),
+    }
 }
 
 /// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.
@@ -297,10 +430,18 @@ pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Fai
 
 /// Returns the configuration that a consumer is to have. Settings of `base` that do not matter to the bridge are kept,
 /// including where the consumer began, which cannot be changed.
-pub(crate) fn wanted(feed: &Feed, name: &str, base: PullConfig) -> PullConfig {
+///
+/// Limits that the stream sets for its consumers are kept to.
+pub(crate) fn wanted(
+    feed: &Feed,
+    name: &str,
+    stream: &StreamConfig,
+    base: PullConfig,
+) -> PullConfig {
     let mut filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
     // Servers before 2.10 only know a single filter, in this field.
     let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+    let limits = limits(stream);
     let mut metadata = base.metadata.clone();
     identity::note_owner(feed, &mut metadata);
     PullConfig {
@@ -314,14 +455,38 @@ pub(crate) fn wanted(feed: &Feed, name: &str, base: PullConfig) -> PullConfig {
         max_deliver: -1,
         filter_subject,
         filter_subjects: filters,
-        max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
+        max_ack_pending: limits.max_ack_pending,
         headers_only: false,
+        // The server is not to remove the consumer of a bridge that is away.
+        inactive_threshold: limits.inactive_threshold,
         // Limits below what the bridge asks for would refuse every request.
         max_batch: 0,
         max_bytes: 0,
         max_expires: Duration::ZERO,
         ..base
     }
+}
+
+/// Returns what a stream permits of that which the bridge would like to have.
+pub(crate) fn limits(stream: &StreamConfig) -> ConsumerLimits {
+    let limits = stream.consumer_limits.clone().unwrap_or_default();
+    let most = i64::try_from(MAX_ACK_PENDING).unwrap_or(i64::MAX);
+    let max_ack_pending = match limits.max_ack_pending {
+        limit if limit > 0 => limit.min(most),
+        _ => most,
+    };
+    ConsumerLimits { max_ack_pending, ..limits }
+}
+
+/// Returns a line that says that the server removes the consumer of a bridge that is away for long, if it does.
+pub(crate) fn removal(stream: &StreamConfig) -> Option<String> {
+    let threshold = limits(stream).inactive_threshold;
+    let threshold = SignedDuration::try_from(threshold).ok().filter(|it| !it.is_zero())?;
+    Some(format!(
+        "stream {name} removes the consumer {threshold:#} after the bridge last read from it, by `inactive_threshold` in its \
+         consumer limits; the route then goes on from where it was by the bucket {BUCKET}; better lift that limit",
+        name = stream.name
+    ))
 }
 
 /// Returns the filter subjects of a consumer.
@@ -350,6 +515,11 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         ),
         ("max_deliver", present.max_deliver.to_string(), wanted.max_deliver.to_string()),
         ("backoff", format!("{:?}", present.backoff), format!("{:?}", wanted.backoff)),
+        (
+            "inactive_threshold",
+            format!("{:?}", present.inactive_threshold),
+            format!("{:?}", wanted.inactive_threshold),
+        ),
         ("headers_only", present.headers_only.to_string(), wanted.headers_only.to_string()),
         ("max_batch", present.max_batch.to_string(), wanted.max_batch.to_string()),
         ("max_bytes", present.max_bytes.to_string(), wanted.max_bytes.to_string()),
@@ -396,6 +566,9 @@ pub(crate) fn unmatched(subjects: &[Subject], stream: &StreamConfig) -> Vec<Stri
         })
         .collect()
 }
+
+/// The time after which a stream that is still behind its consumer has lost messages.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The number of messages that may be delivered and not yet acknowledged.
 pub(crate) const MAX_ACK_PENDING: usize = pull::BATCH;

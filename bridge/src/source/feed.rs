@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use async_nats::jetstream::{consumer::Info as ConsumerInfo, stream::Info as StreamInfo};
 use matrix_sdk::ruma::{OwnedUserId, UserId};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     config::{Route, Start},
@@ -26,6 +28,18 @@ pub(crate) struct Feed {
     user: OwnedUserId,
     /// The name of the consumer, once it was found.
     found: Arc<Mutex<Option<String>>>,
+    /// The last regular observation of the consumer.
+    observed: watch::Sender<Option<Arc<Observed>>>,
+}
+
+/// What NATS has said about a consumer and its stream.
+#[derive(Debug)]
+pub(super) struct Observed {
+    /// The time when NATS was asked.
+    pub(super) asked: Instant,
+    /// The consumer. `None` if there is none.
+    pub(super) consumer: Option<ConsumerInfo>,
+    pub(super) stream: StreamInfo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +66,8 @@ impl Feed {
 
     fn new(route: &Arc<Route>, kind: Kind, subjects: Arc<[Subject]>, user: &UserId) -> Self {
         let (route, user) = (Arc::clone(route), user.to_owned());
-        Self { route, kind, subjects, user, found: Arc::default() }
+        let observed = watch::Sender::new(None);
+        Self { route, kind, subjects, user, found: Arc::default(), observed }
     }
 
     /// Whether this is the feed of deferred messages.
@@ -89,6 +104,16 @@ impl Feed {
     /// Notes the name of the durable consumer, or that there is none of that name any more.
     pub(super) fn note_found(&self, name: Option<&str>) {
         *self.found_name() = name.map(str::to_owned);
+    }
+
+    /// Hands on an observation of the consumer to the source that reads from it.
+    pub(super) fn observe(&self, observed: Observed) {
+        self.observed.send_replace(Some(Arc::new(observed)));
+    }
+
+    /// Returns a receiver of the regular observations of the consumer.
+    pub(super) fn observed(&self) -> watch::Receiver<Option<Arc<Observed>>> {
+        self.observed.subscribe()
     }
 
     fn found_name(&self) -> MutexGuard<'_, Option<String>> {

@@ -1,9 +1,17 @@
 //! Finds out what waits for a route, without taking anything of it.
 
+use tokio::time::Instant;
+
 use crate::{
     config::Start,
     nats::Nats,
-    source::{consumer, feed::Feed, outstanding, problem::Problem, stored::Stored},
+    source::{
+        consumer,
+        feed::{Feed, Observed},
+        outstanding,
+        problem::Problem,
+        stored::Stored,
+    },
     status::{First, Waiting},
 };
 
@@ -36,13 +44,17 @@ pub(crate) async fn waiting(
     known: Option<First>,
     seen: &mut Seen,
 ) -> Option<Waiting> {
-    let stream = consumer::stream(nats, feed.stream()).await.ok()?;
+    let asked = Instant::now();
     // The consumer is created only after the room was entered.
+    let stream = consumer::stream(nats, feed.stream()).await.ok()?;
     let info = consumer::find(nats, &stream, feed).await.ok()?;
+    // Asked after the consumer, the stream has all that the consumer has delivered.
+    let stream = stream.get_info().await.ok()?;
+    feed.observe(Observed { asked, consumer: info.clone(), stream: stream.clone() });
     let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
     let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
-    let known = known.filter(|known| !is_none && known.is_in(stream.cached_info(), from));
+    let known = known.filter(|known| !is_none && known.is_in(&stream, from));
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }

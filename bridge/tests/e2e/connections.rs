@@ -344,12 +344,16 @@ pub(crate) const NEEDED: [&str; 6] = [
 /// The line by which a route names its consumer.
 pub(crate) const CONSUMER: &str = "consumer = \"reports\"";
 
-/// The permissions that conversations and digests need besides.
-pub(crate) const WANTED: [&str; 8] = [
+/// The permissions for what the bridge keeps of conversations, and of how far its routes are.
+pub(crate) const KEPT: [&str; 4] = [
     "$KV.nats-matrix-alerts.>",
     "$JS.API.INFO",
     "$JS.API.STREAM.*.KV_nats-matrix-alerts",
     "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
+];
+
+/// The permissions that digests need besides.
+pub(crate) const WANTED: [&str; 4] = [
     "$JS.API.CONSUMER.CREATE.OPS",
     "$JS.API.CONSUMER.CREATE.OPS.>",
     "$JS.API.CONSUMER.MSG.NEXT.OPS.>",
@@ -377,7 +381,7 @@ pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
 
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice() -> Result<()> {
-    let scene = restricted(&NEEDED).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT].concat()).await?;
     let config = scene.config().nats(LOGIN).lines(CONSUMER);
     arrives(&scene, &config).await?;
     // Also what was outstanding when it was killed is taken back.
@@ -395,7 +399,7 @@ async fn the_permissions_of_the_readme_suffice() -> Result<()> {
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice_for_dead_letters() -> Result<()> {
     let dead = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
-    let scene = restricted(&[&NEEDED[..], &dead].concat()).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT, &dead].concat()).await?;
     let (proxy, config) = scene.through_proxy().await?;
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
@@ -424,7 +428,7 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
 
 #[tokio::test]
 async fn the_permissions_of_the_readme_suffice_for_digests_and_conversations() -> Result<()> {
-    let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT, &WANTED].concat()).await?;
     let config = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });
     scene.nats.publish_many("ops.alert", vec![alert("firing").to_string(); 30]).await?;

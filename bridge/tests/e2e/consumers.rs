@@ -1,12 +1,22 @@
 //! Durable consumers, and what operators of NATS do to them.
 
-use anyhow::Result;
-use async_nats::jetstream::consumer::{self, pull};
-use nats_matrix_testbed::{Fault, FaultKind};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue,
+    jetstream::{
+        consumer::{self, DeliverPolicy, FromConsumer as _, pull},
+        stream,
+    },
+};
+use nats_matrix_testbed::{Fault, FaultKind, Nats};
+use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use crate::{
     health::{Pages, listening},
-    scene::{Config, PATIENCE, Scene, printed, through_proxy},
+    scene::{Config, PATIENCE, Scene, printed, read_all, shared_homeserver, through_proxy},
 };
 
 /// Makes a consumer on stream OPS for `ops.>`.
@@ -124,5 +134,241 @@ async fn a_renamed_route_keeps_the_consumer_that_it_names() -> Result<()> {
     scene.shows_numbered(10).await?;
     let said = consumers(&scene, &renamed, &[])?;
     assert!(said.contains("route renamed: kept on stream OPS, 0 messages wait"), "{said}");
+    Ok(())
+}
+
+/// Starts a bridge whose route begins with what is new, and ends it when it has shown "message 1" to "message 3".
+async fn begun(scene: &Scene, config: &Config) -> Result<()> {
+    let mut bridge = scene.start(config)?;
+    bridge.wait_for_log("made durable consumer", PATIENCE).await?;
+    scene.publish_numbered(1, 3).await?;
+    scene.shows_numbered(3).await?;
+    bridge.terminate()?;
+    assert_eq!(bridge.wait(PATIENCE).await?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_that_has_begun_with_what_is_new_goes_on_when_its_consumer_is_deleted() -> Result<()>
+{
+    let scene = Scene::new().await?;
+    scene.nats.publish("ops.text", "old").await?;
+    let config = scene.config().lines("start = \"new\"");
+    begun(&scene, &config).await?;
+    scene.publish_numbered(4, 20).await?;
+    let name = scene.consumer().await?.name;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer(&name).await?;
+    scene.publish_numbered(21, 40).await?;
+    let mut bridge = scene.start(&config)?;
+    bridge
+        .wait_for_log("route reports has begun before: it goes on after message 4", PATIENCE)
+        .await?;
+    scene.shows_numbered(40).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_route_that_has_begun_with_what_is_new_shows_all_of_a_stream_that_was_made_anew()
+-> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().lines("start = \"new\"");
+    begun(&scene, &config).await?;
+    scene.nats.delete_stream("OPS").await?;
+    scene.nats.create_stream("OPS", &["ops.>"]).await?;
+    scene.publish_numbered(4, 23).await?;
+    let _bridge = scene.start(&config)?;
+    scene.shows_numbered(23).await?;
+    Ok(())
+}
+
+/// Empties the stream OPS of a server that is started again, as a server does that has lost its disk.
+async fn lose_messages(scene: &Scene) -> Result<()> {
+    let messages = scene.nats.data().context("the server is not a process")?;
+    let messages = messages.join("jetstream/jetstream/$G/streams/OPS/msgs");
+    scene.nats.kill().await;
+    std::fs::remove_dir_all(&messages)?;
+    std::fs::create_dir(&messages)?;
+    scene.nats.restart().await?;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    assert_eq!(stream.cached_info().state.last_sequence, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_that_its_server_has_emptied_is_shown_from_its_first_message() -> Result<()> {
+    for is_running in [true, false] {
+        let nats = Nats::builder().as_process().start().await?;
+        let scene = Scene::with(shared_homeserver().await?, nats).await?.in_haste()?;
+        let config = scene.config();
+        scene.publish_numbered(1, 20).await?;
+        let mut bridges = vec![scene.start(&config)?];
+        scene.shows_numbered(20).await?;
+        // The consumer has to keep on disk that all is acknowledged.
+        sleep(Duration::from_secs(1)).await;
+        if !is_running {
+            bridges.clear();
+        }
+        let before = scene.consumer().await?;
+        assert_eq!(before.ack_floor.stream_sequence, 20);
+        lose_messages(&scene).await?;
+        scene.publish_numbered(21, 30).await?;
+        if !is_running {
+            bridges.push(scene.start(&config)?);
+        }
+        scene.shows_numbered(30).await?;
+        scene.publish_numbered(31, 32).await?;
+        scene.shows_numbered(32).await?;
+    }
+    Ok(())
+}
+
+/// A cluster makes a stream without replicas, whose server has lost its disk, again as it was declared, and so its
+/// consumers, among them those that began with a number which the stream does not have yet.
+#[tokio::test]
+async fn one_that_is_ahead_of_its_stream_begins_anew() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().lines("start = \"new\"\nconsumer = \"reports\"");
+    let ahead = pull::Config {
+        durable_name: Some("reports".to_owned()),
+        filter_subject: "ops.>".to_owned(),
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: 81 },
+        ..pull::Config::default()
+    };
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    stream.create_consumer(ahead).await?;
+    assert_eq!(scene.consumer().await?.delivered.stream_sequence, 80);
+    scene.publish_numbered(1, 20).await?;
+    let mut bridge = scene.start(&config)?;
+    bridge
+        .wait_for_log("was at message 80 of stream OPS, which does not have it", PATIENCE)
+        .await?;
+    scene.shows_numbered(20).await?;
+    Ok(())
+}
+
+/// Changes the consumer of the route, as an operator does.
+async fn edit(scene: &Scene, change: impl Fn(&mut pull::Config)) -> Result<()> {
+    let info = scene.consumer().await?;
+    let mut config = pull::Config::try_from_consumer_config(info.config)
+        .map_err(|error| anyhow::anyhow!("{error}"))?;
+    change(&mut config);
+    scene.nats.jetstream().await?.get_stream("OPS").await?.update_consumer(config).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_filter_that_is_changed_while_it_runs_is_put_right_and_nothing_is_left_out() -> Result<()>
+{
+    let scene = Scene::new().await?.in_haste()?;
+    let mut bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(1, 3).await?;
+    scene.shows_numbered(3).await?;
+    edit(&scene, |config| config.filter_subject = "ops.other".to_owned()).await?;
+    scene.publish_numbered(4, 150).await?;
+    bridge.wait_for_log("somebody has changed durable consumer", PATIENCE).await?;
+    scene.shows_numbered(150).await?;
+    assert_eq!(scene.consumer().await?.config.filter_subject, "ops.>");
+    scene.publish_numbered(151, 155).await?;
+    scene.shows_numbered(155).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_delivers_headers_alone_is_put_right_and_nothing_is_shown_empty() -> Result<()> {
+    let scene = Scene::new().await?;
+    let _bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(1, 3).await?;
+    scene.shows_numbered(3).await?;
+    edit(&scene, |config| config.headers_only = true).await?;
+    scene.publish_numbered(4, 150).await?;
+    scene.shows_numbered(150).await?;
+    assert!(!scene.consumer().await?.config.headers_only);
+    // A publisher who writes the header that such a consumer adds is no reason to stop.
+    let size: (HeaderName, HeaderValue) = ("Nats-Msg-Size".parse()?, "7".parse()?);
+    let headers: HeaderMap = [size].into_iter().collect();
+    for _ in 0..3 {
+        let jetstream = scene.nats.jetstream().await?;
+        jetstream.publish_with_headers("ops.text", headers.clone(), "".into()).await?.await?;
+    }
+    scene.nats.publish("ops.text", "after it").await?;
+    let events = read_all(&mut scene.reader().await?, 154).await?;
+    assert_eq!(events[153].body(), "after it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_that_is_paused_is_reported_with_the_end_of_the_pause() -> Result<()> {
+    let scene = Scene::new().await?.in_haste()?;
+    let mut bridge = scene.start(&listening(scene.config()))?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    let name = scene.consumer().await?.name;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let until = OffsetDateTime::now_utc() + Duration::from_hours(1);
+    stream.pause_consumer(&name, until).await?;
+    scene.publish_numbered(1, 2).await?;
+    let said = pages.wait_for("consumer-paused").await?;
+    let reason = said["routes"]["reports"]["reason"].as_str().unwrap();
+    let day = format!("{}-{:02}-{:02} ", until.year(), u8::from(until.month()), until.day());
+    assert!(reason.contains(&format!("is paused until {day}")), "{reason}");
+    assert!(reason.contains(&format!("nats consumer resume OPS {name}")), "{reason}");
+    stream.resume_consumer(&name).await?;
+    scene.shows_numbered(2).await?;
+    pages.wait_for("connected").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn limits_of_a_stream_for_its_consumers_are_kept_to() -> Result<()> {
+    let scene = Scene::new().await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let mut config = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    let limits = stream::ConsumerLimits {
+        max_ack_pending: 10,
+        inactive_threshold: Duration::from_hours(24),
+    };
+    config.consumer_limits = Some(limits);
+    jetstream.update_stream(config).await?;
+    let checked = printed(&scene.run(&scene.config(), &["check"])?);
+    assert!(checked.contains("removes the consumer 24h after"), "{checked}");
+    scene.publish_numbered(1, 150).await?;
+    let mut bridge = scene.start(&scene.config())?;
+    bridge.wait_for_log("removes the consumer 24h after", PATIENCE).await?;
+    scene.shows_numbered(150).await?;
+    assert_eq!(scene.consumer().await?.config.max_ack_pending, 10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn limits_of_the_server_and_of_the_account_are_kept_to() -> Result<()> {
+    for limits in [
+        "jetstream { store_dir: \"limited\", limits { max_request_batch: 10 } }",
+        "jetstream { store_dir: \"limited\", limits { max_ack_pending: 10 } }",
+        "accounts { A { users: [ { user: a, password: anybody-who-asks } ], jetstream { max_ack_pending: 10 } } }\n\
+         no_auth_user: a",
+    ] {
+        let nats = Nats::builder().config(limits).as_process().start().await?;
+        let scene = Scene::with(shared_homeserver().await?, nats).await?;
+        scene.publish_numbered(1, 150).await?;
+        let bridge = scene.start(&scene.config())?;
+        scene.shows_numbered(150).await.with_context(|| bridge.logs())?;
+        assert!(!bridge.logs().contains("changing durable consumer"), "{}", bridge.logs());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn limits_that_somebody_sets_while_it_runs_are_taken_back() -> Result<()> {
+    let scene = Scene::new().await?.in_haste()?;
+    let _bridge = scene.start(&scene.config())?;
+    scene.publish_numbered(1, 3).await?;
+    scene.shows_numbered(3).await?;
+    edit(&scene, |config| {
+        config.max_batch = 10;
+        config.max_bytes = 1_000;
+    })
+    .await?;
+    scene.publish_numbered(4, 150).await?;
+    scene.shows_numbered(150).await?;
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! A hub and a leaf node with a bridge at each, whose streams and routes have the same names: leaf nodes pass on
 //! acknowledgements, which name no `JetStream` domain.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nats_matrix_testbed::{
     BridgeProcess, Fault, FaultKind, FaultProxy, Nats, ScratchDir, Sites, ports::Port,
 };
 use serde_json::json;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, read_numbered, shared_homeserver};
+use crate::{
+    health::{Pages, listening},
+    scene::{BINARY, Config, PATIENCE, Scene, read_numbered, shared_homeserver},
+};
 
 /// The number of messages at each site.
 const COUNT: usize = 40;
@@ -76,5 +79,30 @@ async fn two_sites_with_the_same_names_do_not_settle_each_others_messages() -> R
     assert_eq!((of_leaf.num_ack_pending, of_hub.num_ack_pending), (COUNT, 0));
     let _bridge = two.leaf.start(&at_leaf)?;
     two.leaf.shows_numbered(COUNT).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn acknowledgements_of_others_are_reported_and_what_they_settle_is_shown() -> Result<()> {
+    let two = TwoBridges::new().await?;
+    let same = "consumer = \"reports\"";
+    let at_leaf = listening(two.of_leaf().lines(same));
+    let mut bridge = two.hold_at_leaf(&at_leaf, &two.of_hub().lines(same)).await?;
+    assert_eq!(two.leaf.consumer().await?.ack_floor.stream_sequence, COUNT as u64);
+    let pages = Pages::of(&mut bridge).await?;
+    let said = pages.wait_for("acked-elsewhere").await?;
+    let reason = said["routes"]["reports"]["reason"].as_str().unwrap();
+    assert!(reason.contains("consumer reports on stream OPS"), "{said}");
+    let line = format!("somebody else acknowledged messages 1 to {COUNT} of consumer reports");
+    bridge.wait_for_log(&line, PATIENCE).await?;
+    assert!(pages.number("nats_matrix_acked_elsewhere_total{").await? >= 1.0);
+
+    // The server has nothing outstanding for it any more.
+    bridge.kill();
+    two.proxy.clear();
+    let bridge = two.leaf.start(&at_leaf)?;
+    two.leaf.shows_numbered(COUNT).await.with_context(|| bridge.logs())?;
+    two.leaf.publish_numbered(COUNT + 1, COUNT + 2).await?;
+    two.leaf.shows_numbered(COUNT + 2).await?;
     Ok(())
 }
