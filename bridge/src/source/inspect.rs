@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::consumer::{Info as ConsumerInfo, SequenceInfo};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use time::OffsetDateTime;
 use tokio::{sync::watch, time::Instant};
 use tracing::{error, warn};
 
@@ -27,8 +28,8 @@ pub(super) struct Inspection {
     passed: Option<Passed>,
     acked_elsewhere: Condition,
     paused: Condition,
-    /// Whether the log says that the consumer is paused.
-    is_paused: bool,
+    /// The reported pause, if the consumer is paused.
+    said: Option<String>,
 }
 
 /// A range of messages that somebody else has acknowledged while they were held.
@@ -47,7 +48,7 @@ impl Inspection {
             passed: None,
             acked_elsewhere: health.condition(),
             paused: health.condition(),
-            is_paused: false,
+            said: None,
             health,
         }
     }
@@ -87,15 +88,15 @@ impl Inspection {
                      are posted now. {CAUSE}",
                     name = info.name
                 );
+                let reason = format!(
+                    "somebody else acknowledges messages of consumer {} on stream {}: {CAUSE}",
+                    info.name, info.stream_name
+                );
+                self.acked_elsewhere.set(State::AckedElsewhere, &reason, Duration::ZERO);
             }
             let before = self.passed.as_ref().filter(|_| !is_news);
             let first = before.map_or(first, |passed| passed.first.min(first));
             self.passed = Some(Passed { first, last: floor, seen: Instant::now() });
-            let reason = format!(
-                "somebody else acknowledges messages of consumer {} on stream {}: {CAUSE}",
-                info.name, info.stream_name
-            );
-            self.acked_elsewhere.set(State::AckedElsewhere, &reason, Duration::ZERO);
         }
         let passed = self.passed.as_ref()?;
         if passed.seen.elapsed() >= REMEMBERED {
@@ -109,12 +110,12 @@ impl Inspection {
     pub(super) fn note_pause(&mut self, info: &ConsumerInfo) {
         if !info.paused {
             self.paused.clear();
-            self.is_paused = false;
+            self.said = None;
             return;
         }
         let (name, stream) = (&info.name, &info.stream_name);
-        let left = SignedDuration::try_from(info.pause_remaining.unwrap_or_default());
-        let until = left.ok().and_then(|left| Timestamp::now().checked_add(left).ok());
+        let until = info.config.pause_until.map(OffsetDateTime::unix_timestamp_nanos);
+        let until = until.and_then(|until| Timestamp::from_nanosecond(until).ok());
         let until = until.map_or_else(
             || "somebody resumes it".to_owned(),
             |until| until.strftime("%Y-%m-%d %H:%M UTC").to_string(),
@@ -122,10 +123,11 @@ impl Inspection {
         let reason = format!(
             "consumer {name} on stream {stream} is paused until {until}: nats consumer resume {stream} {name}"
         );
-        if !std::mem::replace(&mut self.is_paused, true) {
+        if self.said.as_ref() != Some(&reason) {
             warn!("{reason}");
+            self.paused.set(State::ConsumerPaused, &reason, Duration::ZERO);
+            self.said = Some(reason);
         }
-        self.paused.set(State::ConsumerPaused, &reason, Duration::ZERO);
     }
 
     /// Notes that the consumer is as it has to be.

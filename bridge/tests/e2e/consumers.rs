@@ -6,13 +6,14 @@ use anyhow::{Context as _, Result};
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
     jetstream::{
+        self,
         consumer::{self, DeliverPolicy, FromConsumer as _, pull},
         stream,
     },
 };
-use nats_matrix_testbed::{Fault, FaultKind, Nats};
+use nats_matrix_testbed::{Fault, FaultKind, Nats, NatsCluster};
 use time::OffsetDateTime;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     health::{Pages, listening},
@@ -219,6 +220,65 @@ async fn a_stream_that_its_server_has_emptied_is_shown_from_its_first_message() 
         scene.publish_numbered(31, 32).await?;
         scene.shows_numbered(32).await?;
     }
+    Ok(())
+}
+
+/// Starts a cluster's server again without what it had on its disk.
+async fn lose_disk(node: &Nats) -> Result<()> {
+    let data = node.data().context("the server is not a process")?;
+    node.kill().await;
+    std::fs::remove_dir_all(data.join("jetstream"))?;
+    node.restart().await
+}
+
+async fn publish_once(jetstream: &jetstream::Context, text: &str) -> Result<()> {
+    jetstream.publish("ops.text", text.to_owned().into()).await?.await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_without_replicas_whose_server_has_lost_its_disk_is_shown_from_its_first_message()
+-> Result<()> {
+    let cluster = NatsCluster::start(3).await?;
+    let jetstream = cluster.jetstream(PATIENCE).await?;
+    let stream = stream::Config {
+        name: "OPS".to_owned(),
+        subjects: vec!["ops.>".to_owned()],
+        ..Default::default()
+    };
+    let stream = jetstream.create_stream(stream).await?;
+    let texts = |numbers: std::ops::RangeInclusive<usize>| {
+        numbers.map(|number| format!("message {number}")).collect::<Vec<_>>()
+    };
+    // While the stream is made again nobody takes a message.
+    let publish = async |texts: Vec<String>| -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for text in texts {
+            while let Err(error) = publish_once(&jetstream, &text).await {
+                anyhow::ensure!(Instant::now() < deadline, "{error:#}");
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(())
+    };
+    publish(vec!["old".to_owned(); 80]).await?;
+    let leader = stream.get_info().await?.cluster.context("no cluster")?.leader;
+    let names = (1..).map(|number| Some(format!("node-{number}")));
+    let (_, lost) =
+        names.zip(cluster.nodes()).find(|(name, _)| *name == leader).context("no leader")?;
+    let other =
+        cluster.nodes().iter().find(|node| node.port() != lost.port()).context("no other")?;
+
+    let scene = Scene::new().await?.in_haste()?;
+    let config = Config::new(&other.url(), &scene.bot.homeserver, &scene.bot);
+    let config = config.route("reports", "ops.>", &scene.room).lines("start = \"new\"");
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("made durable consumer", PATIENCE).await?;
+    publish(texts(1..=3)).await?;
+    scene.shows_numbered(3).await?;
+    lose_disk(lost).await?;
+    publish(texts(4..=80)).await?;
+    scene.shows_numbered(80).await.with_context(|| bridge.logs())?;
     Ok(())
 }
 
