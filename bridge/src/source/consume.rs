@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     self, AckKind,
     consumer::{Info as ConsumerInfo, pull::Config as PullConfig},
     message::Acker,
-    stream::{Info as StreamInfo, RetentionPolicy},
+    stream::{Config as StreamConfig, Info as StreamInfo, RetentionPolicy},
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -78,6 +78,8 @@ pub(crate) struct Source {
     recover: Option<u64>,
     /// The configuration that the server has made of the one that was wanted.
     settled: Option<PullConfig>,
+    /// Whether the consumer has had the wanted settings since this source exists.
+    is_adjusted: bool,
     /// Whether somebody has changed the consumer since the flow began.
     is_changed: bool,
     /// The sequence number up to which all messages are done with.
@@ -131,6 +133,7 @@ impl Source {
             inspection: Inspection::of(&feed, health.clone()),
             recover: None,
             settled: None,
+            is_adjusted: false,
             is_changed: false,
             finished: 0,
             resumed: None,
@@ -352,21 +355,28 @@ impl Source {
         self.inspection.note_pause(info);
         let is_ahead = info.delivered.stream_sequence > state.last_sequence;
         let stream = &observed.stream.config;
-        let changes = match &self.flow {
-            Some(_) => consumer::changes(&self.feed, stream, info, self.settled.as_ref()),
-            // Before there is a flow, the consumer may still have the settings from before.
-            None => Vec::new(),
-        };
-        if changes.is_empty() && !is_ahead {
-            self.inspection.note_sound(info);
-        } else {
-            for line in &changes {
-                warn!("somebody has changed durable consumer {}: {line}", info.name);
-            }
-            self.is_changed |= !changes.is_empty();
+        // Before there is a flow, the consumer may still have the settings from before.
+        if self.flow.is_some() {
+            self.note_changes(stream, info);
+        }
+        if self.is_changed || is_ahead {
             self.flow = None;
+        } else if self.flow.is_some() {
+            self.inspection.note_sound(info);
         }
         self.keep_checkpoint(false).await;
+    }
+
+    /// Notes whether somebody has changed the consumer.
+    fn note_changes(&mut self, stream: &StreamConfig, info: &ConsumerInfo) {
+        if self.is_changed {
+            return;
+        }
+        let changes = consumer::changes(&self.feed, stream, info, self.settled.as_ref());
+        for line in &changes {
+            warn!("somebody has changed durable consumer {}: {line}", info.name);
+        }
+        self.is_changed = !changes.is_empty();
     }
 
     /// Writes the checkpoint of the feed, if it is due or everything ends.
@@ -515,6 +525,10 @@ impl Source {
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
             self.finished = 0;
             (self.recover, self.reread) = (None, None);
+            self.is_changed = false;
+        }
+        if self.is_adjusted {
+            self.note_changes(&stream.cached_info().config, &info);
         }
         if self.is_changed {
             // The messages that it has left out are looked for by the filters that it has to have.
@@ -541,6 +555,7 @@ impl Source {
         self.keep_checkpoint(false).await;
         let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
         let consumer = adjusted.unwrap_or(consumer);
+        self.is_adjusted = true;
         stored::check(&self.nats, self.feed.stream()).await?;
         let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
         let pull = pull.sharing_memory(self.health.condition());
@@ -620,6 +635,7 @@ impl Source {
                 self.reached = Some(0);
                 self.finished = 0;
                 self.recover = None;
+                (self.is_adjusted, self.is_changed) = (false, false);
                 self.reread = None;
             }
             None => {

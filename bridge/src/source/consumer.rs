@@ -358,6 +358,7 @@ pub(super) async fn adjust(
     let stream_config = &stream.cached_info().config;
     let wanted = wanted(feed, &info.name, stream_config, present.clone());
     if wanted == present || settled.as_ref() == Some(&present) {
+        *settled = Some(present);
         return Ok(None);
     }
     let name = &info.name;
@@ -391,6 +392,7 @@ pub(super) fn changes(
     let Ok(present) = usable(feed, info) else { return vec!["it is of no use".to_owned()] };
     let wanted = wanted(feed, &info.name, stream, present.clone());
     match settled {
+        _ if wanted == present => Vec::new(),
         Some(settled) => differences(settled, &present),
         None => differences(&wanted, &present),
     }
