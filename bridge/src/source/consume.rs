@@ -78,8 +78,6 @@ pub(crate) struct Source {
     recover: Option<u64>,
     /// The configuration that the server has made of the one that was wanted.
     settled: Option<PullConfig>,
-    /// Whether the consumer has had the wanted settings since this source exists.
-    is_adjusted: bool,
     /// Whether somebody has changed the consumer since the flow began.
     is_changed: bool,
     /// The sequence number up to which all messages are done with.
@@ -133,7 +131,6 @@ impl Source {
             inspection: Inspection::of(&feed, health.clone()),
             recover: None,
             settled: None,
-            is_adjusted: false,
             is_changed: false,
             finished: 0,
             resumed: None,
@@ -527,7 +524,7 @@ impl Source {
             (self.recover, self.reread) = (None, None);
             self.is_changed = false;
         }
-        if self.is_adjusted {
+        if self.settled.is_some() {
             self.note_changes(&stream.cached_info().config, &info);
         }
         if self.is_changed {
@@ -555,7 +552,6 @@ impl Source {
         self.keep_checkpoint(false).await;
         let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
         let consumer = adjusted.unwrap_or(consumer);
-        self.is_adjusted = true;
         stored::check(&self.nats, self.feed.stream()).await?;
         let pull = Pull::begin(&self.nats, consumer).await.map_err(Problem::Passing)?;
         let pull = pull.sharing_memory(self.health.condition());
@@ -635,7 +631,7 @@ impl Source {
                 self.reached = Some(0);
                 self.finished = 0;
                 self.recover = None;
-                (self.is_adjusted, self.is_changed) = (false, false);
+                (self.settled, self.is_changed) = (None, false);
                 self.reread = None;
             }
             None => {
