@@ -5,11 +5,11 @@ use std::{
     collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
 };
 
-use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
+use async_nats::jetstream::stream::Stream;
+use matrix_sdk::ruma::UserId;
 use tokio::time::timeout;
 
 use crate::{
-    alerts::store,
     cli::{
         common::{ConfigFile, block_on},
         stored_subjects::{held, unrouted},
@@ -18,13 +18,17 @@ use crate::{
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
-        Account, MatrixError, Membership, Room, account,
+        Account, LoginError, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours, resolve},
     },
-    nats::{Nats, streams},
+    nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::Renderer,
-    source::{Feed, consumer, stored},
+    source::{
+        Feed, ReadError, consumer,
+        identity::{self, Names},
+        stored,
+    },
     summary::poster,
     text,
 };
@@ -134,12 +138,15 @@ fn exposed(config: &Config, findings: &mut Findings) {
 
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    // The names of consumers depend on the account; whether it can be used is reported further below.
+    let login = Account::open_briefly(config.matrix.clone()).await;
+    let user = login.as_ref().ok().map(|account| account.user.clone());
     if let Some(nats) = nats(&config, findings).await {
         // Without answers from NATS, each of these checks would only report that there was none.
         let refused = tokio::select! {
             biased;
             failure = nats.refused(None) => Some(failure),
-            () = streams(&nats, &config, findings) => None,
+            () = streams(&nats, &config, user.as_deref(), findings) => None,
         };
         if let Some(failure) = refused {
             findings.fail("nats", failure);
@@ -156,7 +163,7 @@ async fn online(config: Config, findings: &mut Findings) {
     if waiting::has_failed(PROVISION_UNIT) {
         findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
     }
-    let Some(account) = account(&config, findings).await else { return };
+    let Some(account) = account(&config, login, findings).await else { return };
     let account = Arc::new(account);
     for route in &config.routes {
         rooms(&account, route, findings).await;
@@ -188,9 +195,9 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
     }
 }
 
-async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, route, findings).await;
+        stream(nats, route, user, findings).await;
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
@@ -198,7 +205,7 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
+async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
     let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
@@ -216,15 +223,23 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     if let Err(error) = stored::check(nats, &route.stream).await {
         findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
     }
-    let feed = Feed::live(&Arc::new(route.clone()));
-    let unmatched = consumer::unmatched(&feed, &info.config);
+    let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
     }
     if unmatched.is_empty() {
         subjects(nats, route, findings).await;
     }
-    durable(&stream, &feed, findings).await;
+    if let Some(line) = consumer::removal(&info.config) {
+        findings.note("consumer", of(line));
+    }
+    match user {
+        Some(user) => {
+            let feed = Feed::live(&Arc::new(route.clone()), user);
+            durable(nats, &stream, &feed, findings).await;
+        }
+        None => findings.note("consumer", of("its name is known once the login works".to_owned())),
+    }
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
     }
@@ -269,7 +284,7 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(deferral::stream_config);
-    for wanted in [store::bucket_config()].into_iter().chain(held) {
+    for wanted in [bucket::config()].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
@@ -284,30 +299,47 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     }
 }
 
-async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {
-    let (route, name) = (&*feed.route, feed.consumer());
-    let info = match stream.consumer_info(name).await {
-        Ok(info) => info,
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            return findings
-                .ok("consumer", format!("route {name}: will be made at the first start"));
+async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findings) {
+    let route = &*feed.route;
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let found = async {
+        let info = consumer::find(nats, stream, feed).await?;
+        let names = Names::of(feed, &identity::domain(nats, feed).await?);
+        Ok::<_, ReadError>((info, names.own))
+    };
+    let (info, own) = match found.await {
+        Ok((Some(info), own)) => (info, own),
+        Ok((None, own)) => {
+            return findings.ok("consumer", of(format!("{own} will be made at the first start")));
         }
         Err(error) => {
             return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
         }
     };
+    let name = &info.name;
     let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
         Err(failure) => return findings.fail("consumer", failure),
     };
-    let changes = consumer::differences(&present, &consumer::wanted(feed, present.clone()));
+    let changes = consumer::differences(
+        &present,
+        &consumer::wanted(feed, name, &stream.cached_info().config, present.clone()),
+    );
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()
     } else {
         format!("; the next start changes {}", changes.join(", "))
     };
-    findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
+    findings.ok("consumer", of(format!("{waiting} messages wait in {name} to be posted{changes}")));
+    if *name != own {
+        let what = format!(
+            "another site behind a leaf node may have a consumer called {name}, and acknowledge its messages: run \
+             nats-matrix consumers move --route {}, which makes it {own}",
+            route.name
+        );
+        findings.note("consumer", of(what));
+    }
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
@@ -320,7 +352,11 @@ fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings
     }
 }
 
-async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
+async fn account(
+    config: &Config,
+    login: Result<Account, LoginError>,
+    findings: &mut Findings,
+) -> Option<Account> {
     let homeserver = &config.matrix.homeserver;
     let advice = if config.matrix.is_here() && waiting::exists(CONDUIT_UNIT) {
         format!(": look at systemctl status {CONDUIT_UNIT}")
@@ -343,7 +379,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
         }
     }
     secret.ok()?;
-    match Account::open_briefly(config.matrix.clone()).await {
+    match login {
         Ok(account) => {
             findings.ok("login", format!("as {}", account.user));
             Some(account)

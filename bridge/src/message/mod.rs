@@ -27,7 +27,7 @@ pub(crate) use self::{
     origin::{Origin, Position, Span, StreamId},
     payload::{Binary, Decoded, Event, Payload, PayloadKind},
     report::Report,
-    route_name::RouteName,
+    route_name::{ConsumerName, RouteName},
     summary_mark::Mark,
     urgency::Urgency,
 };

@@ -293,6 +293,7 @@ async fn serve(
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
+    let user = account.user.clone();
     let mut pulse = Pulse {
         health: health.clone(),
         nats: nats.clone(),
@@ -308,7 +309,8 @@ async fn serve(
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let live = RouteContext::live(route, &all, renderer.clone(), nats.clone(), state_dir);
+        let live =
+            RouteContext::live(route, &all, renderer.clone(), nats.clone(), state_dir, &user);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

@@ -9,14 +9,14 @@ use std::{collections::VecDeque, future::pending, rc::Rc, time::Duration};
 
 use async_nats::jetstream::{
     self, AckKind,
-    consumer::Info as ConsumerInfo,
+    consumer::{Info as ConsumerInfo, pull::Config as PullConfig},
     message::Acker,
-    stream::{Info as StreamInfo, RetentionPolicy},
+    stream::{Config as StreamConfig, Info as StreamInfo, RetentionPolicy},
 };
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
-    time::{MissedTickBehavior, sleep, timeout},
+    time::{Instant, MissedTickBehavior, sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
 
@@ -26,9 +26,11 @@ use crate::{
     nats::{Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
-        consumer::{self, ACK_WAIT},
+        checkpoint::{Checkpoint, Checkpoints, Unknown},
+        consumer::{self, ACK_WAIT, Resume},
         delivery::Delivery,
         feed::Feed,
+        inspect::Inspection,
         outstanding,
         problem::{Problem, ReadError},
         pull::{self, MOST_IN_HAND, Pull, PullError},
@@ -69,6 +71,19 @@ pub(crate) struct Source {
     /// The messages that were delivered and that the relay has not asked for yet; at most
     /// [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
     held: VecDeque<Delivery>,
+    /// The first message that has to be read from the stream although the consumer has it as acknowledged, or has left it
+    /// out.
+    recover: Option<u64>,
+    /// The configuration that the server has made of the one that was wanted.
+    settled: Option<PullConfig>,
+    /// Whether somebody has changed the consumer since the flow began.
+    is_changed: bool,
+    /// The sequence number up to which all messages are done with.
+    finished: u64,
+    checkpoints: Checkpoints,
+    /// The checkpoint at the start. `None` as long as it was not asked for.
+    resumed: Option<Result<Option<Checkpoint>, Unknown>>,
+    inspection: Inspection,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
     /// The messages that are done with and not yet acknowledged; at most [`ACK_BATCH`].
@@ -108,6 +123,13 @@ impl Source {
         reconnected.mark_unchanged();
         Self {
             outage: Outage::of("NATS", health.condition()),
+            checkpoints: Checkpoints::of(nats.clone(), &feed),
+            inspection: Inspection::of(&feed, health.clone()),
+            recover: None,
+            settled: None,
+            is_changed: false,
+            finished: 0,
+            resumed: None,
             health,
             reconnected,
             nats,
@@ -159,7 +181,9 @@ impl Source {
     ///
     /// [`Failure::Config`] when the consumer can never be used.
     pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
+        let mut idle = Instant::now() + ACK_WAIT;
         loop {
+            self.inspect(None).await;
             if let Some(delivery) = self.pop() {
                 self.ask_ahead(&delivery).await;
                 return Ok(delivery);
@@ -172,7 +196,11 @@ impl Source {
                 item = flow.pull.next() => self.take(item),
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
-                () = sleep(ACK_WAIT) => self.look_for_strays().await,
+                () = self.inspection.changed() => {}
+                () = sleep_until(idle) => {
+                    self.look_for_strays().await;
+                    idle = Instant::now() + ACK_WAIT;
+                }
             }
         }
     }
@@ -210,6 +238,7 @@ impl Source {
     /// It need not wait for an answer: a lost acknowledgement brings the message back, and the relay recognises that it
     /// has been posted.
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
+        self.finished = delivery.sequence;
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
         // Without a pull the acknowledgements are settled before the next pull begins.
@@ -223,6 +252,7 @@ impl Source {
     pub(crate) async fn terminate(&mut self, delivery: &Delivery, reason: &str) {
         // The client's own Term takes no reason; servers support one from 2.10.4 on and ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
+        self.finished = delivery.sequence;
         // Earlier messages are acknowledged first: everything outstanding has to be newer than everything acknowledged.
         self.flush_acks().await;
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
@@ -290,8 +320,70 @@ impl Source {
                 biased;
                 done = &mut work => return done,
                 _ = ticks.tick() => self.keep(current).await,
+                () = self.inspection.changed() => self.inspect(Some(current)).await,
                 item = arrival => self.take(item),
             }
+        }
+    }
+
+    /// Looks at what NATS has said about the consumer since the last time.
+    async fn inspect(&mut self, current: Option<&Delivery>) {
+        let Some(observed) = self.inspection.next() else { return };
+        let Some(info) = observed.consumer.as_ref().filter(|_| self.stream.is_some()) else {
+            // The consumer is gone, or was not created yet.
+            self.flow = None;
+            return;
+        };
+        let state = &observed.stream.state;
+        let all = current.into_iter().chain(&self.held);
+        let mut all = all.filter(|it| it.is_unacknowledged && it.sequence >= state.first_sequence);
+        let held = all.next().map(|delivery| delivery.sequence);
+        match self.inspection.compare_floor(info, held) {
+            Some(first) => self.recover = Some(self.recover.map_or(first, |it| it.min(first))),
+            // Everything that somebody else has acknowledged is posted by now.
+            None if self.flow.is_some() => self.recover = None,
+            None => {}
+        }
+        self.inspection.note_pause(info);
+        let is_ahead = info.delivered.stream_sequence > state.last_sequence;
+        let stream = &observed.stream.config;
+        // Before there is a flow, the consumer may still have the settings from before.
+        if self.flow.is_some() {
+            self.note_changes(stream, info);
+        }
+        if self.is_changed || is_ahead {
+            self.flow = None;
+        } else if self.flow.is_some() {
+            self.inspection.note_sound(info);
+        }
+        self.keep_checkpoint(false).await;
+    }
+
+    /// Notes whether somebody has changed the consumer.
+    fn note_changes(&mut self, stream: &StreamConfig, info: &ConsumerInfo) {
+        if self.is_changed {
+            return;
+        }
+        let changes = consumer::changes(&self.feed, stream, info, self.settled.as_ref());
+        for line in &changes {
+            warn!("somebody has changed durable consumer {}: {line}", info.name);
+        }
+        self.is_changed = !changes.is_empty();
+    }
+
+    /// Writes the checkpoint of the feed, if it is due or everything ends.
+    async fn keep_checkpoint(&mut self, is_end: bool) {
+        let Some(stream) = self.stream.as_ref().filter(|_| self.reached.is_some()) else {
+            return;
+        };
+        let checkpoint = Checkpoint::new(stream, &self.feed, self.finished, self.recover);
+        let is_wanted = if is_end {
+            self.checkpoints.is_new(&checkpoint)
+        } else {
+            self.checkpoints.is_due(&checkpoint)
+        };
+        if is_wanted {
+            self.checkpoints.write(checkpoint).await;
         }
     }
 
@@ -339,6 +431,9 @@ impl Source {
             return;
         }
         self.flush_acks().await;
+        if timeout(Duration::from_secs(2), self.keep_checkpoint(true)).await.is_err() {
+            debug!("checkpoint not written");
+        }
         if !matches!(timeout(Duration::from_secs(2), self.nats.client.flush()).await, Ok(Ok(()))) {
             debug!("acknowledgements not flushed; what comes again is recognised");
         }
@@ -348,8 +443,14 @@ impl Source {
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
+                // Whether the consumer leaves out the payloads is found out before anything of it is shown.
+                Some((delivery, _)) if delivery.may_lack_payload() => {
+                    debug!("a message may lack its payload");
+                    self.flow = None;
+                }
                 Some((mut delivery, number)) if number == flow.next => {
                     flow.next += 1;
+                    delivery.is_unacknowledged = true;
                     delivery.room = flow.pull.room();
                     self.reached = Some(delivery.sequence);
                     self.nats.note_delivery();
@@ -408,18 +509,50 @@ impl Source {
     async fn try_begin(&mut self) -> Result<(), Problem> {
         let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         self.note_stream(stream.cached_info());
-        let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
-        let (consumer, info) = found;
+        let resume = self.resume().await;
+        let found =
+            consumer::find_or_make(&self.nats, &stream, &self.feed, resume, &mut self.settled)
+                .await?;
+        let (mut consumer, mut info) = found;
+        if consumer::is_ahead(&self.nats, &stream, &info).await? {
+            (consumer, info) =
+                consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
+            self.finished = 0;
+            (self.recover, self.reread) = (None, None);
+            self.is_changed = false;
+        }
+        if self.settled.is_some() {
+            self.note_changes(&stream.cached_info().config, &info);
+        }
+        if self.is_changed {
+            // The messages that it has left out are looked for by the filters that it has to have.
+            let first = self.inspection.first_left_out(&info);
+            self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+            self.reread = None;
+            consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+            info = stream.consumer_info(&info.name).await.map_err(ReadError::request)?;
+            self.is_changed = false;
+        }
+        if self.begun.is_none() {
+            consumer::suggest_move(&self.feed, &info);
+        }
         self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
+            let first = outstanding::begin(&info).0;
+            self.finished = self.recover.map_or(first, |recover| recover.min(first)) - 1;
             return Ok(());
         }
-        consumer::adjust(&stream, &self.feed, &info).await?;
+        self.recover = None;
+        self.finished = info.delivered.stream_sequence;
+        self.keep_checkpoint(false).await;
+        let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+        let consumer = adjusted.unwrap_or(consumer);
         stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
         let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::request)?;
         let pull = pull.sharing_memory(self.health.condition());
+        self.inspection.begin(&info);
         self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
         self.reread = None;
         Ok(())
@@ -428,13 +561,14 @@ impl Source {
     /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
     /// stream still has have been read: whatever else is outstanding was done with, and comes again.
     async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, ReadError> {
-        if !outstanding::is_any(info) {
+        if !outstanding::is_any(info) && self.recover.is_none() {
             return Ok(false);
         }
         // The size of the messages is unknown before they are read, and reading takes more than twice their size.
         let most = 2 * pull::largest(&self.nats);
         let mut room = self.nats.memory.queue(most).room(&self.health.condition()).await;
-        let mut outstanding = outstanding::read(&self.nats, info, self.reread).await?;
+        let mut outstanding =
+            outstanding::read(&self.nats, info, self.reread, self.recover).await?;
         for delivery in outstanding.iter_mut().filter(|it| it.weight > pull::BATCH_BYTES) {
             delivery.room = room.split(delivery.weight);
         }
@@ -451,6 +585,33 @@ impl Source {
         Ok(true)
     }
 
+    /// Returns where a new consumer has to begin, and reads at the start what an earlier process has left.
+    async fn resume(&mut self) -> Resume {
+        if self.resumed.is_none() {
+            let read = self.checkpoints.read().await;
+            if let (Ok(Some(checkpoint)), Some(stream)) = (&read, &self.stream)
+                && checkpoint.is_of(stream)
+            {
+                self.finished = checkpoint.reached;
+                self.recover = checkpoint.unposted;
+            }
+            // Without an answer it is asked for again.
+            if matches!(read, Err(Unknown::Unanswered(_))) && self.reached.is_none() {
+                return Resume::Unknown;
+            }
+            self.resumed = Some(read);
+        }
+        match (self.reached, &self.resumed, &self.stream) {
+            (Some(reached), ..) => Resume::After(reached),
+            (None, Some(Ok(Some(checkpoint))), Some(stream)) if checkpoint.is_of(stream) => {
+                Resume::After(checkpoint.reached)
+            }
+            // The stream was made anew while the bridge was away.
+            (None, Some(Ok(Some(_))), _) => Resume::After(0),
+            _ => Resume::Begin,
+        }
+    }
+
     fn note_stream(&mut self, info: &StreamInfo) {
         let id = StreamId {
             stream: info.config.name.clone(),
@@ -464,10 +625,17 @@ impl Source {
             Some(_) => {
                 info!("stream {} was made anew; starting with its first message", id.stream);
                 self.reached = Some(0);
+                self.finished = 0;
+                self.recover = None;
+                (self.settled, self.is_changed) = (None, false);
                 self.reread = None;
             }
             None => {
-                for line in consumer::unmatched(&self.feed, &info.config) {
+                let removal = consumer::removal(&info.config);
+                for line in consumer::unmatched(self.feed.subjects(), &info.config)
+                    .into_iter()
+                    .chain(removal)
+                {
                     warn!("{line}");
                 }
             }

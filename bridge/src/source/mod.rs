@@ -5,13 +5,17 @@
 
 mod backlog;
 pub(crate) mod beside;
+mod checkpoint;
 pub(crate) mod consume;
 pub(crate) mod consumer;
 mod delivery;
 mod feed;
+pub(crate) mod identity;
+mod inspect;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
+pub(crate) mod rename;
 mod size;
 pub(crate) mod stored;
 pub(crate) mod waiting;

@@ -26,12 +26,22 @@ pub(super) fn is_any(info: &ConsumerInfo) -> bool {
 /// Reads some outstanding messages in stream order, starting after the message `after`; returns none only if there are
 /// no more. Messages that the stream no longer has are left out. Acknowledged messages may be among them, even many, if
 /// one before them is not acknowledged. Together they take [`MOST_IN_HAND`] at most, apart from the last.
+///
+/// Messages from `recover` on are read even if they are acknowledged, because somebody else did that.
 pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
     after: Option<u64>,
+    recover: Option<u64>,
 ) -> Result<Vec<Delivery>, ReadError> {
-    let (begin, since) = begin(info);
+    let (begin, since) = match (begin(info), recover) {
+        ((begin, _), Some(recover)) => (begin.min(recover), None),
+        (known, None) => known,
+    };
+    // Without a gap every message behind the first one is not acknowledged either.
+    let delivered =
+        info.delivered.consumer_sequence.saturating_sub(info.ack_floor.consumer_sequence);
+    let has_no_gap = info.num_ack_pending as u64 == delivered;
     let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
     let (mut some, mut bytes) = (Vec::new(), 0);
     let last = info.delivered.stream_sequence;
@@ -42,14 +52,16 @@ pub(super) async fn read(
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
-            let next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            let mut next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
             bytes += next.weight;
+            let is_pending = next.sequence > info.ack_floor.stream_sequence && has_no_gap;
+            next.is_unacknowledged = is_pending;
             some.push(next);
         }
     }
     let mut waiting = info.num_pending + some.len().max(info.num_ack_pending) as u64;
     for delivery in &mut some {
-        waiting -= 1;
+        waiting = waiting.saturating_sub(1);
         delivery.pending = waiting;
     }
     Ok(some)

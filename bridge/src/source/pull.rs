@@ -13,7 +13,7 @@ use async_nats::{
     jetstream::{
         self,
         consumer::{
-            PullConsumer,
+            Config as ConsumerConfig, PullConsumer,
             pull::{BatchConfig, BatchRequestError},
         },
     },
@@ -110,6 +110,8 @@ pub(crate) struct Pull {
     /// The condition that reports a wait for that memory. `Some` if messages are kept for a while, so that large ones
     /// need room.
     shares_memory: Option<Condition>,
+    /// The limits that the consumer sets for requests.
+    limits: Limits,
     memory: Memory,
     /// The time when the server last sent anything or was last asked.
     heard: Instant,
@@ -119,6 +121,49 @@ pub(crate) struct Pull {
 struct Amount {
     messages: usize,
     bytes: usize,
+}
+
+/// The limits that a consumer, or its server, sets for requests, within what the bridge would like to have.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// The most that is asked for at once.
+    most: Amount,
+    /// Whether the number of bytes is limited.
+    are_bytes_limited: bool,
+    /// The time for which a request may stay with the server.
+    expires: Duration,
+}
+
+impl Limits {
+    fn of(config: &ConsumerConfig) -> Self {
+        let within = |limit: i64, wanted: usize| match usize::try_from(limit) {
+            Ok(limit @ 1..) => limit.min(wanted),
+            _ => wanted,
+        };
+        Self {
+            most: Amount {
+                messages: within(config.max_batch, BATCH),
+                bytes: within(config.max_bytes, BATCH_BYTES),
+            },
+            are_bytes_limited: config.max_bytes > 0,
+            expires: match config.max_expires {
+                Duration::ZERO => EXPIRES,
+                limit => limit.min(EXPIRES),
+            },
+        }
+    }
+
+    /// Returns the number of bytes that a request names. A request for a large message names none where the number is
+    /// limited, as only such a request may exceed the limit.
+    fn bytes_of_request(self, wanted: Amount) -> usize {
+        if self.are_bytes_limited && wanted.bytes > self.most.bytes { 0 } else { wanted.bytes }
+    }
+
+    /// Returns the interval of the server's heartbeats, which has to be less than half of the time for which a request
+    /// stays there.
+    fn heartbeat(self) -> Duration {
+        HEARTBEAT.min(self.expires.mul_f64(0.45))
+    }
 }
 
 /// A status message of the server, which is no message of the stream.
@@ -142,6 +187,7 @@ impl Pull {
     pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, PullError> {
         let inbox = Subject::from(nats.client.new_inbox());
         let messages = nats.client.subscribe(inbox.clone()).await;
+        let limits = Limits::of(&consumer.cached_info().config);
         Ok(Self {
             consumer,
             context: nats.jetstream.clone(),
@@ -156,6 +202,7 @@ impl Pull {
             shares_memory: None,
             memory: nats.memory.clone(),
             heard: Instant::now(),
+            limits,
         })
     }
 
@@ -187,17 +234,19 @@ impl Pull {
                 self.take_room(bytes).await;
                 Amount { messages: 1, bytes }
             }
-            None if self.open.messages <= BATCH / 2 && self.open.bytes <= BATCH_BYTES / 2 => {
-                Amount { messages: BATCH, bytes: BATCH_BYTES }
+            None if self.open.messages <= self.limits.most.messages / 2
+                && self.open.bytes <= self.limits.most.bytes / 2 =>
+            {
+                self.limits.most
             }
             _ => return Ok(()),
         };
         let request = BatchConfig {
             batch: wanted.messages,
-            expires: Some(EXPIRES),
+            expires: Some(self.limits.expires),
             no_wait: false,
-            max_bytes: wanted.bytes,
-            idle_heartbeat: HEARTBEAT,
+            max_bytes: self.limits.bytes_of_request(wanted),
+            idle_heartbeat: self.limits.heartbeat(),
             min_pending: None,
             min_ack_pending: None,
             group: None,

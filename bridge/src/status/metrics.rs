@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
+    acked_elsewhere: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -82,6 +83,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
     pub(crate) withheld: Counter,
+    /// The messages that somebody else acknowledged before they were posted.
+    pub(crate) acked_elsewhere: Counter,
     sends: Histogram,
 }
 
@@ -139,6 +142,7 @@ impl Default for Metrics {
             flawed: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
+            acked_elsewhere: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -201,6 +205,11 @@ impl Metrics {
                 "Files that were not uploaded because they are too large or too many",
                 &self.withheld,
             ),
+            (
+                "acked_elsewhere",
+                "Messages that somebody else acknowledged before they were posted",
+                &self.acked_elsewhere,
+            ),
         ] {
             registry.register(name, help, family.clone());
         }
@@ -259,6 +268,7 @@ impl Metrics {
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
+            acked_elsewhere: counter(&self.acked_elsewhere),
             sends: self.sends.get_or_create(&of).clone(),
         }
     }
