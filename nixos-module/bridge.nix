@@ -386,7 +386,7 @@ in
       type = lib.types.submodule { freeformType = format.type; };
       default = { };
       example = {
-        nats.dead_letter_subject = "ops.undelivered";
+        nats.dead_letter_subject = "undelivered.ops";
       };
       description = ''
         The configuration of the bridge as its README documents it, for everything that has no option here. The bridge

@@ -49,6 +49,13 @@ const REASON_AT_MOST: usize = 2 * 1024;
 /// The longest subject in bytes. Percent-encoded it may be three times as long.
 const SUBJECT_AT_MOST: usize = 1024;
 
+/// The headers that each dead letter has: the reason, and the stream and the number of the message.
+const REASON_HEADER: &str = "Nats-Matrix-Reason";
+
+const STREAM_HEADER: &str = "Nats-Matrix-Stream";
+
+const SEQUENCE_HEADER: &str = "Nats-Matrix-Sequence";
+
 /// The destination of a route's dead letters.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetters {
@@ -115,10 +122,17 @@ impl DeadLetters {
         self.publish(letter).await.map_err(NotKept::from)
     }
 
-    /// Whether a subject is one of dead letters, of any route.
-    pub(crate) fn have(&self, subject: &str) -> bool {
-        let rest = subject.strip_prefix(self.prefix.as_str());
-        rest.is_some_and(|rest| rest.starts_with('.'))
+    /// Whether a message is a dead letter of any route, delivered under its own subject, or under another one after a
+    /// stream has copied it by a source, a transform or a republication.
+    pub(crate) fn have(&self, delivery: &Delivery) -> bool {
+        let rest = delivery.subject().strip_prefix(self.prefix.as_str());
+        let route = rest.and_then(|rest| rest.strip_prefix('.'));
+        route.is_some_and(|route| !route.contains('.'))
+            || delivery.headers().is_some_and(|headers| {
+                [REASON_HEADER, STREAM_HEADER, SEQUENCE_HEADER]
+                    .iter()
+                    .all(|name| headers.get(*name).is_some())
+            })
     }
 
     /// Returns the subject that the dead letters are published on.
@@ -134,9 +148,9 @@ impl DeadLetters {
         if left_out > 0 {
             set("Nats-Matrix-Headers-Left-Out", &left_out.to_string());
         }
-        set("Nats-Matrix-Reason", &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
-        set("Nats-Matrix-Stream", &stream.stream);
-        set("Nats-Matrix-Sequence", &delivery.sequence.to_string());
+        set(REASON_HEADER, &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
+        set(STREAM_HEADER, &stream.stream);
+        set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
         let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
