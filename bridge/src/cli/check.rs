@@ -21,6 +21,7 @@ use crate::{
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
         room::{encrypted, is_ours},
+        remembered::Remembered,
     },
     nats::{Nats, limits},
     pipeline::deferral,
@@ -425,6 +426,7 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
 
 /// Returns the creator of a room, which its alias does not show, in words that follow the room's name.
 async fn whose(room: &Room) -> String {
+    moved(&room, route, target, findings).await;
     let Ok(ownership) = room.ownership().await else { return String::new() };
     let creators: Vec<&str> = ownership.creators().map(|user| user.as_str()).collect();
     if creators.is_empty() { String::new() } else { format!(", made by {}", creators.join(", ")) }
@@ -452,6 +454,30 @@ async fn resolve(
     }
     let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
     let request = get_alias::v3::Request::new(alias.to_owned());
+/// Reports that a room is replaced, or that its alias has led to another one.
+async fn moved(room: &Room, route: &Route, target: &RoomTarget, findings: &mut Findings) {
+    let name = &route.name;
+    if let Ok(Some(replacement)) = room.replacement().await {
+        let what = format!(
+            "{target} {replacement}: the bridge posts there if it is let in: invite {} if it is not",
+            room.account().user
+        );
+        return findings.note("room", format!("route {name}: {what}"));
+    }
+    let Ok(alias) = <&RoomAliasId>::try_from(&**target) else { return };
+    let remembered = Remembered::of(route, room.account().state_dir());
+    if let Some(before) = remembered.room_of(alias).filter(|before| before.room != room.id()) {
+        let what = format!(
+            "{target} leads to room {} now, and led to {} before: the bridge follows it if the same people have made \
+             both, or if the one before says that it was replaced; else only when {} is removed",
+            room.id(),
+            before.room,
+            remembered.file().display()
+        );
+        findings.note("room", format!("route {name}: {what}"));
+    }
+}
+
     match account.request(request).await {
         Ok(room) => Ok(Some(room.room_id)),
         Err(MatrixError::NotFound(_)) => Ok(None),

@@ -1,6 +1,6 @@
 //! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
-use tracing::{Span, debug, error, warn};
+use tracing::{Span, debug, error, info, warn};
 
 use crate::{
     failure::Interrupted,
@@ -47,6 +47,20 @@ impl Pipeline {
     /// See [`open_room`](crate::matrix::join::open_room).
     pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
         self.state.rooms.enter_first().await
+    }
+
+    /// Enters the room anew if it was replaced meanwhile, or if its alias leads to another one. A route with many rooms
+    /// finds out about each when there is a message for it.
+    ///
+    /// # Errors
+    ///
+    /// See [`open_room`](crate::matrix::join::open_room).
+    pub(crate) async fn look_at_room(&mut self) -> Result<(), Interrupted> {
+        if self.state.rooms.has_first_moved().await {
+            self.state.rooms.forget();
+            self.state.rooms.enter_first().await?;
+        }
+        Ok(())
     }
 
     /// Whether messages must not be worked on yet.
@@ -96,6 +110,10 @@ impl Pipeline {
                 Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
             }
         }
+                Err(Halted::Replaced(reason)) => {
+                    info!("{reason}; looking for the room in its place");
+                    self.state.rooms.forget();
+                }
     }
 
     /// Processes a message in the room that was entered.

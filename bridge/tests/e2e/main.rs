@@ -33,6 +33,7 @@ mod quiet;
 mod reload;
 mod rights;
 mod rooms;
+mod replaced_rooms;
 mod routing;
 mod scene;
 mod service;
