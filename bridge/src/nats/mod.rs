@@ -1,6 +1,7 @@
 //! NATS: the connection that reconnects for as long as it takes, its credentials, and the limits of the streams that
 //! the bridge creates. This layer uses `config` and `status`; `source` reads messages over it.
 
+mod access;
 mod connection;
 mod credentials;
 pub(crate) mod headers;
@@ -9,6 +10,7 @@ mod memory;
 mod pause;
 
 pub(crate) use self::{
+    access::Access,
     connection::Nats,
     memory::{Memory, Room, Wait},
 };

@@ -17,12 +17,10 @@ use crate::{
     failure::chain,
     message::{RouteName, StreamId},
     nats::{Nats, headers, limits},
+    reserved::DEAD_LETTERS_STREAM,
     source::{Delivery, Upstream},
     subject::Subject,
 };
-
-/// The stream that is created when no other stream keeps dead letters.
-const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 
 /// The total size of the dead letters that are kept, in bytes.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
@@ -100,6 +98,13 @@ impl DeadLetters {
             match self.publish_or_make(&letter).await {
                 Ok(()) => return Ok(true),
                 Err(NotKept::TooLarge) => {}
+                // A missing permission also looks like a time-out.
+                Err(NotKept::Unanswered(reason)) => {
+                    return Err(format!(
+                        "{reason} (the user under [nats] has to publish on {})",
+                        self.subject
+                    ));
+                }
                 Err(NotKept::Passing(reason)) => return Err(reason),
             }
         }
@@ -172,7 +177,7 @@ impl DeadLetters {
 
     async fn make_stream(&self) -> Result<(), String> {
         let config = StreamConfig {
-            name: STREAM.to_owned(),
+            name: DEAD_LETTERS_STREAM.to_owned(),
             description: Some(
                 "Messages that nats-matrix could not post, with the reason in their headers"
                     .to_owned(),
@@ -187,7 +192,7 @@ impl DeadLetters {
         let made: Result<jetstream::stream::Stream, _> =
             self.nats.jetstream.get_or_create_stream(config).await;
         made.map_err(|error| chain(&error))?;
-        info!("dead letters are kept in stream {STREAM}");
+        info!("dead letters are kept in stream {DEAD_LETTERS_STREAM}");
         Ok(())
     }
 }
@@ -210,13 +215,19 @@ struct Letter {
 enum NotKept {
     /// The letter is larger than the server, or a stream, accepts.
     TooLarge,
+    /// There was no answer.
+    Unanswered(String),
     /// The reason may pass.
     Passing(String),
 }
 
 impl From<PublishError> for NotKept {
     fn from(error: PublishError) -> Self {
-        if limits::is_too_large(&error) { Self::TooLarge } else { Self::Passing(chain(&error)) }
+        match error.kind() {
+            _ if limits::is_too_large(&error) => Self::TooLarge,
+            PublishErrorKind::TimedOut => Self::Unanswered(chain(&error)),
+            _ => Self::Passing(chain(&error)),
+        }
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
+    denied: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -79,6 +80,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
     pub(crate) withheld: Counter,
+    /// The things that NATS denied for lack of a permission.
+    pub(crate) denied: Counter,
     sends: Histogram,
 }
 
@@ -135,6 +138,7 @@ impl Default for Metrics {
             flawed: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
+            denied: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -191,6 +195,11 @@ impl Metrics {
                 "attachments_withheld",
                 "Files that were not uploaded because they are too large or too many",
                 &self.withheld,
+            ),
+            (
+                "denied",
+                "Requests and acknowledgements that NATS denied for lack of a permission",
+                &self.denied,
             ),
         ] {
             registry.register(name, help, family.clone());
@@ -249,6 +258,7 @@ impl Metrics {
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
+            denied: counter(&self.denied),
             sends: self.sends.get_or_create(&of).clone(),
         }
     }

@@ -13,6 +13,7 @@ mod config;
 mod connections;
 mod conversations;
 mod delivery;
+mod denied;
 mod digests;
 mod disk;
 mod faults;
