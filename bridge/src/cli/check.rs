@@ -220,7 +220,7 @@ async fn stream(nats: &Nats, config: &Config, route: &Route, findings: &mut Find
         Err(problem) => return findings.fail("stream", problem.into_failure().of(route)),
     };
     let info = stream.cached_info();
-    let taken = info.config.subjects.join(", ");
+    let taken = consumer::taken(&info.config);
     findings.ok(
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),

@@ -91,6 +91,9 @@ impl Pipeline {
             decoded: &decoded,
             original: delivery.payload(),
         };
+        if facts.is_marker() {
+            state.health.metrics.markers.inc();
+        }
         if !state.routing.takes(&facts) {
             return Ok(Verdict::Done);
         }
@@ -107,13 +110,13 @@ impl Pipeline {
             match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
-                Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
-            }
-        }
                 Err(Halted::Replaced(reason)) => {
                     info!("{reason}; looking for the room in its place");
                     self.state.rooms.forget();
                 }
+                Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
+            }
+        }
     }
 
     /// Processes a message in the room that was entered.

@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
     denied: Family<Of, Counter>,
+    markers: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -82,6 +83,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) withheld: Counter,
     /// The things that NATS denied for lack of a permission.
     pub(crate) denied: Counter,
+    /// The messages that only say that others are gone.
+    pub(crate) markers: Counter,
     sends: Histogram,
 }
 
@@ -139,6 +142,7 @@ impl Default for Metrics {
             fallbacks: Family::default(),
             withheld: Family::default(),
             denied: Family::default(),
+            markers: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -201,6 +205,11 @@ impl Metrics {
                 "Requests and acknowledgements that NATS denied for lack of a permission",
                 &self.denied,
             ),
+            (
+                "markers",
+                "Messages that only say that others are gone, and are not shown",
+                &self.markers,
+            ),
         ] {
             registry.register(name, help, family.clone());
         }
@@ -259,6 +268,7 @@ impl Metrics {
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
             denied: counter(&self.denied),
+            markers: counter(&self.markers),
             sends: self.sends.get_or_create(&of).clone(),
         }
     }
