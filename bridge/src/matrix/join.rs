@@ -264,6 +264,9 @@ impl<'a> Attempt<'a> {
             Entry::Joined(id) => id,
             Entry::Free => {
                 let alias = alias.expect("only aliases are free");
+                if let Some(room) = self.enter_again(alias).await? {
+                    return self.finish(room, None).await;
+                }
                 if let RoomRole::OfMany(guard) = self.kind {
                     let too_many = |too_many| OpenError::Closed(Closed::NotMade(too_many));
                     guard.new_rooms.take(alias).map_err(too_many)?;
@@ -279,6 +282,11 @@ impl<'a> Attempt<'a> {
             guard.check(&room, alias).await?;
             self.unchecked = None;
         }
+        self.finish(room, alias).await
+    }
+
+    /// Follows a room to the one in its place, and checks that it may be posted into. `alias` is what led there.
+    async fn finish(&mut self, room: Room, alias: Option<&RoomAliasId>) -> Result<Room, OpenError> {
         let room = self.follow(room).await?;
         if let (RoomRole::Only | RoomRole::Fallback, Some(alias)) = (self.kind, alias) {
             self.recognise(alias, &room).await?;
@@ -287,6 +295,25 @@ impl<'a> Attempt<'a> {
             return Err(OpenError::Encrypted);
         }
         Ok(room)
+    }
+
+    /// Enters the room that a free alias led to before: somebody may be about to give it the alias again.
+    async fn enter_again(&self, alias: &RoomAliasId) -> Result<Option<Room>, OpenError> {
+        if matches!(self.kind, RoomRole::OfMany(_)) {
+            return Ok(None);
+        }
+        let remembered = Remembered::of(self.route, self.account.state_dir());
+        let Some(before) = remembered.room_of(alias) else { return Ok(None) };
+        let said = format!(
+            "{alias} leads nowhere now, and led to room {} before (to have a new one made, remove {})",
+            before.room,
+            remembered.file().display()
+        );
+        if let Err(error) = Room::enter(self.account, (&*before.room).into()).await {
+            return Err(OpenError::NotFollowed(said, error));
+        }
+        info!("{said}, which is posted into");
+        Ok(Some(Room::new(Arc::clone(self.account), before.room)))
     }
 
     /// Returns the room that has replaced this one, and so on, or this one.

@@ -34,8 +34,15 @@ impl Upgrade {
         let mut config = self.scene.config_for("ops.>", &self.alias);
         // A check runs in another directory.
         let state = self.scene.dir.path().join("state");
-        config.matrix = config.matrix.replace("\"state\"", &format!("{state:?}"));
+        config.matrix = config.matrix.replace("\"state\"", &format!("\"{}\"", state.display()));
         listening(config)
+    }
+
+    /// A configuration with a room for each subject, those that alice makes among them.
+    fn many(&self, fallback: &str) -> Config {
+        let (alice, bot) = (&self.scene.alice.user_id, self.scene.bot.localpart());
+        let config = self.scene.config_for("*.x", &format!("#{{subject.1}}-{bot}:{SERVER_NAME}"));
+        config.lines(&format!("fallback_room = \"{fallback}\"\nroom_creators = [\"{alice}\"]"))
     }
 
     /// Makes the room that comes after the present one, as an upgrade does.
@@ -171,10 +178,13 @@ async fn a_replacement_that_is_not_meant_is_refused() -> Result<()> {
     pages.wait_for("connected").await?;
     let stranger = it.successor(&mallory, json!({})).await?;
     let silent = it.successor(&it.scene.alice, json!({ "creation_content": {} })).await?;
+    let circle = it.successor(&it.scene.alice, json!({})).await?;
+    let back = json!({ "body": "replaced", "replacement_room": it.scene.room });
+    it.scene.alice.set_state(&circle, "m.room.tombstone", "", back).await?;
     for (room, words) in [
         (&stranger, format!("was made by {}", mallory.user_id)),
         (&silent, "does not say that it replaces".to_owned()),
-        (&it.scene.room, "does not come to an end".to_owned()),
+        (&circle, "does not come to an end".to_owned()),
     ] {
         it.bury(room).await?;
         it.scene.nats.publish("ops.x", "secret").await?;
@@ -247,5 +257,48 @@ async fn an_alias_that_its_own_people_lead_elsewhere_is_followed() -> Result<()>
     sleep(Duration::from_secs(8)).await;
     it.scene.nats.publish("ops.x", "after").await?;
     assert_eq!(it.bodies(&second, 1).await.with_context(|| bridge.logs())?, ["after"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_alias_that_is_removed_does_not_become_another_room() -> Result<()> {
+    let it = Upgrade::new().await?;
+    let bridge = it.scene.start(&it.config())?;
+    it.scene.nats.publish("ops.x", "before").await?;
+    assert_eq!(it.bodies(&it.scene.room, 1).await?, ["before"]);
+    bridge.kill();
+    it.scene.alice.remove_alias(&it.alias).await?;
+    let bridge = it.scene.start(&it.config())?;
+    it.scene.nats.publish("ops.x", "after").await?;
+    let shown = it.bodies(&it.scene.room, 2).await.with_context(|| bridge.logs())?;
+    assert_eq!(shown, ["before", "after"]);
+    assert_eq!(it.scene.alice.resolve_alias(&it.alias).await?, None);
+    Ok(())
+}
+
+/// In a route with many rooms a replacement has to be made by somebody who may make rooms for it.
+#[tokio::test]
+async fn one_room_of_many_is_followed_to_a_room_of_its_creators_alone() -> Result<()> {
+    let it = Upgrade::new().await?;
+    let alice = &it.scene.alice;
+    let stranger = shared_homeserver().await?.account("alice").await?;
+    let fallback = json!({ "preset": "private_chat", "invite": [it.scene.bot.user_id] });
+    let fallback = alice.create_room(fallback).await?;
+    let bridge = it.scene.start(&it.many(&fallback))?;
+    it.scene.nats.publish("ops.x", "before").await?;
+    assert_eq!(it.bodies(&it.scene.room, 1).await?, ["before"]);
+    let theirs = it.successor(&stranger, json!({})).await?;
+    it.bury(&theirs).await?;
+    // What was seen of the room is good for a while.
+    sleep(Duration::from_secs(4)).await;
+    it.scene.nats.publish("ops.x", "secret").await?;
+    assert_eq!(it.bodies(&fallback, 1).await.with_context(|| bridge.logs())?, ["secret"]);
+    assert!(stranger.messages(&theirs).await?.is_empty());
+    bridge.kill();
+    let new = it.successor(alice, json!({})).await?;
+    it.bury(&new).await?;
+    let bridge = it.scene.start(&it.many(&fallback))?;
+    it.scene.nats.publish("ops.x", "after").await?;
+    assert_eq!(it.bodies(&new, 1).await.with_context(|| bridge.logs())?, ["after"]);
     Ok(())
 }
