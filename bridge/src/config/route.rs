@@ -315,6 +315,26 @@ pub(super) fn check(
     Ok(routes)
 }
 
+/// Refuses routes that would read dead letters, each of which could be refused and kept as a dead letter again, without
+/// end.
+pub(super) fn check_dead_letters(routes: &[Route], prefix: &Subject) -> Result<(), ConfigError> {
+    let kept_on = format!("{prefix}.*");
+    let Ok(kept_on) = Subject::filter(&kept_on) else { return Ok(()) };
+    for (index, route) in routes.iter().enumerate() {
+        if let Some(subject) = route.subjects.iter().find(|subject| subject.overlaps(&kept_on)) {
+            return Err(ConfigError::new(
+                format!("routes[{index}].subjects"),
+                format!(
+                    "\"{subject}\" also matches \"{kept_on}\", where messages are kept that can never be posted, so that \
+                     each would come back as a message: name fewer subjects, as in \"ops.report.>\", or set \
+                     nats.dead_letter_subject to one that no route reads"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a route that no message can reach because of its position in the list.
 fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     let route = &routes[index];

@@ -19,12 +19,10 @@ use crate::{
         Nats, headers,
         streams::{self, StreamError},
     },
+    reserved::DEAD_LETTERS_STREAM,
     source::{Delivery, Upstream},
     subject::Subject,
 };
-
-/// The stream that is created when no other stream keeps dead letters.
-const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 
 /// The total size of the dead letters that are kept, in bytes.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
@@ -50,6 +48,13 @@ const REASON_AT_MOST: usize = 2 * 1024;
 
 /// The longest subject in bytes. Percent-encoded it may be three times as long.
 const SUBJECT_AT_MOST: usize = 1024;
+
+/// The headers that each dead letter has: the reason, and the stream and the number of the message.
+const REASON_HEADER: &str = "Nats-Matrix-Reason";
+
+const STREAM_HEADER: &str = "Nats-Matrix-Stream";
+
+const SEQUENCE_HEADER: &str = "Nats-Matrix-Sequence";
 
 /// The destination of a route's dead letters.
 #[derive(Debug, Clone)]
@@ -105,18 +110,25 @@ impl DeadLetters {
     async fn publish_or_make(&self, letter: &Letter, origin: &str) -> Result<(), NotKept> {
         match self.publish(letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
-            published => return published.map_err(NotKept::from),
+            published => return published.map_err(|error| self.not_kept(error)),
         }
         // No stream has been set up before the first dead letter.
         let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
         made.map_err(|error| NotKept::NoStream { prefix: self.prefix.to_string(), error })?;
-        self.publish(letter).await.map_err(NotKept::from)
+        self.publish(letter).await.map_err(|error| self.not_kept(error))
     }
 
-    /// Whether a subject is one of dead letters, of any route.
-    pub(crate) fn have(&self, subject: &str) -> bool {
-        let rest = subject.strip_prefix(self.prefix.as_str());
-        rest.is_some_and(|rest| rest.starts_with('.'))
+    /// Whether a message is a dead letter of any route, delivered under its own subject, or under another one after a
+    /// stream has copied it by a source, a transform or a republication.
+    pub(crate) fn have(&self, delivery: &Delivery) -> bool {
+        let rest = delivery.subject().strip_prefix(self.prefix.as_str());
+        let route = rest.and_then(|rest| rest.strip_prefix('.'));
+        route.is_some_and(|route| !route.contains('.'))
+            || delivery.headers().is_some_and(|headers| {
+                [REASON_HEADER, STREAM_HEADER, SEQUENCE_HEADER]
+                    .iter()
+                    .all(|name| headers.get(*name).is_some())
+            })
     }
 
     /// Returns the subject that the dead letters are published on.
@@ -132,9 +144,9 @@ impl DeadLetters {
         if left_out > 0 {
             set("Nats-Matrix-Headers-Left-Out", &left_out.to_string());
         }
-        set("Nats-Matrix-Reason", &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
-        set("Nats-Matrix-Stream", &stream.stream);
-        set("Nats-Matrix-Sequence", &delivery.sequence.to_string());
+        set(REASON_HEADER, &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
+        set(STREAM_HEADER, &stream.stream);
+        set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
         let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
@@ -154,9 +166,19 @@ impl DeadLetters {
         published.await?.await.map(drop)
     }
 
+    fn not_kept(&self, error: PublishError) -> NotKept {
+        match error.kind() {
+            _ if streams::is_too_large(&error) => NotKept::TooLarge,
+            PublishErrorKind::TimedOut => {
+                NotKept::Unanswered { subject: self.subject.clone(), error }
+            }
+            _ => NotKept::Unpublished(error),
+        }
+    }
+
     fn stream_config(&self) -> StreamConfig {
         StreamConfig {
-            name: STREAM.to_owned(),
+            name: DEAD_LETTERS_STREAM.to_owned(),
             description: Some(
                 "Messages that nats-matrix could not post, with the reason in their headers"
                     .to_owned(),
@@ -203,15 +225,18 @@ pub(crate) enum NotKept {
         #[source]
         error: StreamError,
     },
+    /// There was no answer. A missing permission looks like a time-out, too.
+    #[error("{} (the user under [nats] has to publish on {subject})", chain(.error))]
+    Unanswered {
+        /// The subject of the letter.
+        subject: String,
+        /// The client's reason.
+        #[source]
+        error: PublishError,
+    },
     /// The letter was not published, which may pass.
     #[error(transparent)]
     Unpublished(PublishError),
-}
-
-impl From<PublishError> for NotKept {
-    fn from(error: PublishError) -> Self {
-        if streams::is_too_large(&error) { Self::TooLarge } else { Self::Unpublished(error) }
-    }
 }
 
 /// Returns the beginning of a text, of at most `bytes` bytes.

@@ -23,6 +23,20 @@ pub(crate) struct Facts<'a> {
     pub(crate) original: &'a [u8],
 }
 
+impl Facts<'_> {
+    /// Whether the message says nothing but that messages on its subject are gone: NATS or a client stores one when a
+    /// message expires (`subject_delete_marker_ttl` of a stream), or a value of a bucket is deleted.
+    pub(crate) fn is_marker(&self) -> bool {
+        let has = |name: &str, values: &[&str]| {
+            let value = self.headers.and_then(|headers| headers.get(name));
+            value.is_some_and(|value| values.contains(&value.as_str()))
+        };
+        self.original.is_empty()
+            && (has("Nats-Marker-Reason", &["MaxAge", "Purge", "Remove"])
+                || has("KV-Operation", &["DEL", "PURGE"]))
+    }
+}
+
 /// The routing rules of one route.
 #[derive(Clone)]
 pub(crate) struct Routing {
@@ -53,6 +67,9 @@ impl Routing {
 
     /// Whether the route is to post a message that its consumer received.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
+        if message.is_marker() {
+            return false;
+        }
         self.takes_all
             || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
     }
@@ -99,6 +116,26 @@ fn value(original: &[u8], path: &[String]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::nats::headers;
+
+    #[test]
+    fn a_marker_is_for_no_route() {
+        let route = Arc::new(Route::with(""));
+        let routing = Routing::of(&route, std::slice::from_ref(&route));
+        let takes = |name: &str, value: &str, original: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
+            let decoded = Decoded::from_bytes(original);
+            let headers = Some(&headers);
+            routing.takes(&Facts { subject: "ops.a", headers, decoded: &decoded, original })
+        };
+        for (name, value) in
+            [("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL"), ("KV-Operation", "PURGE")]
+        {
+            assert!(!takes(name, value, b""), "{name}: {value}");
+            assert!(takes(name, value, b"and yet a message"), "{name}: {value}");
+        }
+        assert!(takes("KV-Operation", "PUT", b"") && takes("Kind", "MaxAge", b""));
+    }
 
     #[test]
     fn each_condition_looks_at_what_it_names() {

@@ -12,6 +12,7 @@ mod feed;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
+pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
 pub(crate) mod waiting;

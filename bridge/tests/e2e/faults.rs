@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::stream::Config as StreamConfig;
+use async_nats::jetstream::stream::{Config as StreamConfig, Republish};
 use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, NatsCluster};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     quiet::quiet,
@@ -209,6 +210,36 @@ async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
     bridge.wait_for_log("has power level -1, needs 0", PATIENCE).await?;
     scene.alice.set_power_level(&scene.room, &scene.bot.user_id, 0).await?;
     scene.shows_numbered(2).await?;
+    Ok(())
+}
+
+/// Dead letters that a stream hands on to the route under another subject, each with the headers of a dead letter.
+#[tokio::test]
+async fn a_dead_letter_that_comes_back_is_not_kept_again() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let config_of_dead = StreamConfig {
+        name: "DEAD".to_owned(),
+        subjects: vec!["nats-matrix.dead-letter.>".to_owned()],
+        republish: Some(Republish {
+            source: "nats-matrix.dead-letter.*".to_owned(),
+            destination: "ops.came-back".to_owned(),
+            headers_only: false,
+        }),
+        ..Default::default()
+    };
+    jetstream.create_stream(config_of_dead).await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no, never" });
+    // Notes are refused, too.
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)));
+    scene.nats.publish("ops.text", "the refused one").await?;
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("is a dead letter already, and not kept once more", PATIENCE).await?;
+    sleep(Duration::from_secs(3)).await;
+    let dead = jetstream.get_stream("DEAD").await?;
+    assert_eq!(dead.get_info().await?.state.messages, 1, "{}", bridge.logs());
+    let all = jetstream.get_stream("OPS").await?;
+    assert_eq!(all.get_info().await?.state.messages, 2, "{}", bridge.logs());
     Ok(())
 }
 
