@@ -53,6 +53,11 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Whether the first token is a wildcard.
+    pub(crate) fn begins_with_wildcard(&self) -> bool {
+        self.0.starts_with(['*', '>'])
+    }
+
     /// Returns the filter for the subjects that a subject transform of NATS can result in, from its destination, as in
     /// "ops.{{wildcard(1)}}.>". `None` if it is no destination.
     #[must_use]

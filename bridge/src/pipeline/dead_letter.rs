@@ -121,14 +121,7 @@ impl DeadLetters {
     /// Whether a message is a dead letter of any route, delivered under its own subject, or under another one after a
     /// stream has copied it by a source, a transform or a republication.
     pub(crate) fn have(&self, delivery: &Delivery) -> bool {
-        let rest = delivery.subject().strip_prefix(self.prefix.as_str());
-        let route = rest.and_then(|rest| rest.strip_prefix('.'));
-        route.is_some_and(|route| !route.contains('.'))
-            || delivery.headers().is_some_and(|headers| {
-                [REASON_HEADER, STREAM_HEADER, SEQUENCE_HEADER]
-                    .iter()
-                    .all(|name| headers.get(*name).is_some())
-            })
+        is_below(&self.prefix, delivery.subject()) || is_marked(delivery.headers())
     }
 
     /// Returns the subject that the dead letters are published on.
@@ -191,6 +184,21 @@ impl DeadLetters {
             ..StreamConfig::default()
         }
     }
+}
+
+/// Whether a message is a dead letter of any route under its own subject. Somebody else's message there is none.
+pub(crate) fn is_dead_letter(prefix: &Subject, subject: &str, headers: Option<&HeaderMap>) -> bool {
+    is_below(prefix, subject) && is_marked(headers)
+}
+
+fn is_below(prefix: &Subject, subject: &str) -> bool {
+    subject.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether a message has the headers of a dead letter.
+fn is_marked(headers: Option<&HeaderMap>) -> bool {
+    let has = |name: &&str| headers.is_some_and(|headers| headers.get(*name).is_some());
+    [REASON_HEADER, STREAM_HEADER, SEQUENCE_HEADER].iter().all(has)
 }
 
 /// The limits of what is kept of a message, in bytes.

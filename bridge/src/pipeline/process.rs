@@ -95,6 +95,13 @@ impl Pipeline {
             state.health.metrics.markers.inc();
         }
         if !state.routing.takes(&facts) {
+            if !upstream.keeps_messages && state.routing.is_dead_letter(&facts) {
+                warn!(
+                    "message {} is a dead letter, which stream {} does not keep for long: let another stream take the \
+                     subjects of dead letters",
+                    delivery.sequence, stream.stream
+                );
+            }
             return Ok(Verdict::Done);
         }
         // A room can turn out to be closed at any step; then all steps are repeated in another room.

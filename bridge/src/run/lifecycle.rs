@@ -290,7 +290,8 @@ async fn serve(
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let live = RouteContext::live(route, &all, renderer.clone(), nats.clone(), state_dir);
+        let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
+        let live = RouteContext::live(route, &all, dead_letters, renderer, nats.clone(), state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {
