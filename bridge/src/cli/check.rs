@@ -6,12 +6,13 @@ use std::{
 };
 
 use async_nats::jetstream::stream::Stream;
-use matrix_sdk::ruma::UserId;
+use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::time::timeout;
 
 use crate::{
     cli::{
         common::{ConfigFile, block_on},
+        rights,
         stored_subjects::{held, unrouted},
         waiting,
     },
@@ -19,13 +20,14 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
+        remembered::Remembered,
         room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::Renderer,
     source::{
-        Feed, ReadError, consumer,
+        self, Feed, ReadError, consumer,
         identity::{self, Names},
         stored,
     },
@@ -197,7 +199,10 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
 
 async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, route, user, findings).await;
+        stream(nats, config, route, user, findings).await;
+    }
+    for lack in rights::lacks_for_alerts(nats).await {
+        findings.note("rights", lack);
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
@@ -205,8 +210,23 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
     }
 }
 
-async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mut Findings) {
+async fn stream(
+    nats: &Nats,
+    config: &Config,
+    route: &Route,
+    user: Option<&UserId>,
+    findings: &mut Findings,
+) {
     let of = |text: String| format!("route {}: {text}", route.name);
+    // Each later check would only report that there was no answer.
+    let right = source::rights::to_find_stream(nats, &route.stream);
+    let denied = source::rights::denied(nats, &[right]).await;
+    for lack in &denied {
+        findings.fail("rights", Failure::Refused(of(lack.clone())));
+    }
+    if !denied.is_empty() {
+        return;
+    }
     let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
         // `run` waits for a stream, but here a person has to look at it now.
@@ -215,14 +235,11 @@ async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mu
         }
     };
     let info = stream.cached_info();
-    let taken = info.config.subjects.join(", ");
+    let taken = consumer::taken(&info.config);
     findings.ok(
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
-    if let Err(error) = stored::check(nats, &route.stream).await {
-        findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
-    }
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -236,12 +253,39 @@ async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mu
     match user {
         Some(user) => {
             let feed = Feed::live(&Arc::new(route.clone()), user);
-            durable(nats, &stream, &feed, findings).await;
+            if let Some(durable) = durable(nats, &stream, &feed, findings).await {
+                permissions(nats, config, &feed, &durable, findings).await;
+            }
         }
         None => findings.note("consumer", of("its name is known once the login works".to_owned())),
     }
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
+    }
+}
+
+/// Reports the permissions in NATS that a route does not have.
+async fn permissions(
+    nats: &Nats,
+    config: &Config,
+    feed: &Feed,
+    durable: &Durable,
+    findings: &mut Findings,
+) {
+    let route = &*feed.route;
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let lacks = rights::lacks(nats, config, feed, &durable.name, durable.is_changed).await;
+    if lacks.essential.is_empty() {
+        if let Err(error) = stored::check(nats, &route.stream).await {
+            findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
+        }
+        findings.ok("rights", of("has those in NATS without which it would stop".to_owned()));
+    }
+    for lack in lacks.essential {
+        findings.fail("rights", Failure::Refused(of(lack)));
+    }
+    for lack in lacks.optional {
+        findings.note("rights", of(lack));
     }
 }
 
@@ -299,7 +343,20 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     }
 }
 
-async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findings) {
+/// The consumer of a feed.
+struct Durable {
+    name: String,
+    /// Whether it has to be made or changed.
+    is_changed: bool,
+}
+
+/// Reports the consumer of a feed. Returns it unless it is unknown.
+async fn durable(
+    nats: &Nats,
+    stream: &Stream,
+    feed: &Feed,
+    findings: &mut Findings,
+) -> Option<Durable> {
     let route = &*feed.route;
     let of = |text: String| format!("route {}: {text}", route.name);
     let found = async {
@@ -310,21 +367,31 @@ async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findi
     let (info, own) = match found.await {
         Ok((Some(info), own)) => (info, own),
         Ok((None, own)) => {
-            return findings.ok("consumer", of(format!("{own} will be made at the first start")));
+            findings.ok("consumer", of(format!("{own} will be made at the first start")));
+            return Some(Durable { name: own, is_changed: true });
+        }
+        Err(error @ ReadError::ConsumerDenied { .. }) => {
+            findings.fail("rights", Failure::Refused(chain(&error)).of(route));
+            return None;
         }
         Err(error) => {
-            return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
+            findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
+            return None;
         }
     };
     let name = &info.name;
     let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
-        Err(failure) => return findings.fail("consumer", failure),
+        Err(failure) => {
+            findings.fail("consumer", failure);
+            return Some(Durable { name: name.clone(), is_changed: false });
+        }
     };
     let changes = consumer::differences(
         &present,
         &consumer::wanted(feed, name, &stream.cached_info().config, present.clone()),
     );
+    let is_changed = !changes.is_empty();
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()
@@ -340,6 +407,7 @@ async fn durable(nats: &Nats, stream: &Stream, feed: &Feed, findings: &mut Findi
         );
         findings.note("consumer", of(what));
     }
+    Some(Durable { name: name.clone(), is_changed })
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
@@ -434,6 +502,7 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
         Err(error) => return findings.fail("room", unavailable(error)),
     };
     let room = Room::new(Arc::clone(account), id);
+    moved(&room, route, target, findings).await;
     match room.standing().await {
         Ok(Membership::NotJoined) => {
             let what = format!(
@@ -458,6 +527,30 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
             Err(error) => findings.fail("room", unavailable(error)),
         },
         Err(error) => findings.fail("room", unavailable(error)),
+    }
+}
+
+/// Reports that a room is replaced, or that its alias has led to another one.
+async fn moved(room: &Room, route: &Route, target: &RoomTarget, findings: &mut Findings) {
+    let name = &route.name;
+    if let Ok(Some(replacement)) = room.replacement().await {
+        let what = format!(
+            "{target} {replacement}: the bridge posts there if it is let in: invite {} if it is not",
+            room.account().user
+        );
+        return findings.note("room", format!("route {name}: {what}"));
+    }
+    let Ok(alias) = <&RoomAliasId>::try_from(&**target) else { return };
+    let remembered = Remembered::of(route, room.account().state_dir());
+    if let Some(before) = remembered.room_of(alias).filter(|before| before.room != room.id()) {
+        let what = format!(
+            "{target} leads to room {} now, and led to {} before: the bridge follows it if the same people have made \
+             both, or if the one before says that it was replaced; else only when {} is removed",
+            room.id(),
+            before.room,
+            remembered.file()
+        );
+        findings.note("room", format!("route {name}: {what}"));
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     render::Renderer,
     source::Feed,
     status::Health,
+    subject::Subject,
 };
 
 /// The services that all routes share.
@@ -49,6 +50,7 @@ impl RouteContext {
     pub(crate) fn live(
         route: &Arc<Route>,
         all: &[Arc<Route>],
+        dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
@@ -59,7 +61,7 @@ impl RouteContext {
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route, user),
             route: Arc::clone(route),
-            routing: Routing::of(route, all),
+            routing: Routing::of(route, all, dead_letters),
             renderer,
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }
@@ -69,6 +71,6 @@ impl RouteContext {
     /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {
         let feed = Feed::deferred(&self.route, self.feed.user());
-        Self { routing: Routing::all_of(&self.route), feed, ..self.clone() }
+        Self { routing: self.routing.decided(), feed, ..self.clone() }
     }
 }

@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field::Empty, info, info_span};
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// The interval of the checks whether a large message blocks others.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// The interval of the checks, while there is nothing to post, whether the room was replaced.
+const LOOK_AT_ROOM: Duration = Duration::from_secs(30);
 
 /// The time for which a route that holds a large message may fail while others wait for the memory.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -82,22 +85,33 @@ impl Relay {
         if let Err(interrupted) = self.pipeline.enter_first().await {
             return interrupted;
         }
+        let mut looks = interval(LOOK_AT_ROOM);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
         loop {
-            let delivery = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Interrupted::Stopping,
-                delivery = self.source.next() => delivery,
+            let delivery = match self.next(&mut looks).await {
+                Ok(delivery) => delivery,
+                Err(interrupted) => return interrupted,
             };
-            let relayed = match delivery {
-                Ok(delivery) => {
-                    let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
-                    let span = info_span!("message", stream, sequence, room = Empty);
-                    self.relay(delivery).instrument(span).await
-                }
-                Err(failure) => return failure.into(),
-            };
+            let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
+            let span = info_span!("message", stream, sequence, room = Empty);
+            let relayed = self.relay(delivery).instrument(span).await;
             if let Err(interrupted) = relayed {
                 return interrupted;
+            }
+        }
+    }
+
+    /// Waits for the next message, and looks now and then whether the room was replaced.
+    async fn next(&mut self, looks: &mut Interval) -> Result<Delivery, Interrupted> {
+        let next = self.source.next();
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Interrupted::Stopping),
+                delivery = &mut next => return Ok(delivery?),
+                _ = looks.tick() => self.pipeline.look_at_room().await?,
             }
         }
     }

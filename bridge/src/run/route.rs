@@ -93,8 +93,10 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
         let post = async || {
             // The relay reports why the bridge is not let in.
             let room = (&target, RoomRole::Only);
-            let opened = join::open_room(&route, room, account, &health, stop).await;
-            if let Ok(Opened::Room(room)) = opened {
+            // Each time that the room is replaced, the one in its place is entered.
+            while let Ok(Opened::Room(room)) =
+                join::open_room(&route, room, account, &health, stop).await
+            {
                 Box::pin(Poster::new(summaries.clone(), summary, room, &health).run()).await;
             }
         };

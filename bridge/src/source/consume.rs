@@ -114,6 +114,8 @@ struct Flow {
     pull: Pull,
     /// The consumer sequence that the next delivery must have.
     next: u64,
+    /// Whether it was noted that the server answers.
+    is_noted: bool,
 }
 
 impl Source {
@@ -193,7 +195,10 @@ impl Source {
                 continue;
             };
             tokio::select! {
-                item = flow.pull.next() => self.take(item),
+                item = flow.pull.next_or_answer() => match item.transpose() {
+                    Some(item) => self.take(item),
+                    None => self.note_answer(),
+                },
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
                 () = self.inspection.changed() => {}
@@ -439,7 +444,19 @@ impl Source {
         }
     }
 
+    /// Notes that the server answers, which ends an outage. That it was asked does not: a request for which a permission
+    /// is missing gets no answer.
+    fn note_answer(&mut self) {
+        let Some(flow) = self.flow.as_mut().filter(|flow| flow.pull.is_answered()) else { return };
+        if !std::mem::replace(&mut flow.is_noted, true) {
+            self.is_barren = false;
+            self.outage.over();
+            self.health.begun();
+        }
+    }
+
     fn take(&mut self, item: Result<jetstream::Message, PullError>) {
+        self.note_answer();
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
@@ -455,7 +472,6 @@ impl Source {
                     self.reached = Some(delivery.sequence);
                     self.nats.note_delivery();
                     self.health.metrics.received.inc();
-                    self.is_barren = false;
                     self.held.push_back(delivery);
                     self.queue.note(&self.held);
                 }
@@ -474,8 +490,8 @@ impl Source {
     fn broken(&mut self, error: &PullError) {
         let reason = chain(error);
         debug!("pull ended: {reason}");
-        self.flow = None;
-        if std::mem::replace(&mut self.is_barren, true) {
+        let is_silent = self.flow.take().is_some_and(|flow| flow.pull.is_silent());
+        if std::mem::replace(&mut self.is_barren, true) || is_silent {
             self.outage.failed(State::NatsUnreachable, &reason, None);
         }
     }
@@ -491,8 +507,11 @@ impl Source {
             self.reconnected.mark_unchanged();
             match self.try_begin().await {
                 Ok(()) => {
-                    self.outage.over();
-                    self.health.begun();
+                    if self.flow.is_none() {
+                        // Messages were read from the stream.
+                        self.outage.over();
+                        self.health.begun();
+                    }
                     return Ok(());
                 }
                 Err(Problem::Permanent(failure)) => return Err(failure),
@@ -553,7 +572,8 @@ impl Source {
         let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::request)?;
         let pull = pull.sharing_memory(self.health.condition());
         self.inspection.begin(&info);
-        self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
+        self.flow =
+            Some(Flow { pull, next: info.delivered.consumer_sequence + 1, is_noted: false });
         self.reread = None;
         Ok(())
     }

@@ -26,10 +26,19 @@ pub(crate) struct Feed {
     subjects: Arc<[Subject]>,
     /// The Matrix user of the bridge, to whom the consumer belongs.
     user: OwnedUserId,
-    /// The name of the consumer, once it was found.
-    found: Arc<Mutex<Option<String>>>,
+    /// The names of the consumer, as far as they are known.
+    names: Arc<Mutex<KnownNames>>,
     /// The last regular observation of the consumer.
     observed: watch::Sender<Option<Arc<Observed>>>,
+}
+
+/// The names of a feed's consumer.
+#[derive(Debug, Default)]
+struct KnownNames {
+    /// The name of the consumer that was found.
+    found: Option<String>,
+    /// The name that a new consumer gets.
+    own: Option<String>,
 }
 
 /// What NATS has said about a consumer and its stream.
@@ -67,7 +76,7 @@ impl Feed {
     fn new(route: &Arc<Route>, kind: Kind, subjects: Arc<[Subject]>, user: &UserId) -> Self {
         let (route, user) = (Arc::clone(route), user.to_owned());
         let observed = watch::Sender::new(None);
-        Self { route, kind, subjects, user, found: Arc::default(), observed }
+        Self { route, kind, subjects, user, names: Arc::default(), observed }
     }
 
     /// Whether this is the feed of deferred messages.
@@ -98,12 +107,24 @@ impl Feed {
 
     /// Returns the name of the durable consumer, if it was found.
     pub(super) fn found(&self) -> Option<String> {
-        self.found_name().clone()
+        self.names().found.clone()
     }
 
     /// Notes the name of the durable consumer, or that there is none of that name any more.
     pub(super) fn note_found(&self, name: Option<&str>) {
-        *self.found_name() = name.map(str::to_owned);
+        self.names().found = name.map(str::to_owned);
+    }
+
+    /// Notes the name that a new durable consumer gets.
+    pub(super) fn note_own(&self, name: &str) {
+        self.names().own = Some(name.to_owned());
+    }
+
+    /// Returns the name of the durable consumer: the one that was found, or else the one that a new consumer gets.
+    /// `None` before NATS has answered.
+    pub(crate) fn consumer(&self) -> Option<String> {
+        let names = self.names();
+        names.found.as_ref().or(names.own.as_ref()).cloned()
     }
 
     /// Hands on an observation of the consumer to the source that reads from it.
@@ -116,8 +137,8 @@ impl Feed {
         self.observed.subscribe()
     }
 
-    fn found_name(&self) -> MutexGuard<'_, Option<String>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    fn names(&self) -> MutexGuard<'_, KnownNames> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the filter subjects of the consumer.

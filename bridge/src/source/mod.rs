@@ -16,6 +16,7 @@ pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
 pub(crate) mod rename;
+pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
 pub(crate) mod waiting;

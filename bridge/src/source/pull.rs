@@ -50,8 +50,16 @@ const LARGEST: usize = 80 * 1024 * 1024;
 /// repeated after this time at the latest.
 const EXPIRES: Duration = Duration::from_secs(10);
 
-/// The server's heartbeat; a server that is silent for twice this long is considered gone.
+/// The server's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The time after which a server that is silent is considered gone.
+const SILENCE: Duration = HEARTBEAT.saturating_mul(2);
+
+/// The same two times for the first request of a flow, whose answer shows that the server lets the bridge ask.
+const FIRST_EXPIRES: Duration = Duration::from_secs(1);
+
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// Returns the largest message that the server is known to take, in bytes.
 pub(super) fn largest(nats: &Nats) -> usize {
@@ -115,6 +123,8 @@ pub(crate) struct Pull {
     memory: Memory,
     /// The time when the server last sent anything or was last asked.
     heard: Instant,
+    /// Whether the server has answered a request.
+    is_answered: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -159,10 +169,13 @@ impl Limits {
         if self.are_bytes_limited && wanted.bytes > self.most.bytes { 0 } else { wanted.bytes }
     }
 
-    /// Returns the interval of the server's heartbeats, which has to be less than half of the time for which a request
-    /// stays there.
-    fn heartbeat(self) -> Duration {
-        HEARTBEAT.min(self.expires.mul_f64(0.45))
+    /// Returns the time for which a request stays with the server, and the interval of the server's heartbeats, which
+    /// has to be less than half of that. Both are shorter until the server has answered.
+    fn times(self, is_answered: bool) -> (Duration, Duration) {
+        let (expires, heartbeat) =
+            if is_answered { (EXPIRES, HEARTBEAT) } else { (FIRST_EXPIRES, FIRST_HEARTBEAT) };
+        let expires = expires.min(self.expires);
+        (expires, heartbeat.min(expires.mul_f64(0.45)))
     }
 }
 
@@ -203,6 +216,7 @@ impl Pull {
             memory: nats.memory.clone(),
             heard: Instant::now(),
             limits,
+            is_answered: false,
         })
     }
 
@@ -241,12 +255,13 @@ impl Pull {
             }
             _ => return Ok(()),
         };
+        let (expires, idle_heartbeat) = self.limits.times(self.is_answered);
         let request = BatchConfig {
             batch: wanted.messages,
-            expires: Some(self.limits.expires),
+            expires: Some(expires),
             no_wait: false,
             max_bytes: self.limits.bytes_of_request(wanted),
-            idle_heartbeat: self.limits.heartbeat(),
+            idle_heartbeat,
             min_pending: None,
             min_ack_pending: None,
             group: None,
@@ -277,14 +292,40 @@ impl Pull {
     /// answers.
     pub(crate) async fn next(&mut self) -> Result<jetstream::Message, PullError> {
         loop {
-            self.ask().await?;
-            let next = timeout_at(self.heard + 2 * HEARTBEAT, self.messages.next()).await;
-            let item = next.map_err(|_| PullError::NoHeartbeat)?;
-            let item = item.ok_or(PullError::Unsubscribed)?;
-            if let Some(message) = self.take(item)? {
+            if let Some(message) = self.next_or_answer().await? {
                 return Ok(message);
             }
         }
+    }
+
+    /// Waits for the next message and returns it, or `None` when the server answers for the first time without one.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`Pull::next`].
+    pub(super) async fn next_or_answer(&mut self) -> Result<Option<jetstream::Message>, PullError> {
+        loop {
+            self.ask().await?;
+            let next = timeout_at(self.heard + SILENCE, self.messages.next()).await;
+            let item = next.map_err(|_| PullError::NoHeartbeat)?;
+            let item = item.ok_or(PullError::Unsubscribed)?;
+            let was_answered = self.is_answered;
+            let message = self.take(item)?;
+            if message.is_some() || !was_answered {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Whether the server has answered a request.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Whether the server has been silent for so long that it is considered gone.
+    pub(super) fn is_silent(&self) -> bool {
+        self.heard.elapsed() >= SILENCE
     }
 
     /// Waits for the next message that arrives and returns it, without asking for more. Dropping the future loses
@@ -323,6 +364,7 @@ impl Pull {
         if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
             self.open.subtract(Amount { messages: 1, bytes: item.length });
             self.is_barren = false;
+            self.is_answered = true;
             // Only the server knows whether another large message follows.
             self.large = None;
             match &mut self.room {
@@ -358,6 +400,7 @@ impl Pull {
             }
             Notice::Over(error) => return Err(error),
         }
+        self.is_answered = true;
         Ok(None)
     }
 }

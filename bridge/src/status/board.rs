@@ -53,6 +53,8 @@ pub(crate) enum State {
     HomeserverUntrusted,
     /// NATS does not answer, or its answers cannot be used.
     NatsUnreachable,
+    /// NATS denies the bridge something that a route cannot do without.
+    NotPermitted,
     /// The bridge finishes the messages in progress, then the process ends.
     Draining,
     /// NATS or the homeserver rejects the bridge's credentials.
@@ -61,7 +63,7 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Connected,
         Self::Starting,
         Self::MemoryTaken,
@@ -74,6 +76,7 @@ impl State {
         Self::HomeserverUnreachable,
         Self::HomeserverUntrusted,
         Self::NatsUnreachable,
+        Self::NotPermitted,
         Self::Draining,
         Self::CredentialsRefused,
     ];
@@ -93,6 +96,7 @@ impl State {
             Self::HomeserverUnreachable => "homeserver-unreachable",
             Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
+            Self::NotPermitted => "not-permitted",
             Self::Draining => "draining",
             Self::CredentialsRefused => "credentials-refused",
         }
@@ -132,6 +136,9 @@ impl State {
             }
             Self::NatsUnreachable => {
                 "run nats-matrix check, which tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
+            }
+            Self::NotPermitted => {
+                "have the user under [nats] permitted to publish on the subject that the reason names; nats-matrix check lists all that is missing; messages wait in NATS"
             }
             Self::Draining => "nothing; the bridge ends within seconds",
             Self::CredentialsRefused => {
@@ -454,7 +461,8 @@ impl Board {
     }
 
     pub(crate) fn stuck(&mut self) -> Option<String> {
-        let away = self.ailments.values().filter(|it| it.state == State::NatsUnreachable);
+        let is_away = |state| matches!(state, State::NatsUnreachable | State::NotPermitted);
+        let away = self.ailments.values().filter(|it| is_away(it.state));
         let now = Instant::now();
         let mut stuck = Vec::new();
         for (name, line) in &mut self.routes {

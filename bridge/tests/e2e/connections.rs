@@ -409,15 +409,21 @@ pub(crate) const WANTED: [&str; 4] = [
 /// it prints.
 pub(crate) const LOGIN: &str = "user = \"bridge\"\npassword = \"only-the-bridge-knows\"";
 
+/// The configuration of a server where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
+pub(crate) fn permissions(publish: &[&str]) -> String {
+    let bridge = json!({ "publish": publish, "subscribe": ["_INBOX_nats-matrix.>"] });
+    format!(
+        "authorization {{ users: [\
+           {{ user: admin, password: a }}, \
+           {{ user: bridge, password: only-the-bridge-knows, permissions: {bridge} }} ] }}"
+    )
+}
+
 /// A scene where the bridge, which logs in with [`LOGIN`], may publish on these subjects only.
 pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
-    let bridge = json!({ "publish": publish, "subscribe": ["_INBOX_nats-matrix.>"] });
     let nats = Nats::builder()
-        .config(&format!(
-            "authorization {{ users: [\
-               {{ user: admin, password: a }}, \
-               {{ user: bridge, password: only-the-bridge-knows, permissions: {bridge} }} ] }}"
-        ))
+        .config(&permissions(publish))
+        .as_process()
         .client_options(|| ConnectOptions::with_user_and_password("admin".into(), "a".into()))
         .start()
         .await?;
