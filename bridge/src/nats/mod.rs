@@ -10,5 +10,5 @@ mod pause;
 
 pub(crate) use self::{
     connection::Nats,
-    memory::{Memory, Room, Wait},
+    memory::{Allowance, Memory, Need, Reservation, Wait},
 };

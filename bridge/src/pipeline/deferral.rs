@@ -5,24 +5,25 @@
 //! kill came before the acknowledgement, may or may not have been deferred. Each copy has a subject of its own that is
 //! made of the message's origin, so that the stream shows which copies it has, and takes none twice.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use async_nats::jetstream::{
-    ErrorCode,
+    self, ErrorCode,
     context::{ConsumerInfoErrorKind, GetStreamErrorKind, PublishErrorKind},
     stream::{Config as StreamConfig, DiscardPolicy},
 };
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::{
     config::{Quiet, Route},
-    failure::chain,
+    failure::{Interrupted, chain},
     message::{Origin, Urgency},
-    nats::{Nats, headers, limits},
+    nats::{Memory, Nats, headers, limits},
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
-    source::{Delivery, Feed, Stored, Unread},
+    source::{Delivery, Feed, Stored, Unread, stored},
 };
 
 /// The time for which the stream keeps messages, including those that were shown.
@@ -40,6 +41,8 @@ const AWAY: Duration = Duration::from_secs(1);
 /// The deferred messages of a route.
 pub(crate) struct DeferredStore {
     nats: Nats,
+    /// The route's view of the memory for messages.
+    memory: Memory,
     quiet: Quiet,
     route: String,
     replicas: usize,
@@ -107,9 +110,10 @@ enum NoCopy {
 
 impl DeferredStore {
     /// Creates the store of a route that has quiet hours.
-    pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
+    pub(crate) fn of(route: &Route, nats: Nats, memory: Memory) -> Option<Self> {
         Some(Self {
             nats,
+            memory,
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
             replicas: 1,
@@ -124,15 +128,34 @@ impl DeferredStore {
         self.replicas = replicas;
     }
 
+    /// Finds out which copies there are, while the route has no message in memory yet. The last copy may be as large as a
+    /// message can be, and there may not be memory for two.
+    pub(crate) async fn prepare(&mut self) {
+        if let Err(reason) = self.extent().await {
+            self.failed(&reason);
+        }
+    }
+
     /// Decides about a message of this urgency. Critical messages are never deferred.
-    pub(crate) async fn deferral(&mut self, urgency: Urgency, origin: &Origin) -> Deferral {
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::GivingWay`] if there is no memory to find out which copies there are beside the current message.
+    pub(crate) async fn deferral(
+        &mut self,
+        urgency: Urgency,
+        origin: &Origin,
+    ) -> Result<Deferral, Interrupted> {
         let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
         // The stream may hold an earlier copy of this message, even if it is full and takes no new ones.
         let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
         if urgency >= Urgency::Critical || !may_try && !may_be_held {
-            return Deferral::Show;
+            return Ok(Deferral::Show);
         }
-        match self.has(origin).await {
+        if self.reach.is_none() && self.memory.is_held() {
+            return Err(Interrupted::GivingWay);
+        }
+        Ok(match self.has(origin).await {
             Ok(true) => Deferral::WasDeferred,
             Ok(false) if may_try && self.quiet.end(Timestamp::now()).is_some() => Deferral::Defer,
             Ok(false) => Deferral::Show,
@@ -140,7 +163,7 @@ impl DeferredStore {
                 self.failed(&reason);
                 Deferral::Show
             }
-        }
+        })
     }
 
     /// Copies a message into the stream. Returns false if the stream does not take it, so that it has to be shown.
@@ -167,31 +190,53 @@ impl DeferredStore {
 
     /// Whether there is a copy of a message.
     async fn has(&mut self, origin: &Origin) -> Result<bool, String> {
+        if !self.extent().await?.may_have(origin) {
+            return Ok(false);
+        }
+        let subject = subject(&self.route, origin);
+        self.insist(async || self.is_there(&subject).await).await
+    }
+
+    async fn extent(&mut self) -> Result<Extent, String> {
         let reach = match &self.reach {
             Some(reach) => reach.clone(),
             None => self.insist(async || self.read_reach().await).await?,
         };
-        let may_be = reach.may_have(origin);
-        self.reach = Some(reach);
-        if !may_be {
-            return Ok(false);
-        }
-        let subject = subject(&self.route, origin);
-        let last = self.insist(async || self.last(&subject).await).await?;
-        Ok(last.is_some())
+        self.reach = Some(reach.clone());
+        Ok(reach)
     }
 
     async fn read_reach(&self) -> Result<Extent, NoCopy> {
-        let last = self.last(&reserved::deferred_subjects(&self.route)).await?;
+        let memory = self.memory.queue(stored::need(&self.nats)).reservation(None).await;
+        let subjects = reserved::deferred_subjects(&self.route);
+        let last = Stored::last(&self.nats, DEFERRED_STREAM, &subjects, &memory).await;
+        let last = last.map_err(|unread| match unread {
+            Unread::NoAnswer => NoCopy::Unknown,
+            Unread::Refused(reason) => NoCopy::Refused(reason),
+        })?;
         let reach = last.and_then(|last| Extent::read(&last.message.subject));
         Ok(reach.unwrap_or(Extent::Nothing))
     }
 
-    async fn last(&self, subject: &str) -> Result<Option<Stored>, NoCopy> {
-        Stored::last(&self.nats, DEFERRED_STREAM, subject).await.map_err(|unread| match unread {
-            Unread::NoAnswer => NoCopy::Unknown,
-            Unread::Refused(reason) => NoCopy::Refused(reason),
-        })
+    /// Whether the stream has a message on a subject. The message itself is not read.
+    async fn is_there(&self, subject: &str) -> Result<bool, NoCopy> {
+        let stream = self.nats.jetstream.get_stream_no_info(DEFERRED_STREAM).await;
+        let stream = stream.map_err(|error| NoCopy::Refused(chain(&error)))?;
+        let answer = match stream.info_with_subjects(subject).await {
+            Ok(mut subjects) => subjects.try_next().await,
+            Err(error) => Err(error),
+        };
+        let error = match answer {
+            Ok(found) => return Ok(found.is_some()),
+            Err(error) => error,
+        };
+        // The client reports an answer of the server that is an error as the source of another.
+        let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match said {
+            Some(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(false),
+            Some(_) => Err(NoCopy::Refused(chain(&error))),
+            None => Err(NoCopy::Unknown),
+        }
     }
 
     /// Asks until there is an answer: without one it is unknown whether there is a copy.
@@ -341,7 +386,8 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, String> {
         // An earlier process may have been killed after it deferred something and before it created its consumer.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
             let subjects = reserved::deferred_subjects(consumer);
-            match Stored::last(nats, DEFERRED_STREAM, &subjects).await {
+            let memory = nats.memory.queue(stored::need(nats)).reservation(None).await;
+            match Stored::last(nats, DEFERRED_STREAM, &subjects, &memory).await {
                 Ok(last) => Ok(u64::from(last.is_some())),
                 Err(Unread::NoAnswer) => Err("no answer about its messages".to_owned()),
                 Err(Unread::Refused(reason)) => Err(reason),

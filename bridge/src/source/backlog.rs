@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use crate::{
-    nats::Nats,
+    nats::{Allowance, Memory, Nats, Need, Reservation},
     source::{
         beside::{SLOW, flow},
         consumer,
@@ -58,6 +58,7 @@ impl Queue {
 /// Counts what waits, and reads it over connections of its own: a message that the client cannot read breaks them.
 pub(crate) struct Backlog {
     nats: Nats,
+    memory: Memory,
     feed: Feed,
     health: RouteHealth,
     queue: Rc<Queue>,
@@ -66,8 +67,25 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(nats: Nats, feed: Feed, health: RouteHealth, queue: Rc<Queue>) -> Self {
-        Self { nats, feed, health, queue, counted: None }
+    pub(super) fn new(
+        nats: Nats,
+        memory: Memory,
+        feed: Feed,
+        health: RouteHealth,
+        queue: Rc<Queue>,
+    ) -> Self {
+        Self { nats, memory, feed, health, queue, counted: None }
+    }
+
+    /// Returns the route's view of the memory for messages.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Waits for the memory that a digest takes, of which there is enough for one at a time.
+    pub(crate) async fn reserve(&self) -> Reservation {
+        let condition = self.health.condition();
+        self.memory.queue(Need::Digest).reservation(Some(&condition)).await
     }
 
     /// Returns how many messages wait for the route, including one that was delivered and is not done with.
@@ -90,8 +108,8 @@ impl Backlog {
         waiting
     }
 
-    /// Returns the messages from `first` on, in order: all up to `last`, or, without it, as many as fit into a digest.
-    /// Messages that the client cannot read are read from the stream itself; where there are very many of these, a
+    /// Returns the messages from `first` on, in order: all up to `last`, or, without it, as many as fit into a digest and
+    /// into its reserved memory. Messages that the client cannot read are read from the stream itself; where there are very many of these, a
     /// digest ends before them.
     ///
     /// # Errors
@@ -101,8 +119,9 @@ impl Backlog {
         &self,
         first: u64,
         last: Option<u64>,
+        memory: &Reservation,
     ) -> Result<Vec<Delivery>, String> {
-        let mut read = Read { next: first, last, messages: Vec::new(), weight: 0 };
+        let mut read = Read { next: first, last, memory, messages: Vec::new(), weight: 0 };
         match self.read_into(&mut read).await {
             // The messages read so far are enough for a digest.
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
@@ -111,7 +130,7 @@ impl Backlog {
         Ok(read.messages)
     }
 
-    async fn read_into(&self, read: &mut Read) -> Result<(), String> {
+    async fn read_into(&self, read: &mut Read<'_>) -> Result<(), String> {
         for breaks in 0.. {
             let Some(reason) = self.flow_into(read).await? else { break };
             // A digest that was begun is read whole, or its end would never be shown.
@@ -130,12 +149,14 @@ impl Backlog {
 
     /// Reads over one connection. Returns a reason if the connection ended before everything was read, as at a message
     /// that the client cannot read.
-    async fn flow_into(&self, read: &mut Read) -> Result<Option<String>, String> {
+    async fn flow_into(&self, read: &mut Read<'_>) -> Result<Option<String>, String> {
         let nats = self.nats.another().await?;
         let filters = self.feed.subjects().iter().map(ToString::to_string).collect();
-        let (mut pending, mut pull) = flow(&nats, self.feed.stream(), read.next, filters).await?;
-        let mut reached = 0;
+        let memory = Allowance::reserved(read.memory, read.left());
+        let flow = flow(&nats, self.feed.stream(), read.next, filters, memory).await?;
+        let ((mut pending, mut pull), mut reached) = (flow, 0);
         while pending > 0 && !read.is_full() {
+            pull.allow(read.left());
             let next = tokio::select! {
                 biased;
                 next = timeout(SLOW, pull.next()) => next,
@@ -143,6 +164,8 @@ impl Backlog {
             };
             let message = match next {
                 Ok(Ok(message)) => message,
+                // Another digest begins with it, or it is shown by itself.
+                Ok(Err(_)) if pull.is_over() => return Ok(None),
                 Ok(Err(reason)) => return Ok(Some(reason)),
                 // The messages read are enough for a digest that has no fixed end.
                 Err(_) if read.last.is_none() && !read.messages.is_empty() => return Ok(None),
@@ -165,7 +188,7 @@ impl Backlog {
 
     /// Reads some messages from the stream itself, whatever their headers and subjects are. Returns false if there are
     /// no more.
-    async fn read_single(&self, read: &mut Read, count: usize) -> Result<bool, String> {
+    async fn read_single(&self, read: &mut Read<'_>, count: usize) -> Result<bool, String> {
         let stream = self.feed.stream();
         let subjects: Vec<String> = self.feed.subjects().iter().map(ToString::to_string).collect();
         let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
@@ -173,11 +196,14 @@ impl Backlog {
             if read.is_full() {
                 return Ok(false);
             }
-            let found = Stored::first(&self.nats, stream, read.next, &filters).await;
+            let found = Stored::first(&self.nats, stream, read.next, &filters, read.memory).await;
             let Some(stored) = found.map_err(|problem| problem.to_string())? else {
                 return Ok(false);
             };
             self.health.beat();
+            if stored.message.payload.len() > read.left() {
+                return Ok(false);
+            }
             let sequence = stored.sequence;
             let published = stored.published.unix_timestamp_nanos();
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
@@ -195,16 +221,23 @@ impl Backlog {
 }
 
 /// The messages that have been read so far.
-struct Read {
+struct Read<'a> {
     /// The sequence number to read next.
     next: u64,
     /// The sequence number of the last message of a digest that was begun.
     last: Option<u64>,
+    /// The memory that is reserved for the messages.
+    memory: &'a Reservation,
     messages: Vec<Delivery>,
     weight: usize,
 }
 
-impl Read {
+impl Read<'_> {
+    /// Returns the number of bytes that the next message may have.
+    fn left(&self) -> usize {
+        if self.last.is_some() { usize::MAX } else { MOST_WEIGHT.saturating_sub(self.weight) }
+    }
+
     /// Whether a digest holds no more. A digest that was begun is read whole, or its end would never be shown.
     fn is_full(&self) -> bool {
         let is_much = self.messages.len() >= MOST_MESSAGES || self.weight >= MOST_WEIGHT;

@@ -8,7 +8,11 @@ use async_nats::jetstream::{
 };
 use tokio::time::timeout;
 
-use crate::{failure::chain, nats::Nats, source::pull::Pull};
+use crate::{
+    failure::chain,
+    nats::{Allowance, Nats, Reservation},
+    source::pull::Pull,
+};
 
 /// The time after which the server forgets the temporary consumer of a bridge that was killed while it read.
 pub(crate) const FORGET: Duration = Duration::from_secs(30);
@@ -16,8 +20,8 @@ pub(crate) const FORGET: Duration = Duration::from_secs(30);
 /// The time that the next message may take to arrive once the server has said that there is one.
 pub(crate) const SLOW: Duration = Duration::from_secs(10);
 
-/// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
-/// there is none.
+/// Returns the first message from a sequence number on that a filter matches, over a connection of its own, into
+/// reserved memory. `None` if there is none.
 ///
 /// # Errors
 ///
@@ -27,9 +31,11 @@ pub(crate) async fn first(
     stream: &str,
     from: u64,
     filter: &str,
+    memory: &Reservation,
 ) -> Result<Option<jetstream::Message>, String> {
     let nats = nats.another().await?;
-    let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()]).await?;
+    let memory = Allowance::reserved(memory, usize::MAX);
+    let (pending, mut pull) = flow(&nats, stream, from, vec![filter.to_owned()], memory).await?;
     if pending == 0 {
         return Ok(None);
     }
@@ -43,12 +49,13 @@ pub(crate) async fn first(
 }
 
 /// Returns the messages from a sequence number on, in order and without consuming them, and how many there are.
-pub(crate) async fn flow(
+pub(crate) async fn flow<'a>(
     nats: &Nats,
     stream: &str,
     first: u64,
     mut filters: Vec<String>,
-) -> Result<(u64, Pull), String> {
+    memory: Allowance<'a>,
+) -> Result<(u64, Pull<'a>), String> {
     let stream = nats.jetstream.get_stream_no_info(stream).await;
     let stream = stream.map_err(|error| chain(&error))?;
     // Servers before 2.10 only know a single filter, in this field.
@@ -67,5 +74,5 @@ pub(crate) async fn flow(
     };
     let consumer = stream.create_consumer(config).await.map_err(|error| chain(&error))?;
     let pending = consumer.cached_info().num_pending;
-    Ok((pending, Pull::begin(nats, consumer).await?))
+    Ok((pending, Pull::begin(nats, consumer, memory).await?))
 }

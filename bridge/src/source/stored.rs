@@ -18,8 +18,8 @@ use tracing::warn;
 
 use crate::{
     failure::chain,
-    nats::{Nats, headers},
-    source::{beside, problem::Problem},
+    nats::{Nats, Need, Reservation, headers},
+    source::{beside, problem::Problem, pull},
     status::First,
 };
 
@@ -68,17 +68,20 @@ impl From<Stored> for First {
 }
 
 impl Stored {
-    /// Returns the first message from a sequence number on, on a subject that one of the filters matches.
+    /// Returns the first message from a sequence number on, on a subject that one of the filters matches, read into
+    /// reserved memory.
     pub(crate) async fn first(
         nats: &Nats,
         stream: &str,
         from: u64,
         filters: &[&str],
+        memory: &Reservation,
     ) -> Result<Option<Self>, Problem> {
         let mut first: Option<Self> = None;
         for filter in filters {
-            let found =
-                Self::first_on(nats, stream, from, filter).await.map_err(Problem::Passing)?;
+            let found = Self::first_on(nats, stream, from, filter, memory)
+                .await
+                .map_err(Problem::Passing)?;
             if let Some(found) = found
                 && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
             {
@@ -93,6 +96,7 @@ impl Stored {
         stream: &str,
         from: u64,
         filter: &str,
+        memory: &Reservation,
     ) -> Result<Option<Self>, String> {
         let wanted = json!({ "seq": from, "next_by_subj": filter });
         let unanswered = match get(nats, stream, &wanted).await? {
@@ -101,7 +105,7 @@ impl Stored {
             Got::NoStream => return Err(format!("there is no stream {stream}")),
             Got::NoAnswer(reason) => reason,
         };
-        let delivered = beside::first(nats, stream, from, filter).await;
+        let delivered = beside::first(nats, stream, from, filter, memory).await;
         let delivered = delivered.map_err(|reason| format!("{unanswered}; {reason}"))?;
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;
@@ -110,11 +114,13 @@ impl Stored {
         }))
     }
 
-    /// Returns the last message on a subject, which may have wildcards. `None` also if there is no such stream.
+    /// Returns the last message on a subject, which may have wildcards, read into reserved memory. `None` also if there
+    /// is no such stream.
     pub(crate) async fn last(
         nats: &Nats,
         stream: &str,
         subject: &str,
+        _memory: &Reservation,
     ) -> Result<Option<Self>, Unread> {
         match get(nats, stream, &json!({ "last_by_subj": subject })).await {
             Ok(Got::Message(message)) => Ok(Some(*message)),
@@ -157,6 +163,11 @@ impl Stored {
         };
         Ok(Self { sequence, published: time, message })
     }
+}
+
+/// The memory that is needed to read a message whose size is not known.
+pub(crate) fn need(nats: &Nats) -> Need {
+    Need::Stored(pull::largest(nats))
 }
 
 /// Checks ahead of time that messages of the stream may be read.

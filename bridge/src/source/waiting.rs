@@ -4,8 +4,14 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 
 use crate::{
     config::Start,
-    nats::Nats,
-    source::{consumer, feed::Feed, outstanding, problem::Problem, stored::Stored},
+    nats::{Nats, Reservation},
+    source::{
+        consumer,
+        feed::Feed,
+        outstanding,
+        problem::Problem,
+        stored::{self, Stored},
+    },
     status::{First, Waiting},
 };
 
@@ -52,17 +58,25 @@ pub(crate) async fn waiting(
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }
+    // Only the messages themselves are worth waiting for.
+    let Some(memory) = nats.memory.reserve_now(stored::need(nats)) else {
+        return Some(Waiting { count, first: None });
+    };
     let first = match &info {
-        Some(info) => outstanding::first(nats, info).await,
-        None => first_of(nats, feed).await,
+        Some(info) => outstanding::first(nats, info, &memory).await,
+        None => first_of(nats, feed, &memory).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
 }
 
-async fn first_of(nats: &Nats, feed: &Feed) -> Result<Option<Stored>, Problem> {
+async fn first_of(
+    nats: &Nats,
+    feed: &Feed,
+    memory: &Reservation,
+) -> Result<Option<Stored>, Problem> {
     let filters: Vec<String> = feed.subjects().iter().map(ToString::to_string).collect();
     let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
-    Stored::first(nats, feed.stream(), 1, &filters).await
+    Stored::first(nats, feed.stream(), 1, &filters, memory).await
 }
 
 #[cfg(test)]

@@ -16,10 +16,10 @@ use crate::{
     config::Route,
     failure::{Failure, chain},
     message::Decoded,
-    nats::Nats,
+    nats::{Allowance, Nats},
     pipeline::{Facts, Routing},
     render::Speakers,
-    source::{Problem, Pull, Stored, consumer},
+    source::{Problem, Pull, Stored, consumer, stored},
     summary::totals::Digest,
 };
 
@@ -41,6 +41,7 @@ pub(super) async fn gather(
     check_retention(&stream).map_err(Problem::Final)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let reader = Reader { nats, route };
+    let _permit = nats.memory.reader().await;
     let start_time = offset(period.start)?;
     reader
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
@@ -128,7 +129,9 @@ impl Reader<'_> {
             let subjects: Vec<String> =
                 self.route.subjects.iter().map(ToString::to_string).collect();
             let filters: Vec<&str> = subjects.iter().map(String::as_str).collect();
-            let next = Stored::first(self.nats, &self.route.stream, reached + 1, &filters).await?;
+            let stream = &self.route.stream;
+            let memory = self.nats.memory.queue(stored::need(self.nats)).reservation(None).await;
+            let next = Stored::first(self.nats, stream, reached + 1, &filters, &memory).await?;
             let Some(next) = next else { return Ok(()) };
             let (sequence, published) = (next.sequence, timestamp(next.published)?);
             if matches!(take(published, &next.delivered(self.nats, None)), Next::Stop) {
@@ -166,7 +169,9 @@ impl Reader<'_> {
         if consumer.cached_info().num_pending == 0 {
             return Ok(());
         }
-        let mut pull = Pull::begin(nats, consumer.clone()).await.map_err(Problem::Passing)?;
+        let memory = Allowance::Each(nats.memory.clone(), None);
+        let pull = Pull::begin(nats, consumer.clone(), memory).await;
+        let mut pull = pull.map_err(Problem::Passing)?;
         for number in 1.. {
             let next = tokio::select! {
                 biased;
