@@ -165,6 +165,8 @@ impl Relay {
 /// Waits until a large message or a digest has to be put back, which is when others wait for the memory that it takes
 /// and it cannot be shown for a while, for example because its room is closed. So no route waits for another for ever.
 async fn give_way(memory: Memory, health: RouteHealth) {
+    // A route can work although something is wrong with it, such as its fallback room.
+    sleep(PATIENCE).await;
     loop {
         sleep(LOOK).await;
         if memory.is_held() && memory.is_wanted() && health.ill_for() >= PATIENCE {
