@@ -24,7 +24,7 @@ use crate::{
     },
     nats::{Nats, streams},
     pipeline::deferral,
-    render::Renderer,
+    render::{Parsed, Renderer},
     source::{Feed, consumer, stored},
     summary::poster,
     text,
@@ -107,7 +107,7 @@ fn in_clear(config: &Config, findings: &mut Findings) {
 }
 
 fn templates(route: &Route, findings: &mut Findings) {
-    match Renderer::of(route) {
+    match Renderer::of(route, &mut Parsed::default()) {
         Ok(renderer) => {
             let count = renderer.templates();
             let plural = if count == 1 { "" } else { "s" };

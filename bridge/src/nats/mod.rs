@@ -11,6 +11,6 @@ mod time;
 
 pub(crate) use self::{
     connection::Nats,
-    memory::{Memory, Room, Wait},
+    memory::{Allowance, Memory, Need, Reservation, Wait},
     time::{offset_date_time, timestamp},
 };

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
-    nats::{Room, headers, timestamp},
+    nats::{Reservation, headers, timestamp},
     reserved,
     source::size,
 };
@@ -35,7 +35,7 @@ pub(crate) struct Delivery {
     /// The number of header values that were dropped because there were too many.
     pub(crate) headers_left_out: usize,
     /// The reserved memory for the message, if it is large.
-    pub(crate) room: Option<Room>,
+    pub(crate) reservation: Option<Reservation>,
     pub(crate) received: Instant,
 }
 
@@ -65,7 +65,7 @@ impl Delivery {
             pending,
             weight,
             headers_left_out,
-            room: None,
+            reservation: None,
             received,
         };
         Some((delivery_of, delivery))

@@ -13,13 +13,13 @@ use crate::{
     config::Route,
     failure::Failure,
     message::Decoded,
-    nats::{Nats, offset_date_time, timestamp},
+    nats::{Allowance, Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
     source::{
         Delivery, Problem, ReadError, Stored,
         beside::{Reader, Selection},
-        consumer,
+        consumer, stored,
     },
     summary::totals::Digest,
 };
@@ -36,6 +36,7 @@ pub(super) async fn gather(
     check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let review = Review { nats, route };
+    let _permit = nats.memory.reader().await;
     let start_time = offset_date_time(period.start);
     review
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
@@ -121,14 +122,17 @@ impl Review<'_> {
             let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
             let wanted =
                 Selection { stream, begin, filters: self.filters(), consumer: Some(name.clone()) };
-            let mut reader = Box::pin(Reader::open(&nats, wanted)).await?;
+            let memory = Allowance::Each(nats.memory.clone(), None);
+            let mut reader = Box::pin(Reader::open(&nats, wanted, memory)).await?;
             let mut reached = reader.before();
             let read = Box::pin(read_over(&mut reader, &mut reached, &mut take)).await;
             reader.close().await;
             if !matches!(read, Err(Problem::Transient(_))) {
                 return read;
             }
-            let next = Stored::first(self.nats, stream, reached + 1, &self.filters()).await?;
+            let memory = self.nats.memory.queue(stored::need(self.nats)).reservation(None).await;
+            let filters = self.filters();
+            let next = Stored::first(self.nats, stream, reached + 1, &filters, &memory).await?;
             let Some(next) = next else { return Ok(()) };
             let next = next.delivery(self.nats, stream, &name, 1)?;
             if matches!(take(next.published, &next), Next::Stop) {
@@ -151,7 +155,7 @@ impl Review<'_> {
 
 /// Reads over one connection. `reached` becomes the sequence of the last message that was passed on.
 async fn read_over(
-    reader: &mut Reader,
+    reader: &mut Reader<'_>,
     reached: &mut u64,
     mut take: impl FnMut(Timestamp, &Delivery) -> Next,
 ) -> Result<(), Problem> {
