@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::{
-    failure::Interrupted,
+    failure::{Interrupted, chain},
     message::Span,
     nats::Reservation,
     pipeline::{digest::post::Digest, outcome::Halted, poison, state::State},
@@ -87,8 +87,8 @@ impl Digests {
     ) -> Result<bool, Halted> {
         let originals = match state.backlog.read(delivery.sequence, None, &memory).await {
             Ok(originals) => originals,
-            Err(reason) => {
-                warn!("no digest, as what waits cannot be read: {reason}");
+            Err(error) => {
+                warn!("no digest, as what waits cannot be read: {}", chain(&error));
                 self.none_until = Some(Instant::now() + UNREADABLE);
                 return Ok(false);
             }
@@ -129,7 +129,8 @@ async fn finish(
     let originals = loop {
         match state.backlog.read(span.first, Some(span.last), memory).await {
             Ok(originals) => break originals,
-            Err(reason) => {
+            Err(error) => {
+                let reason = chain(&error);
                 let pause = outage.failed(status::State::NatsUnreachable, &reason, None);
                 if timeout(pause, state.stop.cancelled()).await.is_ok() {
                     return Err(Interrupted::Stopping.into());
