@@ -26,7 +26,7 @@ use crate::{
     },
     nats::{Nats, streams},
     pipeline::deferral,
-    render::Renderer,
+    render::{Parsed, Renderer},
     source::{self, Feed, consumer, stored},
     summary::poster,
     text,
@@ -109,7 +109,7 @@ fn in_clear(config: &Config, findings: &mut Findings) {
 }
 
 fn templates(route: &Route, findings: &mut Findings) {
-    match Renderer::of(route) {
+    match Renderer::of(route, &mut Parsed::default()) {
         Ok(renderer) => {
             let count = renderer.templates();
             let plural = if count == 1 { "" } else { "s" };
