@@ -25,7 +25,7 @@ use crate::{
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
-    render::Renderer,
+    render::{Parsed, Renderer},
     source::{
         self, Feed, ReadError, consumer,
         identity::{self, Names},
@@ -112,7 +112,7 @@ fn in_clear(config: &Config, findings: &mut Findings) {
 }
 
 fn templates(route: &Route, findings: &mut Findings) {
-    match Renderer::of(route) {
+    match Renderer::of(route, &mut Parsed::default()) {
         Ok(renderer) => {
             let count = renderer.templates();
             let plural = if count == 1 { "" } else { "s" };

@@ -14,6 +14,6 @@ mod time;
 pub(crate) use self::{
     access::Access,
     connection::Nats,
-    memory::{Memory, Room, Wait},
+    memory::{Allowance, Memory, Need, Reservation, Wait},
     time::{offset_date_time, timestamp},
 };

@@ -40,13 +40,14 @@ impl Pipeline {
     }
 
     /// Enters the room if the route has only one, else the fallback room, and waits until the bridge is let in: the
-    /// person who has to invite it should learn of that before the first message.
+    /// person who has to invite it should learn of that before the first message. Then finds out what was deferred.
     ///
     /// # Errors
     ///
     /// See [`open_room`](crate::matrix::join::open_room).
     pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
-        self.state.rooms.enter_first().await
+        self.state.rooms.enter_first().await?;
+        defer::prepare(&mut self.state).await
     }
 
     /// Enters the room anew if it was replaced meanwhile, or if its alias leads to another one. A route with many rooms

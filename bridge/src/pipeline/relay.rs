@@ -27,8 +27,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The interval of the checks, while there is nothing to post, whether the room was replaced.
 const LOOK_AT_ROOM: Duration = Duration::from_secs(30);
 
-/// The time for which a route that holds a large message may fail while others wait for the memory.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time for which a route that holds a large message or a digest may fail while others wait for the memory.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reason why a relay has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +69,10 @@ impl Relay {
         self.source.close().await;
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
-            Interrupted::GivingWay => return Ok(Ended::GaveWay),
+            Interrupted::GivingWay => {
+                self.health.put_back();
+                return Ok(Ended::GaveWay);
+            }
             Interrupted::Stopping if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
@@ -120,7 +123,7 @@ impl Relay {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
-        if delivery.room.is_some() && self.pipeline.has_to_wait() {
+        if self.source.memory().is_held() && self.pipeline.has_to_wait() {
             // Quiet hours are too long to keep a large message in memory.
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
@@ -128,17 +131,15 @@ impl Relay {
         self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
-        let gives_way = give_way(self.source.memory(), self.health.clone());
-        let is_large = delivery.room.is_some();
+        let gives_way = give_way(self.source.memory().clone(), self.health.clone());
         let verdict = tokio::select! {
             biased;
             verdict = self.work(&delivery, &upstream) => verdict,
-            () = gives_way, if is_large => {
+            () = gives_way => {
                 info!(
                     "message {sequence} is put back until it can be shown, \
                      as other routes need the memory that it takes"
                 );
-                self.health.put_back();
                 return Err(Interrupted::GivingWay);
             }
         };
@@ -175,12 +176,14 @@ impl Relay {
     }
 }
 
-/// Waits until a large message has to be put back, which is when others wait for the memory that it takes and it cannot
-/// be shown for a while, for example because its room is closed. So no route waits for another for ever.
+/// Waits until a large message or a digest has to be put back, which is when others wait for the memory that it takes
+/// and it cannot be shown for a while, for example because its room is closed. So no route waits for another for ever.
 async fn give_way(memory: Memory, health: RouteHealth) {
+    // A route can work although something is wrong with it, such as its fallback room.
+    sleep(PATIENCE).await;
     loop {
         sleep(LOOK).await;
-        if memory.is_wanted() && health.ill_for() >= PATIENCE {
+        if memory.is_held() && memory.is_wanted() && health.ill_for() >= PATIENCE {
             return;
         }
     }

@@ -289,6 +289,8 @@ async fn serve(
 
     let config = &setup.config;
     let mut routes = JoinSet::new();
+    let quiet = config.routes.iter().filter(|route| route.quiet.is_some()).count();
+    nats.memory.divide(config.routes.len() + quiet);
     let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::{
     failure::{Failure, chain},
     message::StreamId,
-    nats::{Memory, Nats, timestamp},
+    nats::{Allowance, Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
         checkpoint::{Checkpoint, Checkpoints, Unknown},
@@ -33,7 +33,7 @@ use crate::{
         inspect::Inspection,
         outstanding,
         problem::{Problem, ReadError},
-        pull::{self, MOST_IN_HAND, Pull, PullError},
+        pull::{Pull, PullError},
         stored,
     },
     status::{Outage, RouteHealth, State},
@@ -52,6 +52,8 @@ const BARREN_PAUSE: Duration = Duration::from_secs(1);
 /// The messages of one feed, in order.
 pub(crate) struct Source {
     nats: Nats,
+    /// The route's view of the memory for messages.
+    memory: Memory,
     feed: Feed,
     reconnected: watch::Receiver<u64>,
     outage: Outage,
@@ -111,7 +113,7 @@ impl Upstream {
 
 /// The open flow of messages.
 struct Flow {
-    pull: Pull,
+    pull: Pull<'static>,
     /// The consumer sequence that the next delivery must have.
     next: u64,
     /// Whether it was noted that the server answers.
@@ -134,6 +136,7 @@ impl Source {
             resumed: None,
             health,
             reconnected,
+            memory: nats.memory.of_one(),
             nats,
             feed,
             stream: None,
@@ -169,6 +172,7 @@ impl Source {
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog::new(
             self.nats.clone(),
+            self.memory.clone(),
             self.feed.clone(),
             self.health.clone(),
             Rc::clone(&self.queue),
@@ -218,9 +222,8 @@ impl Source {
 
     /// Asks for the next messages while one is worked on, unless that one is large.
     async fn ask_ahead(&mut self, current: &Delivery) {
-        let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
-            return;
-        };
+        let is_small = current.weight < self.memory.in_hand();
+        let Some(flow) = self.flow.as_mut().filter(|_| is_small) else { return };
         if let Err(error) = flow.pull.ask_ahead().await {
             self.broken(&error);
         }
@@ -394,7 +397,7 @@ impl Source {
 
     /// Whether more messages may be held.
     fn has_room(&self) -> bool {
-        self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND
+        self.held.iter().map(|held| held.weight).sum::<usize>() < self.memory.in_hand()
     }
 
     async fn keep(&mut self, current: &Delivery) {
@@ -424,9 +427,9 @@ impl Source {
         self.reread = None;
     }
 
-    /// Returns the memory that the large messages of all routes share.
-    pub(crate) fn memory(&self) -> Memory {
-        self.nats.memory.clone()
+    /// Returns the route's view of the memory for messages.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Makes sure that acknowledgements have been sent. Messages that were not posted are left for the next process.
@@ -468,7 +471,7 @@ impl Source {
                 Some((mut delivery, number)) if number == flow.next => {
                     flow.next += 1;
                     delivery.is_unacknowledged = true;
-                    delivery.room = flow.pull.room();
+                    delivery.reservation = flow.pull.reservation();
                     self.reached = Some(delivery.sequence);
                     self.nats.note_delivery();
                     self.health.metrics.received.inc();
@@ -569,8 +572,8 @@ impl Source {
         let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
         let consumer = adjusted.unwrap_or(consumer);
         stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
-        let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::request)?;
-        let pull = pull.sharing_memory(self.health.condition());
+        let memory = Allowance::Each(self.memory.clone(), Some(self.health.condition()));
+        let pull = Pull::begin(&self.nats, consumer, memory).await.map_err(ReadError::request)?;
         self.inspection.begin(&info);
         self.flow =
             Some(Flow { pull, next: info.delivered.consumer_sequence + 1, is_noted: false });
@@ -584,15 +587,12 @@ impl Source {
         if !outstanding::is_any(info) && self.recover.is_none() {
             return Ok(false);
         }
-        // The size of the messages is unknown before they are read, and reading takes more than twice their size.
-        let most = 2 * pull::largest(&self.nats);
-        let mut room = self.nats.memory.queue(most).room(&self.health.condition()).await;
-        let mut outstanding =
-            outstanding::read(&self.nats, info, self.reread, self.recover).await?;
-        for delivery in outstanding.iter_mut().filter(|it| it.weight > pull::BATCH_BYTES) {
-            delivery.room = room.split(delivery.weight);
-        }
-        drop(room);
+        // The size of the messages is unknown before they are read.
+        let mut wait = self.memory.queue(stored::need(&self.nats));
+        let memory = wait.reservation(Some(&self.health.condition())).await;
+        drop(wait);
+        let outstanding =
+            outstanding::read(&self.nats, info, self.reread, self.recover, memory).await?;
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {

@@ -3,8 +3,8 @@
 //! The client's own stream asks for as many bytes as the largest message has, again and again, and parses at once what
 //! it receives. Parsed headers take about forty times their bytes (`cargo memory`, its row "headers: many"), so that a
 //! few dozen small messages with 64 kB of headers each would take all the memory that the bridge is given. Here at most
-//! [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is requested alone, when the
-//! server has said that it is there, no other message is held, and there is [room](crate::nats::Memory) for it.
+//! a [batch](batch_bytes) and a half of it are on their way. A message that is larger than that is requested alone, when
+//! the server has said that it is there, no other message is held, and [memory](crate::nats::Memory) is reserved for it.
 
 use std::time::Duration;
 
@@ -23,20 +23,15 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::{
-    nats::{Memory, Nats, Room, Wait},
-    status::Condition,
-};
-
-/// The number of bytes of messages that are held before no more are taken. A larger message is held alone.
-pub(crate) const MOST_IN_HAND: usize = 512 * 1024;
+use crate::nats::{Allowance, Memory, Nats, Need, Reservation, Wait};
 
 /// The number of messages that are asked for at once: enough to keep a link with a latency of 50 ms busy, few enough to
 /// be read again quickly.
 pub(super) const BATCH: usize = 64;
 
-/// The number of bytes that are asked for at once, as the server counts them: payloads, headers and subjects. This is
-/// enough for the largest headers that a stream stores, which are 64 kB.
+/// The number of bytes that a reader with a reservation asks for at once, as the server counts them: payloads, headers
+/// and subjects. This is enough for the largest headers that a stream stores, which are 64 kB. A message of more bytes
+/// is large: its memory stays reserved until it is done with.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
 
 /// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the address for
@@ -60,6 +55,11 @@ const SILENCE: Duration = HEARTBEAT.saturating_mul(2);
 const FIRST_EXPIRES: Duration = Duration::from_secs(1);
 
 const FIRST_HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// The number of bytes that a route asks for at once. A message of more bytes is requested alone.
+fn batch_bytes(memory: &Memory) -> usize {
+    memory.in_hand() / 4
+}
 
 /// Returns the largest message that the server is known to take, in bytes.
 pub(super) fn largest(nats: &Nats) -> usize {
@@ -95,10 +95,13 @@ pub(crate) enum PullError {
     /// The server announces messages that are larger than any server's limit.
     #[error("a message is larger than any can be")]
     TooLarge,
+    /// The next message is larger than the reservation of the reader allows.
+    #[error("a message is larger than there is memory for")]
+    NotAllowed,
 }
 
 /// An open flow of messages.
-pub(crate) struct Pull {
+pub(crate) struct Pull<'a> {
     consumer: PullConsumer,
     context: jetstream::Context,
     inbox: Subject,
@@ -111,16 +114,15 @@ pub(crate) struct Pull {
     is_barren: bool,
     /// The largest message that the server is known to take, in bytes.
     largest: usize,
-    /// The reserved memory for the large message that is asked for, or that came last.
-    room: Option<Room>,
+    /// The number of bytes that are asked for at once.
+    batch_bytes: usize,
+    allowance: Allowance<'a>,
+    /// The reserved memory for the large message that is asked for, or that came last, if each has its own.
+    reservation: Option<Reservation>,
     /// The place in the queue for that memory.
     wait: Option<Wait>,
-    /// The condition that reports a wait for that memory. `Some` if messages are kept for a while, so that large ones
-    /// need room.
-    shares_memory: Option<Condition>,
     /// The limits that the consumer sets for requests.
     limits: Limits,
-    memory: Memory,
     /// The time when the server last sent anything or was last asked.
     heard: Instant,
     /// Whether the server has answered a request.
@@ -145,7 +147,8 @@ struct Limits {
 }
 
 impl Limits {
-    fn of(config: &ConsumerConfig) -> Self {
+    /// Returns the limits of a consumer for a reader that would ask for `batch_bytes` at once.
+    fn of(config: &ConsumerConfig, batch_bytes: usize) -> Self {
         let within = |limit: i64, wanted: usize| match usize::try_from(limit) {
             Ok(limit @ 1..) => limit.min(wanted),
             _ => wanted,
@@ -153,7 +156,7 @@ impl Limits {
         Self {
             most: Amount {
                 messages: within(config.max_batch, BATCH),
-                bytes: within(config.max_bytes, BATCH_BYTES),
+                bytes: within(config.max_bytes, batch_bytes),
             },
             are_bytes_limited: config.max_bytes > 0,
             expires: match config.max_expires {
@@ -191,16 +194,24 @@ enum Notice {
     Over(PullError),
 }
 
-impl Pull {
-    /// Opens a flow that has asked for nothing yet.
+impl<'a> Pull<'a> {
+    /// Opens a flow that has asked for nothing yet. Large messages are taken into the memory that `allowance` names.
     ///
     /// # Errors
     ///
     /// The connection has ended.
-    pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, PullError> {
+    pub(crate) async fn begin(
+        nats: &Nats,
+        consumer: PullConsumer,
+        allowance: Allowance<'a>,
+    ) -> Result<Self, PullError> {
+        let batch_bytes = match &allowance {
+            Allowance::Each(memory, _) => batch_bytes(memory),
+            Allowance::Reserved(..) => BATCH_BYTES,
+        };
         let inbox = Subject::from(nats.client.new_inbox());
         let messages = nats.client.subscribe(inbox.clone()).await;
-        let limits = Limits::of(&consumer.cached_info().config);
+        let limits = Limits::of(&consumer.cached_info().config, batch_bytes);
         Ok(Self {
             consumer,
             context: nats.jetstream.clone(),
@@ -210,20 +221,21 @@ impl Pull {
             large: None,
             is_barren: false,
             largest: largest(nats),
-            room: None,
+            batch_bytes,
+            allowance,
+            reservation: None,
             wait: None,
-            shares_memory: None,
-            memory: nats.memory.clone(),
             heard: Instant::now(),
             limits,
             is_answered: false,
         })
     }
 
-    /// Makes the flow share memory with other routes, for messages that are kept while their rooms are waited for.
-    /// `condition` reports when large messages have to wait until others are done with.
-    pub(crate) fn sharing_memory(self, condition: Condition) -> Self {
-        Self { shares_memory: Some(condition), ..self }
+    /// Sets the number of bytes that the next message may have, if the reader has a reservation.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        if let Allowance::Reserved(most, _) = &mut self.allowance {
+            *most = bytes;
+        }
     }
 
     /// Asks for the next messages while one is worked on, unless either is large.
@@ -237,15 +249,15 @@ impl Pull {
 
     /// Takes the reserved memory for the message that came last, if that is large. It has to be kept as long as the
     /// message.
-    pub(crate) fn room(&mut self) -> Option<Room> {
-        self.room.take()
+    pub(crate) fn reservation(&mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     /// Asks for more messages, if not enough are on their way.
     async fn ask(&mut self) -> Result<(), PullError> {
         let wanted = match self.large {
             Some(bytes) if self.open.messages == 0 => {
-                self.take_room(bytes).await;
+                self.reserve(bytes).await;
                 Amount { messages: 1, bytes }
             }
             None if self.open.messages <= self.limits.most.messages / 2
@@ -275,13 +287,31 @@ impl Pull {
     }
 
     /// Waits for memory for the large message that the server has announced.
-    async fn take_room(&mut self, bytes: usize) {
-        let Some(condition) = self.shares_memory.as_ref().filter(|_| self.room.is_none()) else {
-            return;
+    async fn reserve(&mut self, bytes: usize) {
+        let Allowance::Each(memory, condition) = &self.allowance else { return };
+        if self.reservation.is_none() {
+            let wait = self.wait.get_or_insert_with(|| memory.queue(Need::Message(bytes)));
+            self.reservation = Some(wait.reservation(condition.as_ref()).await);
+            self.wait = None;
+        }
+    }
+
+    /// Returns the number of bytes to ask for when the next message is larger than the last request allowed.
+    ///
+    /// # Errors
+    ///
+    /// The message is larger than any can be, or than the reader has memory for.
+    fn more_than_before(&self) -> Result<usize, PullError> {
+        let most = match self.allowance {
+            Allowance::Each(..) => LARGEST,
+            Allowance::Reserved(most, _) => most.min(LARGEST),
         };
-        let wait = self.wait.get_or_insert_with(|| self.memory.queue(bytes));
-        self.room = Some(wait.room(condition).await);
-        self.wait = None;
+        let next = self.large.map_or(self.largest, |before| 2 * before).min(most);
+        if next <= self.large.unwrap_or(self.batch_bytes) {
+            let error = if most < LARGEST { PullError::NotAllowed } else { PullError::TooLarge };
+            return Err(error);
+        }
+        Ok(next)
     }
 
     /// Waits for the next message and returns it. Dropping the future loses nothing.
@@ -367,9 +397,11 @@ impl Pull {
             self.is_answered = true;
             // Only the server knows whether another large message follows.
             self.large = None;
-            match &mut self.room {
-                Some(room) if item.length > BATCH_BYTES => room.shrink(item.length),
-                room => *room = None,
+            match &mut self.reservation {
+                Some(reservation) if item.length > BATCH_BYTES => {
+                    reservation.shrink(Need::Message(item.length));
+                }
+                reservation => *reservation = None,
             }
             let context = self.context.clone();
             return Ok(Some(jetstream::Message { message: item, context }));
@@ -381,20 +413,16 @@ impl Pull {
                 // The message may have been deleted meanwhile, and others wait for the memory.
                 if self.open.messages == 0 {
                     self.large = None;
-                    self.room = None;
+                    self.reservation = None;
                 }
             }
             Notice::TooLarge(left) => {
                 self.open.subtract(left);
                 // The rest of a request may be too small for a message that fits into a new one.
                 if self.open.messages == 0 && self.is_barren {
-                    self.large = match self.large {
-                        None => Some(self.largest),
-                        Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
-                        Some(_) => return Err(PullError::TooLarge),
-                    };
+                    self.large = Some(self.more_than_before()?);
                     // The bytes asked for were not enough.
-                    self.room = None;
+                    self.reservation = None;
                     debug!(bytes = self.large, "asking for one large message");
                 }
             }

@@ -10,7 +10,7 @@ use crate::{
         consumer,
         feed::{Feed, Observed},
         outstanding,
-        stored::Stored,
+        stored::{self, Stored},
     },
     status::{First, Waiting},
 };
@@ -58,9 +58,13 @@ pub(crate) async fn waiting(
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }
+    // Only the messages themselves are worth waiting for.
+    let Some(memory) = nats.memory.reserve_now(stored::need(nats)) else {
+        return Some(Waiting { count, first: None });
+    };
     let first = match &info {
-        Some(info) => outstanding::first(nats, info).await,
-        None => Stored::first(nats, feed.stream(), 1, feed.subjects()).await,
+        Some(info) => outstanding::first(nats, info, &memory).await,
+        None => Stored::first(nats, feed.stream(), 1, feed.subjects(), &memory).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
 }

@@ -108,7 +108,7 @@ impl State {
             Self::Connected => "nothing",
             Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
             Self::MemoryTaken => {
-                "wait; if it lasts, see which other route has had a large message in hand for long, and why; messages wait in NATS"
+                "wait; if it lasts, see which other route has had a large message or a digest in hand for long, and why; messages wait in NATS"
             }
             Self::ConsumerPaused => {
                 "resume the consumer with the command that the reason names, or wait for the end of the pause; messages wait in NATS"
@@ -461,8 +461,9 @@ impl Board {
     }
 
     pub(crate) fn stuck(&mut self) -> Option<String> {
-        let is_away = |state| matches!(state, State::NatsUnreachable | State::NotPermitted);
-        let away = self.ailments.values().filter(|it| is_away(it.state));
+        // A route that has the memory which others wait for, and is stuck itself, is among those that are reported.
+        let excuses = [State::NatsUnreachable, State::NotPermitted, State::MemoryTaken];
+        let away = self.ailments.values().filter(|it| excuses.contains(&it.state));
         let now = Instant::now();
         let mut stuck = Vec::new();
         for (name, line) in &mut self.routes {
