@@ -366,8 +366,8 @@ impl<'a> Attempt<'a> {
         Ok(new.objection_to_replace(&Ownership::default(), room.id(), &known))
     }
 
-    /// Checks that an alias leads to the room that it led to before, or to one that has replaced it, or that the same
-    /// people have made; and remembers that.
+    /// Checks that an alias leads to the room that it led to before, or to one that has replaced it, or to one that the
+    /// same people have made and given the alias to; and remembers that.
     async fn recognise(&self, alias: &RoomAliasId, room: &Room) -> Result<(), OpenError> {
         let remembered = Remembered::of(self.route, self.account.state_dir());
         let before = remembered.room_of(alias);
@@ -383,7 +383,10 @@ impl<'a> Attempt<'a> {
         if let Some(before) = before {
             let is_known =
                 |user: &OwnedUserId| before.creators.contains(user) || *user == self.account.user;
-            let by_the_same = !creators.is_empty() && creators.iter().all(is_known);
+            // A moderator of one room can give its alias to any other one, which those who made both know nothing of.
+            let by_the_same = !creators.is_empty()
+                && creators.iter().all(is_known)
+                && ownership.has_alias(alias, is_known);
             if !by_the_same && !self.is_replaced_by(&before.room, room).await? {
                 let by = creators.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
                 return Err(OpenError::Refused(format!(

@@ -3,7 +3,7 @@
 //! An alias proves nothing. Anybody with an account may take a free alias for a room of their own, or for a room that
 //! we made for other people.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use matrix_sdk::ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId, UserId,
@@ -17,6 +17,7 @@ pub(crate) struct Ownership {
     created: Option<Created>,
     aliases: Option<WithAliases>,
     tombstone: Option<Tombstone>,
+    levels: Option<WithLevels>,
 }
 
 /// The reason why an alias does not lead to a room of ours.
@@ -69,6 +70,23 @@ struct Tombstone {
     sender: OwnedUserId,
 }
 
+/// An `m.room.power_levels` event.
+#[derive(Deserialize)]
+struct WithLevels {
+    content: Levels,
+}
+
+/// The levels of users. A room in which one is no integer has none that count.
+#[derive(Deserialize)]
+struct Levels {
+    #[serde(default)]
+    users: HashMap<OwnedUserId, i64>,
+}
+
+/// The power level of an administrator, to whom a client gives the right to replace a room. Where the levels do not say
+/// otherwise, a homeserver lets everybody do it who has 50, as a moderator has.
+const ADMINISTRATOR: i64 = 100;
+
 /// The aliases of a room.
 #[derive(Default, Deserialize)]
 struct Aliases {
@@ -105,6 +123,9 @@ impl Ownership {
             StateEventType::RoomTombstone if state_key.is_empty() => {
                 self.tombstone = serde_json::from_slice(event).ok();
             }
+            StateEventType::RoomPowerLevels if state_key.is_empty() => {
+                self.levels = serde_json::from_slice(event).ok();
+            }
             _ => {}
         }
     }
@@ -125,8 +146,15 @@ impl Ownership {
             && version.is_some_and(|version| privileges_creators(version.as_str()))
     }
 
+    /// Returns who has replaced this room, if it was one of its administrators. A moderator may lead nobody elsewhere.
+    fn replaced_by(&self) -> Option<&OwnedUserId> {
+        let by = &self.tombstone.as_ref()?.sender;
+        let level = self.levels.as_ref().and_then(|event| event.content.users.get(by));
+        level.is_some_and(|level| *level >= ADMINISTRATOR).then_some(by)
+    }
+
     /// Returns the objection, if any, to posting into this room in place of `old`, whose id is `id`. The creators of the
-    /// new room have to be known: those of the old one, who has replaced it, or `known`.
+    /// new room have to be known: those of the old one, the administrator who has replaced it, or `known`.
     pub(crate) fn objection_to_replace(
         &self,
         old: &Self,
@@ -137,9 +165,9 @@ impl Ownership {
         if created.content.predecessor.as_ref().is_none_or(|before| before.room_id != id) {
             return Some(Objection::NotItsSuccessor);
         }
-        let by = old.tombstone.as_ref().map(|tombstone| &tombstone.sender);
-        let is_known =
-            |user: &OwnedUserId| old.creators().chain(by).chain(known).any(|known| known == user);
+        let is_known = |user: &OwnedUserId| {
+            old.creators().chain(old.replaced_by()).chain(known).any(|known| known == user)
+        };
         self.creators().find(|user| !is_known(user)).cloned().map(Objection::Stranger)
     }
 
@@ -158,12 +186,20 @@ impl Ownership {
         if let Some(stranger) = self.creators().find(|user| !is_known(user)) {
             return Some(Objection::Stranger(stranger.clone()));
         }
-        // In a room for other people, some of them may have the power to change its aliases.
+        (!self.has_alias(alias, is_known)).then_some(Objection::NotItsAlias)
+    }
+
+    /// Whether the room names an alias as its own, as one of these users has written there. In a room for other people,
+    /// some of them may have the power to change its aliases.
+    pub(crate) fn has_alias(
+        &self,
+        alias: &RoomAliasId,
+        is_known: impl Fn(&OwnedUserId) -> bool,
+    ) -> bool {
         let said = self.aliases.iter().filter(|event| is_known(&event.sender));
-        let aliases =
+        let mut aliases =
             said.flat_map(|event| event.content.alias.iter().chain(&event.content.alt_aliases));
-        let is_its_alias = aliases.into_iter().any(|of_room| *of_room == alias);
-        (!is_its_alias).then_some(Objection::NotItsAlias)
+        aliases.any(|of_room| *of_room == alias)
     }
 }
 
@@ -241,12 +277,22 @@ mod tests {
             let content = json!({ "room_version": "11", "predecessor": { "room_id": before } });
             json!({ "type": "m.room.create", "state_key": "", "sender": sender, "content": content })
         };
-        let old = ownership(&[created_by("@alice:x", &[]), tombstone("@carol:x")]);
-        let objection = |event: Value| {
-            ownership(&[event]).objection_to_replace(&old, id, std::slice::from_ref(&own))
+        let levels = |carol: i64| json!({ "type": "m.room.power_levels", "state_key": "", "content": { "users": { "@carol:x": carol } } });
+        let replaced = |more: &[Value]| {
+            ownership(&[&[created_by("@alice:x", &[]), tombstone("@carol:x")], more].concat())
         };
+        let old = replaced(&[levels(100)]);
+        let objection_to = |old: &Ownership, event: Value| {
+            ownership(&[event]).objection_to_replace(old, id, std::slice::from_ref(&own))
+        };
+        let objection = |event: Value| objection_to(&old, event);
         for known in ["@alice:x", "@carol:x", "@bridge:x"] {
             assert_eq!(objection(new(known, "!old:x")), None, "{known}");
+        }
+        // A moderator can replace a room of many homeservers, but leads the bridge nowhere.
+        for more in [&[levels(50)][..], &[]] {
+            let moderator = Some(Objection::Stranger(owned_user_id!("@carol:x")));
+            assert_eq!(objection_to(&replaced(more), new("@carol:x", "!old:x")), moderator);
         }
         let stranger = Objection::Stranger(owned_user_id!("@eve:x"));
         assert_eq!(objection(new("@eve:x", "!old:x")), Some(stranger));
