@@ -17,9 +17,9 @@ const NO_CONSUMER: &str = "nats-matrix-check";
 /// The permissions that a route does not have, each with what to do.
 #[derive(Debug, Default)]
 pub(super) struct Lacks {
-    /// Those without which the route stops.
+    /// The rights without which the route stops.
     pub(super) essential: Vec<String>,
-    /// Those without which it shows its messages in a simpler way.
+    /// The rights without which it shows its messages in a simpler way.
     pub(super) optional: Vec<String>,
 }
 

@@ -362,7 +362,7 @@ impl<'a> Attempt<'a> {
             return Ok(new.objection_to_replace(old, room.id(), std::slice::from_ref(own)));
         };
         let known: Vec<_> = guard.trusted.iter().chain([own]).cloned().collect();
-        // Whoever has some power in a room of many must not lead the bridge into one of their own.
+        // A member with some power in a room of many must not lead the bridge into one of their own.
         Ok(new.objection_to_replace(&Ownership::default(), room.id(), &known))
     }
 

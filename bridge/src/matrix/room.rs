@@ -435,7 +435,7 @@ impl Room {
 
     /// Whether the room is replaced, or its alias leads to another one.
     pub(crate) async fn has_moved(&self, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
-        // Whoever was removed from the room cannot read its state.
+        // An account that was removed from the room cannot read its state.
         match self.replacement().await {
             Ok(Some(_)) => return Ok(true),
             Ok(None) | Err(MatrixError::Forbidden(_)) => {}

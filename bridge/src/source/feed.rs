@@ -41,7 +41,7 @@ struct KnownNames {
     own: Option<String>,
 }
 
-/// What NATS has said about a consumer and its stream.
+/// An answer of NATS about a consumer and its stream.
 #[derive(Debug)]
 pub(super) struct Observed {
     /// The time when NATS was asked.

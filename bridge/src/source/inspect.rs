@@ -134,7 +134,7 @@ impl Inspection {
 
     /// Returns the first message that a consumer may have left out since it was last as it has to be.
     ///
-    /// Those before a message that was shown since cannot be told from what is in the room, which the log says.
+    /// Messages that it left out before one that was shown since cannot be told from those in the room, which the log says.
     pub(super) fn first_left_out(&self, info: &ConsumerInfo) -> u64 {
         let (first, last) = (self.sound.stream_sequence + 1, info.delivered.stream_sequence);
         if info.delivered.consumer_sequence > self.sound.consumer_sequence {

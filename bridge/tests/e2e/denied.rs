@@ -119,7 +119,7 @@ async fn without_the_right_to_keep_dead_letters_it_says_what_is_missing() -> Res
     Ok(())
 }
 
-/// What a check tries is neither stored nor taken.
+/// A check stores and takes nothing of what it tries.
 #[tokio::test]
 async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<()> {
     let scene = restricted(&without("none")).await?;

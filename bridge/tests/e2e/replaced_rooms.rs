@@ -201,7 +201,7 @@ async fn a_replacement_that_is_not_meant_is_refused() -> Result<()> {
     assert!(mallory.messages(&stranger).await?.is_empty());
     assert!(it.scene.alice.messages(&silent).await?.is_empty());
     assert!(it.scene.alice.messages(&it.scene.room).await?.is_empty());
-    // What is meant after all is followed.
+    // A room that is meant after all is followed.
     let new = it.successor(&it.scene.alice, json!({})).await?;
     it.bury(&new).await?;
     assert_eq!(it.bodies(&new, 3).await.with_context(|| bridge.logs())?, ["secret"; 3]);
@@ -292,7 +292,7 @@ async fn one_room_of_many_is_followed_to_a_room_of_its_creators_alone() -> Resul
     assert_eq!(it.bodies(&it.scene.room, 1).await?, ["before"]);
     let theirs = it.successor(&stranger, json!({})).await?;
     it.bury(&theirs).await?;
-    // What was seen of the room is good for a while.
+    // The state of the room that was read is used for a while.
     sleep(Duration::from_secs(4)).await;
     it.scene.nats.publish("ops.x", "secret").await?;
     assert_eq!(it.bodies(&fallback, 1).await.with_context(|| bridge.logs())?, ["secret"]);

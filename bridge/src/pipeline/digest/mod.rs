@@ -99,7 +99,7 @@ impl Digests {
             state.rooms.here().too_few_until = taken.published;
             return Ok(false);
         }
-        // What allocations take beside their contents is about as much again (`cargo memory`, its rows "digests").
+        // Allocations take about as much again as their contents (`cargo memory`, its rows "digests").
         memory.shrink_to(2 * taken.weight);
         let span = Span { first: delivery.sequence, last: taken.last, root: None };
         Digest::new(delivery, upstream, span, taken, false).post(state).await
