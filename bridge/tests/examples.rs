@@ -1,10 +1,8 @@
 //! The configurations in `examples/`, in the README and in the book, which `nats-matrix check --offline` has to accept.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, io, path::Path, process::Command};
+
+use nats_matrix_testbed::repository::{files_with, root};
 
 /// The sections that a part of a configuration needs besides, each with the line by which it is recognised.
 const REST: [(&str, &str); 3] = [
@@ -19,25 +17,6 @@ const REST: [(&str, &str); 3] = [
     ),
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace")
-}
-
-/// All files under a directory with this extension.
-fn files(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path, extension)?);
-        } else if path.extension().is_some_and(|is| is == extension) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 /// Checks a file, and returns what is said if it is refused.
 fn refusal(config: &Path) -> io::Result<Option<String>> {
     let mut check = Command::new(env!("CARGO_BIN_EXE_nats-matrix"));
@@ -48,7 +27,7 @@ fn refusal(config: &Path) -> io::Result<Option<String>> {
 
 #[test]
 fn every_example_is_accepted() -> io::Result<()> {
-    let examples = files(&root().join("examples"), "toml")?;
+    let examples = files_with(&root().join("examples"), "toml")?;
     assert!(examples.len() >= 6, "{examples:?}");
     for example in examples {
         assert_eq!(refusal(&example)?, None);
@@ -68,7 +47,7 @@ fn every_configuration_in_the_documents_is_accepted() -> io::Result<()> {
     fs::create_dir_all(&templates)?;
     fs::write(templates.join("report.txt.jinja"), "{{ host }}")?;
     let config = directory.join("config.toml");
-    let mut documents = files(&root().join("docs/src"), "md")?;
+    let mut documents = files_with(&root().join("docs/src"), "md")?;
     documents.push(root().join("README.md"));
     let mut count = 0;
     let mut refusals = Vec::new();

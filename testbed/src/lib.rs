@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`cache`] | the programs of the servers and what tests need besides, downloaded once |
 //! | [`leash`], [`ports`], `clock` | processes that die with us, free ports, a clock for the bridge |
-//! | [`secrets`], `machine`, `not_run` | a search for secrets in what a program prints, and words for reports |
+//! | [`repository`], [`secrets`], `machine`, `not_run` | the files of this repository, a search for secrets in what a program prints, and words for reports |
 //! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
 //! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
 //! | `nats`, `cluster`, `leaf`, `homeserver` | [`Nats`], [`NatsCluster`], [`Sites`] and [`Homeserver`] on free ports |
@@ -53,6 +53,7 @@ pub mod ports;
 mod process;
 mod proxy;
 mod push;
+pub mod repository;
 pub mod secrets;
 mod server;
 mod setup;

@@ -2,35 +2,15 @@
 //! troubleshooting explains are those that the program prints, and the permissions that it lists are those that the
 //! end-to-end tests find sufficient.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace")
-}
-
-/// All files under a directory with this extension.
-fn files(directory: &Path, extension: &str) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path, extension)?);
-        } else if path.extension().is_some_and(|is| is == extension) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
-}
+use nats_matrix_testbed::repository::{files_with, root};
 
 #[test]
 fn every_page_is_in_the_table_of_contents() -> io::Result<()> {
     let pages = root().join("docs/src");
     let contents = fs::read_to_string(pages.join("SUMMARY.md"))?;
-    let missing: Vec<_> = files(&pages, "md")?
+    let missing: Vec<_> = files_with(&pages, "md")?
         .into_iter()
         .map(|page| page.strip_prefix(&pages).unwrap_or(&page).display().to_string())
         .filter(|page| page != "SUMMARY.md" && !contents.contains(&format!("({page})")))
@@ -42,7 +22,7 @@ fn every_page_is_in_the_table_of_contents() -> io::Result<()> {
 /// The source text with its string literals as the program prints them, apart from what is filled in: without line
 /// continuations and escapes.
 fn source() -> io::Result<String> {
-    let files = files(&root().join("bridge/src"), "rs")?;
+    let files = files_with(&root().join("bridge/src"), "rs")?;
     let texts = files.iter().map(fs::read_to_string).collect::<io::Result<String>>()?;
     let mut lines = texts.split("\\\n");
     let mut source = lines.next().unwrap_or_default().to_owned();

@@ -7,6 +7,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use nats_matrix_testbed::repository::{self, root};
+
 /// The documents besides the pages of the book.
 const DOCUMENTS: [&str; 6] = [
     "README.md",
@@ -50,17 +52,9 @@ fn targets(text: &str) -> Vec<&str> {
 }
 
 /// The relative paths of all files under a directory of the repository.
-fn files(root: &Path, directory: &str) -> io::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root.join(directory))? {
-        let path = format!("{directory}/{}", entry?.file_name().to_string_lossy());
-        if root.join(&path).is_dir() {
-            found.extend(files(root, &path)?);
-        } else {
-            found.push(path);
-        }
-    }
-    Ok(found)
+fn files(directory: &str) -> io::Result<Vec<String>> {
+    let relative = |path: PathBuf| path.strip_prefix(root()).unwrap_or(&path).display().to_string();
+    Ok(repository::files(&root().join(directory))?.into_iter().map(relative).collect())
 }
 
 /// The addresses of files of the repository in a text of any kind.
@@ -95,9 +89,9 @@ fn leads_somewhere(root: &Path, file: &Path, anchor: &str) -> bool {
 
 #[test]
 fn every_link_within_the_repository_leads_somewhere() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let is_page = |path: &String| Path::new(path).extension().is_some_and(|is| is == "md");
-    let pages = files(root, "docs/src")?.into_iter().filter(is_page);
+    let pages = files("docs/src")?.into_iter().filter(is_page);
     let documents = DOCUMENTS.map(str::to_owned).into_iter().chain(pages);
     let texts: HashMap<String, String> = documents
         .map(|name| (name.clone(), fs::read_to_string(root.join(&name)).expect(&name)))
@@ -124,10 +118,10 @@ fn every_link_within_the_repository_leads_somewhere() -> io::Result<()> {
 
 #[test]
 fn every_address_of_the_repository_leads_somewhere() -> io::Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let mut names: Vec<String> = DOCUMENTS.map(str::to_owned).to_vec();
     for directory in OTHERS {
-        names.extend(files(root, directory)?);
+        names.extend(files(directory)?);
     }
     let mut broken = Vec::new();
     let mut count = 0;

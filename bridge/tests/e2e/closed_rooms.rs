@@ -289,6 +289,15 @@ async fn the_rest_of_a_digest_is_shown_in_the_fallback_room() -> Result<()> {
     Ok(())
 }
 
+/// Starts the bridge, which shows one message in the room "db".
+async fn begin_in_db(hosts: &Hosts, config: &Config) -> Result<(BridgeProcess, Reader)> {
+    let mut db = hosts.room("db").await?;
+    let bridge = hosts.scene.start(config)?;
+    hosts.publish("db", "before").await?;
+    read_all(&mut db, 1).await?;
+    Ok((bridge, db))
+}
+
 /// Returns the texts by which a request about a room is recognised.
 async fn on_room(hosts: &Hosts, host: &str, what: &str) -> Result<[String; 2]> {
     let id = hosts.id(host).await?;
@@ -301,10 +310,7 @@ async fn on_room(hosts: &Hosts, host: &str, what: &str) -> Result<[String; 2]> {
 async fn after_an_end_at_the_moment_of_a_post(how: Closing, count: usize) -> Result<Vec<String>> {
     let mut hosts = Hosts::new().await?;
     let (proxy, config) = hosts.through_proxy().await?;
-    let mut db = hosts.room("db").await?;
-    let bridge = hosts.scene.start(&config)?;
-    hosts.publish("db", "before").await?;
-    read_all(&mut db, 1).await?;
+    let (bridge, mut db) = begin_in_db(&hosts, &config).await?;
     for path in on_room(&hosts, "db", "send/").await? {
         proxy.inject(Fault::on(&path, FaultKind::HoldAfterRequest));
     }
@@ -347,10 +353,7 @@ async fn a_message_that_is_perhaps_in_a_closed_room_is_shown_as_a_possible_repet
 {
     let mut hosts = Hosts::new().await?;
     let (proxy, config) = hosts.through_proxy().await?;
-    let mut db = hosts.room("db").await?;
-    let bridge = hosts.scene.start(&config)?;
-    hosts.publish("db", "before").await?;
-    read_all(&mut db, 1).await?;
+    let (bridge, mut db) = begin_in_db(&hosts, &config).await?;
     let forbidden = json!({ "errcode": "M_FORBIDDEN", "error": "no" });
     for path in on_room(&hosts, "db", "send/").await? {
         proxy.inject(Fault::on(&path, FaultKind::CutAfterRequest).times(1));
