@@ -282,8 +282,10 @@ async fn serve(
     let mut alert = Box::pin(tell(&setup, &health, &stop));
     let nats = tokio::select! {
         nats = setup.nats(&health, &stop) => nats?,
-        () = &mut alert => None,
+        never = &mut alert => match never {},
     };
+    // It may be logging in, which must not happen twice at the same time.
+    drop(alert);
     let Some(nats) = nats else { return Ok(()) };
     let Some(account) = setup.account(&health, &stop).await? else { return Ok(()) };
 
@@ -329,6 +331,7 @@ async fn serve(
     let refused = health.condition(None);
     let mut refusal = Box::pin(refused_for_good(&nats, &setup, &refused));
     let mut pulse = Box::pin(pulse.run());
+    let mut alert = Box::pin(tell(&setup, &health, &stop));
     let mut accepted = Box::pin(sleep(ACCEPTED_AFTER));
     let mut is_accepted = false;
     let mut first_failure = None;
@@ -341,7 +344,7 @@ async fn serve(
             }
             ended = routes.join_next() => ended,
             failure = &mut refusal, if first_failure.is_none() => Some(Ok(Err(failure))),
-            () = &mut alert => continue,
+            never = &mut alert => match never {},
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
         };

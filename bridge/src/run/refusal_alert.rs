@@ -1,16 +1,16 @@
 //! The alert in the rooms that NATS refuses the bridge: nothing else arrives there meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use matrix_sdk::ruma::OwnedRoomId;
+use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     config::Route,
-    matrix::{Account, MatrixError, Room, room},
+    matrix::{Account, MatrixError, Room, remembered::Remembered, room},
     render::Renderer,
     run::reload::Setup,
     status::Health,
@@ -19,18 +19,28 @@ use crate::{
 /// The interval at which a refusal is looked for.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// The pause after an attempt in which no room could be told.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// Tells the rooms of all routes of a refusal that goes on. Runs without end.
-pub(super) async fn tell(setup: &Setup, health: &Health, stop: &CancellationToken) {
+pub(super) async fn tell(setup: &Setup, health: &Health, stop: &CancellationToken) -> Infallible {
     loop {
         sleep(LOOK).await;
-        let Some(reason) = setup.refusals.to_be_told() else { continue };
+        if setup.refusals.to_be_told().is_none() {
+            continue;
+        }
         let Ok(Some(account)) = setup.account(health, stop).await else {
             // The homeserver refuses the bridge, too, which ends it as soon as NATS does not, or it is being stopped.
-            return std::future::pending().await;
+            return pending().await;
         };
+        // The homeserver may have been away for longer than the refusal lasted.
+        let Some(reason) = setup.refusals.to_be_told() else { continue };
         match tell_all(setup, &account, &reason).await {
             Ok(()) => setup.refusals.told(),
-            Err(error) => warn!("the rooms are not told that NATS refuses the bridge: {error}"),
+            Err(error) => {
+                warn!("the rooms are not told that NATS refuses the bridge: {error}");
+                sleep(AGAIN).await;
+            }
         }
     }
 }
@@ -39,7 +49,16 @@ async fn tell_all(setup: &Setup, account: &Arc<Account>, reason: &str) -> Result
     let joined = room::joined(account).await?;
     let mut told: Vec<OwnedRoomId> = Vec::new();
     for (route, renderer) in setup.config.routes.iter().zip(&setup.renderers) {
-        let Some(id) = main_room(account, route).await? else { continue };
+        // A room that does not take it must not keep the others from being told.
+        let id = match main_room(account, route).await {
+            Ok(Some(id)) => id,
+            Ok(None) => continue,
+            Err(error) => {
+                let name = &route.name;
+                warn!("the room of route {name} is not told that NATS refuses the bridge: {error}");
+                continue;
+            }
+        };
         if told.contains(&id) || !joined.contains(&id) {
             continue;
         }
@@ -50,7 +69,6 @@ async fn tell_all(setup: &Setup, account: &Arc<Account>, reason: &str) -> Result
         let now = Timestamp::now().as_second();
         let transaction = format!("nats-refuses-{now}-{id}").into();
         let room = Room::new(Arc::clone(account), id.clone());
-        // A room that does not take it must not keep the others from being told.
         match room.send_as(transaction, &alert.content(&route.mention)).await {
             Ok(_) => info!("room {id} is told that NATS refuses the bridge"),
             Err(error) => warn!("room {id} is not told that NATS refuses the bridge: {error}"),
@@ -60,10 +78,14 @@ async fn tell_all(setup: &Setup, account: &Arc<Account>, reason: &str) -> Result
     Ok(())
 }
 
-/// Returns the room of a route, or its fallback room if it has many.
+/// Returns the room of a route, or its fallback room if it has many: the one that its alias led to when it was used last,
+/// if that is known, as the alias may lead elsewhere by now.
 async fn main_room(account: &Account, route: &Route) -> Result<Option<OwnedRoomId>, MatrixError> {
-    match route.rooms.one().or(route.fallback_room.as_ref()) {
-        Some(target) => room::resolve(account, target).await,
-        None => Ok(None),
+    let Some(target) = route.rooms.one().or(route.fallback_room.as_ref()) else { return Ok(None) };
+    if let Ok(alias) = <&RoomAliasId>::try_from(&**target)
+        && let Some(known) = Remembered::of(route, account.state_dir()).room_of(alias)
+    {
+        return Ok(Some(known.room));
     }
+    room::resolve(account, target).await
 }

@@ -91,6 +91,9 @@ impl Setup {
     /// bridge.
     pub(crate) async fn next(&self, file: &Path) -> Result<Rc<Self>, Failure> {
         let mut next = Self::load(file)?;
+        if next.config.nats.hosts() == self.config.nats.hosts() {
+            next.refusals = self.refusals.clone();
+        }
         let (nats, matrix) = (next.config.nats.fingerprint()?, next.config.matrix.fingerprint()?);
         next.nats = filled(self.next_nats(&next.config.nats, nats).await?);
         // Last, because a new login replaces the stored session.
@@ -100,13 +103,14 @@ impl Setup {
 
     /// Returns the same configuration without its connections.
     pub(crate) fn apart(&self) -> Self {
-        Self::of(self.config.clone(), self.renderers.clone())
+        let refusals = self.refusals.clone();
+        Self { refusals, ..Self::of(self.config.clone(), self.renderers.clone()) }
     }
 
     /// Returns the same setup without its connection to NATS.
     pub(crate) fn reconnected(&self) -> Self {
-        let (refused, refusals) = (self.refused.clone(), self.refusals.clone());
-        Self { account: self.account.clone(), refused, refusals, ..self.apart() }
+        let refused = self.refused.clone();
+        Self { account: self.account.clone(), refused, ..self.apart() }
     }
 
     /// Returns the same setup without its connection to NATS, which has refused the bridge.
