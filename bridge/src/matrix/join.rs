@@ -336,8 +336,7 @@ impl<'a> Attempt<'a> {
             if matches!(self.kind, RoomRole::OfMany(_)) && is_new {
                 self.unchecked = Some(next.clone());
             }
-            let old = room.ownership().await?;
-            if let Some(objection) = self.objection(&old, &room, &next).await? {
+            if let Some(objection) = self.objection(&room, &next).await? {
                 return refuse(&format!(
                     "which {objection}: give the route that room by its id if it is right"
                 ));
@@ -350,16 +349,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Returns the objection, if any, to posting into a room that has replaced another one.
-    async fn objection(
-        &self,
-        old: &Ownership,
-        room: &Room,
-        next: &Room,
-    ) -> Result<Option<Objection>, MatrixError> {
+    async fn objection(&self, room: &Room, next: &Room) -> Result<Option<Objection>, MatrixError> {
         let own = &self.account.user;
         let new = next.ownership().await?;
         let RoomRole::OfMany(guard) = self.kind else {
-            return Ok(new.objection_to_replace(old, room.id(), std::slice::from_ref(own)));
+            let old = ownership_or_unknown(room).await?;
+            return Ok(new.objection_to_replace(&old, room.id(), std::slice::from_ref(own)));
         };
         let known: Vec<_> = guard.trusted.iter().chain([own]).cloned().collect();
         // A member with some power in a room of many must not lead the bridge into one of their own.
@@ -374,11 +369,7 @@ impl<'a> Attempt<'a> {
         if before.as_ref().is_some_and(|before| before.room == room.id()) {
             return Ok(());
         }
-        let ownership = match room.ownership().await {
-            // A member with some power can make the state as large as they like.
-            Err(MatrixError::TooLong { .. }) => Ownership::default(),
-            ownership => ownership?,
-        };
+        let ownership = ownership_or_unknown(room).await?;
         let creators: Vec<_> = ownership.creators().cloned().collect();
         if let Some(before) = before {
             let is_known =
@@ -416,8 +407,7 @@ impl<'a> Attempt<'a> {
                 return Ok(false);
             };
             let next = Room::new(Arc::clone(self.account), next);
-            let ownership = old.ownership().await?;
-            match self.objection(&ownership, &old, &next).await {
+            match self.objection(&old, &next).await {
                 Ok(None) if next.id() == new.id() => return Ok(true),
                 Ok(None) => old = next,
                 Ok(Some(_)) | Err(MatrixError::Forbidden(_)) => return Ok(false),
@@ -454,5 +444,13 @@ impl Guard {
             }
         };
         Err(OpenError::Closed(Closed::ForLong(format!("it {objection}: {advice}"))))
+    }
+}
+
+/// Returns who owns a room. A member with some power can make its state as large as they like; then nobody is known.
+async fn ownership_or_unknown(room: &Room) -> Result<Ownership, MatrixError> {
+    match room.ownership().await {
+        Err(MatrixError::TooLong { .. }) => Ok(Ownership::default()),
+        ownership => ownership,
     }
 }
