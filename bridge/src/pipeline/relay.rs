@@ -114,7 +114,11 @@ impl Relay {
                 biased;
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
                 delivery = &mut next => return Ok(delivery?),
-                _ = looks.tick() => self.pipeline.look_at_room().await?,
+                _ = looks.tick() => {
+                    let look = Box::pin(self.pipeline.look_at_room());
+                    let looked = self.stop.run_until_cancelled(look).await;
+                    looked.ok_or(Interrupted::Stopping)??;
+                },
             }
         }
     }
