@@ -222,7 +222,8 @@ impl Store {
             let reason = chain(error);
             warn!(
                 "alert threads are known only until the next restart, because the bucket {BUCKET} cannot be used \
-                 ({reason}): allow the bridge to publish on $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
+                 ({reason}): allow the bridge to publish on {}",
+                bucket::permissions()
             );
         }
         self.bucket = None;

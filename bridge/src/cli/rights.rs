@@ -2,7 +2,10 @@
 
 use crate::{
     config::{Config, Route},
-    nats::{Access, Nats, bucket::BUCKET},
+    nats::{
+        Access, Nats,
+        bucket::{self, BUCKET},
+    },
     reserved::{self, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM},
     source::{
         Feed,
@@ -89,7 +92,7 @@ pub(super) async fn lacks_for_alerts(nats: &Nats) -> Vec<String> {
 
 fn of_alerts(nats: &Nats) -> Vec<Right> {
     let purpose = "know alerts after a restart";
-    let (stream, key) = (format!("KV_{BUCKET}"), format!("$KV.{BUCKET}.{NO_CONSUMER}"));
+    let (stream, key) = (bucket::stream_name(), format!("$KV.{BUCKET}.{NO_CONSUMER}"));
     let mut rights = rights::to_make_stream(nats, &stream, purpose).to_vec();
     let read = nats.api(&format!("DIRECT.GET.{stream}.{key}"));
     rights.push(Right::to_request(read, purpose, ""));

@@ -14,9 +14,6 @@ use crate::nats::{Nats, headers};
 /// The longest time to wait for an answer.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// A header by which a stream refuses a message, unless it has the name in it.
-const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
-
 /// The name of a stream that does not exist.
 const NO_STREAM: &str = "none-as-nats-matrix-only-asks-whether-it-may-publish";
 
@@ -43,7 +40,7 @@ impl Nats {
     /// Publishes an empty message that no stream takes, and returns whether the server lets the bridge do so.
     pub(crate) async fn access_to_publish(&self, subject: &str) -> Access {
         let mut refused = HeaderMap::new();
-        headers::set(&mut refused, EXPECTED_STREAM, NO_STREAM);
+        headers::set(&mut refused, headers::EXPECTED_STREAM, NO_STREAM);
         self.try_request(subject, Request::new().headers(refused)).await
     }
 

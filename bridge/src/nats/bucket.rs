@@ -63,11 +63,23 @@ pub(crate) async fn open(nats: &Nats, like: &str) -> Result<kv::Store, BucketErr
     answered(nats.jetstream.get_key_value(BUCKET)).await
 }
 
+/// Returns the name of the bucket's stream.
+pub(crate) fn stream_name() -> String {
+    format!("KV_{BUCKET}")
+}
+
+/// Returns the subjects that the bridge has to be permitted to publish on, as text.
+pub(crate) fn permissions() -> String {
+    format!(
+        "$KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
+    )
+}
+
 /// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
 /// that was updated last is the last one written.
 pub(crate) fn config() -> StreamConfig {
     StreamConfig {
-        name: format!("KV_{BUCKET}"),
+        name: stream_name(),
         description: Some(
             "Alerts that nats-matrix has shown, and how far its routes are".to_owned(),
         ),

@@ -84,8 +84,6 @@ struct Link {
     has_delivered: AtomicBool,
     /// The server's reason, while a server does not accept the credentials.
     refused: watch::Sender<Option<String>>,
-    /// The last thing that the server denied for lack of a permission.
-    denied: watch::Sender<String>,
     /// All that the server denies.
     denials: broadcast::Sender<Arc<str>>,
     /// The prefix of the inboxes.
@@ -238,12 +236,10 @@ impl Nats {
         let _ = self.link.refused.subscribe().wait_for(Option::is_none).await;
     }
 
-    /// Waits until the server denies publishing on a subject, and returns the reason.
+    /// Waits until the server, from now on, denies publishing on a subject, and returns the reason.
     pub(crate) async fn denied(&self, subject: &str) -> Failure {
         let words = format!("permissions violation for publish to \"{subject}\"");
-        let mut denied = self.link.denied.subscribe();
-        // The sender lives as long as `self`.
-        let _ = denied.wait_for(|reason| is_about(reason, &words)).await;
+        self.denies(&[&words]).await;
         Failure::Refused(format!(
             "NATS does not let us publish on {subject}: have the user under [nats] permitted to"
         ))
@@ -320,7 +316,6 @@ impl Link {
             is_up: watch::Sender::new(true),
             has_delivered: AtomicBool::new(false),
             refused: watch::Sender::default(),
-            denied: watch::Sender::default(),
             denials: broadcast::Sender::new(MOST_DENIALS),
             complaints: Mutex::new(Repetitions::up_to(MOST_COMPLAINTS)),
         }
@@ -354,8 +349,7 @@ impl Link {
 
     fn deny(&self, reason: String) {
         // There may be nobody who waits for it.
-        let _ = self.denials.send(reason.as_str().into());
-        self.denied.send_replace(reason);
+        let _ = self.denials.send(reason.into());
     }
 
     fn note(self: &Arc<Self>, event: Event) {
@@ -405,10 +399,9 @@ impl Link {
 
 /// Returns a complaint about an acknowledgement without the numbers in its subject, as each has others.
 fn without_numbers(complaint: &str) -> Cow<'_, str> {
-    let is_about_ack = complaint.split('"').nth(1).is_some_and(|it| it.starts_with("$JS.ACK."));
     let mut parts = complaint.splitn(3, '"');
     match (parts.next(), parts.next(), parts.next()) {
-        (Some(before), Some(subject), Some(after)) if is_about_ack => {
+        (Some(before), Some(subject), Some(after)) if subject.starts_with("$JS.ACK.") => {
             let named: Vec<&str> = subject.split('.').take(4).collect();
             Cow::Owned(format!("{before}\"{}.>\"{after}", named.join(".")))
         }

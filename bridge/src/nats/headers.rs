@@ -8,6 +8,9 @@
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+/// The header by which a message is refused by every stream but the one that it names.
+pub(crate) const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+
 /// Sets a header of the bridge to any text. [`text`] reads it again.
 pub(crate) fn set(headers: &mut HeaderMap, name: &'static str, text: &str) {
     headers.insert(name, value(text));

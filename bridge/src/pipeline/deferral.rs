@@ -301,7 +301,7 @@ impl DeferredStore {
         for (name, text) in [
             (SUBJECT_HEADER, delivery.subject()),
             (PUBLISHED_HEADER, &published),
-            ("Nats-Expected-Stream", DEFERRED_STREAM),
+            (headers::EXPECTED_STREAM, DEFERRED_STREAM),
             ("Nats-Expected-Last-Subject-Sequence", "0"),
         ] {
             headers::set(&mut headers, name, text);
@@ -412,7 +412,7 @@ async fn left(nats: &Nats, feed: &Feed) -> Result<u64, LookError> {
         Err(error) => return Err(error.into()),
     };
     if let Some(info) = consumer::find(nats, &stream, feed).await? {
-        return Ok(info.num_pending + info.num_ack_pending as u64);
+        return Ok(consumer::unsettled(&info));
     }
     // An earlier process may have been killed after it deferred something and before it created its consumer.
     let subjects = reserved::deferred_subjects(feed.route.name.as_str());

@@ -212,9 +212,11 @@ impl<'a> Sender<'a> {
         };
         let until = until.min(Instant::now() + ACK);
         let acknowledged = tokio::select! {
-            acknowledged = timeout_at(until, publish) => acknowledged,
+            // A denial is heard only from the moment on at which somebody waits for it.
+            biased;
             failure = nats.denied(&message.subject) => return Err(Trouble::Blocked(failure)),
             failure = nats.refused(None) => return Err(Trouble::Away(failure)),
+            acknowledged = timeout_at(until, publish) => acknowledged,
         };
         match acknowledged {
             Ok(Ok(ack)) => Ok(Receipt::Stored { stream: ack.stream, sequence: ack.sequence }),

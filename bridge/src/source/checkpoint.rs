@@ -113,7 +113,7 @@ impl Checkpoints {
 
     async fn read_kept(&mut self) -> Result<Option<Checkpoint>, Unknown> {
         let jetstream = &self.nats.jetstream;
-        if let Err(error) = jetstream.get_stream(format!("KV_{BUCKET}")).await {
+        if let Err(error) = jetstream.get_stream(bucket::stream_name()).await {
             return if streams::is_missing(&error) {
                 Ok(None)
             } else {
@@ -126,6 +126,11 @@ impl Checkpoints {
         self.bucket = Some(bucket);
         // A checkpoint that another version wrote is ignored.
         Ok(found.and_then(|found| serde_json::from_slice(&found).ok()))
+    }
+
+    /// Whether the bucket may be tried, after the last time that it could not be used.
+    pub(super) fn may_be_tried(&self) -> bool {
+        self.retry.is_none_or(|retry| Instant::now() >= retry) && self.nats.is_connected()
     }
 
     /// Whether a checkpoint is to be written by now.
@@ -144,7 +149,7 @@ impl Checkpoints {
 
     /// Writes a checkpoint. If that fails, it is tried again when the next one is due.
     pub(super) async fn write(&mut self, checkpoint: Checkpoint) {
-        if self.retry.is_some_and(|retry| Instant::now() < retry) || !self.nats.is_connected() {
+        if !self.may_be_tried() {
             return;
         }
         let nats = self.nats.clone();
@@ -178,8 +183,8 @@ impl Checkpoints {
         if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
             warn!(
                 "how far the route is cannot be kept in the bucket {BUCKET} ({reason}): if its durable consumer is deleted, a \
-                 route with start = \"new\" does not show what was published meanwhile; allow the bridge to publish on \
-                 $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
+                 route with start = \"new\" does not show what was published meanwhile; allow the bridge to publish on {}",
+                bucket::permissions()
             );
         }
         self.bucket = None;

@@ -328,7 +328,15 @@ impl Source {
                 biased;
                 done = &mut work => return done,
                 _ = ticks.tick() => self.keep(current).await,
-                () = self.inspection.changed() => self.inspect(Some(current)).await,
+                () = self.inspection.changed() => {
+                    // It may write to NATS, which must not hold up the work. Cut short, it writes the next time.
+                    let inspected = Box::pin(self.inspect(Some(current)));
+                    tokio::select! {
+                        biased;
+                        done = &mut work => return done,
+                        () = inspected => {}
+                    }
+                }
                 item = arrival => self.take(item),
             }
         }
@@ -359,7 +367,8 @@ impl Source {
         if self.flow.is_some() {
             self.note_changes(stream, info);
         }
-        if self.is_changed || is_ahead {
+        let is_unread = self.resumed.is_none() && self.checkpoints.may_be_tried();
+        if self.is_changed || is_ahead || is_unread {
             self.flow = None;
         } else if self.flow.is_some() {
             self.inspection.note_sound(info);
@@ -381,9 +390,9 @@ impl Source {
 
     /// Writes the checkpoint of the feed, if it is due or everything ends.
     async fn keep_checkpoint(&mut self, is_end: bool) {
-        let Some(stream) = self.stream.as_ref().filter(|_| self.reached.is_some()) else {
-            return;
-        };
+        // The checkpoint of an earlier process is read before it is overwritten.
+        let is_known = self.reached.is_some() && self.resumed.is_some();
+        let Some(stream) = self.stream.as_ref().filter(|_| is_known) else { return };
         let checkpoint = Checkpoint::new(stream, &self.feed, self.finished, self.recover);
         let is_wanted = if is_end {
             self.checkpoints.is_new(&checkpoint)
@@ -551,7 +560,8 @@ impl Source {
             let first = self.inspection.first_left_out(&info);
             self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
             self.reread = None;
-            consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+            let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+            consumer = adjusted.unwrap_or(consumer);
             info = stream.consumer_info(&info.name).await.map_err(ReadError::request)?;
             self.is_changed = false;
         }
@@ -607,19 +617,22 @@ impl Source {
 
     /// Returns where a new consumer has to begin, and reads at the start what an earlier process has left.
     async fn resume(&mut self) -> Resume {
-        if self.resumed.is_none() {
+        if self.resumed.is_none() && (self.reached.is_none() || self.checkpoints.may_be_tried()) {
             let read = self.checkpoints.read().await;
             if let (Ok(Some(checkpoint)), Some(stream)) = (&read, &self.stream)
                 && checkpoint.is_of(stream)
             {
-                self.finished = checkpoint.reached;
-                self.recover = checkpoint.unposted;
+                if self.reached.is_none() {
+                    self.finished = checkpoint.reached;
+                }
+                self.recover = self.recover.into_iter().chain(checkpoint.unposted).min();
             }
             // Without an answer it is asked for again.
-            if matches!(read, Err(Unknown::Unanswered(_))) && self.reached.is_none() {
-                return Resume::Unknown;
+            match read {
+                Err(Unknown::Unanswered(_)) if self.reached.is_none() => return Resume::Unknown,
+                Err(Unknown::Unanswered(_)) => {}
+                read => self.resumed = Some(read),
             }
-            self.resumed = Some(read);
         }
         match (self.reached, &self.resumed, &self.stream) {
             (Some(reached), ..) => Resume::After(reached),

@@ -23,7 +23,7 @@ use crate::{
     nats::{Nats, bucket::BUCKET},
     source::{
         feed::Feed,
-        identity::{self, Names, Owner},
+        identity::{self, Owner},
         problem::{ClientError, Problem, ReadError},
         pull,
     },
@@ -35,21 +35,25 @@ const BAD_REQUEST: usize = 400;
 
 /// Returns how many messages the route's consumer has, delivered or not.
 pub(crate) async fn waiting(nats: &Nats, feed: &Feed) -> Option<u64> {
-    let info = info(nats, feed).await?;
-    Some(info.num_pending + info.num_ack_pending as u64)
+    Some(unsettled(&info(nats, feed).await?))
+}
+
+/// Returns how many messages a consumer has, delivered or not, that are not acknowledged.
+pub(crate) fn unsettled(info: &ConsumerInfo) -> u64 {
+    info.num_pending + info.num_ack_pending as u64
 }
 
 /// Returns what the server reports about the route's consumer, if there is one and the server answers.
 pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
-    let stream = stream(nats, feed.stream()).await.ok()?;
+    let stream = nats.jetstream.get_stream_no_info(feed.stream()).await.ok()?;
     find(nats, &stream, feed).await.ok()?
 }
 
 /// Finds the consumer of a feed: the one with the name that the bridge gives it, or else one of ours with an earlier
 /// name. Returns `None` if there is none yet.
-pub(crate) async fn find(
+pub(crate) async fn find<I>(
     nats: &Nats,
-    stream: &Stream,
+    stream: &Stream<I>,
     feed: &Feed,
 ) -> Result<Option<ConsumerInfo>, ReadError> {
     if let Some(name) = feed.found() {
@@ -59,7 +63,7 @@ pub(crate) async fn find(
             Asked::Denied(reason) => return Err(denied(feed, &name, reason)),
         }
     }
-    let names = Names::of(feed, &identity::domain(nats, feed).await?);
+    let names = identity::names(nats, feed).await?;
     feed.note_own(&names.own);
     let own = ask(nats, stream, feed, &names.own).await?;
     if let Asked::Found(info) = own {
@@ -88,7 +92,12 @@ enum Asked {
     Denied(String),
 }
 
-async fn ask(nats: &Nats, stream: &Stream, feed: &Feed, name: &str) -> Result<Asked, ReadError> {
+async fn ask<I>(
+    nats: &Nats,
+    stream: &Stream<I>,
+    feed: &Feed,
+    name: &str,
+) -> Result<Asked, ReadError> {
     // The quotation mark behind it is the server's: other names may begin with this one.
     let subject = format!("CONSUMER.INFO.{}.{name}\"", feed.stream());
     let subjects = [subject.as_str()];
@@ -156,10 +165,8 @@ pub(super) async fn find_or_make(
     settled: &mut Option<PullConfig>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
     if let Some(info) = find(nats, stream, feed).await? {
-        usable(feed, &info)?;
-        let consumer = stream.get_consumer(&info.name).await;
-        let consumer = consumer.map_err(ReadError::request)?;
-        return Ok((consumer, info));
+        let config = usable(feed, &info)?;
+        return Ok((PullConsumer::new(config, info.clone(), nats.jetstream.clone()), info));
     }
     let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
@@ -169,10 +176,10 @@ pub(super) async fn find_or_make(
             DeliverPolicy::ByStartSequence { start_sequence: resume.after(feed, last)? + 1 }
         }
     };
-    let name = Names::of(feed, &identity::domain(nats, feed).await?).own;
+    let name = identity::names(nats, feed).await?.own;
     let consumer = make(stream, feed, &name, deliver_policy).await?;
     let info = consumer.cached_info().clone();
-    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
+    *settled = settings(&consumer);
     Ok((consumer, info))
 }
 
@@ -249,7 +256,7 @@ pub(super) async fn begin_anew(
     delete(stream, name).await?;
     let consumer = make(stream, feed, name, DeliverPolicy::All).await?;
     let info = consumer.cached_info().clone();
-    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
+    *settled = settings(&consumer);
     Ok((consumer, info))
 }
 
@@ -374,9 +381,13 @@ pub(super) async fn adjust(
         );
     }
     let changed = update(stream, feed, name, wanted).await?;
-    let config = changed.cached_info().config.clone();
-    *settled = PullConfig::try_from_consumer_config(config).ok();
+    *settled = settings(&changed);
     Ok(Some(changed))
+}
+
+/// Returns what the server has made of the configuration of a consumer that was just made or changed.
+fn settings(consumer: &PullConsumer) -> Option<PullConfig> {
+    PullConfig::try_from_consumer_config(consumer.cached_info().config.clone()).ok()
 }
 
 /// Describes how a consumer differs from what the server has made of the wanted configuration before, or from the

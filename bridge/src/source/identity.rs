@@ -56,6 +56,15 @@ pub(crate) async fn domain(nats: &Nats, feed: &Feed) -> Result<String, ReadError
     }
 }
 
+/// Returns the names that the consumer of a feed can have. The server is asked only for those that depend on it.
+pub(crate) async fn names(nats: &Nats, feed: &Feed) -> Result<Names, ReadError> {
+    let domain = match feed.declared_consumer() {
+        Some(_) => String::new(),
+        None => domain(nats, feed).await?,
+    };
+    Ok(Names::of(feed, &domain))
+}
+
 /// The names that the consumer of a feed can have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Names {

@@ -42,7 +42,7 @@ pub(crate) async fn rename(nats: &Nats, feed: &Feed) -> Result<Renamed, Problem>
     let Some(info) = consumer::find(nats, &stream, feed).await? else {
         return Ok(Renamed::NoConsumer);
     };
-    let names = Names::of(feed, &identity::domain(nats, feed).await?);
+    let names = identity::names(nats, feed).await?;
     if info.name == names.own {
         finish(&stream, feed, &names).await?;
         return Ok(Renamed::Already(info.name));

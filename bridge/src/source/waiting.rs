@@ -46,12 +46,12 @@ pub(crate) async fn waiting(
 ) -> Option<Waiting> {
     let asked = Instant::now();
     // The consumer is created only after the room was entered.
-    let stream = consumer::stream(nats, feed.stream()).await.ok()?;
+    let stream = nats.jetstream.get_stream_no_info(feed.stream()).await.ok()?;
     let info = consumer::find(nats, &stream, feed).await.ok()?;
     // Asked after the consumer, the stream has all that the consumer has delivered.
     let stream = stream.get_info().await.ok()?;
     feed.observe(Observed { asked, consumer: info.clone(), stream: stream.clone() });
-    let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
+    let count = info.as_ref().map(consumer::unsettled);
     let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
     let known = known.filter(|known| !is_none && is_in(*known, &stream, from));

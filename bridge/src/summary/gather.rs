@@ -136,7 +136,7 @@ impl Review<'_> {
         &self,
         mut begin: DeliverPolicy,
         mut take: impl FnMut(Timestamp, &Delivery) -> Next,
-    ) -> Result<Read, Problem> {
+    ) -> Result<Read, ReadError> {
         let mut done = Read::default();
         for breaks in 0_u32.. {
             // A message that the client cannot read breaks the connection, so this is a separate one. That message is
@@ -147,12 +147,10 @@ impl Review<'_> {
             let memory = Allowance::Each(nats.memory.clone(), None);
             let mut reader = Box::pin(Reader::open(&nats, wanted, memory)).await?;
             let mut reached = reader.before();
-            let read = Box::pin(read_over(&mut reader, &mut reached, &mut take)).await;
-            let Err(Problem::Transient(_)) = &read else {
-                read?;
+            if Box::pin(read_over(&mut reader, &mut reached, &mut take)).await.is_ok() {
                 reader.close().await;
                 break;
-            };
+            }
             // The broken connection is not waited for: the next reader removes the consumer first.
             drop(reader);
             let count = 1 << breaks.min(MOST_DOUBLINGS);
@@ -161,17 +159,17 @@ impl Review<'_> {
             begin = DeliverPolicy::ByStartSequence { start_sequence };
         }
         let Read { unreadable, until, .. } = &done;
+        let (name, stream) = (&self.route.name, &self.route.stream);
         if *unreadable > 0 {
-            let (name, stream) = (&self.route.name, &self.route.stream);
             warn!(
                 "summary of {name}: {unreadable} messages of stream {stream} have headers that no client can read; they \
                  are summed up without these"
             );
-            if let Some(until) = until {
-                warn!(
-                    "summary of {name}: it ends at {until}, as reading the others would take too long"
-                );
-            }
+        }
+        if let Some(until) = until {
+            warn!(
+                "summary of {name}: it ends at {until}, as reading the others would take too long"
+            );
         }
         Ok(done)
     }
@@ -184,7 +182,7 @@ impl Review<'_> {
         count: u64,
         done: &mut Read,
         take: &mut impl FnMut(Timestamp, &Delivery) -> Next,
-    ) -> Result<Option<u64>, Problem> {
+    ) -> Result<Option<u64>, ReadError> {
         let (stream, filters) = (&self.route.stream, self.filters());
         for _ in 0..count {
             let memory = self.nats.memory.queue(stored::need(self.nats)).reservation(None).await;
@@ -223,7 +221,7 @@ async fn read_over(
     reader: &mut Reader<'_>,
     reached: &mut u64,
     mut take: impl FnMut(Timestamp, &Delivery) -> Next,
-) -> Result<(), Problem> {
+) -> Result<(), ReadError> {
     while let Some(delivery) = reader.next().await? {
         *reached = delivery.sequence;
         if matches!(take(delivery.published, &delivery), Next::Stop) {
