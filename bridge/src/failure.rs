@@ -31,14 +31,24 @@ pub enum Failure {
 impl Failure {
     /// Returns the same failure with more text.
     pub(crate) fn and(mut self, more: &str) -> Self {
+        self.text().push_str(more);
+        self
+    }
+
+    /// Returns the same failure with text before it.
+    pub(crate) fn under(mut self, before: &str) -> Self {
+        self.text().insert_str(0, before);
+        self
+    }
+
+    fn text(&mut self) -> &mut String {
         let (Self::Config(text)
         | Self::Encrypted(text)
         | Self::Unavailable(text)
         | Self::Refused(text)
         | Self::RefusedByNats(text)
-        | Self::Bug(text)) = &mut self;
-        text.push_str(more);
-        self
+        | Self::Bug(text)) = self;
+        text
     }
 
     /// Whether the failure concerns only the route that ended with it: its configuration does not fit what is there, or

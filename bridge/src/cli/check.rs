@@ -1,9 +1,7 @@
 //! The subcommand `nats-matrix check`: tries each step on the way of a report, and says whether it works or what to do.
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
-use std::{
-    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc};
 
 use async_nats::jetstream::stream::Stream;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
@@ -11,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::{
-        common::{ConfigFile, block_on},
+        common::{ConfigFile, UNASKED, block_on},
         rights,
         stored_subjects::{held, unrouted},
         waiting,
@@ -26,11 +24,7 @@ use crate::{
     nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::{Parsed, Renderer},
-    source::{
-        self, Feed, ReadError, consumer,
-        identity::{self, Names},
-        stored,
-    },
+    source::{self, Feed, ReadError, consumer, identity, stored},
     summary::poster,
     text,
 };
@@ -41,9 +35,6 @@ const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
-
-/// The time to wait for an answer that is not essential to the check.
-const UNASKED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -361,7 +352,7 @@ async fn durable(
     let of = |text: String| format!("route {}: {text}", route.name);
     let found = async {
         let info = consumer::find(nats, stream, feed).await?;
-        let names = Names::of(feed, &identity::domain(nats, feed).await?);
+        let names = identity::names(nats, feed).await?;
         Ok::<_, ReadError>((info, names.own))
     };
     let (info, own) = match found.await {
@@ -392,7 +383,7 @@ async fn durable(
         &consumer::wanted(feed, name, &stream.cached_info().config, present.clone()),
     );
     let is_changed = !changes.is_empty();
-    let waiting = info.num_pending + info.num_ack_pending as u64;
+    let waiting = consumer::unsettled(&info);
     let changes = if changes.is_empty() {
         String::new()
     } else {
@@ -443,10 +434,14 @@ async fn account(
         }
         Err(error) => {
             findings.fail("homeserver", error.into_failure(of));
+            end(login).await;
             return None;
         }
     }
-    secret.ok()?;
+    if secret.is_err() {
+        end(login).await;
+        return None;
+    }
     match login {
         Ok(account) => {
             findings.ok("login", format!("as {}", account.user));
@@ -456,6 +451,13 @@ async fn account(
             findings.fail("login", error.into_failure(of));
             None
         }
+    }
+}
+
+/// Ends the session of a login that is not used.
+async fn end(login: Result<Account, LoginError>) {
+    if let Ok(account) = login {
+        account.log_out().await;
     }
 }
 
@@ -576,15 +578,7 @@ async fn mentioned(room: &Room, route: &Route, findings: &mut Findings) {
 
 impl Failure {
     pub(super) fn of(self, route: &Route) -> Self {
-        let of = |text: String| format!("route {}: {text}", route.name);
-        match self {
-            Self::Config(text) => Self::Config(of(text)),
-            Self::Encrypted(text) => Self::Encrypted(of(text)),
-            Self::Unavailable(text) => Self::Unavailable(of(text)),
-            Self::Refused(text) => Self::Refused(of(text)),
-            Self::RefusedByNats(text) => Self::RefusedByNats(of(text)),
-            Self::Bug(text) => Self::Bug(of(text)),
-        }
+        self.under(&format!("route {}: ", route.name))
     }
 }
 

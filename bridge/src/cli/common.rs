@@ -1,10 +1,13 @@
 //! Options and functions that several subcommands share.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::{failure::Failure, text};
+use crate::{config::Route, failure::Failure, text};
+
+/// The time to wait for an answer that is not essential. The permission for it may be missing.
+pub(super) const UNASKED: Duration = Duration::from_secs(2);
 
 /// The option for the configuration file.
 #[derive(Debug, clap::Args)]
@@ -19,6 +22,29 @@ pub(crate) struct ConfigFile {
         default_value = "/etc/nats-matrix/config.toml"
     )]
     pub(crate) config: PathBuf,
+}
+
+/// Returns the route of this name, or all without one.
+///
+/// # Errors
+///
+/// There is no such route.
+pub(super) fn fitting<'a>(
+    routes: &'a [Arc<Route>],
+    name: Option<&str>,
+) -> Result<Vec<&'a Arc<Route>>, Failure> {
+    let Some(name) = name else { return Ok(routes.iter().collect()) };
+    let fitting: Vec<_> = routes.iter().filter(|route| route.name.as_str() == name).collect();
+    if fitting.is_empty() {
+        let names = names(routes);
+        return Err(Failure::Config(format!("there is no route \"{name}\", only {names}")));
+    }
+    Ok(fitting)
+}
+
+/// Returns the names of routes, as text.
+pub(super) fn names(routes: &[Arc<Route>]) -> String {
+    routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// Takes any text from the command line. Bytes that are not UTF-8 are replaced: others may have chosen a part of the

@@ -1,6 +1,6 @@
 //! `nats-matrix consumers`: lists the durable consumers of the bridge, and renames them.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, sync::Arc};
 
 use clap::Subcommand;
 use futures_util::TryStreamExt;
@@ -8,7 +8,7 @@ use matrix_sdk::ruma::OwnedUserId;
 use tokio::time::timeout;
 
 use crate::{
-    cli::common::{ConfigFile, block_on, print},
+    cli::common::{ConfigFile, UNASKED, block_on, fitting, print},
     config::{Config, Route},
     failure::{Failure, chain},
     matrix::{Account, MatrixError},
@@ -16,13 +16,10 @@ use crate::{
     reserved::DEFERRED_STREAM,
     source::{
         Feed, Problem, consumer,
-        identity::{self, Names, Owner},
+        identity::{self, Owner},
         rename::{Renamed, rename},
     },
 };
-
-/// The time to wait for the list of all consumers of a stream. The permission for it may be missing.
-const UNASKED: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -59,7 +56,7 @@ async fn online(options: &Options, config: Config) -> Result<(), Failure> {
         match &options.action {
             None => list(&nats, &routes, &user).await,
             Some(Action::Move { route }) => {
-                move_all(&nats, &chosen(&routes, route.as_deref())?, &user).await
+                move_all(&nats, &fitting(&routes, route.as_deref())?, &user).await
             }
         }
     };
@@ -79,20 +76,6 @@ async fn user(config: &Config) -> Result<OwnedUserId, Failure> {
     let user = account.user.clone();
     account.log_out().await;
     Ok(user)
-}
-
-fn chosen(routes: &[Arc<Route>], name: Option<&str>) -> Result<Vec<Arc<Route>>, Failure> {
-    let fits = |route: &&Arc<Route>| name.is_none_or(|name| route.name.as_str() == name);
-    let chosen: Vec<_> = routes.iter().filter(fits).cloned().collect();
-    if chosen.is_empty() {
-        let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
-        return Err(Failure::Config(format!(
-            "there is no route \"{}\", only {}",
-            name.unwrap_or_default(),
-            names.join(", ")
-        )));
-    }
-    Ok(chosen)
 }
 
 /// Returns the feeds of a route that may have a consumer.
@@ -131,13 +114,13 @@ async fn list(nats: &Nats, routes: &[Arc<Route>], user: &OwnedUserId) -> Result<
 async fn line(nats: &Nats, feed: &Feed) -> Result<Option<String>, Problem> {
     let (route, stream) = (&feed.route.name, feed.stream());
     let found = consumer::find(nats, &consumer::stream(nats, stream).await?, feed).await?;
-    let own = Names::of(feed, &identity::domain(nats, feed).await?).own;
+    let own = identity::names(nats, feed).await?.own;
     let Some(info) = found else {
         let line =
             format!("route {route}: {own} on stream {stream}, will be made at the first start");
         return Ok(Some(line).filter(|_| !feed.is_deferred()));
     };
-    let waiting = info.num_pending + info.num_ack_pending as u64;
+    let waiting = consumer::unsettled(&info);
     let mut line =
         format!("route {route}: {} on stream {stream}, {waiting} messages wait", info.name);
     if info.name != own {
@@ -165,7 +148,7 @@ async fn left_over(
     };
     let line = |info: &async_nats::jetstream::consumer::Info| {
         let owner = Owner::of(info).filter(is_left)?;
-        let (consumer, waiting) = (&info.name, info.num_pending + info.num_ack_pending as u64);
+        let (consumer, waiting) = (&info.name, consumer::unsettled(info));
         Some(format!(
             "left by route {}: {consumer} on stream {name}, {waiting} messages wait; nats consumer rm {name} {consumer} \
              deletes it, and consumer = \"{consumer}\" gives it to another route",
@@ -175,7 +158,7 @@ async fn left_over(
     all.iter().filter_map(line).collect()
 }
 
-async fn move_all(nats: &Nats, routes: &[Arc<Route>], user: &OwnedUserId) -> Result<(), Failure> {
+async fn move_all(nats: &Nats, routes: &[&Arc<Route>], user: &OwnedUserId) -> Result<(), Failure> {
     for route in routes {
         for feed in feeds(nats, route, user).await {
             let renamed = rename(nats, &feed).await.map_err(|problem| failure(&feed, problem))?;

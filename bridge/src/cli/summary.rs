@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use jiff::civil::Weekday;
 
 use crate::{
-    cli::common::{ConfigFile, block_on, print},
+    cli::common::{ConfigFile, block_on, fitting, names, print},
     config::{Config, Every, Route, Summary},
     failure::{Failure, chain},
     matrix::{Account, Entry, MatrixError, Room},
@@ -93,19 +93,9 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
 }
 
 fn chosen<'a>(routes: &'a [Arc<Route>], name: Option<&str>) -> Result<&'a Arc<Route>, Failure> {
-    let names = || routes.iter().map(|route| route.name.as_str()).collect::<Vec<_>>().join(", ");
-    let mut fitting =
-        routes.iter().filter(|route| name.is_none_or(|name| route.name.as_str() == name));
-    match (fitting.next(), fitting.next()) {
-        (Some(route), None) => Ok(route),
-        (None, _) => Err(Failure::Config(format!(
-            "there is no route \"{}\", only {}",
-            name.unwrap_or_default(),
-            names()
-        ))),
-        (Some(_), Some(_)) => {
-            Err(Failure::Config(format!("choose a route with --route: {}", names())))
-        }
+    match fitting(routes, name)?[..] {
+        [route] => Ok(route),
+        _ => Err(Failure::Config(format!("choose a route with --route: {}", names(routes)))),
     }
 }
 

@@ -74,5 +74,7 @@ impl RawSummary {
 }
 
 fn weekday(name: &str) -> Option<Weekday> {
-    strtime::parse("%A", name).ok()?.weekday()
+    // The parser does not distinguish capital letters.
+    let is_lower = name.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_lower.then(|| strtime::parse("%A", name).ok()?.weekday()).flatten()
 }
