@@ -71,9 +71,9 @@ vm *SCENARIOS:
 nix:
     .ci/nix
 
-# Make the manual and the completions again.
+# Make the manual and the completions, in bridge/manual.
 manual:
-    MAKE_MANUAL=1 cargo test --package nats-matrix manual
+    cargo run --release --package nats-matrix-manual --locked -- bridge/manual
 
 # Build the book into target/book.
 book:
