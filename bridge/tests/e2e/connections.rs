@@ -399,6 +399,10 @@ pub(crate) const KEPT: [&str; 4] = [
     "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
 ];
 
+/// The permissions for dead letters, whose stream the bridge makes.
+pub(crate) const DEAD: [&str; 2] =
+    ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
+
 /// The permissions that digests need besides.
 pub(crate) const WANTED: [&str; 4] = [
     "$JS.API.CONSUMER.CREATE.OPS",
@@ -451,8 +455,7 @@ async fn the_documented_permissions_suffice() -> Result<()> {
 
 #[tokio::test]
 async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
-    let dead = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
-    let scene = restricted(&[&NEEDED[..], &KEPT, &dead].concat()).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT, &DEAD].concat()).await?;
     let (proxy, config) = scene.through_proxy().await?;
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nats_matrix_testbed::{Fault, FaultKind};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{
-    connections::{CONSUMER, KEPT, LOGIN, NEEDED, WANTED, permissions, restricted},
+    connections::{CONSUMER, DEAD, KEPT, LOGIN, NEEDED, WANTED, permissions, restricted},
     health::{Pages, listening},
     quiet::quiet,
     scene::{Config, PATIENCE, Scene, printed, read_all, read_numbered},
@@ -17,9 +17,6 @@ use crate::{
 
 /// The longest time until a missing permission is noticed.
 const NOTICED: Duration = Duration::from_secs(30);
-
-/// The permission to keep dead letters, whose stream the bridge makes.
-const DEAD: [&str; 2] = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
 
 fn config(scene: &Scene) -> Config {
     listening(scene.config().nats(LOGIN).lines(CONSUMER))
@@ -87,11 +84,9 @@ async fn a_right_that_is_taken_away_is_noticed() -> Result<()> {
     ] {
         pages.wait_for("connected").await.with_context(|| bridge.logs())?;
         scene.nats.reload(&permissions(&without(start)), &[]).await?;
-        let begun = Instant::now();
         let said = timeout(NOTICED, pages.wait_for("not-permitted")).await;
         let said = said.with_context(|| format!("{subject}: {}", bridge.logs()))??;
         assert!(said["reasons"][0].as_str().unwrap().contains(subject), "{said}");
-        assert!(begun.elapsed() < NOTICED);
         scene.nats.reload(&permissions(&without("none")), &[]).await?;
     }
     pages.wait_for("connected").await.with_context(|| bridge.logs())?;

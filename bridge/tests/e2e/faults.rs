@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use async_nats::jetstream::stream::{Config as StreamConfig, Republish};
 use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, NatsCluster};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
 
 use crate::{
     quiet::quiet,
@@ -235,7 +234,7 @@ async fn a_dead_letter_that_comes_back_is_not_kept_again() -> Result<()> {
     scene.nats.publish("ops.text", "the refused one").await?;
     let mut bridge = scene.start(&config)?;
     bridge.wait_for_log("is a dead letter already, and not kept once more", PATIENCE).await?;
-    sleep(Duration::from_secs(3)).await;
+    scene.wait_until_done(2).await.with_context(|| bridge.logs())?;
     let dead = jetstream.get_stream("DEAD").await?;
     assert_eq!(dead.get_info().await?.state.messages, 1, "{}", bridge.logs());
     let all = jetstream.get_stream("OPS").await?;
@@ -265,15 +264,7 @@ async fn dead_letters_in_a_stream_that_is_read_whole_are_kept_once_and_not_shown
     assert!(note.contains("message 2 on ops.text cannot be shown"), "{note}");
     assert_eq!(shown[1].body(), "the next one");
     // Each refused message has one dead letter, and with those everything is done.
-    let begun = Instant::now();
-    loop {
-        let done = scene.consumer().await?;
-        if done.num_pending == 0 && done.ack_floor.stream_sequence == 5 {
-            break;
-        }
-        anyhow::ensure!(begun.elapsed() < PATIENCE, "{done:?}: {}", bridge.logs());
-        sleep(Duration::from_millis(100)).await;
-    }
+    scene.wait_until_done(5).await.with_context(|| bridge.logs())?;
     scene.nats.publish("ops.text", "the last one").await?;
     let shown = read_all(&mut reader, 3).await.with_context(|| bridge.logs())?;
     assert_eq!(shown.len(), 3, "{}", bridge.logs());

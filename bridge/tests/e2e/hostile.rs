@@ -573,8 +573,7 @@ async fn a_publisher_speaks_in_its_own_name_alone() -> Result<()> {
     Ok(())
 }
 
-/// Each of these messages ends the connection that all routes share, and the client reads none of them.
-/// Each breaks the connection of a client, and takes some tenths of a second by that.
+/// Each of these messages breaks the connection of the client that reads it, which takes some tenths of a second.
 #[tokio::test]
 async fn many_that_no_client_can_read_do_not_hold_up_a_summary() -> Result<()> {
     let scene = Scene::new().await?;

@@ -58,7 +58,8 @@ impl Ward {
     }
 }
 
-async fn another_room(scene: &Scene, more: Value) -> Result<String> {
+/// Makes another room, to which the bridge is invited.
+pub(crate) async fn another_room(scene: &Scene, more: Value) -> Result<String> {
     let mut how = json!({ "preset": "private_chat", "invite": [scene.bot.user_id] });
     for (key, value) in more.as_object().unwrap() {
         how[key] = value.clone();

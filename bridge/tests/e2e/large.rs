@@ -7,7 +7,10 @@ use nats_matrix_testbed::{Event, Nats};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::scene::{Config, PATIENCE, Scene, shared_homeserver};
+use crate::{
+    ill_routes::another_room,
+    scene::{Config, PATIENCE, Scene, shared_homeserver},
+};
 
 /// The size of a message of which one fits into the memory for messages, and a second does not.
 const LARGE: usize = 7_500_000;
@@ -89,12 +92,8 @@ async fn a_route_whose_room_is_closed_gives_way() -> Result<()> {
 #[tokio::test]
 async fn a_digest_that_cannot_be_posted_gives_way() -> Result<()> {
     let scene = scene().await?;
-    let room = json!({
-        "preset": "private_chat",
-        "invite": [scene.bot.user_id],
-        "power_level_content_override": { "events_default": 50 },
-    });
-    let silent = scene.alice.create_room(room).await?;
+    let closed = json!({ "power_level_content_override": { "events_default": 50 } });
+    let silent = another_room(&scene, closed).await?;
     let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
         .route("a", "ops.a", &silent)
         .digests(2)

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::{
     health::{Pages, listening},
+    ill_routes::another_room,
     scene::{BINARY, Config, PATIENCE, Scene, read_numbered, shared_homeserver},
 };
 
@@ -32,8 +33,7 @@ impl TwoBridges {
         let Sites { hub, leaf, port } = Sites::start().await?;
         hub.create_stream("OPS", &["hub.>"]).await?;
         let leaf = Scene::with(shared_homeserver().await?, leaf).await?;
-        let how = json!({ "preset": "private_chat", "invite": [leaf.bot.user_id] });
-        let room = leaf.alice.create_room(how).await?;
+        let room = another_room(&leaf, json!({})).await?;
         let proxy = FaultProxy::start(&leaf.bot.homeserver).await?;
         Ok(Self { leaf, proxy, hub, room, dir: ScratchDir::new("hub-bridge")?, _port: port })
     }

@@ -152,9 +152,11 @@ async fn an_alias_that_somebody_gave_to_a_room_of_ours_leads_nowhere() -> Result
     let invite = format!("invite = [\"{}\"]\n{}", named.scene.alice.user_id, named.fallback());
     let _bridge = named.scene.start(&named.config(&invite))?;
     named.publish("web", "of web").await?;
+    let begun = Instant::now();
     let web = loop {
-        if let Ok(room) = named.scene.alice.join(&named.alias("web")).await {
-            break room;
+        match named.scene.alice.join(&named.alias("web")).await {
+            Ok(room) => break room,
+            Err(error) => anyhow::ensure!(begun.elapsed() < PATIENCE, "{error}"),
         }
         sleep(Duration::from_millis(50)).await;
     };
@@ -305,12 +307,14 @@ async fn a_flood_of_dead_letters_pushes_out_neither_the_first_nor_the_last() -> 
     for number in 1..=count {
         named.publish("fake", &format!("message {number}")).await?;
     }
+    let begun = Instant::now();
     let said = loop {
         let said = pages.wait_for("connected").await?;
         let dead_letters = &said["routes"]["reports"]["dead_letters"];
         if dead_letters["count"].as_u64() == Some(count) {
             break dead_letters.clone();
         }
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "{said}: {}", bridge.logs());
         sleep(Duration::from_millis(100)).await;
     };
     let pushed_out = count - 2 * kept;

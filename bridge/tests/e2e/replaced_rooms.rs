@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use crate::{
     health::{Pages, listening},
+    ill_routes::another_room,
     scene::{Config, PATIENCE, Scene, printed, read_all, shared_homeserver},
 };
 
@@ -285,8 +286,7 @@ async fn one_room_of_many_is_followed_to_a_room_of_its_creators_alone() -> Resul
     let it = Upgrade::new().await?;
     let alice = &it.scene.alice;
     let stranger = shared_homeserver().await?.account("alice").await?;
-    let fallback = json!({ "preset": "private_chat", "invite": [it.scene.bot.user_id] });
-    let fallback = alice.create_room(fallback).await?;
+    let fallback = another_room(&it.scene, json!({})).await?;
     let bridge = it.scene.start(&it.many(&fallback))?;
     it.scene.nats.publish("ops.x", "before").await?;
     assert_eq!(it.bodies(&it.scene.room, 1).await?, ["before"]);

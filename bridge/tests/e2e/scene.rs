@@ -14,6 +14,7 @@ use nats_matrix_testbed::{
     PushGateway, Reader, ScratchDir, secrets,
 };
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 use url::Url;
 
 use crate::connections::{Pki, tls_front};
@@ -143,6 +144,19 @@ impl Scene {
     /// The route's consumer, as JetStream knows it.
     pub(crate) async fn consumer(&self) -> Result<async_nats::jetstream::consumer::Info> {
         self.nats.consumer("OPS", "reports").await
+    }
+
+    /// Waits until all messages up to this one are acknowledged, and none is left.
+    pub(crate) async fn wait_until_done(&self, last: u64) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let done = self.consumer().await?;
+            if done.num_pending == 0 && done.ack_floor.stream_sequence == last {
+                return Ok(());
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "{done:?}");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Gives the stream a consumer that is of no use to the bridge, as it pushes.

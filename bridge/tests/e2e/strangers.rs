@@ -42,7 +42,9 @@ async fn a_nats_server_that_refuses_the_bridge_does_not_end_it() -> Result<()> {
     let pages = Pages::of(&mut bridge).await?;
     pages.wait_for("connected").await?;
     let accepted = scene.dir.path().join("state/nats-accepted.json");
+    let begun = tokio::time::Instant::now();
     while !accepted.exists() {
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "no {}: {}", accepted.display(), bridge.logs());
         sleep(Duration::from_millis(100)).await;
     }
     // While it runs.
