@@ -53,6 +53,49 @@ from_pypi() {
     PATH=$venv/bin:$PATH
 }
 
+# tests ARGUMENT...: runs `cargo test` with these arguments and adds what it prints to $log. Tests with real servers meet
+# deadlines that a busy machine may miss, so those that fail run once more, without others beside them. Each that passes
+# only then is named here and at the end of the run.
+tests() {
+    local first again target name
+    first=$(mktemp) again=$(mktemp)
+    if cargo test --no-fail-fast "$@" 2>&1 | tee "$first"; then
+        cat "$first" >>"$log"
+        return
+    fi
+    cat "$first" >>"$log"
+    local -a names targets
+    mapfile -t names < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$first")
+    mapfile -t targets < <(sed -n 's/^    `\(-p .*\)`$/\1/p' "$first")
+    if [ "${#names[@]}" = 0 ] || [ "${#targets[@]}" = 0 ]; then
+        echo "cargo test failed without a test that failed"
+        return 1
+    fi
+    for target in "${targets[@]}"; do
+        # The options that choose features come before the filters of the tests.
+        # shellcheck disable=SC2086
+        cargo test $target $(features "$@") --locked -- --exact --test-threads 1 "${names[@]}" 2>&1 | tee "$again"
+        grep -q '^test result: ok\. [1-9]' "$again" || return 1
+        cat "$again" >>"$log"
+        while read -r name; do
+            flaky+=("$target: $name")
+            echo "FLAKY: $target: $name failed once and passed alone"
+        done < <(sed -n 's/^test \(.*\) \.\.\. ok$/\1/p' "$again")
+    done
+}
+flaky=()
+
+# features ARGUMENT...: prints the argument `--features` and its value, if it is there.
+features() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --) return ;;
+            --features) printf '%s %s\n' "$1" "$2"; return ;;
+        esac
+        shift
+    done
+}
+
 # crate COMMAND CRATE@VERSION [OPTION...]: compiles a program once and puts it on the PATH.
 crate() {
     command -v "$1" >/dev/null ||

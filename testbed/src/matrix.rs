@@ -184,8 +184,18 @@ impl Account {
 
     /// Joins a room by id or alias, and returns its id.
     pub async fn join(&self, room: &str) -> Result<String> {
-        let answer = self.api().post(&["join", room], json!({})).await?;
-        string(&answer, "room_id")
+        // For a moment after a room was made, a busy Synapse may not know that it takes part in it, and then looks for
+        // another server that does.
+        let mut attempts = 1;
+        loop {
+            match self.api().post(&["join", room], json!({})).await {
+                Err(error) if attempts < 5 && error.to_string().contains("no servers") => {
+                    attempts += 1;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                answer => return string(&answer?, "room_id"),
+            }
+        }
     }
 
     /// Leaves a room.
