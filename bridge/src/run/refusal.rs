@@ -21,8 +21,12 @@ const FILE: &str = "nats-accepted.json";
 /// The time for which NATS has to refuse the bridge before the rooms are told.
 const TOLD_AFTER: Duration = Duration::from_secs(10);
 
-/// The time after which the rooms are told again.
+/// The time after which the rooms are told again of a refusal that lasts.
 const TOLD_AGAIN: Duration = Duration::from_hours(1);
+
+/// The time after which the rooms are told of another refusal. Who answers in the place of NATS may refuse the bridge
+/// and accept it in turn.
+const TOLD_OF_ANOTHER: Duration = Duration::from_mins(10);
 
 /// The refusals by NATS, as far as they are known. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -34,8 +38,15 @@ struct Known {
     was_accepted: Cell<Option<bool>>,
     /// The reason of the present refusal, and the time when it began.
     present: RefCell<Option<(String, Instant)>>,
-    /// The time when the rooms were told last.
-    told: Cell<Option<Instant>>,
+    /// The refusal that the rooms were told of last.
+    told: Cell<Option<Told>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    at: Instant,
+    /// The time when the refusal began.
+    since: Instant,
 }
 
 impl Refusals {
@@ -82,16 +93,20 @@ impl Refusals {
 
     /// Returns the reason of a refusal that the rooms have to be told of.
     pub(super) fn to_be_told(&self) -> Option<String> {
-        let told = self.0.told.get();
-        let is_told = told.is_some_and(|told| told.elapsed() < TOLD_AGAIN);
         let present = self.0.present.borrow();
-        let lasting = present.as_ref().filter(|(_, since)| since.elapsed() >= TOLD_AFTER);
-        lasting.filter(|_| !is_told).map(|(reason, _)| reason.clone())
+        let (reason, since) = present.as_ref().filter(|(_, since)| since.elapsed() >= TOLD_AFTER)?;
+        let is_told = self.0.told.get().is_some_and(|told| {
+            let again = if told.since == *since { TOLD_AGAIN } else { TOLD_OF_ANOTHER };
+            told.at.elapsed() < again
+        });
+        (!is_told).then(|| reason.clone())
     }
 
-    /// Notes that the rooms were told.
+    /// Notes that the rooms were told of the present refusal.
     pub(super) fn told(&self) {
-        self.0.told.set(Some(Instant::now()));
+        let at = Instant::now();
+        let since = self.0.present.borrow().as_ref().map_or(at, |(_, since)| *since);
+        self.0.told.set(Some(Told { at, since }));
     }
 }
 
@@ -101,7 +116,32 @@ fn has_accepted(state_dir: &Path, servers: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_are_told_of_each_refusal_that_lasts_but_not_too_often() {
+        let refusals = Refusals::default();
+        let is_told_within = async |minutes: u64| {
+            for _ in 0..minutes * 6 {
+                advance(Duration::from_secs(10)).await;
+                if refusals.to_be_told().is_some() {
+                    refusals.told();
+                    return true;
+                }
+            }
+            false
+        };
+        refusals.note("no");
+        assert!(is_told_within(1).await);
+        assert!(!is_told_within(59).await);
+        assert!(is_told_within(2).await);
+        refusals.over();
+        refusals.note("no");
+        assert!(!is_told_within(9).await);
+        assert!(is_told_within(2).await);
+    }
 
     #[test]
     fn only_the_servers_that_have_accepted_the_bridge_are_known_to_later_processes() {
