@@ -317,7 +317,7 @@ impl<'a> Attempt<'a> {
 
     /// Returns the room that has replaced this one, and so on, or this one.
     async fn follow(&mut self, room: Room) -> Result<Room, OpenError> {
-        let (mut room, mut seen) = (room, Vec::new());
+        let (mut room, mut seen, mut steps) = (room, Vec::new(), Vec::new());
         while let Some(replacement) = room.replacement().await? {
             seen.push(room.id().to_owned());
             let said = format!("room {} {replacement}", room.id());
@@ -342,8 +342,11 @@ impl<'a> Attempt<'a> {
                 ));
             }
             self.unchecked = None;
-            info!("{said}, which is posted into from now on");
+            steps.push(said);
             room = next;
+        }
+        for step in steps {
+            info!("{step}, which is followed");
         }
         Ok(room.named_by(seen.into_iter().next()))
     }
