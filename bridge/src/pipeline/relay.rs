@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field::Empty, info, info_span};
 
@@ -182,13 +182,53 @@ impl Relay {
 
 /// Waits until a large message or a digest has to be put back, which is when others wait for the memory that it takes
 /// and it cannot be shown for a while, for example because its room is closed. So no route waits for another for ever.
+///
+/// A server may answer again at any moment. Only people open a room, so that a closed one is no reason to wait: of many
+/// routes with closed rooms each would hold the others up for [`PATIENCE`].
 async fn give_way(memory: Memory, health: RouteHealth) {
-    // A route can work although something is wrong with it, such as its fallback room.
-    sleep(PATIENCE).await;
+    let begun = Instant::now();
     loop {
         sleep(LOOK).await;
-        if memory.is_held() && memory.is_wanted() && health.ill_for() >= PATIENCE {
+        // A route can work although something is wrong with it, such as its fallback room.
+        let is_ill = begun.elapsed() > PATIENCE && health.ill_for() >= PATIENCE;
+        if memory.is_held() && memory.is_wanted() && (is_ill || health.is_shut_out()) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        nats::Need,
+        status::{Health, State},
+    };
+
+    /// Begins a message that has all the memory, which another route waits for, and lets a request for it fail. Returns
+    /// whether the memory is given back at once.
+    async fn gives_way_at_once(state: State, fails_again: bool) -> bool {
+        let (memory, health) = (Memory::new().of_one(), Health::default().route("a"));
+        let held = memory.reserve_now(Need::Digest);
+        let mut other = memory.of_one().queue(Need::Digest);
+        assert!(timeout(LOOK, other.reservation(None)).await.is_err());
+        health.begin(First { sequence: 1, published: Timestamp::now() });
+        health.attempt_failed(state);
+        if !fails_again {
+            health.attempt_succeeded();
+        }
+        let given = timeout(3 * LOOK, give_way(memory, health)).await.is_ok();
+        drop(held);
+        given
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_room_gives_memory_back_at_once_and_a_server_that_is_away_does_not() {
+        assert!(gives_way_at_once(State::NotInRoom, true).await);
+        assert!(!gives_way_at_once(State::HomeserverUnreachable, true).await);
+        assert!(!gives_way_at_once(State::NotInRoom, false).await);
     }
 }

@@ -574,7 +574,7 @@ impl Sender {
             () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Interrupted::Stopping.into()),
         };
         if answer.is_ok() {
-            self.health.beat();
+            self.health.attempt_succeeded();
         }
         Ok(answer)
     }
@@ -614,6 +614,7 @@ impl Sender {
             MatrixError::Rejected(_) => return Err(NotPosted::Refused(error.to_string())),
         };
         self.health.metrics.retried.inc();
+        self.health.attempt_failed(state);
         Ok(self.outage.failed(state, &reason, asked))
     }
 

@@ -81,6 +81,11 @@ impl State {
         Self::CredentialsRefused,
     ];
 
+    /// Whether a person has to change something in a room first, while a server may answer again at any time.
+    fn is_for_people(self) -> bool {
+        matches!(self, Self::NotInRoom | Self::RoomEncrypted)
+    }
+
     /// The name of the state for machines.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -254,6 +259,8 @@ struct InHand {
     message: First,
     /// The time by which something must happen, or the message counts as stuck.
     until: Instant,
+    /// Whether its room is closed.
+    is_shut_out: bool,
 }
 
 /// The outcome for a recent message.
@@ -522,7 +529,28 @@ impl Line {
     }
 
     pub(crate) fn take(&mut self, message: First) {
-        self.in_hand = Some(InHand { message, until: Instant::now() + PATIENCE });
+        let until = Instant::now() + PATIENCE;
+        self.in_hand = Some(InHand { message, until, is_shut_out: false });
+    }
+
+    /// Notes that the room of the message in progress could not be used.
+    pub(crate) fn attempt_failed(&mut self, state: State) {
+        if let Some(in_hand) = &mut self.in_hand {
+            in_hand.is_shut_out = state.is_for_people();
+        }
+    }
+
+    /// Notes that a request for the message in progress succeeded.
+    pub(crate) fn attempt_succeeded(&mut self) {
+        self.beat(Duration::ZERO);
+        if let Some(in_hand) = &mut self.in_hand {
+            in_hand.is_shut_out = false;
+        }
+    }
+
+    /// Whether the room of the message in progress is closed, as the last request has shown.
+    pub(crate) fn is_shut_out(&self) -> bool {
+        self.in_hand.as_ref().is_some_and(|in_hand| in_hand.is_shut_out)
     }
 
     /// Notes that the message in progress is finished.

@@ -203,6 +203,21 @@ impl RouteHealth {
         self.health.board().route(&self.name).beat(Duration::ZERO);
     }
 
+    /// Notes that a request to the homeserver for the message succeeded.
+    pub(crate) fn attempt_succeeded(&self) {
+        self.health.board().route(&self.name).attempt_succeeded();
+    }
+
+    /// Notes that a request to the homeserver for the message failed, and what is wrong.
+    pub(crate) fn attempt_failed(&self, state: State) {
+        self.health.board().route(&self.name).attempt_failed(state);
+    }
+
+    /// Whether the message cannot be shown until somebody lets the bridge into its room, or changes that room.
+    pub(crate) fn is_shut_out(&self) -> bool {
+        self.health.board().route(&self.name).is_shut_out()
+    }
+
     /// Notes the outcome for a message, or for several of which this is the last.
     pub(crate) fn note(&self, subject: &str, said: Timestamp, shown: Shown) {
         self.health.board().note(&self.name, subject, said, shown);
