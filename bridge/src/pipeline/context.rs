@@ -11,7 +11,7 @@ use crate::{
     config::{self, Route},
     matrix::{Account, NewRooms},
     nats::Nats,
-    pipeline::{attachments::Budget, routing::Routing},
+    pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
     render::Renderer,
     source::Feed,
     status::Health,
@@ -26,6 +26,7 @@ pub(crate) struct Services {
     /// The administrators of the homeserver and of the rooms.
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
+    pub(crate) letter_ids: Arc<LetterIds>,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
 }

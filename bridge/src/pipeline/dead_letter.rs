@@ -1,6 +1,6 @@
 //! Keeps messages that can never be posted under a subject of their own, with the reason.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -24,6 +24,7 @@ use crate::{
         Nats, headers,
         streams::{self, StreamError},
     },
+    pipeline::letter_ids::LetterIds,
     reserved::DEAD_LETTERS_STREAM,
     source::{Delivery, Upstream},
     subject::Subject,
@@ -81,6 +82,7 @@ pub(crate) struct DeadLetters {
     nats: Nats,
     prefix: Subject,
     subject: String,
+    ids: Arc<LetterIds>,
     /// Whether the stream also keeps messages that are done with.
     has_originals: bool,
     /// The time until which the dead letters are not counted.
@@ -126,11 +128,12 @@ struct Subjects {
 
 impl DeadLetters {
     /// Creates the destination of one route's dead letters, under `<prefix>.<route>`.
-    pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName) -> Self {
+    pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName, ids: Arc<LetterIds>) -> Self {
         let subject = format!("{prefix}.{route}");
         Self {
             nats,
             subject,
+            ids,
             prefix: prefix.clone(),
             has_originals: false,
             uncounted_until: None,
@@ -280,7 +283,7 @@ impl DeadLetters {
         set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
-        let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
+        let id = self.ids.id(&self.subject, &stream.created, delivery.sequence);
         set("Nats-Msg-Id", &id);
         let mut payload = delivery.payload().clone();
         if payload.len() > share.payload {

@@ -11,6 +11,7 @@ mod dead_letter;
 mod defer;
 pub(crate) mod deferral;
 mod digest;
+mod letter_ids;
 mod outcome;
 mod parts;
 mod poison;
@@ -27,6 +28,7 @@ mod threads;
 
 pub(crate) use self::{
     context::{RouteContext, Services},
+    letter_ids::LetterIds,
     relay::{Ended, Relay},
     routing::{Facts, Routing},
 };

@@ -47,14 +47,19 @@ impl State {
         health: RouteHealth,
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
-        let Services { nats, account, config, stop, .. } = services.clone();
+        let Services { nats, account, config, letter_ids, stop, .. } = services.clone();
         let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
             composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
             threads: Threads::new(Arc::clone(&route), alerts),
-            dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name),
+            dead_letters: DeadLetters::of(
+                nats,
+                &config.dead_letter_subject,
+                &route.name,
+                letter_ids,
+            ),
             deferred,
             routing,
             backlog,

@@ -17,7 +17,7 @@ use crate::{
     health::{self, Pulse},
     log::Log,
     nats::Nats,
-    pipeline::{RouteContext, Services},
+    pipeline::{LetterIds, RouteContext, Services},
     run::{
         refusal_alert::tell,
         reload::Setup,
@@ -309,6 +309,7 @@ async fn serve(
         account,
         administrators,
         config,
+        letter_ids: Arc::new(LetterIds::of(state_dir)),
         health: health.clone(),
         stop: stop.clone(),
     };

@@ -94,7 +94,8 @@ impl Refusals {
     /// Returns the reason of a refusal that the rooms have to be told of.
     pub(super) fn to_be_told(&self) -> Option<String> {
         let present = self.0.present.borrow();
-        let (reason, since) = present.as_ref().filter(|(_, since)| since.elapsed() >= TOLD_AFTER)?;
+        let (reason, since) =
+            present.as_ref().filter(|(_, since)| since.elapsed() >= TOLD_AFTER)?;
         let is_told = self.0.told.get().is_some_and(|told| {
             let again = if told.since == *since { TOLD_AGAIN } else { TOLD_OF_ANOTHER };
             told.at.elapsed() < again

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use async_nats::jetstream::stream::{Config as StreamConfig, Republish};
+use anyhow::{Context, Result, bail};
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue,
+    jetstream::stream::{Config as StreamConfig, Republish},
+};
 use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, NatsCluster};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     quiet::quiet,
@@ -274,6 +278,53 @@ async fn dead_letters_in_a_stream_that_is_read_whole_are_kept_once_and_not_shown
     Ok(())
 }
 
+/// A stream of the user keeps the dead letters. Somebody who reads an earlier one and may publish to that stream guesses
+/// the ids of the next ones, and uses them first.
+#[tokio::test]
+async fn nobody_can_have_a_dead_letter_taken_for_a_repetition() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let mut stream = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    stream.subjects.push("nats-matrix.dead-letter.>".to_owned());
+    jetstream.update_stream(stream).await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no, never" });
+    // Notes are refused, too.
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)));
+    let bridge = scene.start(&config)?;
+    scene.nats.publish("ops.text", "refused").await?;
+    let letter = async |reason: &str| {
+        let begun = Instant::now();
+        loop {
+            let stream = jetstream.get_stream("OPS").await?;
+            let subject = "nats-matrix.dead-letter.reports";
+            match stream.get_last_raw_message_by_subject(subject).await {
+                Ok(letter) if &letter.payload[..] == reason.as_bytes() => {
+                    return anyhow::Ok(letter);
+                }
+                _ if begun.elapsed() < PATIENCE => sleep(Duration::from_millis(200)).await,
+                other => bail!("no dead letter of {reason}: {other:?}: {}", bridge.logs()),
+            }
+        }
+    };
+    let first = letter("refused").await?;
+    let id = first.headers.get("Nats-Msg-Id").context("no id")?.as_str();
+    let ids = (2..40).map(|number| match id.strip_suffix(".1") {
+        Some(beginning) => format!("{beginning}.{number}"),
+        None => format!("{id}.{number}"),
+    });
+    for id in ids {
+        let header = ("Nats-Msg-Id".parse::<HeaderName>()?, id.parse::<HeaderValue>()?);
+        let headers: HeaderMap = [header].into_iter().collect();
+        let cover = "nats-matrix.dead-letter.cover";
+        jetstream.publish_with_headers(cover, headers, "cover".into()).await?.await?;
+    }
+    for text in ["the next one", "and another"] {
+        scene.nats.publish("ops.text", text).await?;
+        letter(text).await?;
+    }
+    Ok(())
+}
+
 /// A message that is refused for good is kept, and does not hold up the room or the next message.
 async fn refused(status: u16, errcode: &str) -> Result<()> {
     let (scene, proxy, config) = through_proxy().await?;
@@ -362,7 +413,7 @@ async fn headers_of_nats_do_not_keep_a_dead_letter_from_being_kept() -> Result<(
     let (scene, proxy, config) = through_proxy().await?;
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
-    let mut headers = async_nats::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("Nats-Expected-Stream", "OPS");
     #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
