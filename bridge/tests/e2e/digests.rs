@@ -1,8 +1,8 @@
 //! Digests of what is too much to be read one by one.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use nats_matrix_testbed::Event;
 use serde_json::json;
 use tokio::time::Instant;
@@ -112,7 +112,21 @@ async fn kills_lose_nothing_of_a_digest_and_show_nothing_twice() -> Result<()> {
         let before = reader.events().len();
         let enough =
             |events: &[Event]| events.len() > before + kills % 7 || shown(events).len() >= count;
-        reader.wait_until(enough, PATIENCE).await?;
+        if let Err(error) = reader.wait_until(enough, PATIENCE).await {
+            let in_room = scene.alice.messages(&scene.room).await?;
+            let missing = |events: &[Event]| {
+                let there: HashSet<&str> = shown(events).into_iter().collect();
+                let all = (1..=published).map(|number| format!("message {number}"));
+                all.filter(|text| !there.contains(text.as_str())).collect::<Vec<_>>().join(", ")
+            };
+            bail!(
+                "after {kills} kills {before} events were there, and now {}; the reader misses {}; the room misses {}; {}\n{error}",
+                reader.events().len(),
+                missing(reader.events()),
+                missing(&in_room),
+                bridge.logs()
+            );
+        }
         bridge.kill();
         kills += 1;
     }
