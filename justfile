@@ -75,6 +75,10 @@ nix:
 manual:
     cargo run --release --package nats-matrix-manual --locked -- bridge/manual
 
+# Make the reference in the book and the JSON Schemas from the code; needs nix-instantiate.
+reference:
+    cargo reference
+
 # Build the book into target/book.
 book:
     mdbook build docs --dest-dir "{{ justfile_directory() }}/target/book"

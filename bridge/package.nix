@@ -91,7 +91,7 @@ let
   ];
   testsOfServers = "binary(e2e) + package(nats-matrix-testbed) & kind(test)";
   # These read the whole repository, which is not here: `.ci/run` runs them.
-  testsOfDocuments = "binary(links) + binary(book) + binary(examples)";
+  testsOfDocuments = "binary(links) + binary(book) + binary(examples) + binary(reference)";
 
   testbed = craneLib.buildPackage (
     checked

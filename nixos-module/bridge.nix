@@ -218,6 +218,7 @@ let
               at = lib.mkOption {
                 type = lib.types.str;
                 default = "08:00";
+                example = "07:30";
                 description = "The time of day, in the route's time zone.";
               };
             };
@@ -248,6 +249,10 @@ let
           }
         );
         default = null;
+        example = {
+          from = "22:00";
+          to = "07:00";
+        };
         description = ''
           The hours of each day in which only critical alerts are shown at once. All other messages are held back, and shown as
           one message when the quiet hours end.
@@ -265,11 +270,13 @@ let
       flapping = lib.mkOption {
         type = lib.types.str;
         default = "15m";
+        example = "30m";
         description = "An alert that fires again within this time after its end continues its thread, without a push notification.";
       };
       lateAfter = lib.mkOption {
         type = lib.types.str;
         default = "1h";
+        example = "0s";
         description = ''
           A message that is posted this long after it was published is late: the room is told when the last late message is
           there. `0s` for never.
@@ -287,6 +294,7 @@ let
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
+        example = "12h";
         description = "An alert that goes on, or flaps, sends a push notification again with its next message this long after the last.";
       };
     };

@@ -9,10 +9,7 @@ rec {
       type = lib.types.nullOr lib.types.path;
       default = null;
       inherit example;
-      description = ''
-        A file that holds ${what}. systemd reads it as root and passes it to the service only, so the file may be
-        readable by root only. A string, not a Nix path: everybody can read the store.
-      '';
+      description = "A file outside the Nix store that holds ${what}. Only root has to be able to read it.";
     };
 
   fileOption =

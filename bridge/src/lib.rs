@@ -58,4 +58,4 @@ mod summary;
 mod text;
 mod tls;
 
-pub use cli::{command, main};
+pub use cli::{command, main, metrics, schemas};

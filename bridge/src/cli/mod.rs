@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{cli::common::ConfigFile, failure::Failure, log::Log, text};
+use crate::{cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text};
 
 /// Relay reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ enum Command {
     Preview(preview::Options),
     /// Summarise a route's messages up to now, to look at the summary or to post it.
     Summary(summary::Options),
-    /// Print the JSON Schema of a report or an alert.
+    /// Print the JSON Schema of a report, an alert or the configuration.
     Schema(schema::Options),
 }
 
@@ -63,6 +63,18 @@ enum Command {
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
+}
+
+/// Returns the names and texts of the JSON Schemas of messages and of the configuration, from which the reference is made.
+#[must_use]
+pub fn schemas() -> Vec<(String, String)> {
+    schema::all()
+}
+
+/// Returns the metrics of a bridge with a route in the `OpenMetrics` format, from which the reference is made.
+#[must_use]
+pub fn metrics() -> String {
+    Metrics::sample()
 }
 
 /// Runs the program with the arguments of the process.

@@ -23,7 +23,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "NAME")]
     route: Option<String>,
     /// The period to summarise, ending now. By default that of the route's own summaries, or else a day.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "PERIOD")]
     of: Option<Span>,
     /// Write the picture to this file, as a PNG.
     #[arg(long, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! `[display]`, and the same keys of a route: the language and time zone of the messages.
 
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -16,7 +17,7 @@ pub(crate) struct Display {
 }
 
 /// A language of the built-in texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, clap::ValueEnum)]
 pub(crate) enum Language {
     /// English.
     #[default]
@@ -45,11 +46,15 @@ pub(crate) fn time_zone(name: &str) -> Result<TimeZone, UnknownTimeZone> {
     TimeZone::get(name).map_err(|_| UnknownTimeZone(name.to_owned()))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDisplay {
+    /// The language of the built-in texts: English or Chinese.
     #[serde(default, deserialize_with = "one_of::some_of")]
+    #[schemars(example = &"zh", extend("default" = "en"))]
     language: Option<Language>,
+    /// The time zone in which times are shown. The program brings the rules of all zones.
+    #[schemars(example = &"Europe/Berlin", extend("x-type" = "time zone", "default" = "UTC"))]
     time_zone: Option<String>,
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{error::ConfigError, list};
@@ -15,11 +16,15 @@ pub(crate) struct Health {
     pub hosts: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawHealth {
+    /// Where the status page, `/livez`, `/readyz` and `/metrics` are. Without it there are none.
+    #[schemars(example = &"127.0.0.1:9464", extend("x-type" = "address and port"))]
     listen: Option<String>,
+    /// The names that it may be asked by, besides `localhost` and any address. Others are answered with 421.
     #[serde(default, deserialize_with = "list::list")]
+    #[schemars(example = ["server-01"], extend("x-type" = "list of names"))]
     hosts: Vec<String>,
 }
 

@@ -1,23 +1,26 @@
 //! `[log]`: the level and the format of the log.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::one_of;
 
 /// The level and the format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Log {
-    /// The lowest level of the bridge's own records that is logged.
+    /// What `run` logs of its own. `$NATS_MATRIX_LOG`, as in `nats_matrix=debug,async_nats=info`, wins over it.
     #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"debug", extend("default" = "info"))]
     pub level: Level,
-    /// The format: lines for people, or JSON for machines.
+    /// The format: a line for each record, or a JSON object. Until the configuration is read it is text.
     #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"json", extend("default" = "text"))]
     pub format: Format,
 }
 
 /// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// One line for each record.
@@ -28,7 +31,7 @@ pub(crate) enum Format {
 }
 
 /// The lowest level that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
     /// Failures that somebody has to fix.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use matrix_sdk::ruma::{ServerName, UserId};
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::{Host, Url};
@@ -110,17 +111,60 @@ pub(crate) enum Login {
     AccessToken(Secret),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMatrix {
+    /// The URL of the client API.
+    #[schemars(example = &"http://127.0.0.1:6167", extend("x-type" = "URL"))]
     homeserver: String,
+    /// The user whose program the homeserver is, if it is on this machine and without TLS.
+    ///
+    /// This is the name or the number of a user. The bridge sends nothing to a program of another user [that has
+    /// taken the
+    /// port](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/install/homeserver.md#whose-program-has-the-homeservers-port).
+    ///
+    /// | value | accepted |
+    /// | --- | --- |
+    /// | not declared | root, any system user, the bridge's own user; no user who logs in |
+    /// | `"conduit"`, `"997"` | that user, and root |
+    /// | `"*"` | everybody |
+    ///
+    /// With `https://` the key is refused, because the certificate proves who answers.
+    #[schemars(
+        example = &"matrix-synapse",
+        extend("x-type" = "user", "x-default" = "root, any system user, or the bridge's own")
+    )]
     homeserver_owner: Option<String>,
+    /// A private CA (PEM) to trust besides the system's.
+    #[schemars(example = &"matrix-ca.pem", extend("x-type" = "file"))]
     ca_file: Option<PathBuf>,
+    /// The account, as a local part or a whole id.
+    #[schemars(example = &"bridge")]
     user: Option<String>,
+    /// The password of the account. With a way to make accounts in `[provision]`, none is needed: it is generated.
+    #[schemars(with = "Option<String>", example = &"s3cret", extend("x-type" = "secret"))]
     password: Option<SecretString>,
+    /// The file of the password.
+    #[schemars(
+        example = &"matrix-password",
+        extend("x-type" = "file", "x-default" = "generated, if `[provision]` makes accounts")
+    )]
     password_file: Option<PathBuf>,
+    /// An access token, instead of user and password.
+    #[schemars(with = "Option<String>", example = &"syt_...", extend("x-type" = "secret"))]
     access_token: Option<SecretString>,
+    /// The file of the access token.
+    #[schemars(example = &"matrix-token", extend("x-type" = "file"))]
     access_token_file: Option<PathBuf>,
+    /// Where the session and a few notes are kept, such as which [room an alias led
+    /// to](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/rooms.md#when-an-alias-leads-to-another-room).
+    #[schemars(
+        example = &"/var/lib/nats-matrix",
+        extend(
+            "x-type" = "directory",
+            "x-default" = "`$STATE_DIRECTORY`, else `\"/var/lib/nats-matrix\"`"
+        )
+    )]
     state_dir: Option<PathBuf>,
 }
 

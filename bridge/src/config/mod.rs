@@ -24,6 +24,7 @@ mod publish;
 pub(crate) mod quiet;
 pub(crate) mod room;
 mod route;
+mod schema;
 mod secret;
 pub(crate) mod size;
 pub(crate) mod summary;
@@ -34,6 +35,7 @@ use std::{
     path::Path,
 };
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -52,6 +54,7 @@ pub(crate) use self::{
     quiet::Quiet,
     room::RoomTarget,
     route::{Patience, Route, Start},
+    schema::schema,
     secret::{Files, Secret, read as read_file},
     summary::{Every, Summary},
 };
@@ -75,25 +78,35 @@ pub(crate) struct Config {
 }
 
 /// The configuration as it is written, before it is checked.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
+    /// Where NATS is, and who the bridge is there.
     nats: nats::RawNats,
+    /// Where the homeserver is, and which account the bridge has.
     matrix: matrix::RawMatrix,
+    /// Which messages go into which room. There has to be at least one.
     #[serde(default)]
     routes: Vec<route::RawRoute>,
+    /// The language and time zone of all rooms; a route may differ.
     #[serde(default)]
     display: display::RawDisplay,
+    /// Where those who watch over the bridge find it.
     #[serde(default)]
     health: health::RawHealth,
+    /// What the bridge logs, and how.
     #[serde(default)]
     log: Log,
+    /// What this machine publishes of itself.
     #[serde(default)]
     publish: publish::RawPublish,
+    /// How `nats-matrix provision` makes accounts and rooms.
     #[serde(default)]
     provision: provision::RawProvision,
+    /// The accounts to make, by the part of their id before the colon.
     #[serde(default)]
     users: BTreeMap<String, provision::RawUser>,
+    /// The rooms to make, by their alias without `#` and server.
     #[serde(default)]
     rooms: BTreeMap<String, provision::RawRoom>,
 }

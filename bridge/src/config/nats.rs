@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::ServerAddr;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -48,6 +49,9 @@ pub(super) const BRIDGE_INBOX: &str = "_INBOX_nats-matrix";
 
 /// The default inbox prefix of a machine that publishes, followed by the name of the machine.
 pub(super) const PUBLISHER_INBOX: &str = "_INBOX_nats-matrix-publish";
+
+/// The default of `dead_letter_subject`.
+const DEAD_LETTER_SUBJECT: &str = "nats-matrix.dead-letter";
 
 impl Nats {
     /// Whether every connection uses TLS. A CA or a client certificate in the configuration requires it, too.
@@ -163,25 +167,94 @@ impl Auth {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawNats {
+    /// All as `tls://host:4222` or all as `nats://host:4222`. Of a cluster without TLS one is enough. With TLS [name
+    /// each](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/nats-permissions.md#tls).
     #[serde(deserialize_with = "list")]
+    #[schemars(example = ["tls://nats.example.com:4222"], extend("x-type" = "list of addresses"))]
     servers: Vec<String>,
+    /// A private CA (PEM). It is trusted instead of the system's, and any address is spoken to with TLS. A CA without
+    /// a keyUsage extension is fine.
+    #[schemars(
+        example = &"nats-ca.pem",
+        extend("x-type" = "file", "x-default" = "the system's CAs")
+    )]
     ca_file: Option<PathBuf>,
+    /// The client's certificate (PEM), for mutual TLS with any address. It needs `key_file`, too.
+    #[schemars(example = &"bridge.pem", extend("x-type" = "file"))]
     cert_file: Option<PathBuf>,
+    /// The key of the client's certificate (PEM).
+    #[schemars(example = &"bridge.key", extend("x-type" = "file"))]
     key_file: Option<PathBuf>,
+    /// An nkey seed, `SU...`. At most one kind of credentials may be given.
+    #[schemars(with = "Option<String>", example = &"SUAN...", extend("x-type" = "secret"))]
     nkey_seed: Option<SecretString>,
+    /// The file of the nkey seed, `SU...`.
+    #[schemars(example = &"bridge.nk", extend("x-type" = "file"))]
     nkey_seed_file: Option<PathBuf>,
+    /// Credentials of `nsc`: a JWT and its seed.
+    #[schemars(
+        with = "Option<String>", example = &"-----BEGIN NATS USER JWT-----...",
+        extend("x-type" = "secret")
+    )]
     credentials: Option<SecretString>,
+    /// The credentials file of `nsc`: a JWT and its seed.
+    #[schemars(example = &"bridge.creds", extend("x-type" = "file"))]
     credentials_file: Option<PathBuf>,
+    /// The user, with `password` or `password_file`.
+    #[schemars(example = &"bridge")]
     user: Option<String>,
+    /// The password of the user.
+    #[schemars(with = "Option<String>", example = &"s3cret", extend("x-type" = "secret"))]
     password: Option<SecretString>,
+    /// The file of the password.
+    #[schemars(example = &"nats-password", extend("x-type" = "file"))]
     password_file: Option<PathBuf>,
+    /// A token.
+    #[schemars(with = "Option<String>", example = &"s3cret", extend("x-type" = "secret"))]
     token: Option<SecretString>,
+    /// The file of the token.
+    #[schemars(example = &"nats-token", extend("x-type" = "file"))]
     token_file: Option<PathBuf>,
+    /// The domain of the streams, if they are behind a leaf node or [in another
+    /// account](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/nats-permissions.md#accounts).
+    #[schemars(example = &"OPS")]
     jetstream_domain: Option<String>,
+    /// Where messages go that can never be posted, with `.<route>` behind it.
+    ///
+    /// [Messages that can never be
+    /// posted](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/design/guarantees.md#4-broken-input-neither-blocks-nor-vanishes)
+    /// are published on `<dead_letter_subject>.<route>`. No route shows them, so none may name their subjects. For
+    /// example, with `dead_letter_subject = "ops.undelivered"` a route with `subjects = ["ops.>"]` is refused:
+    ///
+    /// ```text
+    /// FAIL  config      /etc/nats-matrix/config.toml:14: routes[0].subjects: "ops.>" also matches "ops.undelivered.>", where messages are kept that can never be posted, and which no route shows: name fewer subjects, as in "ops.report.>", or set nats.dead_letter_subject to one that no route names
+    /// ```
+    ///
+    /// Subjects that begin with a wildcard, such as `">"` or `"*.x"`, are accepted although they overlap: they stand
+    /// for all that a stream has. If such a stream keeps dead letters, too, they are not shown, as the room already
+    /// says that the message was refused. To see them in a room, have a stream copy them to another subject, and name
+    /// that one. In any case the bridge recognises its own dead letters, also under other subjects, and never makes a
+    /// dead letter of one again.
+    ///
+    /// A stream with the retention `workqueue` or `interest` deletes the dead letters that a route reads: let another
+    /// stream take them.
+    #[schemars(
+        example = &"undelivered.ops",
+        extend("x-type" = "subject", "default" = DEAD_LETTER_SUBJECT)
+    )]
     dead_letter_subject: Option<String>,
+    /// Where NATS answers and delivers. Whoever may subscribe to `<this>.>` reads along, so [give it to nobody
+    /// else](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/nats-permissions.md).
+    #[schemars(
+        example = &"_INBOX_bridge",
+        extend(
+            "x-type" = "subject",
+            "x-default" = "`\"_INBOX_nats-matrix\"`; for `report` and `alert` `\"_INBOX_nats-matrix-publish.<host>\"`"
+        )
+    )]
     inbox_prefix: Option<String>,
 }
 
@@ -228,7 +301,7 @@ impl RawNats {
                 return Err(ConfigError::new("nats.key_file", "needs cert_file too"));
             }
         };
-        let dead_letters = self.dead_letter_subject.as_deref().unwrap_or("nats-matrix.dead-letter");
+        let dead_letters = self.dead_letter_subject.as_deref().unwrap_or(DEAD_LETTER_SUBJECT);
         let dead_letter_subject = Subject::literal(dead_letters)
             .map_err(|what| ConfigError::new("nats.dead_letter_subject", what))?;
         let inbox_prefix = match self.inbox_prefix.as_deref() {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use matrix_sdk::ruma::{OwnedUserId, ServerName, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{
@@ -60,7 +61,7 @@ pub(crate) enum Means {
 }
 
 /// Conduit, or a successor of conduwuit, a former fork of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Implementation {
     /// <https://conduit.rs>
@@ -114,7 +115,7 @@ pub(crate) enum Person {
 }
 
 /// The people who may write in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Post {
     /// Everybody in it.
@@ -123,37 +124,68 @@ pub(crate) enum Post {
     Bridge,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProvision {
+    /// The configuration of a Conduit of this machine.
+    #[schemars(example = &"/etc/nats-matrix/conduit.toml", extend("x-type" = "file"))]
     conduit: Option<PathBuf>,
+    /// The program of the homeserver.
+    #[schemars(
+        example = &"/usr/local/bin/matrix-conduit",
+        extend("x-type" = "program", "x-default" = "that of the implementation, on the `PATH`")
+    )]
     conduit_program: Option<PathBuf>,
+    /// The implementation of the homeserver.
     #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"tuwunel", extend("default" = "conduit"))]
     implementation: Implementation,
+    /// The `registration_shared_secret` of Synapse or Dendrite.
+    #[schemars(example = &"registration", extend("x-type" = "file"))]
     registration_secret_file: Option<PathBuf>,
+    /// Where passwords are generated: `passwords/NAME`, and `bridge-password`, which the bridge then uses.
+    #[schemars(example = &"/srv/passwords", extend("x-type" = "directory", "default" = STATE_DIR))]
     state_dir: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawUser {
+    /// Whether this is an administrator of homeserver and rooms.
     #[serde(default)]
+    #[schemars(example = true)]
     admin: bool,
+    /// What others see at first. A name that the person has changed is kept.
+    #[schemars(example = &"Alice")]
     display_name: Option<String>,
+    /// The file of the first password.
+    #[schemars(example = &"people/alice", extend("x-type" = "file", "x-default" = "generated"))]
     password_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoom {
+    /// The name of the room.
+    #[schemars(example = &"Operations", extend("x-default" = "the alias"))]
     name: Option<String>,
+    /// The topic of the room.
+    #[schemars(example = &"What the servers say")]
     topic: Option<String>,
+    /// The picture of the room: a PNG, JPEG, GIF or WebP.
+    #[schemars(example = &"/etc/nats-matrix/ops.png", extend("x-type" = "file"))]
     avatar_file: Option<PathBuf>,
+    /// Whom to invite: names of `[users]`, or whole ids.
     #[serde(default)]
+    #[schemars(example = ["alice", "@bob:example.org"], extend("x-type" = "list of people"))]
     invite: Vec<String>,
+    /// Who may write. With `"bridge"`, people only read.
     #[serde(default, deserialize_with = "one_of::some_of")]
+    #[schemars(example = &"bridge", extend("x-default" = "as in the room; everybody in a new one"))]
     post: Option<Post>,
+    /// Whether it may be a room that somebody has made who is neither the bridge nor an administrator.
     #[serde(default)]
+    #[schemars(example = true)]
     adopt: bool,
 }
 

@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -54,17 +55,43 @@ pub(crate) struct Publish {
     pub spool_dir: PathBuf,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublish {
+    /// What the machine is called.
+    #[schemars(example = &"server-01", extend("x-default" = "the host name"))]
     host: Option<String>,
+    /// The subject of reports without the host's name, which is appended as one token.
+    #[schemars(example = &"fleet.report", extend("x-type" = "subject", "default" = REPORT_SUBJECT))]
     report_subject: Option<String>,
+    /// The subject of alerts without the host's name, which is appended as one token.
+    #[schemars(example = &"fleet.alert", extend("x-type" = "subject", "default" = ALERT_SUBJECT))]
     alert_subject: Option<String>,
+    /// Where the file systems are mounted whose usage is reported.
     #[serde(default, deserialize_with = "list::list")]
+    #[schemars(
+        example = ["/", "/var"],
+        extend("x-type" = "list of paths", "x-default" = "`[\"/\"]`")
+    )]
     disks: Vec<String>,
+    /// How many of the last lines of its journal the alert about a failed unit shows,
+    /// [masked](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/publishing.md#secrets-in-the-journal).
+    /// At most 200.
+    #[schemars(example = 0, extend("x-type" = "number", "default" = JOURNAL_LINES))]
     journal_lines: Option<u16>,
+    /// What else to mask in them: [regular expressions](https://docs.rs/regex/latest/regex/#syntax). If one has a
+    /// group `(?P<secret>...)`, only that group is masked.
     #[serde(default, deserialize_with = "list::list")]
+    #[schemars(example = ["acme-[0-9a-f]{32}"], extend("x-type" = "list of patterns"))]
     secret_patterns: Vec<String>,
+    /// Where messages wait for NATS.
+    #[schemars(
+        example = &"/var/spool/nats-matrix",
+        extend(
+            "x-type" = "directory",
+            "x-default" = "`$STATE_DIRECTORY/spool`, else `\"/var/lib/nats-matrix-publish/spool\"`"
+        )
+    )]
     spool_dir: Option<PathBuf>,
 }
 
@@ -75,6 +102,12 @@ struct Sections {
     #[serde(default)]
     publish: RawPublish,
 }
+
+/// The default of `report_subject`.
+const REPORT_SUBJECT: &str = "ops.report";
+
+/// The default of `alert_subject`.
+const ALERT_SUBJECT: &str = "ops.alert";
 
 /// The default and the highest number of journal lines in an alert about a unit.
 const JOURNAL_LINES: u16 = 20;
@@ -177,8 +210,8 @@ impl RawPublish {
             host,
             journal_lines,
             masks: Masks::with(declared.collect::<Result<_, _>>()?),
-            report_subject: subject("report_subject", self.report_subject, "ops.report")?,
-            alert_subject: subject("alert_subject", self.alert_subject, "ops.alert")?,
+            report_subject: subject("report_subject", self.report_subject, REPORT_SUBJECT)?,
+            alert_subject: subject("alert_subject", self.alert_subject, ALERT_SUBJECT)?,
             disks: disks.into_iter().map(PathBuf::from).collect(),
             spool_dir: self.spool_dir.unwrap_or_else(default_spool_dir),
         })

@@ -1,6 +1,7 @@
 //! `quiet` of a route: the hours in which only critical alerts may notify.
 
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::error::ConfigError;
@@ -13,10 +14,14 @@ pub(crate) struct Quiet {
     time_zone: TimeZone,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawQuiet {
+    /// The time of day at which the quiet hours begin.
+    #[schemars(example = &"22:00", extend("x-type" = "time of day"))]
     from: String,
+    /// The time of day at which they end, which may be on the next day.
+    #[schemars(example = &"07:00", extend("x-type" = "time of day"))]
     to: String,
 }
 

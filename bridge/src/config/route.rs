@@ -8,6 +8,7 @@ use std::{
 };
 
 use matrix_sdk::ruma::{OwnedUserId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
@@ -111,7 +112,7 @@ pub(crate) struct Patience {
 }
 
 /// The position at which a new consumer begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Start {
     /// The oldest message that the stream still has.
@@ -121,40 +122,129 @@ pub(crate) enum Start {
     New,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoute {
+    /// The name of the route: letters, digits, `-` and `_`.
+    #[schemars(example = &"reports")]
     name: String,
+    /// The name of the [durable
+    /// consumer](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/consumers.md#names). With it a
+    /// renamed route goes on where it was. Letters, digits, `-` and `_`, 80 at most.
+    #[schemars(example = &"reports-1f0c2a9b", extend("x-default" = "the route's name and a hash"))]
     consumer: Option<String>,
+    /// The JetStream stream.
+    #[schemars(example = &"OPS")]
     stream: String,
+    /// What to read; wildcards are allowed. A subject that is added later counts from then on: what is stored on it
+    /// already is shown by a route with another name.
+    #[schemars(example = ["ops.report.>"], extend("x-type" = "list of subjects"))]
     subjects: Vec<String>,
+    /// The room, as `#alias:server` or `!id`.
+    ///
+    /// The bridge joins when it is invited or the room is public. It makes a private room when the alias is free on
+    /// its own server. An encrypted room gets nothing, and the route waits.
+    ///
+    /// In an alias, `{subject.3}` is the third token of a message's subject, in small letters. With
+    /// `#ops-{subject.3}:chat.example.com` [each machine has a room of its
+    /// own](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/rooms.md#a-room-for-each-machine).
+    #[schemars(example = &"#ops:chat.example.com", extend("x-type" = "alias or id"))]
     room: String,
-    #[serde(default, deserialize_with = "one_of::one_of")]
-    start: Start,
+    /// With many rooms: where messages go whose own room cannot be used. Without it they are dead letters.
+    #[schemars(example = &"#ops:chat.example.com", extend("x-type" = "alias or id"))]
     fallback_room: Option<String>,
+    /// With many rooms: how many the bridge makes within an hour.
+    #[schemars(example = 5, extend("x-type" = "number", "default" = NEW_ROOMS_PER_HOUR))]
     new_rooms_per_hour: Option<u32>,
+    /// With many rooms: who may have made one, besides the bridge and the administrators in `[users]`.
+    #[schemars(
+        example = ["@alice:chat.example.com"],
+        extend("x-type" = "list of ids", "x-default" = "`[]`")
+    )]
     room_creators: Option<Vec<String>>,
+    /// Where a new consumer begins: with all that the stream has, or with the next message.
+    #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"new", extend("default" = "all"))]
+    start: Start,
+    /// Whom to invite when the bridge makes the room. Without any, nobody is in it.
     #[serde(default)]
+    #[schemars(example = ["@alice:chat.example.com"], extend("x-type" = "list of ids"))]
     invite: Vec<String>,
-    #[serde(default)]
-    mention: Vec<String>,
+    /// What a message has to be besides its subject. See
+    /// [Conditions](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/routes.md#conditions).
     #[serde(default, rename = "match")]
+    #[schemars(
+        example = serde_json::json!({"severity": ["critical", "warning"], "subject.3": "db-*"}),
+        extend("x-type" = "table", "x-default" = "`{}`")
+    )]
     matchers: BTreeMap<String, matcher::RawPattern>,
+    /// Whether the routes below may take a message of this one, too.
     #[serde(default, rename = "continue")]
+    #[schemars(example = true)]
     continues: bool,
+    /// Takes what no other route of the stream takes.
     #[serde(default, rename = "default")]
+    #[schemars(example = true)]
     is_default: bool,
+    /// Whom critical alerts mention.
+    #[serde(default)]
+    #[schemars(example = ["@alice:chat.example.com"], extend("x-type" = "list of ids"))]
+    mention: Vec<String>,
+    /// When more messages than these wait, they are shown as one. `0` for never.
+    #[schemars(example = 0, extend("x-type" = "number", "default" = DIGEST_ABOVE))]
     digest_above: Option<u64>,
-    quiet: Option<quiet::RawQuiet>,
+    /// Which messages are about the [same
+    /// alerts](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/alerts.md#who-may-speak-of-an-alert):
+    /// those on the same `"subject"`, those with the same token of it, as in `"subject.3"`, or all of the `"route"`.
+    #[schemars(example = &"subject.3", extend("default" = "subject"))]
     alert_scope: Option<String>,
+    /// An alert that fires again this soon after its end continues its conversation, without a push.
+    #[schemars(example = &"30m", extend("x-type" = "duration", "default" = "15m"))]
     flapping: Option<String>,
+    /// An alert that goes on pushes again, when it is said again this long after its last push.
+    #[schemars(example = &"12h", extend("x-type" = "duration", "default" = "4h"))]
     remind: Option<String>,
+    /// A message that is posted this long after it was published is late, and the room is
+    /// [told](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/monitoring.md#late-messages) when
+    /// the last of them is there. `"0s"` for never.
+    #[schemars(example = &"0s", extend("x-type" = "duration", "default" = "1h"))]
     late_after: Option<String>,
-    #[serde(default, deserialize_with = "one_of::some_of")]
-    language: Option<Language>,
-    time_zone: Option<String>,
-    templates: Option<PathBuf>,
+    /// How much the route may upload within an hour.
+    ///
+    /// A message that is [too long or no
+    /// text](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/payloads.md#long-messages-and-files)
+    /// is uploaded as a file, which the homeserver keeps. This is how much of that a route may do within an hour,
+    /// also over restarts. Even the smallest file counts as 16 kB. Beyond the limit the room gets the beginning of
+    /// the message and its number in the stream.
+    #[schemars(example = &"0", extend("x-type" = "size", "default" = "32 MB"))]
     attach_limit: Option<String>,
+    /// [Quiet hours](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/quiet-hours.md), in the time
+    /// zone of the route.
+    #[schemars(
+        example = serde_json::json!({"from": "22:00", "to": "07:00"}),
+        extend("x-type" = "table")
+    )]
+    quiet: Option<quiet::RawQuiet>,
+    /// A directory of [templates](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/templates.md),
+    /// absolute or beside the configuration.
+    #[schemars(example = &"templates", extend("x-type" = "directory"))]
+    templates: Option<PathBuf>,
+    /// The language of the built-in texts.
+    #[serde(default, deserialize_with = "one_of::some_of")]
+    #[schemars(example = &"zh", extend("x-default" = "that of `[display]`"))]
+    language: Option<Language>,
+    /// The time zone of times and schedules.
+    #[schemars(
+        example = &"Europe/Berlin",
+        extend("x-type" = "time zone", "x-default" = "that of `[display]`")
+    )]
+    time_zone: Option<String>,
+    /// When messages are [summed
+    /// up](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/summaries.md).
+    #[schemars(
+        example = serde_json::json!({"every": "week", "on": "monday", "at": "08:00"}),
+        extend("x-type" = "table")
+    )]
     summary: Option<summary::RawSummary>,
 }
 

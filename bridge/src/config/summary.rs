@@ -4,6 +4,7 @@ use jiff::{
     civil::{Time, Weekday},
     fmt::strtime,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::{error::ConfigError, one_of};
@@ -31,19 +32,30 @@ impl Summary {
     pub(crate) const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSummary {
+    /// The interval, which is also the time that each summary covers.
     #[serde(deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"week")]
     every: RawEvery,
+    /// The day of a weekly summary, in small letters.
+    #[schemars(
+        example = &"friday",
+        extend("x-type" = "day of the week", "x-default" = "`\"monday\"`")
+    )]
     on: Option<String>,
+    /// The time of day.
+    #[schemars(example = &"07:30", extend("x-type" = "time of day", "default" = "08:00"))]
     at: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum RawEvery {
+    /// A summary each day.
     Day,
+    /// A summary each week.
     Week,
 }
 

@@ -6,13 +6,14 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use crate::status::board::{DeadFor, Shown, Snapshot, State};
+use crate::status::board::{DeadFor, RouteSnapshot, Shown, Snapshot, State};
 
 /// Upper bounds of the histogram of posting requests, in seconds: from a homeserver on the same machine to a request
 /// that is about to time out.
@@ -164,14 +165,43 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Returns the metrics of a bridge that has one route and has just started.
+    pub(crate) fn sample() -> String {
+        let metrics = Self::default();
+        let name = "reports";
+        drop(metrics.route(name));
+        let route = RouteSnapshot {
+            name: name.into(),
+            state: State::Connected,
+            reason: None,
+            since: None,
+            pending: Some(0),
+            oldest_seconds: 0,
+            last_posted: Some(Timestamp::UNIX_EPOCH),
+            dead_letters: None,
+            closed_rooms: Vec::new(),
+            recent: Vec::new(),
+        };
+        metrics.text(&Snapshot {
+            state: State::Connected,
+            what_to_do: "",
+            reasons: Vec::new(),
+            routes: vec![route],
+        })
+    }
+
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
         // The type "info" exists only in OpenMetrics.
         let build = Family::<Label, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
-        registry.register("build_info", "The program that runs", build);
+        registry.register("build_info", "The program that runs, always 1", build);
         for (name, help, family) in [
-            ("received", "Messages received from NATS, including redelivered ones", &self.received),
+            (
+                "received",
+                "Messages received from NATS, including those that were delivered again",
+                &self.received,
+            ),
             ("posted", "Messages that are in the room, by themselves or in digests", &self.posted),
             ("digested", "Messages that are in the room in digests", &self.digested),
             ("digests", "Digests that were posted", &self.digests),
@@ -210,7 +240,7 @@ impl Metrics {
             ),
             (
                 "attachments_withheld",
-                "Files that were not uploaded because they are too large or too many",
+                "Files that were not uploaded: too large, over attach_limit, or the homeserver took none",
                 &self.withheld,
             ),
             (
@@ -225,7 +255,7 @@ impl Metrics {
             ),
             (
                 "markers",
-                "Messages that only say that others are gone, and are not shown",
+                "Messages without content that only say that others were deleted or have expired; they are not shown",
                 &self.markers,
             ),
         ] {
@@ -234,9 +264,10 @@ impl Metrics {
         let seconds = Unit::Seconds;
         let help = "Time that the homeserver took to answer requests that post";
         registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
-        let help = "Messages that wait in NATS for the route, including those in progress";
+        let help = "Messages that wait in NATS for the route, including those in progress; asked every 15 seconds";
         registry.register("pending", help, self.pending.clone());
-        let help = "Age of the first message that is not in the room; 0 if there is none";
+        let help =
+            "Time that the first message that is not in the room has waited; 0 if there is none";
         registry.register_with_unit(
             "oldest_unposted_age",
             help,
