@@ -580,7 +580,7 @@ impl Reader {
 
         let mut new = self.unseen(&timeline["events"])?;
         // The homeserver shows the latest few; what lies before them is fetched backwards, until
-        // something known or the room's beginning.
+        // a page of nothing new or the room's beginning.
         let gap = timeline["limited"] == true || self.since.is_none();
         if let (true, Some(from)) = (gap, timeline["prev_batch"].as_str()) {
             let mut from = from.to_owned();
@@ -588,14 +588,14 @@ impl Reader {
                 let query = [("dir", "b"), ("from", &from), ("limit", "500")];
                 let path = ["rooms", &self.room, "messages"];
                 let page = self.account.api().get(&path, &query).await?;
-                let count = page["chunk"].as_array().map_or(0, Vec::len);
                 let mut older = self.unseen(&page["chunk"])?;
-                let reached_known = older.len() < count;
+                // Homeservers do not order what was sent at the same time in the same way everywhere.
+                let reached_known = older.is_empty();
                 older.reverse();
                 older.append(&mut new);
                 new = older;
                 match page["end"].as_str() {
-                    Some(end) if count > 0 && !reached_known && end != from => {
+                    Some(end) if !reached_known && end != from => {
                         end.clone_into(&mut from);
                     }
                     _ => break,
