@@ -258,6 +258,56 @@ let
           one message when the quiet hours end.
         '';
       };
+      answers = lib.mkOption {
+        type = lib.types.nullOr (
+          lib.types.submodule {
+            options = {
+              ack = lib.mkOption {
+                type = lib.types.nullOr (lib.types.listOf lib.types.str);
+                default = null;
+                example = [ "👀" ];
+                description = "The reactions that acknowledge an alert; 👍 and ✅ by default.";
+              };
+              offer = lib.mkOption {
+                type = lib.types.bool;
+                default = false;
+                description = ''
+                  Whether the bridge puts the first of these reactions on each alert itself, so that it takes one tap to answer.
+                '';
+              };
+              power = lib.mkOption {
+                type = lib.types.nullOr lib.types.int;
+                default = null;
+                example = 50;
+                description = ''
+                  The power level that somebody needs in the room to answer. By default everybody in the room may, or if `people`
+                  are given only they.
+                '';
+              };
+              people = lib.mkOption {
+                type = lib.types.listOf lib.types.str;
+                default = [ ];
+                example = [ "@alice:chat.example.com" ];
+                description = "Who may answer whatever power they have.";
+              };
+              remindAfter = lib.mkOption {
+                type = lib.types.str;
+                default = "4h";
+                example = "8h";
+                description = "An alert that somebody has acknowledged pushes again, when it is said again this long after.";
+              };
+            };
+          }
+        );
+        default = null;
+        example = {
+          offer = true;
+        };
+        description = ''
+          Lets people in the room acknowledge alerts, by a reaction or a reply. `{ }` is enough. Without it the bridge does not
+          listen.
+        '';
+      };
       alertScope = lib.mkOption {
         type = lib.types.str;
         default = "subject";
@@ -452,6 +502,14 @@ in
             # A path of the Nix language is copied to the store, where the bridge can read it.
             templates = if route.templates == null then null else "${route.templates}";
             summary = if route.summary == null then null else dropNull route.summary;
+            answers =
+              if route.answers == null then
+                null
+              else
+                dropNull {
+                  inherit (route.answers) ack offer power people;
+                  remind_after = route.answers.remindAfter;
+                };
             fallback_room = if route.fallbackRoom == null then null else fullRoom route.fallbackRoom;
             new_rooms_per_hour = route.newRoomsPerHour;
             room_creators = if route.roomCreators == [ ] then null else route.roomCreators;

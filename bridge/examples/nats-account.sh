@@ -38,6 +38,10 @@ nsc add user --account OPS --name bridge \
   --allow-pub '$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD' \
   --allow-pub '$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD.>' \
   --allow-pub '$JS.API.CONSUMER.DELETE.NATS_MATRIX_HELD.*' \
+  --allow-pub 'nats-matrix.answer.>' \
+  --allow-pub '$JS.API.STREAM.INFO.NATS_MATRIX_ANSWERS' \
+  --allow-pub '$JS.API.STREAM.CREATE.NATS_MATRIX_ANSWERS' \
+  --allow-pub '$JS.API.STREAM.UPDATE.NATS_MATRIX_ANSWERS' \
   --allow-pub 'nats-matrix.dead-letter.>' \
   --allow-pub '$JS.API.STREAM.INFO.NATS_MATRIX_DEAD_LETTERS' \
   --allow-pub '$JS.API.STREAM.CREATE.NATS_MATRIX_DEAD_LETTERS' \

@@ -11,10 +11,12 @@
 //! - `nats`, `matrix`: the two servers
 //! - `source`: messages in stream order
 //! - `decode`: turns bytes into a message
+//! - `answers`: what people answer to an alert, and who may
 //! - `alerts`: the life of an alert
 //! - `render`: turns a message into what a room shows, in the words of a language
 //! - `pipeline`: takes one message all the way to the room, a file per stage
 //! - `summary`, `health`: daily or weekly summaries, and the status page
+//! - `listen`: hears what people answer in a room, and carries it out
 //! - `provision`, `publish`: programs of their own in the same binary
 //! - `run`: start, supervision, reload and stop
 //! - `cli`: the command line
@@ -25,6 +27,7 @@
 )]
 
 mod alerts;
+mod answers;
 mod cli;
 mod config;
 mod decode;
@@ -36,6 +39,7 @@ pub mod fuzzing;
 mod hash;
 mod health;
 mod json;
+mod listen;
 mod log;
 mod matrix;
 mod message;

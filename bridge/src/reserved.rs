@@ -9,6 +9,12 @@ pub(crate) const DEAD_LETTERS_STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 /// The prefix of the subjects of deferred messages.
 pub(crate) const DEFERRED_PREFIX: &str = "nats-matrix.held";
 
+/// The stream of the answers of people.
+pub(crate) const ANSWERS_STREAM: &str = "NATS_MATRIX_ANSWERS";
+
+/// The prefix of the subjects of answers, which the name of a route follows.
+pub(crate) const ANSWERS_PREFIX: &str = "nats-matrix.answer";
+
 /// A header of each deferred message: the subject that it was originally published on.
 pub(crate) const SUBJECT_HEADER: &str = "Nats-Matrix-Subject";
 

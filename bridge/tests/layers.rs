@@ -43,11 +43,13 @@ const LAYERS: &[&[&str]] = &[
     &["matrix"],
     &["source"],
     &["decode"],
+    &["answers"],
     &["alerts"],
     &["render"],
     &["pipeline"],
     &["summary"],
     &["health"],
+    &["listen"],
     // Programs of their own in the same binary, which only `cli` knows.
     &["provision", "publish"],
     &["run"],

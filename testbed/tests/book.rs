@@ -65,7 +65,7 @@ fn the_permissions_are_those_that_are_tested() -> io::Result<()> {
     let root = root();
     let page = root.join("docs/src/reference/nats-permissions.md");
     let page = fs::read_to_string(page)?;
-    let tests = ["connections.rs", "quiet.rs"].iter();
+    let tests = ["answers.rs", "connections.rs", "quiet.rs"].iter();
     let tests = tests.map(|file| fs::read_to_string(root.join("bridge/tests/e2e").join(file)));
     let tests = tests.collect::<io::Result<String>>()?;
     // In code blocks, every second part of the page.
@@ -79,16 +79,16 @@ fn the_permissions_are_those_that_are_tested() -> io::Result<()> {
     let untested: Vec<_> =
         listed.iter().filter(|subject| !tests.contains(&format!("\"{subject}\""))).collect();
     // The page would not suffice without all that the tests grant.
-    let granted: Vec<&str> = ["NEEDED", "KEPT", "WANTED", "HELD", "DEAD"]
+    let granted: Vec<&str> = ["NEEDED", "KEPT", "WANTED", "HELD", "ANSWERS", "DEAD"]
         .iter()
         .filter_map(|name| tests.split_once(&format!("const {name}: [&str; ")))
         .filter_map(|(_, rest)| Some(rest.split_once('=')?.1.split_once("];")?.0))
         .flat_map(|list| list.split('"').skip(1).step_by(2))
         .collect();
-    assert_eq!(granted.len(), 23, "{granted:#?}");
+    assert_eq!(granted.len(), 25, "{granted:#?}");
     let unlisted: Vec<_> = granted.iter().filter(|subject| !listed.contains(subject)).collect();
     assert!(unlisted.is_empty(), "{unlisted:#?}");
-    assert_eq!(listed.len(), 23, "{listed:#?}");
+    assert_eq!(listed.len(), 25, "{listed:#?}");
     assert!(untested.is_empty(), "{untested:#?}");
     Ok(())
 }

@@ -8,7 +8,7 @@ pub(crate) mod thread;
 
 pub(crate) use self::{
     store::Store,
-    thread::{AlertThread, AlertUpdate, ThreadState, Transition},
+    thread::{AlertThread, AlertUpdate, Holder, Posted, ThreadState, Transition},
 };
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::ruma::{owned_event_id, room_id};
+use matrix_sdk::ruma::{owned_event_id, owned_user_id, room_id};
 use serde_json::json;
 
 use super::*;
@@ -10,8 +10,11 @@ use crate::{
     message::{Decoded, Origin, Position, RouteName, StreamId},
 };
 
-const PATIENCE: Patience =
-    Patience { flapping: Duration::from_mins(15), remind: Duration::from_hours(4) };
+const PATIENCE: Patience = Patience {
+    flapping: Duration::from_mins(15),
+    remind: Duration::from_hours(4),
+    acknowledged: Duration::from_hours(8),
+};
 
 fn saying(payload: &serde_json::Value) -> AlertUpdate {
     AlertUpdate::of(&Decoded::from_bytes(payload.to_string().as_bytes()).payload).unwrap()
@@ -28,6 +31,10 @@ fn origin(sequence: u64) -> Origin {
     Origin::new(stream, &route, Position { sequence, part: 0 }, at)
 }
 
+fn posted() -> Posted {
+    Posted { root: Some(owned_event_id!("$root")), edit: None }
+}
+
 /// The transition that each update makes when it is published at the given second.
 fn turns(said: &[(i64, AlertUpdate)]) -> Vec<Transition> {
     let mut known = None;
@@ -37,9 +44,8 @@ fn turns(said: &[(i64, AlertUpdate)]) -> Vec<Transition> {
         let talk = AlertThread::new(String::new(), saying.clone(), known.clone(), time, PATIENCE);
         turns.push(talk.turn);
         let pushes = talk.pushes();
-        let root = Some(owned_event_id!("$root"));
-        known =
-            talk.after(root, origin(at.unsigned_abs()), pushes).map(|(_, after)| after).or(known);
+        let after = talk.after(posted(), origin(at.unsigned_abs()), pushes);
+        known = after.map(|(_, after)| after).or(known);
     }
     turns
 }
@@ -272,7 +278,7 @@ fn two_alertmanagers_with_one_group_key_speak_of_two_alerts() {
 fn a_message_that_comes_again_was_said() {
     let at = Timestamp::UNIX_EPOCH;
     let opening = AlertThread::new("k".to_owned(), alert("warning", "firing"), None, at, PATIENCE);
-    let (_, known) = opening.after(Some(owned_event_id!("$root")), origin(7), true).unwrap();
+    let (_, known) = opening.after(posted(), origin(7), true).unwrap();
     let json = serde_json::to_vec(&known).unwrap();
     assert_eq!(serde_json::from_slice::<ThreadState>(&json).unwrap(), known);
     let again =
@@ -309,4 +315,61 @@ fn what_has_yet_to_happen_is_not_believed() {
     forged = known(now);
     forged.said = i64::MAX;
     assert!(forged.is_of_future(now) && !forged.is_of_future(i64::MAX));
+}
+
+/// An alert that fires since 0 and was acknowledged at each of these times.
+fn held_since(times: &[i64]) -> ThreadState {
+    let root = owned_event_id!("$root");
+    let mut known = ThreadState::begin(&alert("warning", "firing"), root, 0, origin(1));
+    for at in times {
+        let event = format!("$ack-{at}").try_into().unwrap();
+        assert!(known.hold(Holder { user: owned_user_id!("@a:x"), at: *at, event }));
+    }
+    known
+}
+
+#[test]
+fn nobody_is_reminded_of_what_somebody_has_until_it_seems_forgotten() {
+    let hour = 3600;
+    let pushes = |times: &[i64], severity: &str, at: i64| {
+        let turn = alert(severity, "firing").turn(Some(&held_since(times)), at, PATIENCE);
+        matches!(turn, Transition::Updated { pushes: true, .. })
+    };
+    assert!(pushes(&[], "warning", 4 * hour));
+    assert!(!pushes(&[hour], "warning", 9 * hour - 1));
+    assert!(pushes(&[hour], "warning", 9 * hour));
+    assert!(!pushes(&[hour, 2 * hour], "warning", 9 * hour));
+    // Whoever has it may not know that it is worse now.
+    assert!(pushes(&[hour], "critical", 2 * hour));
+}
+
+#[test]
+fn the_end_of_an_alert_ends_its_acknowledgement() {
+    let after = |severity: &str, status: &str| {
+        let at = Timestamp::from_second(60).unwrap();
+        let known = held_since(&[30]);
+        let thread =
+            AlertThread::new(String::new(), alert(severity, status), Some(known), at, PATIENCE);
+        let shown = thread.holders().len();
+        let (_, after) = thread.after(Posted::default(), origin(60), false).unwrap();
+        assert_eq!(after.holders.len(), shown);
+        shown
+    };
+    assert_eq!(after("warning", "firing"), 1);
+    assert_eq!(after("critical", "firing"), 1);
+    assert_eq!(after("warning", "resolved"), 0);
+}
+
+#[test]
+fn the_same_answer_counts_once_and_many_take_no_memory() {
+    let times: Vec<i64> = (1..=8).collect();
+    let mut known = held_since(&times);
+    let again = known.holders[3].clone();
+    assert!(known.hold(again) && known.holders.len() == 8);
+    let event = owned_event_id!("$one-more");
+    assert!(!known.hold(Holder { user: owned_user_id!("@b:x"), at: 9, event }));
+    assert_eq!(known.holders.len(), 8);
+    assert!(!known.is_of_future(1_000));
+    known.holders[0].at = 1_000_000;
+    assert!(known.is_of_future(1_000));
 }

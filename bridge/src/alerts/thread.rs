@@ -9,18 +9,23 @@ use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use matrix_sdk::ruma::{OwnedEventId, RoomId};
+use matrix_sdk::ruma::{OwnedEventId, OwnedUserId, RoomId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     alerts::members::Members,
     config::{Patience, Route},
     hash,
-    message::{Alert, Group, Origin, Payload, Status, Urgency, alert::identity, rfc3339},
+    message::{
+        Alert, AlertMark, Group, Origin, Payload, Status, Urgency, alert::identity, rfc3339,
+    },
 };
 
 /// The number of members of a group that are told apart.
 const MOST_MEMBERS: usize = 256;
+
+/// The number of acknowledgements of one alert that are kept.
+const MOST_HOLDERS: usize = 8;
 
 /// The largest difference to expect between the clocks of this host and of NATS.
 const CLOCK_SKEW: Duration = Duration::from_mins(15);
@@ -77,6 +82,23 @@ pub(crate) struct ThreadState {
     pub(crate) said: i64,
     /// The last message that was posted in the thread.
     pub(crate) last: Origin,
+    /// The people who have acknowledged the alert. Others may be able to write them here, so the caller must also find
+    /// their events in the room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) holders: Vec<Holder>,
+    /// The latest event that has replaced the content of the root, for a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edit: Option<OwnedEventId>,
+}
+
+/// Somebody who has acknowledged an alert.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Holder {
+    pub(crate) user: OwnedUserId,
+    /// The time of the acknowledgement, in seconds since 1970.
+    pub(crate) at: i64,
+    /// The event with which it was given.
+    pub(crate) event: OwnedEventId,
 }
 
 /// The effect of a message on its alert thread.
@@ -100,6 +122,15 @@ pub(crate) enum Transition {
     },
     /// A resolution of an alert that was never shown.
     Orphaned,
+}
+
+/// The events that show a message.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Posted {
+    /// The first of them, which begins a thread.
+    pub(crate) root: Option<OwnedEventId>,
+    /// The one that has replaced the content of the root of the thread, if any.
+    pub(crate) edit: Option<OwnedEventId>,
 }
 
 /// A message and the alert thread that it belongs to.
@@ -204,7 +235,13 @@ impl AlertUpdate {
         let is_worse =
             self.urgency > before.level && (self.urgency > before.urgency || is_long(before.eased));
         let is_news = self.members.iter().any(|member| before.members.is_news(*member, is_long));
-        let is_due = at.saturating_sub(before.pushed) >= seconds(patience.remind);
+        // Whoever has acknowledged the alert need not be reminded, unless it was forgotten.
+        let is_due = match before.acknowledged() {
+            None => at.saturating_sub(before.pushed) >= seconds(patience.remind),
+            Some(since) => {
+                at.saturating_sub(before.pushed.max(since)) >= seconds(patience.acknowledged)
+            }
+        };
         let pushes = is_worse || is_news || is_due;
         let was_well = || self.last_ok.is_some_and(|well| well > before.said && is_long(well));
         match (before.status, self.status) {
@@ -295,17 +332,51 @@ impl AlertThread {
             }
     }
 
+    /// Returns the mark of the events that show this thread.
+    pub(crate) fn mark(&self, route: &Route) -> AlertMark {
+        AlertMark { route: route.name.to_string(), key: self.key.clone() }
+    }
+
+    /// Whether the message begins a thread about an alert that fires.
+    pub(crate) fn begins(&self) -> bool {
+        self.saying.status == Status::Firing
+            && (self.turn == Transition::Opened || self.before.is_none())
+    }
+
+    /// The urgency of the message.
+    pub(crate) fn urgency(&self) -> Urgency {
+        self.saying.urgency
+    }
+
+    /// The people who have the alert after this message. The end of an alert ends that, too.
+    pub(crate) fn holders(&self) -> &[Holder] {
+        match (self.turn, &self.before) {
+            (Transition::Updated { .. }, Some(before)) if before.status == Status::Firing => {
+                &before.holders
+            }
+            _ => &[],
+        }
+    }
+
+    /// Returns the thread with only these of its holders.
+    pub(crate) fn with_holders(mut self, holders: Vec<Holder>, patience: Patience) -> Self {
+        if let Some(before) = &mut self.before {
+            before.holders = holders;
+        }
+        Self::new(self.key, self.saying, self.before, self.at, patience)
+    }
+
     /// Returns the thread without its former state, for when the room does not have those messages or no longer has
     /// them.
     pub(crate) fn anew(self, patience: Patience) -> Self {
         Self::new(self.key, self.saying, None, self.at, patience)
     }
 
-    /// The key and the state of the thread after the message was posted. `root` is the first event; without it, and
-    /// without a former state, the result is `None`. `has_pushed` is whether a push notification was sent.
+    /// The key and the state of the thread after the message was posted. Without the first event of it, and without a
+    /// former state, the result is `None`. `has_pushed` is whether a push notification was sent.
     pub(crate) fn after(
         self,
-        root: Option<OwnedEventId>,
+        Posted { root, edit }: Posted,
         last: Origin,
         has_pushed: bool,
     ) -> Option<(String, ThreadState)> {
@@ -319,6 +390,7 @@ impl AlertThread {
         if has_pushed {
             after.pushed = at;
         }
+        after.edit = edit.or(after.edit);
         Some((self.key, after))
     }
 }
@@ -340,7 +412,24 @@ impl ThreadState {
             eased: 0,
             members: Members::firing(&saying.members),
             last,
+            holders: Vec::new(),
+            edit: None,
         }
+    }
+
+    /// The time of the latest acknowledgement, in seconds since 1970.
+    fn acknowledged(&self) -> Option<i64> {
+        self.holders.iter().map(|holder| holder.at).max()
+    }
+
+    /// Adds somebody who has acknowledged the alert. Returns whether there was room for one more.
+    pub(crate) fn hold(&mut self, holder: Holder) -> bool {
+        let is_known = self.holders.iter().any(|known| known.event == holder.event);
+        if !is_known && self.holders.len() < MOST_HOLDERS {
+            self.holders.push(holder);
+            return true;
+        }
+        is_known
     }
 
     /// Whether the state has a time that is after `now`, in seconds since 1970. Such a state is forged, as all its
@@ -348,7 +437,8 @@ impl ThreadState {
     pub(crate) fn is_of_future(&self, now: i64) -> bool {
         let latest = now.saturating_add(seconds(CLOCK_SKEW));
         let times = [self.said, self.pushed, self.resolved, self.eased, self.members.latest()];
-        times.iter().any(|at| *at > latest)
+        times.into_iter().chain(self.acknowledged()).any(|at| at > latest)
+            || self.holders.len() > MOST_HOLDERS
             || self.last.published() > i128::from(latest) * 1_000_000_000
     }
 
@@ -365,6 +455,9 @@ impl ThreadState {
             return self;
         }
         self.said = at;
+        if !matches!(turn, Transition::Updated { .. }) {
+            self.holders.clear();
+        }
         if turn == Transition::Resolved {
             self.resolved = at;
         }
@@ -395,7 +488,16 @@ impl ThreadState {
     pub(crate) fn weight(&self) -> usize {
         let names = [&self.last.stream.stream, &self.last.stream.created, &self.last.route];
         let names = names.iter().map(|name| name.len()).sum::<usize>();
-        size_of::<Self>() + self.root.as_str().len() + names + self.members.weight()
+        let holders = self.holders.iter().map(|holder| {
+            size_of::<Holder>() + holder.user.as_str().len() + holder.event.as_str().len()
+        });
+        let edit = self.edit.as_ref().map_or(0, |edit| edit.as_str().len());
+        size_of::<Self>()
+            + self.root.as_str().len()
+            + names
+            + self.members.weight()
+            + holders.sum::<usize>()
+            + edit
     }
 }
 

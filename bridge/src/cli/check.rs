@@ -1,7 +1,9 @@
 //! The subcommand `nats-matrix check`: tries each step on the way of a report, and says whether it works or what to do.
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
-use std::{collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
+};
 
 use async_nats::jetstream::stream::Stream;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
@@ -16,10 +18,12 @@ use crate::{
     },
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
+    listen::event,
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
         remembered::Remembered,
         room::{encrypted, is_ours, resolve},
+        sync::sync,
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
@@ -161,6 +165,7 @@ async fn online(config: Config, findings: &mut Findings) {
     for route in &config.routes {
         rooms(&account, route, findings).await;
     }
+    answers(&account, &config.routes, findings).await;
     if let Ok(account) = Arc::try_unwrap(account) {
         account.log_out().await;
     }
@@ -319,7 +324,9 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(deferral::stream_config);
-    for wanted in [bucket::config()].into_iter().chain(held) {
+    let listens = routes.iter().any(|route| route.answers.is_some());
+    let answers = listens.then(event::stream_config);
+    for wanted in [bucket::config()].into_iter().chain(held).chain(answers) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
@@ -524,6 +531,7 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
                 let whose = whose(&room).await;
                 findings.ok("room", format!("route {name}: {user} may post into {target}{whose}"));
                 mentioned(&room, route, findings).await;
+                offered(&room, route, findings).await;
             }
             Ok(true) => findings.fail("room", Failure::Encrypted(encrypted(target)).of(route)),
             Err(error) => findings.fail("room", unavailable(error)),
@@ -561,6 +569,49 @@ async fn whose(room: &Room) -> String {
     let Ok(ownership) = room.ownership().await else { return String::new() };
     let creators: Vec<&str> = ownership.creators().map(|user| user.as_str()).collect();
     if creators.is_empty() { String::new() } else { format!(", made by {}", creators.join(", ")) }
+}
+
+/// Reports whether the homeserver tells the bridge what people answer.
+async fn answers(account: &Account, routes: &[Route], findings: &mut Findings) {
+    let names = routes.iter().filter(|route| route.answers.is_some());
+    let names: Vec<&str> = names.map(|route| route.name.as_str()).collect();
+    if names.is_empty() {
+        return;
+    }
+    match sync(account, None, &BTreeSet::new(), Duration::ZERO, |_, _| {}).await {
+        Ok(_) => {
+            let names = names.join(", ");
+            findings.ok("answers", format!("people may answer alerts of {names}"));
+        }
+        Err(error) => {
+            let what = format!("the homeserver does not tell what people answer: {error}");
+            findings.fail("answers", Failure::Unavailable(what));
+        }
+    }
+}
+
+/// Reports that the bridge may not put reactions on alerts, and people who may answer and are not in the room.
+async fn offered(room: &Room, route: &Route, findings: &mut Findings) {
+    let Some(answers) = &route.answers else { return };
+    if answers.offer
+        && let Ok(Membership::NoPower { have, need }) = room.standing_for("m.reaction").await
+    {
+        let what = format!(
+            "route {}: we have power level {have}, but need {need} to offer reactions: raise it in the room's settings, or set \
+             offer = false",
+            route.name
+        );
+        findings.note("answers", what);
+    }
+    for user in &answers.people {
+        if matches!(room.has(user).await, Ok(false)) {
+            let what = format!(
+                "route {}: {user} may answer alerts, and is not in the room: correct `people`, or invite them",
+                route.name
+            );
+            findings.note("answers", what);
+        }
+    }
 }
 
 /// Reports users whom the route mentions and who are not in the room.

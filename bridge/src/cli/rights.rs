@@ -6,7 +6,9 @@ use crate::{
         Access, Nats,
         bucket::{self, BUCKET},
     },
-    reserved::{self, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM},
+    reserved::{
+        self, ANSWERS_PREFIX, ANSWERS_STREAM, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM,
+    },
     source::{
         Feed,
         identity::{self, Names},
@@ -61,7 +63,7 @@ async fn dead_letters(nats: &Nats, config: &Config, route: &Route) -> Vec<String
     }
 }
 
-/// The rights for digests, summaries and quiet hours, as far as the route has them.
+/// The rights for digests, summaries, answers and quiet hours, as far as the route has them.
 async fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
     let (route, mut optional) = (&feed.route, Vec::new());
     if route.digest_above.is_some() {
@@ -74,6 +76,9 @@ async fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
         optional.push(rights::to_make_consumer(nats, feed, Some(&name), purpose));
         optional.push(rights::to_pull(nats, feed, &name, purpose));
     }
+    if route.answers.is_some() {
+        optional.extend(of_answers(nats, route));
+    }
     if route.quiet.is_some() {
         let deferred = Feed::deferred(route, feed.user());
         // The streams of the bridge are where the stream of the route is.
@@ -83,6 +88,16 @@ async fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
         }
     }
     optional
+}
+
+/// The rights for answers to alerts.
+fn of_answers(nats: &Nats, route: &Route) -> Vec<Right> {
+    let (subject, permit) =
+        (format!("{ANSWERS_PREFIX}.{}", route.name), format!("{ANSWERS_PREFIX}.>"));
+    let purpose = "tell scripts what people answer";
+    let mut rights = rights::to_make_stream(nats, ANSWERS_STREAM, purpose).to_vec();
+    rights.push(Right::to_publish(subject, permit, purpose));
+    rights
 }
 
 /// Tries what keeps the alerts of all routes. Without it they are known until the next restart.

@@ -5,6 +5,7 @@ use schemars::{Schema, schema_for};
 
 use crate::{
     config,
+    listen::event::AnswerEvent,
     message::{Alert, Report},
 };
 
@@ -20,6 +21,8 @@ enum Kind {
     Report,
     /// An alert.
     Alert,
+    /// An answer of a person to an alert, as the bridge publishes it.
+    Answer,
     /// The configuration file, for editors.
     Config,
 }
@@ -29,6 +32,7 @@ impl Kind {
         match self {
             Self::Report => schema_for!(Report),
             Self::Alert => schema_for!(Alert),
+            Self::Answer => schema_for!(AnswerEvent),
             Self::Config => config::schema(),
         }
     }

@@ -5,6 +5,7 @@
 //! the file. A list is written with commas. Routes can only be given in the file.
 
 mod alert_scope;
+pub(crate) mod answers;
 mod diagnostics;
 pub(crate) mod display;
 pub(crate) mod duration;
@@ -41,6 +42,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::{
     alert_scope::AlertScope,
+    answers::Answers,
     display::{Display, Language, time_zone},
     exposure::Exposure,
     health::Health,

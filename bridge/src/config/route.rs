@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::{
     config::{
         alert_scope::AlertScope,
+        answers::{self, Answers},
         display::{self, Display, Language},
         duration,
         error::ConfigError,
@@ -80,6 +81,8 @@ pub(crate) struct Route {
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
     pub summary: Option<Summary>,
+    /// The answers that people in the room may give, if they may answer at all.
+    pub answers: Option<Answers>,
 }
 
 /// The default of `digest_above`: nobody reads more messages than these one by one.
@@ -109,6 +112,8 @@ pub(crate) struct Patience {
     /// The time after the last notification from which an alert that goes on, or flaps, notifies again with its next
     /// message.
     pub remind: Duration,
+    /// The time after it was acknowledged from which an alert that goes on notifies again with its next message.
+    pub acknowledged: Duration,
 }
 
 /// The position at which a new consumer begins.
@@ -246,6 +251,14 @@ pub(super) struct RawRoute {
         extend("x-type" = "table")
     )]
     summary: Option<summary::RawSummary>,
+    /// Lets people in the room [answer
+    /// alerts](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/answers.md). An empty table is
+    /// enough. Without it the bridge does not listen.
+    #[schemars(
+        example = serde_json::json!({"offer": true, "power": 50}),
+        extend("x-type" = "table")
+    )]
+    answers: Option<answers::RawAnswers>,
 }
 
 impl RawRoute {
@@ -293,6 +306,8 @@ impl RawRoute {
                         continue = true before it";
             return Err(ConfigError::new(key("summary"), what));
         }
+        let answers = self.answers.map(|answers| answers.check(&key("answers"))).transpose()?;
+        let remind = span("remind", self.remind.as_deref(), REMIND)?;
         let attach_limit = self.attach_limit.as_deref().map_or(Ok(ATTACH_LIMIT), size::parse);
         let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
         let consumer = self.consumer.as_deref().map(ConsumerName::parse).transpose();
@@ -312,7 +327,8 @@ impl RawRoute {
             alert_scope: alert_scope.unwrap_or_default(),
             patience: Patience {
                 flapping: span("flapping", self.flapping.as_deref(), FLAPPING)?,
-                remind: span("remind", self.remind.as_deref(), REMIND)?,
+                remind,
+                acknowledged: answers.as_ref().map_or(remind, |answers| answers.remind_after),
             },
             late_after: Some(span("late_after", self.late_after.as_deref(), LATE_AFTER)?)
                 .filter(|late_after| !late_after.is_zero()),
@@ -324,6 +340,7 @@ impl RawRoute {
             attach_limit: attach_limit
                 .map_err(|what| ConfigError::new(key("attach_limit"), what))?,
             summary,
+            answers,
             is_default: self.is_default,
             subjects,
         })

@@ -167,6 +167,11 @@ impl Account {
         self.upload_limit.get_or_try_init(ask).await.ok().copied()
     }
 
+    /// The address of the homeserver.
+    pub(crate) fn homeserver(&self) -> &str {
+        self.config.homeserver.as_str()
+    }
+
     /// The directory for data that must survive a restart.
     pub(crate) fn state_dir(&self) -> &Path {
         &self.config.state_dir

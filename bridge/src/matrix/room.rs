@@ -251,15 +251,36 @@ impl Room {
         transaction: OwnedTransactionId,
         content: &Value,
     ) -> Result<OwnedEventId, MatrixError> {
+        self.send_event(MessageLikeEventType::RoomMessage, transaction, content).await
+    }
+
+    async fn send_event(
+        &self,
+        kind: MessageLikeEventType,
+        transaction: OwnedTransactionId,
+        content: &Value,
+    ) -> Result<OwnedEventId, MatrixError> {
         self.expect_usable().await?;
         let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
         let request = send_message_event::v3::Request::new_raw(
             self.id.clone(),
             transaction,
-            MessageLikeEventType::RoomMessage,
+            kind,
             Raw::from_json(body),
         );
         Ok(self.account.request(request).await?.event_id)
+    }
+
+    /// Puts a reaction on an event.
+    pub(crate) async fn react(
+        &self,
+        transaction: OwnedTransactionId,
+        event: &EventId,
+        reaction: &str,
+    ) -> Result<OwnedEventId, MatrixError> {
+        let relation = json!({ "rel_type": "m.annotation", "event_id": event, "key": reaction });
+        let content = json!({ "m.relates_to": relation });
+        self.send_event(MessageLikeEventType::Reaction, transaction, &content).await
     }
 
     /// Uploads a file, which nobody sees until a message refers to it.
@@ -353,16 +374,23 @@ impl Room {
     /// Whether a message of the bridge is in the room with its text. It is not after somebody has removed it, and never
     /// was if its id was made up.
     pub(crate) async fn shows(&self, event: &EventId) -> Result<bool, MatrixError> {
+        let is_shown = |event: &RoomEvent| {
+            event.sender == self.account.user && event.content["body"].is_string()
+        };
+        Ok(self.event(event).await?.as_ref().is_some_and(is_shown))
+    }
+
+    /// Returns an event of the room, if there is one with this id. One that somebody has removed has no content.
+    pub(crate) async fn event(&self, event: &EventId) -> Result<Option<RoomEvent>, MatrixError> {
         let request = get_room_event::v3::Request::new(self.id.clone(), event.to_owned());
         match self.account.request(request).await {
             Ok(answer) => {
-                let shown = answer.event.deserialize_as_unchecked::<Shown>();
-                Ok(shown.is_ok_and(|shown| {
-                    let is_here = shown.room_id.is_none_or(|room| room == self.id);
-                    is_here && shown.sender == self.account.user && shown.content.body.is_some()
-                }))
+                let found = answer.event.deserialize_as_unchecked::<RoomEvent>().ok();
+                let is_here =
+                    |event: &RoomEvent| event.room_id.as_ref().is_none_or(|room| *room == self.id);
+                Ok(found.filter(is_here))
             }
-            Err(MatrixError::NotFound(_)) => Ok(false),
+            Err(MatrixError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -379,30 +407,39 @@ impl Room {
         if !joined(&self.account).await?.contains(&self.id) {
             return Ok(Membership::NotJoined);
         }
-        let levels = self.state(StateEventType::RoomPowerLevels).await?.unwrap_or_default();
-        // Older rooms may have levels as text.
-        let level = |value: &Value| value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
-        let need = level(&levels["events"]["m.room.message"])
-            .or_else(|| level(&levels["events_default"]))
-            .unwrap_or(0);
-        let have = level(&levels["users"][self.account.user.as_str()])
-            .or_else(|| level(&levels["users_default"]))
-            .unwrap_or(0);
-        if have >= need || self.gives_all_power_to_us().await? {
+        self.standing_for("m.room.message").await
+    }
+
+    /// Returns whether the bridge, which is in the room, may send events of a type, and what keeps it from that.
+    pub(crate) async fn standing_for(&self, kind: &str) -> Result<Membership, MatrixError> {
+        let levels = self.levels().await?;
+        let need = levels.needed_for(kind);
+        let have = levels.of(&self.account.user);
+        if have >= need || self.gives_all_power_to(&self.account.user).await? {
             return Ok(Membership::MayPost);
         }
         Ok(Membership::NoPower { have, need })
     }
 
-    /// Whether the bridge has all power, as the creators of a room have in newer room versions. The whole state is read
+    /// Whether a user has at least this power level.
+    pub(crate) async fn has_power(&self, user: &UserId, need: i64) -> Result<bool, MatrixError> {
+        Ok(self.levels().await?.of(user) >= need || self.gives_all_power_to(user).await?)
+    }
+
+    async fn levels(&self) -> Result<PowerLevels, MatrixError> {
+        let levels = self.state(StateEventType::RoomPowerLevels).await?;
+        Ok(PowerLevels(levels.unwrap_or_default()))
+    }
+
+    /// Whether a user has all power, as the creators of a room have in newer room versions. The whole state is read
     /// only where it can matter: a member with some power can make it as large as they like.
-    async fn gives_all_power_to_us(&self) -> Result<bool, MatrixError> {
+    async fn gives_all_power_to(&self, user: &UserId) -> Result<bool, MatrixError> {
         let created = self.state(StateEventType::RoomCreate).await?;
         let version = created.as_ref().and_then(|content| content["room_version"].as_str());
         if !version.is_some_and(ownership::privileges_creators) {
             return Ok(false);
         }
-        Ok(self.ownership().await?.gives_all_power_to(&self.account.user))
+        Ok(self.ownership().await?.gives_all_power_to(user))
     }
 
     /// Returns who owns the room. The creator is not in the content of an event, so the room's whole state is read.
@@ -494,6 +531,28 @@ impl Room {
     }
 }
 
+/// The content of `m.room.power_levels`.
+struct PowerLevels(Value);
+
+impl PowerLevels {
+    /// The level that sending events of a type needs.
+    fn needed_for(&self, kind: &str) -> i64 {
+        let Self(levels) = self;
+        level(&levels["events"][kind]).or_else(|| level(&levels["events_default"])).unwrap_or(0)
+    }
+
+    fn of(&self, user: &UserId) -> i64 {
+        let Self(levels) = self;
+        let own = level(&levels["users"][user.as_str()]);
+        own.or_else(|| level(&levels["users_default"])).unwrap_or(0)
+    }
+}
+
+/// Returns a power level, which older rooms may have as text.
+fn level(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
 impl LastPosted {
     fn note_all(reached: &mut Option<Self>, events: Vec<Posted>, stream: &StreamId, route: &str) {
         let ours = events
@@ -529,18 +588,14 @@ impl LastPosted {
     }
 }
 
-/// The fields of an event that prove that a message of the bridge is shown.
-#[derive(Deserialize)]
-struct Shown {
-    sender: OwnedUserId,
+/// An event of a room, as far as it matters who has sent it and what it says.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RoomEvent {
+    pub(crate) sender: OwnedUserId,
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
     room_id: Option<OwnedRoomId>,
-    content: ShownContent,
-}
-
-#[derive(Deserialize)]
-struct ShownContent {
-    /// The text, which the homeserver takes away when the message is removed.
-    body: Option<String>,
+    pub(crate) content: Value,
 }
 
 /// The fields of an event that say where it comes from.

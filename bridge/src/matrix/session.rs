@@ -79,7 +79,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// the related events that a homeserver adds.
 pub(crate) const LONGEST_ANSWER: usize = 1024 * 1024;
 
-/// The longest answer that is read piece by piece, in bytes: the state of a room with a hundred thousand members.
+/// The longest answer that is read piece by piece, in bytes: the state of a room with a hundred thousand members, or
+/// what has happened in very many rooms.
 const LONGEST_STATE: usize = 64 * 1024 * 1024;
 
 /// The length in bytes above which an answer is only read further while fewer than [`LONG_AT_ONCE`] others are.
@@ -129,6 +130,9 @@ pub(crate) enum RequestError {
     /// The answer is not an array, or an incomplete one.
     #[error("the answer is not the requested list")]
     NoArray,
+    /// The answer is no JSON document, an incomplete one, or one without what it has to have.
+    #[error("the answer is not a whole document")]
+    NotWhole,
     /// There is no answer, or it is a refusal.
     #[error(transparent)]
     Http(Box<HttpError>),
@@ -167,6 +171,7 @@ impl From<RequestError> for MatrixError {
             RequestError::NoArray => {
                 Self::Unreachable("answers with something other than the requested list".to_owned())
             }
+            RequestError::NotWhole => Self::Unreachable("answers incompletely".to_owned()),
             RequestError::Http(error) => (*error).into(),
         }
     }
@@ -279,20 +284,35 @@ impl Session {
         request: R,
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), RequestError> {
+        let mut elements = Elements::default();
+        self.send_in_pieces(request, |piece| elements.feed(piece, &mut take)).await?;
+        if elements.are_whole() { Ok(()) } else { Err(RequestError::NoArray) }
+    }
+
+    /// Makes one attempt at a request, and passes the pieces of its answer to `take` as they come.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`Session::send`], but with a higher limit.
+    pub(super) async fn send_in_pieces<R: Request>(
+        &self,
+        request: R,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), RequestError> {
         let request = self.prepare(request).await?;
         let mut response = self.execute(request.map(BytesMut::freeze)).await?;
         if !response.status().is_success() {
             return self.understand::<R>(response).await.map(drop);
         }
-        let (mut elements, mut length) = (Elements::default(), 0_usize);
+        let mut length = 0_usize;
         while let Some(chunk) = response.chunk().await? {
             length = length.saturating_add(chunk.len());
             if length > LONGEST_STATE {
                 return Err(RequestError::TooLong(LONGEST_STATE));
             }
-            elements.feed(&chunk, &mut take);
+            take(&chunk);
         }
-        if elements.are_whole() { Ok(()) } else { Err(RequestError::NoArray) }
+        Ok(())
     }
 
     async fn prepare<R: Request>(

@@ -4,6 +4,7 @@
 //! them, and `render` shows them.
 
 pub(crate) mod alert;
+pub(crate) mod alert_mark;
 mod file;
 pub(crate) mod forge;
 mod kind;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     alert::{
         Alert, Counts, Group, Monitor, MonitorState, Severity, State, Status, Summary, Workflow,
     },
+    alert_mark::AlertMark,
     file::{Attachment, Withheld, picture_type},
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
     kind::Kind,

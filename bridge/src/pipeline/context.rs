@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerts::Store,
     config::{self, Route},
-    matrix::{Account, NewRooms},
+    matrix::{Account, Listened, NewRooms},
     nats::Nats,
     pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
     render::Renderer,
@@ -27,6 +27,8 @@ pub(crate) struct Services {
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
     pub(crate) letter_ids: Arc<LetterIds>,
+    /// The rooms in which people may answer.
+    pub(crate) listened: Listened,
     pub(crate) health: Health,
     pub(crate) stop: CancellationToken,
 }
@@ -42,6 +44,8 @@ pub(crate) struct RouteContext {
     pub(crate) renderer: Option<Arc<Renderer>>,
     pub(crate) new_rooms: Arc<NewRooms>,
     pub(crate) alerts: Arc<Mutex<Store>>,
+    /// Held while the first message of an alert is edited.
+    pub(crate) editing: Arc<Mutex<()>>,
     /// The upload budget that the route has left.
     pub(crate) budget: Arc<Mutex<Budget>>,
 }
@@ -64,6 +68,7 @@ impl RouteContext {
             route: Arc::clone(route),
             routing: Routing::of(route, all, dead_letters),
             renderer,
+            editing: Arc::default(),
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     message::{Attachment, Origin, StreamId, Urgency},
     render::{
         Rendered,
-        content::{in_place_of, in_thread},
+        content::{in_place_of, in_thread, marked, with_people},
         conversation::relapses,
     },
     source::Delivery,
@@ -64,10 +64,12 @@ impl Message<'_> {
 }
 
 impl AlertThread {
-    /// Returns the events in the order in which they are posted: the one that makes phones buzz comes first.
+    /// Returns the events in the order in which they are posted: the one that makes phones buzz comes first. `people` are
+    /// the lines that say who has the alert.
     pub(crate) fn parts(
         &self,
         rendered: &Rendered,
+        people: &[String],
         notice: impl FnOnce() -> Rendered,
         file: impl FnOnce(Option<&EventId>) -> Option<Part>,
         route: &Route,
@@ -78,7 +80,8 @@ impl AlertThread {
         };
         let (before, reply, edited) = match (self.turn, &self.before) {
             (Transition::Opened | Transition::Orphaned, _) | (_, None) => {
-                return Part::of(rendered, file(None), route);
+                let text = Part::Text(self.content(rendered, route));
+                return std::iter::once(text).chain(file(None)).collect();
             }
             (Transition::Updated { .. }, Some(before)) => {
                 (before, reply(), Cow::Borrowed(rendered))
@@ -89,8 +92,8 @@ impl AlertThread {
             }
         };
         let root = &before.root;
-        let reply = Part::Text(in_thread(reply.content(&route.mention), root));
-        let edit = || Part::Text(in_place_of(root, &edited.content(&route.mention)));
+        let reply = Part::Text(in_thread(self.content(&reply, route), root));
+        let edit = || Part::Text(self.edit(root, &edited, people, route));
         let edit = self.outdates_root().then(edit);
         let file = file(Some(root));
         let texts = match self.turn {
@@ -98,6 +101,28 @@ impl AlertThread {
             _ => [Some(reply), edit],
         };
         texts.into_iter().chain([file]).flatten().collect()
+    }
+
+    /// The number of the part that edits the first message, among those that [`Self::parts`] returns.
+    pub(crate) fn edit_part(&self) -> Option<u32> {
+        self.outdates_root().then_some(u32::from(self.turn != Transition::Resolved))
+    }
+
+    /// Builds the edit of the first message.
+    pub(crate) fn edit(
+        &self,
+        root: &EventId,
+        rendered: &Rendered,
+        people: &[String],
+        route: &Route,
+    ) -> Value {
+        in_place_of(root, &with_people(self.content(rendered, route), people))
+    }
+
+    /// Builds the content of an event that shows the alert. Where people may answer, it says which alert it is.
+    fn content(&self, rendered: &Rendered, route: &Route) -> Value {
+        let content = rendered.content(&route.mention);
+        if route.answers.is_some() { marked(content, &self.mark(route)) } else { content }
     }
 }
 

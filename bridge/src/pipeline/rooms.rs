@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::{
     config::{RoomTarget, Route},
     failure::Interrupted,
-    matrix::{Account, Closed, Guard, NewRooms, Opened, Room, RoomRole, join, room},
+    matrix::{Account, Closed, Guard, Listened, NewRooms, Opened, Room, RoomRole, join, room},
     message::StreamId,
     pipeline::{
         context::Services,
@@ -43,6 +43,8 @@ const SAID_AGAIN: Duration = Duration::from_hours(1);
 pub(crate) struct Rooms {
     route: Arc<Route>,
     account: Arc<Account>,
+    /// The rooms in which people may answer.
+    listened: Listened,
     health: RouteHealth,
     /// The condition that the fallback room cannot be used.
     fallback: Condition,
@@ -135,6 +137,7 @@ impl Rooms {
         Self {
             route,
             account: Arc::clone(&services.account),
+            listened: services.listened.clone(),
             fallback: health.condition(),
             health,
             stop: services.stop.clone(),
@@ -448,6 +451,9 @@ impl Rooms {
             Opened::Room(room) => room,
             Opened::Closed(closed) => return Ok(Opening::Closed(closed)),
         };
+        if self.route.answers.is_some() {
+            self.listened.add(room.id(), &self.route.name);
+        }
         // A room with several aliases has one record of how far the route has come.
         if let Some(index) = self.places.iter().position(|place| place.id == room.id()) {
             let place = &mut self.places[index];

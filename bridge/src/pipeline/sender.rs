@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedMxcUri, OwnedTransactionId, RoomId, UserId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -336,11 +336,40 @@ impl Sender {
 
     /// Whether the room shows a message of the bridge with its text.
     pub(crate) async fn shows(&mut self, event: &EventId) -> Result<bool, Halted> {
-        match self.insist(async |room: &Room| room.shows(event).await).await {
-            Ok(is_shown) => Ok(is_shown),
-            // A homeserver that refuses to let the bridge read does not count against the message.
-            Err(error) => error.refusal().map(|_| true),
+        let is_shown = self.asks(async |room: &Room| room.shows(event).await).await?;
+        // A homeserver that refuses to let the bridge read does not count against the message.
+        Ok(is_shown.unwrap_or(true))
+    }
+
+    /// Asks something about what is in the room. Returns `None` if the homeserver refuses to answer.
+    pub(crate) async fn asks(
+        &mut self,
+        question: impl AsyncFnMut(&Room) -> Result<bool, MatrixError>,
+    ) -> Result<Option<bool>, Halted> {
+        match self.insist(question).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) => error.refusal().map(|_| None),
         }
+    }
+
+    /// Returns the event that shows a part of a message, if it is known.
+    pub(crate) fn event_of(&self, position: Position) -> Option<&OwnedEventId> {
+        self.known.events.get(&position)
+    }
+
+    /// Puts a reaction on an event, in one attempt: without it people can still put it there themselves.
+    pub(crate) async fn react(
+        &mut self,
+        transaction: OwnedTransactionId,
+        event: &EventId,
+        reaction: &str,
+    ) -> Result<Result<OwnedEventId, MatrixError>, Halted> {
+        self.once(async |room: &Room| room.react(transaction.clone(), event, reaction).await).await
+    }
+
+    /// The user that posts.
+    pub(crate) fn us(&self) -> &UserId {
+        &self.room.account().user
     }
 
     /// Reads the room if necessary. If the homeserver does not let the bridge read it, nothing is known of it.

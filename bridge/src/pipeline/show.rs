@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use matrix_sdk::ruma::EventId;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{
-    alerts::AlertThread,
+    alerts::{AlertThread, AlertUpdate, Posted},
     failure::Interrupted,
-    message::Decoded,
+    matrix::MatrixError,
+    message::{Decoded, Origin},
     pipeline::{
         bury::bury,
         outcome::{Halted, NotPosted},
@@ -38,6 +39,8 @@ pub(crate) async fn show(
 ) -> Result<Fate, Halted> {
     let stream = &upstream.stream;
     let here = state.rooms.sender().room().to_owned();
+    let is_alert = AlertUpdate::of(&decoded.payload).is_some();
+    let _editing = if is_alert { state.threads.begin_editing().await } else { None };
     let mut thread = state.threads.of(&here, delivery, decoded).await;
     if let Some(found) = thread {
         let confirmed =
@@ -61,7 +64,13 @@ pub(crate) async fn show(
                 state.note_late(delivery, upstream);
                 state.note(delivery, Shown::Posted);
                 if let Some(thread) = thread {
-                    state.threads.note(thread, root, state.origin(delivery, stream)).await;
+                    let edit = thread.edit_part().and_then(|part| {
+                        let position = message.origin(part).position;
+                        state.rooms.sender().event_of(position).cloned()
+                    });
+                    offer(state, &thread, root.as_deref(), &message.origin(0)).await?;
+                    let posted = Posted { root, edit };
+                    state.threads.note(thread, posted, state.origin(delivery, stream)).await;
                 }
                 return Ok(Fate::Shown);
             }
@@ -79,6 +88,32 @@ pub(crate) async fn show(
             (Err(NotPosted::Halted(halted)), _) => return Err(halted),
         }
     }
+}
+
+/// Puts the first of the reactions that acknowledge an alert on the message that begins it, so that people need only tap
+/// it.
+async fn offer(
+    state: &mut State,
+    thread: &AlertThread,
+    root: Option<&EventId>,
+    origin: &Origin,
+) -> Result<(), Halted> {
+    let route = state.route.clone();
+    let Some(answers) = route.answers.as_ref().filter(|answers| answers.offer) else {
+        return Ok(());
+    };
+    let (true, Some(reaction), Some(root)) = (thread.begins(), answers.ack.first(), root) else {
+        return Ok(());
+    };
+    let sender = state.rooms.sender();
+    let transaction = format!("{}-offer", origin.transaction_id(sender.room())).into();
+    match sender.react(transaction, root, reaction).await? {
+        Ok(_) => {}
+        // It is there already, from before a kill.
+        Err(MatrixError::Rejected(reason)) => debug!("no reaction is offered again: {reason}"),
+        Err(error) => warn!("the bridge offers no reaction to {root}: the homeserver {error}"),
+    }
+    Ok(())
 }
 
 /// Returns the events that show a message.
@@ -103,6 +138,7 @@ async fn parts(
         return Ok(Part::of(&rendered, file, &state.route));
     };
     let (begun, ended) = (thread.begun(), thread.ended());
+    let people = people(state, thread);
     let decoded = match thread.before {
         Some(_) => with_times(decoded, begun, ended),
         None => Cow::Borrowed(decoded),
@@ -113,5 +149,11 @@ async fn parts(
         let file = rendered.attachment.as_ref()?;
         Some(state.composer.file(file, delivery.sequence, root))
     };
-    Ok(thread.parts(&rendered, notice, file, &state.route))
+    Ok(thread.parts(&rendered, &people, notice, file, &state.route))
+}
+
+/// Returns the lines that say who has the alert.
+pub(crate) fn people(state: &mut State, thread: &AlertThread) -> Vec<String> {
+    let us = state.rooms.sender().us().to_owned();
+    state.composer.renderer.has_it(thread.holders(), &us)
 }

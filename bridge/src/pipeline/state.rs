@@ -46,14 +46,14 @@ impl State {
         backlog: Backlog,
         health: RouteHealth,
     ) -> Self {
-        let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
+        let RouteContext { route, feed, routing, new_rooms, alerts, editing, budget, .. } = context;
         let Services { nats, account, config, letter_ids, stop, .. } = services.clone();
         let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
             composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
-            threads: Threads::new(Arc::clone(&route), alerts),
+            threads: Threads::new(Arc::clone(&route), alerts, editing),
             dead_letters: DeadLetters::of(
                 nats,
                 &config.dead_letter_subject,

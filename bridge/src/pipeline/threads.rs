@@ -11,30 +11,37 @@ use std::{
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::{
-    alerts::{AlertThread, AlertUpdate, Store, ThreadState},
+    alerts::{AlertThread, AlertUpdate, Holder, Posted, Store, ThreadState},
+    answers::is_acknowledgement,
     config::Route,
+    matrix::Room,
     message::{Decoded, Origin, StreamId, Urgency},
     pipeline::{outcome::Halted, sender::Sender},
     source::Delivery,
 };
 
-/// The time for which a first message that was seen in the room is assumed to be still there.
+/// The time for which a first message or an acknowledgement that was seen in the room is assumed to be still there.
 const FRESH: Duration = Duration::from_mins(1);
 
-/// The number of first messages that are remembered, at about 150 bytes each.
-const MOST_ROOTS: usize = 1024;
+/// The number of events that are remembered, at about 150 bytes each.
+const MOST_SEEN: usize = 1024;
 
 /// The threads of one feed.
 pub(crate) struct Threads {
     route: Arc<Route>,
     /// The store of thread states, shared with the other feed of the route.
     store: Arc<Mutex<Store>>,
-    /// The first messages that were seen in the room, and when.
-    roots: HashMap<OwnedEventId, Instant>,
+    /// Held while messages about alerts are shown, where the answers of people edit first messages, too.
+    editing: Arc<Mutex<()>>,
+    /// The first messages and the acknowledgements that were seen in the room, and when.
+    seen: HashMap<OwnedEventId, Instant>,
 }
 
 /// The result of comparing a thread with the room.
@@ -46,8 +53,20 @@ pub(crate) enum Confirmed {
 }
 
 impl Threads {
-    pub(crate) fn new(route: Arc<Route>, store: Arc<Mutex<Store>>) -> Self {
-        Self { route, store, roots: HashMap::new() }
+    pub(crate) fn new(
+        route: Arc<Route>,
+        store: Arc<Mutex<Store>>,
+        editing: Arc<Mutex<()>>,
+    ) -> Self {
+        Self { route, store, editing, seen: HashMap::new() }
+    }
+
+    /// Waits until no answer of a person is being carried out, and keeps others from it until the guard is dropped.
+    pub(crate) async fn begin_editing(&self) -> Option<OwnedMutexGuard<()>> {
+        match self.route.answers {
+            Some(_) => Some(Arc::clone(&self.editing).lock_owned().await),
+            None => None,
+        }
     }
 
     /// Returns the thread that a message belongs to in a room, if the message is about an alert.
@@ -81,21 +100,19 @@ impl Threads {
         update: AlertUpdate,
         at: Timestamp,
     ) -> AlertThread {
-        let is_quiet = update.urgency < Urgency::Critical
+        self.in_quiet_hours(AlertThread::new(key, update, before, at, self.route.patience))
+    }
+
+    fn in_quiet_hours(&self, thread: AlertThread) -> AlertThread {
+        let is_quiet = thread.urgency() < Urgency::Critical
             && self.route.quiet.as_ref().is_some_and(|quiet| quiet.end(Timestamp::now()).is_some());
-        let thread = AlertThread::new(key, update, before, at, self.route.patience);
         if is_quiet { thread.muted() } else { thread }
     }
 
-    /// Notes what was shown of a message: its first event, and whether phones buzzed for it.
-    pub(crate) async fn note(
-        &self,
-        thread: AlertThread,
-        root: Option<OwnedEventId>,
-        origin: Origin,
-    ) {
+    /// Notes what was shown of a message: its events, and whether phones buzzed for it.
+    pub(crate) async fn note(&self, thread: AlertThread, posted: Posted, origin: Origin) {
         let has_pushed = thread.pushes();
-        if let Some(after) = thread.after(root, origin, has_pushed) {
+        if let Some(after) = thread.after(posted, origin, has_pushed) {
             self.note_all(vec![after]).await;
         }
     }
@@ -134,7 +151,8 @@ impl Threads {
         Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
     }
 
-    /// Returns the same thread if the room shows its first message, else a new thread.
+    /// Returns the same thread if the room shows its first message, else a new thread. People have acknowledged an alert
+    /// only if the room shows that, too.
     ///
     /// # Errors
     ///
@@ -144,30 +162,62 @@ impl Threads {
         sender: &mut Sender,
         thread: AlertThread,
     ) -> Result<AlertThread, Halted> {
-        let Some(before) = thread.before.as_ref().filter(|before| !self.is_fresh(&before.root))
-        else {
-            return Ok(thread);
-        };
-        if sender.shows(&before.root).await? {
-            self.note_root(before.root.clone());
+        let Some(before) = thread.before.as_ref() else { return Ok(thread) };
+        if !self.is_fresh(&before.root) {
+            if !sender.shows(&before.root).await? {
+                info!(
+                    "the first message of an alert, {}, is no longer in the room; the alert begins anew",
+                    before.root
+                );
+                return Ok(thread.anew(self.route.patience));
+            }
+            self.note_seen(before.root.clone());
+        }
+        let confirmed = self.confirmed_holders(sender, before).await?;
+        if confirmed.len() == before.holders.len() {
             return Ok(thread);
         }
         info!(
-            "the first message of an alert, {}, is no longer in the room; the alert begins anew",
+            "the room no longer shows that somebody has acknowledged the alert that begins with {}, and it does not count",
             before.root
         );
-        Ok(thread.anew(self.route.patience))
+        Ok(self.in_quiet_hours(thread.with_holders(confirmed, self.route.patience)))
     }
 
-    fn is_fresh(&self, root: &EventId) -> bool {
-        self.roots.get(root).is_some_and(|seen| seen.elapsed() < FRESH)
-    }
-
-    fn note_root(&mut self, root: OwnedEventId) {
-        if self.roots.len() >= MOST_ROOTS {
-            self.roots.clear();
+    /// Returns those of the people who have acknowledged an alert of whom the room shows it.
+    async fn confirmed_holders(
+        &mut self,
+        sender: &mut Sender,
+        before: &ThreadState,
+    ) -> Result<Vec<Holder>, Halted> {
+        let Some(answers) = self.route.answers.clone() else { return Ok(Vec::new()) };
+        let mut confirmed = Vec::new();
+        for holder in &before.holders {
+            if !self.is_fresh(&holder.event) {
+                let given = (&*holder.event, &*holder.user);
+                let ask = async |room: &Room| {
+                    is_acknowledgement(room, &answers, given, &before.root).await
+                };
+                // What cannot be read does not count, so that nobody can silence an alert in that way.
+                if !sender.asks(ask).await?.unwrap_or(false) {
+                    continue;
+                }
+                self.note_seen(holder.event.clone());
+            }
+            confirmed.push(holder.clone());
         }
-        self.roots.insert(root, Instant::now());
+        Ok(confirmed)
+    }
+
+    fn is_fresh(&self, event: &EventId) -> bool {
+        self.seen.get(event).is_some_and(|seen| seen.elapsed() < FRESH)
+    }
+
+    fn note_seen(&mut self, event: OwnedEventId) {
+        if self.seen.len() >= MOST_SEEN {
+            self.seen.clear();
+        }
+        self.seen.insert(event, Instant::now());
     }
 }
 

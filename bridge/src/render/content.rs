@@ -6,7 +6,7 @@ use minijinja::HtmlEscape;
 use serde_json::{Value, json};
 
 use crate::{
-    message::{Attachment, Payload, Urgency},
+    message::{AlertMark, Attachment, Payload, Urgency, alert_mark::ALERT_KEY},
     render::{markup, own::fault::Fault, words::Words},
     text::{self, shown},
 };
@@ -176,6 +176,37 @@ pub(crate) fn in_thread(mut content: Value, root: &EventId) -> Value {
     content
 }
 
+/// The key of an event's content under which the lines about people are stored that [`with_people`] has added.
+const PEOPLE_KEY: &str = "io.github.nats-matrix.people";
+
+/// Puts lines about people below the content of an event, in place of those that are there.
+#[must_use]
+pub(crate) fn with_people(mut content: Value, lines: &[String]) -> Value {
+    let before = content.as_object_mut().and_then(|content| content.remove(PEOPLE_KEY));
+    let mut added = json!({});
+    let texts = lines.iter().fold([String::new(), String::new()], |[plain, html], line| {
+        [format!("{plain}\n{line}"), format!("{html}<br>{}", markup::html(line))]
+    });
+    for (key, text) in ["body", "formatted_body"].into_iter().zip(texts) {
+        let Some(present) = content[key].as_str() else { continue };
+        let old = before.as_ref().and_then(|before| before[key].as_str()).unwrap_or_default();
+        let present = present.strip_suffix(old).unwrap_or(present);
+        content[key] = json!(format!("{present}{text}"));
+        added[key] = json!(text);
+    }
+    if !lines.is_empty() {
+        content[PEOPLE_KEY] = added;
+    }
+    content
+}
+
+/// Puts the mark of an alert into the content of an event that shows it.
+#[must_use]
+pub(crate) fn marked(mut content: Value, mark: &AlertMark) -> Value {
+    content[ALERT_KEY] = json!(mark);
+    content
+}
+
 /// Builds the content of an edit that replaces that of `root` by `content`. Edits send no push notification
 /// (`.m.rule.suppress_edits`, Matrix 1.9), and mention nobody again.
 #[must_use]
@@ -195,4 +226,26 @@ pub(crate) fn in_place_of(root: &EventId, content: &Value) -> Value {
 fn pill(user: &UserId) -> String {
     let link = user.matrix_to_uri().to_string();
     format!("<a href=\"{}\">{}</a>", HtmlEscape(&link), HtmlEscape(user.localpart()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_about_people_replace_each_other_and_leave_no_trace() {
+        let alert = Rendered::words("Disk almost full").content(&[]);
+        let lines = |names: &[&str]| {
+            let line = |name: &&str| format!("👤 {name} <has> it");
+            names.iter().map(line).collect::<Vec<_>>()
+        };
+        let one = with_people(alert.clone(), &lines(&["alice"]));
+        assert_eq!(one["body"], "Disk almost full\n👤 alice <has> it");
+        assert_eq!(one["formatted_body"], "Disk almost full<br>👤 alice &lt;has&gt; it");
+        let two = with_people(one.clone(), &lines(&["alice", "bob"]));
+        assert_eq!(two["body"], "Disk almost full\n👤 alice <has> it\n👤 bob <has> it");
+        assert_eq!(with_people(two.clone(), &lines(&["alice"])), one);
+        assert_eq!(with_people(two, &[]), alert);
+        assert_eq!(with_people(alert.clone(), &[]), alert);
+    }
 }

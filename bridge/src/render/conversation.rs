@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use matrix_sdk::ruma::UserId;
 
 use crate::{
+    alerts::Holder,
     config::Display,
     message::{Decoded, Payload, Status, Urgency, rfc3339},
     render::{alert, content::Rendered, renderer::Renderer, voice::Voice},
@@ -40,6 +42,45 @@ impl Renderer {
         };
         Rendered::words(&words.resolved_after(&took, &summary)).at_most(Urgency::Routine)
     }
+
+    /// Returns the lines that say who has an alert, one for each person. `us` is the user of the bridge.
+    pub(crate) fn has_it(&self, holders: &[Holder], us: &UserId) -> Vec<String> {
+        let is_first = |index: usize| {
+            !holders[..index].iter().any(|before| before.user == holders[index].user)
+        };
+        let of_people = holders.iter().enumerate().filter(|(index, _)| is_first(*index));
+        of_people
+            .map(|(_, holder)| {
+                self.voice.words.has_it(&name(&holder.user, us), &self.clock(holder.at))
+            })
+            .collect()
+    }
+
+    /// Builds the notice that somebody has acknowledged an alert.
+    pub(crate) fn takes_it(&self, holder: &Holder, us: &UserId) -> Rendered {
+        let lines = self.has_it(std::slice::from_ref(holder), us);
+        Rendered::words(&lines.join("")).at_most(Urgency::Routine)
+    }
+
+    /// Builds the notice that somebody no longer has an alert.
+    pub(crate) fn gives_it_back(&self, user: &UserId, us: &UserId) -> Rendered {
+        let line = self.voice.words.has_it_no_more(&name(user, us));
+        Rendered::words(&line).at_most(Urgency::Routine)
+    }
+
+    /// Formats a time of the last day, like "02:14"; an older one has its date.
+    fn clock(&self, at: i64) -> String {
+        let Ok(at) = Timestamp::from_second(at) else { return String::new() };
+        let is_old = Timestamp::now().duration_since(at) > SignedDuration::from_hours(20);
+        let at = at.to_zoned(self.voice.zone.clone());
+        at.strftime(if is_old { "%F %H:%M" } else { "%H:%M" }).to_string()
+    }
+}
+
+/// Returns the name of a user, with the server if it is another one than ours.
+fn name(user: &UserId, us: &UserId) -> String {
+    let is_here = user.server_name() == us.server_name();
+    shown::name(if is_here { user.localpart() } else { user.as_str() })
 }
 
 /// Returns the line about an alert that fires again and again.

@@ -16,9 +16,11 @@ use crate::{
     failure::Failure,
     health::{self, Pulse},
     log::Log,
+    matrix::Listened,
     nats::Nats,
     pipeline::{LetterIds, RouteContext, Services},
     run::{
+        answers::{answered_route, keep_listening},
         refusal_alert::tell,
         reload::Setup,
         route::{serve_deferred, serve_live},
@@ -310,9 +312,11 @@ async fn serve(
         administrators,
         config,
         letter_ids: Arc::new(LetterIds::of(state_dir)),
+        listened: Listened::default(),
         health: health.clone(),
         stop: stop.clone(),
     };
+    let mut answered = Vec::new();
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
         let (all, nats) = (&all, nats.clone());
@@ -322,9 +326,13 @@ async fn serve(
         if route.quiet.is_some() {
             pulse.feeds.push(deferred.feed.clone());
         }
+        answered.extend(answered_route(&live));
         let (services, trial) = (|| services.clone(), || trial.clone());
         routes.spawn_local(keep_going(deferred, services(), trial(), serve_deferred));
         routes.spawn_local(keep_going(live, services(), trial(), serve_live));
+    }
+    if !answered.is_empty() {
+        routes.spawn_local(keep_listening(answered, services.clone()));
     }
     health.serving();
     notify(&[NotifyState::Ready]);

@@ -2,6 +2,7 @@
 //!
 //! [`lifecycle`] is the entry, `route` what one route does all the time. It uses everything but `cli`.
 
+mod answers;
 pub(crate) mod lifecycle;
 mod patience;
 mod refusal;

@@ -28,6 +28,13 @@ struct Of {
 /// One label whose values are known beforehand, with its name.
 type Label = [(&'static str, &'static str); 1];
 
+/// The labels of the answers to alerts of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswersOf {
+    route: String,
+    action: &'static str,
+}
+
 type Ages = Family<Of, Gauge<f64, AtomicU64>>;
 
 /// All metrics.
@@ -51,6 +58,9 @@ pub(crate) struct Metrics {
     acked_elsewhere: Family<Of, Counter>,
     denied: Family<Of, Counter>,
     markers: Family<Of, Counter>,
+    answers: Family<AnswersOf, Counter>,
+    /// The time of the last answer to a `/sync`; without a value where the bridge does not listen.
+    heard: Family<[(&'static str, &'static str); 0], Gauge<f64, AtomicU64>>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -93,6 +103,25 @@ pub(crate) struct RouteMetrics {
     /// The messages that only say that others are gone.
     pub(crate) markers: Counter,
     sends: Histogram,
+}
+
+/// What a person did about an alert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// Acknowledged it.
+    Acknowledged,
+    /// Took an acknowledgement back.
+    TakenBack,
+}
+
+impl Answered {
+    /// The name for machines.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "ack",
+            Self::TakenBack => "unack",
+        }
+    }
 }
 
 impl fmt::Display for RouteMetrics {
@@ -152,6 +181,8 @@ impl Default for Metrics {
             acked_elsewhere: Family::default(),
             denied: Family::default(),
             markers: Family::default(),
+            answers: Family::default(),
+            heard: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -170,6 +201,8 @@ impl Metrics {
         let metrics = Self::default();
         let name = "reports";
         drop(metrics.route(name));
+        metrics.expect_answers(name);
+        metrics.heard();
         let route = RouteSnapshot {
             name: name.into(),
             state: State::Connected,
@@ -287,7 +320,17 @@ impl Metrics {
         registry.register("state", help, self.state.clone());
         let help = "Times that the connection to NATS was lost and restored";
         registry.register("nats_reconnects", help, self.nats_reconnects.clone());
+        self.register_answers();
         self
+    }
+
+    fn register_answers(&mut self) {
+        let registry = &mut self.registry;
+        let help = "Answers of people to alerts that were carried out";
+        registry.register("answers", help, self.answers.clone());
+        let help = "Time when the homeserver last told what people have done in the rooms, in seconds since 1970";
+        let unit = Unit::Seconds;
+        registry.register_with_unit("last_heard_timestamp", help, unit, self.heard.clone());
     }
 
     /// Clears the gauges of all routes, as the routes may have changed since the last request.
@@ -322,6 +365,25 @@ impl Metrics {
             markers: counter(&self.markers),
             sends: self.sends.get_or_create(&of).clone(),
         }
+    }
+
+    /// Counts an answer of a person to an alert of a route.
+    pub(crate) fn answered(&self, route: &str, answered: Answered) {
+        let of = AnswersOf { route: route.to_owned(), action: answered.name() };
+        self.answers.get_or_create(&of).inc();
+    }
+
+    /// Exports the answers to alerts of a route from now on, beginning with 0.
+    pub(crate) fn expect_answers(&self, route: &str) {
+        for answered in [Answered::Acknowledged, Answered::TakenBack] {
+            let of = AnswersOf { route: route.to_owned(), action: answered.name() };
+            drop(self.answers.get_or_create(&of));
+        }
+    }
+
+    /// Notes that the homeserver has just told what people have done.
+    pub(crate) fn heard(&self) {
+        self.heard.get_or_create(&[]).set(Timestamp::now().as_duration().as_secs_f64());
     }
 
     /// Returns all metrics in the `OpenMetrics` format, with the present values of the gauges.

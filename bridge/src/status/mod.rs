@@ -15,6 +15,7 @@ mod waiting;
 pub(crate) use self::{
     board::{ClosedRoom, DeadFor, DeadLetters, Recent, RouteSnapshot, Shown, Snapshot, State},
     health::{Condition, Health, RouteHealth},
+    metrics::Answered,
     moment::{age, passed},
     outage::Outage,
     repetitions::Repetitions,

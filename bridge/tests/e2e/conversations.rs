@@ -268,7 +268,7 @@ async fn without_a_bucket_alerts_arrive_all_the_same() -> Result<()> {
     Ok(())
 }
 
-const BUCKET: &str = "nats-matrix-alerts";
+pub(crate) const BUCKET: &str = "nats-matrix-alerts";
 
 fn named(name: &str) -> String {
     json!({ "severity": "critical", "summary": name, "source": "db-01", "fingerprint": name })
@@ -300,7 +300,7 @@ async fn forge(
 }
 
 /// The entry of the bucket for the conversation with that root, as soon as there is one.
-async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
+pub(crate) async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
     let search = async {
         loop {
             let keys: Vec<String> = bucket.keys().await?.try_collect().await?;

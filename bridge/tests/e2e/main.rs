@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::allow_attributes, reason = "a test fails by panicking")]
 
+mod answers;
 mod bounds;
 mod check;
 mod clients;

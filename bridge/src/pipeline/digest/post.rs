@@ -7,21 +7,19 @@ use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use tracing::{info, warn};
 
 use crate::{
-    alerts::{AlertThread, ThreadState},
+    alerts::{AlertThread, Posted, ThreadState},
     message::{Origin, Position, Span, Urgency},
     pipeline::{
         bury::put_away,
         digest::gather::Gathered,
         outcome::{Halted, NotPosted},
         parts::Part,
+        show::people,
         state::State,
         threads::ByName,
     },
     render::{
-        Entry, Piece, Rendered,
-        content::{in_place_of, in_thread},
-        conversation::with_times,
-        digest_entries,
+        Entry, Piece, Rendered, content::in_thread, conversation::with_times, digest_entries,
     },
     source::{Delivery, Upstream},
     status::{DeadFor, Shown},
@@ -85,6 +83,7 @@ impl<'a> Digest<'a> {
         };
         self.span.root.clone_from(&root);
         if let Some(root) = &root {
+            let _editing = state.threads.begin_editing().await;
             self.note_last_words(state, root).await?;
         }
         self.thread(state).await?;
@@ -147,7 +146,8 @@ impl<'a> Digest<'a> {
                 thread = thread.anew(state.route.patience);
             }
             // A thread may stay quiet only because a phone has buzzed for a message that people can still see.
-            if is_confirmed && thread.is_quiet() {
+            let is_held = thread.before.as_ref().is_some_and(|before| !before.holders.is_empty());
+            if is_held || is_confirmed && thread.is_quiet() {
                 thread = state.threads.with_root(state.rooms.sender(), thread).await?;
             }
             threads.insert((*key).to_owned(), thread);
@@ -178,12 +178,14 @@ impl<'a> Digest<'a> {
             if thread.is_said(&origin) {
                 continue;
             }
+            let mut edit = None;
             if thread.outdates_root() {
-                self.edit_root(state, key, &thread, entry).await?;
+                edit = self.edit_root(state, key, &thread, entry).await?;
             }
             let is_new = thread.before.is_none();
             let has_pushed = self.has_pushed && thread.pushes();
-            let shown = thread.after(Some(root.clone()), origin, has_pushed);
+            let posted = Posted { root: Some(root.clone()), edit };
+            let shown = thread.after(posted, origin, has_pushed);
             after.extend(shown.map(|(key, mut thread)| {
                 thread.is_shared |= is_new || thread.root == *root;
                 (key, thread)
@@ -193,31 +195,35 @@ impl<'a> Digest<'a> {
         Ok(())
     }
 
-    /// Edits a first message. An edit that is posted twice is seen once, so it needs no origin.
+    /// Edits a first message, and returns the edit. One that is posted twice is seen once, so it needs no origin.
     async fn edit_root(
         &self,
         state: &mut State,
         key: &str,
         thread: &AlertThread,
         entry: &Entry,
-    ) -> Result<(), Halted> {
+    ) -> Result<Option<OwnedEventId>, Halted> {
         let Some((before, original)) = thread.before.as_ref().zip(self.original(entry.sequence))
         else {
-            return Ok(());
+            return Ok(None);
         };
         let stream = &self.upstream.stream;
         let decoded = state.composer.decode(original, stream);
         let decoded = with_times(&decoded, thread.begun(), thread.ended());
         let rendered = state.composer.render_whole(original, &decoded, stream);
-        let content = in_place_of(&before.root, &rendered.content(&state.route.mention));
+        let people = people(state, thread);
+        let content = thread.edit(&before.root, &rendered, &people, &state.route);
         let origin = self.origin(state, entry.sequence, 0, entry.published);
         let of_message = origin.transaction_id(state.rooms.sender().room());
         let transaction: OwnedTransactionId = format!("{of_message}-{key}").into();
-        if let Err(error) = state.rooms.sender().aside(transaction, content).await {
-            let reason = error.refusal()?;
-            warn!("the first message of an alert is not edited: {reason}");
+        match state.rooms.sender().aside(transaction, content).await {
+            Ok(edit) => Ok(edit),
+            Err(error) => {
+                let reason = error.refusal()?;
+                warn!("the first message of an alert is not edited: {reason}");
+                Ok(None)
+            }
         }
-        Ok(())
     }
 
     /// Posts all messages in the thread of the digest.

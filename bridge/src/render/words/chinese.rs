@@ -97,6 +97,12 @@ impl Words for Chinese {
     fn relapses(&self, times: u32, since: &str) -> String {
         format!("🔁 自 {since} 起已反复 {times} 次")
     }
+    fn has_it(&self, who: &str, at: &str) -> String {
+        format!("👤 {who} 正在处理（{at}）")
+    }
+    fn has_it_no_more(&self, who: &str) -> String {
+        format!("👤 {who} 不再处理")
+    }
     fn messages(&self, count: usize) -> String {
         format!("{count} 条消息")
     }

@@ -99,6 +99,12 @@ impl Words for English {
     fn relapses(&self, times: u32, since: &str) -> String {
         format!("🔁 {times} times since {since}")
     }
+    fn has_it(&self, who: &str, at: &str) -> String {
+        format!("👤 {who} has it ({at})")
+    }
+    fn has_it_no_more(&self, who: &str) -> String {
+        format!("👤 {who} no longer has it")
+    }
     fn messages(&self, count: usize) -> String {
         format!("{count} messages")
     }

@@ -48,6 +48,10 @@ pub(crate) trait Words: Sync {
 
     fn resolved_after(&self, took: &str, summary: &str) -> String;
     fn relapses(&self, times: u32, since: &str) -> String;
+    /// Somebody has acknowledged an alert, at this time.
+    fn has_it(&self, who: &str, at: &str) -> String;
+    /// Somebody has taken their acknowledgement back.
+    fn has_it_no_more(&self, who: &str) -> String;
     fn messages(&self, count: usize) -> String;
     fn counted(&self, kind: Kind, count: usize) -> String;
     fn and_more(&self, named: &str, more: usize) -> String;
