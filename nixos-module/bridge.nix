@@ -276,7 +276,7 @@ let
                 '';
               };
               power = lib.mkOption {
-                type = lib.types.nullOr lib.types.int;
+                type = lib.types.nullOr lib.types.ints.unsigned;
                 default = null;
                 example = 50;
                 description = ''

@@ -334,7 +334,11 @@ impl AlertThread {
 
     /// Returns the mark of the events that show this thread.
     pub(crate) fn mark(&self, route: &Route) -> AlertMark {
-        AlertMark { route: route.name.to_string(), key: self.key.clone() }
+        AlertMark {
+            stream: route.stream.clone(),
+            route: route.name.to_string(),
+            key: self.key.clone(),
+        }
     }
 
     /// Whether the message begins a thread about an alert that fires.

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::config::Route;
 
-    fn event(kind: &str, content: Value) -> Value {
+    fn event(kind: &str, content: &Value) -> Value {
         json!({
             "event_id": "$e:x", "sender": "@a:x", "origin_server_ts": 1_700_000_000_123_i64, "type": kind,
             "content": content,
@@ -159,16 +159,16 @@ mod tests {
         Answer::read(room_id!("!r:x"), event.to_string().as_bytes()).map(|answer| answer.act)
     }
 
-    fn message(body: &str, relation: Value) -> Value {
+    fn message(body: &str, relation: &Value) -> Value {
         let content = json!({ "msgtype": "m.text", "body": body, "m.relates_to": relation });
-        event("m.room.message", content)
+        event("m.room.message", &content)
     }
 
     #[test]
     fn an_event_means_what_a_person_has_done() {
         let to = event_id!("$to:x").to_owned();
         let relation = json!({ "rel_type": "m.annotation", "event_id": to, "key": "👍\u{fe0f}" });
-        let react = event("m.reaction", json!({ "m.relates_to": relation }));
+        let react = event("m.reaction", &json!({ "m.relates_to": relation }));
         let expected = Act::React { to: to.clone(), reaction: "👍".to_owned() };
         assert_eq!(read(&react), Some(expected));
         let answer = Answer::read(room_id!("!r:x"), react.to_string().as_bytes()).unwrap();
@@ -177,13 +177,13 @@ mod tests {
         let reply = json!({ "m.in_reply_to": { "event_id": to } });
         let thread = json!({ "rel_type": "m.thread", "event_id": to, "m.in_reply_to": { "event_id": "$last:x" } });
         for relation in [reply, thread] {
-            let said = read(&message("> <@b:x> fire\n> more\n\nAck, on it", relation));
+            let said = read(&message("> <@b:x> fire\n> more\n\nAck, on it", &relation));
             assert_eq!(said, Some(Act::Reply { to: to.clone(), text: "Ack, on it".to_owned() }));
         }
         for redaction in
             [json!({ "redacts": to, "content": {} }), json!({ "content": { "redacts": to } })]
         {
-            let mut event = event("m.room.redaction", json!({}));
+            let mut event = event("m.room.redaction", &json!({}));
             event.as_object_mut().unwrap().extend(redaction.as_object().unwrap().clone());
             assert_eq!(read(&event), Some(Act::TakeAway { of: to.clone() }));
         }
@@ -192,16 +192,16 @@ mod tests {
     #[test]
     fn other_events_are_no_answers() {
         let to = json!({ "m.in_reply_to": { "event_id": "$to:x" } });
-        let mut notice = message("ack", to.clone());
+        let mut notice = message("ack", &to);
         notice["content"]["msgtype"] = json!("m.notice");
-        let mut state = message("ack", to);
+        let mut state = message("ack", &to);
         state["state_key"] = json!("");
         let edit = json!({ "rel_type": "m.replace", "event_id": "$to:x" });
-        let removed = event("m.reaction", json!({}));
+        let removed = event("m.reaction", &json!({}));
         let no_id = json!({ "rel_type": "m.annotation", "event_id": 1, "key": "👍" });
-        let no_id = event("m.reaction", json!({ "m.relates_to": no_id }));
+        let no_id = event("m.reaction", &json!({ "m.relates_to": no_id }));
         for event in
-            [notice, state, message("ack", edit), message("ack", json!({})), removed, no_id]
+            [notice, state, message("ack", &edit), message("ack", &json!({})), removed, no_id]
         {
             assert_eq!(read(&event), None, "{event}");
         }
@@ -228,10 +228,10 @@ mod tests {
     fn a_long_text_takes_little_memory() {
         let body = "x".repeat(60_000);
         let to = json!({ "m.in_reply_to": { "event_id": "$to:x" } });
-        let act = read(&message(&body, to)).unwrap();
+        let act = read(&message(&body, &to)).unwrap();
         assert_eq!(act.text().len(), LONGEST_TEXT);
         // It is years before the clock of a homeserver is right.
-        let mut future = message("ack", json!({ "m.in_reply_to": { "event_id": "$to:x" } }));
+        let mut future = message("ack", &json!({ "m.in_reply_to": { "event_id": "$to:x" } }));
         future["origin_server_ts"] = json!(i64::MAX);
         let answer = Answer::read(room_id!("!r:x"), future.to_string().as_bytes()).unwrap();
         assert!(answer.at <= Timestamp::now().as_second());
@@ -241,7 +241,7 @@ mod tests {
         #[test]
         fn no_event_ends_the_process(bytes in any::<Vec<u8>>(), body in ".{0,60}") {
             Answer::read(room_id!("!r:x"), &bytes);
-            read(&message(&body, json!({ "m.in_reply_to": { "event_id": "$to:x" } })));
+            read(&message(&body, &json!({ "m.in_reply_to": { "event_id": "$to:x" } })));
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Carries answers out, one after the other in each room.
 
-use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
-use matrix_sdk::ruma::OwnedRoomId;
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedRoomId};
 use tokio::{
     sync::Mutex,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     alerts::{Holder, Store, ThreadState},
@@ -29,6 +34,12 @@ use crate::{
 /// The longest time to wait for NATS to take an answer before it is published again.
 const PUBLISHING: Duration = Duration::from_secs(10);
 
+/// The time within which an alert comes again that was posted just before a kill.
+const KNOWN_BY: Duration = Duration::from_mins(2);
+
+/// The interval at which such an alert is looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A route whose alerts people may answer.
 #[derive(Clone)]
 pub(crate) struct AnsweredRoute {
@@ -47,7 +58,23 @@ pub(super) struct Desk {
     pub(super) nats: Nats,
     pub(super) health: Health,
     pub(super) kept: Rc<Kept>,
-    pub(super) routes: BTreeMap<String, AnsweredRoute>,
+    /// The routes by stream and name.
+    pub(super) routes: BTreeMap<(String, String), AnsweredRoute>,
+}
+
+/// Whether an answer counts.
+enum Decision {
+    Counts(Box<Accepted>),
+    DoesNotCount,
+    /// Nothing is known of the alert yet: the bridge was killed after it had posted the alert, which comes again.
+    NotYet,
+}
+
+/// What is known of an alert.
+enum Known {
+    Firing(Box<ThreadState>),
+    Over,
+    Nothing,
 }
 
 impl Desk {
@@ -64,8 +91,26 @@ impl Desk {
         let room = Room::new(Arc::clone(&self.account), id.clone());
         let what = format!("answers in room {id}");
         let mut outage = Outage::of(what, self.health.condition(None));
+        let mut waiting: HashMap<OwnedEventId, Instant> = HashMap::new();
         while let Some(answer) = self.kept.first_in(&id) {
-            let accepted = self.show_until_done(&room, &answer, &mut outage).await;
+            let accepted = match self.show_until_done(&room, &answer, &mut outage).await {
+                Decision::Counts(accepted) => Some(*accepted),
+                Decision::DoesNotCount => None,
+                Decision::NotYet => {
+                    let since = *waiting.entry(answer.event.clone()).or_insert_with(Instant::now);
+                    if since.elapsed() < KNOWN_BY {
+                        self.kept.put_last(&answer.event);
+                        sleep(LOOK_AGAIN).await;
+                        continue;
+                    }
+                    warn!(
+                        "an answer of {} in room {id} does not count: nothing is known of the alert any more",
+                        answer.who
+                    );
+                    None
+                }
+            };
+            waiting.remove(&answer.event);
             if let Some(Accepted { event, .. }) = &accepted {
                 self.publish_until_done(event, &mut outage).await;
                 self.health.0.metrics.answered(&event.route, event.action.into());
@@ -74,17 +119,12 @@ impl Desk {
         }
     }
 
-    async fn show_until_done(
-        &self,
-        room: &Room,
-        answer: &Answer,
-        outage: &mut Outage,
-    ) -> Option<Accepted> {
+    async fn show_until_done(&self, room: &Room, answer: &Answer, outage: &mut Outage) -> Decision {
         loop {
             let error = match self.show(room, answer).await {
-                Ok(accepted) => {
+                Ok(shown) => {
                     outage.over();
-                    return accepted;
+                    return shown;
                 }
                 Err(error) => error,
             };
@@ -97,7 +137,7 @@ impl Desk {
                         answer.event
                     );
                     outage.abandon();
-                    return None;
+                    return Decision::DoesNotCount;
                 }
                 MatrixError::Limited { wait, .. } => *wait,
                 MatrixError::TokenRefused(_) => {
@@ -111,58 +151,84 @@ impl Desk {
         }
     }
 
-    /// Shows in the room what somebody has answered, in one attempt. Returns `None` if it does not count.
-    async fn show(&self, room: &Room, answer: &Answer) -> Result<Option<Accepted>, MatrixError> {
+    /// Shows in the room what somebody has answered, in one attempt.
+    async fn show(&self, room: &Room, answer: &Answer) -> Result<Decision, MatrixError> {
         // An answer that counted before a restart still does, although the alert may be over by now.
         let accepted = match self.kept.accepted(&answer.event) {
-            Some(accepted) => Some(accepted),
-            None => self.decide(room, answer).await?,
+            Some(accepted) => Box::new(accepted),
+            None => match self.decide(room, answer).await? {
+                Decision::Counts(accepted) => accepted,
+                undecided => return Ok(undecided),
+            },
         };
-        let Some(accepted) = accepted else { return Ok(None) };
         self.kept.accept(&answer.event, &accepted);
-        let Given { mark, root, .. } = &accepted.given;
-        let target = Target { root: root.clone(), mark: mark.clone() };
-        let Some(route) = self.routes.get(&target.mark.route) else { return Ok(Some(accepted)) };
+        let target = accepted.given.target();
+        let Some(route) = self.route_of(&target) else { return Ok(Decision::Counts(accepted)) };
         let _editing = route.editing.lock().await;
-        let Some(mut state) = route.state(&target).await else { return Ok(Some(accepted)) };
+        let Known::Firing(mut state) = route.state(&target).await else {
+            return Ok(Decision::Counts(accepted));
+        };
         match accepted.event.action {
             Action::Ack => self.acknowledge(room, route, &mut state, answer).await?,
             Action::Unack => self.take_back(room, route, &mut state, answer, &accepted).await?,
         }
-        route.put(&target, state).await;
-        Ok(Some(accepted))
+        route.put(&target, *state).await;
+        Ok(Decision::Counts(accepted))
     }
 
     /// Finds out whether an answer counts.
-    async fn decide(&self, room: &Room, answer: &Answer) -> Result<Option<Accepted>, MatrixError> {
-        if let Act::TakeAway { of } = &answer.act {
-            let Some(given) = self.kept.given(of) else { return Ok(None) };
-            // Whether somebody may take an event away is for the homeserver to decide.
-            let is_there = room
-                .event(of)
-                .await?
-                .is_some_and(|event| Act::of(&event.kind, &event.content).is_some());
-            if is_there {
-                return Ok(None);
+    async fn decide(&self, room: &Room, answer: &Answer) -> Result<Decision, MatrixError> {
+        let (target, given) = match &answer.act {
+            Act::TakeAway { of } => {
+                // Whether somebody may take an event away is for the homeserver to decide.
+                let Some(given) = self.kept.given(of) else { return Ok(Decision::DoesNotCount) };
+                if is_there(room, of).await? {
+                    return Ok(Decision::DoesNotCount);
+                }
+                (given.target(), Some(given))
             }
-            let target = Target { root: given.root.clone(), mark: given.mark.clone() };
-            let Some(route) = self.routes.get(&target.mark.route) else { return Ok(None) };
-            let Some(state) = route.state(&target).await else { return Ok(None) };
-            let event = event(Action::Unack, &target, &state, answer);
-            return Ok(Some(Accepted { event, given }));
+            act => match target(room, act.about()).await? {
+                Some(target) => (target, None),
+                None => return Ok(Decision::DoesNotCount),
+            },
+        };
+        let Some(route) = self.route_of(&target) else { return Ok(Decision::DoesNotCount) };
+        if given.is_none() && !self.may_acknowledge(room, route, answer).await? {
+            return Ok(Decision::DoesNotCount);
         }
-        let Some(target) = target(room, answer.act.about()).await? else { return Ok(None) };
-        let Some(route) = self.routes.get(&target.mark.route) else { return Ok(None) };
-        if !answer.act.acknowledges(&route.answers) {
-            return Ok(None);
+        // The bridge may be posting the alert right now.
+        let _editing = route.editing.lock().await;
+        Ok(match route.state(&target).await {
+            Known::Firing(state) => {
+                let action = if given.is_some() { Action::Unack } else { Action::Ack };
+                let event = event(action, &target, &state, answer);
+                let given = given.unwrap_or_else(|| Given::new(answer, target));
+                Decision::Counts(Box::new(Accepted { event, given }))
+            }
+            Known::Over => Decision::DoesNotCount,
+            Known::Nothing => Decision::NotYet,
+        })
+    }
+
+    /// Whether somebody may acknowledge alerts of a route, and has not taken that back meanwhile.
+    async fn may_acknowledge(
+        &self,
+        room: &Room,
+        route: &AnsweredRoute,
+        answer: &Answer,
+    ) -> Result<bool, MatrixError> {
+        if !answer.act.acknowledges(&route.answers) || !is_there(room, &answer.event).await? {
+            return Ok(false);
         }
-        if !may_answer(room, &route.answers, &answer.who).await? {
+        let may = may_answer(room, &route.answers, &answer.who).await?;
+        if !may {
             info!("{} may not answer alerts of route {}", answer.who, route.route.name);
-            return Ok(None);
         }
-        let Some(state) = route.state(&target).await else { return Ok(None) };
-        let event = event(Action::Ack, &target, &state, answer);
-        Ok(Some(Accepted { event, given: Given::new(answer, target) }))
+        Ok(may)
+    }
+
+    fn route_of(&self, target: &Target) -> Option<&AnsweredRoute> {
+        self.routes.get(&(target.mark.stream.clone(), target.mark.route.clone()))
     }
 
     async fn acknowledge(
@@ -222,23 +288,27 @@ impl Desk {
 }
 
 impl AnsweredRoute {
-    /// Returns the state of an alert that still fires and that the message in the room begins.
-    async fn state(&self, target: &Target) -> Option<ThreadState> {
+    /// Returns what is known of the alert that a message in the room begins.
+    async fn state(&self, target: &Target) -> Known {
         let key = &target.mark.key;
-        let state = self.alerts.lock().await.get_all([key.clone()]).await.remove(key);
-        let is_it = |state: &ThreadState| {
-            state.root == target.root && !state.is_shared && state.status == Status::Firing
-        };
-        let state = state.filter(is_it);
-        if state.is_none() {
-            debug!("an answer is too late: the alert that begins with {} is over", target.root);
+        match self.alerts.lock().await.get_all([key.clone()]).await.remove(key) {
+            None => Known::Nothing,
+            // The alert may have begun anew, or others write into the bucket.
+            Some(state) if state.root != target.root || state.is_shared => Known::Over,
+            Some(state) if state.status != Status::Firing => Known::Over,
+            Some(state) => Known::Firing(Box::new(state)),
         }
-        state
     }
 
     async fn put(&self, target: &Target, state: ThreadState) {
         self.alerts.lock().await.put_all(vec![(target.mark.key.clone(), state)]).await;
     }
+}
+
+/// Whether an event is in the room and was not taken away.
+async fn is_there(room: &Room, event: &EventId) -> Result<bool, MatrixError> {
+    let found = room.event(event).await?;
+    Ok(found.is_some_and(|event| Act::of(&event.kind, &event.content).is_some()))
 }
 
 fn event(action: Action, target: &Target, state: &ThreadState, answer: &Answer) -> AnswerEvent {

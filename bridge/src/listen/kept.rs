@@ -48,6 +48,11 @@ impl Given {
         let Target { root, mark } = target;
         Self { event: answer.event.clone(), who: answer.who.clone(), root, mark }
     }
+
+    /// The alert that it is about.
+    pub(super) fn target(&self) -> Target {
+        Target { root: self.root.clone(), mark: self.mark.clone() }
+    }
 }
 
 /// An answer that counts.
@@ -155,6 +160,15 @@ impl Kept {
         let saved = self.saved.borrow();
         let mut answers = saved.pending.iter().map(|pending| &pending.answer);
         answers.find(|answer| answer.room == room).cloned()
+    }
+
+    /// Puts an answer behind the others.
+    pub(super) fn put_last(&self, event: &EventId) {
+        let mut saved = self.saved.borrow_mut();
+        let place = saved.pending.iter().position(|pending| pending.answer.event == event);
+        if let Some(pending) = place.and_then(|place| saved.pending.remove(place)) {
+            saved.pending.push_back(pending);
+        }
     }
 
     /// Returns what follows from an answer, if that is decided.

@@ -62,9 +62,10 @@ impl Listener {
     /// Creates the listener for the routes that ask for it.
     pub(crate) fn new(routes: Vec<AnsweredRoute>, services: &Services) -> Self {
         let Services { account, nats, health, listened, .. } = services.clone();
-        let routes: BTreeMap<String, AnsweredRoute> =
-            routes.into_iter().map(|route| (route.route.name.to_string(), route)).collect();
-        let names: BTreeSet<&str> = routes.keys().map(String::as_str).collect();
+        let key =
+            |route: &AnsweredRoute| (route.route.stream.clone(), route.route.name.to_string());
+        let routes: BTreeMap<_, _> = routes.into_iter().map(|route| (key(&route), route)).collect();
+        let names: BTreeSet<&str> = routes.keys().map(|(_, name)| name.as_str()).collect();
         for name in &names {
             health.0.metrics.expect_answers(name);
         }

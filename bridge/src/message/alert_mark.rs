@@ -8,7 +8,9 @@ pub(crate) const ALERT_KEY: &str = "io.github.nats-matrix.alert";
 /// The alert that an event shows. Only in an event of the bridge itself it is true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AlertMark {
-    /// The route.
+    /// The stream of the route.
+    pub(crate) stream: String,
+    /// The route. Its name may be that of a route of another stream.
     pub(crate) route: String,
     /// The key of the alert's thread.
     pub(crate) key: String,

@@ -254,7 +254,7 @@ async fn a_reply_acknowledges_an_alert_and_other_words_do_not() -> Result<()> {
     let mut answering = Answering::new("").await?;
     let _bridge = answering.listen().await?;
     let alice = answering.scene.alice.clone();
-    let root = answering.fire("db-01").await?;
+    let begun = answering.fire("db-01").await?;
     let other = answering.fire("db-02").await?;
     answering.reply(&alice, &other, "who looks at this?").await?;
     answering.react(&alice, &other, "👎").await?;
@@ -263,13 +263,13 @@ async fn a_reply_acknowledges_an_alert_and_other_words_do_not() -> Result<()> {
     let notice = json!({ "msgtype": "m.notice", "body": "ack", "m.relates_to": relation });
     let room = answering.scene.room.clone();
     alice.send(&room, "m.room.message", "notice", notice).await?;
-    let mark = json!({ "route": "reports", "key": "0".repeat(32) });
+    let mark = json!({ "stream": "OPS", "route": "reports", "key": "0".repeat(32) });
     let forged =
         json!({ "msgtype": "m.text", "body": "fire", "io.github.nats-matrix.alert": mark });
     let forged = alice.send(&room, "m.room.message", "forged", forged).await?;
     answering.react(&alice, &forged, "👍").await?;
-    let reply = answering.reply(&alice, &root, "Ack, on it").await?;
-    answering.shows_holder(&root, &alice).await?;
+    let reply = answering.reply(&alice, &begun, "Ack, on it").await?;
+    answering.shows_holder(&begun, &alice).await?;
     let answers = answering.on_nats(1).await?;
     answering.reader.settle(Duration::from_secs(2)).await?;
     assert_eq!(answering.notes(&other), Vec::<&str>::new());
@@ -285,14 +285,14 @@ async fn only_those_who_may_answer_do() -> Result<()> {
     let mut bridge = answering.listen().await?;
     let room = answering.scene.room.clone();
     let alice = answering.scene.alice.clone();
-    let root = answering.fire("db-01").await?;
+    let begun = answering.fire("db-01").await?;
     let mallory = answering.homeserver.account("alice").await?;
     alice.invite(&room, &mallory.user_id).await?;
     mallory.join(&room).await?;
-    answering.react(&mallory, &root, "👍").await?;
+    answering.react(&mallory, &begun, "👍").await?;
     bridge.wait_for_log("may not answer alerts of route reports", PATIENCE).await?;
-    answering.react(&alice, &root, "👍").await?;
-    let shown = answering.shows_holder(&root, &alice).await?;
+    answering.react(&alice, &begun, "👍").await?;
+    let shown = answering.shows_holder(&begun, &alice).await?;
     assert!(!shown.contains(mallory.localpart()), "{shown}");
     let answers = answering.on_nats(1).await?;
     assert_eq!((answers.len(), answers[0].1["who"].as_str()), (1, Some(alice.user_id.as_str())));
@@ -449,9 +449,9 @@ async fn a_busy_room_takes_no_memory() -> Result<()> {
     let mut answering = Answering::new("").await?;
     let bridge = answering.listen().await?;
     let alice = answering.scene.alice.clone();
-    let root = answering.fire("db-01").await?;
+    let begun = answering.fire("db-01").await?;
     let (before, room) = (bridge.rss_kib()?, answering.scene.room.clone());
-    answering.react(&alice, &root, "👍").await?;
+    answering.react(&alice, &begun, "👍").await?;
     let long = "x".repeat(4000);
     for round in 0..40 {
         let send = |number: usize| {
@@ -464,7 +464,7 @@ async fn a_busy_room_takes_no_memory() -> Result<()> {
         };
         futures_util::future::try_join_all((0..50).map(send)).await?;
     }
-    answering.shows_holder(&root, &alice).await?;
+    answering.shows_holder(&begun, &alice).await?;
     let grown = bridge.rss_kib()?.saturating_sub(before);
     assert!(grown < 8 * 1024, "{grown} KiB more");
     Ok(())
@@ -514,5 +514,45 @@ async fn without_permission_the_room_still_shows_who_has_an_alert() -> Result<()
         "note  rights      route reports: NATS does not let us publish on nats-matrix.answer.>";
     assert!(said.contains(lack), "{said}");
     assert!(said.contains("people may answer alerts of reports"), "{said}");
+    Ok(())
+}
+
+/// An answer may come before the bridge has noted what it has posted, and before it is killed there.
+#[tokio::test]
+async fn an_answer_counts_that_is_faster_than_the_bridge() -> Result<()> {
+    for is_killed in [false, true] {
+        let scene = Scene::new().await?;
+        let (proxy, config) = scene.through_proxy().await?;
+        let config = config.lines("[routes.answers]\noffer = true");
+        let mut bridge = scene.start(&config)?;
+        bridge.wait_for_log("listening to what people answer", PATIENCE).await?;
+        // The bridge offers a reaction before it notes the state of the alert.
+        proxy.inject(Fault::on("/send/m.reaction", FaultKind::Delay(Duration::from_secs(6))));
+        let mut reader = scene.reader().await?;
+        scene.nats.publish("ops.alert.db-01", alert_of("db-01", "warning", "firing")).await?;
+        let root = reader.wait_for(1, PATIENCE).await?[0].event_id.clone();
+        proxy.wait_for_requests("/send/m.reaction", 1, PATIENCE).await?;
+        let reaction = react(&scene.alice, &scene.room, &root, "👍").await?;
+        let _bridge = if is_killed {
+            bridge.kill();
+            proxy.clear();
+            scene.start(&config)?
+        } else {
+            bridge
+        };
+        let has_it = |events: &[Event]| {
+            events
+                .iter()
+                .any(|event| edited(event, &root).is_some_and(|text| text.contains("has it")))
+        };
+        reader.wait_until(has_it, PATIENCE).await?;
+        let begun = Instant::now();
+        while on_nats(&scene).await?.is_empty() {
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "it is not on NATS");
+            sleep(Duration::from_millis(100)).await;
+        }
+        let answers = on_nats(&scene).await?;
+        assert_eq!((answers.len(), &answers[0].0), (1, &reaction));
+    }
     Ok(())
 }

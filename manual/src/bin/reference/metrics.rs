@@ -31,16 +31,16 @@ pub(crate) fn blocks(exposition: &str) -> Blocks {
     Blocks::from([("metrics".to_owned(), table)])
 }
 
-/// Notes the label of a series. The bounds of a histogram are no label to choose by.
+/// Notes the labels of a series. The bounds of a histogram are no label to choose by.
 fn label(rows: &mut [[String; 4]], line: &str) {
     let Some((name, labels)) = line.split_once('{') else { return };
     let labels = labels.split(',').filter_map(|label| Some(label.split_once('=')?.0));
-    let Some(label) = labels.into_iter().find(|label| *label != "le") else { return };
+    let labels: Vec<String> = labels.filter(|label| *label != "le").map(code).collect();
     let of = |row: &&mut [String; 4]| {
         name.strip_prefix(row[0].as_str())
             .is_some_and(|ending| matches!(ending, "" | "_total" | "_bucket" | "_sum" | "_count"))
     };
     if let Some(row) = rows.iter_mut().find(of) {
-        row[2] = code(label);
+        row[2] = labels.join(", ");
     }
 }
