@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{ClosedRoom, DeadLetters, Recent, RouteSnapshot, Snapshot, State, age, passed},
+    status::{
+        ClosedRoom, DeadLetters, Recent, RemovedUnread, RouteSnapshot, Snapshot, State, age, passed,
+    },
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -59,6 +61,7 @@ struct RouteView<'a> {
     oldest: Option<String>,
     last_posted: Option<String>,
     dead_letters: Option<DeadLettersView>,
+    removed_unread: Option<RemovedView>,
     closed_rooms: &'a [ClosedRoom],
     recent: Vec<RecentView<'a>>,
 }
@@ -67,6 +70,12 @@ struct RouteView<'a> {
 struct DeadLettersView {
     count: u64,
     without_room: u64,
+    last: String,
+}
+
+#[derive(Serialize)]
+struct RemovedView {
+    count: u64,
     last: String,
 }
 
@@ -105,6 +114,9 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
         if let Some(dead_letters) = route.dead_letters {
             said["dead_letters"] = json!(dead_letters);
         }
+        if let Some(removed) = route.removed_unread {
+            said["removed_unread"] = json!(removed);
+        }
         if !route.closed_rooms.is_empty() {
             said["closed_rooms"] = json!(route.closed_rooms);
         }
@@ -129,6 +141,7 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
         oldest: (oldest.is_positive()).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
         dead_letters: route.dead_letters.map(dead_letters),
+        removed_unread: route.removed_unread.map(removed_unread),
         closed_rooms: &route.closed_rooms,
         recent: route.recent.iter().map(recent).collect(),
     }
@@ -137,6 +150,10 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
 fn dead_letters(all: DeadLetters) -> DeadLettersView {
     let DeadLetters { count, without_room, last } = all;
     DeadLettersView { count, without_room, last: ago(last) }
+}
+
+fn removed_unread(removed: RemovedUnread) -> RemovedView {
+    RemovedView { count: removed.count, last: ago(removed.last) }
 }
 
 fn recent(recent: &Recent) -> RecentView<'_> {

@@ -30,7 +30,7 @@ use matrix_sdk::ruma::{
     events::{AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType},
     serde::Raw,
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -40,7 +40,7 @@ use crate::{
         error::MatrixError,
         ownership::{self, Ownership},
     },
-    message::{Attachment, Mark, Origin, Position, StreamId, origin::ORIGIN_KEY},
+    message::{Attachment, Mark, Origin, Position, Removal, StreamId, origin::ORIGIN_KEY},
 };
 
 /// The difference between the clocks of NATS and of the homeserver that is allowed for when the room is searched for
@@ -263,6 +263,16 @@ impl Room {
     pub(crate) async fn has_summary(&self, mark: &Mark) -> Result<bool, MatrixError> {
         let is_it = |event: &Posted| event.content.summary.as_ref() == Some(mark);
         self.look_back(mark.until, || {}, |events| events.iter().any(is_it)).await
+    }
+
+    /// Whether the room has an event that reports these removed messages, posted after `since`.
+    pub(crate) async fn has_removal(
+        &self,
+        removal: &Removal,
+        since: Timestamp,
+    ) -> Result<bool, MatrixError> {
+        let is_it = |event: &Posted| event.content.removed.as_ref() == Some(removal);
+        self.look_back(since, || {}, |events| events.iter().any(is_it)).await
     }
 
     /// Reads the account's own latest events, page by page, until `find` has found enough or they are all older than
@@ -497,6 +507,8 @@ struct PostedContent {
     // Another program with this account may write anything there.
     #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
     summary: Option<Mark>,
+    #[serde(default, rename = "io.github.nats-matrix.removed", deserialize_with = "lenient")]
+    removed: Option<Removal>,
 }
 
 /// Returns the events of a page that could be messages of the bridge.
@@ -516,7 +528,9 @@ pub(crate) fn reached_in(
     reached
 }
 
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
 }
 

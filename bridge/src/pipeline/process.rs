@@ -1,10 +1,11 @@
 //! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
+use jiff::Timestamp;
 use tracing::{Span, debug, error, warn};
 
 use crate::{
     failure::Interrupted,
-    message::Decoded,
+    message::{Decoded, Removal},
     pipeline::{
         bury::{bury, put_away},
         defer::{self, defer},
@@ -129,6 +130,27 @@ impl Pipeline {
             }
             Fate::Refused(reason) => Verdict::Dead(reason),
         })
+    }
+
+    /// Reports in the room that messages were removed before they could be read: in the room of the route or, if it has
+    /// many, in its fallback room. `since` is the time after which that may have been done before.
+    pub(crate) async fn tell_removed(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+    ) -> Result<(), Interrupted> {
+        let state = &mut self.state;
+        if let JoinOutcome::Closed(reason) = state.rooms.enter_default().await? {
+            warn!("the removed messages are not reported in a room: {reason}");
+            return Ok(());
+        }
+        let content = state.composer.renderer.removed(removal).content(&state.route.mention);
+        let posted = state.rooms.sender().removal(removal, since, content).await;
+        if let Err(error) = posted {
+            let reason = error.failure()?;
+            warn!("the removed messages are not reported in the room: {reason}");
+        }
+        Ok(())
     }
 
     /// Notes that the work on a message has panicked. When that happens again and again, the message is handled with

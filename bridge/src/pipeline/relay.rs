@@ -47,7 +47,8 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(context: RouteContext, renderer: Arc<Renderer>, services: &Services) -> Self {
         let health = services.health.route(&context.feed.label());
-        let source = Source::new(services.nats.clone(), context.feed.clone(), health.clone());
+        let (nats, feed) = (services.nats.clone(), context.feed.clone());
+        let source = Source::new(nats, feed, health.clone(), &context.state_dir);
         let state = State::new(context, renderer, services, source.backlog(), health.clone());
         let stop = services.stop.clone();
         Self { source, pipeline: Pipeline::new(state), health, stop }
@@ -89,7 +90,8 @@ impl Relay {
                 delivery = self.source.next() => delivery,
             };
             let relayed = match delivery {
-                Ok(delivery) => {
+                Ok(None) => self.tell_removed().await,
+                Ok(Some(delivery)) => {
                     let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
                     let span = info_span!("message", stream, sequence, room = Empty);
                     self.relay(delivery).instrument(span).await
@@ -102,6 +104,15 @@ impl Relay {
         }
     }
 
+    /// Tells the room of messages that the stream has removed before they could be read.
+    async fn tell_removed(&mut self) -> Result<(), Interrupted> {
+        let Some((removal, since)) = self.source.removed() else { return Ok(()) };
+        let tell = Box::pin(self.pipeline.tell_removed(&removal, since));
+        self.source.keep_alive(None, tell).await?;
+        self.source.told();
+        Ok(())
+    }
+
     async fn relay(&mut self, delivery: Delivery) -> Result<(), Interrupted> {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
@@ -111,7 +122,7 @@ impl Relay {
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
         }
-        self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
+        self.source.keep_alive(Some(&delivery), self.pipeline.wait_for_turn()).await?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory(), self.health.clone());
@@ -145,7 +156,7 @@ impl Relay {
     ) -> Result<Verdict, Interrupted> {
         let process = Box::pin(self.pipeline.process(delivery, upstream));
         let process = AssertUnwindSafe(process).catch_unwind();
-        let verdict = match self.source.keep_alive(delivery, process).await {
+        let verdict = match self.source.keep_alive(Some(delivery), process).await {
             Ok(verdict) => verdict?,
             Err(panic) => {
                 self.pipeline.blame(delivery, upstream);
@@ -155,7 +166,7 @@ impl Relay {
         };
         if matches!(verdict, Verdict::Done) && self.source.is_last(delivery) {
             let told = Box::pin(self.pipeline.tell_what_was_late(delivery, upstream));
-            self.source.keep_alive(delivery, told).await?;
+            self.source.keep_alive(Some(delivery), told).await?;
         }
         Ok(verdict)
     }

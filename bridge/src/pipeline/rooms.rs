@@ -139,6 +139,24 @@ impl Rooms {
         }
     }
 
+    /// Enters the room for what concerns the whole route: its only one, or else its fallback room.
+    pub(crate) async fn enter_default(&mut self) -> Result<JoinOutcome, Interrupted> {
+        let Some(room) = self.route.rooms.one().cloned() else {
+            return self.enter_fallback().await;
+        };
+        if let Some(index) = self.places.iter().position(|place| place.has(&room)) {
+            self.here = index;
+            return Ok(JoinOutcome::In);
+        }
+        Ok(match self.open(&room, false).await? {
+            Opening::At(index) => {
+                self.here = index;
+                JoinOutcome::In
+            }
+            Opening::Closed(closed) => JoinOutcome::Closed(closed.to_string()),
+        })
+    }
+
     /// Enters the room of a message, and waits until the bridge is let in. A route with several rooms uses the fallback
     /// room instead of waiting.
     ///

@@ -16,7 +16,9 @@ use crate::{
         Closed, Failures, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
-    message::{Attachment, Origin, Position, RouteName, Span, StreamId},
+    message::{
+        Attachment, Origin, Position, Removal, RouteName, Span, StreamId, removal::REMOVAL_KEY,
+    },
     pipeline::{
         outcome::{Halted, NotPosted},
         parts::{Message, Part},
@@ -169,6 +171,32 @@ impl Sender {
         let posted = self.insist(send).await.map(Some);
         self.end(posted.is_ok());
         posted
+    }
+
+    /// Posts an event that reports removed messages, unless the room has it, posted after `since`.
+    pub(crate) async fn removal(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+        mut content: Value,
+    ) -> Result<(), NotPosted> {
+        content[REMOVAL_KEY] = json!(removal);
+        self.is_doubted = false;
+        loop {
+            // Looked for before each attempt, as the one before may have succeeded without an answer.
+            let has = async |room: &Room| room.has_removal(removal, since).await;
+            let is_there = match self.insist(has).await {
+                // A homeserver that refuses to let the bridge read does not count against the report.
+                Err(NotPosted::Refused(_)) => false,
+                is_there => is_there?,
+            };
+            let send =
+                async |room: &Room| room.send_as(removal.transaction_id(room.id()), &content).await;
+            if is_there || self.attempt(send).await?.is_some() {
+                self.works();
+                return Ok(());
+            }
+        }
     }
 
     /// Ends the work on a message. If the message is in the room, whatever failed before works again; if it will never

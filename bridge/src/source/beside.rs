@@ -159,6 +159,22 @@ impl Reader {
     }
 }
 
+/// Counts the messages from a sequence number on that the filters match.
+///
+/// # Errors
+///
+/// The reason why they cannot be counted.
+pub(super) async fn count(
+    nats: &Nats,
+    stream: &str,
+    from: u64,
+    filters: Vec<String>,
+) -> Result<u64, ReadError> {
+    let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
+    let reader = Reader::open(nats, Selection { stream, begin, filters, consumer: None }).await?;
+    Ok(reader.pending)
+}
+
 /// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
 /// there is none.
 ///

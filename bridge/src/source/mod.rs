@@ -9,6 +9,8 @@ pub(crate) mod consume;
 pub(crate) mod consumer;
 mod delivery;
 mod feed;
+mod ledger;
+mod observation;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;

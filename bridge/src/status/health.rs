@@ -209,6 +209,12 @@ impl RouteHealth {
         self.metrics.note(shown);
     }
 
+    /// Notes that the stream has removed this many messages before they could be read.
+    pub(crate) fn removed(&self, count: u64) {
+        self.health.board().removed(&self.name, count);
+        self.metrics.removed.inc_by(count);
+    }
+
     /// Notes which messages wait, as NATS reports them.
     pub(crate) fn waits(&self, waiting: Waiting) {
         if let Some(line) = self.health.board().known(&self.name) {

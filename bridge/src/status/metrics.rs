@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     dead: Family<Of, Counter>,
     without_room: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
+    removed: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
@@ -70,6 +71,8 @@ pub(crate) struct RouteMetrics {
     without_room: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
+    /// The messages that the stream has removed before they could be read.
+    pub(crate) removed: Counter,
     pub(crate) rooms_made: Counter,
     /// The attempts that failed and were repeated.
     pub(crate) retried: Counter,
@@ -130,6 +133,7 @@ impl Default for Metrics {
             dead: Family::default(),
             without_room: Family::default(),
             diverted: Family::default(),
+            removed: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
@@ -174,6 +178,11 @@ impl Metrics {
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
                 &self.diverted,
+            ),
+            (
+                "removed_unread",
+                "Messages that the stream removed before they could be read, at most this many",
+                &self.removed,
             ),
             ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
             ("retried", "Attempts to post that failed and were repeated", &self.retried),
@@ -244,6 +253,7 @@ impl Metrics {
             dead: counter(&self.dead),
             without_room: counter(&self.without_room),
             diverted: counter(&self.diverted),
+            removed: counter(&self.removed),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),

@@ -1,0 +1,415 @@
+//! The ledger of a feed: it notices messages that the stream removes before they are read.
+//!
+//! A stream drops messages by its limits, by a purge, or with itself, and says nothing of it to consumers. Where the
+//! stream holds messages of the feed alone, numbers that are missing in the sequence are those messages. Where others
+//! share the stream, the number of unread messages at the last observation tells how many have to be left.
+//!
+//! The ledger is kept in the state directory over restarts, because the consumer's own floor moves over removed messages
+//! as if they had been acknowledged.
+
+use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{
+    directory::{Directory, Missing},
+    message::Removal,
+    source::{consumer::MAX_ACK_PENDING, feed::Feed, observation::Observation},
+    status::RouteHealth,
+};
+
+/// The shortest time between two reports in the room.
+const BETWEEN_REPORTS: SignedDuration = SignedDuration::from_hours(1);
+
+/// The shortest time between two log lines.
+const BETWEEN_LINES: Duration = Duration::from_mins(1);
+
+/// The length of the file in bytes. It is always written at full length, and so replaces what was there.
+const LENGTH: usize = 2048;
+
+/// The contents of the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// The stream, and the time of its creation in nanoseconds since 1970.
+    stream: String,
+    created: String,
+    /// The sequence number up to which everything is done with, not of this feed, or counted as removed.
+    done: u64,
+    /// The time when the last message that is done with was published.
+    done_at: Timestamp,
+    /// The number of deliveries so far.
+    delivered: u64,
+    /// The last and the first message of the stream at the last observation, and the number of messages that had been
+    /// removed behind the first.
+    last: u64,
+    first: u64,
+    deleted: u64,
+    /// The number of messages up to `last` that are not done with.
+    unread: u64,
+    /// The number of messages behind `done`, up to `ahead_to`, that are already counted as removed.
+    ahead: u64,
+    ahead_to: u64,
+    /// The removed messages that no event in the room reports.
+    untold: Option<Removal>,
+    /// The removed messages that an event reports which may be in the room.
+    telling: Option<Removal>,
+    /// The time of the last report.
+    told: Option<Timestamp>,
+}
+
+/// The ledger of one feed.
+pub(super) struct Ledger {
+    route: String,
+    health: RouteHealth,
+    /// The file. `None` if it cannot be written; then the ledger lasts as long as the process.
+    file: Option<File>,
+    kept: Kept,
+    /// Whether all messages of the stream are of this feed, so that each missing number is one of its messages.
+    is_whole: bool,
+    /// The sequence number up to which missing numbers are counted.
+    counted: u64,
+    /// The number of missing numbers from `counted` on that an earlier process has counted.
+    credit: u64,
+    /// The messages that were delivered and are not done with. They are shown whatever the stream removes.
+    in_hand: BTreeSet<u64>,
+    /// The messages that were read beside the consumer, for a digest.
+    read: BTreeSet<u64>,
+    /// The removed messages that the log does not report yet.
+    unlogged: Option<Removal>,
+    logged: Option<Instant>,
+}
+
+impl Ledger {
+    /// Opens the ledger in a directory that is created if necessary.
+    pub(super) fn open(state_dir: &Path, feed: &Feed, health: RouteHealth) -> Self {
+        let path = state_dir.join(format!("ledger-{}", feed.label().replace(':', "-")));
+        let (file, kept) = match open(&path) {
+            Ok((file, kept)) => (Some(file), kept),
+            Err(error) => {
+                warn!(
+                    "messages that the stream removes while the bridge does not run would not be noticed, as {} cannot be \
+                     written: {error}",
+                    path.display()
+                );
+                (None, None)
+            }
+        };
+        Self {
+            route: feed.route.name.to_string(),
+            health,
+            file,
+            kept: kept.unwrap_or_default(),
+            is_whole: false,
+            counted: 0,
+            credit: 0,
+            in_hand: BTreeSet::new(),
+            read: BTreeSet::new(),
+            unlogged: None,
+            logged: None,
+        }
+    }
+
+    /// Compares the stream with the ledger before messages are taken from it, at the start and after each lost
+    /// connection.
+    pub(super) fn begin(&mut self, seen: &Observation) {
+        self.in_hand.clear();
+        self.read.clear();
+        self.is_whole = seen.is_whole;
+        let is_known = self.kept.stream == seen.stream && self.kept.created == seen.created;
+        if is_known {
+            self.compare_acknowledged(seen);
+        } else {
+            if self.kept.stream == seen.stream {
+                self.count_deleted_stream();
+            }
+            let Kept { untold, telling, told, .. } = std::mem::take(&mut self.kept);
+            self.kept = Kept {
+                stream: seen.stream.clone(),
+                created: seen.created.clone(),
+                done: seen.beginning(),
+                done_at: seen.first_at,
+                untold,
+                telling,
+                told,
+                ..Kept::default()
+            };
+            self.note_unread(seen);
+        }
+        self.kept.delivered = seen.delivered;
+        (self.counted, self.credit) = (self.kept.done, self.kept.ahead);
+        self.observe(seen);
+    }
+
+    /// Takes the word of the server for what is acknowledged, where it knows more.
+    fn compare_acknowledged(&mut self, seen: &Observation) {
+        if seen.last < self.kept.done {
+            // The server has lost the last messages of the stream, and assigns their numbers again.
+            self.kept.done = seen.last;
+            (self.kept.unread, self.kept.last) = (0, seen.last);
+        }
+        // Somebody else, such as a bridge on another machine, has read on. Otherwise a floor below the first message may
+        // have been moved there when messages were removed.
+        let most = self.kept.delivered + MAX_ACK_PENDING as u64;
+        let is_real = seen.acknowledged >= seen.first || seen.delivered > most;
+        if seen.acknowledged > self.kept.done && is_real {
+            self.kept.done = seen.acknowledged;
+            (self.kept.unread, self.kept.ahead) = (0, 0);
+        }
+    }
+
+    /// Counts the messages that have gone with a stream that was deleted and made anew.
+    fn count_deleted_stream(&mut self) {
+        let Kept { done, done_at, last, unread, .. } = self.kept;
+        if unread > 0 {
+            self.add(unread, done + 1, last.max(done + 1), (done_at, Timestamp::now()));
+        }
+    }
+
+    /// Notes that a message was delivered. Messages come in order.
+    pub(super) fn arrived(&mut self, sequence: u64, published: Timestamp) {
+        if sequence > self.counted {
+            if self.is_whole {
+                self.count_missing(sequence - 1, published);
+            }
+            self.counted = sequence;
+        }
+        if sequence > self.kept.done {
+            self.in_hand.insert(sequence);
+        }
+    }
+
+    /// Notes how many deliveries there were so far.
+    pub(super) fn delivered(&mut self, number: u64) {
+        self.kept.delivered = self.kept.delivered.max(number);
+    }
+
+    /// Notes that a message, and all before it, is done with.
+    pub(super) fn done(&mut self, sequence: u64, published: Timestamp) {
+        self.arrived(sequence, published);
+        self.in_hand = self.in_hand.split_off(&(sequence + 1));
+        if sequence <= self.kept.done {
+            return;
+        }
+        (self.kept.done, self.kept.done_at) = (sequence, published);
+        if sequence <= self.kept.last {
+            self.kept.unread = self.kept.unread.saturating_sub(1);
+        }
+        if sequence > self.kept.ahead_to {
+            self.kept.ahead = 0;
+        }
+        self.write();
+    }
+
+    /// Notes messages that were read beside the consumer. They are shown even if the stream removes them now.
+    pub(super) fn read(&mut self, sequences: impl Iterator<Item = u64>) {
+        self.read = sequences.collect();
+    }
+
+    /// Notes that the messages that were read, up to this one, are done with.
+    pub(super) fn read_done(&mut self, last: u64, published: Timestamp) {
+        let read = std::mem::take(&mut self.read);
+        for sequence in read.into_iter().filter(|sequence| *sequence <= last) {
+            self.done(sequence, published);
+        }
+    }
+
+    /// Notes that what was delivered and is not done with will be delivered again.
+    pub(super) fn put_back(&mut self) {
+        self.in_hand.clear();
+        self.read.clear();
+        (self.counted, self.credit) = (self.kept.done, self.kept.ahead);
+    }
+
+    /// Returns the number behind which the messages of the feed have to be counted for a comparison, if there are
+    /// messages of others in the stream and some were removed.
+    pub(super) fn counts_behind(&self, seen: &Observation) -> Option<u64> {
+        let Kept { last, first, deleted, unread, .. } = &self.kept;
+        let has_shrunk = seen.first > *first || seen.deleted != *deleted;
+        (!seen.is_whole && has_shrunk && *unread > 0).then_some(*last)
+    }
+
+    /// Compares the stream with the ledger.
+    pub(super) fn observe(&mut self, seen: &Observation) {
+        let is_other = self.kept.stream != seen.stream || self.kept.created != seen.created;
+        // What is on its way is neither read nor removed.
+        let is_under_way = !seen.is_beginning && seen.delivered != self.kept.delivered;
+        if is_other || is_under_way {
+            return;
+        }
+        self.is_whole = seen.is_whole;
+        let gone = seen.first.saturating_sub(1);
+        if self.is_whole {
+            self.count_missing(gone, seen.first_at);
+        } else {
+            self.compare_unread(seen);
+            self.counted = self.counted.max(gone);
+        }
+        if self.in_hand.is_empty() && !seen.has_outstanding && gone > self.kept.done {
+            (self.kept.done, self.kept.ahead) = (gone, 0);
+        }
+        self.note_unread(seen);
+        self.write();
+        self.log();
+    }
+
+    fn note_unread(&mut self, seen: &Observation) {
+        let outstanding = if seen.has_outstanding { seen.outstanding } else { 0 };
+        self.kept.unread = seen.pending + (self.in_hand.len() as u64).max(outstanding);
+        (self.kept.last, self.kept.first) = (seen.last, seen.first);
+        self.kept.deleted = seen.deleted;
+    }
+
+    /// Counts the numbers up to this one that are missing. Each was a message of the feed.
+    fn count_missing(&mut self, up_to: u64, before: Timestamp) {
+        if up_to <= self.counted {
+            return;
+        }
+        let range = self.counted + 1..=up_to;
+        let safe: BTreeSet<_> =
+            self.in_hand.range(range.clone()).chain(self.read.range(range)).collect();
+        let missing = (up_to - self.counted).saturating_sub(safe.len() as u64);
+        let known = missing.min(self.credit);
+        self.credit -= known;
+        let (first, lost) = (self.counted + 1, missing - known);
+        self.counted = up_to;
+        if lost > 0 {
+            self.kept.ahead += lost;
+            self.kept.ahead_to = up_to;
+            self.add(lost, first, up_to, (self.kept.done_at, before));
+        }
+    }
+
+    /// Compares the unread messages of the feed with those at the last observation, in a stream that others share.
+    fn compare_unread(&mut self, seen: &Observation) {
+        let Kept { last, unread, done, done_at, .. } = self.kept;
+        let gone = seen.first.saturating_sub(1);
+        let outstanding = if seen.has_outstanding { seen.outstanding } else { 0 };
+        let in_hand = self.in_hand.range(..=last).count() as u64;
+        let safe = in_hand.max(outstanding) + self.read.range(..=gone.min(last)).count() as u64;
+        let is_behind = unread > safe;
+        let mut lost = match seen.later {
+            Some(later) => {
+                unread.saturating_sub(safe).saturating_sub(seen.pending.saturating_sub(later))
+            }
+            None => 0,
+        };
+        let mut end = gone.max(last.min(seen.last));
+        // Of messages that came and went since, nobody knows whose they were.
+        let is_new_lost = seen.drops_unread || lost > 0;
+        let begin = last.max(self.counted).max(done);
+        if is_new_lost && (seen.is_beginning || is_behind) && gone > begin {
+            lost += gone - begin;
+        }
+        if is_new_lost && seen.is_beginning && seen.deleted_since > 0 {
+            lost += seen.deleted_since;
+            end = seen.last;
+        }
+        if lost > 0 {
+            self.add(lost, done + 1, end.max(done + 1), (done_at, seen.first_at));
+        }
+    }
+
+    fn add(&mut self, count: u64, first: u64, last: u64, (since, until): (Timestamp, Timestamp)) {
+        let removal = Removal {
+            stream: self.kept.stream.clone(),
+            route: self.route.clone(),
+            count,
+            is_exact: self.is_whole,
+            first,
+            last,
+            since: since.min(until),
+            until,
+        };
+        self.health.removed(count);
+        for sum in [&mut self.kept.untold, &mut self.unlogged] {
+            match sum {
+                Some(sum) => sum.add(&removal),
+                None => *sum = Some(removal.clone()),
+            }
+        }
+        self.log();
+    }
+
+    fn log(&mut self) {
+        if self.logged.is_some_and(|logged| logged.elapsed() < BETWEEN_LINES) {
+            return;
+        }
+        if let Some(removal) = self.unlogged.take() {
+            let stream = &removal.stream;
+            warn!(
+                "{removal} were removed by the stream {stream} before they could be read: raise its max_age, max_bytes, max_msgs or \
+                 max_msgs_per_subject, so that it keeps messages for as long as an outage may last (nats stream edit {stream})"
+            );
+            self.logged = Some(Instant::now());
+        }
+    }
+
+    /// Whether an event in the room has to report removed messages by now.
+    pub(super) fn is_due(&self) -> bool {
+        let now = Timestamp::now();
+        // A clock that was set back must not hold a report back for ever.
+        let is_long_ago =
+            |told: Timestamp| told > now || now.duration_since(told) >= BETWEEN_REPORTS;
+        self.kept.telling.is_some()
+            || self.kept.untold.is_some() && self.kept.told.is_none_or(is_long_ago)
+    }
+
+    /// Returns the removed messages that an event in the room has to report by now. It is the same ones until
+    /// [`Ledger::told`], also after a restart.
+    pub(super) fn due(&mut self) -> Option<Removal> {
+        if !self.is_due() {
+            return None;
+        }
+        if self.kept.telling.is_none() {
+            self.kept.telling = self.kept.untold.take();
+            self.kept.told = Some(Timestamp::now());
+            self.write();
+            self.sync();
+        }
+        self.kept.telling.clone()
+    }
+
+    /// Returns when the event that [`Ledger::due`] asks for may have been posted first.
+    pub(super) fn since(&self) -> Timestamp {
+        self.kept.told.unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Notes that the removed messages were reported.
+    pub(super) fn told(&mut self) {
+        self.kept.telling = None;
+        self.kept.told = Some(Timestamp::now());
+        self.write();
+        self.sync();
+    }
+
+    /// Writes the file. It has to survive the process; only reports are synced to disk.
+    fn write(&self) {
+        let Some(file) = &self.file else { return };
+        let Ok(text) = serde_json::to_string(&self.kept) else { return };
+        let text = format!("{text:<width$}\n", width = LENGTH - 1);
+        // Best effort: a full disk must not stop messages.
+        let _ = file.write_at(text.as_bytes(), 0);
+    }
+
+    fn sync(&self) {
+        if let Some(file) = &self.file {
+            let _ = file.sync_data();
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, Option<Kept>)> {
+    let (directory, name) = Directory::around(path, Missing::Make)?;
+    let file = directory.open_or_create(&name)?;
+    let mut text = [0; LENGTH];
+    let length = file.read_at(&mut text, 0)?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    let kept = serde_json::from_str(&text).ok();
+    if kept.is_none() && !text.trim().is_empty() {
+        warn!("matrix.state_dir: {} is damaged and is begun anew", path.display());
+    }
+    Ok((file, kept))
+}
