@@ -27,6 +27,10 @@ const BETWEEN_REPORTS: SignedDuration = SignedDuration::from_hours(1);
 /// The shortest time between two log lines.
 const BETWEEN_LINES: Duration = Duration::from_mins(1);
 
+/// The time without an observation after which messages may have come and gone unseen. In a stream that others share, a
+/// restart is shorter, and what others lose in it is no loss of this feed.
+const AWAY: SignedDuration = SignedDuration::from_mins(1);
+
 /// The length of the file in bytes. It is always written at full length, and so replaces what was there.
 const LENGTH: usize = 2048;
 
@@ -47,6 +51,8 @@ struct Kept {
     last: u64,
     first: u64,
     deleted: u64,
+    /// The time of the last observation.
+    seen: Timestamp,
     /// The number of messages up to `last` that are not done with.
     unread: u64,
     /// The number of messages behind `done`, up to `ahead_to`, that are already counted as removed.
@@ -260,6 +266,7 @@ impl Ledger {
         self.kept.unread = seen.pending + (self.in_hand.len() as u64).max(outstanding);
         (self.kept.last, self.kept.first) = (seen.last, seen.first);
         self.kept.deleted = seen.deleted;
+        self.kept.seen = Timestamp::now();
     }
 
     /// Counts the numbers up to this one that are missing. Each was a message of the feed.
@@ -299,11 +306,12 @@ impl Ledger {
         let mut end = gone.max(last.min(seen.last));
         // Of messages that came and went since, nobody knows whose they were.
         let is_new_lost = seen.drops_unread || lost > 0;
+        let was_away = seen.is_beginning && Timestamp::now().duration_since(self.kept.seen) >= AWAY;
         let begin = last.max(self.counted).max(done);
-        if is_new_lost && (seen.is_beginning || is_behind) && gone > begin {
+        if is_new_lost && (was_away || is_behind) && gone > begin {
             lost += gone - begin;
         }
-        if is_new_lost && seen.is_beginning && seen.deleted_since > 0 {
+        if is_new_lost && was_away && seen.deleted_since > 0 {
             lost += seen.deleted_since;
             end = seen.last;
         }
@@ -349,12 +357,16 @@ impl Ledger {
 
     /// Whether an event in the room has to report removed messages by now.
     pub(super) fn is_due(&self) -> bool {
+        // The report has its place behind everything that was published before.
+        let is_next =
+            |removal: &Removal| self.in_hand.first().is_none_or(|in_hand| *in_hand > removal.first);
         let now = Timestamp::now();
         // A clock that was set back must not hold a report back for ever.
         let is_long_ago =
             |told: Timestamp| told > now || now.duration_since(told) >= BETWEEN_REPORTS;
         self.kept.telling.is_some()
-            || self.kept.untold.is_some() && self.kept.told.is_none_or(is_long_ago)
+            || self.kept.untold.as_ref().is_some_and(is_next)
+                && self.kept.told.is_none_or(is_long_ago)
     }
 
     /// Returns the removed messages that an event in the room has to report by now. It is the same ones until
