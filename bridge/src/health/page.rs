@@ -70,6 +70,7 @@ struct RouteView<'a> {
 struct DeadLettersView {
     count: u64,
     without_room: u64,
+    pushed_out: u64,
     last: String,
 }
 
@@ -148,8 +149,8 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
 }
 
 fn dead_letters(all: DeadLetters) -> DeadLettersView {
-    let DeadLetters { count, without_room, last } = all;
-    DeadLettersView { count, without_room, last: ago(last) }
+    let DeadLetters { count, without_room, pushed_out, last } = all;
+    DeadLettersView { count, without_room, pushed_out, last: ago(last) }
 }
 
 fn removed_unread(removed: RemovedUnread) -> RemovedView {

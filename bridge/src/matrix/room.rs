@@ -40,7 +40,10 @@ use crate::{
         error::MatrixError,
         ownership::{self, Ownership},
     },
-    message::{Attachment, Mark, Origin, Position, Removal, StreamId, origin::ORIGIN_KEY},
+    message::{
+        Attachment, Mark, Origin, Position, Removal, StreamId,
+        origin::{ANEW, ORIGIN_KEY},
+    },
 };
 
 /// The difference between the clocks of NATS and of the homeserver that is allowed for when the room is searched for
@@ -105,6 +108,17 @@ pub(crate) enum Entry {
 pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, MatrixError> {
     let request = joined_rooms::v3::Request::new();
     Ok(account.request(request).await?.joined_rooms)
+}
+
+/// Returns the room that an id or alias leads to, if there is one.
+pub(crate) async fn resolve(
+    account: &Account,
+    target: &RoomOrAliasId,
+) -> Result<Option<OwnedRoomId>, MatrixError> {
+    match <&RoomAliasId>::try_from(target) {
+        Ok(alias) => find(account, alias).await,
+        Err(_) => Ok(<&RoomId>::try_from(target).ok().map(ToOwned::to_owned)),
+    }
 }
 
 /// Returns the room that an alias names; `None` if the homeserver knows no such alias.
@@ -473,7 +487,8 @@ impl LastPosted {
     }
 
     fn is_whole(&self) -> bool {
-        self.origin.digest.is_some() || self.events.keys().any(|position| position.part == 0)
+        self.origin.digest.is_some()
+            || self.events.keys().any(|position| matches!(position.part, 0 | ANEW))
     }
 }
 

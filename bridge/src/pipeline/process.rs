@@ -5,7 +5,7 @@ use tracing::{Span, debug, error, warn};
 
 use crate::{
     failure::Interrupted,
-    message::{Decoded, Removal},
+    message::Removal,
     pipeline::{
         bury::{bury, put_away},
         defer::{self, defer},
@@ -91,7 +91,7 @@ impl Pipeline {
                     return Ok(Verdict::Dead(reason));
                 }
             }
-            match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
+            match Box::pin(self.process_here(delivery, &facts, upstream)).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
                 Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
@@ -103,13 +103,18 @@ impl Pipeline {
     async fn process_here(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
+        facts: &Facts<'_>,
         upstream: &Upstream,
     ) -> Result<Verdict, Halted> {
+        let decoded = facts.decoded;
         let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again after it was done with");
+            return Ok(Verdict::Done);
+        }
+        if state.is_shown_by_earlier(facts).await? {
+            debug!(sequence = delivery.sequence, "an earlier route shows it in this room");
             return Ok(Verdict::Done);
         }
         if state.composer.is_hopeless(delivery, stream) {
@@ -195,7 +200,13 @@ async fn give_up(
     upstream: &Upstream,
 ) -> Result<Verdict, Interrupted> {
     let route = state.route.clone();
-    let message = Message { delivery, stream: &upstream.stream, route: &route, parts: Vec::new() };
+    let message = Message {
+        delivery,
+        stream: &upstream.stream,
+        route: &route,
+        parts: Vec::new(),
+        first_part: 0,
+    };
     let reason = "the bridge ended each time it worked on this message".to_owned();
     bury(state, &message, &reason).await?;
     Ok(Verdict::Dead(reason))

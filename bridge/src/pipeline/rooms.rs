@@ -4,16 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::OwnedRoomId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     config::{RoomTarget, Route},
     failure::Interrupted,
-    matrix::{Account, Closed, Guard, NewRooms, Opened, RoomRole, join},
+    matrix::{Account, Closed, Guard, NewRooms, Opened, Room, RoomRole, join, room},
     message::StreamId,
-    pipeline::{context::Services, outcome::Halted, sender::Sender, storm::Storms},
+    pipeline::{
+        context::Services,
+        outcome::Halted,
+        sender::{Sender, Shown},
+        storm::Storms,
+    },
     source::Delivery,
     status::{Condition, RouteHealth, State},
 };
@@ -27,6 +32,12 @@ const LEFT_ALONE: Duration = Duration::from_mins(10);
 /// The time for which a room that has let the bridge in before, or the fallback room, is not tried again: people may be
 /// repairing it.
 const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
+
+/// The time that finding the room of an alias may take, when it is only to be read.
+const FINDING: Duration = Duration::from_secs(10);
+
+/// The time for which an alias is assumed to lead where it did.
+const FOUND: Duration = Duration::from_mins(5);
 
 /// The interval of reports that no more rooms are created.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
@@ -49,6 +60,19 @@ pub(crate) struct Rooms {
     said: Option<Instant>,
     /// Whether it was reported that the fallback room cannot be used.
     has_no_fallback: bool,
+    /// The closed room that is read to find out what an earlier process has posted there, and the time when it was
+    /// read first.
+    read: Option<(RoomTarget, Instant, Box<Sender>)>,
+    /// The closed room in which the current message is perhaps shown, too.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// A closed room in which a message is perhaps shown, too.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) room: RoomTarget,
+    /// Whether the first event of the message is known to be there.
+    pub(crate) has_begun: bool,
 }
 
 /// The result of entering a room.
@@ -81,6 +105,8 @@ pub(crate) struct Place {
     /// Whether the room let the bridge in once, and no longer does.
     is_closed: bool,
     pub(crate) sender: Sender,
+    /// The ids and aliases that were found to lead to this room or to another one, and when.
+    found: HashMap<RoomTarget, (bool, Instant)>,
     /// The storms that were shown in the room.
     pub(crate) storms: Storms,
     late: Option<Late>,
@@ -123,6 +149,8 @@ impl Rooms {
             closed: HashMap::new(),
             said: None,
             has_no_fallback: false,
+            read: None,
+            elsewhere: None,
         }
     }
 
@@ -168,6 +196,7 @@ impl Rooms {
         stream: &StreamId,
         delivery: &Delivery,
     ) -> Result<JoinOutcome, Interrupted> {
+        self.elsewhere = None;
         let target = self.route.rooms.of(delivery.subject());
         if let Some(index) = self.places.iter().position(|place| place.has(&target)) {
             let place = &mut self.places[index];
@@ -193,6 +222,13 @@ impl Rooms {
                 Opening::Closed(closed) => closed,
             },
         };
+        let shown = self.shown_in_closed(&target, stream, delivery).await?;
+        if shown == Shown::Whole {
+            return Ok(JoinOutcome::Shown);
+        }
+        let has_begun = shown == Shown::Begun;
+        let room = target.clone();
+        self.elsewhere = (shown != Shown::No).then_some(Elsewhere { room, has_begun });
         self.health.metrics.diverted.inc();
         let entered = self.enter_fallback().await?;
         self.note_closed(&target, &closed, matches!(entered, JoinOutcome::In));
@@ -202,6 +238,48 @@ impl Rooms {
             }
             entered => entered,
         })
+    }
+
+    /// Returns the closed room in which the current message is perhaps shown, too.
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.elsewhere.as_ref()
+    }
+
+    /// Finds out what is known of a message in its own room, which is closed: it may have been sent there just before,
+    /// by this process or, if it was delivered before, by an earlier one.
+    async fn shown_in_closed(
+        &mut self,
+        target: &RoomTarget,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<Shown, Interrupted> {
+        if let Some(place) = self.places.iter_mut().find(|place| place.has(target)) {
+            return looked(place.sender.last_look(stream, delivery).await);
+        }
+        if !delivery.is_redelivered {
+            return Ok(Shown::No);
+        }
+        let is_fresh = |(room, since, _): &(RoomTarget, Instant, Box<Sender>)| {
+            room == target && since.elapsed() < LEFT_ALONE_SHORTLY
+        };
+        if !self.read.as_ref().is_some_and(is_fresh) {
+            let found = timeout(FINDING, room::resolve(&self.account, target)).await;
+            let id = match found {
+                Ok(Ok(Some(id))) => id,
+                // There is no such room.
+                Ok(Ok(None)) => return Ok(Shown::No),
+                Ok(Err(_)) | Err(_) => return Ok(Shown::Unknown),
+            };
+            let room = Room::new(Arc::clone(&self.account), id);
+            let (health, stop) = (self.health.clone(), self.stop.clone());
+            let mut sender = Sender::new(&self.route, target, room, health, stop);
+            sender.suspect_everything();
+            self.read = Some((target.clone(), Instant::now(), Box::new(sender)));
+        }
+        match &mut self.read {
+            Some((_, _, sender)) => looked(sender.last_look(stream, delivery).await),
+            None => Ok(Shown::Unknown),
+        }
     }
 
     /// Returns why a room that was tried a short while ago is not tried again yet.
@@ -389,6 +467,7 @@ impl Rooms {
             is_fallback,
             is_closed: false,
             sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            found: HashMap::new(),
             storms: Storms::default(),
             late: None,
             too_few_until: Timestamp::UNIX_EPOCH,
@@ -433,10 +512,37 @@ impl Rooms {
     }
 }
 
+/// Returns what a look into a closed room has shown.
+fn looked(shown: Result<Shown, Halted>) -> Result<Shown, Interrupted> {
+    match shown {
+        Ok(shown) => Ok(shown),
+        Err(Halted::Closed(_)) => Ok(Shown::Unknown),
+        Err(Halted::Interrupted(interrupted)) => Err(interrupted),
+    }
+}
+
 impl Place {
     /// Whether a name leads to this room.
     pub(crate) fn has(&self, target: &RoomTarget) -> bool {
         self.targets.contains(target)
+    }
+
+    /// Whether an id or alias leads to this room, whatever the route calls it.
+    pub(crate) async fn is_at(&mut self, target: &RoomTarget) -> Result<bool, Halted> {
+        if self.has(target) {
+            return Ok(true);
+        }
+        if let Some((is_here, at)) = self.found.get(target)
+            && at.elapsed() < FOUND
+        {
+            return Ok(*is_here);
+        }
+        let is_here = self.sender.is_at(target).await?;
+        if self.found.len() >= MOST_PLACES {
+            self.found.clear();
+        }
+        self.found.insert(target.clone(), (is_here, Instant::now()));
+        Ok(is_here)
     }
 
     /// Notes that a message came late, at this age.

@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use serde_json::Value;
 
 use crate::{
-    config::{Field, Matcher, Route},
+    config::{Field, Matcher, RoomTarget, Route},
     json,
     message::{
         Decoded, Status,
@@ -29,6 +29,8 @@ pub(crate) struct Routing {
     route: Arc<Route>,
     /// The routes that come first: what they take and do not pass on does not belong to this route.
     rivals: Vec<Arc<Route>>,
+    /// The routes that come first and pass on what they take.
+    earlier: Vec<Arc<Route>>,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
 }
@@ -36,6 +38,9 @@ pub(crate) struct Routing {
 impl Routing {
     /// Returns the rules of one route among all routes.
     pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
+        let passes_on = |other: &&Arc<Route>| other.continues && other.stream == route.stream;
+        let before = all.iter().take_while(|other| !Arc::ptr_eq(other, route));
+        let earlier = before.filter(passes_on).cloned().collect();
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
             same_stream.filter(|other| !other.is_default).cloned().collect()
@@ -43,18 +48,25 @@ impl Routing {
             let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
             before.filter(|other| !other.is_default && !other.continues).cloned().collect()
         };
-        Self { route: Arc::clone(route), rivals, takes_all: false }
+        Self { route: Arc::clone(route), rivals, earlier, takes_all: false }
     }
 
     /// Returns the rules of a route whose messages have already been decided on.
     pub(crate) fn all_of(route: &Arc<Route>) -> Self {
-        Self { route: Arc::clone(route), rivals: Vec::new(), takes_all: true }
+        let (rivals, earlier) = (Vec::new(), Vec::new());
+        Self { route: Arc::clone(route), rivals, earlier, takes_all: true }
     }
 
     /// Whether the route is to post a message that its consumer received.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
         self.takes_all
             || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+    }
+
+    /// Returns the rooms in which earlier routes show a message that this route takes, too.
+    pub(crate) fn rooms_of_earlier(&self, message: &Facts<'_>) -> Vec<RoomTarget> {
+        let earlier = self.earlier.iter().filter(|route| takes(route, message));
+        earlier.map(|route| route.rooms.of(message.subject)).collect()
     }
 }
 

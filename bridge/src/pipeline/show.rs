@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     alerts::AlertThread,
     failure::Interrupted,
-    message::Decoded,
+    message::{Decoded, origin::ANEW},
     pipeline::{
         bury::bury,
         outcome::{Halted, NotPosted},
@@ -16,7 +16,7 @@ use crate::{
         state::State,
         threads::Confirmed,
     },
-    render::conversation::with_times,
+    render::{Rendered, conversation::with_times},
     source::{Delivery, Upstream},
     status::Shown,
 };
@@ -49,8 +49,15 @@ pub(crate) async fn show(
     }
     loop {
         let parts = parts(state, delivery, decoded, upstream, thread.as_ref()).await?;
+        if parts.len() == 1 && state.rooms.elsewhere().is_some_and(|room| room.has_begun) {
+            // Its only event is in its own room, which was closed just after.
+            state.note(delivery, Shown::Posted);
+            return Ok(Fate::Shown);
+        }
         let route = state.route.clone();
-        let message = Message { delivery, stream, route: &route, parts };
+        let has_lost_root = thread.as_ref().is_some_and(|thread| thread.has_lost_root);
+        let first_part = if has_lost_root { ANEW } else { 0 };
+        let message = Message { delivery, stream, route: &route, parts, first_part };
         match (state.rooms.sender().message(&message).await, thread) {
             (Ok(root), thread) => {
                 state.note_late(delivery, upstream);
@@ -65,7 +72,7 @@ pub(crate) async fn show(
                 warn!(
                     "a conversation starts again, as the homeserver refuses to continue it: {reason}"
                 );
-                thread = Some(before.anew(route.patience));
+                thread = Some(before.without_root(route.patience));
             }
             (Err(NotPosted::Refused(reason)), _) => {
                 bury(state, &message, &reason).await?;
@@ -85,8 +92,14 @@ async fn parts(
     thread: Option<&AlertThread>,
 ) -> Result<Vec<Part>, Interrupted> {
     let stream = &upstream.stream;
+    let room = state.rooms.elsewhere().map(|elsewhere| elsewhere.room.to_string());
+    let repetition = room.map(|room| state.composer.renderer.may_be_repeated(&room));
+    let marked = |rendered: Rendered| match &repetition {
+        Some(line) => rendered.with_line(line),
+        None => rendered,
+    };
     let Some(thread) = thread else {
-        let rendered = state.composer.render(delivery, decoded, stream, delivery).await?;
+        let rendered = marked(state.composer.render(delivery, decoded, stream, delivery).await?);
         let file = rendered.attachment.as_ref();
         let file = file.map(|file| state.composer.file(file, delivery.sequence, None));
         return Ok(Part::of(&rendered, file, &state.route));
@@ -96,8 +109,8 @@ async fn parts(
         Some(_) => with_times(decoded, begun, ended),
         None => Cow::Borrowed(decoded),
     };
-    let rendered = state.composer.render(delivery, &decoded, stream, delivery).await?;
-    let notice = || state.composer.renderer.resolution(&decoded, begun, ended);
+    let rendered = marked(state.composer.render(delivery, &decoded, stream, delivery).await?);
+    let notice = || marked(state.composer.renderer.resolution(&decoded, begun, ended));
     let file = |root: Option<&EventId>| {
         let file = rendered.attachment.as_ref()?;
         Some(state.composer.file(file, delivery.sequence, root))

@@ -42,7 +42,7 @@ pub(crate) struct Renderer {
     pub(crate) voice: Voice,
     pub(crate) builtin: Environment<'static>,
     own: Option<Own>,
-    speakers: Speakers,
+    pub(super) speakers: Speakers,
 }
 
 impl Renderer {
@@ -161,6 +161,20 @@ impl Renderer {
         let words = self.voice.words;
         let (since, until) = (self.voice.time(removal.since), self.voice.time(removal.until));
         Rendered::words(&words.notice(&words.removed(removal, &since, &until)))
+    }
+
+    /// Returns the line that a message is perhaps shown in another room, too.
+    pub(crate) fn may_be_repeated(&self, room: &str) -> String {
+        let words = self.voice.words;
+        words.notice(&words.may_be_repeated(room))
+    }
+
+    /// Renders the alert that NATS refuses the bridge, so that nothing else arrives.
+    pub(crate) fn nats_refuses(&self, reason: &str) -> Rendered {
+        let words = self.voice.words;
+        let mut alert = Rendered::words(&words.notice(&words.nats_refuses(reason)));
+        alert.urgency = Urgency::Critical;
+        alert
     }
 
     /// Returns the machines or services that a message claims to be about, as a room shows them.

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use sd_notify::NotifyState;
 use tokio::{
     task::{JoinSet, LocalSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -16,15 +16,17 @@ use crate::{
     failure::Failure,
     health::{self, Pulse},
     log::Log,
+    nats::Nats,
     pipeline::{RouteContext, Services},
     run::{
+        refusal_alert::tell,
         reload::Setup,
         route::{serve_deferred, serve_live},
         service_manager::{Watchdog, notify},
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
-    status::{Health, State},
+    status::{Condition, Health, State},
 };
 
 /// The longest time that stopping may take, which leaves a margin within the promised ten seconds.
@@ -33,11 +35,15 @@ const LONGEST_STOP: Duration = Duration::from_secs(9);
 /// The time within which a failing new configuration is replaced by the one before it.
 const TRIAL: Duration = Duration::from_mins(1);
 
+/// The time without a refusal after which NATS is taken to have accepted the bridge. What it is not permitted to shows
+/// with its first requests.
+const ACCEPTED_AFTER: Duration = Duration::from_secs(2);
+
 /// Relays until a signal asks to stop.
 ///
 /// Unreachable servers are waited for, even at the start. The service manager is notified of readiness when everything
-/// works, or when the bridge begins to wait: a host must be able to boot while its NATS is unreachable, but a refused
-/// password should make `systemctl start` fail.
+/// works, or when the bridge begins to wait: a host must be able to boot while its NATS is unreachable, but a password
+/// that was never accepted should make `systemctl start` fail.
 ///
 /// SIGHUP makes the bridge read `file` again. Errors in it show while the present configuration is still in use, and
 /// errors that only the servers can detect show when the new one takes over; in both cases the present one stays.
@@ -93,10 +99,17 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
-                _ => {
-                    manager.give_up(&failure);
-                    return Err(failure);
-                }
+                _ => match failure {
+                    // Whoever answers in the place of NATS must not be able to end the bridge for good.
+                    Failure::RefusedByNats(reason) if setup.was_accepted_by_nats() => {
+                        error!("{reason}; trying again, nothing is lost");
+                        setup = Rc::new(setup.refused_by_nats(&reason));
+                    }
+                    failure => {
+                        manager.give_up(&failure);
+                        return Err(failure);
+                    }
+                },
             },
         }
     }
@@ -248,7 +261,7 @@ impl Manager<'_> {
     /// Reports refused credentials as the reason for the end: the service manager shows the last status, and nobody may
     /// have had time to ask for another.
     fn give_up(&self, failure: &Failure) {
-        let Failure::Refused(reason) = failure else { return };
+        let (Failure::Refused(reason) | Failure::RefusedByNats(reason)) = failure else { return };
         let refused = self.health.condition(None);
         refused.set(State::CredentialsRefused, reason, Duration::ZERO);
         notify(&[NotifyState::Status(&self.health.words())]);
@@ -266,7 +279,12 @@ async fn serve(
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(nats) = setup.nats(&health, &stop).await? else { return Ok(()) };
+    let mut alert = Box::pin(tell(&setup, &health, &stop));
+    let nats = tokio::select! {
+        nats = setup.nats(&health, &stop) => nats?,
+        () = &mut alert => None,
+    };
+    let Some(nats) = nats else { return Ok(()) };
     let Some(account) = setup.account(&health, &stop).await? else { return Ok(()) };
 
     let config = &setup.config;
@@ -304,13 +322,21 @@ async fn serve(
     notify(&[NotifyState::Ready]);
 
     let refused = health.condition(None);
-    let mut refusal = Box::pin(nats.refused(Some(&refused)));
+    let mut refusal = Box::pin(refused_for_good(&nats, &setup, &refused));
     let mut pulse = Box::pin(pulse.run());
+    let mut accepted = Box::pin(sleep(ACCEPTED_AFTER));
+    let mut is_accepted = false;
     let mut first_failure = None;
     loop {
         let ended = tokio::select! {
+            () = &mut accepted, if !is_accepted && first_failure.is_none() => {
+                is_accepted = true;
+                setup.accepted_by_nats();
+                continue;
+            }
             ended = routes.join_next() => ended,
             failure = &mut refusal, if first_failure.is_none() => Some(Ok(Err(failure))),
+            () = &mut alert => continue,
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
         };
@@ -321,12 +347,28 @@ async fn serve(
             Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
         };
         // No route can continue; each finishes its message in progress.
-        if let Failure::Refused(reason) = &failure {
+        if let Failure::Refused(reason) | Failure::RefusedByNats(reason) = &failure {
             refused.set(State::CredentialsRefused, reason, Duration::ZERO);
         }
         first_failure.get_or_insert(failure);
         health.draining();
         stop.cancel();
+    }
+}
+
+/// Waits until NATS refuses the bridge in a way that only a new connection may end. Credentials that it no longer accepts
+/// are read again and tried for as long as it takes.
+async fn refused_for_good(nats: &Nats, setup: &Setup, refused: &Condition) -> Failure {
+    loop {
+        let failure = nats.refused(Some(refused)).await;
+        if !nats.is_refused() {
+            return failure;
+        }
+        error!("{failure}; trying again, nothing is lost");
+        setup.refusals.note(&failure.to_string());
+        nats.accepted().await;
+        setup.refusals.over();
+        refused.clear();
     }
 }
 

@@ -77,6 +77,10 @@ pub(crate) trait Words: Sync {
     fn caught_up(&self, count: u64, oldest: &str) -> String;
     /// The line about messages that the stream has removed before they could be read, published between these times.
     fn removed(&self, removal: &Removal, since: &str, until: &str) -> String;
+    /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
+    fn may_be_repeated(&self, room: &str) -> String;
+    /// The line about a NATS server that refuses the bridge.
+    fn nats_refuses(&self, reason: &str) -> String;
     /// The line about a message that cannot be shown. `kept_on` is the subject of its dead letter, if there is one.
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
@@ -131,4 +135,8 @@ pub(crate) trait Words: Sync {
     /// The hosts that are numbers in the picture, with these numbers.
     fn in_the_picture(&self, hosts: &str) -> String;
     fn kept_since(&self, since: &str) -> String;
+    /// The line about messages whose headers cannot all be read.
+    fn unreadable_headers(&self, count: u64) -> String;
+    /// The line about the messages after a time, which were too slow to read.
+    fn read_until(&self, until: &str) -> String;
 }
