@@ -5,13 +5,18 @@ use std::{
     collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
 };
 
-use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
+use async_nats::jetstream::{
+    context::ConsumerInfoErrorKind,
+    stream::{Info as StreamInfo, Stream},
+};
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::{
     alerts::store,
     cli::{
         common::{ConfigFile, block_on},
+        retention::too_short,
         stored_subjects::{held, unrouted},
         waiting,
     },
@@ -24,6 +29,7 @@ use crate::{
     nats::{Nats, streams},
     pipeline::deferral,
     render::Renderer,
+    reserved::DEFERRED_STREAM,
     source::{Feed, consumer, stored},
     summary::poster,
     text,
@@ -38,6 +44,12 @@ const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
 /// The time to wait for an answer that is not essential to the check.
 const UNASKED: Duration = Duration::from_secs(2);
+
+/// The time for which a stream should keep messages at least: an outage that somebody has to end.
+const OUTAGE: Duration = Duration::from_hours(1);
+
+/// The time for which the stream of deferred messages should: the longest quiet hours, and an outage.
+const NIGHT: Duration = Duration::from_hours(25);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -213,6 +225,7 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
+    retention(info, OUTAGE, findings, of);
     if let Err(error) = stored::check(nats, &route.stream).await {
         findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
     }
@@ -227,6 +240,24 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     durable(&stream, &feed, findings).await;
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
+    }
+}
+
+/// Reports limits by which a stream drops messages before they can be read.
+fn retention(
+    stream: &StreamInfo,
+    needed: Duration,
+    findings: &mut Findings,
+    of: impl Fn(String) -> String,
+) {
+    for line in too_short(stream, needed, Timestamp::now()) {
+        let name = &stream.config.name;
+        let hours = needed.as_secs() / 3600;
+        let what = format!(
+            "stream {name}: {line}: messages that have to wait, as in an outage of {hours} h, are lost then; raise it (nats \
+             stream edit {name})"
+        );
+        findings.note("retention", of(what));
     }
 }
 
@@ -273,6 +304,9 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
+        if wanted.name == DEFERRED_STREAM {
+            retention(stream.cached_info(), NIGHT, findings, |line| line);
+        }
         if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);
             let what = format!(

@@ -54,6 +54,11 @@ const COMPARE: Duration = Duration::from_secs(15);
 /// The longest time to wait for the answers that this takes.
 const SLOW: Duration = Duration::from_secs(5);
 
+/// The longest time to wait for a count of messages, and the time after which it is tried again.
+const COUNTING: Duration = Duration::from_secs(3);
+
+const NO_COUNT: Duration = Duration::from_mins(10);
+
 /// The time to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,6 +92,8 @@ pub(crate) struct Source {
     ledger: Rc<RefCell<Ledger>>,
     /// The time of the next comparison with the stream.
     compare_at: Instant,
+    /// The time until which the messages of a stream that others share are not counted, as that failed.
+    no_count_until: Option<Instant>,
 }
 
 /// The properties of the stream that messages come from.
@@ -139,6 +146,7 @@ impl Source {
             done: Vec::new(),
             ledger: Rc::new(RefCell::new(ledger)),
             compare_at: Instant::now() + COMPARE,
+            no_count_until: None,
         }
     }
 
@@ -250,10 +258,14 @@ impl Source {
             seen.has_outstanding = true;
         }
         let last = self.ledger.borrow().counts_behind(&seen);
-        if let Some(last) = last {
-            let counted = seen.count(&self.nats, &self.feed, &stream, consumer, last).await;
-            if let Err(error) = counted {
-                debug!("messages not counted: {}", chain(&error));
+        let may_count = self.no_count_until.is_none_or(|until| Instant::now() >= until);
+        if let Some(last) = last.filter(|_| may_count) {
+            let count = seen.count(&self.nats, &self.feed, &stream, consumer, last);
+            let counted = timeout(COUNTING, count).await;
+            if !matches!(counted, Ok(Ok(()))) {
+                debug!("messages not counted: {counted:?}");
+                // There may be no permission to make a consumer.
+                self.no_count_until = Some(Instant::now() + NO_COUNT);
             }
         }
         let mut ledger = self.ledger.borrow_mut();
