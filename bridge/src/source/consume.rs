@@ -255,7 +255,7 @@ impl Source {
         if beginning.is_some() {
             seen = seen.at_beginning(&asked);
         } else if self.flow.is_none() {
-            seen.has_outstanding = true;
+            seen = seen.with_outstanding(&asked);
         }
         let last = self.ledger.borrow().counts_behind(&seen);
         let may_count = self.no_count_until.is_none_or(|until| Instant::now() >= until);

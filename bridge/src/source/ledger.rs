@@ -253,7 +253,7 @@ impl Ledger {
             self.compare_unread(seen);
             self.counted = self.counted.max(gone);
         }
-        if self.in_hand.is_empty() && !seen.has_outstanding && gone > self.kept.done {
+        if self.in_hand.is_empty() && seen.outstanding == 0 && gone > self.kept.done {
             (self.kept.done, self.kept.ahead) = (gone, 0);
         }
         self.note_unread(seen);
@@ -262,8 +262,7 @@ impl Ledger {
     }
 
     fn note_unread(&mut self, seen: &Observation) {
-        let outstanding = if seen.has_outstanding { seen.outstanding } else { 0 };
-        self.kept.unread = seen.pending + (self.in_hand.len() as u64).max(outstanding);
+        self.kept.unread = seen.pending + (self.in_hand.len() as u64).max(seen.outstanding);
         (self.kept.last, self.kept.first) = (seen.last, seen.first);
         self.kept.deleted = seen.deleted;
         self.kept.seen = Timestamp::now();
@@ -293,9 +292,9 @@ impl Ledger {
     fn compare_unread(&mut self, seen: &Observation) {
         let Kept { last, unread, done, done_at, .. } = self.kept;
         let gone = seen.first.saturating_sub(1);
-        let outstanding = if seen.has_outstanding { seen.outstanding } else { 0 };
         let in_hand = self.in_hand.range(..=last).count() as u64;
-        let safe = in_hand.max(outstanding) + self.read.range(..=gone.min(last)).count() as u64;
+        let safe =
+            in_hand.max(seen.outstanding) + self.read.range(..=gone.min(last)).count() as u64;
         let is_behind = unread > safe;
         let mut lost = match seen.later {
             Some(later) => {

@@ -39,10 +39,8 @@ pub(super) struct Observation {
     pub(super) pending: u64,
     /// The number of those behind the last message of the observation before, if they were counted.
     pub(super) later: Option<u64>,
-    /// The number of messages that were delivered and are not acknowledged.
+    /// The number of messages that were delivered, are not acknowledged, and have to be taken from the stream again.
     pub(super) outstanding: u64,
-    /// Whether such messages have to be taken from the stream.
-    pub(super) has_outstanding: bool,
     /// The number of deliveries so far.
     pub(super) delivered: u64,
     /// The message up to which the server has all as acknowledged. It may be moved over removed messages.
@@ -78,8 +76,7 @@ impl Observation {
             deleted_since: 0,
             pending: consumer.num_pending,
             later: None,
-            outstanding: consumer.num_ack_pending as u64,
-            has_outstanding: false,
+            outstanding: 0,
             delivered: consumer.delivered.consumer_sequence,
             acknowledged: consumer.ack_floor.stream_sequence,
             looked_at: consumer.delivered.stream_sequence,
@@ -89,8 +86,14 @@ impl Observation {
 
     /// Returns the same observation for the time before any message is taken.
     pub(super) fn at_beginning(self, consumer: &ConsumerInfo) -> Self {
-        let has_outstanding = outstanding::is_any(consumer);
-        Self { is_beginning: true, has_outstanding, ..self }
+        Self { is_beginning: true, ..self }.with_outstanding(consumer)
+    }
+
+    /// Returns the same observation for the time when messages that were delivered are taken from the stream.
+    pub(super) fn with_outstanding(self, consumer: &ConsumerInfo) -> Self {
+        // The server may not have counted them yet.
+        let least = u64::from(outstanding::is_any(consumer));
+        Self { outstanding: least.max(consumer.num_ack_pending as u64), ..self }
     }
 
     /// Returns the message up to which a feed without a ledger is done. What was removed before is no loss, unless the
@@ -98,7 +101,7 @@ impl Observation {
     pub(super) fn beginning(&self) -> u64 {
         let before = self.first.saturating_sub(1);
         match self.acknowledged {
-            0 if self.has_outstanding => before,
+            0 if self.outstanding > 0 => before,
             0 => before.max(self.looked_at),
             acknowledged if self.is_whole => acknowledged,
             acknowledged => acknowledged.max(before),
@@ -141,5 +144,6 @@ fn is_whole(feed: &Feed, stream: &StreamConfig) -> bool {
         let subject = Subject::filter(subject);
         subject.is_ok_and(|subject| feed.subjects().iter().any(|own| own.covers(&subject)))
     };
-    stream.mirror.is_none() && !sources && stream.subjects.iter().all(covers)
+    let is_plain = stream.mirror.is_none() && stream.subject_transform.is_none() && !sources;
+    is_plain && stream.subjects.iter().all(covers)
 }

@@ -137,7 +137,7 @@ async fn the_homeserver_is_down_for_a_while() -> Result<()> {
     bridge.wait_for_log("posting into", PATIENCE).await?;
     homeserver.kill().await;
     scene.publish_numbered(1, 20).await?;
-    bridge.wait_for_log("trying again, nothing is lost", PATIENCE).await?;
+    bridge.wait_for_log("trying again; messages wait in NATS", PATIENCE).await?;
     homeserver.restart().await?;
     scene.shows_numbered(20).await?;
     bridge.wait_for_log("works again after", PATIENCE).await?;
