@@ -285,6 +285,7 @@ impl Ledger {
             self.kept.ahead += lost;
             self.kept.ahead_to = up_to;
             self.add(lost, first, up_to, (self.kept.done_at, before));
+            self.write();
         }
     }
 
@@ -423,4 +424,142 @@ fn open(path: &Path) -> io::Result<(File, Option<Kept>)> {
         warn!("matrix.state_dir: {} is damaged and is begun anew", path.display());
     }
     Ok((file, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{config::Route, status::Health};
+
+    struct Scene {
+        state: TempDir,
+        health: Health,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { state: tempfile::tempdir().unwrap(), health: Health::default() }
+        }
+
+        fn open(&self) -> Ledger {
+            let feed = Feed::live(&Arc::new(Route::with("")));
+            Ledger::open(self.state.path(), &feed, self.health.route("r"))
+        }
+
+        fn count(&self) -> u64 {
+            let snapshot = self.health.snapshot();
+            snapshot.routes[0].removed_unread.map_or(0, |removed| removed.count)
+        }
+    }
+
+    /// What is seen of a stream that only this feed has messages in, of which all are delivered.
+    fn seen(first: u64, last: u64) -> Observation {
+        Observation {
+            stream: "OPS".to_owned(),
+            created: "1".to_owned(),
+            is_whole: true,
+            drops_unread: true,
+            first,
+            last,
+            first_at: Timestamp::UNIX_EPOCH,
+            deleted: 0,
+            deleted_since: 0,
+            pending: 0,
+            later: None,
+            outstanding: 0,
+            delivered: 0,
+            acknowledged: 0,
+            looked_at: 0,
+            is_beginning: true,
+        }
+    }
+
+    fn shared(first: u64, last: u64, pending: u64) -> Observation {
+        Observation { is_whole: false, pending, ..seen(first, last) }
+    }
+
+    fn running(seen: Observation) -> Observation {
+        Observation { is_beginning: false, ..seen }
+    }
+
+    #[test]
+    fn what_is_in_hand_is_not_missing_and_what_is_counted_is_not_counted_again() {
+        let scene = Scene::new();
+        let mut ledger = scene.open();
+        let at = Timestamp::UNIX_EPOCH;
+        ledger.begin(&seen(1, 0));
+        for sequence in 1..=3 {
+            ledger.arrived(sequence, at);
+        }
+        ledger.done(1, at);
+        // The stream drops 2 and 3, which are in hand, and 4 to 9.
+        ledger.observe(&running(seen(10, 12)));
+        assert_eq!(scene.count(), 6);
+        // The process is killed: now 2 and 3 are lost, too.
+        let mut ledger = scene.open();
+        ledger.begin(&seen(10, 12));
+        assert_eq!(scene.count(), 8);
+        ledger.done(10, at);
+        ledger.arrived(12, at);
+        assert_eq!(scene.count(), 9, "11 is missing between deliveries");
+        let mut ledger = scene.open();
+        ledger.begin(&seen(12, 12));
+        ledger.done(12, at);
+        assert_eq!(scene.count(), 9);
+        let removal = ledger.due().unwrap();
+        assert_eq!((removal.count, removal.first, removal.last), (9, 2, 11));
+        assert_eq!(scene.open().due(), Some(removal), "it is the same after a kill");
+        ledger.told();
+        assert_eq!(scene.open().due(), None);
+    }
+
+    #[test]
+    fn what_a_digest_has_read_is_not_missing() {
+        let (scene, at) = (Scene::new(), Timestamp::UNIX_EPOCH);
+        let mut ledger = scene.open();
+        ledger.begin(&seen(1, 20));
+        ledger.arrived(1, at);
+        ledger.read((1..=10).filter(|sequence| *sequence != 5));
+        ledger.observe(&running(seen(9, 20)));
+        assert_eq!(scene.count(), 1, "5 was gone before it was read");
+        ledger.read_done(10, at);
+        let mut ledger = scene.open();
+        ledger.begin(&seen(11, 20));
+        assert_eq!(scene.count(), 1);
+    }
+
+    #[test]
+    fn in_a_shared_stream_only_unread_messages_count() {
+        let (scene, at) = (Scene::new(), Timestamp::UNIX_EPOCH);
+        let mut ledger = scene.open();
+        ledger.begin(&shared(1, 100, 10));
+        ledger.arrived(3, at);
+        ledger.done(3, at);
+        assert_eq!(ledger.counts_behind(&running(shared(50, 200, 6))), Some(100));
+        // Of 6 unread messages 2 were published since, so 9 - 4 are gone.
+        ledger.observe(&running(Observation { later: Some(2), ..shared(50, 200, 6) }));
+        assert_eq!(scene.count(), 5);
+        // What others lose is of no concern to a feed that has read all.
+        ledger.done(210, at);
+        ledger.observe(&running(shared(50, 210, 0)));
+        ledger.observe(&running(shared(400, 500, 0)));
+        assert_eq!(scene.count(), 5);
+        assert_eq!(ledger.due().unwrap().to_string().split(' ').next(), Some("up"));
+    }
+
+    #[test]
+    fn a_first_start_and_what_another_bridge_has_read_are_no_loss() {
+        let scene = Scene::new();
+        scene.open().begin(&seen(1000, 2000));
+        assert_eq!(scene.count(), 0);
+        let read_by_other = Observation { acknowledged: 4000, delivered: 3000, ..seen(4500, 5000) };
+        scene.open().begin(&read_by_other);
+        assert_eq!(scene.count(), 499, "4001 to 4499");
+        scene.open().begin(&Observation { created: "2".to_owned(), ..seen(7, 9) });
+        assert_eq!(scene.count(), 499, "nothing was unread in the stream before");
+    }
 }

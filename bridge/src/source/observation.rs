@@ -46,7 +46,7 @@ pub(super) struct Observation {
     /// The message up to which the server has all as acknowledged. It may be moved over removed messages.
     pub(super) acknowledged: u64,
     /// The last message that the consumer has looked at.
-    looked_at: u64,
+    pub(super) looked_at: u64,
     /// Whether no message was taken yet, so that it is unknown what has happened since the observation before.
     pub(super) is_beginning: bool,
 }
