@@ -15,6 +15,7 @@ use crate::{
     render::Renderer,
     source::Feed,
     status::Health,
+    subject::Subject,
 };
 
 /// The services that all routes share.
@@ -50,6 +51,7 @@ impl RouteContext {
     pub(crate) fn live(
         route: &Arc<Route>,
         all: &[Arc<Route>],
+        dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
@@ -60,7 +62,7 @@ impl RouteContext {
             feed: Feed::live(route),
             state_dir: state_dir.into(),
             route: Arc::clone(route),
-            routing: Routing::of(route, all),
+            routing: Routing::of(route, all, dead_letters),
             renderer,
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }
@@ -70,6 +72,6 @@ impl RouteContext {
     /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {
         let feed = Feed::deferred(&self.route);
-        Self { routing: Routing::all_of(&self.route), feed, ..self.clone() }
+        Self { routing: self.routing.decided(), feed, ..self.clone() }
     }
 }

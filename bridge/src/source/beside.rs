@@ -11,7 +11,7 @@ use async_nats::jetstream::{
 use tokio::time::timeout;
 
 use crate::{
-    nats::Nats,
+    nats::{Allowance, Nats, Reservation},
     source::{
         consumer,
         delivery::Delivery,
@@ -37,12 +37,11 @@ pub(crate) struct Selection<'a> {
 
 /// An open flow of messages. A message that the client cannot read breaks the connection, so the reader needs one of
 /// its own.
-pub(crate) struct Reader {
+pub(crate) struct Reader<'a> {
     nats: Nats,
     stream: Stream<()>,
     consumer: PullConsumer,
-    /// `None` until the first message is asked for.
-    pull: Option<Pull>,
+    pull: Pull<'a>,
     /// The number of messages that have been read.
     read: u64,
     /// The number of messages that are left.
@@ -50,55 +49,38 @@ pub(crate) struct Reader {
     has_fixed_name: bool,
 }
 
-impl Reader {
-    /// Opens a flow.
+impl<'a> Reader<'a> {
+    /// Opens a flow. Large messages are taken into the memory that `allowance` names.
     ///
     /// # Errors
     ///
-    /// The consumer is not created.
-    pub(crate) async fn open(nats: &Nats, wanted: Selection<'_>) -> Result<Self, ReadError> {
-        let name = wanted.consumer.as_deref();
-        let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
-        let stream = stream.map_err(ReadError::request)?;
-        if let Some(name) = name {
-            // The consumer may still exist if the process was killed while reading.
-            let _ = stream.delete_consumer(name).await;
-        }
-        let (filter_subject, filter_subjects) = consumer::filter_fields(wanted.filters);
-        let config = PullConfig {
-            name: wanted.consumer.clone(),
-            description: Some("nats-matrix reads beside the consumer of a route".to_owned()),
-            deliver_policy: wanted.begin,
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            filter_subject,
-            filter_subjects,
-            inactive_threshold: FORGET,
-            memory_storage: true,
-            num_replicas: 1,
-            ..PullConfig::default()
-        };
-        let consumer = Box::pin(stream.create_consumer_strict(config)).await;
-        let consumer = consumer.map_err(|error| ReadError::ConsumerRefused {
-            consumer: name.unwrap_or("(unnamed)").to_owned(),
-            stream: wanted.stream.to_owned(),
-            done: "made",
-            error: error.into(),
-        })?;
+    /// The consumer is not created, or the connection has ended.
+    pub(crate) async fn open(
+        nats: &Nats,
+        wanted: Selection<'_>,
+        allowance: Allowance<'a>,
+    ) -> Result<Self, ReadError> {
+        let has_fixed_name = wanted.consumer.is_some();
+        let (stream, consumer) = make(nats, wanted).await?;
         Ok(Self {
             nats: nats.clone(),
             stream,
             pending: consumer.cached_info().num_pending,
+            pull: Pull::begin(nats, consumer.clone(), allowance).await?,
             consumer,
-            pull: None,
             read: 0,
-            has_fixed_name: wanted.consumer.is_some(),
+            has_fixed_name,
         })
     }
 
     /// Returns the sequence number after which the flow begins.
     pub(crate) fn before(&self) -> u64 {
         self.consumer.cached_info().delivered.stream_sequence
+    }
+
+    /// Sets the number of bytes that the next message may have, if the reader has a reservation.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        self.pull.allow(bytes);
     }
 
     /// Returns the next message; `None` after the last one.
@@ -115,14 +97,9 @@ impl Reader {
         if self.pending == 0 {
             return Ok(None);
         }
-        if self.pull.is_none() {
-            let pull = Pull::begin(&self.nats, self.consumer.clone()).await;
-            self.pull = Some(pull?);
-        }
-        let Some(pull) = &mut self.pull else { return Ok(None) };
         let next = tokio::select! {
             biased;
-            next = timeout(SLOW, pull.next()) => next,
+            next = timeout(SLOW, self.pull.next()) => next,
             () = self.nats.drained() => return Err(ReadError::ConnectionLost),
         };
         let Ok(message) = next else {
@@ -171,12 +148,45 @@ pub(super) async fn count(
     filters: Vec<String>,
 ) -> Result<u64, ReadError> {
     let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
-    let reader = Reader::open(nats, Selection { stream, begin, filters, consumer: None }).await?;
-    Ok(reader.pending)
+    let (_, consumer) = make(nats, Selection { stream, begin, filters, consumer: None }).await?;
+    Ok(consumer.cached_info().num_pending)
 }
 
-/// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
-/// there is none.
+/// Creates the temporary consumer of a flow.
+async fn make(nats: &Nats, wanted: Selection<'_>) -> Result<(Stream<()>, PullConsumer), ReadError> {
+    let name = wanted.consumer.as_deref();
+    let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
+    let stream = stream.map_err(ReadError::request)?;
+    if let Some(name) = name {
+        // The consumer may still exist if the process was killed while reading.
+        let _ = stream.delete_consumer(name).await;
+    }
+    let (filter_subject, filter_subjects) = consumer::filter_fields(wanted.filters);
+    let config = PullConfig {
+        name: wanted.consumer.clone(),
+        description: Some("nats-matrix reads beside the consumer of a route".to_owned()),
+        deliver_policy: wanted.begin,
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        filter_subject,
+        filter_subjects,
+        inactive_threshold: FORGET,
+        memory_storage: true,
+        num_replicas: 1,
+        ..PullConfig::default()
+    };
+    let consumer = Box::pin(stream.create_consumer_strict(config)).await;
+    let consumer = consumer.map_err(|error| ReadError::ConsumerRefused {
+        consumer: name.unwrap_or("(unnamed)").to_owned(),
+        stream: wanted.stream.to_owned(),
+        done: "made",
+        error: error.into(),
+    })?;
+    Ok((stream, consumer))
+}
+
+/// Returns the first message from a sequence number on that a filter matches, over a connection of its own, into
+/// reserved memory. `None` if there is none.
 ///
 /// # Errors
 ///
@@ -186,9 +196,11 @@ pub(crate) async fn first(
     stream: &str,
     from: u64,
     filter: &str,
+    memory: &Reservation,
 ) -> Result<Option<jetstream::Message>, ReadError> {
     let nats = nats.another().await.map_err(ReadError::Unconnected)?;
     let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
     let wanted = Selection { stream, begin, filters: vec![filter.to_owned()], consumer: None };
-    Box::pin(async { Reader::open(&nats, wanted).await?.next_raw().await }).await
+    let memory = Allowance::reserved(memory, usize::MAX);
+    Box::pin(async { Reader::open(&nats, wanted, memory).await?.next_raw().await }).await
 }

@@ -14,6 +14,7 @@ mod observation;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
+pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
 pub(crate) mod waiting;
