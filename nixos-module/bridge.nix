@@ -108,6 +108,16 @@ let
           administrators among {option}`services.natsMatrix.users`. The bridge does not post into rooms of anybody else.
         '';
       };
+      consumer = lib.mkOption {
+        type = lib.types.nullOr (lib.types.strMatching "[A-Za-z0-9_-]{1,80}");
+        default = null;
+        defaultText = lib.literalMD "the name of the route with a hash behind it";
+        example = "reports-1f0c2a9b";
+        description = ''
+          The name of the durable consumer. With the name that it has, as `nats-matrix consumers` prints it, a renamed route
+          goes on where it was.
+        '';
+      };
       start = lib.mkOption {
         type = lib.types.enum [
           "all"
@@ -377,8 +387,8 @@ in
         };
       };
       description = ''
-        The routes from NATS subjects to rooms. The name is also that of the durable consumer, so a renamed route begins
-        like a new one. `settings.routes` adds to these.
+        The routes from NATS subjects to rooms. The name of the durable consumer is made of that of the route, so a renamed
+        route begins like a new one, unless it names its `consumer`. `settings.routes` adds to these.
       '';
     };
 
@@ -429,7 +439,7 @@ in
         routes = lib.mapAttrsToList (
           name: route:
           dropNull {
-            inherit (route) language quiet;
+            inherit (route) consumer language quiet;
             time_zone = route.timeZone;
             # A path of the Nix language is copied to the store, where the bridge can read it.
             templates = if route.templates == null then null else "${route.templates}";

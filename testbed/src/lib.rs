@@ -9,7 +9,7 @@
 //! | [`secrets`], `machine`, `not_run` | a search for secrets in what a program prints, and words for reports |
 //! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
 //! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
-//! | `nats`, `cluster`, `homeserver` | [`Nats`], [`NatsCluster`] and [`Homeserver`] on free ports |
+//! | `nats`, `cluster`, `leaf`, `homeserver` | [`Nats`], [`NatsCluster`], [`Sites`] and [`Homeserver`] on free ports |
 //! | `proxy`, `push` | [`FaultProxy`] and [`TcpProxy`], which stand in between and misbehave on demand; a [`PushGateway`] |
 //! | `clients` | clients that others wrote |
 //! | `bridge` | a [`BridgeProcess`] and its configuration |
@@ -43,6 +43,7 @@ mod clock;
 mod cluster;
 mod containers;
 mod homeserver;
+mod leaf;
 pub mod leash;
 mod machine;
 mod matrix;
@@ -64,10 +65,11 @@ pub use clients::{
 pub use clock::Clock;
 pub use cluster::NatsCluster;
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
+pub use leaf::Sites;
 pub use leash::ScratchDir;
 pub use machine::machine;
 pub use matrix::{Account, Event, Reader, Unread};
-pub use nats::{Nats, NatsBuilder};
+pub use nats::{Nats, NatsBuilder, route_consumer};
 pub use not_run::not_run;
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
 pub use push::{Push, PushGateway};

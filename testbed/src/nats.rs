@@ -1,14 +1,14 @@
 //! A NATS server that keeps streams.
 
-use std::{fmt, fs, time::Duration};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 use async_nats::{
     Client, ConnectOptions,
-    jetstream::{self, stream::Stream},
+    jetstream::{self, consumer, stream::Stream},
 };
 use bytes::Bytes;
-use futures_util::future;
+use futures_util::{TryStreamExt, future};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     sync::Mutex,
@@ -35,6 +35,8 @@ type Options = Box<dyn Fn() -> ConnectOptions + Send + Sync>;
 /// A NATS server of one's own, gone when dropped.
 pub struct Nats {
     server: Server,
+    /// The `JetStream` domain, if it has one.
+    domain: Option<String>,
     options: Options,
     /// The connection that the helpers share; made when first needed and anew after a restart.
     client: Mutex<Option<Client>>,
@@ -45,6 +47,7 @@ pub struct Nats {
 pub struct NatsBuilder {
     /// The name of a server in a cluster.
     member: Option<String>,
+    domain: Option<String>,
     config: String,
     files: Vec<(String, Vec<u8>)>,
     environment: Vec<(String, String)>,
@@ -57,6 +60,12 @@ impl NatsBuilder {
     /// container.
     pub(crate) fn member(mut self, name: &str) -> Self {
         self.member = Some(name.to_owned());
+        self
+    }
+
+    /// Gives it a `JetStream` domain.
+    pub fn domain(mut self, name: &str) -> Self {
+        self.domain = Some(name.to_owned());
         self
     }
 
@@ -106,7 +115,7 @@ impl NatsBuilder {
         let name = self.member.as_deref().unwrap_or(NAME);
         let server = Server::launch("nats-server", &software, Probe::NatsInfo, |place| {
             let setup = Setup::default()
-                .file("nats.conf", configuration(place, name, &self.config))
+                .file("nats.conf", configuration(place, name, self.domain.as_deref(), &self.config))
                 .arguments(["--config", "nats.conf"]);
             let files = self.files.iter();
             let setup =
@@ -117,6 +126,7 @@ impl NatsBuilder {
         .await?;
         Ok(Nats {
             server,
+            domain: self.domain,
             options: self.options.unwrap_or_else(|| Box::new(ConnectOptions::new)),
             client: Mutex::new(None),
         })
@@ -134,7 +144,8 @@ fn software(as_process: bool) -> Result<Software> {
     }
 }
 
-fn configuration(place: &Placement, name: &str, extra: &str) -> String {
+fn configuration(place: &Placement, name: &str, domain: Option<&str>, extra: &str) -> String {
+    let domain = domain.map_or_else(String::new, |domain| format!("domain: {domain}"));
     let Placement { address, port, data, .. } = place;
     format!(
         r#"listen: "{address}:{port}"
@@ -143,6 +154,7 @@ jetstream {{
     store_dir: "{data}/jetstream"
     max_memory_store: 64MB
     max_file_store: 4GB
+    {domain}
 }}
 {extra}"#
     )
@@ -177,6 +189,11 @@ impl Nats {
     /// The process id while it runs as a process.
     pub fn pid(&self) -> Option<u32> {
         self.server.pid()
+    }
+
+    /// The directory with its streams while it runs as a process.
+    pub fn data(&self) -> Option<PathBuf> {
+        Some(self.server.files()?.join("data"))
     }
 
     /// A connection; all callers between two restarts share one.
@@ -237,7 +254,10 @@ impl Nats {
         for (name, contents) in files {
             fs::write(directory.join(name), contents)?;
         }
-        fs::write(directory.join("nats.conf"), configuration(&place, NAME, lines))?;
+        fs::write(
+            directory.join("nats.conf"),
+            configuration(&place, NAME, self.domain.as_deref(), lines),
+        )?;
         let reloads = async || self.log().await.matches("Reloaded server configuration").count();
         let before = reloads().await;
         let pid = Pid::from_raw(i32::try_from(pid)?).context("a process has a number")?;
@@ -272,6 +292,11 @@ impl Nats {
             .create_stream(config)
             .await
             .with_context(|| format!("cannot create the stream {name}"))
+    }
+
+    /// The consumer of a route, as [`route_consumer`] finds it.
+    pub async fn consumer(&self, stream: &str, route: &str) -> Result<consumer::Info> {
+        route_consumer(&self.jetstream().await?, stream, route).await
     }
 
     /// Deletes a stream with all it holds.
@@ -319,6 +344,22 @@ impl Nats {
             last = acks.last().map_or(last, |ack| ack.sequence);
         }
     }
+}
+
+/// The durable consumer of a route of the bridge. Its name is that of the route, with a hash behind it.
+pub async fn route_consumer(
+    jetstream: &jetstream::Context,
+    stream: &str,
+    route: &str,
+) -> Result<consumer::Info> {
+    let stream = jetstream.get_stream(stream).await?;
+    let all: Vec<consumer::Info> = stream.consumers().try_collect().await?;
+    let is_of_route = |info: &consumer::Info| match info.name.strip_prefix(route) {
+        Some("") => true,
+        Some(hash) => hash.len() == 9 && hash.starts_with('-'),
+        None => false,
+    };
+    all.into_iter().find(is_of_route).with_context(|| format!("no consumer of route {route}"))
 }
 
 impl fmt::Debug for Nats {

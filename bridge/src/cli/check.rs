@@ -5,16 +5,12 @@ use std::{
     collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
 };
 
-use async_nats::jetstream::{
-    context::ConsumerInfoErrorKind,
-    stream::{Info as StreamInfo, Stream},
-};
+use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
 use jiff::Timestamp;
-use matrix_sdk::ruma::RoomAliasId;
+use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::time::timeout;
 
 use crate::{
-    alerts::store,
     cli::{
         common::{ConfigFile, block_on},
         retention::too_short,
@@ -25,15 +21,19 @@ use crate::{
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
-        Account, MatrixError, Membership, Room, account,
+        Account, LoginError, MatrixError, Membership, Room, account,
         remembered::Remembered,
         room::{encrypted, is_ours, resolve},
     },
-    nats::{Nats, streams},
+    nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::{Parsed, Renderer},
     reserved::DEFERRED_STREAM,
-    source::{self, Feed, consumer, stored},
+    source::{
+        self, Feed, ReadError, consumer,
+        identity::{self, Names},
+        stored,
+    },
     summary::poster,
     text,
 };
@@ -149,12 +149,15 @@ fn exposed(config: &Config, findings: &mut Findings) {
 
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    // The names of consumers depend on the account; whether it can be used is reported further below.
+    let login = Account::open_briefly(config.matrix.clone()).await;
+    let user = login.as_ref().ok().map(|account| account.user.clone());
     if let Some(nats) = nats(&config, findings).await {
         // Without answers from NATS, each of these checks would only report that there was none.
         let refused = tokio::select! {
             biased;
             failure = nats.refused(None) => Some(failure),
-            () = streams(&nats, &config, findings) => None,
+            () = streams(&nats, &config, user.as_deref(), findings) => None,
         };
         if let Some(failure) = refused {
             findings.fail("nats", failure);
@@ -171,7 +174,7 @@ async fn online(config: Config, findings: &mut Findings) {
     if waiting::has_failed(PROVISION_UNIT) {
         findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
     }
-    let Some(account) = account(&config, findings).await else { return };
+    let Some(account) = account(&config, login, findings).await else { return };
     let account = Arc::new(account);
     for route in &config.routes {
         rooms(&account, route, findings).await;
@@ -203,9 +206,9 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
     }
 }
 
-async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, config, route, findings).await;
+        stream(nats, config, route, user, findings).await;
     }
     for lack in rights::lacks_for_alerts(nats).await {
         findings.note("rights", lack);
@@ -216,11 +219,17 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn stream(nats: &Nats, config: &Config, route: &Route, findings: &mut Findings) {
+async fn stream(
+    nats: &Nats,
+    config: &Config,
+    route: &Route,
+    user: Option<&UserId>,
+    findings: &mut Findings,
+) {
     let of = |text: String| format!("route {}: {text}", route.name);
-    let feed = Feed::live(&Arc::new(route.clone()));
     // Each later check would only report that there was no answer.
-    let denied = source::rights::denied(nats, &source::rights::to_ask(nats, &feed)).await;
+    let right = source::rights::to_find_stream(nats, &route.stream);
+    let denied = source::rights::denied(nats, &[right]).await;
     for lack in &denied {
         findings.fail("rights", Failure::Refused(of(lack.clone())));
     }
@@ -241,15 +250,41 @@ async fn stream(nats: &Nats, config: &Config, route: &Route, findings: &mut Find
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
     retention(info, OUTAGE, findings, of);
-    let unmatched = consumer::unmatched(&feed, &info.config);
+    let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
     }
     if unmatched.is_empty() {
         subjects(nats, route, findings).await;
     }
-    let makes_consumer = durable(&stream, &feed, findings).await;
-    let lacks = rights::lacks(nats, config, route, makes_consumer).await;
+    if let Some(line) = consumer::removal(&info.config) {
+        findings.note("consumer", of(line));
+    }
+    match user {
+        Some(user) => {
+            let feed = Feed::live(&Arc::new(route.clone()), user);
+            if let Some(durable) = durable(nats, &stream, &feed, findings).await {
+                permissions(nats, config, &feed, &durable, findings).await;
+            }
+        }
+        None => findings.note("consumer", of("its name is known once the login works".to_owned())),
+    }
+    if let Some(due) = route.summary {
+        summary(&stream, route, due, findings);
+    }
+}
+
+/// Reports the permissions in NATS that a route does not have.
+async fn permissions(
+    nats: &Nats,
+    config: &Config,
+    feed: &Feed,
+    durable: &Durable,
+    findings: &mut Findings,
+) {
+    let route = &*feed.route;
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let lacks = rights::lacks(nats, config, feed, &durable.name, durable.is_changed).await;
     if lacks.essential.is_empty() {
         if let Err(error) = stored::check(nats, &route.stream).await {
             findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
@@ -261,9 +296,6 @@ async fn stream(nats: &Nats, config: &Config, route: &Route, findings: &mut Find
     }
     for lack in lacks.optional {
         findings.note("rights", of(lack));
-    }
-    if let Some(due) = route.summary {
-        summary(&stream, route, due, findings);
     }
 }
 
@@ -324,7 +356,7 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(deferral::stream_config);
-    for wanted in [store::bucket_config()].into_iter().chain(held) {
+    for wanted in [bucket::config()].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
@@ -342,28 +374,54 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     }
 }
 
-/// Reports the consumer of a feed. Returns whether it has to be made or changed.
-async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) -> bool {
-    let (route, name) = (&*feed.route, feed.consumer());
-    let info = match stream.consumer_info(name).await {
-        Ok(info) => info,
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            findings.ok("consumer", format!("route {name}: will be made at the first start"));
-            return true;
+/// The consumer of a feed.
+struct Durable {
+    name: String,
+    /// Whether it has to be made or changed.
+    is_changed: bool,
+}
+
+/// Reports the consumer of a feed. Returns it unless it is unknown.
+async fn durable(
+    nats: &Nats,
+    stream: &Stream,
+    feed: &Feed,
+    findings: &mut Findings,
+) -> Option<Durable> {
+    let route = &*feed.route;
+    let of = |text: String| format!("route {}: {text}", route.name);
+    let found = async {
+        let info = consumer::find(nats, stream, feed).await?;
+        let names = Names::of(feed, &identity::domain(nats, feed).await?);
+        Ok::<_, ReadError>((info, names.own))
+    };
+    let (info, own) = match found.await {
+        Ok((Some(info), own)) => (info, own),
+        Ok((None, own)) => {
+            findings.ok("consumer", of(format!("{own} will be made at the first start")));
+            return Some(Durable { name: own, is_changed: true });
+        }
+        Err(error @ ReadError::ConsumerDenied { .. }) => {
+            findings.fail("rights", Failure::Refused(chain(&error)).of(route));
+            return None;
         }
         Err(error) => {
             findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
-            return false;
+            return None;
         }
     };
+    let name = &info.name;
     let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
         Err(failure) => {
             findings.fail("consumer", failure);
-            return false;
+            return Some(Durable { name: name.clone(), is_changed: false });
         }
     };
-    let changes = consumer::differences(&present, &consumer::wanted(feed, present.clone()));
+    let changes = consumer::differences(
+        &present,
+        &consumer::wanted(feed, name, &stream.cached_info().config, present.clone()),
+    );
     let is_changed = !changes.is_empty();
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
@@ -371,8 +429,16 @@ async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) -> bool 
     } else {
         format!("; the next start changes {}", changes.join(", "))
     };
-    findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
-    is_changed
+    findings.ok("consumer", of(format!("{waiting} messages wait in {name} to be posted{changes}")));
+    if *name != own {
+        let what = format!(
+            "another site behind a leaf node may have a consumer called {name}, and acknowledge its messages: run \
+             nats-matrix consumers move --route {}, which makes it {own}",
+            route.name
+        );
+        findings.note("consumer", of(what));
+    }
+    Some(Durable { name: name.clone(), is_changed })
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
@@ -385,7 +451,11 @@ fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings
     }
 }
 
-async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
+async fn account(
+    config: &Config,
+    login: Result<Account, LoginError>,
+    findings: &mut Findings,
+) -> Option<Account> {
     let homeserver = &config.matrix.homeserver;
     let advice = if config.matrix.is_here() && waiting::exists(CONDUIT_UNIT) {
         format!(": look at systemctl status {CONDUIT_UNIT}")
@@ -408,7 +478,7 @@ async fn account(config: &Config, findings: &mut Findings) -> Option<Account> {
         }
     }
     secret.ok()?;
-    match Account::open_briefly(config.matrix.clone()).await {
+    match login {
         Ok(account) => {
             findings.ok("login", format!("as {}", account.user));
             Some(account)

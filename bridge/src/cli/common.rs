@@ -13,6 +13,7 @@ pub(crate) struct ConfigFile {
     #[arg(
         short,
         long,
+        global = true,
         value_name = "FILE",
         env = "NATS_MATRIX_CONFIG",
         default_value = "/etc/nats-matrix/config.toml"

@@ -4,6 +4,7 @@ mod alert;
 mod check;
 mod common;
 mod connect;
+mod consumers;
 mod preview;
 mod provision;
 mod publisher;
@@ -41,6 +42,8 @@ enum Command {
     Run(ConfigFile),
     /// Check the configuration, servers, subjects, login and rooms, and say what is wrong and what to do.
     Check(check::Options),
+    /// List the durable consumers of the routes, or rename them.
+    Consumers(consumers::Options),
     /// Create the declared accounts and rooms that are missing, and update the others.
     Provision(provision::Options),
     /// Show how to get to the room with a phone, with a QR code.
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(options) => run::main(&options, &log),
         Command::Check(options) => return check::main(&options),
+        Command::Consumers(options) => consumers::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
         Command::Report(options) => report::main(options),

@@ -1,14 +1,12 @@
 //! Tries each subject that the bridge publishes on in NATS, for `check`. Nothing is taken, made or stored.
 
-use std::sync::Arc;
-
 use crate::{
-    alerts::store::BUCKET,
     config::{Config, Route},
-    nats::{Access, Nats},
+    nats::{Access, Nats, bucket::BUCKET},
     reserved::{self, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM},
     source::{
         Feed,
+        identity::{self, Names},
         rights::{self, Right},
     },
 };
@@ -25,24 +23,24 @@ pub(super) struct Lacks {
     pub(super) optional: Vec<String>,
 }
 
-/// Tries all that a route needs. `makes_consumer` says that its consumer has to be made or changed.
+/// Tries all that a feed and its route need. `makes_consumer` says that its consumer has to be made or changed.
 pub(super) async fn lacks(
     nats: &Nats,
     config: &Config,
-    route: &Route,
+    feed: &Feed,
+    consumer: &str,
     makes_consumer: bool,
 ) -> Lacks {
-    let feed = Feed::live(&Arc::new(route.clone()));
-    let mut essential = rights::to_take(nats, &feed).to_vec();
+    let mut essential = rights::to_take(nats, feed, consumer).to_vec();
     if makes_consumer {
         let purpose = "make or change the route's consumer";
-        essential.push(rights::to_make_consumer(nats, &feed, Some(feed.consumer()), purpose));
+        essential.push(rights::to_make_consumer(nats, feed, Some(consumer), purpose));
     }
     let mut lacks = Lacks {
         essential: rights::lacking(nats, &essential).await,
-        optional: rights::lacking(nats, &optional(nats, &feed)).await,
+        optional: rights::lacking(nats, &optional(nats, feed).await).await,
     };
-    lacks.essential.extend(dead_letters(nats, config, route).await);
+    lacks.essential.extend(dead_letters(nats, config, &feed.route).await);
     lacks
 }
 
@@ -61,7 +59,7 @@ async fn dead_letters(nats: &Nats, config: &Config, route: &Route) -> Vec<String
 }
 
 /// The rights for digests, summaries and quiet hours, as far as the route has them.
-fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
+async fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
     let (route, mut optional) = (&feed.route, Vec::new());
     if route.digest_above.is_some() {
         let purpose = "read digests";
@@ -74,7 +72,12 @@ fn optional(nats: &Nats, feed: &Feed) -> Vec<Right> {
         optional.push(rights::to_pull(nats, feed, &name, purpose));
     }
     if route.quiet.is_some() {
-        optional.extend(of_quiet_hours(nats, &Feed::deferred(route)));
+        let deferred = Feed::deferred(route, feed.user());
+        // The streams of the bridge are where the stream of the route is.
+        if let Ok(domain) = identity::domain(nats, feed).await {
+            let consumer = Names::of(&deferred, &domain).own;
+            optional.extend(of_quiet_hours(nats, &deferred, &consumer));
+        }
     }
     optional
 }
@@ -95,13 +98,13 @@ fn of_alerts(nats: &Nats) -> Vec<Right> {
 }
 
 /// The rights for messages that quiet hours defer.
-fn of_quiet_hours(nats: &Nats, feed: &Feed) -> Vec<Right> {
-    let (consumer, purpose) = (feed.consumer(), "defer messages in quiet hours");
-    let subject = format!("{DEFERRED_PREFIX}.{consumer}.{NO_CONSUMER}");
-    let permit = reserved::deferred_subjects(consumer);
+fn of_quiet_hours(nats: &Nats, feed: &Feed, consumer: &str) -> Vec<Right> {
+    let (route, purpose) = (feed.route.name.as_str(), "defer messages in quiet hours");
+    let subject = format!("{DEFERRED_PREFIX}.{route}.{NO_CONSUMER}");
+    let permit = reserved::deferred_subjects(route);
     let mut rights = rights::to_make_stream(nats, DEFERRED_STREAM, purpose).to_vec();
     rights.push(Right::to_publish(subject, permit, purpose));
     rights.push(rights::to_make_consumer(nats, feed, Some(consumer), purpose));
-    rights.extend(rights::to_take(nats, feed));
+    rights.extend(rights::to_take(nats, feed, consumer));
     rights
 }

@@ -24,7 +24,7 @@ use crate::{
         size,
         summary::{self, Summary},
     },
-    message::RouteName,
+    message::{ConsumerName, RouteName},
     reserved,
     subject::Subject,
 };
@@ -32,8 +32,10 @@ use crate::{
 /// A route from subjects to rooms.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    /// The name of the route, and of its durable consumer.
+    /// The name of the route.
     pub name: RouteName,
+    /// The name of the durable consumer, if the route names it. Otherwise the bridge makes a name.
+    pub consumer: Option<ConsumerName>,
     /// The JetStream stream.
     pub stream: String,
     /// The filters of the consumer: at least one, and none overlaps another.
@@ -123,6 +125,7 @@ pub(crate) enum Start {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoute {
     name: String,
+    consumer: Option<String>,
     stream: String,
     subjects: Vec<String>,
     room: String,
@@ -202,9 +205,11 @@ impl RawRoute {
         }
         let attach_limit = self.attach_limit.as_deref().map_or(Ok(ATTACH_LIMIT), size::parse);
         let quiet = self.quiet.map(|quiet| quiet.check(&key("quiet"), &display.time_zone));
+        let consumer = self.consumer.as_deref().map(ConsumerName::parse).transpose();
         Ok(Route {
             name: RouteName::parse(&self.name)
                 .map_err(|what| ConfigError::new(key("name"), what))?,
+            consumer: consumer.map_err(|what| ConfigError::new(key("consumer"), what))?,
             stream,
             rooms,
             fallback_room,
@@ -296,6 +301,7 @@ pub(super) fn check(
             );
             return Err(ConfigError::new(format!("routes[{index}].name"), what));
         }
+        check_consumer(&routes, index)?;
         check_place(&routes, index)?;
         for other in routes[..index].iter().filter(|other| other.continues) {
             let same_way = other.stream == route.stream && other.rooms == route.rooms;
@@ -313,6 +319,26 @@ pub(super) fn check(
         }
     }
     Ok(routes)
+}
+
+/// Refuses a route whose consumer would be that of another route.
+fn check_consumer(routes: &[Route], index: usize) -> Result<(), ConfigError> {
+    let route = &routes[index];
+    let Some(consumer) = &route.consumer else { return Ok(()) };
+    let same = |(other_index, other): &(usize, &Route)| {
+        let name = other.consumer.as_ref().map_or(other.name.as_str(), ConsumerName::as_str);
+        *other_index != index && other.stream == route.stream && name == consumer.as_str()
+    };
+    match routes.iter().enumerate().find(same) {
+        Some((_, other)) => Err(ConfigError::new(
+            format!("routes[{index}].consumer"),
+            format!(
+                "\"{consumer}\" is or may be the consumer of route {} on stream {}: each route has its own",
+                other.name, route.stream
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses routes that name the subjects of dead letters, which no route shows. A filter that begins with a wildcard

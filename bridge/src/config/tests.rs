@@ -3,6 +3,7 @@ use std::{collections::HashMap, path::PathBuf};
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::message::ConsumerName;
 
 const MINIMAL: &str = r##"
 [nats]
@@ -47,6 +48,32 @@ fn a_route_may_be_read_in_another_language_and_time_zone() {
     assert!(wrong.contains("display.time_zone: \"Europe/Bern\" is not a time zone"), "{wrong}");
     let wrong = load(&text.replace("zh", "klingon"), &[]).unwrap_err().to_string();
     assert!(wrong.contains("klingon"), "{wrong}");
+}
+
+#[test]
+fn a_route_may_name_its_consumer_which_no_other_route_has() {
+    let with = |lines: &str| load(&format!("{MINIMAL}{lines}"), &[]);
+    let named = with("consumer = \"kept-1\"\n").unwrap();
+    assert_eq!(named.routes[0].consumer.as_ref().map(ConsumerName::as_str), Some("kept-1"));
+    assert_eq!(with("").unwrap().routes[0].consumer, None);
+    let first = &named.routes[0];
+    let another = |consumer: &str| {
+        let stream = &first.stream;
+        format!(
+            "consumer = \"kept-1\"\n[[routes]]\nname = \"another\"\nstream = \"{stream}\"\nsubjects = [\"other.>\"]\n\
+             room = \"#other:chat.example.com\"\nconsumer = \"{consumer}\"\n"
+        )
+    };
+    assert!(with(&another("kept-2")).is_ok());
+    let taken = "is or may be the consumer of route";
+    for (lines, what) in [
+        ("consumer = \"a.b\"\n", "\"a.b\" cannot name a durable consumer"),
+        (&another("kept-1"), taken),
+        (&another(first.name.as_str()).replacen("consumer = \"kept-1\"\n", "", 1), taken),
+    ] {
+        let wrong = with(lines).unwrap_err().to_string();
+        assert!(wrong.contains("].consumer: ") && wrong.contains(what), "{wrong}");
+    }
 }
 
 #[test]

@@ -167,7 +167,10 @@ impl Pulse {
     /// answer that. Permissions can be taken away at any time, and a server does not answer what it denies.
     async fn check_rights(&self, feed: &Feed, has_consumer: Option<bool>, outage: &mut Outage) {
         let lacks = match has_consumer {
-            Some(true) => rights::lacking(&self.nats, &rights::to_take(&self.nats, feed)).await,
+            Some(true) => {
+                let consumer = feed.consumer().unwrap_or_default();
+                rights::lacking(&self.nats, &rights::to_take(&self.nats, feed, &consumer)).await
+            }
             // The route makes its consumer, and reports it if that is denied.
             Some(false) => Vec::new(),
             // Without permissions for deferred messages all messages are shown at once.

@@ -29,7 +29,7 @@ pub(crate) use self::{
     payload::{Binary, Decoded, Event, Payload, PayloadKind},
     removal::Removal,
     report::Report,
-    route_name::RouteName,
+    route_name::{ConsumerName, RouteName},
     summary_mark::Mark,
     urgency::Urgency,
 };

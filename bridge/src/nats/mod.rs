@@ -1,7 +1,8 @@
-//! NATS: the connection that reconnects for as long as it takes, its credentials, and the streams that the
-//! bridge creates. This layer uses `config` and `status`; `source` reads messages over it.
+//! NATS: the connection that reconnects for as long as it takes, its credentials, and the streams that the bridge
+//! creates, one of them a bucket. This layer uses `config` and `status`; `source` reads messages over it.
 
 mod access;
+pub(crate) mod bucket;
 mod connection;
 mod credentials;
 pub(crate) mod headers;

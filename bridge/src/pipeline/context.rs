@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use matrix_sdk::ruma::OwnedUserId;
+use matrix_sdk::ruma::{OwnedUserId, UserId};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -55,11 +55,12 @@ impl RouteContext {
         renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
+        user: &UserId,
     ) -> Self {
         Self {
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
-            feed: Feed::live(route),
+            feed: Feed::live(route, user),
             state_dir: state_dir.into(),
             route: Arc::clone(route),
             routing: Routing::of(route, all, dead_letters),
@@ -71,7 +72,7 @@ impl RouteContext {
     /// Returns the context of the feed of messages that quiet hours of the route have deferred, now or before they were
     /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {
-        let feed = Feed::deferred(&self.route);
+        let feed = Feed::deferred(&self.route, self.feed.user());
         Self { routing: self.routing.decided(), feed, ..self.clone() }
     }
 }

@@ -9,9 +9,7 @@ use std::{error::Error as _, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    context::{
-        ConsumerInfoError, ConsumerInfoErrorKind, GetStreamError, PublishError, PublishErrorKind,
-    },
+    context::{GetStreamError, PublishError, PublishErrorKind},
     stream::{Config as StreamConfig, DiscardPolicy, InfoError},
 };
 use futures_util::TryStreamExt;
@@ -29,7 +27,7 @@ use crate::{
         streams::{self, StreamError},
     },
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
-    source::{Delivery, Feed, Stored, StoredError, stored},
+    source::{Delivery, Feed, ReadError, Stored, StoredError, consumer, stored},
 };
 
 /// The time for which the stream keeps messages, including those that were shown.
@@ -381,7 +379,7 @@ pub(crate) fn stream_config() -> StreamConfig {
 pub(crate) async fn has_any(nats: &Nats, feed: &Feed) -> bool {
     let answer = async {
         loop {
-            match left(nats, feed.consumer()).await {
+            match left(nats, feed).await {
                 Ok(left) => return left > 0,
                 Err(error) => debug!("looking for deferred messages: {}", chain(&error)),
             }
@@ -402,28 +400,25 @@ enum LookError {
     #[error(transparent)]
     Stream(#[from] GetStreamError),
     #[error(transparent)]
-    Consumer(#[from] ConsumerInfoError),
+    Consumer(#[from] ReadError),
     #[error(transparent)]
     Stored(#[from] StoredError),
 }
 
-async fn left(nats: &Nats, consumer: &str) -> Result<u64, LookError> {
+async fn left(nats: &Nats, feed: &Feed) -> Result<u64, LookError> {
     let stream = match nats.jetstream.get_stream(DEFERRED_STREAM).await {
         Ok(stream) => stream,
         Err(error) if streams::is_missing(&error) => return Ok(0),
         Err(error) => return Err(error.into()),
     };
-    match stream.consumer_info(consumer).await {
-        Ok(info) => Ok(info.num_pending + info.num_ack_pending as u64),
-        // An earlier process may have been killed after it deferred something and before it created its consumer.
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            let subjects = reserved::deferred_subjects(consumer);
-            let memory = nats.memory.queue(stored::need(nats)).reservation(None).await;
-            let last = Stored::last(nats, DEFERRED_STREAM, &subjects, &memory).await?;
-            Ok(u64::from(last.is_some()))
-        }
-        Err(error) => Err(error.into()),
+    if let Some(info) = consumer::find(nats, &stream, feed).await? {
+        return Ok(info.num_pending + info.num_ack_pending as u64);
     }
+    // An earlier process may have been killed after it deferred something and before it created its consumer.
+    let subjects = reserved::deferred_subjects(feed.route.name.as_str());
+    let memory = nats.memory.queue(stored::need(nats)).reservation(None).await;
+    let last = Stored::last(nats, DEFERRED_STREAM, &subjects, &memory).await?;
+    Ok(u64::from(last.is_some()))
 }
 
 #[cfg(test)]

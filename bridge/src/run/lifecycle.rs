@@ -295,6 +295,7 @@ async fn serve(
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
+    let user = account.user.clone();
     let mut pulse = Pulse {
         health: health.clone(),
         nats: nats.clone(),
@@ -311,7 +312,8 @@ async fn serve(
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
-        let live = RouteContext::live(route, &all, dead_letters, renderer, nats.clone(), state_dir);
+        let (all, nats) = (&all, nats.clone());
+        let live = RouteContext::live(route, all, dead_letters, renderer, nats, state_dir, &user);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

@@ -141,7 +141,7 @@ impl Backlog {
         memory: &Reservation,
     ) -> Result<Vec<Delivery>, ReadError> {
         let mut read = Read { next: first, last, memory, messages: Vec::new(), weight: 0 };
-        match self.read_into(&mut read).await {
+        match Box::pin(self.read_into(&mut read)).await {
             // The messages read so far are enough for a digest.
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
             done => done?,

@@ -11,9 +11,9 @@ use std::{
 
 use async_nats::jetstream::{
     self, AckKind,
-    consumer::Info as ConsumerInfo,
+    consumer::{Info as ConsumerInfo, pull::Config as PullConfig},
     message::Acker,
-    stream::{Info as StreamInfo, RetentionPolicy},
+    stream::{Config as StreamConfig, Info as StreamInfo, RetentionPolicy},
 };
 use jiff::Timestamp;
 use tokio::{
@@ -28,9 +28,11 @@ use crate::{
     nats::{Allowance, Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
-        consumer::{self, ACK_WAIT},
+        checkpoint::{Checkpoint, Checkpoints, Unknown},
+        consumer::{self, ACK_WAIT, Resume},
         delivery::Delivery,
         feed::Feed,
+        inspect::Inspection,
         ledger::Ledger,
         observation::Observation,
         outstanding,
@@ -86,6 +88,19 @@ pub(crate) struct Source {
     /// The messages that were delivered and that the relay has not asked for yet; at most
     /// [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
     held: VecDeque<Delivery>,
+    /// The first message that has to be read from the stream although the consumer has it as acknowledged, or has left it
+    /// out.
+    recover: Option<u64>,
+    /// The configuration that the server has made of the one that was wanted.
+    settled: Option<PullConfig>,
+    /// Whether somebody has changed the consumer since the flow began.
+    is_changed: bool,
+    /// The sequence number up to which all messages are done with.
+    finished: u64,
+    checkpoints: Checkpoints,
+    /// The checkpoint at the start. `None` as long as it was not asked for.
+    resumed: Option<Result<Option<Checkpoint>, Unknown>>,
+    inspection: Inspection,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
     /// The messages that are done with and not yet acknowledged; at most [`ACK_BATCH`].
@@ -134,6 +149,13 @@ impl Source {
         reconnected.mark_unchanged();
         Self {
             outage: Outage::of("NATS", health.condition()),
+            checkpoints: Checkpoints::of(nats.clone(), &feed),
+            inspection: Inspection::of(&feed, health.clone()),
+            recover: None,
+            settled: None,
+            is_changed: false,
+            finished: 0,
+            resumed: None,
             health,
             reconnected,
             memory: nats.memory.of_one(),
@@ -192,7 +214,9 @@ impl Source {
     ///
     /// [`Failure::Config`] when the consumer can never be used.
     pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, Failure> {
+        let mut idle = Instant::now() + ACK_WAIT;
         loop {
+            self.inspect(None).await;
             self.compare_if_due().await;
             if self.ledger.borrow().is_due() {
                 return Ok(None);
@@ -212,8 +236,12 @@ impl Source {
                 },
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
-                () = sleep(ACK_WAIT) => self.look_for_strays().await,
+                () = self.inspection.changed() => {}
                 () = sleep_until(self.compare_at) => {}
+                () = sleep_until(idle) => {
+                    self.look_for_strays().await;
+                    idle = Instant::now() + ACK_WAIT;
+                }
             }
         }
     }
@@ -251,12 +279,14 @@ impl Source {
     /// Compares the stream with what was read of it. `beginning` is what the server has said of the consumer, if nothing
     /// was taken since.
     async fn compare(&mut self, beginning: Option<&ConsumerInfo>) -> Result<(), ReadError> {
-        let (name, consumer) = (self.feed.stream(), self.feed.consumer());
-        let stream = self.nats.jetstream.get_stream_no_info(name).await;
-        let stream = stream.map_err(ReadError::request)?;
+        let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         let asked = match beginning {
             Some(info) => info.clone(),
-            None => stream.consumer_info(consumer).await.map_err(ReadError::request)?,
+            None => match consumer::find(&self.nats, &stream, &self.feed).await? {
+                Some(info) => info,
+                // It was deleted, and is made anew.
+                None => return Ok(()),
+            },
         };
         // Asked after the consumer, the stream has all that the consumer counts.
         let info = stream.get_info().await.map_err(ReadError::request)?;
@@ -266,10 +296,13 @@ impl Source {
         } else if self.flow.is_none() {
             seen = seen.with_outstanding(&asked);
         }
+        if let Some(first) = self.recover {
+            seen = seen.with_unposted(first);
+        }
         let last = self.ledger.borrow().counts_behind(&seen);
         let may_count = self.no_count_until.is_none_or(|until| Instant::now() >= until);
         if let Some(last) = last.filter(|_| may_count) {
-            let count = seen.count(&self.nats, &self.feed, &stream, consumer, last);
+            let count = seen.count(&self.nats, &self.feed, &stream, &asked.name, last);
             let counted = timeout(COUNTING, count).await;
             if !matches!(counted, Ok(Ok(()))) {
                 debug!("messages not counted: {counted:?}");
@@ -318,6 +351,7 @@ impl Source {
     /// has been posted.
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
+        self.finished = delivery.sequence;
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
         // Without a pull the acknowledgements are settled before the next pull begins.
@@ -332,6 +366,7 @@ impl Source {
         self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
         // The client's own Term takes no reason; servers support one from 2.10.4 on and ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
+        self.finished = delivery.sequence;
         // Earlier messages are acknowledged first: everything outstanding has to be newer than everything acknowledged.
         self.flush_acks().await;
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
@@ -375,9 +410,9 @@ impl Source {
     }
 
     /// Runs `work`, on the message `current` if there is one, under a lease: JetStream is kept from delivering `current`,
-    /// and whatever else is held meanwhile, again. Arriving messages are taken at once: as long as a message is in the client,
-    /// however small, it keeps the whole buffer that it was read into, which is as large as the largest message of any
-    /// route.
+    /// and whatever else is held meanwhile, again. Arriving messages are taken at once: as long as a message is in the
+    /// client, however small, it keeps the whole buffer that it was read into, which is as large as the largest message
+    /// of any route.
     pub(crate) async fn keep_alive<T>(
         &mut self,
         current: Option<&Delivery>,
@@ -399,8 +434,70 @@ impl Source {
                 biased;
                 done = &mut work => return done,
                 _ = ticks.tick() => self.keep(current).await,
+                () = self.inspection.changed() => self.inspect(current).await,
                 item = arrival => self.take(item),
             }
+        }
+    }
+
+    /// Looks at what NATS has said about the consumer since the last time.
+    async fn inspect(&mut self, current: Option<&Delivery>) {
+        let Some(observed) = self.inspection.next() else { return };
+        let Some(info) = observed.consumer.as_ref().filter(|_| self.stream.is_some()) else {
+            // The consumer is gone, or was not created yet.
+            self.flow = None;
+            return;
+        };
+        let state = &observed.stream.state;
+        let all = current.into_iter().chain(&self.held);
+        let mut all = all.filter(|it| it.is_unacknowledged && it.sequence >= state.first_sequence);
+        let held = all.next().map(|delivery| delivery.sequence);
+        match self.inspection.compare_floor(info, held) {
+            Some(first) => self.recover = Some(self.recover.map_or(first, |it| it.min(first))),
+            // Everything that somebody else has acknowledged is posted by now.
+            None if self.flow.is_some() => self.recover = None,
+            None => {}
+        }
+        self.inspection.note_pause(info);
+        let is_ahead = info.delivered.stream_sequence > state.last_sequence;
+        let stream = &observed.stream.config;
+        // Before there is a flow, the consumer may still have the settings from before.
+        if self.flow.is_some() {
+            self.note_changes(stream, info);
+        }
+        if self.is_changed || is_ahead {
+            self.flow = None;
+        } else if self.flow.is_some() {
+            self.inspection.note_sound(info);
+        }
+        self.keep_checkpoint(false).await;
+    }
+
+    /// Notes whether somebody has changed the consumer.
+    fn note_changes(&mut self, stream: &StreamConfig, info: &ConsumerInfo) {
+        if self.is_changed {
+            return;
+        }
+        let changes = consumer::changes(&self.feed, stream, info, self.settled.as_ref());
+        for line in &changes {
+            warn!("somebody has changed durable consumer {}: {line}", info.name);
+        }
+        self.is_changed = !changes.is_empty();
+    }
+
+    /// Writes the checkpoint of the feed, if it is due or everything ends.
+    async fn keep_checkpoint(&mut self, is_end: bool) {
+        let Some(stream) = self.stream.as_ref().filter(|_| self.reached.is_some()) else {
+            return;
+        };
+        let checkpoint = Checkpoint::new(stream, &self.feed, self.finished, self.recover);
+        let is_wanted = if is_end {
+            self.checkpoints.is_new(&checkpoint)
+        } else {
+            self.checkpoints.is_due(&checkpoint)
+        };
+        if is_wanted {
+            self.checkpoints.write(checkpoint).await;
         }
     }
 
@@ -451,6 +548,9 @@ impl Source {
             return;
         }
         self.flush_acks().await;
+        if timeout(Duration::from_secs(2), self.keep_checkpoint(true)).await.is_err() {
+            debug!("checkpoint not written");
+        }
         if !matches!(timeout(Duration::from_secs(2), self.nats.client.flush()).await, Ok(Ok(()))) {
             debug!("acknowledgements not flushed; what comes again is recognised");
         }
@@ -472,8 +572,14 @@ impl Source {
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
+                // Whether the consumer leaves out the payloads is found out before anything of it is shown.
+                Some((delivery, _)) if delivery.may_lack_payload() => {
+                    debug!("a message may lack its payload");
+                    self.flow = None;
+                }
                 Some((mut delivery, number)) if number == flow.next => {
                     flow.next += 1;
+                    delivery.is_unacknowledged = true;
                     delivery.reservation = flow.pull.reservation();
                     self.reached = Some(delivery.sequence);
                     let mut ledger = self.ledger.borrow_mut();
@@ -538,8 +644,33 @@ impl Source {
     async fn try_begin(&mut self) -> Result<(), Problem> {
         let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         self.note_stream(stream.cached_info());
-        let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
-        let (consumer, info) = found;
+        let resume = self.resume().await;
+        let found =
+            consumer::find_or_make(&self.nats, &stream, &self.feed, resume, &mut self.settled)
+                .await?;
+        let (mut consumer, mut info) = found;
+        if consumer::is_ahead(&self.nats, &stream, &info).await? {
+            (consumer, info) =
+                consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
+            self.finished = 0;
+            (self.recover, self.reread) = (None, None);
+            self.is_changed = false;
+        }
+        if self.settled.is_some() {
+            self.note_changes(&stream.cached_info().config, &info);
+        }
+        if self.is_changed {
+            // The messages that it has left out are looked for by the filters that it has to have.
+            let first = self.inspection.first_left_out(&info);
+            self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+            self.reread = None;
+            consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+            info = stream.consumer_info(&info.name).await.map_err(ReadError::request)?;
+            self.is_changed = false;
+        }
+        if self.begun.is_none() {
+            consumer::suggest_move(&self.feed, &info);
+        }
         self.begun.get_or_insert(timestamp(info.created));
         if self.reread.is_none() {
             self.compare(Some(&info)).await?;
@@ -547,12 +678,19 @@ impl Source {
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
+            let first = outstanding::begin(&info).0;
+            self.finished = self.recover.map_or(first, |recover| recover.min(first)) - 1;
             return Ok(());
         }
-        consumer::adjust(&stream, &self.feed, &info).await?;
+        self.recover = None;
+        self.finished = info.delivered.stream_sequence;
+        self.keep_checkpoint(false).await;
+        let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
+        let consumer = adjusted.unwrap_or(consumer);
         stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
         let memory = Allowance::Each(self.memory.clone(), Some(self.health.condition()));
         let pull = Pull::begin(&self.nats, consumer, memory).await.map_err(ReadError::request)?;
+        self.inspection.begin(&info);
         self.flow =
             Some(Flow { pull, next: info.delivered.consumer_sequence + 1, is_noted: false });
         self.reread = None;
@@ -562,14 +700,15 @@ impl Source {
     /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
     /// stream still has have been read: whatever else is outstanding was done with, and comes again.
     async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, ReadError> {
-        if !outstanding::is_any(info) {
+        if !outstanding::is_any(info) && self.recover.is_none() {
             return Ok(false);
         }
         // The size of the messages is unknown before they are read.
         let mut wait = self.memory.queue(stored::need(&self.nats));
         let memory = wait.reservation(Some(&self.health.condition())).await;
         drop(wait);
-        let outstanding = outstanding::read(&self.nats, info, self.reread, memory).await?;
+        let outstanding =
+            outstanding::read(&self.nats, info, self.reread, self.recover, memory).await?;
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {
@@ -585,6 +724,33 @@ impl Source {
         Ok(true)
     }
 
+    /// Returns where a new consumer has to begin, and reads at the start what an earlier process has left.
+    async fn resume(&mut self) -> Resume {
+        if self.resumed.is_none() {
+            let read = self.checkpoints.read().await;
+            if let (Ok(Some(checkpoint)), Some(stream)) = (&read, &self.stream)
+                && checkpoint.is_of(stream)
+            {
+                self.finished = checkpoint.reached;
+                self.recover = checkpoint.unposted;
+            }
+            // Without an answer it is asked for again.
+            if matches!(read, Err(Unknown::Unanswered(_))) && self.reached.is_none() {
+                return Resume::Unknown;
+            }
+            self.resumed = Some(read);
+        }
+        match (self.reached, &self.resumed, &self.stream) {
+            (Some(reached), ..) => Resume::After(reached),
+            (None, Some(Ok(Some(checkpoint))), Some(stream)) if checkpoint.is_of(stream) => {
+                Resume::After(checkpoint.reached)
+            }
+            // The stream was made anew while the bridge was away.
+            (None, Some(Ok(Some(_))), _) => Resume::After(0),
+            _ => Resume::Begin,
+        }
+    }
+
     fn note_stream(&mut self, info: &StreamInfo) {
         let id = StreamId {
             stream: info.config.name.clone(),
@@ -598,10 +764,17 @@ impl Source {
             Some(_) => {
                 info!("stream {} was made anew; starting with its first message", id.stream);
                 self.reached = Some(0);
+                self.finished = 0;
+                self.recover = None;
+                (self.settled, self.is_changed) = (None, false);
                 self.reread = None;
             }
             None => {
-                for line in consumer::unmatched(&self.feed, &info.config) {
+                let removal = consumer::removal(&info.config);
+                for line in consumer::unmatched(self.feed.subjects(), &info.config)
+                    .into_iter()
+                    .chain(removal)
+                {
                     warn!("{line}");
                 }
             }

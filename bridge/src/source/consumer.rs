@@ -9,16 +9,21 @@ use async_nats::jetstream::{
         PullConsumer, pull::Config as PullConfig,
     },
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
-    stream::{Config as StreamConfig, ConsumerErrorKind, ConsumerUpdateErrorKind, Stream},
+    stream::{
+        Config as StreamConfig, ConsumerErrorKind, ConsumerLimits, ConsumerUpdateErrorKind, Stream,
+    },
 };
-use tracing::info;
+use jiff::SignedDuration;
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::{
     config::Start,
     failure::{Failure, chain},
-    nats::Nats,
+    nats::{Nats, bucket::BUCKET},
     source::{
         feed::Feed,
+        identity::{self, Names, Owner},
         problem::{ClientError, Problem, ReadError},
         pull,
     },
@@ -34,10 +39,92 @@ pub(crate) async fn waiting(nats: &Nats, feed: &Feed) -> Option<u64> {
     Some(info.num_pending + info.num_ack_pending as u64)
 }
 
-/// Returns what the server reports about the route's consumer, if it answers.
+/// Returns what the server reports about the route's consumer, if there is one and the server answers.
 pub(super) async fn info(nats: &Nats, feed: &Feed) -> Option<ConsumerInfo> {
     let stream = stream(nats, feed.stream()).await.ok()?;
-    stream.consumer_info(feed.consumer()).await.ok()
+    find(nats, &stream, feed).await.ok()?
+}
+
+/// Finds the consumer of a feed: the one with the name that the bridge gives it, or else one of ours with an earlier
+/// name. Returns `None` if there is none yet.
+pub(crate) async fn find(
+    nats: &Nats,
+    stream: &Stream,
+    feed: &Feed,
+) -> Result<Option<ConsumerInfo>, ReadError> {
+    if let Some(name) = feed.found() {
+        match ask(nats, stream, feed, &name).await? {
+            Asked::Found(info) => return Ok(Some(*info)),
+            Asked::NotFound => feed.note_found(None),
+            Asked::Denied(reason) => return Err(denied(feed, &name, reason)),
+        }
+    }
+    let names = Names::of(feed, &identity::domain(nats, feed).await?);
+    feed.note_own(&names.own);
+    let own = ask(nats, stream, feed, &names.own).await?;
+    if let Asked::Found(info) = own {
+        feed.note_found(Some(&info.name));
+        return Ok(Some(*info));
+    }
+    for name in &names.earlier {
+        if let Asked::Found(info) = ask(nats, stream, feed, name).await?
+            && is_ours(feed, &info)
+        {
+            feed.note_found(Some(name));
+            return Ok(Some(*info));
+        }
+    }
+    match own {
+        Asked::Denied(reason) => Err(denied(feed, &names.own, reason)),
+        _ => Ok(None),
+    }
+}
+
+/// The server's answer about a consumer.
+enum Asked {
+    Found(Box<ConsumerInfo>),
+    NotFound,
+    /// The server does not let the bridge ask, and said this.
+    Denied(String),
+}
+
+async fn ask(nats: &Nats, stream: &Stream, feed: &Feed, name: &str) -> Result<Asked, ReadError> {
+    // The quotation mark behind it is the server's: other names may begin with this one.
+    let subject = format!("CONSUMER.INFO.{}.{name}\"", feed.stream());
+    let subjects = [subject.as_str()];
+    let answer = tokio::select! {
+        biased;
+        reason = nats.denies(&subjects) => return Ok(Asked::Denied(reason)),
+        answer = stream.consumer_info(name) => answer,
+    };
+    match answer {
+        Ok(info) => Ok(Asked::Found(Box::new(info))),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
+            Ok(Asked::NotFound)
+        }
+        Err(error) => {
+            let (consumer, stream) = (name.to_owned(), feed.stream().to_owned());
+            Err(ReadError::ConsumerUnknown { consumer, stream, error })
+        }
+    }
+}
+
+fn denied(feed: &Feed, name: &str, reason: String) -> ReadError {
+    let (consumer, stream) = (name.to_owned(), feed.stream().to_owned());
+    ReadError::ConsumerDenied { consumer, stream, reason }
+}
+
+/// Whether a consumer with the name of the route is ours. It is if its metadata say so, or if they name nobody and it is
+/// of the kind that older versions of the bridge have made.
+fn is_ours(feed: &Feed, info: &ConsumerInfo) -> bool {
+    let overlaps = |filter: &&str| {
+        let filter = Subject::filter(filter).ok();
+        filter.is_some_and(|filter| feed.subjects().iter().any(|own| own.overlaps(&filter)))
+    };
+    match Owner::of(info) {
+        Some(owner) => owner.is(feed),
+        None => usable(feed, info).is_ok() && filters(&info.config).iter().any(overlaps),
+    }
 }
 
 /// Returns a stream by its name.
@@ -59,61 +146,221 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError>
 
 /// Returns the consumer, which is created if there is none.
 ///
-/// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
-/// consumer, the messages published since are not lost.
+/// If an earlier one was there and somebody deleted it, the messages published since are not lost. `settled` is set to
+/// what the server has made of the configuration of a new one.
 pub(super) async fn find_or_make(
+    nats: &Nats,
     stream: &Stream,
     feed: &Feed,
-    reached: Option<u64>,
+    resume: Resume,
+    settled: &mut Option<PullConfig>,
 ) -> Result<(PullConsumer, ConsumerInfo), Problem> {
-    let name = feed.consumer();
-    match stream.consumer_info(name).await {
-        Ok(info) => {
-            usable(feed, &info)?;
-            let consumer = stream.get_consumer(name).await;
-            let consumer = consumer.map_err(ReadError::request)?;
-            return Ok((consumer, info));
-        }
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
-        Err(error) => {
-            return Err(ReadError::ConsumerUnknown { consumer: name.to_owned(), error }.into());
-        }
+    if let Some(info) = find(nats, stream, feed).await? {
+        usable(feed, &info)?;
+        let consumer = stream.get_consumer(&info.name).await;
+        let consumer = consumer.map_err(ReadError::request)?;
+        return Ok((consumer, info));
     }
     let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
         // Not `DeliverPolicy::New`: outstanding messages are looked for from a sequence number on.
         Start::New => {
-            let before = reached.unwrap_or(stream.cached_info().state.last_sequence);
-            DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
+            let last = stream.cached_info().state.last_sequence;
+            DeliverPolicy::ByStartSequence { start_sequence: resume.after(feed, last)? + 1 }
         }
     };
+    let name = Names::of(feed, &identity::domain(nats, feed).await?).own;
+    let consumer = make(stream, feed, &name, deliver_policy).await?;
+    let info = consumer.cached_info().clone();
+    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
+    Ok((consumer, info))
+}
+
+/// Where a consumer begins that is created for a route with `start = "new"`.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Resume {
+    /// After this message, as the route has begun before.
+    After(u64),
+    /// With what is published from now on.
+    Begin,
+    /// It is not known whether the route has begun before.
+    Unknown,
+}
+
+impl Resume {
+    /// Returns the number of the message after which the consumer begins. `last` is the last one of the stream.
+    fn after(self, feed: &Feed, last: u64) -> Result<u64, ReadError> {
+        let (route, stream) = (&feed.route.name, feed.stream());
+        match self {
+            Self::Begin => Ok(last),
+            Self::After(reached) if reached <= last => {
+                info!(
+                    "route {route} has begun before: it goes on after message {reached} of stream {stream}"
+                );
+                Ok(reached)
+            }
+            Self::After(reached) => {
+                warn!(
+                    "stream {stream} ends with message {last}, and route {route} was at message {reached} already: the stream \
+                     has lost messages; starting with its first message"
+                );
+                Ok(0)
+            }
+            Self::Unknown => Err(ReadError::CheckpointUnknown(route.clone())),
+        }
+    }
+}
+
+/// Whether a consumer has delivered messages that its stream does not have yet, as when the server that kept the stream
+/// has lost them. New messages would not be delivered before their numbers reach those.
+pub(super) async fn is_ahead(
+    nats: &Nats,
+    stream: &Stream,
+    info: &ConsumerInfo,
+) -> Result<bool, ReadError> {
+    let delivered = info.delivered.stream_sequence;
+    if delivered <= stream.cached_info().state.last_sequence {
+        return Ok(false);
+    }
+    // The stream was asked before the consumer, and a leader of the stream that was just chosen may lag behind.
+    for pause in [Duration::ZERO, SETTLED, 2 * SETTLED] {
+        sleep(pause).await;
+        let now = self::stream(nats, &info.stream_name).await?;
+        if delivered <= now.cached_info().state.last_sequence {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Replaces a consumer that is ahead of its stream.
+pub(super) async fn begin_anew(
+    stream: &Stream,
+    feed: &Feed,
+    info: &ConsumerInfo,
+    settled: &mut Option<PullConfig>,
+) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+    let name = &info.name;
+    warn!(
+        "durable consumer {name} was at message {} of stream {}, which does not have it any more: the stream has lost \
+         messages; starting with its first message",
+        info.delivered.stream_sequence, info.stream_name
+    );
+    delete(stream, name).await?;
+    let consumer = make(stream, feed, name, DeliverPolicy::All).await?;
+    let info = consumer.cached_info().clone();
+    *settled = PullConfig::try_from_consumer_config(info.config.clone()).ok();
+    Ok((consumer, info))
+}
+
+/// Deletes a consumer.
+pub(super) async fn delete(stream: &Stream, name: &str) -> Result<(), ReadError> {
+    let deleted = stream.delete_consumer(name).await;
+    deleted.map(drop).map_err(|error| {
+        let stream = stream.cached_info().config.name.clone();
+        ReadError::ConsumerNotDeleted { consumer: name.to_owned(), stream, error: error.into() }
+    })
+}
+
+/// Creates the consumer of a feed.
+pub(super) async fn make(
+    stream: &Stream,
+    feed: &Feed,
+    name: &str,
+    deliver_policy: DeliverPolicy,
+) -> Result<PullConsumer, Problem> {
     let new = PullConfig { deliver_policy, ..PullConfig::default() };
-    let consumer = stream.create_consumer(wanted(feed, new)).await;
-    let consumer = consumer.map_err(|error| {
+    let new = wanted(feed, name, &stream.cached_info().config, new);
+    let mut made = stream.create_consumer(new.clone()).await;
+    if let Err(error) = &made
+        && let ConsumerErrorKind::JetStream(answer) = error.kind()
+        && is_about_pending(&answer)
+    {
+        // The account has a limit, and the server chooses it if nothing else is asked for.
+        made = stream.create_consumer(PullConfig { max_ack_pending: 0, ..new }).await;
+    }
+    let consumer = made.map_err(|error| {
         let answer = match error.kind() {
             ConsumerErrorKind::JetStream(answer) => Some(answer),
             _ => None,
         };
-        refused(feed, "made", error.into(), answer)
+        refused(feed, name, "made", error.into(), answer)
     })?;
     info!("made durable consumer {name} on stream {}", feed.stream());
-    let info = consumer.cached_info().clone();
-    Ok((consumer, info))
+    feed.note_found(Some(name));
+    Ok(consumer)
 }
 
-/// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
-/// filters that the consumer had when they were delivered.
-pub(super) async fn adjust(
+/// Notes in the metadata of a consumer whose it is.
+pub(super) async fn note_owner(
     stream: &Stream,
     feed: &Feed,
     info: &ConsumerInfo,
 ) -> Result<(), Problem> {
-    let present = usable(feed, info)?;
-    let wanted = wanted(feed, present.clone());
-    if wanted == present {
-        return Ok(());
+    let mut config = usable(feed, info)?;
+    identity::note_owner(feed, &mut config.metadata);
+    update(stream, feed, &info.name, config).await.map(drop)
+}
+
+async fn update(
+    stream: &Stream,
+    feed: &Feed,
+    name: &str,
+    config: PullConfig,
+) -> Result<PullConsumer, Problem> {
+    let mut changed = stream.update_consumer(config.clone()).await;
+    if let Err(error) = &changed
+        && let ConsumerUpdateErrorKind::JetStream(answer) = error.kind()
+        && is_about_pending(&answer)
+    {
+        // The account has a limit, and the server chooses it if nothing else is asked for.
+        changed = stream.update_consumer(PullConfig { max_ack_pending: 0, ..config }).await;
     }
-    let name = feed.consumer();
+    changed.map_err(|error| {
+        let answer = match error.kind() {
+            ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
+            _ => None,
+        };
+        refused(feed, name, "changed", error.into(), answer)
+    })
+}
+
+/// Whether the server refuses a number of messages that may be delivered and not yet acknowledged.
+fn is_about_pending(answer: &Error) -> bool {
+    answer.error_code() == ErrorCode::CONSUMER_MAX_PENDING_ACK_EXCESS
+}
+
+/// Logs how to rename a consumer whose name other sites may have, too.
+pub(super) fn suggest_move(feed: &Feed, info: &ConsumerInfo) {
+    if feed.declared_consumer().is_none() && info.name == feed.route.name.as_str() {
+        warn!(
+            "durable consumer {name} on stream {stream} has the name of its route: a bridge behind a leaf node with the \
+             same names would acknowledge its messages. To rename it, run nats-matrix consumers move --route {name}",
+            name = info.name,
+            stream = feed.stream()
+        );
+    }
+}
+
+/// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
+/// filters that the consumer had when they were delivered.
+///
+/// Returns the consumer if it was changed. `settled` is what the server has made of the same configuration before: it
+/// may have limits of its own.
+pub(super) async fn adjust(
+    stream: &Stream,
+    feed: &Feed,
+    info: &ConsumerInfo,
+    settled: &mut Option<PullConfig>,
+) -> Result<Option<PullConsumer>, Problem> {
+    let present = usable(feed, info)?;
+    let stream_config = &stream.cached_info().config;
+    let wanted = wanted(feed, &info.name, stream_config, present.clone());
+    if wanted == present || settled.as_ref() == Some(&present) {
+        *settled = Some(present);
+        return Ok(None);
+    }
+    let name = &info.name;
     for line in differences(&present, &wanted) {
         info!("changing durable consumer {name}: {line}");
     }
@@ -126,14 +373,28 @@ pub(super) async fn adjust(
             info.delivered.stream_sequence + 1
         );
     }
-    let changed = stream.update_consumer(wanted).await;
-    changed.map(drop).map_err(|error| {
-        let answer = match error.kind() {
-            ConsumerUpdateErrorKind::JetStream(answer) => Some(answer),
-            _ => None,
-        };
-        refused(feed, "changed", error.into(), answer)
-    })
+    let changed = update(stream, feed, name, wanted).await?;
+    let config = changed.cached_info().config.clone();
+    *settled = PullConfig::try_from_consumer_config(config).ok();
+    Ok(Some(changed))
+}
+
+/// Describes how a consumer differs from what the server has made of the wanted configuration before, or from the
+/// wanted one.
+pub(super) fn changes(
+    feed: &Feed,
+    stream: &StreamConfig,
+    info: &ConsumerInfo,
+    settled: Option<&PullConfig>,
+) -> Vec<String> {
+    // A consumer that is of no use any more is refused when its messages are asked for again.
+    let Ok(present) = usable(feed, info) else { return vec!["it is of no use".to_owned()] };
+    let wanted = wanted(feed, &info.name, stream, present.clone());
+    match settled {
+        _ if wanted == present => Vec::new(),
+        Some(settled) => differences(settled, &present),
+        None => differences(&wanted, &present),
+    }
 }
 
 /// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.
@@ -142,14 +403,21 @@ pub(super) async fn adjust(
 ///
 /// The differences that the server cannot remove, and what to do.
 pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Failure> {
-    let name = feed.consumer();
+    let (route, name, stream) = (&feed.route.name, &info.name, feed.stream());
     let unusable = |difference: &str| {
         Failure::Config(format!(
-            "route {name}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
-             delete it (nats consumer rm {stream} {name}) or give the route another name",
-            stream = feed.stream()
+            "route {route}: stream {stream} already has a consumer \"{name}\" that {difference}, which cannot be changed: \
+             delete it (nats consumer rm {stream} {name}) or name another one with `consumer` of the route"
         ))
     };
+    if let Some(owner) = Owner::of(info).filter(|owner| owner.user != feed.user().as_str()) {
+        let Owner { user, route: its_route } = owner;
+        return Err(Failure::Config(format!(
+            "route {route}: consumer \"{name}\" on stream {stream} belongs to the bridge {user} (its route {its_route}), and \
+             of two bridges each would get a part: name another one with `consumer` of the route, or, if that bridge is \
+             no more, delete it (nats consumer rm {stream} {name})"
+        )));
+    }
     let config = PullConfig::try_from_consumer_config(info.config.clone())
         .map_err(|_| unusable("pushes to a subject instead of being pulled from"))?;
     if config.ack_policy != AckPolicy::Explicit {
@@ -163,11 +431,22 @@ pub(crate) fn usable(feed: &Feed, info: &ConsumerInfo) -> Result<PullConfig, Fai
 
 /// Returns the configuration that a consumer is to have. Settings of `base` that do not matter to the bridge are kept,
 /// including where the consumer began, which cannot be changed.
-pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
+///
+/// Limits that the stream sets for its consumers are kept to.
+pub(crate) fn wanted(
+    feed: &Feed,
+    name: &str,
+    stream: &StreamConfig,
+    base: PullConfig,
+) -> PullConfig {
     let (filter_subject, filter_subjects) = filter_fields(feed.filters());
+    let limits = limits(stream);
+    let mut metadata = base.metadata.clone();
+    identity::note_owner(feed, &mut metadata);
     PullConfig {
-        durable_name: Some(feed.consumer().to_owned()),
-        name: Some(feed.consumer().to_owned()),
+        durable_name: Some(name.to_owned()),
+        name: Some(name.to_owned()),
+        metadata,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         backoff: Vec::new(),
@@ -175,8 +454,10 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
         max_deliver: -1,
         filter_subject,
         filter_subjects,
-        max_ack_pending: i64::try_from(MAX_ACK_PENDING).expect("64 is small"),
+        max_ack_pending: limits.max_ack_pending,
         headers_only: false,
+        // The server is not to remove the consumer of a bridge that is away.
+        inactive_threshold: limits.inactive_threshold,
         // Limits below what the bridge asks for would refuse every request.
         max_batch: 0,
         max_bytes: 0,
@@ -190,6 +471,28 @@ pub(crate) fn wanted(feed: &Feed, base: PullConfig) -> PullConfig {
 pub(super) fn filter_fields(mut filters: Vec<String>) -> (String, Vec<String>) {
     let single = if filters.len() == 1 { filters.remove(0) } else { String::new() };
     (single, filters)
+}
+
+/// Returns what a stream permits of that which the bridge would like to have.
+pub(crate) fn limits(stream: &StreamConfig) -> ConsumerLimits {
+    let limits = stream.consumer_limits.clone().unwrap_or_default();
+    let most = i64::try_from(MAX_ACK_PENDING).unwrap_or(i64::MAX);
+    let max_ack_pending = match limits.max_ack_pending {
+        limit if limit > 0 => limit.min(most),
+        _ => most,
+    };
+    ConsumerLimits { max_ack_pending, ..limits }
+}
+
+/// Returns a line that says that the server removes the consumer of a bridge that is away for long, if it does.
+pub(crate) fn removal(stream: &StreamConfig) -> Option<String> {
+    let threshold = limits(stream).inactive_threshold;
+    let threshold = SignedDuration::try_from(threshold).ok().filter(|it| !it.is_zero())?;
+    Some(format!(
+        "stream {name} removes the consumer {threshold:#} after the bridge last read from it, by `inactive_threshold` in its \
+         consumer limits; the route then goes on from where it was by the bucket {BUCKET}; better lift that limit",
+        name = stream.name
+    ))
 }
 
 /// Returns the filter subjects of a consumer.
@@ -218,6 +521,11 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         ),
         ("max_deliver", present.max_deliver.to_string(), wanted.max_deliver.to_string()),
         ("backoff", format!("{:?}", present.backoff), format!("{:?}", wanted.backoff)),
+        (
+            "inactive_threshold",
+            format!("{:?}", present.inactive_threshold),
+            format!("{:?}", wanted.inactive_threshold),
+        ),
         ("headers_only", present.headers_only.to_string(), wanted.headers_only.to_string()),
         ("max_batch", present.max_batch.to_string(), wanted.max_batch.to_string()),
         ("max_bytes", present.max_bytes.to_string(), wanted.max_bytes.to_string()),
@@ -232,24 +540,29 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
 
 /// Explains why a consumer was not `done` ("made" or "changed"). A server that finds the request invalid, as with a
 /// stream of the retention `workqueue` that has another consumer for the same subjects, refuses it each time.
-fn refused(feed: &Feed, done: &'static str, error: ClientError, answer: Option<Error>) -> Problem {
-    let (consumer, stream) = (feed.consumer().to_owned(), feed.stream().to_owned());
-    let refused = ReadError::ConsumerRefused { consumer, stream, done, error };
+fn refused(
+    feed: &Feed,
+    name: &str,
+    done: &'static str,
+    error: ClientError,
+    answer: Option<Error>,
+) -> Problem {
+    let (route, stream) = (&feed.route.name, feed.stream());
+    let (consumer, stream_name) = (name.to_owned(), stream.to_owned());
+    let refused = ReadError::ConsumerRefused { consumer, stream: stream_name, done, error };
     match answer {
         Some(answer) if answer.code() == BAD_REQUEST => {
             Problem::Permanent(Failure::Config(format!(
-                "route {}: {}: change the route, or the stream with its other consumers (nats consumer ls {})",
-                feed.consumer(),
-                chain(&refused),
-                feed.stream()
+                "route {route}: {}: change the route, or the stream with its other consumers (nats consumer ls {stream})",
+                chain(&refused)
             )))
         }
         _ => refused.into(),
     }
 }
 
-/// Returns one line for each filter of the route that nothing in the stream can match.
-pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
+/// Returns one line for each filter of a route that nothing in the stream can match.
+pub(crate) fn unmatched(subjects: &[Subject], stream: &StreamConfig) -> Vec<String> {
     // A mirror, and a stream with sources, holds messages on the subjects of other streams.
     if stream.mirror.is_some() || stream.sources.as_ref().is_some_and(|sources| !sources.is_empty())
     {
@@ -257,7 +570,7 @@ pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
     }
     let Some(stored) = stored_subjects(stream) else { return Vec::new() };
     let is_stored = |subject: &Subject| stored.iter().any(|stored| stored.overlaps(subject));
-    let unmatched = feed.subjects().iter().filter(|subject| !is_stored(subject));
+    let unmatched = subjects.iter().filter(|subject| !is_stored(subject));
     unmatched
         .map(|subject| {
             format!(
@@ -295,6 +608,9 @@ fn stored_subjects(stream: &StreamConfig) -> Option<Vec<Subject>> {
     }
     Some(stored)
 }
+
+/// The time after which a stream that is still behind its consumer has lost messages.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The number of messages that may be delivered and not yet acknowledged.
 pub(crate) const MAX_ACK_PENDING: usize = pull::BATCH;

@@ -39,6 +39,8 @@ pub(crate) struct Delivery {
     /// The reserved memory for the message, if it is large.
     pub(crate) reservation: Option<Reservation>,
     pub(crate) received: Instant,
+    /// Whether the message was certainly not acknowledged when it was delivered.
+    pub(super) is_unacknowledged: bool,
 }
 
 impl Delivery {
@@ -71,8 +73,16 @@ impl Delivery {
             is_redelivered,
             reservation: None,
             received,
+            is_unacknowledged: false,
         };
         Some((delivery_of, delivery))
+    }
+
+    /// Whether the message may have been delivered without its payload, which a consumer with `headers_only` does. A
+    /// publisher can write this header, too.
+    pub(super) fn may_lack_payload(&self) -> bool {
+        let has_size = |headers: &HeaderMap| headers.get("Nats-Msg-Size").is_some();
+        self.payload().is_empty() && self.headers().is_some_and(has_size)
     }
 
     /// Returns the subject that the message was originally published on.

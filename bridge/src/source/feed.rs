@@ -1,9 +1,17 @@
 //! A feed: the messages that a source reads, either those of a route or those that its quiet hours have deferred.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_nats::jetstream::{consumer::Info as ConsumerInfo, stream::Info as StreamInfo};
+use matrix_sdk::ruma::{OwnedUserId, UserId};
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     config::{Route, Start},
+    message::ConsumerName,
     reserved,
     subject::Subject,
 };
@@ -16,6 +24,31 @@ pub(crate) struct Feed {
     kind: Kind,
     /// The filters of the consumer.
     subjects: Arc<[Subject]>,
+    /// The Matrix user of the bridge, to whom the consumer belongs.
+    user: OwnedUserId,
+    /// The names of the consumer, as far as they are known.
+    names: Arc<Mutex<KnownNames>>,
+    /// The last regular observation of the consumer.
+    observed: watch::Sender<Option<Arc<Observed>>>,
+}
+
+/// The names of a feed's consumer.
+#[derive(Debug, Default)]
+struct KnownNames {
+    /// The name of the consumer that was found.
+    found: Option<String>,
+    /// The name that a new consumer gets.
+    own: Option<String>,
+}
+
+/// What NATS has said about a consumer and its stream.
+#[derive(Debug)]
+pub(super) struct Observed {
+    /// The time when NATS was asked.
+    pub(super) asked: Instant,
+    /// The consumer. `None` if there is none.
+    pub(super) consumer: Option<ConsumerInfo>,
+    pub(super) stream: StreamInfo,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,17 +61,22 @@ enum Kind {
 
 impl Feed {
     /// Returns the feed of the messages published for a route.
-    pub(crate) fn live(route: &Arc<Route>) -> Self {
-        let subjects = route.subjects.clone().into();
-        Self { route: Arc::clone(route), kind: Kind::Live, subjects }
+    pub(crate) fn live(route: &Arc<Route>, user: &UserId) -> Self {
+        Self::new(route, Kind::Live, route.subjects.clone().into(), user)
     }
 
     /// Returns the feed of the messages that quiet hours of a route have deferred, now or before they were removed from
     /// the configuration.
-    pub(crate) fn deferred(route: &Arc<Route>) -> Self {
+    pub(crate) fn deferred(route: &Arc<Route>, user: &UserId) -> Self {
         let filter = reserved::deferred_subjects(route.name.as_str());
         let subjects = [Subject::filter(&filter).expect("names of routes have no dots")].into();
-        Self { route: Arc::clone(route), kind: Kind::Deferred, subjects }
+        Self::new(route, Kind::Deferred, subjects, user)
+    }
+
+    fn new(route: &Arc<Route>, kind: Kind, subjects: Arc<[Subject]>, user: &UserId) -> Self {
+        let (route, user) = (Arc::clone(route), user.to_owned());
+        let observed = watch::Sender::new(None);
+        Self { route, kind, subjects, user, names: Arc::default(), observed }
     }
 
     /// Whether this is the feed of deferred messages.
@@ -54,9 +92,53 @@ impl Feed {
         }
     }
 
-    /// Returns the name of the durable consumer on that stream.
-    pub(crate) fn consumer(&self) -> &str {
-        self.route.name.as_str()
+    /// Returns the Matrix user of the bridge, to whom the consumer belongs.
+    pub(crate) fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Returns the name that the configuration gives to the durable consumer, if it gives one.
+    pub(super) fn declared_consumer(&self) -> Option<&str> {
+        match self.kind {
+            Kind::Live => self.route.consumer.as_ref().map(ConsumerName::as_str),
+            Kind::Deferred => None,
+        }
+    }
+
+    /// Returns the name of the durable consumer, if it was found.
+    pub(super) fn found(&self) -> Option<String> {
+        self.names().found.clone()
+    }
+
+    /// Notes the name of the durable consumer, or that there is none of that name any more.
+    pub(super) fn note_found(&self, name: Option<&str>) {
+        self.names().found = name.map(str::to_owned);
+    }
+
+    /// Notes the name that a new durable consumer gets.
+    pub(super) fn note_own(&self, name: &str) {
+        self.names().own = Some(name.to_owned());
+    }
+
+    /// Returns the name of the durable consumer: the one that was found, or else the one that a new consumer gets.
+    /// `None` before NATS has answered.
+    pub(crate) fn consumer(&self) -> Option<String> {
+        let names = self.names();
+        names.found.as_ref().or(names.own.as_ref()).cloned()
+    }
+
+    /// Hands on an observation of the consumer to the source that reads from it.
+    pub(super) fn observe(&self, observed: Observed) {
+        self.observed.send_replace(Some(Arc::new(observed)));
+    }
+
+    /// Returns a receiver of the regular observations of the consumer.
+    pub(super) fn observed(&self) -> watch::Receiver<Option<Arc<Observed>>> {
+        self.observed.subscribe()
+    }
+
+    fn names(&self) -> MutexGuard<'_, KnownNames> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the filter subjects of the consumer.

@@ -123,7 +123,6 @@ impl Ledger {
     pub(super) fn begin(&mut self, seen: &Observation) {
         self.in_hand.clear();
         self.read.clear();
-        self.is_whole = seen.is_whole;
         let is_known = self.kept.stream == seen.stream && self.kept.created == seen.created;
         if is_known {
             self.compare_acknowledged(seen);
@@ -144,6 +143,7 @@ impl Ledger {
             };
             self.note_unread(seen);
         }
+        self.is_whole = seen.is_whole;
         self.kept.delivered = seen.delivered;
         (self.counted, self.credit) = (self.kept.done, self.kept.ahead);
         self.observe(seen);
@@ -169,6 +169,8 @@ impl Ledger {
     /// Counts the messages that have gone with a stream that was deleted and made anew.
     fn count_deleted_stream(&mut self) {
         let Kept { done, done_at, last, unread, .. } = self.kept;
+        // The first of them may have been shown just before a kill. Nobody can look it up any more.
+        self.is_whole = false;
         if unread > 0 {
             self.add(unread, done + 1, last.max(done + 1), (done_at, Timestamp::now()));
         }
@@ -430,6 +432,7 @@ fn open(path: &Path) -> io::Result<(File, Option<Kept>)> {
 mod tests {
     use std::sync::Arc;
 
+    use matrix_sdk::ruma::UserId;
     use tempfile::TempDir;
 
     use super::*;
@@ -446,7 +449,8 @@ mod tests {
         }
 
         fn open(&self) -> Ledger {
-            let feed = Feed::live(&Arc::new(Route::with("")));
+            let user = UserId::parse("@bridge:example.com").unwrap();
+            let feed = Feed::live(&Arc::new(Route::with("")), &user);
             Ledger::open(self.state.path(), &feed, self.health.route("r"))
         }
 
@@ -561,5 +565,38 @@ mod tests {
         assert_eq!(scene.count(), 499, "4001 to 4499");
         scene.open().begin(&Observation { created: "2".to_owned(), ..seen(7, 9) });
         assert_eq!(scene.count(), 499, "nothing was unread in the stream before");
+    }
+
+    #[test]
+    fn of_a_deleted_stream_at_most_what_was_unread_is_lost() {
+        let scene = Scene::new();
+        let mut ledger = scene.open();
+        ledger.begin(&Observation { pending: 5, ..seen(1, 5) });
+        ledger.done(1, Timestamp::UNIX_EPOCH);
+        let mut ledger = scene.open();
+        ledger.begin(&Observation { created: "2".to_owned(), ..seen(1, 0) });
+        let removal = ledger.due().unwrap();
+        assert_eq!((removal.count, removal.first, removal.last), (4, 2, 5));
+        assert!(!removal.is_exact, "2 may have been shown before the kill");
+    }
+
+    #[test]
+    fn what_is_read_again_although_it_is_acknowledged_counts_until_it_is_shown() {
+        let scene = Scene::new();
+        let mut ledger = scene.open();
+        ledger.begin(&seen(1, 9));
+        (1..=3).for_each(|sequence| ledger.done(sequence, Timestamp::UNIX_EPOCH));
+        let acked_elsewhere = Observation { acknowledged: 9, delivered: 9, ..seen(7, 9) };
+        let mut ledger = scene.open();
+        ledger.begin(&acked_elsewhere.clone().with_unposted(4));
+        assert_eq!(scene.count(), 3, "4 to 6");
+        // A queue drops what is acknowledged, so that there is nothing to be read.
+        let scene = Scene::new();
+        let mut ledger = scene.open();
+        ledger.begin(&seen(1, 9));
+        (1..=3).for_each(|sequence| ledger.done(sequence, Timestamp::UNIX_EPOCH));
+        let mut ledger = scene.open();
+        ledger.begin(&Observation { drops_unread: false, ..acked_elsewhere }.with_unposted(4));
+        assert_eq!(scene.count(), 0);
     }
 }

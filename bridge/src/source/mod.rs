@@ -5,15 +5,19 @@
 
 mod backlog;
 pub(crate) mod beside;
+mod checkpoint;
 pub(crate) mod consume;
 pub(crate) mod consumer;
 mod delivery;
 mod feed;
+pub(crate) mod identity;
+mod inspect;
 mod ledger;
 mod observation;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
+pub(crate) mod rename;
 pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;

@@ -96,6 +96,13 @@ impl Observation {
         Self { outstanding: least.max(consumer.num_ack_pending as u64), ..self }
     }
 
+    /// Returns the same observation for the time when messages from `first` on are read although the server has them as
+    /// acknowledged. In streams that drop what is acknowledged they are gone by that, and not by a limit.
+    pub(super) fn with_unposted(self, first: u64) -> Self {
+        let before = if self.drops_unread { first.saturating_sub(1) } else { u64::MAX };
+        Self { acknowledged: self.acknowledged.min(before), ..self }
+    }
+
     /// Returns the message up to which a feed without a ledger is done. What was removed before is no loss, unless the
     /// consumer says that it was not acknowledged.
     pub(super) fn beginning(&self) -> u64 {
@@ -114,7 +121,7 @@ impl Observation {
         &mut self,
         nats: &Nats,
         feed: &Feed,
-        stream: &Stream<()>,
+        stream: &Stream,
         consumer: &str,
         last: u64,
     ) -> Result<(), ReadError> {

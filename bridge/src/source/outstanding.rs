@@ -28,14 +28,24 @@ pub(super) fn is_any(info: &ConsumerInfo) -> bool {
 /// one before them is not acknowledged. They are small, together not much more than [`Memory::in_hand`], or one is large
 /// and alone, with a reservation of its own.
 ///
+/// Messages from `recover` on are read even if they are acknowledged, because somebody else did that.
+///
 /// [`Memory::in_hand`]: crate::nats::Memory::in_hand
 pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
     after: Option<u64>,
+    recover: Option<u64>,
     mut memory: Reservation,
 ) -> Result<Vec<Delivery>, ReadError> {
-    let (begin, since) = begin(info);
+    let (begin, since) = match (begin(info), recover) {
+        ((begin, _), Some(recover)) => (begin.min(recover), None),
+        (known, None) => known,
+    };
+    // Without a gap every message behind the first one is not acknowledged either.
+    let delivered =
+        info.delivered.consumer_sequence.saturating_sub(info.ack_floor.consumer_sequence);
+    let has_no_gap = info.num_ack_pending as u64 == delivered;
     let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
     let (mut some, mut bytes) = (Vec::new(), 0);
     let last = info.delivered.stream_sequence;
@@ -47,7 +57,8 @@ pub(super) async fn read(
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
-            let next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            let mut next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            next.is_unacknowledged = next.sequence > info.ack_floor.stream_sequence && has_no_gap;
             if next.weight > BATCH_BYTES {
                 large = Some(next);
                 break;
@@ -64,7 +75,7 @@ pub(super) async fn read(
     }
     let mut waiting = info.num_pending + some.len().max(info.num_ack_pending) as u64;
     for delivery in &mut some {
-        waiting -= 1;
+        waiting = waiting.saturating_sub(1);
         delivery.pending = waiting;
     }
     Ok(some)

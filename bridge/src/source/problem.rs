@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::{
     failure::{AttemptError, Failure, chain},
+    message::RouteName,
     source::pull::PullError,
 };
 
@@ -40,15 +41,45 @@ pub(crate) enum ReadError {
         #[source]
         error: GetStreamError,
     },
+    /// There is no answer about the `JetStream` domain of a stream.
+    #[error("no answer about the domain of stream {stream}")]
+    DomainUnknown {
+        /// The name of the stream.
+        stream: String,
+        /// The client's or the server's reason.
+        #[source]
+        error: ClientError,
+    },
     /// There is no answer about a consumer.
-    #[error("no answer about consumer {consumer}")]
+    #[error("no answer about consumer {consumer} on stream {stream}")]
     ConsumerUnknown {
         /// The name of the consumer.
         consumer: String,
+        /// The name of its stream.
+        stream: String,
         /// The client's reason.
         #[source]
         error: ConsumerInfoError,
     },
+    /// The server does not let us ask about a consumer.
+    #[error(
+        "NATS does not let us ask about consumer {consumer} on stream {stream} ({reason}): permit the user under [nats] \
+         the subjects for this name, which the documentation lists under NATS permissions, or name another one with \
+         `consumer` of the route"
+    )]
+    ConsumerDenied {
+        /// The name of the consumer.
+        consumer: String,
+        /// The name of its stream.
+        stream: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// There is no consumer of a route, and no answer about how far the route was.
+    #[error(
+        "there is no consumer of route {0}, and NATS does not say how far the route was: it is asked again"
+    )]
+    CheckpointUnknown(RouteName),
     /// A consumer was not created or changed.
     #[error("consumer {consumer} on stream {stream} was not {done}")]
     ConsumerRefused {
@@ -58,6 +89,17 @@ pub(crate) enum ReadError {
         stream: String,
         /// The thing that was not done: "made" or "changed".
         done: &'static str,
+        /// The client's reason.
+        #[source]
+        error: ClientError,
+    },
+    /// A consumer was not deleted.
+    #[error("consumer {consumer} on stream {stream} was not deleted")]
+    ConsumerNotDeleted {
+        /// The name of the consumer.
+        consumer: String,
+        /// The name of its stream.
+        stream: String,
         /// The client's reason.
         #[source]
         error: ClientError,

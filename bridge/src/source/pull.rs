@@ -13,7 +13,7 @@ use async_nats::{
     jetstream::{
         self,
         consumer::{
-            PullConsumer,
+            Config as ConsumerConfig, PullConsumer,
             pull::{BatchConfig, BatchRequestError},
         },
     },
@@ -121,6 +121,8 @@ pub(crate) struct Pull<'a> {
     reservation: Option<Reservation>,
     /// The place in the queue for that memory.
     wait: Option<Wait>,
+    /// The limits that the consumer sets for requests.
+    limits: Limits,
     /// The time when the server last sent anything or was last asked.
     heard: Instant,
     /// Whether the server has answered a request.
@@ -131,6 +133,53 @@ pub(crate) struct Pull<'a> {
 struct Amount {
     messages: usize,
     bytes: usize,
+}
+
+/// The limits that a consumer, or its server, sets for requests, within what the bridge would like to have.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// The most that is asked for at once.
+    most: Amount,
+    /// Whether the number of bytes is limited.
+    are_bytes_limited: bool,
+    /// The time for which a request may stay with the server.
+    expires: Duration,
+}
+
+impl Limits {
+    /// Returns the limits of a consumer for a reader that would ask for `batch_bytes` at once.
+    fn of(config: &ConsumerConfig, batch_bytes: usize) -> Self {
+        let within = |limit: i64, wanted: usize| match usize::try_from(limit) {
+            Ok(limit @ 1..) => limit.min(wanted),
+            _ => wanted,
+        };
+        Self {
+            most: Amount {
+                messages: within(config.max_batch, BATCH),
+                bytes: within(config.max_bytes, batch_bytes),
+            },
+            are_bytes_limited: config.max_bytes > 0,
+            expires: match config.max_expires {
+                Duration::ZERO => EXPIRES,
+                limit => limit.min(EXPIRES),
+            },
+        }
+    }
+
+    /// Returns the number of bytes that a request names. A request for a large message names none where the number is
+    /// limited, as only such a request may exceed the limit.
+    fn bytes_of_request(self, wanted: Amount) -> usize {
+        if self.are_bytes_limited && wanted.bytes > self.most.bytes { 0 } else { wanted.bytes }
+    }
+
+    /// Returns the time for which a request stays with the server, and the interval of the server's heartbeats, which
+    /// has to be less than half of that. Both are shorter until the server has answered.
+    fn times(self, is_answered: bool) -> (Duration, Duration) {
+        let (expires, heartbeat) =
+            if is_answered { (EXPIRES, HEARTBEAT) } else { (FIRST_EXPIRES, FIRST_HEARTBEAT) };
+        let expires = expires.min(self.expires);
+        (expires, heartbeat.min(expires.mul_f64(0.45)))
+    }
 }
 
 /// A status message of the server, which is no message of the stream.
@@ -162,6 +211,7 @@ impl<'a> Pull<'a> {
         };
         let inbox = Subject::from(nats.client.new_inbox());
         let messages = nats.client.subscribe(inbox.clone()).await;
+        let limits = Limits::of(&consumer.cached_info().config, batch_bytes);
         Ok(Self {
             consumer,
             context: nats.jetstream.clone(),
@@ -176,6 +226,7 @@ impl<'a> Pull<'a> {
             reservation: None,
             wait: None,
             heard: Instant::now(),
+            limits,
             is_answered: false,
         })
     }
@@ -209,18 +260,19 @@ impl<'a> Pull<'a> {
                 self.reserve(bytes).await;
                 Amount { messages: 1, bytes }
             }
-            None if self.open.messages <= BATCH / 2 && self.open.bytes <= self.batch_bytes / 2 => {
-                Amount { messages: BATCH, bytes: self.batch_bytes }
+            None if self.open.messages <= self.limits.most.messages / 2
+                && self.open.bytes <= self.limits.most.bytes / 2 =>
+            {
+                self.limits.most
             }
             _ => return Ok(()),
         };
-        let (expires, idle_heartbeat) =
-            if self.is_answered { (EXPIRES, HEARTBEAT) } else { (FIRST_EXPIRES, FIRST_HEARTBEAT) };
+        let (expires, idle_heartbeat) = self.limits.times(self.is_answered);
         let request = BatchConfig {
             batch: wanted.messages,
             expires: Some(expires),
             no_wait: false,
-            max_bytes: wanted.bytes,
+            max_bytes: self.limits.bytes_of_request(wanted),
             idle_heartbeat,
             min_pending: None,
             min_ack_pending: None,

@@ -68,17 +68,19 @@ impl Right {
     }
 }
 
-/// The rights to find out about the stream and the consumer of a feed.
-pub(crate) fn to_ask(nats: &Nats, feed: &Feed) -> [Right; 2] {
-    let (stream, consumer) = (feed.stream(), feed.consumer());
-    [
-        Right::to_request(nats.api(&format!("STREAM.INFO.{stream}")), "find the stream", ""),
-        Right::to_request(
-            nats.api(&format!("CONSUMER.INFO.{stream}.{consumer}")),
-            "find the route's consumer",
-            "",
-        ),
-    ]
+/// The right to find out about a stream.
+pub(crate) fn to_find_stream(nats: &Nats, stream: &str) -> Right {
+    Right::to_request(nats.api(&format!("STREAM.INFO.{stream}")), "find the stream", "")
+}
+
+/// The rights to find out about the stream of a feed and, if its name is known, about the consumer.
+pub(crate) fn to_ask(nats: &Nats, feed: &Feed) -> Vec<Right> {
+    let stream = feed.stream();
+    let of_consumer = feed.consumer().map(|consumer| {
+        let subject = nats.api(&format!("CONSUMER.INFO.{stream}.{consumer}"));
+        Right::to_request(subject, "find the route's consumer", "")
+    });
+    [to_find_stream(nats, stream)].into_iter().chain(of_consumer).collect()
 }
 
 /// The right to make or change a consumer that delivers the messages of a feed.
@@ -114,8 +116,8 @@ pub(crate) fn to_make_stream(nats: &Nats, stream: &str, purpose: &'static str) -
 }
 
 /// The rights to take messages of a feed, whose consumer exists or will be made.
-pub(crate) fn to_take(nats: &Nats, feed: &Feed) -> [Right; 3] {
-    let (stream, consumer) = (feed.stream(), feed.consumer());
+pub(crate) fn to_take(nats: &Nats, feed: &Feed, consumer: &str) -> [Right; 3] {
+    let stream = feed.stream();
     let ack = format!("$JS.ACK.{stream}.{consumer}");
     [
         Right::to_request(
@@ -153,7 +155,9 @@ pub(crate) async fn lacking(nats: &Nats, rights: &[Right]) -> Vec<String> {
 pub(crate) fn is_about(feed: &Feed, complaint: &str) -> bool {
     let Some(subject) = complaint.split('"').nth(1) else { return false };
     let tokens: Vec<&str> = subject.split('.').collect();
-    let names_consumer = tokens.windows(2).any(|pair| pair == [feed.stream(), feed.consumer()]);
+    let names_consumer = feed.consumer().is_some_and(|consumer| {
+        tokens.windows(2).any(|pair| pair == [feed.stream(), consumer.as_str()])
+    });
     let names_stream = tokens.contains(&"STREAM") && tokens.last() == Some(&feed.stream());
     names_consumer || names_stream
 }

@@ -1,13 +1,14 @@
 //! Finds out what waits for a route, without taking anything of it.
 
-use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Info as StreamInfo};
+use async_nats::jetstream::stream::Info as StreamInfo;
+use tokio::time::Instant;
 
 use crate::{
     config::Start,
     nats::{Nats, timestamp},
     source::{
         consumer,
-        feed::Feed,
+        feed::{Feed, Observed},
         outstanding,
         stored::{self, Stored},
     },
@@ -43,17 +44,17 @@ pub(crate) async fn waiting(
     known: Option<First>,
     seen: &mut Seen,
 ) -> Option<Waiting> {
+    let asked = Instant::now();
+    // The consumer is created only after the room was entered.
     let stream = consumer::stream(nats, feed.stream()).await.ok()?;
-    let info = match stream.consumer_info(feed.consumer()).await {
-        Ok(info) => Some(info),
-        // The consumer is created only after the room was entered.
-        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => None,
-        Err(_) => return None,
-    };
+    let info = consumer::find(nats, &stream, feed).await.ok()?;
+    // Asked after the consumer, the stream has all that the consumer has delivered.
+    let stream = stream.get_info().await.ok()?;
+    feed.observe(Observed { asked, consumer: info.clone(), stream: stream.clone() });
     let count = info.as_ref().map(|info| info.num_pending + info.num_ack_pending as u64);
     let is_none = count.map_or(feed.start() == Start::New, |count| count == 0);
     let from = info.as_ref().map_or(1, |info| outstanding::begin(info).0);
-    let known = known.filter(|known| !is_none && is_in(*known, stream.cached_info(), from));
+    let known = known.filter(|known| !is_none && is_in(*known, &stream, from));
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }

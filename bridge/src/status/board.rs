@@ -35,6 +35,8 @@ pub(crate) enum State {
     Starting,
     /// A large message of a route waits until those of other routes have left the memory.
     MemoryTaken,
+    /// Somebody has paused the consumer of a route.
+    ConsumerPaused,
     /// The bridge is not in a room, or may not post there.
     NotInRoom,
     /// A room is encrypted, but the bridge posts in clear.
@@ -43,6 +45,8 @@ pub(crate) enum State {
     RouteRefused,
     /// The bridge's own code fails at a message of the route.
     RouteFailed,
+    /// Somebody else acknowledges messages of a route.
+    AckedElsewhere,
     /// The homeserver does not answer, or its answers cannot be used.
     HomeserverUnreachable,
     /// Another program listens on the homeserver's port.
@@ -59,14 +63,16 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Connected,
         Self::Starting,
         Self::MemoryTaken,
+        Self::ConsumerPaused,
         Self::NotInRoom,
         Self::RoomEncrypted,
         Self::RouteRefused,
         Self::RouteFailed,
+        Self::AckedElsewhere,
         Self::HomeserverUnreachable,
         Self::HomeserverUntrusted,
         Self::NatsUnreachable,
@@ -81,10 +87,12 @@ impl State {
             Self::Connected => "connected",
             Self::Starting => "starting",
             Self::MemoryTaken => "memory-taken",
+            Self::ConsumerPaused => "consumer-paused",
             Self::NotInRoom => "not-in-room",
             Self::RoomEncrypted => "room-encrypted",
             Self::RouteRefused => "route-refused",
             Self::RouteFailed => "route-failed",
+            Self::AckedElsewhere => "acked-elsewhere",
             Self::HomeserverUnreachable => "homeserver-unreachable",
             Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
@@ -102,6 +110,9 @@ impl State {
             Self::MemoryTaken => {
                 "wait; if it lasts, see which other route has had a large message or a digest in hand for long, and why; messages wait in NATS"
             }
+            Self::ConsumerPaused => {
+                "resume the consumer with the command that the reason names, or wait for the end of the pause; messages wait in NATS"
+            }
             Self::NotInRoom => {
                 "invite the bridge's user to the room, or raise its power level; messages wait in NATS"
             }
@@ -113,6 +124,9 @@ impl State {
             }
             Self::RouteFailed => {
                 "report the bug that the reason names, with the message: it is tried again every half minute, and a message that fails each time is soon left aside; messages of the route wait in NATS, the others go on"
+            }
+            Self::AckedElsewhere => {
+                "find the other reader of the consumer that the reason names, and give one of them another consumer; what the bridge held is posted, but after a kill something may be missing"
             }
             Self::HomeserverUnreachable => {
                 "check that the homeserver runs, and read its log; messages wait in NATS"

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
+    acked_elsewhere: Family<Of, Counter>,
     denied: Family<Of, Counter>,
     markers: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
@@ -87,6 +88,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
     pub(crate) withheld: Counter,
+    /// The messages that somebody else acknowledged before they were posted.
+    pub(crate) acked_elsewhere: Counter,
     /// The things that NATS denied for lack of a permission.
     pub(crate) denied: Counter,
     /// The messages that only say that others are gone.
@@ -149,6 +152,7 @@ impl Default for Metrics {
             flawed: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
+            acked_elsewhere: Family::default(),
             denied: Family::default(),
             markers: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
@@ -219,6 +223,11 @@ impl Metrics {
                 &self.withheld,
             ),
             (
+                "acked_elsewhere",
+                "Messages that somebody else acknowledged before they were posted",
+                &self.acked_elsewhere,
+            ),
+            (
                 "denied",
                 "Requests and acknowledgements that NATS denied for lack of a permission",
                 &self.denied,
@@ -287,6 +296,7 @@ impl Metrics {
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
+            acked_elsewhere: counter(&self.acked_elsewhere),
             denied: counter(&self.denied),
             markers: counter(&self.markers),
             sends: self.sends.get_or_create(&of).clone(),

@@ -113,11 +113,12 @@ async fn a_stream_that_does_not_exist_is_named() -> Result<()> {
 async fn a_consumer_of_another_kind_is_named_by_check_and_by_run() -> Result<()> {
     let scene = Scene::new().await?;
     scene.add_push_consumer("reports").await?;
-    let (code, text) = check(&scene, &scene.config())?;
+    let config = scene.config().lines("consumer = \"reports\"");
+    let (code, text) = check(&scene, &config)?;
     assert_eq!(code, 64, "{text}");
     let what = "already has a consumer \"reports\" that pushes to a subject";
     assert_line(&text, "FAIL", "consumer", what);
-    let mut bridge = scene.start(&scene.config())?;
+    let mut bridge = scene.start(&config)?;
     bridge.wait_for_log("nats consumer rm OPS reports", PATIENCE).await?;
     Ok(())
 }

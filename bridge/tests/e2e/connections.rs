@@ -375,7 +375,8 @@ async fn credentials_that_expire_while_it_runs_are_waited_for() -> Result<()> {
     Ok(())
 }
 
-/// The permissions that the NATS user needs without the dead letters, as docs/src/reference/nats-permissions.md says.
+/// The permissions that the NATS user needs without the dead letters, as docs/src/reference/nats-permissions.md says,
+/// for a route that names its [`CONSUMER`].
 pub(crate) const NEEDED: [&str; 6] = [
     "$JS.API.STREAM.INFO.OPS",
     "$JS.API.STREAM.MSG.GET.OPS",
@@ -385,12 +386,19 @@ pub(crate) const NEEDED: [&str; 6] = [
     "$JS.ACK.OPS.reports.>",
 ];
 
-/// The permissions that conversations and digests need besides.
-pub(crate) const WANTED: [&str; 8] = [
+/// The line by which a route names its consumer.
+pub(crate) const CONSUMER: &str = "consumer = \"reports\"";
+
+/// The permissions for what the bridge keeps of conversations, and of how far its routes are.
+pub(crate) const KEPT: [&str; 4] = [
     "$KV.nats-matrix-alerts.>",
     "$JS.API.INFO",
     "$JS.API.STREAM.*.KV_nats-matrix-alerts",
     "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
+];
+
+/// The permissions that digests need besides.
+pub(crate) const WANTED: [&str; 4] = [
     "$JS.API.CONSUMER.CREATE.OPS",
     "$JS.API.CONSUMER.CREATE.OPS.>",
     "$JS.API.CONSUMER.MSG.NEXT.OPS.>",
@@ -424,8 +432,8 @@ pub(crate) async fn restricted(publish: &[&str]) -> Result<Scene> {
 
 #[tokio::test]
 async fn the_documented_permissions_suffice() -> Result<()> {
-    let scene = restricted(&NEEDED).await?;
-    let config = scene.config().nats(LOGIN);
+    let scene = restricted(&[&NEEDED[..], &KEPT].concat()).await?;
+    let config = scene.config().nats(LOGIN).lines(CONSUMER);
     arrives(&scene, &config).await?;
     // Also what was outstanding when it was killed is taken back.
     scene.publish_numbered(1, 50).await?;
@@ -442,12 +450,12 @@ async fn the_documented_permissions_suffice() -> Result<()> {
 #[tokio::test]
 async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
     let dead = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
-    let scene = restricted(&[&NEEDED[..], &dead].concat()).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT, &dead].concat()).await?;
     let (proxy, config) = scene.through_proxy().await?;
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
     scene.publish_numbered(1, 2).await?;
-    let bridge = scene.start(&config.nats(LOGIN))?;
+    let bridge = scene.start(&config.nats(LOGIN).lines(CONSUMER))?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
@@ -460,7 +468,7 @@ async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
 #[tokio::test]
 async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result<()> {
     let scene = restricted(&NEEDED).await?;
-    let config = scene.config().digests(20).nats(LOGIN);
+    let config = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     scene.publish_numbered(1, 30).await?;
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
@@ -474,8 +482,8 @@ async fn without_the_permission_for_digests_messages_come_one_by_one() -> Result
 
 #[tokio::test]
 async fn the_documented_permissions_suffice_for_digests_and_conversations() -> Result<()> {
-    let scene = restricted(&[&NEEDED[..], &WANTED[..]].concat()).await?;
-    let config = scene.config().digests(20).nats(LOGIN);
+    let scene = restricted(&[&NEEDED[..], &KEPT, &WANTED].concat()).await?;
+    let config = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     let alert = |status: &str| json!({ "severity": "warning", "summary": "s", "status": status });
     scene.nats.publish_many("ops.alert", vec![alert("firing").to_string(); 30]).await?;
     let bridge = scene.start(&config)?;

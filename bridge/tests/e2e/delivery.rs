@@ -258,6 +258,7 @@ async fn the_stream_is_made_anew_while_the_bridge_is_away() -> Result<()> {
     let bridge = scene.start(&scene.config())?;
     let mut reader = scene.reader().await?;
     reader.wait_for(10, PATIENCE).await?;
+    scene.acknowledged(10).await?;
     bridge.kill();
     scene.nats.delete_stream("OPS").await?;
     scene.nats.create_stream("OPS", &["ops.>"]).await?;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use crate::{
-    connections::{LOGIN, NEEDED, WANTED, permissions, restricted},
+    connections::{CONSUMER, KEPT, LOGIN, NEEDED, WANTED, permissions, restricted},
     health::{Pages, listening},
     quiet::quiet,
     scene::{Config, PATIENCE, Scene, printed, read_all, read_numbered},
@@ -22,7 +22,7 @@ const NOTICED: Duration = Duration::from_secs(30);
 const DEAD: [&str; 2] = ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
 
 fn config(scene: &Scene) -> Config {
-    listening(scene.config().nats(LOGIN))
+    listening(scene.config().nats(LOGIN).lines(CONSUMER))
 }
 
 /// The needed permissions but those that begin like this.
@@ -106,7 +106,7 @@ async fn without_the_right_to_keep_dead_letters_it_says_what_is_missing() -> Res
     let answer = json!({ "errcode": "M_BAD_JSON", "error": "no, never" });
     proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
     scene.publish_numbered(1, 2).await?;
-    let mut bridge = scene.start(&listening(some.nats(LOGIN)))?;
+    let mut bridge = scene.start(&listening(some.nats(LOGIN).lines(CONSUMER)))?;
     let pages = Pages::of(&mut bridge).await?;
     let said = pages.wait_for("nats-unreachable").await?;
     let reason = said["routes"]["reports"]["reason"].as_str().unwrap_or_default();
@@ -124,7 +124,7 @@ async fn without_the_right_to_keep_dead_letters_it_says_what_is_missing() -> Res
 async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<()> {
     let scene = restricted(&without("none")).await?;
     scene.bot.join(&scene.room).await?;
-    let mut some = scene.config().digests(20).nats(LOGIN);
+    let mut some = scene.config().digests(20).nats(LOGIN).lines(CONSUMER);
     some.routes.push_str("summary = { every = \"day\" }\n");
     some.routes.push_str(&quiet());
     let run = || -> Result<(Option<i32>, String)> {
@@ -139,7 +139,7 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
         ("$JS.API.CONSUMER.CREATE.OPS", "read digests"),
         ("$JS.API.CONSUMER.CREATE.OPS.reports:summary.ops.>", "read summaries"),
         ("nats-matrix.held.reports.>", "defer messages in quiet hours"),
-        ("$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.reports", "ask for messages"),
+        ("$JS.API.STREAM.MSG.GET.NATS_MATRIX_HELD", "read single messages"),
     ];
     for (subject, purpose) in wanted {
         let line = format!("NATS does not let us publish on {subject}, to {purpose}");
@@ -158,7 +158,7 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
         ["nats-matrix.held.>", "$JS.ACK.NATS_MATRIX_HELD.>", "$JS.API.*.*.NATS_MATRIX_HELD.>"];
     let quiet = [&quiet[..], &["$JS.API.STREAM.>"]].concat();
     let rest = ["$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.>"];
-    let all = [&NEEDED[..], &DEAD, &WANTED, &quiet, &rest].concat();
+    let all = [&NEEDED[..], &DEAD, &KEPT, &WANTED, &quiet, &rest].concat();
     scene.nats.reload(&permissions(&all), &[]).await?;
     let sequence = scene.nats.publish("ops.text", "message 1").await?;
     // Streams that would store what is tried.
@@ -174,7 +174,7 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
     let state = &stream.cached_info().state;
     assert_eq!((state.last_sequence, state.consumer_count), (sequence, 0));
     // Nor with a consumer, which keeps its messages.
-    let _bridge = scene.start(&scene.config().nats(LOGIN))?;
+    let _bridge = scene.start(&scene.config().nats(LOGIN).lines(CONSUMER))?;
     let mut reader = scene.reader().await?;
     reader.wait_for(1, PATIENCE).await?;
     let before = scene.consumer().await?;

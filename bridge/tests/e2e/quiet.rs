@@ -8,7 +8,7 @@ use nats_matrix_testbed::{Clock, Event, Nats, TcpProxy};
 use serde_json::json;
 
 use crate::{
-    connections::{LOGIN, NEEDED, WANTED, restricted},
+    connections::{CONSUMER, KEPT, LOGIN, NEEDED, WANTED, restricted},
     health::{Pages, listening},
     hostile::{BROKEN, publish_on},
     scene::{Config, PATIENCE, Scene, read_all, shared_homeserver},
@@ -318,10 +318,10 @@ async fn what_is_held_when_quiet_hours_are_taken_away_is_shown_at_once() -> Resu
 
 #[tokio::test]
 async fn the_documented_permissions_suffice() -> Result<()> {
-    let scene = restricted(&[&NEEDED[..], &WANTED, &HELD].concat()).await?;
+    let scene = restricted(&[&NEEDED[..], &KEPT, &WANTED, &HELD].concat()).await?;
     let (scene, clock) = scene.with_clock()?;
     let night = Night::now();
-    let mut config = scene.config().digests(2).nats(LOGIN);
+    let mut config = scene.config().digests(2).nats(LOGIN).lines(CONSUMER);
     config.routes.push_str(&night.line);
     for summary in ["first", "second", "third"] {
         scene.nats.publish("ops.alert", alert("warning", summary, "firing")).await?;

@@ -147,6 +147,7 @@ async fn what_only_the_servers_know_to_be_wrong_gives_way_again() -> Result<()> 
     scene.add_push_consumer("pushed").await?;
     let mut running = Running::start(&scene, &scene.config()).await?;
     let wrong = scene.config_for("ops.text", &scene.room).route("pushed", "ops.x", &scene.room);
+    let wrong = wrong.lines("consumer = \"pushed\"");
     running.takes(&wrong).await?;
     let line = running.bridge.wait_for_log(REFUSED, PATIENCE).await?;
     assert!(line.contains("route pushed: stream OPS already has a consumer"), "{line}");

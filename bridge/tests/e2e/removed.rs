@@ -39,7 +39,7 @@ impl Scene {
     }
 
     /// Waits until the first messages up to `sequence` are acknowledged.
-    async fn acknowledged(&self, sequence: u64) -> Result<()> {
+    pub(crate) async fn acknowledged(&self, sequence: u64) -> Result<()> {
         for _ in 0..200 {
             let floor = self.consumer().await.map(|info| info.ack_floor.stream_sequence);
             if floor.is_ok_and(|floor| floor >= sequence) {

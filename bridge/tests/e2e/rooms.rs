@@ -104,7 +104,8 @@ async fn shows_three_and_ends(scene: &Scene, config: &Config) -> Result<Reader> 
 /// Removes all but the room from which a bridge could know what it has shown.
 async fn forgets_all(scene: &Scene) -> Result<()> {
     scene.forget_session()?;
-    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer("reports").await?;
+    let name = scene.consumer().await?.name;
+    scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer(&name).await?;
     Ok(())
 }
 

@@ -66,8 +66,7 @@ async fn the_first_route_that_fits_takes_a_message_unless_it_passes_it_on() -> R
     bridge.terminate()?;
     assert_eq!(bridge.wait(PATIENCE).await?, 0);
     for name in ["page", "databases", "rest"] {
-        let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-        let info = stream.consumer_info(name).await?;
+        let info = scene.nats.consumer("OPS", name).await?;
         assert_eq!((info.num_pending, info.num_ack_pending), (0, 0), "{name} is done with all");
     }
     Ok(())

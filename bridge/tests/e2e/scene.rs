@@ -142,8 +142,7 @@ impl Scene {
 
     /// The route's consumer, as JetStream knows it.
     pub(crate) async fn consumer(&self) -> Result<async_nats::jetstream::consumer::Info> {
-        let stream = self.nats.jetstream().await?.get_stream("OPS").await?;
-        Ok(stream.consumer_info("reports").await?)
+        self.nats.consumer("OPS", "reports").await
     }
 
     /// Gives the stream a consumer that is of no use to the bridge, as it pushes.

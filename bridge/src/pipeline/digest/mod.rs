@@ -93,7 +93,7 @@ impl Digests {
                 return Ok(false);
             }
         };
-        let taken = gather::gather(state, delivery, upstream, originals, true).await?;
+        let taken = Box::pin(gather::gather(state, delivery, upstream, originals, true)).await?;
         // The count also included messages that other routes take or that are for other rooms.
         if taken.entries.len() as u64 <= limit {
             state.rooms.here().too_few_until = taken.published;
@@ -138,7 +138,7 @@ async fn finish(
             }
         }
     };
-    let taken = gather::gather(state, delivery, upstream, originals, false).await?;
+    let taken = Box::pin(gather::gather(state, delivery, upstream, originals, false)).await?;
     // The messages of the digest may be gone from the stream.
     let is_in_it = delivery.sequence <= span.last;
     let is_posted = Digest::new(delivery, upstream, span, taken, true).post(state).await?;

@@ -372,12 +372,9 @@ impl<'a> Run<'a> {
 
     /// The number of messages that the route's consumer has not done with.
     async fn waiting(&self) -> Result<u64> {
-        let stream = self.bench.nats.jetstream().await?.get_stream(STREAM).await?;
         let all = self.published.bad.len() as u64;
-        Ok(stream
-            .consumer_info(ROUTE)
-            .await
-            .map_or(all, |info| info.num_pending + info.num_ack_pending as u64))
+        let consumer = self.bench.nats.consumer(STREAM, ROUTE).await;
+        Ok(consumer.map_or(all, |info| info.num_pending + info.num_ack_pending as u64))
     }
 
     /// The bad messages that are dead letters.

@@ -11,6 +11,7 @@ use async_nats::jetstream::{
 use futures_util::StreamExt;
 use nats_matrix_testbed::{
     Account, BridgeConfig, Clock, Event, FaultProxy, Homeserver, NatsCluster, ScratchDir, TcpProxy,
+    route_consumer,
 };
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -175,10 +176,9 @@ fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Re
 
 /// The number of messages that are not done with, of all routes.
 async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
-    let stream = jetstream.get_stream(STREAM).await?;
     let mut waiting = 0;
     for route in &ROUTES {
-        let info = stream.consumer_info(route.name).await?;
+        let info = route_consumer(jetstream, STREAM, route.name).await?;
         waiting += info.num_pending + info.num_ack_pending as u64;
     }
     Ok(waiting)

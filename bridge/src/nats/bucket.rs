@@ -1,0 +1,85 @@
+//! The key-value bucket of the bridge in the user's NATS: the state of alert threads, and how far each route is.
+
+use std::{error::Error, time::Duration};
+
+use async_nats::jetstream::{
+    kv,
+    stream::{Config as StreamConfig, DiscardPolicy},
+};
+use thiserror::Error;
+use tokio::time::timeout;
+
+use crate::nats::{connection::Nats, streams};
+
+/// The name of the bucket.
+pub(crate) const BUCKET: &str = "nats-matrix-alerts";
+
+/// The time for which an entry is kept after it was written: a thread after its last message. A position is written again
+/// every day.
+const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
+
+/// The longest time to wait for an answer.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The size limit of the bucket, in bytes: about a hundred thousand threads. A full bucket drops the entry that was
+/// written first.
+const KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// The size limit of one entry in the bucket, in bytes; a thread with the most members takes a tenth of it.
+const LONGEST: i32 = 64 * 1024;
+
+/// The reason why the bucket cannot be used.
+#[derive(Debug, Error)]
+pub(crate) enum BucketError {
+    /// There was no answer in time.
+    #[error("no answer")]
+    NoAnswer,
+    /// A request failed.
+    #[error(transparent)]
+    Request(Box<dyn Error + Send + Sync>),
+}
+
+impl BucketError {
+    /// Wraps an error of the NATS client, whose many types nobody tells apart.
+    pub(crate) fn request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Request(error.into())
+    }
+}
+
+/// Waits for the answer to a request.
+pub(crate) async fn answered<T, E>(
+    request: impl Future<Output = Result<T, E>>,
+) -> Result<T, BucketError>
+where
+    E: Error + Send + Sync + 'static,
+{
+    let answer = timeout(SLOW, request).await.map_err(|_| BucketError::NoAnswer)?;
+    answer.map_err(BucketError::request)
+}
+
+/// Opens the bucket. If there is none, it is created on as many servers as the stream `like`.
+pub(crate) async fn open(nats: &Nats, like: &str) -> Result<kv::Store, BucketError> {
+    streams::ensure(nats, config(), like).await.map_err(BucketError::request)?;
+    answered(nats.jetstream.get_key_value(BUCKET)).await
+}
+
+/// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
+/// that was updated last is the last one written.
+pub(crate) fn config() -> StreamConfig {
+    StreamConfig {
+        name: format!("KV_{BUCKET}"),
+        description: Some(
+            "Alerts that nats-matrix has shown, and how far its routes are".to_owned(),
+        ),
+        subjects: vec![format!("$KV.{BUCKET}.>")],
+        max_messages_per_subject: 1,
+        max_age: KEPT_FOR,
+        max_bytes: KEPT_BYTES,
+        max_message_size: LONGEST,
+        discard: DiscardPolicy::Old,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..StreamConfig::default()
+    }
+}

@@ -1,0 +1,188 @@
+//! The checkpoint of a feed: how far it is in its stream, kept on `JetStream` beside the durable consumer.
+//!
+//! The consumer knows that, too, but it can be gone: deleted, removed after a time without a bridge, or with its stream.
+//! A route that begins with what is new would begin anew then, and what was published meanwhile would be lost. The
+//! checkpoint is written seldom, as messages that come again are recognised in the room.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv;
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{
+    failure::chain,
+    hash,
+    message::StreamId,
+    nats::{
+        Nats,
+        bucket::{self, BUCKET, BucketError, answered},
+        streams,
+    },
+    source::feed::Feed,
+};
+
+/// The interval at which a checkpoint is written while the feed goes on.
+const OFTEN: Duration = Duration::from_mins(10);
+
+/// The interval at which a checkpoint is written even if nothing has changed. The bucket forgets old entries.
+const SELDOM: Duration = Duration::from_hours(24);
+
+/// The time for which the bucket is not tried again after a failure.
+const PAUSE: Duration = Duration::from_mins(10);
+
+/// How far a feed is in its stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Checkpoint {
+    /// The stream.
+    pub(super) stream: String,
+    /// The time when the stream was created, as in [`StreamId`].
+    pub(super) created: String,
+    /// The route, for people who look into the bucket.
+    route: String,
+    /// The sequence number up to which all messages are done with.
+    pub(super) reached: u64,
+    /// The first message that somebody else has acknowledged before it was posted, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unposted: Option<u64>,
+}
+
+impl Checkpoint {
+    pub(super) fn new(stream: &StreamId, feed: &Feed, reached: u64, unposted: Option<u64>) -> Self {
+        let StreamId { stream, created } = stream.clone();
+        Self { stream, created, route: feed.route.name.to_string(), reached, unposted }
+    }
+
+    /// Whether the checkpoint is in this incarnation of the stream.
+    pub(super) fn is_of(&self, stream: &StreamId) -> bool {
+        self.stream == stream.stream && self.created == stream.created
+    }
+}
+
+/// The reason why a checkpoint is not known.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// NATS does not answer, for this reason.
+    Unanswered(BucketError),
+    /// NATS does not let the bridge read it.
+    Denied,
+}
+
+/// The kept checkpoint of one feed.
+pub(super) struct Checkpoints {
+    nats: Nats,
+    key: String,
+    bucket: Option<kv::Store>,
+    /// The checkpoint that is in the bucket, and the time when it was written or read.
+    written: Option<(Checkpoint, Instant)>,
+    /// The time from which the bucket may be tried again.
+    retry: Option<Instant>,
+    /// Whether the log already says that the bucket cannot be used.
+    is_said: bool,
+}
+
+impl Checkpoints {
+    pub(super) fn of(nats: Nats, feed: &Feed) -> Self {
+        let name = feed.declared_consumer().unwrap_or(feed.route.name.as_str());
+        let hash = hash::of_texts([feed.user().as_str(), feed.stream(), name]);
+        let key = format!("checkpoint.{}", HEXLOWER.encode(&hash[..16]));
+        Self { nats, key, bucket: None, written: None, retry: None, is_said: false }
+    }
+
+    /// Reads the checkpoint. `None` if there is none.
+    pub(super) async fn read(&mut self) -> Result<Option<Checkpoint>, Unknown> {
+        let found = {
+            let nats = self.nats.clone();
+            let read = Box::pin(self.read_kept());
+            tokio::select! {
+                biased;
+                _ = nats.denies(&[BUCKET]) => Err(Unknown::Denied),
+                found = read => found,
+            }
+        };
+        match &found {
+            Ok(Some(checkpoint)) => self.written = Some((checkpoint.clone(), Instant::now())),
+            Ok(None) => {}
+            Err(Unknown::Denied) => self.failed("no permission"),
+            Err(Unknown::Unanswered(error)) => self.failed(&chain(error)),
+        }
+        found
+    }
+
+    async fn read_kept(&mut self) -> Result<Option<Checkpoint>, Unknown> {
+        let jetstream = &self.nats.jetstream;
+        if let Err(error) = jetstream.get_stream(format!("KV_{BUCKET}")).await {
+            return if streams::is_missing(&error) {
+                Ok(None)
+            } else {
+                Err(Unknown::Unanswered(BucketError::request(error)))
+            };
+        }
+        let bucket =
+            answered(jetstream.get_key_value(BUCKET)).await.map_err(Unknown::Unanswered)?;
+        let found = answered(bucket.get(self.key.as_str())).await.map_err(Unknown::Unanswered)?;
+        self.bucket = Some(bucket);
+        // A checkpoint that another version wrote is ignored.
+        Ok(found.and_then(|found| serde_json::from_slice(&found).ok()))
+    }
+
+    /// Whether a checkpoint is to be written by now.
+    pub(super) fn is_due(&self, checkpoint: &Checkpoint) -> bool {
+        let Some((written, at)) = &self.written else { return true };
+        let is_urgent =
+            written.unposted != checkpoint.unposted || written.created != checkpoint.created;
+        let interval = if written == checkpoint { SELDOM } else { OFTEN };
+        is_urgent || at.elapsed() >= interval
+    }
+
+    /// Whether the checkpoint is not the one that is in the bucket.
+    pub(super) fn is_new(&self, checkpoint: &Checkpoint) -> bool {
+        self.written.as_ref().is_none_or(|(written, _)| written != checkpoint)
+    }
+
+    /// Writes a checkpoint. If that fails, it is tried again when the next one is due.
+    pub(super) async fn write(&mut self, checkpoint: Checkpoint) {
+        if self.retry.is_some_and(|retry| Instant::now() < retry) || !self.nats.is_connected() {
+            return;
+        }
+        let nats = self.nats.clone();
+        let put = Box::pin(self.put(&checkpoint));
+        let refusal = tokio::select! {
+            biased;
+            reason = nats.denies(&[BUCKET]) => Some(reason),
+            put = put => put.err().map(|error| chain(&error)),
+        };
+        match refusal {
+            None => {
+                self.written = Some((checkpoint, Instant::now()));
+                self.retry = None;
+            }
+            Some(reason) => self.failed(&reason),
+        }
+    }
+
+    async fn put(&mut self, checkpoint: &Checkpoint) -> Result<(), BucketError> {
+        let bucket = match &self.bucket {
+            Some(bucket) => bucket.clone(),
+            None => bucket::open(&self.nats, &checkpoint.stream).await?,
+        };
+        let text = serde_json::to_vec(checkpoint).map_err(BucketError::request)?;
+        answered(bucket.put(self.key.as_str(), text.into())).await?;
+        self.bucket = Some(bucket);
+        Ok(())
+    }
+
+    fn failed(&mut self, reason: &str) {
+        if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
+            warn!(
+                "how far the route is cannot be kept in the bucket {BUCKET} ({reason}): if its durable consumer is deleted, a \
+                 route with start = \"new\" does not show what was published meanwhile; allow the bridge to publish on \
+                 $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
+            );
+        }
+        self.bucket = None;
+        self.retry = Some(Instant::now() + PAUSE);
+    }
+}
