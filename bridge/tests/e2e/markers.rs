@@ -53,11 +53,10 @@ async fn what_says_that_others_are_gone_is_not_shown() -> Result<()> {
     assert_eq!(bodies, ["expires", "is up", "the last"], "{}", bridge.logs());
     assert!(pages.number("nats_matrix_markers_total{route=\"reports\"}").await? >= 2.0);
     // They are acknowledged.
-    for (stream, consumer) in [("KV_machines", "reports"), ("SHORT", "short")] {
-        let stream = jetstream.get_stream(stream).await?;
+    for (stream, route) in [("KV_machines", "reports"), ("SHORT", "short")] {
         let begun = Instant::now();
         loop {
-            let info = stream.consumer_info(consumer).await?;
+            let info = scene.nats.consumer(stream, route).await?;
             if info.num_ack_pending == 0 && info.num_pending == 0 {
                 break;
             }
