@@ -42,6 +42,7 @@ pub(crate) struct Metrics {
     without_room: Family<Of, Counter>,
     pushed_out: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
+    removed: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
@@ -76,6 +77,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) pushed_out: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
+    /// The messages that the stream has removed before they could be read.
+    pub(crate) removed: Counter,
     pub(crate) rooms_made: Counter,
     /// The attempts that failed and were repeated.
     pub(crate) retried: Counter,
@@ -143,6 +146,7 @@ impl Default for Metrics {
             without_room: Family::default(),
             pushed_out: Family::default(),
             diverted: Family::default(),
+            removed: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
@@ -195,6 +199,11 @@ impl Metrics {
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
                 &self.diverted,
+            ),
+            (
+                "removed_unread",
+                "Messages that the stream removed before they could be read, at most this many",
+                &self.removed,
             ),
             ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
             ("retried", "Attempts to post that failed and were repeated", &self.retried),
@@ -281,6 +290,7 @@ impl Metrics {
             without_room: counter(&self.without_room),
             pushed_out: counter(&self.pushed_out),
             diverted: counter(&self.diverted),
+            removed: counter(&self.removed),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),
