@@ -184,6 +184,11 @@ impl Homeserver {
         self.instance.server.start().await
     }
 
+    /// Where the homeserver keeps its configuration and data, unless it runs in a container.
+    pub fn files(&self) -> Option<&Path> {
+        self.instance.server.files()
+    }
+
     /// Freezes the homeserver: connections are taken, but nothing answers.
     pub async fn pause(&self) -> Result<()> {
         self.instance.server.pause().await

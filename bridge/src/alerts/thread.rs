@@ -109,6 +109,8 @@ pub(crate) struct AlertThread {
     saying: AlertUpdate,
     pub(crate) before: Option<ThreadState>,
     pub(crate) turn: Transition,
+    /// Whether the thread had a first message that the room does not show.
+    pub(crate) has_lost_root: bool,
     at: Timestamp,
 }
 
@@ -232,7 +234,7 @@ impl AlertThread {
         patience: Patience,
     ) -> Self {
         let turn = saying.turn(before.as_ref(), at.as_second(), patience);
-        Self { key, saying, before, turn, at }
+        Self { key, saying, before, turn, has_lost_root: false, at }
     }
 
     /// Whether the stored state says that this message, or a later one, was already posted. Others may be able to write
@@ -299,6 +301,11 @@ impl AlertThread {
     /// them.
     pub(crate) fn anew(self, patience: Patience) -> Self {
         Self::new(self.key, self.saying, None, self.at, patience)
+    }
+
+    /// Returns the thread [anew](Self::anew), because the room does not show its first message.
+    pub(crate) fn without_root(self, patience: Patience) -> Self {
+        Self { has_lost_root: true, ..self.anew(patience) }
     }
 
     /// The key and the state of the thread after the message was posted. `root` is the first event; without it, and

@@ -1,15 +1,19 @@
 //! The subcommand `nats-matrix check`: tries each step on the way of a report, and says whether it works or what to do.
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
-use std::{collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc};
+use std::{
+    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
+};
 
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
+use jiff::Timestamp;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::time::timeout;
 
 use crate::{
     cli::{
         common::{ConfigFile, UNASKED, block_on},
+        retention::too_short,
         rights,
         stored_subjects::{held, unrouted},
         waiting,
@@ -24,6 +28,7 @@ use crate::{
     nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::{Parsed, Renderer},
+    reserved::DEFERRED_STREAM,
     source::{self, Feed, ReadError, consumer, identity, stored},
     summary::poster,
     text,
@@ -35,6 +40,12 @@ const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
+
+/// The time for which a stream should keep messages at least: an outage that somebody has to end.
+const OUTAGE: Duration = Duration::from_hours(1);
+
+/// The time for which the stream of deferred messages should: the longest quiet hours, and an outage.
+const NIGHT: Duration = Duration::from_hours(25);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -231,6 +242,7 @@ async fn stream(
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
+    retention(info, OUTAGE, findings, of);
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -280,6 +292,24 @@ async fn permissions(
     }
 }
 
+/// Reports limits by which a stream drops messages before they can be read.
+fn retention(
+    stream: &StreamInfo,
+    needed: Duration,
+    findings: &mut Findings,
+    of: impl Fn(String) -> String,
+) {
+    for line in too_short(stream, needed, Timestamp::now()) {
+        let name = &stream.config.name;
+        let hours = needed.as_secs() / 3600;
+        let what = format!(
+            "stream {name}: {line}: messages that have to wait, as in an outage of {hours} h, are lost then; raise it (nats \
+             stream edit {name})"
+        );
+        findings.note("retention", of(what));
+    }
+}
+
 /// Reports the messages that the stream holds on the subjects of the route.
 async fn subjects(nats: &Nats, route: &Route, findings: &mut Findings) {
     for filter in &route.subjects {
@@ -323,6 +353,9 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
+        if wanted.name == DEFERRED_STREAM {
+            retention(stream.cached_info(), NIGHT, findings, |line| line);
+        }
         if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);
             let what = format!(

@@ -9,6 +9,7 @@ mod preview;
 mod provision;
 mod publisher;
 mod report;
+mod retention;
 mod rights;
 mod run;
 mod schema;

@@ -10,6 +10,7 @@ mod kind;
 pub(crate) mod note;
 pub(crate) mod origin;
 pub(crate) mod payload;
+pub(crate) mod removal;
 pub(crate) mod report;
 pub(crate) mod rfc3339;
 mod route_name;
@@ -26,6 +27,7 @@ pub(crate) use self::{
     note::Note,
     origin::{Origin, Position, Span, StreamId},
     payload::{Binary, Decoded, Event, Payload, PayloadKind},
+    removal::Removal,
     report::Report,
     route_name::{ConsumerName, RouteName},
     summary_mark::Mark,

@@ -12,6 +12,10 @@ use crate::{hash, message::route_name::RouteName};
 /// The key of an event's content under which its [`Origin`] is stored.
 pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
 
+/// The part number of the first event of a message that begins the thread of its alert anew. Events of the message with
+/// lower numbers belong to a first message that the room does not show, so nobody can see them either.
+pub(crate) const ANEW: u32 = 16;
+
 /// One incarnation of a stream. A stream that was deleted and created again has the same name and starts again at
 /// sequence 1, but has another creation time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

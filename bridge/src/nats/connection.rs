@@ -366,7 +366,7 @@ impl Link {
             }
             Event::Disconnected => {
                 self.is_up.send_replace(false);
-                warn!("NATS: connection lost; reconnecting, nothing is lost");
+                warn!("NATS: connection lost; reconnecting; messages wait in NATS");
             }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.refused.send_replace(Some("authorization violation".to_owned()));

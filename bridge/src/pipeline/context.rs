@@ -44,6 +44,7 @@ pub(crate) struct RouteContext {
     pub(crate) alerts: Arc<Mutex<Store>>,
     /// The upload budget that the route has left.
     pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) state_dir: Arc<Path>,
 }
 
 impl RouteContext {
@@ -61,6 +62,7 @@ impl RouteContext {
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route, user),
+            state_dir: state_dir.into(),
             route: Arc::clone(route),
             routing: Routing::of(route, all, dead_letters),
             renderer,

@@ -1,15 +1,16 @@
 //! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
+use jiff::Timestamp;
 use tracing::{Span, debug, error, info, warn};
 
 use crate::{
     failure::Interrupted,
-    message::Decoded,
+    message::Removal,
     pipeline::{
         bury::{bury, put_away},
         defer::{self, defer},
         digest::Digests,
-        outcome::Halted,
+        outcome::{Halted, NotPosted},
         parts::Message,
         rooms::JoinOutcome,
         routing::Facts,
@@ -115,7 +116,7 @@ impl Pipeline {
                     return Ok(Verdict::Dead(reason));
                 }
             }
-            match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
+            match Box::pin(self.process_here(delivery, &facts, upstream)).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
                 Err(Halted::Replaced(reason)) => {
@@ -131,13 +132,18 @@ impl Pipeline {
     async fn process_here(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
+        facts: &Facts<'_>,
         upstream: &Upstream,
     ) -> Result<Verdict, Halted> {
+        let decoded = facts.decoded;
         let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again after it was done with");
+            return Ok(Verdict::Done);
+        }
+        if state.is_shown_by_earlier(facts).await? {
+            debug!(sequence = delivery.sequence, "an earlier route shows it in this room");
             return Ok(Verdict::Done);
         }
         if state.composer.is_hopeless(delivery, stream) {
@@ -158,6 +164,35 @@ impl Pipeline {
             }
             Fate::Refused(reason) => Verdict::Dead(reason),
         })
+    }
+
+    /// Reports in the room that messages were removed before they could be read: in the room of the route or, if it has
+    /// many, in its fallback room. `since` is the time after which that may have been done before.
+    pub(crate) async fn tell_removed(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+    ) -> Result<(), Interrupted> {
+        let state = &mut self.state;
+        let content = state.composer.renderer.removed(removal).content(&state.route.mention);
+        loop {
+            if let JoinOutcome::Closed(reason) = state.rooms.enter_default().await? {
+                warn!("the removed messages are not reported in a room: {reason}");
+                return Ok(());
+            }
+            let posted = state.rooms.sender().removal(removal, since, content.clone()).await;
+            let error = match posted {
+                Ok(()) => return Ok(()),
+                Err(NotPosted::Halted(Halted::Replaced(_))) => {
+                    state.rooms.forget();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let reason = error.failure()?;
+            warn!("the removed messages are not reported in the room: {reason}");
+            return Ok(());
+        }
     }
 
     /// Notes that the work on a message has panicked. When that happens again and again, the message is handled with
@@ -202,7 +237,13 @@ async fn give_up(
     upstream: &Upstream,
 ) -> Result<Verdict, Interrupted> {
     let route = state.route.clone();
-    let message = Message { delivery, stream: &upstream.stream, route: &route, parts: Vec::new() };
+    let message = Message {
+        delivery,
+        stream: &upstream.stream,
+        route: &route,
+        parts: Vec::new(),
+        first_part: 0,
+    };
     let reason = "the bridge ended each time it worked on this message".to_owned();
     bury(state, &message, &reason).await?;
     Ok(Verdict::Dead(reason))

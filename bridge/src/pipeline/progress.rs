@@ -69,6 +69,12 @@ impl Progress {
         self.newest = self.newest.max(origin.published());
     }
 
+    /// Forgets which events are in the room, before it is read again. What is done with stays so.
+    pub(crate) fn forget_posted(&mut self) {
+        (self.reached, self.digest) = (None, None);
+        self.events.clear();
+    }
+
     pub(crate) fn found(&mut self, found: LastPosted) {
         self.reached(&found.origin);
         if self.reached == Some(found.origin.position) {

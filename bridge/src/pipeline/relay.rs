@@ -50,7 +50,8 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(context: RouteContext, renderer: Arc<Renderer>, services: &Services) -> Self {
         let health = services.health.route(&context.feed.label());
-        let source = Source::new(services.nats.clone(), context.feed.clone(), health.clone());
+        let (nats, feed) = (services.nats.clone(), context.feed.clone());
+        let source = Source::new(nats, feed, health.clone(), &context.state_dir);
         let state = State::new(context, renderer, services, source.backlog(), health.clone());
         let stop = services.stop.clone();
         Self { source, pipeline: Pipeline::new(state), health, stop }
@@ -92,21 +93,35 @@ impl Relay {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
         loop {
-            let delivery = match self.next(&mut looks).await {
-                Ok(delivery) => delivery,
+            let next = match self.next(&mut looks).await {
+                Ok(next) => next,
                 Err(interrupted) => return interrupted,
             };
-            let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
-            let span = info_span!("message", stream, sequence, room = Empty);
-            let relayed = self.relay(delivery).instrument(span).await;
+            let relayed = match next {
+                None => self.tell_removed().await,
+                Some(delivery) => {
+                    let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
+                    let span = info_span!("message", stream, sequence, room = Empty);
+                    self.relay(delivery).instrument(span).await
+                }
+            };
             if let Err(interrupted) = relayed {
                 return interrupted;
             }
         }
     }
 
-    /// Waits for the next message, and looks now and then whether the room was replaced.
-    async fn next(&mut self, looks: &mut Interval) -> Result<Delivery, Interrupted> {
+    /// Tells the room of messages that the stream has removed before they could be read.
+    async fn tell_removed(&mut self) -> Result<(), Interrupted> {
+        let Some((removal, since)) = self.source.removed() else { return Ok(()) };
+        let tell = Box::pin(self.pipeline.tell_removed(&removal, since));
+        self.source.keep_alive(None, tell).await?;
+        self.source.told();
+        Ok(())
+    }
+
+    /// Waits for the next message, or until a report of removed messages is due, and looks now and then whether the room was replaced.
+    async fn next(&mut self, looks: &mut Interval) -> Result<Option<Delivery>, Interrupted> {
         let next = self.source.next();
         tokio::pin!(next);
         loop {
@@ -132,7 +147,7 @@ impl Relay {
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
         }
-        self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
+        self.source.keep_alive(Some(&delivery), self.pipeline.wait_for_turn()).await?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory().clone(), self.health.clone());
@@ -164,7 +179,7 @@ impl Relay {
     ) -> Result<Verdict, Interrupted> {
         let process = Box::pin(self.pipeline.process(delivery, upstream));
         let process = AssertUnwindSafe(process).catch_unwind();
-        let verdict = match self.source.keep_alive(delivery, process).await {
+        let verdict = match self.source.keep_alive(Some(delivery), process).await {
             Ok(verdict) => verdict?,
             Err(panic) => {
                 self.pipeline.blame(delivery, upstream);
@@ -174,7 +189,7 @@ impl Relay {
         };
         if matches!(verdict, Verdict::Done) && self.source.is_last(delivery) {
             let told = Box::pin(self.pipeline.tell_what_was_late(delivery, upstream));
-            self.source.keep_alive(delivery, told).await?;
+            self.source.keep_alive(Some(delivery), told).await?;
         }
         Ok(verdict)
     }

@@ -36,6 +36,9 @@ const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
 /// The time that finding the room of an alias may take, when it is only to be read.
 const FINDING: Duration = Duration::from_secs(10);
 
+/// The time for which an alias is assumed to lead where it did.
+const FOUND: Duration = Duration::from_mins(5);
+
 /// The interval of reports that no more rooms are created.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
 
@@ -102,6 +105,8 @@ pub(crate) struct Place {
     /// Whether the room let the bridge in once, and no longer does.
     is_closed: bool,
     pub(crate) sender: Sender,
+    /// The ids and aliases that were found to lead to this room or to another one, and when.
+    found: HashMap<RoomTarget, (bool, Instant)>,
     /// The storms that were shown in the room.
     pub(crate) storms: Storms,
     late: Option<Late>,
@@ -160,6 +165,24 @@ impl Rooms {
             Some(room) => self.open(&room, false).await.map(drop),
             None => self.enter_fallback().await.map(drop),
         }
+    }
+
+    /// Enters the room for what concerns the whole route: its only one, or else its fallback room.
+    pub(crate) async fn enter_default(&mut self) -> Result<JoinOutcome, Interrupted> {
+        let Some(room) = self.route.rooms.one().cloned() else {
+            return self.enter_fallback().await;
+        };
+        if let Some(index) = self.places.iter().position(|place| place.has(&room)) {
+            self.here = index;
+            return Ok(JoinOutcome::In);
+        }
+        Ok(match self.open(&room, false).await? {
+            Opening::At(index) => {
+                self.here = index;
+                JoinOutcome::In
+            }
+            Opening::Closed(closed) => JoinOutcome::Closed(closed.to_string()),
+        })
     }
 
     /// Enters the room of a message, and waits until the bridge is let in. A route with several rooms uses the fallback
@@ -472,6 +495,7 @@ impl Rooms {
             is_fallback,
             is_closed: false,
             sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            found: HashMap::new(),
             storms: Storms::default(),
             late: None,
             too_few_until: Timestamp::UNIX_EPOCH,
@@ -529,6 +553,24 @@ impl Place {
     /// Whether a name leads to this room.
     pub(crate) fn has(&self, target: &RoomTarget) -> bool {
         self.targets.contains(target)
+    }
+
+    /// Whether an id or alias leads to this room, whatever the route calls it.
+    pub(crate) async fn is_at(&mut self, target: &RoomTarget) -> Result<bool, Halted> {
+        if self.has(target) {
+            return Ok(true);
+        }
+        if let Some((is_here, at)) = self.found.get(target)
+            && at.elapsed() < FOUND
+        {
+            return Ok(*is_here);
+        }
+        let is_here = self.sender.is_at(target).await?;
+        if self.found.len() >= MOST_PLACES {
+            self.found.clear();
+        }
+        self.found.insert(target.clone(), (is_here, Instant::now()));
+        Ok(is_here)
     }
 
     /// Notes that a message came late, at this age.

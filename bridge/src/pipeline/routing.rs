@@ -7,7 +7,7 @@ use async_nats::HeaderMap;
 use serde_json::Value;
 
 use crate::{
-    config::{Field, Matcher, Route},
+    config::{Field, Matcher, RoomTarget, Route},
     json,
     message::{
         Decoded, Status,
@@ -45,6 +45,8 @@ pub(crate) struct Routing {
     route: Arc<Route>,
     /// The routes that come first: what they take and do not pass on does not belong to this route.
     rivals: Vec<Arc<Route>>,
+    /// The routes that come first and pass on what they take.
+    earlier: Vec<Arc<Route>>,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
     /// The beginning of the subjects of all dead letters.
@@ -54,6 +56,9 @@ pub(crate) struct Routing {
 impl Routing {
     /// Returns the rules of one route among all routes.
     pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
+        let passes_on = |other: &&Arc<Route>| other.continues && other.stream == route.stream;
+        let before = all.iter().take_while(|other| !Arc::ptr_eq(other, route));
+        let earlier = before.filter(passes_on).cloned().collect();
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
             same_stream.filter(|other| !other.is_default).cloned().collect()
@@ -62,12 +67,12 @@ impl Routing {
             before.filter(|other| !other.is_default && !other.continues).cloned().collect()
         };
         let (route, dead_letters) = (Arc::clone(route), dead_letters.clone());
-        Self { route, rivals, takes_all: false, dead_letters }
+        Self { route, rivals, earlier, takes_all: false, dead_letters }
     }
 
     /// Returns the rules for messages of the same route that have already been decided on.
     pub(crate) fn decided(&self) -> Self {
-        Self { takes_all: true, ..self.clone() }
+        Self { takes_all: true, earlier: Vec::new(), ..self.clone() }
     }
 
     /// Whether the route is to post a message that its consumer received.
@@ -87,6 +92,12 @@ impl Routing {
     /// letters in a room can have a stream copy them to another subject.
     pub(crate) fn is_dead_letter(&self, message: &Facts<'_>) -> bool {
         is_dead_letter(&self.dead_letters, message.subject, message.headers)
+    }
+
+    /// Returns the rooms in which earlier routes show a message that this route takes, too.
+    pub(crate) fn rooms_of_earlier(&self, message: &Facts<'_>) -> Vec<RoomTarget> {
+        let earlier = self.earlier.iter().filter(|route| takes(route, message));
+        earlier.map(|route| route.rooms.of(message.subject)).collect()
     }
 }
 

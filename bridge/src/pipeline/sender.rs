@@ -16,7 +16,9 @@ use crate::{
         Closed, Failures, LastPosted, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
-    message::{Attachment, Origin, Position, RouteName, Span, StreamId},
+    message::{
+        Attachment, Origin, Position, Removal, RouteName, Span, StreamId, removal::REMOVAL_KEY,
+    },
     pipeline::{
         outcome::{Halted, NotPosted},
         parts::{Message, Part},
@@ -266,6 +268,32 @@ impl Sender {
         posted
     }
 
+    /// Posts an event that reports removed messages, unless the room has it, posted after `since`.
+    pub(crate) async fn removal(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+        mut content: Value,
+    ) -> Result<(), NotPosted> {
+        content[REMOVAL_KEY] = json!(removal);
+        self.is_doubted = false;
+        loop {
+            // Looked for before each attempt, as the one before may have succeeded without an answer.
+            let has = async |room: &Room| room.has_removal(removal, since).await;
+            let is_there = match self.insist(has).await {
+                // A homeserver that refuses to let the bridge read does not count against the report.
+                Err(NotPosted::Refused(_)) => false,
+                is_there => is_there?,
+            };
+            let send =
+                async |room: &Room| room.send_as(removal.transaction_id(room.id()), &content).await;
+            if is_there || self.attempt(send).await?.is_some() {
+                self.works();
+                return Ok(());
+            }
+        }
+    }
+
     /// Ends the work on a message. If the message is in the room, whatever failed before works again; if it will never
     /// be, the failures no longer matter.
     pub(crate) fn end(&mut self, is_there: bool) {
@@ -343,6 +371,15 @@ impl Sender {
         }
     }
 
+    /// Whether an id or alias leads to this room.
+    pub(crate) async fn is_at(&mut self, target: &RoomTarget) -> Result<bool, Halted> {
+        match self.insist(async |room: &Room| room::resolve(room.account(), target).await).await {
+            Ok(found) => Ok(found.as_deref() == Some(self.room.id())),
+            // The homeserver does not say where an alias leads.
+            Err(error) => error.refusal().map(|_| false),
+        }
+    }
+
     /// Reads the room if necessary. If the homeserver does not let the bridge read it, nothing is known of it.
     async fn look_if_open(
         &mut self,
@@ -366,13 +403,13 @@ impl Sender {
     async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, NotPosted> {
         let published = message.delivery.published;
         let mut first = None;
-        for (number, part) in (0..).zip(&message.parts) {
+        for (number, part) in (message.first_part..).zip(&message.parts) {
             let name = match part {
                 Part::File { file, .. } => message.file_name(file),
                 Part::Text(_) => String::new(),
             };
             let event = self.one(&message.origin(number), published, part.clone(), &name).await?;
-            if number == 0 {
+            if number == message.first_part {
                 first = event;
             }
         }
@@ -531,6 +568,8 @@ impl Sender {
                     looked => break looked?,
                 }
             };
+            // A homeserver that was restored from an older copy has lost events.
+            self.known.forget_posted();
             self.note_look(last);
         }
         Ok(())

@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::{
     alerts::AlertThread,
     failure::Interrupted,
-    message::Decoded,
+    message::{Decoded, origin::ANEW},
     pipeline::{
         bury::bury,
         outcome::{Halted, NotPosted},
@@ -55,7 +55,9 @@ pub(crate) async fn show(
             return Ok(Fate::Shown);
         }
         let route = state.route.clone();
-        let message = Message { delivery, stream, route: &route, parts };
+        let has_lost_root = thread.as_ref().is_some_and(|thread| thread.has_lost_root);
+        let first_part = if has_lost_root { ANEW } else { 0 };
+        let message = Message { delivery, stream, route: &route, parts, first_part };
         match (state.rooms.sender().message(&message).await, thread) {
             (Ok(root), thread) => {
                 state.note_late(delivery, upstream);
@@ -70,7 +72,7 @@ pub(crate) async fn show(
                 warn!(
                     "a conversation starts again, as the homeserver refuses to continue it: {reason}"
                 );
-                thread = Some(before.anew(route.patience));
+                thread = Some(before.without_root(route.patience));
             }
             (Err(NotPosted::Refused(reason)), _) => {
                 bury(state, &message, &reason).await?;

@@ -12,8 +12,9 @@ use crate::{
         context::{RouteContext, Services},
         dead_letter::DeadLetters,
         deferral::DeferredStore,
+        outcome::Halted,
         rooms::Rooms,
-        routing::Routing,
+        routing::{Facts, Routing},
         threads::Threads,
     },
     render::Renderer,
@@ -73,6 +74,17 @@ impl State {
     /// Returns the origin of the first event that shows a message.
     pub(crate) fn origin(&self, delivery: &Delivery, stream: &StreamId) -> Origin {
         delivery.origin(stream, &self.route.name, 0)
+    }
+
+    /// Whether an earlier route shows a message in the same room, under whatever name. One message is shown in one room
+    /// once.
+    pub(crate) async fn is_shown_by_earlier(&mut self, facts: &Facts<'_>) -> Result<bool, Halted> {
+        for room in self.routing.rooms_of_earlier(facts) {
+            if self.rooms.here().is_at(&room).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Notes what became of a message, or of several of which this is the last.

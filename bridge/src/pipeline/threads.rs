@@ -131,7 +131,7 @@ impl Threads {
              conversation starts again",
             delivery.sequence
         );
-        Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
+        Ok(Confirmed::Thread(Box::new(thread.without_root(self.route.patience))))
     }
 
     /// Returns the same thread if the room shows its first message, else a new thread.
@@ -144,8 +144,11 @@ impl Threads {
         sender: &mut Sender,
         thread: AlertThread,
     ) -> Result<AlertThread, Halted> {
-        let Some(before) = thread.before.as_ref().filter(|before| !self.is_fresh(&before.root))
-        else {
+        // What people must not miss is never put under a message that somebody has just removed.
+        let may_assume = |before: &&ThreadState| {
+            thread.is_quiet() && !thread.outdates_root() && self.is_fresh(&before.root)
+        };
+        let Some(before) = thread.before.as_ref().filter(|before| !may_assume(before)) else {
             return Ok(thread);
         };
         if sender.shows(&before.root).await? {
@@ -156,7 +159,7 @@ impl Threads {
             "the first message of an alert, {}, is no longer in the room; the alert begins anew",
             before.root
         );
-        Ok(thread.anew(self.route.patience))
+        Ok(thread.without_root(self.route.patience))
     }
 
     fn is_fresh(&self, root: &EventId) -> bool {

@@ -14,7 +14,7 @@ use minijinja::{Environment, Value, context};
 use crate::{
     config::{Display, Route},
     failure::Failure,
-    message::{Attachment, Decoded, Event, Payload, Report, Urgency, Withheld, payload},
+    message::{Attachment, Decoded, Event, Payload, Removal, Report, Urgency, Withheld, payload},
     render::{
         alert, builtin,
         content::Rendered,
@@ -190,6 +190,13 @@ impl Renderer {
         let words = self.voice.words;
         let caught_up = words.caught_up(count, &words.duration(oldest));
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
+    }
+
+    /// Renders the notice that messages are missing. People should notice it.
+    pub(crate) fn removed(&self, removal: &Removal) -> Rendered {
+        let words = self.voice.words;
+        let (since, until) = (self.voice.time(removal.since), self.voice.time(removal.until));
+        Rendered::words(&words.notice(&words.removed(removal, &since, &until)))
     }
 
     /// Returns the line that a message is perhaps shown in another room, too.

@@ -86,9 +86,9 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
             // A lost client is not the fault of a configuration.
             Ended::Failed(Failure::Unavailable(reason)) => {
                 if manager.health.reconnects() {
-                    warn!("{reason}; reconnecting, nothing is lost");
+                    warn!("{reason}; reconnecting; messages wait in NATS");
                 } else {
-                    debug!("{reason}; reconnecting, nothing is lost");
+                    debug!("{reason}; reconnecting; messages wait in NATS");
                 }
                 setup = Rc::new(setup.reconnected());
             }
@@ -102,7 +102,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 _ => match failure {
                     // A program that answers in the place of NATS must not be able to end the bridge for good.
                     Failure::RefusedByNats(reason) if setup.was_accepted_by_nats() => {
-                        error!("{reason}; trying again, nothing is lost");
+                        error!("{reason}; trying again; messages wait in NATS");
                         setup = Rc::new(setup.refused_by_nats(&reason));
                     }
                     failure => {
@@ -227,7 +227,7 @@ impl Manager<'_> {
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
                 count = self.health.untold_reconnections() => {
-                    warn!("NATS: the client ended {count} more times since; nothing is lost");
+                    warn!("NATS: the client ended {count} more times since; messages wait in NATS");
                 }
                 Ok(()) = changes.changed() => {
                     let words = self.health.words();
@@ -373,7 +373,7 @@ async fn refused_for_good(nats: &Nats, setup: &Setup, refused: &Condition) -> Fa
         if !nats.is_refused() {
             return failure;
         }
-        error!("{failure}; trying again, nothing is lost");
+        error!("{failure}; trying again; messages wait in NATS");
         setup.refusals.note(&failure.to_string());
         nats.accepted().await;
         setup.refusals.over();

@@ -5,7 +5,9 @@
 //! have been lost, the source first takes what is [outstanding] from the stream, and asks for more only when that is
 //! done with. It notices lost deliveries by the consumer sequence, which counts deliveries without a gap.
 
-use std::{collections::VecDeque, future::pending, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell, collections::VecDeque, future::pending, path::Path, rc::Rc, time::Duration,
+};
 
 use async_nats::jetstream::{
     self, AckKind,
@@ -22,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     failure::{Failure, chain},
-    message::StreamId,
+    message::{Removal, StreamId},
     nats::{Allowance, Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
@@ -31,6 +33,8 @@ use crate::{
         delivery::Delivery,
         feed::Feed,
         inspect::Inspection,
+        ledger::Ledger,
+        observation::Observation,
         outstanding,
         problem::{Problem, ReadError},
         pull::{Pull, PullError},
@@ -45,6 +49,17 @@ const ACK_BATCH: usize = 16;
 
 /// The retention time from which on a stream counts as keeping messages until somebody looks.
 const LONG_ENOUGH: Duration = Duration::from_hours(24 * 7);
+
+/// The interval at which the stream is compared with what was read of it.
+const COMPARE: Duration = Duration::from_secs(15);
+
+/// The longest time to wait for the answers that this takes.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// The longest time to wait for a count of messages, and the time after which it is tried again.
+const COUNTING: Duration = Duration::from_secs(3);
+
+const NO_COUNT: Duration = Duration::from_mins(10);
 
 /// The time to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
@@ -90,6 +105,12 @@ pub(crate) struct Source {
     queue: Rc<Queue>,
     /// The messages that are done with and not yet acknowledged; at most [`ACK_BATCH`].
     done: Vec<Acker>,
+    /// The ledger of what the stream has removed, shared with the backlog.
+    ledger: Rc<RefCell<Ledger>>,
+    /// The time of the next comparison with the stream.
+    compare_at: Instant,
+    /// The time until which the messages of a stream that others share are not counted, as that failed.
+    no_count_until: Option<Instant>,
 }
 
 /// The properties of the stream that messages come from.
@@ -122,7 +143,8 @@ struct Flow {
 
 impl Source {
     /// Creates a source that connects to its consumer when the first message is asked for.
-    pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth) -> Self {
+    pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth, state_dir: &Path) -> Self {
+        let ledger = Ledger::open(state_dir, &feed, health.clone());
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
         Self {
@@ -149,6 +171,9 @@ impl Source {
             held: VecDeque::new(),
             queue: Rc::default(),
             done: Vec::new(),
+            ledger: Rc::new(RefCell::new(ledger)),
+            compare_at: Instant::now() + COMPARE,
+            no_count_until: None,
         }
     }
 
@@ -176,23 +201,29 @@ impl Source {
             self.feed.clone(),
             self.health.clone(),
             Rc::clone(&self.queue),
+            Rc::clone(&self.ledger),
         )
     }
 
-    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away.
+    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away. Returns `None`
+    /// if a report of [removed messages](Self::removed) is due before that.
     ///
     /// Dropping the future loses nothing.
     ///
     /// # Errors
     ///
     /// [`Failure::Config`] when the consumer can never be used.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, Failure> {
         let mut idle = Instant::now() + ACK_WAIT;
         loop {
             self.inspect(None).await;
+            self.compare_if_due().await;
+            if self.ledger.borrow().is_due() {
+                return Ok(None);
+            }
             if let Some(delivery) = self.pop() {
                 self.ask_ahead(&delivery).await;
-                return Ok(delivery);
+                return Ok(Some(delivery));
             }
             let Some(flow) = &mut self.flow else {
                 self.begin().await?;
@@ -206,12 +237,85 @@ impl Source {
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
                 () = self.inspection.changed() => {}
+                () = sleep_until(self.compare_at) => {}
                 () = sleep_until(idle) => {
                     self.look_for_strays().await;
                     idle = Instant::now() + ACK_WAIT;
                 }
             }
         }
+    }
+
+    /// Returns the messages that the stream has removed before they could be read, if the room has to be told by now.
+    /// They are the same until [`Self::told`]; also returns the time after which the room may have been told.
+    pub(crate) fn removed(&self) -> Option<(Removal, Timestamp)> {
+        let mut ledger = self.ledger.borrow_mut();
+        let removal = ledger.due()?;
+        Some((removal, ledger.since()))
+    }
+
+    /// Notes that the room was told of the removed messages.
+    pub(crate) fn told(&self) {
+        self.ledger.borrow_mut().told();
+    }
+
+    /// Compares the stream with what was read of it, if it is time.
+    async fn compare_if_due(&mut self) {
+        if Instant::now() < self.compare_at {
+            return;
+        }
+        self.compare_at = Instant::now() + COMPARE;
+        if self.stream.is_none() || !self.nats.is_connected() {
+            return;
+        }
+        while self.has_room() && self.take_arrived() {}
+        match timeout(SLOW, self.compare(None)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!("not compared with the stream: {}", chain(&error)),
+            Err(_) => debug!("not compared with the stream: no answer"),
+        }
+    }
+
+    /// Compares the stream with what was read of it. `beginning` is what the server has said of the consumer, if nothing
+    /// was taken since.
+    async fn compare(&mut self, beginning: Option<&ConsumerInfo>) -> Result<(), ReadError> {
+        let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
+        let asked = match beginning {
+            Some(info) => info.clone(),
+            None => match consumer::find(&self.nats, &stream, &self.feed).await? {
+                Some(info) => info,
+                // It was deleted, and is made anew.
+                None => return Ok(()),
+            },
+        };
+        // Asked after the consumer, the stream has all that the consumer counts.
+        let info = stream.get_info().await.map_err(ReadError::request)?;
+        let mut seen = Observation::new(&self.feed, &asked, &info);
+        if beginning.is_some() {
+            seen = seen.at_beginning(&asked);
+        } else if self.flow.is_none() {
+            seen = seen.with_outstanding(&asked);
+        }
+        if let Some(first) = self.recover {
+            seen = seen.with_unposted(first);
+        }
+        let last = self.ledger.borrow().counts_behind(&seen);
+        let may_count = self.no_count_until.is_none_or(|until| Instant::now() >= until);
+        if let Some(last) = last.filter(|_| may_count) {
+            let count = seen.count(&self.nats, &self.feed, &stream, &asked.name, last);
+            let counted = timeout(COUNTING, count).await;
+            if !matches!(counted, Ok(Ok(()))) {
+                debug!("messages not counted: {counted:?}");
+                // There may be no permission to make a consumer.
+                self.no_count_until = Some(Instant::now() + NO_COUNT);
+            }
+        }
+        let mut ledger = self.ledger.borrow_mut();
+        match beginning {
+            Some(_) => ledger.begin(&seen),
+            None => ledger.observe(&seen),
+        }
+        Ok(())
     }
 
     fn pop(&mut self) -> Option<Delivery> {
@@ -246,6 +350,7 @@ impl Source {
     /// It need not wait for an answer: a lost acknowledgement brings the message back, and the relay recognises that it
     /// has been posted.
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
+        self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
         self.finished = delivery.sequence;
         let (_payload, acker) = delivery.message.split();
         self.done.push(acker);
@@ -258,6 +363,7 @@ impl Source {
 
     /// Tells JetStream, and through its advisories the operators, that the message can never be posted.
     pub(crate) async fn terminate(&mut self, delivery: &Delivery, reason: &str) {
+        self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
         // The client's own Term takes no reason; servers support one from 2.10.4 on and ignore it before.
         let Some(reply) = delivery.message.reply.clone() else { return };
         self.finished = delivery.sequence;
@@ -303,13 +409,13 @@ impl Source {
         item.map(|item| self.take(item)).is_some()
     }
 
-    /// Runs `work` on the message `current` under a lease: JetStream is kept from delivering `current`, and whatever
-    /// else is held meanwhile, again. Arriving messages are taken at once: as long as a message is in the client,
-    /// however small, it keeps the whole buffer that it was read into, which is as large as the largest message of any
-    /// route.
+    /// Runs `work`, on the message `current` if there is one, under a lease: JetStream is kept from delivering `current`,
+    /// and whatever else is held meanwhile, again. Arriving messages are taken at once: as long as a message is in the
+    /// client, however small, it keeps the whole buffer that it was read into, which is as large as the largest message
+    /// of any route.
     pub(crate) async fn keep_alive<T>(
         &mut self,
-        current: &Delivery,
+        current: Option<&Delivery>,
         work: impl Future<Output = T>,
     ) -> T {
         let mut ticks = tokio::time::interval(ACK_WAIT / 3);
@@ -330,11 +436,24 @@ impl Source {
                 _ = ticks.tick() => self.keep(current).await,
                 () = self.inspection.changed() => {
                     // It may write to NATS, which must not hold up the work. Cut short, it writes the next time.
-                    let inspected = Box::pin(self.inspect(Some(current)));
+                    let inspected = Box::pin(self.inspect(current));
                     tokio::select! {
                         biased;
                         done = &mut work => return done,
                         () = inspected => {}
+                    }
+                }
+                () = sleep_until(self.compare_at) => {
+                    let compared = Box::pin(self.compare_if_due());
+                    let done = tokio::select! {
+                        biased;
+                        done = &mut work => Some(done),
+                        () = compared => None,
+                    };
+                    if let Some(done) = done {
+                        // Cut short, it is made up for before the next message.
+                        self.compare_at = Instant::now();
+                        return done;
                     }
                 }
                 item = arrival => self.take(item),
@@ -409,19 +528,20 @@ impl Source {
         self.held.iter().map(|held| held.weight).sum::<usize>() < self.memory.in_hand()
     }
 
-    async fn keep(&mut self, current: &Delivery) {
+    async fn keep(&mut self, current: Option<&Delivery>) {
         if self.reconnected.has_changed().unwrap_or(true) {
             // All outstanding messages will be read again; until then there must not be more of them.
             self.flow = None;
         }
-        self.ask_ahead(current).await;
+        if let Some(current) = current {
+            self.ask_ahead(current).await;
+        }
         // Messages that wait in the client could not be kept from being delivered again.
         while self.has_room() && self.take_arrived() {}
         // Without a connection acknowledgements would only fill the client's buffer.
         if self.nats.is_connected() {
             self.flush_acks().await;
-            current.answer(AckKind::Progress).await;
-            for delivery in &self.held {
+            for delivery in current.into_iter().chain(&self.held) {
                 delivery.answer(AckKind::Progress).await;
             }
         }
@@ -433,6 +553,7 @@ impl Source {
         self.flow = None;
         self.held.clear();
         self.queue.note(&self.held);
+        self.ledger.borrow_mut().put_back();
         self.reread = None;
     }
 
@@ -482,6 +603,10 @@ impl Source {
                     delivery.is_unacknowledged = true;
                     delivery.reservation = flow.pull.reservation();
                     self.reached = Some(delivery.sequence);
+                    let mut ledger = self.ledger.borrow_mut();
+                    ledger.delivered(number);
+                    ledger.arrived(delivery.sequence, delivery.published);
+                    drop(ledger);
                     self.nats.note_delivery();
                     self.health.metrics.received.inc();
                     self.held.push_back(delivery);
@@ -569,6 +694,9 @@ impl Source {
             consumer::suggest_move(&self.feed, &info);
         }
         self.begun.get_or_insert(timestamp(info.created));
+        if self.reread.is_none() {
+            self.compare(Some(&info)).await?;
+        }
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
@@ -610,6 +738,9 @@ impl Source {
         }
         self.reread = last;
         self.health.metrics.received.inc_by(outstanding.len() as u64);
+        for delivery in &outstanding {
+            self.ledger.borrow_mut().arrived(delivery.sequence, delivery.published);
+        }
         self.held.extend(outstanding);
         self.queue.note(&self.held);
         Ok(true)

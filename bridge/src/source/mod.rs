@@ -12,6 +12,8 @@ mod delivery;
 mod feed;
 pub(crate) mod identity;
 mod inspect;
+mod ledger;
+mod observation;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;

@@ -202,6 +202,15 @@ pub(crate) struct DeadLetters {
     pub(crate) last: Timestamp,
 }
 
+/// The messages of a route that its stream has removed before they could be read, since the start.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct RemovedUnread {
+    /// The number of messages. In a stream with messages of others it is the highest possible one.
+    pub(crate) count: u64,
+    /// The time when the last ones were found missing.
+    pub(crate) last: Timestamp,
+}
+
 /// Something that does not work.
 #[derive(Debug)]
 struct Ailment {
@@ -229,6 +238,8 @@ pub(crate) struct Board {
     routes: BTreeMap<Arc<str>, Line>,
     /// The dead letters of each route that has some, whatever configuration is in force.
     dead_letters: BTreeMap<Arc<str>, DeadLetters>,
+    /// The removed messages of each route that has lost some, whatever configuration is in force.
+    removed: BTreeMap<Arc<str>, RemovedUnread>,
 }
 
 /// The current state of a route.
@@ -294,6 +305,7 @@ pub(crate) struct RouteSnapshot {
     pub(crate) oldest_seconds: i64,
     pub(crate) last_posted: Option<Timestamp>,
     pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) removed_unread: Option<RemovedUnread>,
     /// Some of its many rooms that cannot be used.
     pub(crate) closed_rooms: Vec<ClosedRoom>,
     pub(crate) recent: Vec<Recent>,
@@ -350,6 +362,14 @@ impl Board {
             dead_letters.last = Timestamp::now();
         }
         self.route(name).note(subject, published, shown);
+    }
+
+    /// Notes messages of a route that were removed before they could be read.
+    pub(crate) fn removed(&mut self, name: &Arc<str>, count: u64) {
+        let none = RemovedUnread { count: 0, last: Timestamp::now() };
+        let removed = self.removed.entry(Arc::clone(name)).or_insert(none);
+        removed.count = removed.count.saturating_add(count);
+        removed.last = Timestamp::now();
     }
 
     /// Notes that an older dead letter of a route was given up.
@@ -512,6 +532,7 @@ impl Board {
             oldest_seconds: age.unwrap_or_default().as_secs(),
             last_posted: line.last_posted,
             dead_letters: self.dead_letters.get(name).copied(),
+            removed_unread: self.removed.get(name).copied(),
             closed_rooms: line.closed_rooms(),
             recent: line.recent.iter().cloned().collect(),
         }

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     without_room: Family<Of, Counter>,
     pushed_out: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
+    removed: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
@@ -77,6 +78,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) pushed_out: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
+    /// The messages that the stream has removed before they could be read.
+    pub(crate) removed: Counter,
     pub(crate) rooms_made: Counter,
     /// The attempts that failed and were repeated.
     pub(crate) retried: Counter,
@@ -144,6 +147,7 @@ impl Default for Metrics {
             without_room: Family::default(),
             pushed_out: Family::default(),
             diverted: Family::default(),
+            removed: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
@@ -179,6 +183,7 @@ impl Metrics {
             oldest_seconds: 0,
             last_posted: Some(Timestamp::UNIX_EPOCH),
             dead_letters: None,
+            removed_unread: None,
             closed_rooms: Vec::new(),
             recent: Vec::new(),
         };
@@ -225,6 +230,11 @@ impl Metrics {
                 "diverted",
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
                 &self.diverted,
+            ),
+            (
+                "removed_unread",
+                "Messages that the stream removed before they could be read, at most this many",
+                &self.removed,
             ),
             ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
             ("retried", "Attempts to post that failed and were repeated", &self.retried),
@@ -312,6 +322,7 @@ impl Metrics {
             without_room: counter(&self.without_room),
             pushed_out: counter(&self.pushed_out),
             diverted: counter(&self.diverted),
+            removed: counter(&self.removed),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),

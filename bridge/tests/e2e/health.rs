@@ -34,7 +34,7 @@ impl Pages {
         Ok(Self { client: reqwest::Client::new(), url })
     }
 
-    async fn get(&self, page: &str) -> Result<(StatusCode, String)> {
+    pub(crate) async fn get(&self, page: &str) -> Result<(StatusCode, String)> {
         let answer = self.client.get(format!("{}{page}", self.url)).send().await?;
         Ok((answer.status(), answer.text().await?))
     }

@@ -35,6 +35,7 @@ mod provision;
 mod publish;
 mod quiet;
 mod reload;
+mod removed;
 mod replaced_rooms;
 mod rights;
 mod rooms;

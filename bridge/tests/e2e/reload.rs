@@ -347,7 +347,7 @@ async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
 
     // Nobody renews them.
     scene.nats.reload(&users("fourth-password"), &[]).await?;
-    running.bridge.wait_for_log("trying again, nothing is lost", PATIENCE).await?;
+    running.bridge.wait_for_log("trying again; messages wait in NATS", PATIENCE).await?;
     Ok(())
 }
 

@@ -75,7 +75,8 @@ async fn entry(
     }
     let decoded = state.composer.decode(delivery, stream);
     let (headers, original) = (delivery.headers(), delivery.payload());
-    if !state.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
+    let facts = Facts { subject, headers, decoded: &decoded, original };
+    if !state.routing.takes(&facts) || state.is_shown_by_earlier(&facts).await? {
         return Ok(None);
     }
     // It was decided before that the current message is shown.

@@ -96,6 +96,7 @@ impl<'a> Digest<'a> {
         let last = self.originals.last().unwrap_or(self.delivery);
         state.note(last, Shown::Digested(shown as u64));
         state.rooms.sender().done_up_to(self.span.last, self.published);
+        state.backlog.done(self.span.last, self.published);
         Ok(true)
     }
 

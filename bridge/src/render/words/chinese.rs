@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
         vocabulary::Words,
@@ -158,6 +158,15 @@ impl Words for Chinese {
     }
     fn caught_up(&self, count: u64, oldest: &str) -> String {
         format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
+    }
+
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String {
+        let Removal { stream, count, first, last, is_exact, .. } = removal;
+        let count = grouped(*count);
+        let up_to = if *is_exact { "" } else { "最多" };
+        format!(
+            "{up_to}{count} 条消息（序号 {first} 至 {last}，{since} 至 {until}）在读取之前已被流 {stream} 删除，无法显示"
+        )
     }
 
     fn may_be_repeated(&self, room: &str) -> String {

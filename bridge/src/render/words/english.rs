@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
         vocabulary::Words,
@@ -168,6 +168,19 @@ impl Words for English {
     fn caught_up(&self, count: u64, oldest: &str) -> String {
         let messages = if count == 1 { "message was" } else { "messages were" };
         format!("caught up, {count} {messages} late, the oldest by {oldest}")
+    }
+
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String {
+        let Removal { stream, count, first, last, is_exact, .. } = removal;
+        let count = grouped(*count);
+        let up_to = if *is_exact { "" } else { "up to " };
+        let messages = if removal.count == 1 { "message" } else { "messages" };
+        let they = if removal.count == 1 { "it" } else { "they" };
+        let verb = if removal.count == 1 { "was" } else { "were" };
+        format!(
+            "{up_to}{count} {messages} (sequence {first} to {last}, from {since} to {until}) {verb} removed by the stream {stream} \
+             before {they} could be read, and cannot be shown"
+        )
     }
 
     fn may_be_repeated(&self, room: &str) -> String {

@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 
-use crate::message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld};
+use crate::message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld};
 
 /// The character that begins a line in the bridge's own words.
 pub(crate) const NOTICE_MARK: char = '🤖';
@@ -75,6 +75,8 @@ pub(crate) trait Words: Sync {
     fn template_failed(&self, fault: &str) -> String;
     /// The line that says that all messages of a backlog are in the room.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
+    /// The line about messages that the stream has removed before they could be read, published between these times.
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String;
     /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
     fn may_be_repeated(&self, room: &str) -> String;
     /// The line about a NATS server that refuses the bridge.
