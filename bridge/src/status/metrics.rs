@@ -201,6 +201,12 @@ impl Metrics {
         let build = Family::<Label, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "The program that runs, always 1", build);
+        self.register_counters();
+        self.register_gauges();
+        self
+    }
+
+    fn register_counters(&mut self) {
         for (name, help, family) in [
             (
                 "received",
@@ -269,8 +275,12 @@ impl Metrics {
                 &self.markers,
             ),
         ] {
-            registry.register(name, help, family.clone());
+            self.registry.register(name, help, family.clone());
         }
+    }
+
+    fn register_gauges(&mut self) {
+        let registry = &mut self.registry;
         let seconds = Unit::Seconds;
         let help = "Time that the homeserver took to answer requests that post";
         registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
@@ -297,7 +307,6 @@ impl Metrics {
         registry.register("state", help, self.state.clone());
         let help = "Times that the connection to NATS was lost and restored";
         registry.register("nats_reconnects", help, self.nats_reconnects.clone());
-        self
     }
 
     /// Clears the gauges of all routes, as the routes may have changed since the last request.
