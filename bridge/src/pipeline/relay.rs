@@ -148,7 +148,7 @@ impl Relay {
         let verdict = match self.source.keep_alive(delivery, process).await {
             Ok(verdict) => verdict?,
             Err(panic) => {
-                self.pipeline.blame(delivery, upstream);
+                self.pipeline.blame(delivery);
                 let what = format!("message {} on {}", delivery.sequence, delivery.subject());
                 return Err(Failure::Bug(format!("{what}: {}", panic_words(&*panic))).into());
             }

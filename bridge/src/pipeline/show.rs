@@ -48,7 +48,7 @@ pub(crate) async fn show(
         }
     }
     loop {
-        let parts = parts(state, delivery, decoded, upstream, thread.as_ref()).await?;
+        let parts = parts(state, delivery, decoded, thread.as_ref()).await?;
         let route = state.route.clone();
         let message = Message { delivery, stream, route: &route, parts };
         match (state.rooms.sender().message(&message).await, thread) {
@@ -81,12 +81,10 @@ async fn parts(
     state: &mut State,
     delivery: &Delivery,
     decoded: &Decoded,
-    upstream: &Upstream,
     thread: Option<&AlertThread>,
 ) -> Result<Vec<Part>, Interrupted> {
-    let stream = &upstream.stream;
     let Some(thread) = thread else {
-        let rendered = state.composer.render(delivery, decoded, stream, delivery).await?;
+        let rendered = state.composer.render(delivery, decoded, delivery).await?;
         let file = rendered.attachment.as_ref();
         let file = file.map(|file| state.composer.file(file, delivery.sequence, None));
         return Ok(Part::of(&rendered, file, &state.route));
@@ -96,7 +94,7 @@ async fn parts(
         Some(_) => with_times(decoded, begun, ended),
         None => Cow::Borrowed(decoded),
     };
-    let rendered = state.composer.render(delivery, &decoded, stream, delivery).await?;
+    let rendered = state.composer.render(delivery, &decoded, delivery).await?;
     let notice = || state.composer.renderer.resolution(&decoded, begun, ended);
     let file = |root: Option<&EventId>| {
         let file = rendered.attachment.as_ref()?;

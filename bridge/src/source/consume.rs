@@ -462,8 +462,15 @@ impl Source {
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
-                info!("stream {} was made anew; starting with its first message", id.stream);
-                self.reached = Some(0);
+                let is_restored =
+                    info.state.messages > 0 && info.state.first_timestamp < info.created;
+                if is_restored {
+                    info!("stream {} was restored from a backup; going on where it is", id.stream);
+                    self.reached = self.reached.map(|it| it.min(info.state.last_sequence));
+                } else {
+                    info!("stream {} was made anew; starting with its first message", id.stream);
+                    self.reached = Some(0);
+                }
                 self.reread = None;
             }
             None => {

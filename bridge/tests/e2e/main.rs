@@ -31,6 +31,7 @@ mod provision;
 mod publish;
 mod quiet;
 mod reload;
+mod restored;
 mod rights;
 mod rooms;
 mod routing;
