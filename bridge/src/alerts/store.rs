@@ -5,41 +5,24 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use async_nats::jetstream::{
-    kv,
-    stream::{Config as StreamConfig, DiscardPolicy},
-};
+use async_nats::jetstream::kv;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
-use thiserror::Error;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::{
     alerts::thread::ThreadState,
     failure::chain,
-    nats::{Nats, streams},
+    nats::{
+        Nats,
+        bucket::{self, BUCKET, Unusable, answered},
+    },
 };
-
-/// The name of the bucket.
-pub(crate) const BUCKET: &str = "nats-matrix-alerts";
-
-/// The time for which a thread is kept after its last message.
-const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
-
-/// The longest time to wait for an answer.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// The time for which the bucket is not tried again after a failure.
 const PAUSE: Duration = Duration::from_mins(1);
-
-/// The size limit of the bucket, in bytes: about a hundred thousand threads. A full bucket drops the thread whose last
-/// message is the oldest.
-const KEPT_BYTES: i64 = 64 * 1024 * 1024;
-
-/// The size limit of one thread in the bucket, in bytes; a thread with the most members takes a tenth of it.
-const LONGEST: i32 = 64 * 1024;
 
 /// The memory limit for the cached threads of all routes, in bytes. The threads that wait to be written to the bucket
 /// may take as much again.
@@ -220,12 +203,18 @@ impl Store {
         self.at_hand.insert(key.to_owned(), conversation);
     }
 
+    /// Forgets all threads, because another bridge may have changed them.
+    pub(crate) fn forget(&mut self) {
+        self.at_hand.clear();
+        self.unwritten.clear();
+    }
+
     async fn bucket(&mut self) -> Option<kv::Store> {
         if self.retry.is_some_and(|retry| Instant::now() < retry) {
             return None;
         }
         if self.bucket.is_none() {
-            match open(&self.nats, &self.stream).await {
+            match bucket::open(&self.nats, &self.stream).await {
                 Ok(bucket) => self.bucket = Some(bucket),
                 Err(error) => self.failed(&error),
             }
@@ -244,52 +233,6 @@ impl Store {
         }
         self.bucket = None;
         self.retry = Some(Instant::now() + PAUSE);
-    }
-}
-
-/// The reason why the bucket cannot be used.
-#[derive(Debug, Error)]
-enum Unusable {
-    #[error("no answer")]
-    NoAnswer,
-    #[error(transparent)]
-    Request(Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Waits for the answer to a request.
-async fn answered<T, E>(request: impl Future<Output = Result<T, E>>) -> Result<T, Unusable>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let answer = timeout(SLOW, request).await.map_err(|_| Unusable::NoAnswer)?;
-    answer.map_err(|error| Unusable::Request(error.into()))
-}
-
-/// Opens the bucket, and creates it if there is none.
-async fn open(nats: &Nats, stream: &str) -> Result<kv::Store, Unusable> {
-    let made = streams::ensure(nats, bucket_config(), stream).await;
-    made.map_err(|error| Unusable::Request(error.into()))?;
-    answered(nats.jetstream.get_key_value(BUCKET)).await
-}
-
-/// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
-/// that was updated last is the last one written.
-pub(crate) fn bucket_config() -> StreamConfig {
-    StreamConfig {
-        name: format!("KV_{BUCKET}"),
-        description: Some(
-            "Alerts that nats-matrix has shown: their conversations in Matrix".to_owned(),
-        ),
-        subjects: vec![format!("$KV.{BUCKET}.>")],
-        max_messages_per_subject: 1,
-        max_age: KEPT_FOR,
-        max_bytes: KEPT_BYTES,
-        max_message_size: LONGEST,
-        discard: DiscardPolicy::Old,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..StreamConfig::default()
     }
 }
 

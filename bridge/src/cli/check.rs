@@ -10,7 +10,6 @@ use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId};
 use tokio::time::timeout;
 
 use crate::{
-    alerts::store,
     cli::{
         common::{ConfigFile, block_on},
         stored_subjects::{held, unrouted},
@@ -22,7 +21,7 @@ use crate::{
         Account, MatrixError, Membership, Room, account,
         room::{self, encrypted, is_ours},
     },
-    nats::{Nats, streams},
+    nats::{Nats, bucket, streams},
     pipeline::deferral,
     render::Renderer,
     source::{Feed, consumer, stored},
@@ -270,7 +269,7 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
 async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     let holds = routes.iter().any(|route| route.quiet.is_some());
     let held = holds.then(deferral::stream_config);
-    for wanted in [store::bucket_config()].into_iter().chain(held) {
+    for wanted in [bucket::bucket_config()].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };

@@ -1,6 +1,7 @@
 //! NATS: the connection that reconnects for as long as it takes, its credentials, and the streams that the
 //! bridge creates. This layer uses `config` and `status`; `source` reads messages over it.
 
+pub(crate) mod bucket;
 mod connection;
 mod credentials;
 pub(crate) mod headers;

@@ -13,7 +13,7 @@ use crate::{
     nats::Nats,
     pipeline::{attachments::Budget, routing::Routing},
     render::Renderer,
-    source::Feed,
+    source::{Feed, Hold, Lease},
     status::Health,
 };
 
@@ -26,6 +26,7 @@ pub(crate) struct Services {
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
     pub(crate) health: Health,
+    pub(crate) lease: Lease,
     pub(crate) stop: CancellationToken,
 }
 
@@ -35,6 +36,8 @@ pub(crate) struct Services {
 pub(crate) struct RouteContext {
     pub(crate) route: Arc<Route>,
     pub(crate) feed: Feed,
+    /// The right to post the messages of the route.
+    pub(crate) hold: Hold,
     pub(crate) routing: Routing,
     /// The renderer. `None` if the route's templates were refused.
     pub(crate) renderer: Option<Arc<Renderer>>,
@@ -50,10 +53,12 @@ impl RouteContext {
         route: &Arc<Route>,
         all: &[Arc<Route>],
         renderer: Option<Arc<Renderer>>,
-        nats: Nats,
+        services: &Services,
         state_dir: &Path,
     ) -> Self {
+        let Services { nats, account, lease, .. } = services.clone();
         Self {
+            hold: Hold::of(route, &account.user, lease),
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route),

@@ -17,7 +17,7 @@ use crate::{
         state::State,
     },
     render::Renderer,
-    source::{Delivery, Source, Upstream},
+    source::{Delivery, Source, Tenure, Upstream},
     status::{First, RouteHealth},
 };
 
@@ -34,12 +34,15 @@ pub(crate) enum Ended {
     Stopped,
     /// Other routes need the memory that the relay has taken. The caller starts it again.
     GaveWay,
+    /// Another bridge may have taken over. The caller starts the relay again, which stands by if another one has.
+    Displaced,
 }
 
 /// The task of one feed.
 pub(crate) struct Relay {
     source: Source,
     pipeline: Pipeline,
+    tenure: Tenure,
     health: RouteHealth,
     stop: CancellationToken,
 }
@@ -47,10 +50,14 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(context: RouteContext, renderer: Arc<Renderer>, services: &Services) -> Self {
         let health = services.health.route(&context.feed.label());
-        let source = Source::new(services.nats.clone(), context.feed.clone(), health.clone());
-        let state = State::new(context, renderer, services, source.backlog(), health.clone());
+        let tenure = context.hold.tenure();
+        let (nats, feed) = (services.nats.clone(), context.feed.clone());
+        let source = Source::new(nats, feed, tenure.clone(), health.clone());
+        let backlog = source.backlog();
+        let state =
+            State::new(context, renderer, services, backlog, tenure.clone(), health.clone());
         let stop = services.stop.clone();
-        Self { source, pipeline: Pipeline::new(state), health, stop }
+        Self { source, pipeline: Pipeline::new(state), tenure, health, stop }
     }
 
     /// Relays messages until told to stop, or until it has to free memory for other routes and be started again.
@@ -67,6 +74,7 @@ impl Relay {
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
             Interrupted::GivingWay => return Ok(Ended::GaveWay),
+            Interrupted::Displaced => return Ok(Ended::Displaced),
             Interrupted::Stopping if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
@@ -86,6 +94,7 @@ impl Relay {
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Interrupted::Stopping,
+                () = self.tenure.ended() => return Interrupted::Displaced,
                 delivery = self.source.next() => delivery,
             };
             let relayed = match delivery {
@@ -112,6 +121,9 @@ impl Relay {
             return self.pipeline.wait_for_turn().await;
         }
         self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
+        let confirmed = self.stop.run_until_cancelled(self.tenure.confirm());
+        let confirmed = self.source.keep_alive(&delivery, confirmed).await;
+        confirmed.unwrap_or(Err(Interrupted::Stopping))?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory(), self.health.clone());

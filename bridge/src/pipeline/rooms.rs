@@ -14,7 +14,7 @@ use crate::{
     matrix::{Account, Closed, Guard, NewRooms, Opened, RoomRole, join},
     message::StreamId,
     pipeline::{context::Services, outcome::Halted, sender::Sender, storm::Storms},
-    source::Delivery,
+    source::{Delivery, Tenure},
     status::{Condition, RouteHealth, State},
 };
 
@@ -38,6 +38,7 @@ pub(crate) struct Rooms {
     health: RouteHealth,
     /// The condition that the fallback room cannot be used.
     fallback: Condition,
+    tenure: Tenure,
     stop: CancellationToken,
     guard: Guard,
     places: Vec<Place>,
@@ -108,6 +109,7 @@ impl Rooms {
         route: Arc<Route>,
         new_rooms: Arc<NewRooms>,
         services: &Services,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let trusted = services.administrators.iter().chain(&route.room_creators).cloned().collect();
@@ -116,6 +118,7 @@ impl Rooms {
             account: Arc::clone(&services.account),
             fallback: health.condition(),
             health,
+            tenure,
             stop: services.stop.clone(),
             guard: Guard { trusted, new_rooms },
             places: Vec::new(),
@@ -365,12 +368,15 @@ impl Rooms {
         if self.route.rooms.one().is_some() {
             self.health.entered(room.id());
         }
+        let (tenure, health) = (self.tenure.clone(), self.health.clone());
+        let sender =
+            Sender::new(&self.route, target, room.clone(), tenure, health, self.stop.clone());
         self.places.push(Place {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
             is_fallback,
             is_closed: false,
-            sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            sender,
             storms: Storms::default(),
             late: None,
             too_few_until: Timestamp::UNIX_EPOCH,

@@ -17,7 +17,7 @@ use crate::{
         threads::Threads,
     },
     render::Renderer,
-    source::{Backlog, Delivery, Feed, Upstream},
+    source::{Backlog, Delivery, Feed, Tenure, Upstream},
     status::{RouteHealth, Shown},
 };
 
@@ -44,13 +44,14 @@ impl State {
         renderer: Arc<Renderer>,
         services: &Services,
         backlog: Backlog,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
         let Services { nats, account, config, stop, .. } = services.clone();
         let deferred = DeferredStore::of(&route, nats.clone()).filter(|_| !feed.is_deferred());
         Self {
-            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
+            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
             composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
             threads: Threads::new(Arc::clone(&route), alerts),
             dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name),

@@ -21,9 +21,11 @@ use crate::{
         reload::Setup,
         route::{serve_deferred, serve_live},
         service_manager::{Watchdog, notify},
+        state_lock::StateLock,
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
+    source::Lease,
     status::{Health, State},
 };
 
@@ -54,6 +56,15 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         is_asked: false,
         watchdog: Watchdog::new(health.clone()),
         health,
+        lease: Lease::new()?,
+    };
+    let state_dir = setup.config.matrix.state_dir.clone();
+    let mut lock = tokio::select! {
+        lock = StateLock::take(&state_dir, &manager.lease) => lock?,
+        name = manager.signals.next() => {
+            info!("{name}: stopped");
+            return Ok(());
+        }
     };
     let mut setup = Rc::new(setup);
     let mut before: Option<(Setup, Trial)> = None;
@@ -63,6 +74,17 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         let trial = before.as_ref().map(|(_, trial)| trial.clone());
         match manager.attend(&setup, trial).await {
             Ended::Replaced(next) => {
+                let state_dir = &next.config.matrix.state_dir;
+                if *state_dir != setup.config.matrix.state_dir {
+                    match StateLock::take(state_dir, &manager.lease).await {
+                        Ok(next) => lock = next,
+                        Err(failure) => {
+                            manager.refuse(&failure);
+                            setup = Rc::new(setup.apart().instead_of(failure));
+                            continue;
+                        }
+                    }
+                }
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
                     info!(
@@ -74,6 +96,8 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 setup = next;
             }
             Ended::Stopped => {
+                manager.lease.release().await;
+                drop(lock);
                 info!("stopped");
                 return Ok(());
             }
@@ -94,6 +118,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     setup = Rc::new(old.instead_of(failure));
                 }
                 _ => {
+                    manager.lease.release().await;
                     manager.give_up(&failure);
                     return Err(failure);
                 }
@@ -160,6 +185,7 @@ struct Manager<'a> {
     is_asked: bool,
     watchdog: Watchdog,
     health: Health,
+    lease: Lease,
 }
 
 impl Manager<'_> {
@@ -177,7 +203,7 @@ impl Manager<'_> {
                 Err(failure) => return Ended::Failed(failure),
             }
         }
-        let work = serve(Rc::clone(setup), self.health.clone(), trial, stop.clone());
+        let work = serve(Rc::clone(setup), self.health.clone(), &self.lease, trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // The first status has to be reported, too.
@@ -210,7 +236,10 @@ impl Manager<'_> {
                         };
                     }
                     // Work that is still not finished is abandoned; nothing is lost by that, as after a kill.
-                    PhaseEnd::Overdue => break Ok(()),
+                    PhaseEnd::Overdue => {
+                        self.lease.doubt();
+                        break Ok(());
+                    }
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
                 count = self.health.untold_reconnections() => {
@@ -263,6 +292,7 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Phase<'a> {
 async fn serve(
     setup: Rc<Setup>,
     health: Health,
+    lease: &Lease,
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
@@ -287,10 +317,11 @@ async fn serve(
         administrators,
         config,
         health: health.clone(),
+        lease: lease.clone(),
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let live = RouteContext::live(route, &all, renderer.clone(), nats.clone(), state_dir);
+        let live = RouteContext::live(route, &all, renderer.clone(), &services, state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {
@@ -306,6 +337,8 @@ async fn serve(
     let refused = health.condition(None);
     let mut refusal = Box::pin(nats.refused(Some(&refused)));
     let mut pulse = Box::pin(pulse.run());
+    let like = all.first().map_or_else(String::new, |route| route.stream.clone());
+    let mut lease = Box::pin(lease.keep(&nats, &like));
     let mut first_failure = None;
     loop {
         let ended = tokio::select! {
@@ -313,6 +346,7 @@ async fn serve(
             failure = &mut refusal, if first_failure.is_none() => Some(Ok(Err(failure))),
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
+            never = &mut lease => match never {},
         };
         let failure = match ended {
             None => return first_failure.map_or(Ok(()), Err),

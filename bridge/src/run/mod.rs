@@ -7,6 +7,7 @@ mod patience;
 mod reload;
 mod route;
 mod service_manager;
+mod state_lock;
 mod supervise;
 
 pub(crate) use self::reload::Setup;

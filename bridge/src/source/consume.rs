@@ -33,6 +33,7 @@ use crate::{
         problem::{Problem, ReadError},
         pull::{self, MOST_IN_HAND, Pull, PullError},
         stored,
+        tenure::Tenure,
     },
     status::{Outage, RouteHealth, State},
 };
@@ -51,6 +52,7 @@ const BARREN_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Source {
     nats: Nats,
     feed: Feed,
+    tenure: Tenure,
     reconnected: watch::Receiver<u64>,
     outage: Outage,
     health: RouteHealth,
@@ -103,7 +105,7 @@ struct Flow {
 
 impl Source {
     /// Creates a source that connects to its consumer when the first message is asked for.
-    pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth) -> Self {
+    pub(crate) fn new(nats: Nats, feed: Feed, tenure: Tenure, health: RouteHealth) -> Self {
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
         Self {
@@ -112,6 +114,7 @@ impl Source {
             reconnected,
             nats,
             feed,
+            tenure,
             stream: None,
             keeps_messages: false,
             begun: None,
@@ -409,7 +412,14 @@ impl Source {
         let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         self.note_stream(stream.cached_info());
         let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
-        let (consumer, info) = found;
+        let (consumer, mut info, is_made) = found;
+        let (nats, feed) = (&self.nats, &self.feed);
+        if self.tenure.claim(nats, feed, &info, is_made, &self.health).await {
+            // Another bridge may have gone on meanwhile.
+            info = stream.consumer_info(feed.consumer()).await.map_err(|error| {
+                ReadError::ConsumerUnknown { consumer: feed.consumer().to_owned(), error }
+            })?;
+        }
         self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);

@@ -57,7 +57,7 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError>
     })
 }
 
-/// Returns the consumer, which is created if there is none.
+/// Returns the consumer, which is created if there is none, and whether it was.
 ///
 /// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
 /// consumer, the messages published since are not lost.
@@ -65,14 +65,14 @@ pub(super) async fn find_or_make(
     stream: &Stream,
     feed: &Feed,
     reached: Option<u64>,
-) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+) -> Result<(PullConsumer, ConsumerInfo, bool), Problem> {
     let name = feed.consumer();
     match stream.consumer_info(name).await {
         Ok(info) => {
             usable(feed, &info)?;
             let consumer = stream.get_consumer(name).await;
             let consumer = consumer.map_err(ReadError::request)?;
-            return Ok((consumer, info));
+            return Ok((consumer, info, false));
         }
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
         Err(error) => {
@@ -98,7 +98,7 @@ pub(super) async fn find_or_make(
     })?;
     info!("made durable consumer {name} on stream {}", feed.stream());
     let info = consumer.cached_info().clone();
-    Ok((consumer, info))
+    Ok((consumer, info, true))
 }
 
 /// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the

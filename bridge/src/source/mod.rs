@@ -9,11 +9,13 @@ pub(crate) mod consume;
 pub(crate) mod consumer;
 mod delivery;
 mod feed;
+mod lease;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
 mod size;
 pub(crate) mod stored;
+mod tenure;
 pub(crate) mod waiting;
 
 pub(crate) use self::{
@@ -21,6 +23,8 @@ pub(crate) use self::{
     consume::{Source, Upstream},
     delivery::Delivery,
     feed::Feed,
+    lease::Lease,
     problem::{Problem, ReadError, StoredError},
     stored::Stored,
+    tenure::{Hold, Tenure},
 };

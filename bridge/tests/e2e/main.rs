@@ -38,6 +38,7 @@ mod routing;
 mod scene;
 mod service;
 mod shutdown;
+mod standby;
 mod strangers;
 mod summary;
 mod templates;

@@ -1,0 +1,386 @@
+//! Which of several bridges posts the messages of a route.
+//!
+//! A route is claimed in the bridge's bucket with the [lease](Lease) of the process, before anything of it is taken. Other
+//! bridges stand by as long as that lease lasts. Bridges of earlier versions, and those that may not use the bucket, claim
+//! nothing, but are noticed as long as they read from the consumer.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{
+    consumer::Info as ConsumerInfo,
+    kv::{self, Entry, Operation, UpdateErrorKind},
+};
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use matrix_sdk::ruma::UserId;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep},
+};
+use tracing::{debug, info};
+
+use crate::{
+    config::Route,
+    failure::{Interrupted, chain},
+    hash,
+    nats::{
+        Nats,
+        bucket::{Unusable, answered},
+    },
+    source::{
+        consumer,
+        feed::Feed,
+        lease::{self, Lease, Protection, SILENCE, UNDERWAY},
+    },
+    status::{Condition, RouteHealth, State},
+};
+
+/// The interval at which a bridge that stands by looks again.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The interval while the consumer is watched for somebody who reads from it.
+const WATCH: Duration = Duration::from_millis(250);
+
+/// The time without a sign of life of a bridge that claims nothing, after which a route is free.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// The claim of a route, as it is in the bucket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Claim {
+    lease: String,
+    route: String,
+    stream: String,
+    host: String,
+    pid: u32,
+    since: Timestamp,
+}
+
+impl Claim {
+    /// Describes the bridge to people.
+    fn holder(&self) -> String {
+        format!("nats-matrix on {} (process {})", self.host, self.pid)
+    }
+}
+
+/// The right to post the messages of a route, which all its feeds share.
+#[derive(Debug, Clone)]
+pub(crate) struct Hold(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    lease: Lease,
+    route: Arc<Route>,
+    key: String,
+    /// The number of ended leases when the route was claimed. `None` before it was.
+    held: watch::Sender<Option<u64>>,
+    turn: Mutex<()>,
+}
+
+/// The result of one attempt to claim a route.
+enum Attempt {
+    Done,
+    /// Another bridge has it.
+    Taken(String),
+    /// It is not known yet whether another bridge has it.
+    Unclear,
+    /// Something has changed, so that it is tried again at once.
+    Again,
+}
+
+impl Hold {
+    /// Returns the right to post the messages of a route as this user.
+    pub(crate) fn of(route: &Arc<Route>, user: &UserId, lease: Lease) -> Self {
+        let hash = hash::of_texts([user.as_str(), &route.stream, route.name.as_str()]);
+        let key = format!("claim.{}", HEXLOWER.encode(&hash[..16]));
+        let (held, turn) = (watch::Sender::default(), Mutex::default());
+        Self(Arc::new(Shared { lease, route: Arc::clone(route), key, held, turn }))
+    }
+
+    /// Begins work that ends with the present lease.
+    pub(crate) fn tenure(&self) -> Tenure {
+        Tenure { since: self.0.lease.ended(), hold: self.clone() }
+    }
+
+    /// Waits until the route is claimed.
+    pub(crate) async fn held(&self) -> Tenure {
+        let mut held = self.0.held.subscribe();
+        loop {
+            if self.is_held() {
+                return self.tenure();
+            }
+            // The sender lives as long as `self`.
+            let _ = held.changed().await;
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        *self.0.held.borrow() == Some(self.0.lease.ended())
+    }
+}
+
+/// Work that may go on as long as no other bridge takes over the route.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenure {
+    hold: Hold,
+    since: u64,
+}
+
+impl Tenure {
+    /// Waits until another bridge may have taken over.
+    pub(crate) async fn ended(&self) {
+        self.hold.0.lease.ends(self.since).await;
+    }
+
+    /// Waits until it is certain that no other bridge has taken over, which is nearly always known.
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::Displaced`] if another one may have.
+    pub(crate) async fn confirm(&self) -> Result<(), Interrupted> {
+        let lease = &self.hold.0.lease;
+        tokio::select! {
+            biased;
+            () = self.ended() => Err(Interrupted::Displaced),
+            () = lease.confirmed() => Ok(()),
+        }
+    }
+
+    /// Notes that a request was abandoned that may still take effect.
+    pub(crate) fn doubt(&self) {
+        self.hold.0.lease.doubt();
+    }
+
+    /// Claims the route, and stands by as long as another bridge has it. Returns whether that took time. `is_made` says
+    /// that the consumer did not exist before, so that nobody can have read from it.
+    ///
+    /// Dropping the future does no harm.
+    pub(super) async fn claim(
+        &self,
+        nats: &Nats,
+        feed: &Feed,
+        info: &ConsumerInfo,
+        is_made: bool,
+        health: &RouteHealth,
+    ) -> bool {
+        let Shared { lease, held, turn, .. } = &*self.hold.0;
+        let _turn = turn.lock().await;
+        if self.hold.is_held() {
+            return false;
+        }
+        let mut standing = Standing::new(health);
+        let mut reading = Reading::of(info);
+        let mut beats = Beats::default();
+        let begun = Instant::now();
+        loop {
+            let ended = lease.ended();
+            lease.confirmed().await;
+            let may_be_free = is_made || reading.quiet_for() >= QUIET;
+            let attempt = if lease.protection().await == Protection::Without {
+                if may_be_free { Ok(Attempt::Done) } else { Ok(reading.verdict(feed)) }
+            } else {
+                self.hold.attempt(&mut reading, &mut beats, may_be_free, feed).await
+            };
+            let pause = match attempt {
+                Ok(Attempt::Done) => {
+                    held.send_replace(Some(ended));
+                    break;
+                }
+                Ok(Attempt::Again) => Duration::ZERO,
+                Ok(Attempt::Unclear) => WATCH,
+                Ok(Attempt::Taken(holder)) => {
+                    standing.by(&holder);
+                    LOOK
+                }
+                Err(error) => {
+                    debug!("the claim is not known: {}", chain(&error));
+                    LOOK
+                }
+            };
+            sleep(pause).await;
+            reading.note(consumer::info(nats, feed).await.as_ref());
+        }
+        standing.over();
+        begun.elapsed() >= WATCH
+    }
+}
+
+impl Hold {
+    async fn attempt(
+        &self,
+        reading: &mut Reading,
+        beats: &mut Beats,
+        may_be_free: bool,
+        feed: &Feed,
+    ) -> Result<Attempt, Unusable> {
+        let Shared { lease, key, .. } = &*self.0;
+        let Some(bucket) = lease.bucket() else { return Ok(Attempt::Unclear) };
+        let entry = answered(bucket.entry(key.as_str())).await?;
+        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+        let claim = entry.filter(|entry| entry.operation == Operation::Put);
+        let claim = claim.and_then(|entry| serde_json::from_slice::<Claim>(&entry.value).ok());
+        let Some(claim) = claim else {
+            return if may_be_free {
+                self.write(&bucket, revision).await
+            } else {
+                Ok(reading.verdict(feed))
+            };
+        };
+        if claim.lease == lease.id() {
+            return Ok(Attempt::Done);
+        }
+        if lease.is_over(&claim.lease) {
+            return self.write(&bucket, revision).await;
+        }
+        let (holder, silent) = (lease::key(&claim.lease), reading.quiet_for());
+        let beat = answered(bucket.entry(holder.as_str())).await?;
+        match beats.note(&claim.lease, beat.as_ref()) {
+            Life::Over => {}
+            Life::Silent(since) if since.min(silent) >= SILENCE => {
+                if let Some(beat) = beat {
+                    let ended = bucket.delete_expect_revision(&holder, Some(beat.revision)).await;
+                    if let Err(error) = ended {
+                        debug!("the lease {} was not ended: {}", claim.lease, chain(&error));
+                        return Ok(Attempt::Again);
+                    }
+                    sleep(UNDERWAY).await;
+                }
+            }
+            Life::Silent(_) => return Ok(Attempt::Taken(claim.holder())),
+        }
+        let attempt = self.write(&bucket, revision).await;
+        if matches!(attempt, Ok(Attempt::Done)) {
+            info!("takes over the messages of this route from {}", claim.holder());
+        }
+        attempt
+    }
+
+    async fn write(&self, bucket: &kv::Store, revision: u64) -> Result<Attempt, Unusable> {
+        let Shared { lease, route, key, .. } = &*self.0;
+        let claim = Claim {
+            lease: lease.id(),
+            route: route.name.to_string(),
+            stream: route.stream.clone(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            pid: std::process::id(),
+            since: Timestamp::now(),
+        };
+        let text = serde_json::to_vec(&claim).map_err(|error| Unusable::Request(error.into()))?;
+        let text = bytes::Bytes::from(text);
+        match bucket.update(key, text.clone(), revision).await {
+            Ok(revision) => {
+                lease.claimed(key.clone(), text, revision);
+                Ok(Attempt::Done)
+            }
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(Attempt::Again),
+            Err(error) => Err(Unusable::Request(error.into())),
+        }
+    }
+}
+
+/// Whether anybody reads from a consumer, as far as the server tells.
+struct Reading {
+    /// The deliveries and acknowledgements that were counted last.
+    counts: (u64, u64),
+    /// The time since which nobody was seen to read.
+    since: Instant,
+    /// Whether anybody was seen to read.
+    is_seen: bool,
+}
+
+impl Reading {
+    fn of(info: &ConsumerInfo) -> Self {
+        Self { counts: counts(info), since: Instant::now(), is_seen: info.num_waiting > 0 }
+    }
+
+    fn note(&mut self, info: Option<&ConsumerInfo>) {
+        // Without an answer somebody may read.
+        let is_quiet =
+            info.is_some_and(|info| info.num_waiting == 0 && counts(info) == self.counts);
+        if let Some(info) = info {
+            self.counts = counts(info);
+            self.is_seen |= !is_quiet;
+        }
+        if !is_quiet {
+            self.since = Instant::now();
+        }
+    }
+
+    fn quiet_for(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Says who has a route that nobody claims, once it is clear that somebody does.
+    fn verdict(&self, feed: &Feed) -> Attempt {
+        if !self.is_seen {
+            return Attempt::Unclear;
+        }
+        let consumer = feed.consumer();
+        Attempt::Taken(format!("a program that reads from durable consumer {consumer}"))
+    }
+}
+
+fn counts(info: &ConsumerInfo) -> (u64, u64) {
+    (info.delivered.consumer_sequence, info.ack_floor.consumer_sequence)
+}
+
+/// The signs of life of the bridge that has the route.
+#[derive(Default)]
+struct Beats {
+    lease: String,
+    revision: Option<u64>,
+    since: Option<Instant>,
+}
+
+enum Life {
+    /// The lease is over.
+    Over,
+    /// There was no sign of life for this long.
+    Silent(Duration),
+}
+
+impl Beats {
+    fn note(&mut self, lease: &str, beat: Option<&Entry>) -> Life {
+        if beat.is_some_and(|beat| beat.operation != Operation::Put) {
+            return Life::Over;
+        }
+        let revision = beat.map(|beat| beat.revision);
+        if self.lease != lease || self.revision != revision {
+            lease.clone_into(&mut self.lease);
+            (self.revision, self.since) = (revision, None);
+        }
+        Life::Silent(self.since.get_or_insert_with(Instant::now).elapsed())
+    }
+}
+
+/// What is said while a bridge stands by.
+struct Standing<'a> {
+    health: &'a RouteHealth,
+    condition: Option<Condition>,
+    said: String,
+}
+
+impl<'a> Standing<'a> {
+    fn new(health: &'a RouteHealth) -> Self {
+        Self { health, condition: None, said: String::new() }
+    }
+
+    fn by(&mut self, holder: &str) {
+        let condition = self.condition.get_or_insert_with(|| self.health.condition());
+        let reason = format!("{holder} posts the messages of this route");
+        condition.set(State::StandingBy, &reason, Duration::ZERO);
+        if self.said != reason {
+            info!(
+                "standing by: {reason}; this bridge takes over when that one stops, so stop one of them for good, or \
+                 give one of them other routes"
+            );
+            self.said = reason;
+        }
+    }
+
+    fn over(&mut self) {
+        if self.condition.take().is_some() {
+            info!("no longer standing by");
+        }
+    }
+}
