@@ -474,8 +474,9 @@ in
         description = "Reports and alerts from NATS to Matrix";
         wantedBy = [ "multi-user.target" ];
         restartTriggers = [ checkedConfigFile ];
-        # After a refused password (77) or a wrong configuration (64), an immediate retry would be in vain. The unit
-        # then shows as failed and is retried after a while; after any other failure it restarts at once.
+        # After a password that the homeserver refuses or NATS has never accepted (77), or a wrong configuration (64), an
+        # immediate retry would be in vain. The unit then shows as failed and is retried after a while; after any other
+        # failure it restarts at once.
         onFailure = [ "nats-matrix-retry.timer" ];
         serviceConfig = {
           Type = "notify";

@@ -7,6 +7,9 @@
 //!
 //! On the way to the directory, a link is followed only if root or our own user owns both the link and the directory
 //! that contains it. The link that systemd makes in `/var/lib` for a service with a user of its own is one of these.
+//!
+//! A file that is read by its path, such as a secret, is used only if nobody else could have put it there: neither as
+//! the owner of a directory on the way, up to the root, nor because a directory on the way lets others write.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +30,7 @@ use rustix::{
         mkdirat, openat, readlinkat, renameat, statat, unlinkat,
     },
     io::Errno,
-    process::geteuid,
+    process::{getegid, geteuid},
 };
 
 /// The maximum number of links on the way to a file, which is the kernel's own limit.
@@ -48,6 +51,17 @@ pub(crate) struct Directory {
     stat: Stat,
     /// The path of the directory, for messages.
     path: PathBuf,
+    /// The directories on the way here, the first one first, with this one.
+    way: Vec<Passed>,
+}
+
+/// A directory on the way to a file.
+#[derive(Debug, Clone)]
+struct Passed {
+    path: PathBuf,
+    owner: u32,
+    group: u32,
+    mode: Mode,
 }
 
 /// The treatment of a missing directory.
@@ -99,7 +113,9 @@ enum Place {
 /// Fails if the file cannot be read, or if another user may have put the file there, or a link in the way.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let (directory, name) = Directory::around(path, Missing::Fail)?;
-    directory.read(&name, most)
+    let file = directory.existing(&name, OFlags::RDONLY)?;
+    directory.check_way(&name, &fstat(&file)?)?;
+    directory.bytes(&name, file, most)
 }
 
 /// Writes the file at a path, replacing an existing one. The umask decides which other users may read it.
@@ -146,7 +162,10 @@ impl Directory {
                     return Err(Errno::LOOP.into());
                 }
                 if target.is_absolute() {
+                    let mut way = here.way;
                     here = Self::beginning(&target)?;
+                    way.append(&mut here.way);
+                    here.way = way;
                 }
                 parts(&target).into_iter().rev().for_each(|part| left.push_front(part));
             } else if left.is_empty() {
@@ -163,7 +182,9 @@ impl Directory {
         let begin = if path.is_absolute() { "/" } else { "." };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat(CWD, begin, flags, Mode::empty())?;
-        Ok(Self { stat: fstat(&fd)?, fd, path: begin.into() })
+        let (stat, path) = (fstat(&fd)?, PathBuf::from(begin));
+        let way = vec![Passed::of(&path, &stat)];
+        Ok(Self { fd, stat, path, way })
     }
 
     /// Reads the target of a link; `None` if the name is not a link.
@@ -202,7 +223,52 @@ impl Directory {
             }
             opened => opened?,
         };
-        Ok(Self { stat: fstat(&fd)?, fd, path: self.path.join(name) })
+        let (stat, path) = (fstat(&fd)?, self.path.join(name));
+        let mut way = self.way.clone();
+        way.push(Passed::of(&path, &stat));
+        Ok(Self { fd, stat, path, way })
+    }
+
+    /// Checks that nobody but root, us and the owner of this directory can replace a new file in it.
+    pub(crate) fn check_place(&self, name: &OsStr) -> io::Result<()> {
+        self.check_way(name, &self.stat)
+    }
+
+    /// Checks that nobody but root, us and the owner of a file in this directory could have put that file there.
+    fn check_way(&self, name: &OsStr, file: &Stat) -> io::Result<()> {
+        let is_relative = self.way.first().is_some_and(|first| first.path.is_relative());
+        let mut way = if is_relative { above_working_directory()? } else { Vec::new() };
+        way.extend(self.way.iter().cloned());
+        let file_path = self.path.join(name);
+        // In a sticky directory such as /tmp everybody may put files, but nobody may replace those of root and of us.
+        let mut must_be_ours = false;
+        for passed in way {
+            let is_ours = is_trusted_user(passed.owner);
+            if !is_ours && (must_be_ours || passed.owner != file.st_uid) {
+                return Err(passed.distrusted(
+                    &file_path,
+                    &format!("belongs to uid {}, who may put other files there", passed.owner),
+                    "",
+                ));
+            }
+            must_be_ours = passed.is_open_to_others();
+            if must_be_ours && !(is_ours && passed.mode.contains(Mode::SVTX)) {
+                let mode = passed.mode.bits();
+                return Err(passed.distrusted(
+                    &file_path,
+                    &format!("has mode {mode:03o}, so other users may put files there"),
+                    &format!(", or run chmod go-w {}", passed.path.display()),
+                ));
+            }
+        }
+        if must_be_ours && !is_trusted(file) {
+            return Err(io::Error::other(format!(
+                "{} belongs to uid {} in a directory where everybody may put files: move it to a directory of its user",
+                file_path.display(),
+                file.st_uid
+            )));
+        }
+        Ok(())
     }
 
     /// The names of all entries.
@@ -227,7 +293,10 @@ impl Directory {
     /// Fails if the file cannot be read, is larger than `most`, is a link or not a regular file, or belongs to
     /// another user.
     pub(crate) fn read(&self, name: &OsStr, most: u64) -> io::Result<Vec<u8>> {
-        let file = self.existing(name, OFlags::RDONLY)?;
+        self.bytes(name, self.existing(name, OFlags::RDONLY)?, most)
+    }
+
+    fn bytes(&self, name: &OsStr, file: File, most: u64) -> io::Result<Vec<u8>> {
         let size = file.metadata()?.len();
         let mut bytes = Vec::with_capacity(usize::try_from(size.min(most)).unwrap_or_default());
         file.take(most + 1).read_to_end(&mut bytes)?;
@@ -418,6 +487,44 @@ impl Directory {
     }
 }
 
+impl Passed {
+    fn of(path: &Path, stat: &Stat) -> Self {
+        let (owner, group) = (stat.st_uid, stat.st_gid);
+        Self { path: path.to_owned(), owner, group, mode: Mode::from_raw_mode(stat.st_mode) }
+    }
+
+    /// Whether users other than root and the owner may put files there. Our own group and that of root have no others.
+    fn is_open_to_others(&self) -> bool {
+        let is_own_group = self.group == 0 || self.group == getegid().as_raw();
+        self.mode.contains(Mode::WOTH) || self.mode.contains(Mode::WGRP) && !is_own_group
+    }
+
+    fn distrusted(&self, file: &Path, why: &str, remedy: &str) -> io::Error {
+        let (file, directory) = (file.display(), self.path.display());
+        io::Error::other(format!(
+            "{file} may be another user's, as the directory {directory} {why}: move the file to a directory of its \
+             user alone{remedy}"
+        ))
+    }
+}
+
+/// Returns the directories above the working directory, the nearest first.
+fn above_working_directory() -> io::Result<Vec<Passed>> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let (mut way, mut path) = (Vec::new(), PathBuf::from(".."));
+    let mut below = fstat(openat(CWD, ".", flags, Mode::empty())?)?;
+    loop {
+        let above = fstat(openat(CWD, &path, flags, Mode::empty())?)?;
+        if (above.st_dev, above.st_ino) == (below.st_dev, below.st_ino) {
+            // The root is above itself.
+            return Ok(way);
+        }
+        way.push(Passed::of(&path, &above));
+        path.push("..");
+        below = above;
+    }
+}
+
 /// Returns the name of the file that a process was writing under this temporary name; the process may have been
 /// killed.
 pub(crate) fn unfinished(name: &OsStr) -> Option<&OsStr> {
@@ -427,7 +534,11 @@ pub(crate) fn unfinished(name: &OsStr) -> Option<&OsStr> {
 
 /// Whether root or our own user owns a file.
 fn is_trusted(found: &Stat) -> bool {
-    found.st_uid == 0 || found.st_uid == geteuid().as_raw()
+    is_trusted_user(found.st_uid)
+}
+
+fn is_trusted_user(user: u32) -> bool {
+    user == 0 || user == geteuid().as_raw()
 }
 
 fn is_file(found: &Stat) -> bool {
@@ -531,8 +642,10 @@ mod tests {
         if !geteuid().is_root() {
             return not_run(&anyhow::anyhow!("only root can give files to others")).unwrap();
         }
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("dir");
+        std::fs::create_dir(&dir).unwrap();
+        let at = |name: &str| dir.join(name);
         std::fs::write(at("file"), "text").unwrap();
         symlink("file", at("roots")).unwrap();
         symlink("file", at("theirs")).unwrap();
@@ -543,16 +656,75 @@ mod tests {
         // The hard link may come from another user only in a directory that others may write to.
         std::fs::hard_link(at("file"), at("again")).unwrap();
         assert_eq!(read(&at("again"), 9).unwrap(), b"text");
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
         assert!(said(read(&at("again"), 9)).contains("who may have linked it there"));
         std::fs::remove_file(at("again")).unwrap();
+        assert!(said(read(&at("roots"), 9)).contains("other users may put files there"));
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(read(&at("roots"), 9).unwrap(), b"text");
 
         // The new owner of the directory may have moved root's files there.
-        chown(dir.path(), Some(OTHER), None).unwrap();
+        chown(&dir, Some(OTHER), None).unwrap();
         assert!(said(read(&at("roots"), 9)).contains("as uid 61234 may have put it there"));
         assert!(said(read(&at("file"), 9)).contains("who may have linked it there"));
         chown(at("file"), Some(OTHER), None).unwrap();
         assert_eq!(read(&at("file"), 9).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_file_that_others_could_have_put_there_is_not_read_however_far_above_that_is() {
+        if !geteuid().is_root() {
+            return not_run(&anyhow::anyhow!("only root can give files to others")).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        Directory::open(&at("a/b"), Missing::Make).unwrap();
+        let file = at("a/b/file");
+        std::fs::write(&file, "text").unwrap();
+        symlink(at("a/b"), at("link")).unwrap();
+        symlink(at("link/file"), at("a/to")).unwrap();
+        let paths = [&file, &at("link/file"), &at("a/to"), &at("a/b/../b/file")];
+        let set = |owner, group, mode| {
+            chown(at("a"), Some(owner), Some(group)).unwrap();
+            std::fs::set_permissions(at("a"), std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for mode in [0o755, 0o775, 0o1777, 0o1775] {
+            set(0, 0, mode);
+            for path in paths {
+                assert_eq!(read(path, 9).unwrap(), b"text", "{mode:o} {}", path.display());
+            }
+        }
+        for (owner, group, mode, words) in [
+            (0, 0, 0o757, "a has mode 757, so other users may put files there"),
+            (0, OTHER, 0o775, "chmod go-w"),
+            (OTHER, 0, 0o755, "a belongs to uid 61234"),
+            (OTHER, 0, 0o1777, "a belongs to uid 61234"),
+        ] {
+            set(owner, group, mode);
+            for path in [&file, &at("link/file"), &at("a/b/../b/file")] {
+                let text = said(read(path, 9));
+                assert!(text.contains(words), "{mode:o} {}: {text}", path.display());
+            }
+            said(read(&at("a/to"), 9));
+        }
+        // A directory of another user may hold a file of that user, but neither may one where everybody puts files.
+        for path in ["a/b", "a/b/file"] {
+            chown(at(path), Some(OTHER), None).unwrap();
+        }
+        set(OTHER, 0, 0o755);
+        assert_eq!(read(&file, 9).unwrap(), b"text");
+        set(0, 0, 0o1777);
+        assert!(said(read(&file, 9)).contains("b belongs to uid 61234"));
+        chown(at("a/b"), Some(0), None).unwrap();
+        std::fs::set_permissions(at("a/b"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(said(read(&file, 9)).contains("file belongs to uid 61234 in a directory"));
+    }
+
+    #[test]
+    fn the_directories_above_the_working_directory_are_known_up_to_the_root() {
+        let here = std::env::current_dir().unwrap();
+        let above = above_working_directory().unwrap();
+        assert_eq!(above.len(), here.components().count() - 1);
+        assert!(read(Path::new("Cargo.toml"), 1 << 20).is_ok());
     }
 }

@@ -16,9 +16,13 @@ pub enum Failure {
     /// A server does not answer. Only one-shot commands stop for it; `run` keeps trying. Exit code 69.
     #[error("{0}")]
     Unavailable(String),
-    /// A server answered and refused the credentials. Exit code 77.
+    /// The homeserver, or NATS where a message is published, answered and refused the credentials. Exit code 77.
     #[error("{0}")]
     Refused(String),
+    /// NATS refused the credentials, or what they need to be permitted to. One-shot commands stop for it; `run` stops
+    /// only if NATS has never accepted them. Exit code 77.
+    #[error("{0}")]
+    RefusedByNats(String),
     /// An assumption of the bridge's own code is wrong, which is a bug. Exit code 70.
     #[error("{0} (this is a bug in nats-matrix, please report it)")]
     Bug(String),
@@ -31,6 +35,7 @@ impl Failure {
         | Self::Encrypted(text)
         | Self::Unavailable(text)
         | Self::Refused(text)
+        | Self::RefusedByNats(text)
         | Self::Bug(text)) = &mut self;
         text.push_str(more);
         self
@@ -49,7 +54,7 @@ impl Failure {
             Self::Config(_) | Self::Encrypted(_) => 64,
             Self::Unavailable(_) => 69,
             Self::Bug(_) => 70,
-            Self::Refused(_) => 77,
+            Self::Refused(_) | Self::RefusedByNats(_) => 77,
         }
     }
 }

@@ -20,7 +20,10 @@ const EXIT_STATUS: [(&str, &str); 5] = [
          unless no stream takes it.",
     ),
     ("70", "A bug in this program."),
-    ("77", "A server refuses the credentials."),
+    (
+        "77",
+        "A server refuses the credentials; run keeps trying a NATS that has accepted them before.",
+    ),
 ];
 
 const ENVIRONMENT: [(&str, &str); 4] = [

@@ -6,7 +6,6 @@ use std::{
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
-use matrix_sdk::ruma::{OwnedRoomId, RoomAliasId, RoomId};
 use tokio::time::timeout;
 
 use crate::{
@@ -19,7 +18,7 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, MatrixError, Membership, Room, account,
-        room::{self, encrypted, is_ours},
+        room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
@@ -445,17 +444,6 @@ async fn mentioned(room: &Room, route: &Route, findings: &mut Findings) {
     }
 }
 
-async fn resolve(
-    account: &Account,
-    target: &RoomTarget,
-) -> Result<Option<OwnedRoomId>, MatrixError> {
-    if let Ok(id) = <&RoomId>::try_from(&**target) {
-        return Ok(Some(id.to_owned()));
-    }
-    let alias = <&RoomAliasId>::try_from(&**target).expect("either an id or an alias");
-    room::find(account, alias).await
-}
-
 impl Failure {
     pub(super) fn of(self, route: &Route) -> Self {
         let of = |text: String| format!("route {}: {text}", route.name);
@@ -464,6 +452,7 @@ impl Failure {
             Self::Encrypted(text) => Self::Encrypted(of(text)),
             Self::Unavailable(text) => Self::Unavailable(of(text)),
             Self::Refused(text) => Self::Refused(of(text)),
+            Self::RefusedByNats(text) => Self::RefusedByNats(of(text)),
             Self::Bug(text) => Self::Bug(of(text)),
         }
     }

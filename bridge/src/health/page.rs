@@ -67,6 +67,7 @@ struct RouteView<'a> {
 struct DeadLettersView {
     count: u64,
     without_room: u64,
+    pushed_out: u64,
     last: String,
 }
 
@@ -135,8 +136,8 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
 }
 
 fn dead_letters(all: DeadLetters) -> DeadLettersView {
-    let DeadLetters { count, without_room, last } = all;
-    DeadLettersView { count, without_room, last: ago(last) }
+    let DeadLetters { count, without_room, pushed_out, last } = all;
+    DeadLettersView { count, without_room, pushed_out, last: ago(last) }
 }
 
 fn recent(recent: &Recent) -> RecentView<'_> {

@@ -107,6 +107,17 @@ pub(crate) async fn joined(account: &Account) -> Result<Vec<OwnedRoomId>, Matrix
     Ok(account.request(request).await?.joined_rooms)
 }
 
+/// Returns the room that an id or alias leads to, if there is one.
+pub(crate) async fn resolve(
+    account: &Account,
+    target: &RoomOrAliasId,
+) -> Result<Option<OwnedRoomId>, MatrixError> {
+    match <&RoomAliasId>::try_from(target) {
+        Ok(alias) => find(account, alias).await,
+        Err(_) => Ok(<&RoomId>::try_from(target).ok().map(ToOwned::to_owned)),
+    }
+}
+
 /// Returns the room that an alias names; `None` if the homeserver knows no such alias.
 pub(crate) async fn find(
     account: &Account,

@@ -92,7 +92,7 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::Refused`] when a server refuses the
+    /// [`Failure::Config`] for files and keys that cannot be used, [`Failure::RefusedByNats`] when a server refuses the
     /// credentials, else [`Failure::Unavailable`].
     pub(crate) async fn connect(config: &config::Nats) -> Result<Self, Failure> {
         let link = Arc::new(Link::of(config.inbox_prefix.to_string()));
@@ -187,7 +187,7 @@ impl Nats {
         let mut is_unanswered = self.link.is_unanswered.subscribe();
         // The sender lives as long as `self`.
         let _ = is_unanswered.wait_for(|is_unanswered| *is_unanswered).await;
-        Failure::Refused(format!(
+        Failure::RefusedByNats(format!(
             "NATS does not let us subscribe to {prefix}.>, where all its answers come: have the user under [nats] \
              permitted to, and nobody else; or set nats.inbox_prefix to what it may subscribe to",
             prefix = self.link.inbox_prefix
@@ -208,7 +208,7 @@ impl Nats {
                 condition.set(State::CredentialsRefused, &said, Duration::ZERO);
             }
             if timeout(RENEWAL, refused.wait_for(Option::is_none)).await.is_err() {
-                return Failure::Refused(format!(
+                return Failure::RefusedByNats(format!(
                     "NATS no longer accepts our credentials ({reason}): renew those under [nats]"
                 ));
             }
@@ -216,6 +216,17 @@ impl Nats {
                 condition.clear();
             }
         }
+    }
+
+    /// Whether a server does not accept the credentials at present.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.link.refused.borrow().is_some()
+    }
+
+    /// Waits until no server refuses the credentials.
+    pub(crate) async fn accepted(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.link.refused.subscribe().wait_for(Option::is_none).await;
     }
 
     /// Waits until the server denies publishing on a subject, and returns the reason.
@@ -400,7 +411,7 @@ fn connect_failure(config: &config::Nats, error: &async_nats::ConnectError) -> F
     let reason = chain(error);
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            Failure::Refused(format!(
+            Failure::RefusedByNats(format!(
                 "NATS at {servers} refuses our credentials ({reason}): check those under [nats]"
             ))
         }

@@ -20,8 +20,8 @@ pub(crate) async fn bury(
     let delivery = message.delivery;
     let what =
         format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
-    let is_kept = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
-    let kept_on = is_kept.then(|| state.dead_letters.subject());
+    let kept_on = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
+    let kept_on = kept_on.as_deref();
     let place = kept_on.map_or_else(String::new, |kept_on| format!("; it is kept on {kept_on}"));
     warn!("{what} ({reason}){place}");
     // The note comes after the dead letter: a kill in between brings the message back, and with it the note.
@@ -34,24 +34,24 @@ pub(crate) async fn bury(
     }
 }
 
-/// Keeps a message as a dead letter for a reason that was already logged. Returns false if no stream takes it, which is
-/// logged.
+/// Keeps a message as a dead letter for a reason that was already logged, and returns the subject that it is kept on.
+/// Returns `None` if no stream takes it, which is logged.
 pub(crate) async fn put_away(
     state: &mut State,
     delivery: &Delivery,
     stream: &StreamId,
     reason: &str,
     of: DeadFor,
-) -> Result<bool, Interrupted> {
-    let mut is_kept = true;
+) -> Result<Option<String>, Interrupted> {
+    let mut kept_on = Some(delivery.subject().to_owned());
     // A route that also reads dead letters would receive each of its own again and again.
     if !state.dead_letters.have(delivery.subject()) {
         let what = format!("dead letter {}", delivery.sequence);
         let mut outage = Outage::of(what, state.health.condition());
-        is_kept = loop {
+        let kept = loop {
             let error = match state.dead_letters.keep(delivery, stream, reason).await {
-                Ok(()) => break true,
-                Err(NotKept::TooLarge) => break false,
+                Ok(kept) => break Some(kept),
+                Err(NotKept::TooLarge) => break None,
                 Err(error) => error,
             };
             let pause = outage.failed(status::State::NatsUnreachable, &chain(&error), None);
@@ -59,8 +59,12 @@ pub(crate) async fn put_away(
                 return Err(Interrupted::Stopping);
             }
         };
+        if kept.as_ref().is_some_and(|kept| kept.has_pushed_out) {
+            state.health.pushed_out();
+        }
+        kept_on = kept.map(|kept| kept.subject);
     }
-    if !is_kept {
+    if kept_on.is_none() {
         error!(
             "message {} of stream {} is refused even as a small dead letter, so that none is kept: let the stream \
              that takes {} accept messages of some kB",
@@ -70,5 +74,5 @@ pub(crate) async fn put_away(
         );
     }
     state.note(delivery, Shown::Dead(of));
-    Ok(is_kept)
+    Ok(kept_on)
 }

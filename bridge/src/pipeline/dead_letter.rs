@@ -1,16 +1,21 @@
 //! Keeps messages that can never be posted under a subject of their own, with the reason.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{
     HeaderMap,
     jetstream::{
         context::{PublishError, PublishErrorKind},
+        publish::PublishAck,
         stream::{Config as StreamConfig, DiscardPolicy},
     },
 };
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
 use thiserror::Error;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
 
 use crate::{
     failure::chain,
@@ -32,9 +37,23 @@ const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 /// The time for which dead letters are kept.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);
 
-/// The number of dead letters of one route that are kept. With the limit on the size of each, every route has its own
-/// share of the stream, and a publisher who fills one share pushes out nothing of other routes.
-const KEPT_OF_ROUTE: i64 = 500;
+/// The number of dead letters that are kept on one subject. Each route has two: the first ones, which explain a failure
+/// best, stay on `<prefix>.<route>`; when that is full, the next ones go to `<prefix>.<route>.later`, where the newest
+/// replace the oldest. With the limit on the size of each, every route has its own share of the stream, and a publisher
+/// who fills one share pushes out nothing of other routes.
+const KEPT_ON_SUBJECT: i64 = 250;
+
+/// The last token of the subject of those for which there is no room among the first ones.
+const LATER: &str = "later";
+
+/// The longest time to wait for the number of dead letters that are kept.
+const COUNTING: Duration = Duration::from_secs(2);
+
+/// The time for which the dead letters are not counted again if there was no answer, or another stream keeps them.
+const UNCOUNTED: Duration = Duration::from_mins(10);
+
+/// The interval of reports that dead letters were pushed out.
+const SAID_AGAIN: Duration = Duration::from_hours(1);
 
 /// The part of a payload that is kept, in bytes, if the original stream keeps the whole message.
 const HEAD: usize = 8 * 1024;
@@ -59,13 +78,60 @@ pub(crate) struct DeadLetters {
     subject: String,
     /// Whether the stream also keeps messages that are done with.
     has_originals: bool,
+    /// The time until which the dead letters are not counted.
+    uncounted_until: Option<Instant>,
+    /// The number of dead letters that were pushed out and not reported in the log, and the time of the last report.
+    pushed_out: u64,
+    said: Option<Instant>,
+}
+
+/// A dead letter that is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) subject: String,
+    /// Whether an older one was given up for it.
+    pub(crate) has_pushed_out: bool,
+}
+
+/// The subject for the next dead letter.
+struct Place {
+    subject: String,
+    /// Whether as many are kept there as may be.
+    is_full: bool,
+}
+
+/// The server's answer about the dead letters on a subject.
+#[derive(Deserialize)]
+struct Count {
+    config: Option<Limits>,
+    state: Option<Subjects>,
+}
+
+#[derive(Deserialize)]
+struct Limits {
+    #[serde(default, rename = "max_msgs_per_subject")]
+    on_subject: i64,
+}
+
+#[derive(Deserialize)]
+struct Subjects {
+    #[serde(default)]
+    subjects: BTreeMap<String, i64>,
 }
 
 impl DeadLetters {
     /// Creates the destination of one route's dead letters, under `<prefix>.<route>`.
     pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName) -> Self {
         let subject = format!("{prefix}.{route}");
-        Self { nats, subject, prefix: prefix.clone(), has_originals: false }
+        Self {
+            nats,
+            subject,
+            prefix: prefix.clone(),
+            has_originals: false,
+            uncounted_until: None,
+            pushed_out: 0,
+            said: None,
+        }
     }
 
     /// Notes the properties of the stream that the next messages come from.
@@ -81,11 +147,12 @@ impl DeadLetters {
     /// [`NotKept::TooLarge`] if no stream takes the message, however much is left out. After the others the caller
     /// should try again.
     pub(crate) async fn keep(
-        &self,
+        &mut self,
         delivery: &Delivery,
         stream: &StreamId,
         reason: &str,
-    ) -> Result<(), NotKept> {
+    ) -> Result<Kept, NotKept> {
+        let Place { subject, is_full } = self.place().await;
         let max_payload = self.nats.max_payload();
         let room = max_payload.saturating_sub(HEADERS_AT_MOST);
         let room = if self.has_originals { room.min(HEAD) } else { room };
@@ -93,24 +160,93 @@ impl DeadLetters {
         let shares = [Share { payload: room, headers: OWN_HEADERS_AT_MOST }, Share::default()];
         for share in shares {
             let letter = self.letter(delivery, stream, reason, share);
-            match self.publish_or_make(&letter, &stream.stream).await {
+            match self.publish_or_make(&subject, &letter, &stream.stream).await {
+                Ok(ack) => {
+                    let has_pushed_out = is_full && !ack.duplicate;
+                    if has_pushed_out {
+                        self.note_pushed_out(&subject);
+                    }
+                    return Ok(Kept { subject, has_pushed_out });
+                }
                 Err(NotKept::TooLarge) => {}
-                kept => return kept,
+                Err(error) => return Err(error),
             }
         }
         Err(NotKept::TooLarge)
     }
 
+    /// Finds out where there is room for the next dead letter. A stream that somebody else has set up has limits of its
+    /// own, so everything goes to one subject there.
+    async fn place(&mut self) -> Place {
+        let first = Place { subject: self.subject.clone(), is_full: false };
+        if self.uncounted_until.is_some_and(|until| Instant::now() < until) {
+            return first;
+        }
+        let later = format!("{}.{LATER}", self.subject);
+        let counts = async {
+            match self.count(&self.subject).await {
+                Ok(Some((count, limit))) if limit > 0 && count >= limit => {
+                    self.count(&later).await.map(|counted| (true, counted))
+                }
+                counted => counted.map(|counted| (false, counted)),
+            }
+        };
+        let counted = timeout(COUNTING, counts).await.map_err(|_| "no answer".to_owned());
+        match counted.and_then(|counted| counted) {
+            Ok((true, Some((count, limit)))) => {
+                return Place { subject: later, is_full: count >= limit };
+            }
+            // There is room among the first ones, or no such stream yet.
+            Ok(_) => {}
+            Err(reason) => {
+                debug!("the dead letters of stream {STREAM} are not counted: {reason}");
+                self.uncounted_until = Some(Instant::now() + UNCOUNTED);
+            }
+        }
+        first
+    }
+
+    /// Returns how many dead letters are kept on a subject of our own stream, and how many may be. `None` if there is no
+    /// such stream.
+    async fn count(&self, subject: &str) -> Result<Option<(i64, i64)>, String> {
+        let asked = json!({ "subjects_filter": subject });
+        let answer: Result<Count, _> =
+            self.nats.jetstream.request(format!("STREAM.INFO.{STREAM}"), &asked).await;
+        let Count { config, state } = answer.map_err(|error| chain(&error))?;
+        let count = state.and_then(|state| state.subjects.get(subject).copied());
+        Ok(config.map(|limits| (count.unwrap_or(0), limits.on_subject)))
+    }
+
+    /// Logs, not too often, that older dead letters had to make room.
+    fn note_pushed_out(&mut self, subject: &str) {
+        self.pushed_out += 1;
+        if self.said.is_some_and(|said| said.elapsed() < SAID_AGAIN) {
+            return;
+        }
+        warn!(
+            "there are more dead letters than are kept: the first ones stay on {}, and of those on {subject} the newest \
+             push out the oldest, {} by now; find out what makes them, and read or purge those of stream {STREAM}",
+            self.subject, self.pushed_out
+        );
+        self.said = Some(Instant::now());
+        self.pushed_out = 0;
+    }
+
     /// Publishes a letter on a message of the stream `origin`, and creates a stream for it if there is none.
-    async fn publish_or_make(&self, letter: &Letter, origin: &str) -> Result<(), NotKept> {
-        match self.publish(letter).await {
+    async fn publish_or_make(
+        &self,
+        subject: &str,
+        letter: &Letter,
+        origin: &str,
+    ) -> Result<PublishAck, NotKept> {
+        match self.publish(subject, letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
             published => return published.map_err(NotKept::from),
         }
         // No stream has been set up before the first dead letter.
         let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
         made.map_err(|error| NotKept::NoStream { prefix: self.prefix.to_string(), error })?;
-        self.publish(letter).await.map_err(NotKept::from)
+        self.publish(subject, letter).await.map_err(NotKept::from)
     }
 
     /// Whether a subject is one of dead letters, of any route.
@@ -119,7 +255,7 @@ impl DeadLetters {
         rest.is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// Returns the subject that the dead letters are published on.
+    /// Returns the subject that the first dead letters are published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
     }
@@ -148,11 +284,10 @@ impl DeadLetters {
         Letter { headers, payload }
     }
 
-    async fn publish(&self, letter: &Letter) -> Result<(), PublishError> {
+    async fn publish(&self, subject: &str, letter: &Letter) -> Result<PublishAck, PublishError> {
         let Letter { headers, payload } = letter.clone();
-        let subject = self.subject.clone();
-        let published = self.nats.jetstream.publish_with_headers(subject, headers, payload);
-        published.await?.await.map(drop)
+        let jetstream = &self.nats.jetstream;
+        jetstream.publish_with_headers(subject.to_owned(), headers, payload).await?.await
     }
 
     fn stream_config(&self) -> StreamConfig {
@@ -164,7 +299,7 @@ impl DeadLetters {
             ),
             subjects: vec![format!("{}.>", self.prefix)],
             max_bytes: KEPT_BYTES,
-            max_messages_per_subject: KEPT_OF_ROUTE,
+            max_messages_per_subject: KEPT_ON_SUBJECT,
             max_age: KEPT_FOR,
             discard: DiscardPolicy::Old,
             ..StreamConfig::default()

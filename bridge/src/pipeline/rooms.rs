@@ -4,16 +4,21 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::OwnedRoomId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     config::{RoomTarget, Route},
     failure::Interrupted,
-    matrix::{Account, Closed, Guard, NewRooms, Opened, RoomRole, join},
+    matrix::{Account, Closed, Guard, NewRooms, Opened, Room, RoomRole, join, room},
     message::StreamId,
-    pipeline::{context::Services, outcome::Halted, sender::Sender, storm::Storms},
+    pipeline::{
+        context::Services,
+        outcome::Halted,
+        sender::{Sender, Shown},
+        storm::Storms,
+    },
     source::{Delivery, Tenure},
     status::{Condition, RouteHealth, State},
 };
@@ -27,6 +32,9 @@ const LEFT_ALONE: Duration = Duration::from_mins(10);
 /// The time for which a room that has let the bridge in before, or the fallback room, is not tried again: people may be
 /// repairing it.
 const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
+
+/// The time that finding the room of an alias may take, when it is only to be read.
+const FINDING: Duration = Duration::from_secs(10);
 
 /// The interval of reports that no more rooms are created.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
@@ -50,6 +58,19 @@ pub(crate) struct Rooms {
     said: Option<Instant>,
     /// Whether it was reported that the fallback room cannot be used.
     has_no_fallback: bool,
+    /// The closed room that is read to find out what an earlier process has posted there, and the time when it was
+    /// read first.
+    read: Option<(RoomTarget, Instant, Box<Sender>)>,
+    /// The closed room in which the current message is perhaps shown, too.
+    elsewhere: Option<Elsewhere>,
+}
+
+/// A closed room in which a message is perhaps shown, too.
+#[derive(Debug, Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) room: RoomTarget,
+    /// Whether the first event of the message is known to be there.
+    pub(crate) has_begun: bool,
 }
 
 /// The result of entering a room.
@@ -126,6 +147,8 @@ impl Rooms {
             closed: HashMap::new(),
             said: None,
             has_no_fallback: false,
+            read: None,
+            elsewhere: None,
         }
     }
 
@@ -153,6 +176,7 @@ impl Rooms {
         stream: &StreamId,
         delivery: &Delivery,
     ) -> Result<JoinOutcome, Interrupted> {
+        self.elsewhere = None;
         let target = self.route.rooms.of(delivery.subject());
         if let Some(index) = self.places.iter().position(|place| place.has(&target)) {
             let place = &mut self.places[index];
@@ -178,6 +202,13 @@ impl Rooms {
                 Opening::Closed(closed) => closed,
             },
         };
+        let shown = self.shown_in_closed(&target, stream, delivery).await?;
+        if shown == Shown::Whole {
+            return Ok(JoinOutcome::Shown);
+        }
+        let has_begun = shown == Shown::Begun;
+        let room = target.clone();
+        self.elsewhere = (shown != Shown::No).then_some(Elsewhere { room, has_begun });
         self.health.metrics.diverted.inc();
         let entered = self.enter_fallback().await?;
         self.note_closed(&target, &closed, matches!(entered, JoinOutcome::In));
@@ -187,6 +218,49 @@ impl Rooms {
             }
             entered => entered,
         })
+    }
+
+    /// Returns the closed room in which the current message is perhaps shown, too.
+    pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
+        self.elsewhere.as_ref()
+    }
+
+    /// Finds out what is known of a message in its own room, which is closed: it may have been sent there just before,
+    /// by this process or, if it was delivered before, by an earlier one.
+    async fn shown_in_closed(
+        &mut self,
+        target: &RoomTarget,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<Shown, Interrupted> {
+        if let Some(place) = self.places.iter_mut().find(|place| place.has(target)) {
+            return looked(place.sender.last_look(stream, delivery).await);
+        }
+        if !delivery.is_redelivered {
+            return Ok(Shown::No);
+        }
+        let is_fresh = |(room, since, _): &(RoomTarget, Instant, Box<Sender>)| {
+            room == target && since.elapsed() < LEFT_ALONE_SHORTLY
+        };
+        if !self.read.as_ref().is_some_and(is_fresh) {
+            let found = timeout(FINDING, room::resolve(&self.account, target)).await;
+            let id = match found {
+                Ok(Ok(Some(id))) => id,
+                // There is no such room.
+                Ok(Ok(None)) => return Ok(Shown::No),
+                Ok(Err(_)) | Err(_) => return Ok(Shown::Unknown),
+            };
+            let room = Room::new(Arc::clone(&self.account), id);
+            let (tenure, health) = (self.tenure.clone(), self.health.clone());
+            let mut sender =
+                Sender::new(&self.route, target, room, tenure, health, self.stop.clone());
+            sender.suspect_everything();
+            self.read = Some((target.clone(), Instant::now(), Box::new(sender)));
+        }
+        match &mut self.read {
+            Some((_, _, sender)) => looked(sender.last_look(stream, delivery).await),
+            None => Ok(Shown::Unknown),
+        }
     }
 
     /// Returns why a room that was tried a short while ago is not tried again yet.
@@ -418,6 +492,15 @@ impl Rooms {
     /// Returns the sender of the current room.
     pub(crate) fn sender(&mut self) -> &mut Sender {
         &mut self.here().sender
+    }
+}
+
+/// Returns what a look into a closed room has shown.
+fn looked(shown: Result<Shown, Halted>) -> Result<Shown, Interrupted> {
+    match shown {
+        Ok(shown) => Ok(shown),
+        Err(Halted::Closed(_)) => Ok(Shown::Unknown),
+        Err(Halted::Interrupted(interrupted)) => Err(interrupted),
     }
 }
 

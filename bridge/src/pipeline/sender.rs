@@ -13,7 +13,7 @@ use crate::{
     config::{RoomTarget, Route},
     failure::{Failure, Interrupted},
     matrix::{
-        Closed, Failures, MatrixError, Membership, Room,
+        Closed, Failures, LastPosted, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
     message::{Attachment, Origin, Position, RouteName, Span, StreamId},
@@ -50,6 +50,22 @@ const PROBING: Duration = Duration::from_secs(5);
 /// The time after a failed upload in which each further file gets only one attempt.
 const NO_UPLOADS: Duration = Duration::from_mins(5);
 
+/// The longest time for which a room that takes nothing more is read.
+const LAST_LOOK: Duration = Duration::from_secs(20);
+
+/// What is known of a message in a room that takes nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Nothing of it is there.
+    No,
+    /// Its first event is there, and perhaps more.
+    Begun,
+    /// All of it is there.
+    Whole,
+    /// It was sent, perhaps by an earlier process, and the room cannot be read.
+    Unknown,
+}
+
 /// Posts the messages of one route.
 pub(crate) struct Sender {
     route: RouteName,
@@ -58,6 +74,8 @@ pub(crate) struct Sender {
     outage: Outage,
     health: RouteHealth,
     known: Progress,
+    /// The last event that was sent without an answer, unless it is known by now whether it is in the room.
+    unanswered: Option<Position>,
     /// Whether the message was refused as forbidden once, although the bridge may post in the room.
     is_doubted: bool,
     /// Whether the route has other rooms, which this room must not block.
@@ -93,6 +111,7 @@ impl Sender {
             outage,
             health,
             known: Progress::default(),
+            unanswered: None,
             is_doubted: false,
             is_one_of_many: route.rooms.one().is_none(),
             may_give_way: route.rooms.one().is_none() && route.fallback_room.is_some(),
@@ -123,11 +142,82 @@ impl Sender {
 
     /// Whether all of a message is known to be in the room, on its own or in the thread of a digest.
     pub(crate) fn shows_all_of(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
+        let is_done = self.is_done(stream, delivery);
         let whole = Position { sequence: delivery.sequence, part: digest_entries::TEXT };
-        self.is_done(stream, delivery)
-            || self.known.digest.is_some()
-                && self.known.reached.is_some_and(|reached| whole <= reached)
-                && self.has_any_of(delivery)
+        let is_whole = |reached: Position| match &self.known.digest {
+            Some(_) => whole <= reached,
+            // Each message is posted whole before the next one.
+            None => delivery.sequence < reached.sequence,
+        };
+        is_done || self.known.reached.is_some_and(is_whole) && self.has_any_of(delivery)
+    }
+
+    /// Assumes that an earlier process may have sent anything into the room.
+    pub(crate) fn suspect_everything(&mut self) {
+        self.unanswered = Some(Position { sequence: u64::MAX, part: u32::MAX });
+    }
+
+    /// Finds out what is known of a message in the room, which takes nothing more. If an event was sent there without an
+    /// answer, the room is read once more.
+    pub(crate) async fn last_look(
+        &mut self,
+        stream: &StreamId,
+        delivery: &Delivery,
+    ) -> Result<Shown, Halted> {
+        let is_unanswered = |unanswered: Option<Position>| {
+            unanswered.is_some_and(|it| delivery.sequence <= it.sequence)
+        };
+        if self.shows_all_of(stream, delivery) {
+            return Ok(Shown::Whole);
+        }
+        if is_unanswered(self.unanswered) {
+            let (route, published) = (self.route.clone(), delivery.published);
+            let look = async |room: &Room| {
+                room.last_posted(stream, route.as_str(), published, || {}).await
+            };
+            if let Ok(looked) = timeout(LAST_LOOK, self.once(look)).await
+                && let Ok(last) = looked?
+            {
+                self.note_look(last);
+                // To one who is not in the room, some homeservers show nothing of it without an error.
+                if self.is_member().await? {
+                    self.unanswered = None;
+                }
+            }
+        }
+        Ok(if self.shows_all_of(stream, delivery) {
+            Shown::Whole
+        } else if self.known.digest.is_none() && self.has_any_of(delivery) {
+            Shown::Begun
+        } else if is_unanswered(self.unanswered) {
+            Shown::Unknown
+        } else {
+            Shown::No
+        })
+    }
+
+    /// Whether the bridge is known to be in the room.
+    async fn is_member(&self) -> Result<bool, Halted> {
+        let joined = async |room: &Room| {
+            let joined = room::joined(room.account()).await?;
+            Ok(joined.iter().any(|id| id == room.id()))
+        };
+        match timeout(LAST_LOOK, self.once(joined)).await {
+            Ok(joined) => Ok(joined?.unwrap_or(false)),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Notes what was read in the room.
+    fn note_look(&mut self, last: Option<LastPosted>) {
+        if let Some(last) = last {
+            self.known.found(last);
+        }
+        self.known.certain = true;
+        self.is_doubted = false;
+        if self.unanswered.is_some_and(|unanswered| Some(unanswered) <= self.known.reached) {
+            self.unanswered = None;
+        }
     }
 
     /// Notes that a message, and all before it, is done with, in the room or as a dead letter.
@@ -378,7 +468,21 @@ impl Sender {
                     metrics.sent(begun.elapsed());
                     sent
                 };
-                let Some(event) = self.attempt(send).await? else { continue };
+                let event = match self.once(send).await? {
+                    Ok(event) => event,
+                    Err(error) => {
+                        if matches!(
+                            error,
+                            MatrixError::Unreachable(_) | MatrixError::TooLong { .. }
+                        ) {
+                            self.unanswered = Some(origin.position);
+                        }
+                        let pause = self.mend(error).await?;
+                        self.wait(pause).await?;
+                        continue;
+                    }
+                };
+                self.unanswered = None;
                 self.known.reached(origin);
                 self.known.events.insert(origin.position, event);
             }
@@ -425,11 +529,7 @@ impl Sender {
                     looked => break looked?,
                 }
             };
-            if let Some(last) = last {
-                self.known.found(last);
-            }
-            self.known.certain = true;
-            self.is_doubted = false;
+            self.note_look(last);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::{
         state::State,
         threads::Confirmed,
     },
-    render::conversation::with_times,
+    render::{Rendered, conversation::with_times},
     source::{Delivery, Upstream},
     status::Shown,
 };
@@ -49,6 +49,11 @@ pub(crate) async fn show(
     }
     loop {
         let parts = parts(state, delivery, decoded, thread.as_ref()).await?;
+        if parts.len() == 1 && state.rooms.elsewhere().is_some_and(|room| room.has_begun) {
+            // Its only event is in its own room, which was closed just after.
+            state.note(delivery, Shown::Posted);
+            return Ok(Fate::Shown);
+        }
         let route = state.route.clone();
         let message = Message { delivery, stream, route: &route, parts };
         match (state.rooms.sender().message(&message).await, thread) {
@@ -83,8 +88,14 @@ async fn parts(
     decoded: &Decoded,
     thread: Option<&AlertThread>,
 ) -> Result<Vec<Part>, Interrupted> {
+    let room = state.rooms.elsewhere().map(|elsewhere| elsewhere.room.to_string());
+    let repetition = room.map(|room| state.composer.renderer.may_be_repeated(&room));
+    let marked = |rendered: Rendered| match &repetition {
+        Some(line) => rendered.with_line(line),
+        None => rendered,
+    };
     let Some(thread) = thread else {
-        let rendered = state.composer.render(delivery, decoded, delivery).await?;
+        let rendered = marked(state.composer.render(delivery, decoded, delivery).await?);
         let file = rendered.attachment.as_ref();
         let file = file.map(|file| state.composer.file(file, delivery.sequence, None));
         return Ok(Part::of(&rendered, file, &state.route));
@@ -94,8 +105,8 @@ async fn parts(
         Some(_) => with_times(decoded, begun, ended),
         None => Cow::Borrowed(decoded),
     };
-    let rendered = state.composer.render(delivery, &decoded, delivery).await?;
-    let notice = || state.composer.renderer.resolution(&decoded, begun, ended);
+    let rendered = marked(state.composer.render(delivery, &decoded, delivery).await?);
+    let notice = || marked(state.composer.renderer.resolution(&decoded, begun, ended));
     let file = |root: Option<&EventId>| {
         let file = rendered.attachment.as_ref()?;
         Some(state.composer.file(file, delivery.sequence, root))

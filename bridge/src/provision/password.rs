@@ -90,9 +90,10 @@ fn beside(name: &OsStr) -> OsString {
 }
 
 /// Writes a file atomically that only its owner can read. An existing file is an error, so that no password is lost.
-/// A file that root makes belongs to the owner of its directory.
+/// A file that root makes belongs to the owner of its directory. Where others could replace it, none is made.
 pub(super) fn write_new(path: &Path, password: &SecretString) -> io::Result<()> {
     let (directory, name) = Directory::around(path, Missing::Make)?;
+    directory.check_place(&name)?;
     directory.write_new(&name, &line(password))
 }
 

@@ -16,6 +16,7 @@ use crate::{
         digest_entries::{Entry, still_true},
         markup,
         renderer::Renderer,
+        speaker::Speakers,
         voice::Voice,
         words::Words,
     },
@@ -40,7 +41,7 @@ impl Renderer {
         heard: &BTreeSet<String>,
         urgency: Urgency,
     ) -> Rendered {
-        let view = view(entries, heard, &self.voice);
+        let view = view(entries, heard, &self.voice, &self.speakers);
         let (plain, html) = builtin::render(&self.builtin, "digest", &view);
         Rendered::new(plain, html, urgency)
     }
@@ -51,10 +52,10 @@ impl Renderer {
     }
 }
 
-fn view(entries: &[Entry], heard: &BTreeSet<String>, voice: &Voice) -> Value {
+fn view(entries: &[Entry], heard: &BTreeSet<String>, voice: &Voice, speakers: &Speakers) -> Value {
     let words = voice.words;
     let still_true = still_true(entries);
-    let worst = worst(&still_true, heard);
+    let worst = worst(&still_true, heard, speakers);
     let newest =
         entries.last().filter(|newest| worst.iter().all(|entry| entry.sequence != newest.sequence));
     let sources = sources(entries);
@@ -70,24 +71,65 @@ fn view(entries: &[Entry], heard: &BTreeSet<String>, voice: &Voice) -> Value {
     }
 }
 
-/// Returns the worst alerts that still fire. Among equally bad ones the subjects take turns, each with its newest
-/// alert, and subjects that people have not heard of come first, so that a noisy subject cannot hide the others.
-fn worst<'a>(still_true: &[&'a Entry], heard: &BTreeSet<String>) -> Vec<&'a Entry> {
-    let mut firing: Vec<&Entry> =
-        still_true.iter().copied().filter(|entry| entry.kind.fires()).collect();
-    firing.sort_by_key(|entry| (entry.kind, Reverse(entry.sequence)));
-    let mut said: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
-    let mut in_turn: Vec<_> = firing
-        .into_iter()
-        .map(|entry| {
-            let turn = said.entry((entry.kind, &entry.subject)).or_default();
-            *turn += 1;
-            let is_heard = heard.contains(&entry.subject);
-            ((entry.kind, *turn, is_heard, Reverse(entry.sequence)), entry)
+/// An alert that still fires, and what it is chosen by.
+struct Candidate<'a> {
+    entry: &'a Entry,
+    /// The tokens of the subject that tell publishers apart, the most general first, and the whole subject last.
+    tokens: Vec<&'a str>,
+    /// Whether people have heard of the subject.
+    is_heard: bool,
+}
+
+impl Candidate<'_> {
+    /// The number of tokens at the beginning that both subjects share: the more, the likelier it is one publisher.
+    fn shares(&self, other: &Self) -> usize {
+        self.tokens.iter().zip(&other.tokens).take_while(|(a, b)| a == b).count()
+    }
+
+    /// How close this one is to the closest of those that were chosen.
+    fn closeness(&self, chosen: &[Self]) -> usize {
+        chosen.iter().map(|other| self.shares(other)).max().unwrap_or_default()
+    }
+}
+
+/// Returns the worst alerts that still fire. Among equally bad ones those come first whose subjects are the least alike,
+/// then those of subjects that people have not heard of, then the newest. The last place is another publisher's, if one
+/// publisher has taken all before it: it can invent as many subjects and severities as it likes, but must not hide the
+/// others by that.
+fn worst<'a>(
+    still_true: &[&'a Entry],
+    heard: &BTreeSet<String>,
+    speakers: &Speakers,
+) -> Vec<&'a Entry> {
+    let firing = still_true.iter().copied().filter(|entry| entry.kind.fires());
+    let mut left: Vec<Candidate<'_>> = firing
+        .map(|entry| Candidate {
+            entry,
+            tokens: speakers.telling_tokens(&entry.subject).chain([&*entry.subject]).collect(),
+            is_heard: heard.contains(&entry.subject),
         })
         .collect();
-    in_turn.sort_by_key(|(rank, _)| *rank);
-    in_turn.into_iter().take(WORST).map(|(_, entry)| entry).collect()
+    // The first token at which the subjects differ is taken for the publisher.
+    let publisher = left
+        .first()
+        .map_or(0, |first| left.iter().map(|other| first.shares(other)).min().unwrap_or_default());
+    let is_of_one = |candidate: &Candidate<'_>, chosen: &[Candidate<'_>]| {
+        chosen.iter().all(|other| candidate.shares(other) > publisher)
+    };
+    let mut chosen: Vec<Candidate<'_>> = Vec::new();
+    while chosen.len() < WORST {
+        let is_last = chosen.len() + 1 == WORST;
+        let rank = |candidate: &Candidate<'_>| {
+            let hides_others = is_last && is_of_one(candidate, &chosen);
+            let closeness = candidate.closeness(&chosen);
+            let Entry { kind, sequence, .. } = candidate.entry;
+            (hides_others, *kind, closeness, candidate.is_heard, Reverse(*sequence))
+        };
+        let next = (0..left.len()).min_by_key(|index| rank(&left[*index]));
+        let Some(next) = next else { break };
+        chosen.push(left.swap_remove(next));
+    }
+    chosen.into_iter().map(|candidate| candidate.entry).collect()
 }
 
 /// Counts the entries by kind, as in "12 critical, 300 warning, 40 reports". Alerts count by their last state.

@@ -355,6 +355,53 @@ fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
     }
 }
 
+/// Returns the subjects of the alerts that a digest shows in full, in this order.
+fn worst_of(alerts: &[(&str, &str)]) -> Vec<String> {
+    let renderer = &RENDERERS[0];
+    let mut entries: Vec<Entry> = Vec::new();
+    for ((subject, severity), sequence) in alerts.iter().zip(1..) {
+        let payload = json!({ "severity": severity, "summary": subject }).to_string();
+        let kind = Kind::of(&Decoded::from_bytes(payload.as_bytes()).payload);
+        let shown = show_with(renderer, subject, payload.as_bytes());
+        let subject = (*subject).to_owned();
+        entries.push(Entry { subject, kind, ..entry(renderer, sequence, shown) });
+    }
+    // The newest message is shown, too, so this is one that is no alert.
+    entries.push(entry(renderer, 1_000, show_with(renderer, "ops.end", b"the end")));
+    let heard = alerts.iter().map(|(subject, _)| (*subject).to_owned()).collect();
+    let digest = renderer.digest(&entries, &heard, Urgency::Critical).plain;
+    let lines = digest.lines().filter_map(|line| {
+        let said = line.strip_prefix("🔴 CRITICAL: ").or_else(|| line.strip_prefix("🟠 WARNING: "));
+        said.map(str::to_owned)
+    });
+    lines.collect()
+}
+
+#[test]
+fn one_publisher_does_not_take_all_places_of_the_worst_with_subjects_that_it_invents() {
+    let critical = |subject| (subject, "critical");
+    let invented = ["ops.alert.evil.a", "ops.alert.evil.b", "ops.alert.evil.c"].map(critical);
+    let of = |honest: &[(&'static str, &'static str)]| worst_of(&[honest, &invented].concat());
+    // What is as bad comes before the second of the same publisher, however new that is.
+    assert_eq!(
+        of(&[critical("ops.alert.db-01"), critical("ops.alert.web.disk")]),
+        ["ops.alert.evil.c", "ops.alert.web.disk", "ops.alert.db-01"]
+    );
+    // What is less bad has the last place, and no other.
+    assert_eq!(
+        of(&[("ops.alert.web", "warning"), ("ops.alert.db-01", "warning")]),
+        ["ops.alert.evil.c", "ops.alert.evil.b", "ops.alert.db-01"]
+    );
+    assert_eq!(
+        of(&[critical("ops.alert.web"), ("ops.alert.db-01", "warning")]),
+        ["ops.alert.evil.c", "ops.alert.web", "ops.alert.evil.b"]
+    );
+    // Without others all are shown.
+    assert_eq!(of(&[]), ["ops.alert.evil.c", "ops.alert.evil.b", "ops.alert.evil.a"]);
+    let same = ["ops.alert.db-01"; 3].map(critical);
+    assert_eq!(worst_of(&same), same.map(|(subject, _)| subject));
+}
+
 proptest! {
     // There are few cases, because each of them is many messages.
     #![proptest_config(ProptestConfig::with_cases(64))]

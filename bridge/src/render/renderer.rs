@@ -42,7 +42,7 @@ pub(crate) struct Renderer {
     pub(crate) voice: Voice,
     pub(crate) builtin: Environment<'static>,
     own: Option<Own>,
-    speakers: Speakers,
+    pub(super) speakers: Speakers,
 }
 
 impl Renderer {
@@ -154,6 +154,20 @@ impl Renderer {
         let words = self.voice.words;
         let caught_up = words.caught_up(count, &words.duration(oldest));
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
+    }
+
+    /// Returns the line that a message is perhaps shown in another room, too.
+    pub(crate) fn may_be_repeated(&self, room: &str) -> String {
+        let words = self.voice.words;
+        words.notice(&words.may_be_repeated(room))
+    }
+
+    /// Renders the alert that NATS refuses the bridge, so that nothing else arrives.
+    pub(crate) fn nats_refuses(&self, reason: &str) -> Rendered {
+        let words = self.voice.words;
+        let mut alert = Rendered::words(&words.notice(&words.nats_refuses(reason)));
+        alert.urgency = Urgency::Critical;
+        alert
     }
 
     /// Returns the machines or services that a message claims to be about, as a room shows them.

@@ -63,6 +63,12 @@ impl Speakers {
         Speaker { via, name: shown::token(source) }
     }
 
+    /// Returns the tokens of a subject that tell its publisher from others: those that can be a name.
+    pub(super) fn telling_tokens<'a>(&self, subject: &'a str) -> impl Iterator<Item = &'a str> {
+        let tokens = subject.split('.').zip(self.telling(subject));
+        tokens.filter(|(_, is_telling)| *is_telling).map(|(token, _)| token)
+    }
+
     /// Returns which tokens of a subject can be a name: those for which a filter has a wildcard. The other tokens are
     /// the same for all publishers. If no filter has a wildcard, all tokens count, as the administrator wrote the whole
     /// subject.

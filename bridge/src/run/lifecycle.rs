@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::LocalBoxFuture};
 use sd_notify::NotifyState;
 use tokio::{
     task::{JoinSet, LocalSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -16,8 +16,10 @@ use crate::{
     failure::Failure,
     health::{self, Pulse},
     log::Log,
+    nats::Nats,
     pipeline::{RouteContext, Services},
     run::{
+        refusal_alert::tell,
         reload::Setup,
         route::{serve_deferred, serve_live},
         service_manager::{Watchdog, notify},
@@ -26,7 +28,7 @@ use crate::{
     },
     signals::{Hangup, Signals},
     source::Lease,
-    status::{Health, State},
+    status::{Condition, Health, State},
 };
 
 /// The longest time that stopping may take, which leaves a margin within the promised ten seconds.
@@ -35,11 +37,15 @@ const LONGEST_STOP: Duration = Duration::from_secs(9);
 /// The time within which a failing new configuration is replaced by the one before it.
 const TRIAL: Duration = Duration::from_mins(1);
 
+/// The time without a refusal after which NATS is taken to have accepted the bridge. What it is not permitted to shows
+/// with its first requests.
+const ACCEPTED_AFTER: Duration = Duration::from_secs(2);
+
 /// Relays until a signal asks to stop.
 ///
 /// Unreachable servers are waited for, even at the start. The service manager is notified of readiness when everything
-/// works, or when the bridge begins to wait: a host must be able to boot while its NATS is unreachable, but a refused
-/// password should make `systemctl start` fail.
+/// works, or when the bridge begins to wait: a host must be able to boot while its NATS is unreachable, but a password
+/// that was never accepted should make `systemctl start` fail.
 ///
 /// SIGHUP makes the bridge read `file` again. Errors in it show while the present configuration is still in use, and
 /// errors that only the servers can detect show when the new one takes over; in both cases the present one stays.
@@ -57,15 +63,17 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         watchdog: Watchdog::new(health.clone()),
         health,
         lease: Lease::new()?,
+        lock: None,
     };
-    let state_dir = setup.config.matrix.state_dir.clone();
-    let mut lock = tokio::select! {
-        lock = StateLock::take(&state_dir, &manager.lease) => lock?,
+    tokio::select! {
+        lock = StateLock::take(&setup.config.matrix.state_dir, &manager.lease) => {
+            manager.lock = Some(lock?);
+        }
         name = manager.signals.next() => {
             info!("{name}: stopped");
             return Ok(());
         }
-    };
+    }
     let mut setup = Rc::new(setup);
     let mut before: Option<(Setup, Trial)> = None;
     loop {
@@ -74,16 +82,10 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         let trial = before.as_ref().map(|(_, trial)| trial.clone());
         match manager.attend(&setup, trial).await {
             Ended::Replaced(next) => {
-                let state_dir = &next.config.matrix.state_dir;
-                if *state_dir != setup.config.matrix.state_dir {
-                    match StateLock::take(state_dir, &manager.lease).await {
-                        Ok(next) => lock = next,
-                        Err(failure) => {
-                            manager.refuse(&failure);
-                            setup = Rc::new(setup.apart().instead_of(failure));
-                            continue;
-                        }
-                    }
+                if let Err(failure) = manager.lock_next(&setup, &next).await {
+                    manager.refuse(&failure);
+                    setup = Rc::new(setup.apart().instead_of(failure));
+                    continue;
                 }
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
@@ -97,7 +99,6 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
             }
             Ended::Stopped => {
                 manager.lease.release().await;
-                drop(lock);
                 info!("stopped");
                 return Ok(());
             }
@@ -117,11 +118,18 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     manager.refuse(&failure);
                     setup = Rc::new(old.instead_of(failure));
                 }
-                _ => {
-                    manager.lease.release().await;
-                    manager.give_up(&failure);
-                    return Err(failure);
-                }
+                _ => match failure {
+                    // Whoever answers in the place of NATS must not be able to end the bridge for good.
+                    Failure::RefusedByNats(reason) if setup.was_accepted_by_nats() => {
+                        error!("{reason}; trying again, nothing is lost");
+                        setup = Rc::new(setup.refused_by_nats(&reason));
+                    }
+                    failure => {
+                        manager.lease.release().await;
+                        manager.give_up(&failure);
+                        return Err(failure);
+                    }
+                },
             },
         }
     }
@@ -186,6 +194,8 @@ struct Manager<'a> {
     watchdog: Watchdog,
     health: Health,
     lease: Lease,
+    /// The lock on the state directory.
+    lock: Option<StateLock>,
 }
 
 impl Manager<'_> {
@@ -268,6 +278,15 @@ impl Manager<'_> {
         }
     }
 
+    /// Locks the state directory of the next configuration, if it is another one.
+    async fn lock_next(&mut self, present: &Setup, next: &Setup) -> Result<(), Failure> {
+        let (present, next) = (&present.config.matrix.state_dir, &next.config.matrix.state_dir);
+        if present != next {
+            self.lock = Some(StateLock::take(next, &self.lease).await?);
+        }
+        Ok(())
+    }
+
     fn refuse(&self, failure: &Failure) {
         error!("the new configuration is refused, the one before is in force: {failure}");
         self.health.refused(failure);
@@ -277,7 +296,7 @@ impl Manager<'_> {
     /// Reports refused credentials as the reason for the end: the service manager shows the last status, and nobody may
     /// have had time to ask for another.
     fn give_up(&self, failure: &Failure) {
-        let Failure::Refused(reason) = failure else { return };
+        let (Failure::Refused(reason) | Failure::RefusedByNats(reason)) = failure else { return };
         let refused = self.health.condition(None);
         refused.set(State::CredentialsRefused, reason, Duration::ZERO);
         notify(&[NotifyState::Status(&self.health.words())]);
@@ -296,7 +315,12 @@ async fn serve(
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let Some(nats) = setup.nats(&health, &stop).await? else { return Ok(()) };
+    let mut alert = Box::pin(tell(&setup, &health, &stop));
+    let nats = tokio::select! {
+        nats = setup.nats(&health, &stop) => nats?,
+        () = &mut alert => None,
+    };
+    let Some(nats) = nats else { return Ok(()) };
     let Some(account) = setup.account(&health, &stop).await? else { return Ok(()) };
 
     let config = &setup.config;
@@ -335,15 +359,23 @@ async fn serve(
     notify(&[NotifyState::Ready]);
 
     let refused = health.condition(None);
-    let mut refusal = Box::pin(nats.refused(Some(&refused)));
+    let mut refusal = Box::pin(refused_for_good(&nats, &setup, &refused));
     let mut pulse = Box::pin(pulse.run());
     let like = all.first().map_or_else(String::new, |route| route.stream.clone());
     let mut lease = Box::pin(lease.keep(&nats, &like));
+    let mut accepted = Box::pin(sleep(ACCEPTED_AFTER));
+    let mut is_accepted = false;
     let mut first_failure = None;
     loop {
         let ended = tokio::select! {
+            () = &mut accepted, if !is_accepted && first_failure.is_none() => {
+                is_accepted = true;
+                setup.accepted_by_nats();
+                continue;
+            }
             ended = routes.join_next() => ended,
             failure = &mut refusal, if first_failure.is_none() => Some(Ok(Err(failure))),
+            () = &mut alert => continue,
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
             never = &mut lease => match never {},
@@ -355,12 +387,28 @@ async fn serve(
             Some(Err(panic)) => Failure::Bug(format!("a route ended unexpectedly: {panic}")),
         };
         // No route can continue; each finishes its message in progress.
-        if let Failure::Refused(reason) = &failure {
+        if let Failure::Refused(reason) | Failure::RefusedByNats(reason) = &failure {
             refused.set(State::CredentialsRefused, reason, Duration::ZERO);
         }
         first_failure.get_or_insert(failure);
         health.draining();
         stop.cancel();
+    }
+}
+
+/// Waits until NATS refuses the bridge in a way that only a new connection may end. Credentials that it no longer accepts
+/// are read again and tried for as long as it takes.
+async fn refused_for_good(nats: &Nats, setup: &Setup, refused: &Condition) -> Failure {
+    loop {
+        let failure = nats.refused(Some(refused)).await;
+        if !nats.is_refused() {
+            return failure;
+        }
+        error!("{failure}; trying again, nothing is lost");
+        setup.refusals.note(&failure.to_string());
+        nats.accepted().await;
+        setup.refusals.over();
+        refused.clear();
     }
 }
 

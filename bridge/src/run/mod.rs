@@ -4,6 +4,8 @@
 
 pub(crate) mod lifecycle;
 mod patience;
+mod refusal;
+mod refusal_alert;
 mod reload;
 mod route;
 mod service_manager;

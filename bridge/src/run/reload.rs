@@ -12,7 +12,10 @@ use crate::{
     matrix::{Account, LoginError, account},
     nats::Nats,
     render::Renderer,
-    run::patience::patiently,
+    run::{
+        patience::{Trouble, patiently},
+        refusal::Refusals,
+    },
     status::{Health, Outage, State},
 };
 
@@ -25,6 +28,8 @@ pub(crate) struct Setup {
     account: OnceCell<Made<Arc<Account>>>,
     /// The failure of the later configuration that this one has replaced, if any.
     pub(crate) refused: Option<Failure>,
+    /// What is known of refusals by NATS.
+    pub(super) refusals: Refusals,
 }
 
 /// A connection, and the fingerprint of its configuration if all files could be read.
@@ -98,8 +103,24 @@ impl Setup {
 
     /// Returns the same setup without its connection to NATS.
     pub(crate) fn reconnected(&self) -> Self {
-        let refused = self.refused.clone();
-        Self { account: self.account.clone(), refused, ..self.apart() }
+        let (refused, refusals) = (self.refused.clone(), self.refusals.clone());
+        Self { account: self.account.clone(), refused, refusals, ..self.apart() }
+    }
+
+    /// Returns the same setup without its connection to NATS, which has refused the bridge.
+    pub(crate) fn refused_by_nats(&self, reason: &str) -> Self {
+        self.refusals.note(reason);
+        self.reconnected()
+    }
+
+    /// Notes that NATS has accepted the bridge.
+    pub(super) fn accepted_by_nats(&self) {
+        self.refusals.accepted(&self.config);
+    }
+
+    /// Whether NATS has accepted the bridge, in this process or before.
+    pub(super) fn was_accepted_by_nats(&self) -> bool {
+        self.refusals.was_accepted(&self.config)
     }
 
     /// Returns this setup for use after a later one failed with `failure`.
@@ -109,11 +130,13 @@ impl Setup {
 
     fn of(config: Config, renderers: Vec<Option<Arc<Renderer>>>) -> Self {
         let (nats, account) = (OnceCell::new(), OnceCell::new());
-        Self { config, renderers, nats, account, refused: None }
+        let refusals = Refusals::default();
+        Self { config, renderers, nats, account, refused: None, refusals }
     }
 
     /// Returns the connection to NATS, and waits for it if there is none. Returns `None` if the bridge is told to stop
-    /// first.
+    /// first. Once NATS has accepted the bridge, a refusal is waited for to end, too: it may come from a server that is
+    /// configured wrongly, or from somebody else in its place.
     ///
     /// # Errors
     ///
@@ -128,10 +151,23 @@ impl Setup {
         }
         let config = &self.config.nats;
         let by = config.fingerprint().ok();
-        let connect = async || Nats::connect(config).await.map_err(AttemptError::of);
+        let mut refusal = self.refusals.present();
+        let connect = async || {
+            if let Some(reason) = refusal.take() {
+                return Err(Trouble::Refused(reason));
+            }
+            match Nats::connect(config).await {
+                Err(Failure::RefusedByNats(reason)) if self.was_accepted_by_nats() => {
+                    self.refusals.note(&reason);
+                    Err(Trouble::Refused(reason))
+                }
+                connected => connected.map_err(|failure| AttemptError::of(failure).into()),
+            }
+        };
         let outage = Outage::of("NATS", health.condition(None));
         let nats = patiently(outage, State::NatsUnreachable, stop, connect).await?;
         let Some(it) = nats else { return Ok(None) };
+        self.refusals.over();
         info!("connected to NATS ({})", it.client.server_info().server_name);
         Ok(Some(self.nats.get_or_init(|| Made { by, it }).it.clone()))
     }
@@ -152,7 +188,7 @@ impl Setup {
         let config = &self.config.matrix;
         let by = config.fingerprint().ok();
         let what = format!("homeserver {}", config.homeserver);
-        let open = async || Account::open(config.clone()).await;
+        let open = async || Account::open(config.clone()).await.map_err(Trouble::from);
         let outage = Outage::of(&what, health.condition(None));
         let account = patiently(outage, State::HomeserverUnreachable, stop, open).await?;
         let Some(account) = account else { return Ok(None) };

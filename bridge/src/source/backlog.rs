@@ -175,7 +175,7 @@ impl Backlog {
             self.health.beat();
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
             // it.
-            if !read.take(stored.delivery(&self.nats, stream, "backlog", 1)?) {
+            if !read.take(stored.delivery(&self.nats, stream, "backlog", 1, 1)?) {
                 return Ok(ControlFlow::Break(()));
             }
         }

@@ -34,6 +34,8 @@ pub(crate) struct Delivery {
     pub(crate) weight: usize,
     /// The number of header values that were dropped because there were too many.
     pub(crate) headers_left_out: usize,
+    /// Whether the message was delivered before, perhaps to a process that has posted it.
+    pub(crate) is_redelivered: bool,
     /// The reserved memory for the message, if it is large.
     pub(crate) room: Option<Room>,
     pub(crate) received: Instant,
@@ -44,6 +46,7 @@ impl Delivery {
         let info = message.info().ok()?;
         let (sequence, published, pending, delivery) =
             (info.stream_sequence, timestamp(info.published), info.pending, info.consumer_sequence);
+        let is_redelivered = info.delivered > 1;
         let is_held = info.stream == reserved::DEFERRED_STREAM;
         let header = |name: &str| {
             let headers = message.headers.as_ref().filter(|_| is_held)?;
@@ -65,6 +68,7 @@ impl Delivery {
             pending,
             weight,
             headers_left_out,
+            is_redelivered,
             room: None,
             received,
         };

@@ -42,7 +42,7 @@ pub(super) async fn read(
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
-            let next = next.delivery(nats, stream, &info.name, given)?;
+            let next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
             bytes += next.weight;
             some.push(next);
         }
@@ -54,6 +54,9 @@ pub(super) async fn read(
     }
     Ok(some)
 }
+
+/// The number of the delivery of a message that is delivered at least for the second time.
+const AGAIN: u64 = 2;
 
 /// Returns the first message that is not acknowledged, delivered or not.
 pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, ReadError> {

@@ -53,6 +53,8 @@ pub(crate) struct Stored {
     pub(crate) sequence: u64,
     pub(crate) published: Timestamp,
     pub(crate) message: Message,
+    /// The number of headers that no client can read, and that were left out.
+    pub(crate) unreadable: usize,
 }
 
 impl From<Stored> for First {
@@ -62,8 +64,20 @@ impl From<Stored> for First {
 }
 
 impl Stored {
-    /// Returns the first message from a sequence number on, on a subject that one of the filters matches.
+    /// Returns the first message from a sequence number on, on a subject that one of the filters matches. Headers that
+    /// no client can read are logged.
     pub(crate) async fn first(
+        nats: &Nats,
+        stream: &str,
+        from: u64,
+        filters: &[impl AsRef<str>],
+    ) -> Result<Option<Self>, ReadError> {
+        let first = Self::first_of_many(nats, stream, from, filters).await?;
+        Ok(first.inspect(|first| first.log(stream)))
+    }
+
+    /// Returns the first message as [`Stored::first`] does, but logs nothing: where many are read, the caller counts.
+    pub(crate) async fn first_of_many(
         nats: &Nats,
         stream: &str,
         from: u64,
@@ -104,7 +118,7 @@ impl Stored {
         Ok(delivered.and_then(|message| {
             let info = message.info().ok()?;
             let (sequence, published) = (info.stream_sequence, timestamp(info.published));
-            Some(Self { sequence, published, message: message.message })
+            Some(Self { sequence, published, message: message.message, unreadable: 0 })
         }))
     }
 
@@ -115,13 +129,16 @@ impl Stored {
         subject: &str,
     ) -> Result<Option<Self>, StoredError> {
         match get(nats, stream, &json!({ "last_by_subj": subject })).await? {
-            Got::Message(message) => Ok(Some(*message)),
+            Got::Message(message) => {
+                message.log(stream);
+                Ok(Some(*message))
+            }
             Got::Nothing | Got::NoStream => Ok(None),
         }
     }
 
     /// Returns the message as a consumer would deliver it. `given` is a consumer sequence that the server has assigned,
-    /// if the delivery is to be acknowledged.
+    /// if the delivery is to be acknowledged. `time` is 1 for the first delivery.
     ///
     /// # Errors
     ///
@@ -132,11 +149,12 @@ impl Stored {
         stream: &str,
         consumer: &str,
         given: u64,
+        time: u64,
     ) -> Result<Delivery, ReadError> {
         let (sequence, published) = (self.sequence, self.published.as_nanosecond());
         // The address has the form of nats-server's ADR-15. The server finds the acknowledged message by the stream
         // sequence alone, but requires a consumer sequence that it has assigned.
-        let reply = format!("$JS.ACK.{stream}.{consumer}.1.{sequence}.{given}.{published}.0");
+        let reply = format!("$JS.ACK.{stream}.{consumer}.{time}.{sequence}.{given}.{published}.0");
         let message = Message { reply: Some(reply.into()), ..self.message };
         let message = jetstream::Message { message, context: nats.jetstream.clone() };
         let delivery = Delivery::new(message).map(|(delivery, _)| delivery);
@@ -154,11 +172,6 @@ impl Stored {
             || (HeaderMap::new(), 0),
             |headers| readable(&String::from_utf8_lossy(&headers)),
         );
-        if unreadable > 0 {
-            warn!(
-                "stream {stream}: message {sequence} on {subject} has headers that no client can read; it is read without {unreadable} of them"
-            );
-        }
         let payload = decoded(payload)?;
         let message = Message {
             length: payload.len(),
@@ -169,7 +182,17 @@ impl Stored {
             status: None,
             description: None,
         };
-        Ok(Self { sequence, published: time, message })
+        Ok(Self { sequence, published: time, message, unreadable })
+    }
+
+    fn log(&self, stream: &str) {
+        let Self { sequence, message, unreadable, .. } = self;
+        if *unreadable > 0 {
+            let subject = &message.subject;
+            warn!(
+                "stream {stream}: message {sequence} on {subject} has headers that no client can read; it is read without {unreadable} of them"
+            );
+        }
     }
 }
 
@@ -220,7 +243,10 @@ async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, StoredErr
 /// Returns the headers that can be read, in the way the client reads them, and how many cannot.
 fn readable(stored: &str) -> (HeaderMap, usize) {
     let (mut headers, mut unreadable) = (HeaderMap::new(), 0);
-    // The first line is the version.
+    // The first line is the version, without which a client does not read the others.
+    if !stored.is_empty() && !stored.starts_with("NATS/1.0") {
+        unreadable += 1;
+    }
     let mut lines = stored.lines().skip(1).filter(|line| !line.is_empty()).peekable();
     while let Some(line) = lines.next() {
         let Some((name, value)) = line.split_once(':') else {
@@ -253,6 +279,7 @@ mod tests {
         assert_eq!((all, unreadable), (vec!["a", "b  c"], 2));
         assert_eq!(headers.get("X-Z").map(HeaderValue::as_str), Some("e f"));
         assert_eq!(headers.get("X-W").map(HeaderValue::as_str), Some("g"));
+        assert_eq!(readable("X\r\n\r\n").1, 1);
         assert!(readable("").0.is_empty() && readable("NATS/1.0\r\n\r\n").0.is_empty());
     }
 }

@@ -177,6 +177,8 @@ pub(crate) struct DeadLetters {
     pub(crate) count: u64,
     /// The number of those that have no usable room.
     pub(crate) without_room: u64,
+    /// The number of those that were given up for later ones.
+    pub(crate) pushed_out: u64,
     /// The time when the last one was kept.
     pub(crate) last: Timestamp,
 }
@@ -321,13 +323,22 @@ impl Board {
         shown: Shown,
     ) {
         if let Shown::Dead(of) = shown {
-            let none = DeadLetters { count: 0, without_room: 0, last: Timestamp::now() };
-            let dead_letters = self.dead_letters.entry(Arc::clone(name)).or_insert(none);
+            let dead_letters = self.dead_letters_of(name);
             dead_letters.count += 1;
             dead_letters.without_room += u64::from(of == DeadFor::Room);
             dead_letters.last = Timestamp::now();
         }
         self.route(name).note(subject, published, shown);
+    }
+
+    /// Notes that an older dead letter of a route was given up.
+    pub(crate) fn pushed_out(&mut self, name: &Arc<str>) {
+        self.dead_letters_of(name).pushed_out += 1;
+    }
+
+    fn dead_letters_of(&mut self, name: &Arc<str>) -> &mut DeadLetters {
+        let none = DeadLetters { count: 0, without_room: 0, pushed_out: 0, last: Timestamp::now() };
+        self.dead_letters.entry(Arc::clone(name)).or_insert(none)
     }
 
     /// Removes the route, so that the bridge is ready without it until it is added again.

@@ -209,6 +209,12 @@ impl RouteHealth {
         self.metrics.note(shown);
     }
 
+    /// Notes that an older dead letter was given up for one that is kept.
+    pub(crate) fn pushed_out(&self) {
+        self.health.board().pushed_out(&self.name);
+        self.metrics.pushed_out.inc();
+    }
+
     /// Notes which messages wait, as NATS reports them.
     pub(crate) fn waits(&self, waiting: Waiting) {
         if let Some(line) = self.health.board().known(&self.name) {

@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     held: Family<Of, Counter>,
     dead: Family<Of, Counter>,
     without_room: Family<Of, Counter>,
+    pushed_out: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
@@ -68,6 +69,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) dead: Counter,
     /// The messages for which no room could be used.
     without_room: Counter,
+    /// The dead letters that were given up for later ones.
+    pub(crate) pushed_out: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
     pub(crate) rooms_made: Counter,
@@ -129,6 +132,7 @@ impl Default for Metrics {
             held: Family::default(),
             dead: Family::default(),
             without_room: Family::default(),
+            pushed_out: Family::default(),
             diverted: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
@@ -169,6 +173,11 @@ impl Metrics {
                 "dead_lettered_without_room",
                 "Messages of them for which no room can be used",
                 &self.without_room,
+            ),
+            (
+                "dead_letters_pushed_out",
+                "Dead letters that were given up for later ones of the same route",
+                &self.pushed_out,
             ),
             (
                 "diverted",
@@ -243,6 +252,7 @@ impl Metrics {
             held: counter(&self.held),
             dead: counter(&self.dead),
             without_room: counter(&self.without_room),
+            pushed_out: counter(&self.pushed_out),
             diverted: counter(&self.diverted),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),

@@ -1,13 +1,15 @@
 //! Reads the messages of a period back from the stream. No copy of them is kept elsewhere, which could be lost or
 //! differ.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use async_nats::jetstream::{
     consumer::DeliverPolicy,
     stream::{RetentionPolicy, Stream},
 };
 use jiff::Timestamp;
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::{
     config::Route,
@@ -24,6 +26,13 @@ use crate::{
     summary::totals::Digest,
 };
 
+/// The time that reading messages one by one may take in all, as is needed after one that the client cannot read.
+const READING_SINGLY: Duration = Duration::from_mins(5);
+
+/// The limit of the doublings: after each broken connection twice as many messages are read one by one, up to two to
+/// the power of this. Messages that the client cannot read rarely come alone, and each breaks a connection.
+const MOST_DOUBLINGS: u32 = 10;
+
 /// Sums up the messages that a route takes among those that the stream stored in a period. Returns `None` if the stream
 /// did not exist yet.
 pub(super) async fn gather(
@@ -37,7 +46,7 @@ pub(super) async fn gather(
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let review = Review { nats, route };
     let start_time = offset_date_time(period.start);
-    review
+    let read = review
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
             if published >= period.end {
                 return Next::Stop;
@@ -48,6 +57,7 @@ pub(super) async fn gather(
             Next::GoOn
         })
         .await?;
+    (digest.unreadable, digest.read_until) = (read.unreadable, read.until);
     let state = &stream.cached_info().state;
     let oldest = timestamp(state.first_timestamp);
     let has_deleted = state.messages == 0 || state.first_sequence > 1;
@@ -104,6 +114,17 @@ enum Next {
     Stop,
 }
 
+/// The result of reading.
+#[derive(Debug, Default)]
+struct Read {
+    /// The number of messages that were passed on and have headers that no client can read.
+    unreadable: u64,
+    /// The time of the last message that was passed on, if the others would have taken too long.
+    until: Option<Timestamp>,
+    /// The time spent on reading messages one by one.
+    singly: Duration,
+}
+
 /// Reads the messages of a route back.
 struct Review<'a> {
     nats: &'a Nats,
@@ -111,34 +132,79 @@ struct Review<'a> {
 }
 
 impl Review<'_> {
-    /// Passes the messages of the stream from `begin` on, in order, to `take`.
+    /// Passes the messages of the stream from `begin` on, in order, to `take`. Where very many cannot be read by the
+    /// client, it ends before the last one.
     async fn read(
         &self,
         mut begin: DeliverPolicy,
         mut take: impl FnMut(Timestamp, &Delivery) -> Next,
-    ) -> Result<(), Problem> {
-        let (stream, name) = (&self.route.stream, self.consumer_name());
-        loop {
+    ) -> Result<Read, Problem> {
+        let mut done = Read::default();
+        for breaks in 0_u32.. {
             // A message that the client cannot read breaks the connection, so this is a separate one. That message is
             // the next one.
             let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
-            let wanted =
-                Selection { stream, begin, filters: self.filters(), consumer: Some(name.clone()) };
+            let (stream, consumer) = (self.route.stream.as_str(), Some(self.consumer_name()));
+            let wanted = Selection { stream, begin, filters: self.filters(), consumer };
             let mut reader = Box::pin(Reader::open(&nats, wanted)).await?;
             let mut reached = reader.before();
             let read = Box::pin(read_over(&mut reader, &mut reached, &mut take)).await;
-            reader.close().await;
-            if !matches!(read, Err(Problem::Transient(_))) {
-                return read;
-            }
-            let next = Stored::first(self.nats, stream, reached + 1, &self.filters()).await?;
-            let Some(next) = next else { return Ok(()) };
-            let next = next.delivery(self.nats, stream, &name, 1)?;
-            if matches!(take(next.published, &next), Next::Stop) {
-                return Ok(());
-            }
-            begin = DeliverPolicy::ByStartSequence { start_sequence: next.sequence + 1 };
+            let Err(Problem::Transient(_)) = &read else {
+                read?;
+                reader.close().await;
+                break;
+            };
+            // The broken connection is not waited for: the next reader removes the consumer first.
+            drop(reader);
+            let count = 1 << breaks.min(MOST_DOUBLINGS);
+            let next = self.read_singly(reached + 1, count, &mut done, &mut take).await?;
+            let Some(start_sequence) = next else { break };
+            begin = DeliverPolicy::ByStartSequence { start_sequence };
         }
+        let Read { unreadable, until, .. } = &done;
+        if *unreadable > 0 {
+            let (name, stream) = (&self.route.name, &self.route.stream);
+            warn!(
+                "summary of {name}: {unreadable} messages of stream {stream} have headers that no client can read; they \
+                 are summed up without these"
+            );
+            if let Some(until) = until {
+                warn!(
+                    "summary of {name}: it ends at {until}, as reading the others would take too long"
+                );
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads some messages one by one, whatever their headers are, and passes them to `take`. Returns the sequence to
+    /// read from next, or `None` if nothing more is to be read.
+    async fn read_singly(
+        &self,
+        mut from: u64,
+        count: u64,
+        done: &mut Read,
+        take: &mut impl FnMut(Timestamp, &Delivery) -> Next,
+    ) -> Result<Option<u64>, Problem> {
+        let (stream, filters) = (&self.route.stream, self.filters());
+        for _ in 0..count {
+            let begun = Instant::now();
+            let next = Stored::first_of_many(self.nats, stream, from, &filters).await?;
+            let Some(next) = next else { return Ok(None) };
+            let (published, is_unreadable) = (next.published, next.unreadable > 0);
+            from = next.sequence + 1;
+            let next = next.delivery(self.nats, stream, &self.consumer_name(), 1, 1)?;
+            if matches!(take(published, &next), Next::Stop) {
+                return Ok(None);
+            }
+            done.unreadable += u64::from(is_unreadable);
+            done.singly += begun.elapsed();
+            if done.singly >= READING_SINGLY {
+                done.until = Some(published);
+                return Ok(None);
+            }
+        }
+        Ok(Some(from))
     }
 
     fn filters(&self) -> Vec<String> {

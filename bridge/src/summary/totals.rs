@@ -49,6 +49,10 @@ pub(crate) struct Digest {
     pub(super) unresolved: BTreeMap<[u8; 32], Unresolved>,
     /// The time from which the stream still has messages, if it no longer has the whole period.
     pub(super) kept_since: Option<Timestamp>,
+    /// The number of messages whose headers cannot all be read.
+    pub(super) unreadable: u64,
+    /// The time of the last message that was read, if reading on would have taken too long.
+    pub(super) read_until: Option<Timestamp>,
     /// The time of the last message before the period, which is looked up only if the period has no message.
     pub(super) last_before: Option<Timestamp>,
 }
@@ -103,6 +107,8 @@ impl Digest {
             has_more_hosts: false,
             unresolved: BTreeMap::new(),
             kept_since: None,
+            unreadable: 0,
+            read_until: None,
             last_before: None,
         }
     }

@@ -34,6 +34,9 @@ pub(super) fn words(
         lines.extend(words.numbers(numbered));
     }
     lines.extend(digest.kept_since.map(|since| words.kept_since(since)));
+    let texts = words.words;
+    lines.extend((digest.unreadable > 0).then(|| texts.unreadable_headers(digest.unreadable)));
+    lines.extend(digest.read_until.map(|until| texts.read_until(&words.time(until))));
     let body = lines.join("\n");
     let html = format!("<strong>{}</strong><br>{}", markup::html(&title), markup::html(&body));
     // A summary is routine, because nobody has to act on it at once.

@@ -289,6 +289,87 @@ async fn the_rest_of_a_digest_is_shown_in_the_fallback_room() -> Result<()> {
     Ok(())
 }
 
+/// What a request about a room is recognised by.
+async fn on_room(hosts: &Hosts, host: &str, what: &str) -> Result<[String; 2]> {
+    let id = hosts.id(host).await?;
+    let encoded = id.replace('!', "%21").replace(':', "%3A");
+    Ok([id, encoded].map(|id| format!("{id}/{what}")))
+}
+
+/// The bridge ended after the room took a message, and the room is closed when it starts again. Returns what the fallback
+/// room shows then.
+async fn after_an_end_at_the_moment_of_a_post(how: Closing, count: usize) -> Result<Vec<String>> {
+    let mut hosts = Hosts::new().await?;
+    let (proxy, config) = hosts.through_proxy().await?;
+    let mut db = hosts.room("db").await?;
+    let bridge = hosts.scene.start(&config)?;
+    hosts.publish("db", "before").await?;
+    read_all(&mut db, 1).await?;
+    for path in on_room(&hosts, "db", "send/").await? {
+        proxy.inject(Fault::on(&path, FaultKind::HoldAfterRequest));
+    }
+    hosts.publish("db", "at last").await?;
+    db.wait_for(2, PATIENCE).await.with_context(|| bridge.logs())?;
+    bridge.kill();
+    proxy.clear();
+    how.close(&hosts, "db").await?;
+    hosts.publish("db", "later").await?;
+    let bridge = hosts.scene.start(&config)?;
+    let shown = hosts.in_fallback(count).await.with_context(|| bridge.logs())?;
+    assert_eq!(bodies(&read_all(&mut db, 2).await?), ["before", "at last"]);
+    assert_no_dead_letters(&bridge);
+    Ok(shown)
+}
+
+/// The bridge is still in the room and can read it.
+#[tokio::test]
+async fn a_message_that_a_room_took_before_it_was_closed_is_not_shown_again() -> Result<()> {
+    let shown = after_an_end_at_the_moment_of_a_post(Closing::Encryption, 1).await?;
+    assert_eq!(shown, ["later"]);
+    Ok(())
+}
+
+/// Some homeservers let an account read what was in a room until it was put out.
+#[tokio::test]
+async fn a_message_that_a_room_took_before_it_put_the_bridge_out_is_not_just_shown_again()
+-> Result<()> {
+    let shown = after_an_end_at_the_moment_of_a_post(Closing::Kick, 1).await?;
+    let before: Vec<&String> = shown.iter().filter(|body| *body != "later").collect();
+    let is_said =
+        |body: &String| body.starts_with("at last\n") && body.contains("may be a repetition");
+    assert!(before.len() <= 1 && before.iter().all(|body| is_said(body)), "{before:?}");
+    Ok(())
+}
+
+/// The room took a message, but the bridge was not told so, and can neither post there any more nor read what is there.
+#[tokio::test]
+async fn a_message_that_is_perhaps_in_a_closed_room_is_shown_as_a_possible_repetition() -> Result<()>
+{
+    let mut hosts = Hosts::new().await?;
+    let (proxy, config) = hosts.through_proxy().await?;
+    let mut db = hosts.room("db").await?;
+    let bridge = hosts.scene.start(&config)?;
+    hosts.publish("db", "before").await?;
+    read_all(&mut db, 1).await?;
+    let forbidden = json!({ "errcode": "M_FORBIDDEN", "error": "no" });
+    for path in on_room(&hosts, "db", "send/").await? {
+        proxy.inject(Fault::on(&path, FaultKind::CutAfterRequest).times(1));
+    }
+    for path in on_room(&hosts, "db", "messages").await? {
+        proxy.inject(Fault::on(&path, FaultKind::respond(403, forbidden.clone())));
+    }
+    let levels = json!({ "events_default": 50 });
+    proxy.inject(Fault::on("m.room.power_levels", FaultKind::respond(200, levels)));
+    hosts.publish("db", "at last").await?;
+    hosts.publish("db", "later").await?;
+    let shown = hosts.in_fallback(2).await?;
+    let note = format!("this may be a repetition, as {} was closed", hosts.alias("db"));
+    assert!(shown[0].starts_with("at last\n") && shown[0].contains(&note), "{shown:?}");
+    assert_eq!(shown[1], "later", "{}", bridge.logs());
+    assert_eq!(bodies(&read_all(&mut db, 2).await?), ["before", "at last"]);
+    Ok(())
+}
+
 /// Without another room it is a dead letter, and no other room waits.
 #[tokio::test]
 async fn without_a_fallback_room_what_is_for_a_closed_one_is_a_dead_letter() -> Result<()> {

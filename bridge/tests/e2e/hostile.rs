@@ -574,6 +574,36 @@ async fn a_publisher_speaks_in_its_own_name_alone() -> Result<()> {
 }
 
 /// Each of these messages ends the connection that all routes share, and the client reads none of them.
+/// Each breaks the connection of a client, and takes some tenths of a second by that.
+#[tokio::test]
+async fn many_that_no_client_can_read_do_not_hold_up_a_summary() -> Result<()> {
+    let scene = Scene::new().await?;
+    let count: usize = 300;
+    let mut all = b"CONNECT {\"headers\":true,\"verbose\":false}\r\n".to_vec();
+    for number in 0..count {
+        // Every other one can be read, so that no two that cannot be follow each other.
+        all.extend_from_slice(b"HPUB ops.raw 5 6\r\nX\r\n\r\nx\r\n");
+        all.extend_from_slice(format!("PUB ops.x 6\r\n{number:06}\r\n").as_bytes());
+    }
+    all.extend_from_slice(b"PING\r\n");
+    let mut server = TcpStream::connect(("127.0.0.1", scene.nats.port())).await?;
+    server.write_all(&all).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while messages(&scene).await? < 2 * count as u64 {
+        anyhow::ensure!(Instant::now() < deadline, "not stored");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let begun = Instant::now();
+    let said = printed(&scene.run(&scene.config(), &["summary"])?);
+    let waited = begun.elapsed();
+    // Each by itself would make more than a minute.
+    assert!(waited < Duration::from_secs(30), "{waited:?}: {said}");
+    assert!(said.contains(&format!("{} other messages", 2 * count)), "{said}");
+    assert!(said.contains("300 messages have headers that cannot be read."), "{said}");
+    assert!(!said.contains("it is read without"), "they are counted, not named: {said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn many_that_no_client_can_read_hold_up_neither_their_route_nor_others() -> Result<()> {
     let scene = Scene::new().await?;

@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use nats_matrix_testbed::not_run;
+use nats_matrix_testbed::{Event, not_run};
 use serde_json::json;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional},
@@ -24,8 +24,54 @@ use tokio::{
 
 use crate::{
     health::{Pages, listening},
+    reload::{users, with_password},
     scene::{Config, PATIENCE, Scene, read_numbered},
 };
+
+/// A NATS server that refuses the bridge, which may be in the place of the right one.
+#[tokio::test]
+async fn a_nats_server_that_refuses_the_bridge_does_not_end_it() -> Result<()> {
+    let scene = with_password("right").await?;
+    let config = scene.config().nats("user = \"bridge\"\npassword = \"right\"");
+    let config = listening(config);
+    let mut reader = scene.reader().await?;
+    let is_told = |events: &[Event]| {
+        events.iter().filter(|event| event.body().contains("nothing arrives here until")).count()
+    };
+    let mut bridge = scene.start(&config)?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("connected").await?;
+    let accepted = scene.dir.path().join("state/nats-accepted.json");
+    while !accepted.exists() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    // While it runs.
+    scene.nats.reload(&users("wrong"), &[]).await?;
+    reader
+        .wait_until(|events| is_told(events) == 1, PATIENCE)
+        .await
+        .with_context(|| bridge.logs())?;
+    pages.wait_for("credentials-refused").await?;
+    bridge.kill();
+    // And from its start on.
+    let mut bridge = scene.start(&config)?;
+    let pages = Pages::of(&mut bridge).await?;
+    pages.wait_for("credentials-refused").await?;
+    reader
+        .wait_until(|events| is_told(events) == 2, PATIENCE)
+        .await
+        .with_context(|| bridge.logs())?;
+    scene.nats.reload(&users("right"), &[]).await?;
+    pages.wait_for("connected").await?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let has_it = |events: &[Event]| events.iter().any(|event| event.body() == "hello");
+    let events = reader.wait_until(has_it, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert_eq!(is_told(events), 2, "said once each: {events:?}");
+    let alert = events.iter().find(|event| event.body().contains("nothing arrives")).unwrap();
+    assert_eq!(alert.msgtype(), "m.text", "it is not silent");
+    assert!(alert.body().contains("under [nats]"), "{}", alert.body());
+    Ok(())
+}
 
 /// A user of this machine that nobody is.
 const MALLORY: u32 = 12_345;

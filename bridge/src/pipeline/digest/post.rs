@@ -271,13 +271,12 @@ impl<'a> Digest<'a> {
         let mut last = None;
         for delivery in self.originals.iter().filter(is_in) {
             let stream = &self.upstream.stream;
-            let is_kept = put_away(state, delivery, stream, reason, DeadFor::Itself).await?;
-            last = Some((delivery, is_kept));
+            let kept_on = put_away(state, delivery, stream, reason, DeadFor::Itself).await?;
+            last = Some((delivery, kept_on));
         }
-        let Some((last, is_kept)) = last else { return Ok(()) };
-        let kept_on = is_kept.then(|| state.dead_letters.subject());
+        let Some((last, kept_on)) = last else { return Ok(()) };
         let renderer = &state.composer.renderer;
-        let note = renderer.refused(last.sequence, last.subject(), reason, kept_on);
+        let note = renderer.refused(last.sequence, last.subject(), reason, kept_on.as_deref());
         let note = Part::Text(note.content(&[]));
         match self.event(state, origin, note, "").await {
             Ok(_) => Ok(()),

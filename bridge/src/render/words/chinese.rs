@@ -160,6 +160,14 @@ impl Words for Chinese {
         format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
     }
 
+    fn may_be_repeated(&self, room: &str) -> String {
+        format!("此消息可能重复：发送到 {room} 期间，该房间对桥接关闭")
+    }
+
+    fn nats_refuses(&self, reason: &str) -> String {
+        format!("在解决以下问题之前，这里不会收到任何消息：{reason}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS 也不接受它作为死信，未能另行保存".to_owned(),
@@ -345,6 +353,12 @@ impl Words for Chinese {
     }
     fn kept_since(&self, since: &str) -> String {
         format!("ℹ️ {since} 之前的消息已被流删除。")
+    }
+    fn unreadable_headers(&self, count: u64) -> String {
+        format!("ℹ️ {} 条消息带有无法读取的消息头。", grouped(count))
+    }
+    fn read_until(&self, until: &str) -> String {
+        format!("⚠️ 此处缺少 {until} 之后的消息：带有无法读取的消息头的消息过多。")
     }
 }
 

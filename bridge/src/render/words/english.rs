@@ -170,6 +170,16 @@ impl Words for English {
         format!("caught up, {count} {messages} late, the oldest by {oldest}")
     }
 
+    fn may_be_repeated(&self, room: &str) -> String {
+        format!(
+            "this may be a repetition, as {room} was closed to the bridge while it was being sent there"
+        )
+    }
+
+    fn nats_refuses(&self, reason: &str) -> String {
+        format!("nothing arrives here until this is mended: {reason}")
+    }
+
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String {
         let place = kept_on.map_or_else(
             || "NATS takes no dead letter of it, either".to_owned(),
@@ -354,6 +364,15 @@ impl Words for English {
     }
     fn kept_since(&self, since: &str) -> String {
         format!("ℹ️ The stream has deleted what came in before {since}.")
+    }
+    fn unreadable_headers(&self, count: u64) -> String {
+        let messages = counted(count, "message has", "messages have");
+        format!("ℹ️ {messages} headers that cannot be read.")
+    }
+    fn read_until(&self, until: &str) -> String {
+        format!(
+            "⚠️ What came in after {until} is missing here: too many messages have headers that cannot be read."
+        )
     }
 }
 

@@ -75,6 +75,10 @@ pub(crate) trait Words: Sync {
     fn template_failed(&self, fault: &str) -> String;
     /// The line that says that all messages of a backlog are in the room.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
+    /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
+    fn may_be_repeated(&self, room: &str) -> String;
+    /// The line about a NATS server that refuses the bridge.
+    fn nats_refuses(&self, reason: &str) -> String;
     /// The line about a message that cannot be shown. `kept_on` is the subject of its dead letter, if there is one.
     fn refused(&self, sequence: u64, subject: &str, reason: &str, kept_on: Option<&str>) -> String;
 
@@ -129,4 +133,8 @@ pub(crate) trait Words: Sync {
     /// The hosts that are numbers in the picture, with these numbers.
     fn in_the_picture(&self, hosts: &str) -> String;
     fn kept_since(&self, since: &str) -> String;
+    /// The line about messages whose headers cannot all be read.
+    fn unreadable_headers(&self, count: u64) -> String;
+    /// The line about the messages after a time, which were too slow to read.
+    fn read_until(&self, until: &str) -> String;
 }
