@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use async_nats::jetstream::consumer::pull;
+use futures_util::StreamExt;
 use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, ScratchDir};
 use tokio::time::sleep;
 
@@ -181,11 +182,12 @@ async fn a_program_that_reads_from_the_consumer_is_noticed() -> Result<()> {
         filter_subject: "ops.>".to_owned(),
         ..pull::Config::default()
     };
-    let messages = stream.create_consumer(consumer).await?.messages().await?;
+    let mut messages = stream.create_consumer(consumer).await?.messages().await?;
+    let reads = tokio::spawn(async move { messages.next().await.is_some() });
     let mut machine = Machine::start(&scene.config())?;
     let said = "standing by: a program that reads from durable consumer reports";
     machine.bridge.wait_for_log(said, PATIENCE).await?;
-    drop(messages);
+    reads.abort();
     machine.bridge.wait_for_log("no longer standing by", NOTICED).await?;
     scene.publish_numbered(1, 3).await?;
     scene.shows_numbered(3).await
