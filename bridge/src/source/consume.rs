@@ -416,9 +416,10 @@ impl Source {
         let (nats, feed) = (&self.nats, &self.feed);
         if self.tenure.claim(nats, feed, &info, is_made, &self.health).await {
             // Another bridge may have gone on meanwhile.
-            info = stream.consumer_info(feed.consumer()).await.map_err(|error| {
-                ReadError::ConsumerUnknown { consumer: feed.consumer().to_owned(), error }
-            })?;
+            info = stream
+                .consumer_info(&info.name)
+                .await
+                .map_err(|error| ReadError::ConsumerUnknown { consumer: info.name, error })?;
         }
         self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;

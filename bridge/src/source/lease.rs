@@ -41,6 +41,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The time after which a bucket that cannot be used is tried again.
 const LATER: Duration = Duration::from_mins(5);
 
+/// The same when a permission is missing, as each attempt brings a line into the log.
+const MUCH_LATER: Duration = Duration::from_hours(6);
+
 /// The time for which a process may post after it began a write that succeeded.
 const VALID: Duration = Duration::from_secs(10);
 
@@ -185,9 +188,8 @@ impl Lease {
         };
         let Some(bucket) = bucket.filter(|_| revision > 0) else { return };
         let deleted = bucket.delete_expect_revision(key, Some(revision));
-        match timeout(RETRY, deleted).await {
-            Ok(Ok(())) => {}
-            _ => debug!("the lease was not ended; it runs out"),
+        if !matches!(timeout(RETRY, deleted).await, Ok(Ok(()))) {
+            debug!("the lease was not ended; it runs out");
         }
     }
 
@@ -259,7 +261,12 @@ impl Lease {
         match written {
             Ok(()) => {
                 self.state().failing = None;
-                self.0.protection.send_replace(Protection::Kept);
+                let before = self.0.protection.send_replace(Protection::Kept);
+                if before == Protection::Without && self.state().claims.is_empty() {
+                    // Routes that were begun without a claim are claimed now.
+                    self.end();
+                    return Duration::ZERO;
+                }
                 BEAT
             }
             Err(error) => self.failed(nats, &error).await,
@@ -368,7 +375,7 @@ impl Lease {
             );
         }
         self.0.protection.send_replace(Protection::Without);
-        LATER
+        if is_denied { MUCH_LATER } else { LATER }
     }
 
     async fn is_still_there(&self) -> bool {

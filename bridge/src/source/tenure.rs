@@ -42,6 +42,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The interval while the consumer is watched for somebody who reads from it.
 const WATCH: Duration = Duration::from_millis(250);
 
+/// The time after which the bucket is looked for again after a reload.
+const MOMENT: Duration = Duration::from_millis(25);
+
 /// The time without a sign of life of a bridge that claims nothing, after which a route is free.
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -177,9 +180,9 @@ impl Tenure {
             lease.confirmed().await;
             let may_be_free = is_made || reading.quiet_for() >= QUIET;
             let attempt = if lease.protection().await == Protection::Without {
-                if may_be_free { Ok(Attempt::Done) } else { Ok(reading.verdict(feed)) }
+                if may_be_free { Ok(Attempt::Done) } else { Ok(reading.verdict(&info.name)) }
             } else {
-                self.hold.attempt(&mut reading, &mut beats, may_be_free, feed).await
+                self.hold.attempt(&mut reading, &mut beats, may_be_free, &info.name).await
             };
             let pause = match attempt {
                 Ok(Attempt::Done) => {
@@ -211,10 +214,13 @@ impl Hold {
         reading: &mut Reading,
         beats: &mut Beats,
         may_be_free: bool,
-        feed: &Feed,
+        consumer: &str,
     ) -> Result<Attempt, Unusable> {
         let Shared { lease, key, .. } = &*self.0;
-        let Some(bucket) = lease.bucket() else { return Ok(Attempt::Unclear) };
+        let Some(bucket) = lease.bucket() else {
+            sleep(MOMENT).await;
+            return Ok(Attempt::Again);
+        };
         let entry = answered(bucket.entry(key.as_str())).await?;
         let revision = entry.as_ref().map_or(0, |entry| entry.revision);
         let claim = entry.filter(|entry| entry.operation == Operation::Put);
@@ -223,7 +229,7 @@ impl Hold {
             return if may_be_free {
                 self.write(&bucket, revision).await
             } else {
-                Ok(reading.verdict(feed))
+                Ok(reading.verdict(consumer))
             };
         };
         if claim.lease == lease.id() {
@@ -311,11 +317,10 @@ impl Reading {
     }
 
     /// Says who has a route that nobody claims, once it is clear that somebody does.
-    fn verdict(&self, feed: &Feed) -> Attempt {
+    fn verdict(&self, consumer: &str) -> Attempt {
         if !self.is_seen {
             return Attempt::Unclear;
         }
-        let consumer = feed.consumer();
         Attempt::Taken(format!("a program that reads from durable consumer {consumer}"))
     }
 }
