@@ -36,7 +36,7 @@ impl StateFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        // What the file contains may be secret, so the parser's error is not shown.
+        // The content of the file may be secret, so the parser's error is not shown.
         let value = serde_json::from_slice(&text).ok();
         if value.is_none() {
             warn!("matrix.state_dir: {self} is damaged and is begun anew");

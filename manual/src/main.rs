@@ -45,7 +45,7 @@ const ENVIRONMENT: [(&str, &str); 4] = [
 const FILES: [(&str, &str); 4] = [
     (
         "/etc/nats-matrix/config.toml",
-        "The configuration. Comments in it and the README explain its keys.",
+        "The configuration. Its comments and the documentation explain its keys.",
     ),
     (
         "/etc/nats-matrix/secrets",

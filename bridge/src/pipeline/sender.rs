@@ -53,7 +53,7 @@ const NO_UPLOADS: Duration = Duration::from_mins(5);
 /// The longest time for which a room that takes nothing more is read.
 const LAST_LOOK: Duration = Duration::from_secs(20);
 
-/// What is known of a message in a room that takes nothing more.
+/// The knowledge whether a message is in a room that takes nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     /// Nothing of it is there.

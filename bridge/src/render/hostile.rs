@@ -382,12 +382,12 @@ fn one_publisher_does_not_take_all_places_of_the_worst_with_subjects_that_it_inv
     let critical = |subject| (subject, "critical");
     let invented = ["ops.alert.evil.a", "ops.alert.evil.b", "ops.alert.evil.c"].map(critical);
     let of = |honest: &[(&'static str, &'static str)]| worst_of(&[honest, &invented].concat());
-    // What is as bad comes before the second of the same publisher, however new that is.
+    // An equally bad alert comes before the second one of the same publisher, however new that is.
     assert_eq!(
         of(&[critical("ops.alert.db-01"), critical("ops.alert.web.disk")]),
         ["ops.alert.evil.c", "ops.alert.web.disk", "ops.alert.db-01"]
     );
-    // What is less bad has the last place, and no other.
+    // A less severe alert takes the last place, and no other.
     assert_eq!(
         of(&[("ops.alert.web", "warning"), ("ops.alert.db-01", "warning")]),
         ["ops.alert.evil.c", "ops.alert.evil.b", "ops.alert.db-01"]

@@ -119,7 +119,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                     setup = Rc::new(old.instead_of(failure));
                 }
                 _ => match failure {
-                    // Whoever answers in the place of NATS must not be able to end the bridge for good.
+                    // A program that answers in the place of NATS must not be able to end the bridge for good.
                     Failure::RefusedByNats(reason) if setup.was_accepted_by_nats() => {
                         error!("{reason}; trying again, nothing is lost");
                         setup = Rc::new(setup.refused_by_nats(&reason));

@@ -24,7 +24,7 @@ const TOLD_AFTER: Duration = Duration::from_secs(10);
 /// The time after which the rooms are told again.
 const TOLD_AGAIN: Duration = Duration::from_hours(1);
 
-/// What is known of refusals by NATS. Clones share it.
+/// The refusals by NATS, as far as they are known. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Refusals(Rc<Known>);
 

@@ -28,7 +28,7 @@ pub(crate) struct Setup {
     account: OnceCell<Made<Arc<Account>>>,
     /// The failure of the later configuration that this one has replaced, if any.
     pub(crate) refused: Option<Failure>,
-    /// What is known of refusals by NATS.
+    /// The refusals by NATS, as far as they are known.
     pub(super) refusals: Refusals,
 }
 

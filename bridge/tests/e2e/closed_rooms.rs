@@ -289,7 +289,7 @@ async fn the_rest_of_a_digest_is_shown_in_the_fallback_room() -> Result<()> {
     Ok(())
 }
 
-/// What a request about a room is recognised by.
+/// Returns the texts by which a request about a room is recognised.
 async fn on_room(hosts: &Hosts, host: &str, what: &str) -> Result<[String; 2]> {
     let id = hosts.id(host).await?;
     let encoded = id.replace('!', "%21").replace(':', "%3A");
