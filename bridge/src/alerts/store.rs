@@ -17,8 +17,9 @@ use crate::{
     failure::chain,
     nats::{
         Nats,
-        bucket::{self, BUCKET, Unusable, answered},
+        bucket::{self, Unusable, answered},
     },
+    reserved::BUCKET,
 };
 
 /// The time for which the bucket is not tried again after a failure.

@@ -10,10 +10,10 @@ use async_nats::jetstream::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::nats::{Nats, streams};
-
-/// The name of the bucket.
-pub(crate) const BUCKET: &str = "nats-matrix-alerts";
+use crate::{
+    nats::{Nats, streams},
+    reserved::BUCKET,
+};
 
 /// The time for which a thread is kept after its last message.
 const KEPT_FOR: Duration = Duration::from_hours(24 * 30);

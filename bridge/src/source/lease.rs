@@ -28,8 +28,9 @@ use crate::{
     failure::{Failure, chain},
     nats::{
         Nats,
-        bucket::{self, BUCKET, Unusable, answered},
+        bucket::{self, Unusable, answered},
     },
+    reserved::BUCKET,
 };
 
 /// The interval at which the entry is written.

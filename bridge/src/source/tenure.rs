@@ -34,7 +34,11 @@ use crate::{
         lease::{self, Lease, Protection, SILENCE, UNDERWAY},
     },
     status::{Condition, RouteHealth, State},
+    text,
 };
+
+/// The part of a host's name that is shown, as others may have permission to write claims.
+const LONGEST_HOST: usize = 64;
 
 /// The interval at which a bridge that stands by looks again.
 const LOOK: Duration = Duration::from_secs(1);
@@ -62,7 +66,7 @@ struct Claim {
 impl Claim {
     /// Describes the bridge to people.
     fn holder(&self) -> String {
-        format!("nats-matrix on {} (process {})", self.host, self.pid)
+        format!("nats-matrix on {} (process {})", text::head(&self.host, LONGEST_HOST), self.pid)
     }
 }
 
