@@ -33,7 +33,7 @@ use crate::{
         problem::{Problem, ReadError},
         pull::{self, MOST_IN_HAND, Pull, PullError},
         stored,
-        tenure::Tenure,
+        tenure::{Claiming, Tenure},
     },
     status::{Outage, RouteHealth, State},
 };
@@ -413,13 +413,20 @@ impl Source {
         self.note_stream(stream.cached_info());
         let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
         let (consumer, mut info, is_made) = found;
-        let (nats, feed) = (&self.nats, &self.feed);
-        if self.tenure.claim(nats, feed, &info, is_made, &self.health).await {
-            // Another bridge may have gone on meanwhile.
-            info = stream
-                .consumer_info(&info.name)
-                .await
-                .map_err(|error| ReadError::ConsumerUnknown { consumer: info.name, error })?;
+        loop {
+            let (nats, feed) = (&self.nats, &self.feed);
+            let claiming = self.tenure.claim(nats, feed, &info, is_made, &self.health).await;
+            if claiming == Claiming::AtOnce {
+                break;
+            }
+            let now = stream.consumer_info(&info.name).await;
+            info = now.map_err(|error| ReadError::ConsumerUnknown {
+                consumer: info.name.clone(),
+                error,
+            })?;
+            if claiming == Claiming::Later {
+                break;
+            }
         }
         self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;

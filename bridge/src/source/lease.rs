@@ -22,7 +22,7 @@ use tokio::{
     sync::{Notify, watch},
     time::timeout,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::{
     failure::{Failure, chain},
@@ -367,6 +367,13 @@ impl Lease {
             return RETRY;
         }
         self.state().bucket = None;
+        self.warn_once(error);
+        self.0.protection.send_replace(Protection::Without);
+        if is_denied { MUCH_LATER } else { LATER }
+    }
+
+    /// Logs that the bucket cannot be used.
+    pub(super) fn warn_once(&self, error: &Unusable) {
         if !std::mem::replace(&mut self.state().is_said, true) {
             let reason = chain(error);
             warn!(
@@ -375,8 +382,6 @@ impl Lease {
                  $JS.API.DIRECT.GET.KV_{BUCKET}.>"
             );
         }
-        self.0.protection.send_replace(Protection::Without);
-        if is_denied { MUCH_LATER } else { LATER }
     }
 
     async fn is_still_there(&self) -> bool {
@@ -391,7 +396,7 @@ impl Lease {
         if is_there {
             self.state().confirmed = Some((begun, VALID_AS_READ));
             self.0.protection.send_replace(Protection::Kept);
-            info!("the bucket {BUCKET} takes nothing at the moment; the bridge goes on");
+            debug!("the bucket {BUCKET} takes nothing at the moment; the bridge goes on");
         }
         is_there
     }

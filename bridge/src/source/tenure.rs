@@ -28,6 +28,7 @@ use crate::{
         Nats,
         bucket::{Unusable, answered},
     },
+    reserved::BUCKET,
     source::{
         consumer,
         feed::Feed,
@@ -48,6 +49,12 @@ const WATCH: Duration = Duration::from_millis(250);
 
 /// The time after which the bucket is looked for again after a reload.
 const MOMENT: Duration = Duration::from_millis(25);
+
+/// The number of failures after which a route is taken without a claim, as the bucket cannot be used.
+const MOST_FAILURES: u32 = 3;
+
+/// The number of times in a row that the server may not tell about the consumer.
+const MOST_UNANSWERED: u32 = 3;
 
 /// The time without a sign of life of a bridge that claims nothing, after which a route is free.
 const QUIET: Duration = Duration::from_secs(2);
@@ -82,6 +89,17 @@ struct Shared {
     /// The number of ended leases when the route was claimed. `None` before it was.
     held: watch::Sender<Option<u64>>,
     turn: Mutex<()>,
+}
+
+/// The result of claiming a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claiming {
+    /// The bridge has the route, and had it before or got it at once.
+    AtOnce,
+    /// The bridge has the route after it has waited, and somebody else may have gone on meanwhile.
+    Later,
+    /// The server no longer tells about the consumer.
+    Unknown,
 }
 
 /// The result of one attempt to claim a route.
@@ -158,8 +176,7 @@ impl Tenure {
         self.hold.0.lease.doubt();
     }
 
-    /// Claims the route, and stands by as long as another bridge has it. Returns whether that took time. `is_made` says
-    /// that the consumer did not exist before, so that nobody can have read from it.
+    /// Claims the route, and stands by as long as another bridge has it. `is_made` says that the consumer did not exist before, so that nobody can have read from it.
     ///
     /// Dropping the future does no harm.
     pub(super) async fn claim(
@@ -169,24 +186,33 @@ impl Tenure {
         info: &ConsumerInfo,
         is_made: bool,
         health: &RouteHealth,
-    ) -> bool {
+    ) -> Claiming {
         let Shared { lease, held, turn, .. } = &*self.hold.0;
         let _turn = turn.lock().await;
         if self.hold.is_held() {
-            return false;
+            return Claiming::AtOnce;
         }
         let mut standing = Standing::new(health);
         let mut reading = Reading::of(info);
         let mut beats = Beats::default();
-        let begun = Instant::now();
+        let (begun, mut failures) = (Instant::now(), 0);
         loop {
             let ended = lease.ended();
             lease.confirmed().await;
             let may_be_free = is_made || reading.quiet_for() >= QUIET;
-            let attempt = if lease.protection().await == Protection::Without {
-                if may_be_free { Ok(Attempt::Done) } else { Ok(reading.verdict(&info.name)) }
+            let is_protected =
+                lease.protection().await != Protection::Without && failures < MOST_FAILURES;
+            let attempt = if is_protected {
+                let attempt = self.hold.attempt(&reading, &mut beats, may_be_free, &info.name);
+                tokio::select! {
+                    biased;
+                    reason = nats.denies(&[BUCKET]) => Err(Unusable::Denied(reason)),
+                    attempt = attempt => attempt,
+                }
+            } else if may_be_free {
+                Ok(Attempt::Done)
             } else {
-                self.hold.attempt(&mut reading, &mut beats, may_be_free, &info.name).await
+                Ok(reading.verdict(&info.name))
             };
             let pause = match attempt {
                 Ok(Attempt::Done) => {
@@ -200,22 +226,29 @@ impl Tenure {
                     LOOK
                 }
                 Err(error) => {
-                    debug!("the claim is not known: {}", chain(&error));
-                    LOOK
+                    failures +=
+                        if matches!(error, Unusable::Denied(_)) { MOST_FAILURES } else { 1 };
+                    if failures >= MOST_FAILURES {
+                        lease.warn_once(&error);
+                    }
+                    WATCH
                 }
             };
             sleep(pause).await;
-            reading.note(consumer::info(nats, feed).await.as_ref());
+            let info = consumer::info(nats, feed).await;
+            if !reading.note(info.as_ref()) {
+                return Claiming::Unknown;
+            }
         }
         standing.over();
-        begun.elapsed() >= WATCH
+        if begun.elapsed() < WATCH { Claiming::AtOnce } else { Claiming::Later }
     }
 }
 
 impl Hold {
     async fn attempt(
         &self,
-        reading: &mut Reading,
+        reading: &Reading,
         beats: &mut Beats,
         may_be_free: bool,
         consumer: &str,
@@ -296,24 +329,32 @@ struct Reading {
     since: Instant,
     /// Whether anybody was seen to read.
     is_seen: bool,
+    /// The number of times in a row that the server did not answer.
+    unanswered: u32,
 }
 
 impl Reading {
     fn of(info: &ConsumerInfo) -> Self {
-        Self { counts: counts(info), since: Instant::now(), is_seen: info.num_waiting > 0 }
+        let is_seen = info.num_waiting > 0;
+        Self { counts: counts(info), since: Instant::now(), is_seen, unanswered: 0 }
     }
 
-    fn note(&mut self, info: Option<&ConsumerInfo>) {
-        // Without an answer somebody may read.
-        let is_quiet =
-            info.is_some_and(|info| info.num_waiting == 0 && counts(info) == self.counts);
-        if let Some(info) = info {
-            self.counts = counts(info);
-            self.is_seen |= !is_quiet;
-        }
+    /// Notes what the server says. Returns false if it says nothing for long.
+    fn note(&mut self, info: Option<&ConsumerInfo>) -> bool {
+        let Some(info) = info else {
+            // Somebody may read.
+            self.since = Instant::now();
+            self.unanswered += 1;
+            return self.unanswered < MOST_UNANSWERED;
+        };
+        self.unanswered = 0;
+        let is_quiet = info.num_waiting == 0 && counts(info) == self.counts;
+        self.counts = counts(info);
         if !is_quiet {
+            self.is_seen = true;
             self.since = Instant::now();
         }
+        true
     }
 
     fn quiet_for(&self) -> Duration {
