@@ -386,7 +386,7 @@ in
       type = lib.types.submodule { freeformType = format.type; };
       default = { };
       example = {
-        nats.dead_letter_subject = "ops.undelivered";
+        nats.dead_letter_subject = "undelivered.ops";
       };
       description = ''
         The [configuration](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/configuration.md)

@@ -366,7 +366,11 @@ impl Work {
         let own = Renderer::with_sources(&Display::default(), templates)
             .map_err(|faults| Failure::Config(format!("{faults:?}")))?;
         Ok(Self {
-            routing: Routing::of(&route, std::slice::from_ref(&route)),
+            routing: Routing::of(
+                &route,
+                std::slice::from_ref(&route),
+                &config.nats.dead_letter_subject,
+            ),
             renderers: [Renderer::new(&Display::default()), own],
         })
     }

@@ -3,7 +3,10 @@
 /// The stream of the messages that quiet hours defer.
 pub(crate) const DEFERRED_STREAM: &str = "NATS_MATRIX_HELD";
 
-/// The prefix of that stream's subjects.
+/// The stream of dead letters that is made when no other one keeps them.
+pub(crate) const DEAD_LETTERS_STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
+
+/// The prefix of the subjects of deferred messages.
 pub(crate) const DEFERRED_PREFIX: &str = "nats-matrix.held";
 
 /// A header of each deferred message: the subject that it was originally published on.

@@ -53,6 +53,38 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Whether the first token is a wildcard.
+    pub(crate) fn begins_with_wildcard(&self) -> bool {
+        self.0.starts_with(['*', '>'])
+    }
+
+    /// Returns the filter for the subjects that a subject transform of NATS can result in, from its destination, as in
+    /// "ops.{{wildcard(1)}}.>". `None` if it is no destination.
+    #[must_use]
+    pub(crate) fn of_destination(destination: &str) -> Option<Self> {
+        let mut tokens = Vec::new();
+        let mut rest = destination;
+        while !rest.is_empty() {
+            // The argument of a function may be a dot.
+            let is_function = rest.starts_with("{{");
+            let end = if is_function {
+                rest.find("}}")? + 2
+            } else {
+                rest.find('.').unwrap_or(rest.len())
+            };
+            let (token, after) = rest.split_at(end);
+            rest = after.strip_prefix('.').unwrap_or(after);
+            let name = token.trim_start_matches("{{").trim_start().to_lowercase();
+            // These put as many tokens as they find in the place of one.
+            if is_function && (name.starts_with("split") || name.starts_with("slice")) {
+                tokens.push(">");
+                break;
+            }
+            tokens.push(if is_function || token.starts_with('$') { "*" } else { token });
+        }
+        Self::filter(&tokens.join(".")).ok()
+    }
+
     /// Appends a name as one more token. Characters that a token cannot hold, or that would split it, become `-`.
     #[must_use]
     pub(crate) fn of(&self, name: &str) -> Self {
@@ -160,6 +192,22 @@ mod tests {
         assert!(!overlap("ops.report.>", "ops.report"));
         assert!(!overlap("ops.report.*", "ops.report.a.b"));
         assert!(!overlap("ops.reports.>", "ops.report.>"));
+    }
+
+    #[test]
+    fn destinations_of_transforms_are_filters() {
+        let of = |text: &str| Subject::of_destination(text).map(|filter| filter.to_string());
+        for (destination, filter) in [
+            ("report.>", "report.>"),
+            ("report.{{wildcard(1)}}.$2.x", "report.*.*.x"),
+            ("report.{{ Partition(3, 1, 2) }}.>", "report.*.>"),
+            ("report.{{SplitFromLeft(1,2)}}.x", "report.>"),
+            ("report.{{split(1,.)}}", "report.>"),
+        ] {
+            assert_eq!(of(destination).as_deref(), Some(filter), "{destination}");
+        }
+        assert_eq!(of("report.{{wildcard(1)"), None);
+        assert_eq!(of(""), None);
     }
 
     #[test]

@@ -275,6 +275,20 @@ impl Account {
         }
     }
 
+    /// Gives an alias to a room.
+    pub async fn set_alias(&self, alias: &str, room: &str) -> Result<()> {
+        let (path, body) = (["directory", "room", alias], json!({ "room_id": room }));
+        self.api().request(Method::PUT, &path, &[], Some(&body)).await?.ok()?;
+        Ok(())
+    }
+
+    /// Takes an alias away from its room.
+    pub async fn remove_alias(&self, alias: &str) -> Result<()> {
+        let path = ["directory", "room", alias];
+        self.api().request(Method::DELETE, &path, &[], None).await?.ok()?;
+        Ok(())
+    }
+
     /// The ids of the rooms this user is in.
     pub async fn joined_rooms(&self) -> Result<Vec<String>> {
         let answer = self.api().get(&["joined_rooms"], &[]).await?;

@@ -6,11 +6,13 @@ use std::{
 };
 
 use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Stream};
+use matrix_sdk::ruma::RoomAliasId;
 use tokio::time::timeout;
 
 use crate::{
     cli::{
         common::{ConfigFile, block_on},
+        rights,
         stored_subjects::{held, unrouted},
         waiting,
     },
@@ -18,12 +20,13 @@ use crate::{
     failure::{Failure, chain},
     matrix::{
         Account, MatrixError, Membership, Room, account,
+        remembered::Remembered,
         room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
-    render::Renderer,
-    source::{Feed, consumer, stored},
+    render::{Parsed, Renderer},
+    source::{self, Feed, consumer, stored},
     summary::poster,
     text,
 };
@@ -105,7 +108,7 @@ fn in_clear(config: &Config, findings: &mut Findings) {
 }
 
 fn templates(route: &Route, findings: &mut Findings) {
-    match Renderer::of(route) {
+    match Renderer::of(route, &mut Parsed::default()) {
         Ok(renderer) => {
             let count = renderer.templates();
             let plural = if count == 1 { "" } else { "s" };
@@ -189,7 +192,10 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
 
 async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, route, findings).await;
+        stream(nats, config, route, findings).await;
+    }
+    for lack in rights::lacks_for_alerts(nats).await {
+        findings.note("rights", lack);
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
@@ -197,8 +203,17 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
+async fn stream(nats: &Nats, config: &Config, route: &Route, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
+    let feed = Feed::live(&Arc::new(route.clone()));
+    // Each later check would only report that there was no answer.
+    let denied = source::rights::denied(nats, &source::rights::to_ask(nats, &feed)).await;
+    for lack in &denied {
+        findings.fail("rights", Failure::Refused(of(lack.clone())));
+    }
+    if !denied.is_empty() {
+        return;
+    }
     let stream = match consumer::stream(nats, &route.stream).await {
         Ok(stream) => stream,
         // `run` waits for a stream, but here a person has to look at it now.
@@ -207,15 +222,11 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
         }
     };
     let info = stream.cached_info();
-    let taken = info.config.subjects.join(", ");
+    let taken = consumer::taken(&info.config);
     findings.ok(
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
-    if let Err(error) = stored::check(nats, &route.stream).await {
-        findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
-    }
-    let feed = Feed::live(&Arc::new(route.clone()));
     let unmatched = consumer::unmatched(&feed, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -223,7 +234,20 @@ async fn stream(nats: &Nats, route: &Route, findings: &mut Findings) {
     if unmatched.is_empty() {
         subjects(nats, route, findings).await;
     }
-    durable(&stream, &feed, findings).await;
+    let makes_consumer = durable(&stream, &feed, findings).await;
+    let lacks = rights::lacks(nats, config, route, makes_consumer).await;
+    if lacks.essential.is_empty() {
+        if let Err(error) = stored::check(nats, &route.stream).await {
+            findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
+        }
+        findings.ok("rights", of("has those in NATS without which it would stop".to_owned()));
+    }
+    for lack in lacks.essential {
+        findings.fail("rights", Failure::Refused(of(lack)));
+    }
+    for lack in lacks.optional {
+        findings.note("rights", of(lack));
+    }
     if let Some(due) = route.summary {
         summary(&stream, route, due, findings);
     }
@@ -283,23 +307,29 @@ async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
     }
 }
 
-async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {
+/// Reports the consumer of a feed. Returns whether it has to be made or changed.
+async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) -> bool {
     let (route, name) = (&*feed.route, feed.consumer());
     let info = match stream.consumer_info(name).await {
         Ok(info) => info,
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
-            return findings
-                .ok("consumer", format!("route {name}: will be made at the first start"));
+            findings.ok("consumer", format!("route {name}: will be made at the first start"));
+            return true;
         }
         Err(error) => {
-            return findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
+            findings.fail("consumer", Failure::Unavailable(chain(&error)).of(route));
+            return false;
         }
     };
     let present = match consumer::usable(feed, &info) {
         Ok(present) => present,
-        Err(failure) => return findings.fail("consumer", failure),
+        Err(failure) => {
+            findings.fail("consumer", failure);
+            return false;
+        }
     };
     let changes = consumer::differences(&present, &consumer::wanted(feed, present.clone()));
+    let is_changed = !changes.is_empty();
     let waiting = info.num_pending + info.num_ack_pending as u64;
     let changes = if changes.is_empty() {
         String::new()
@@ -307,6 +337,7 @@ async fn durable(stream: &Stream, feed: &Feed, findings: &mut Findings) {
         format!("; the next start changes {}", changes.join(", "))
     };
     findings.ok("consumer", format!("route {name}: {waiting} messages wait to be posted{changes}"));
+    is_changed
 }
 
 fn summary(stream: &Stream, route: &Route, due: Summary, findings: &mut Findings) {
@@ -397,6 +428,7 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
         Err(error) => return findings.fail("room", unavailable(error)),
     };
     let room = Room::new(Arc::clone(account), id);
+    moved(&room, route, target, findings).await;
     match room.standing().await {
         Ok(Membership::NotJoined) => {
             let what = format!(
@@ -421,6 +453,30 @@ async fn room(account: &Arc<Account>, route: &Route, target: &RoomTarget, findin
             Err(error) => findings.fail("room", unavailable(error)),
         },
         Err(error) => findings.fail("room", unavailable(error)),
+    }
+}
+
+/// Reports that a room is replaced, or that its alias has led to another one.
+async fn moved(room: &Room, route: &Route, target: &RoomTarget, findings: &mut Findings) {
+    let name = &route.name;
+    if let Ok(Some(replacement)) = room.replacement().await {
+        let what = format!(
+            "{target} {replacement}: the bridge posts there if it is let in: invite {} if it is not",
+            room.account().user
+        );
+        return findings.note("room", format!("route {name}: {what}"));
+    }
+    let Ok(alias) = <&RoomAliasId>::try_from(&**target) else { return };
+    let remembered = Remembered::of(route, room.account().state_dir());
+    if let Some(before) = remembered.room_of(alias).filter(|before| before.room != room.id()) {
+        let what = format!(
+            "{target} leads to room {} now, and led to {} before: the bridge follows it if the same people have made \
+             both, or if the one before says that it was replaced; else only when {} is removed",
+            room.id(),
+            before.room,
+            remembered.file()
+        );
+        findings.note("room", format!("route {name}: {what}"));
     }
 }
 

@@ -8,6 +8,7 @@ mod preview;
 mod provision;
 mod publisher;
 mod report;
+mod rights;
 mod run;
 mod schema;
 mod stored_subjects;

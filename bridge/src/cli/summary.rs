@@ -53,7 +53,8 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
         None => route.summary.unwrap_or(Summary::DAILY),
     };
     let nats = Nats::connect(&config.nats).await?;
-    let summaries = Summaries::of(Arc::clone(route), Routing::of(route, &routes), nats.clone());
+    let routing = Routing::of(route, &routes, &config.nats.dead_letter_subject);
+    let summaries = Summaries::of(Arc::clone(route), routing, nats.clone());
     let period = summaries.period_up_to_now(summary);
     let composed = tokio::select! {
         biased;

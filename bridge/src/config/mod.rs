@@ -161,10 +161,13 @@ impl Config {
         let matrix = written.matrix.check(&files, made).map_err(within)?;
         provision.check_bridge(&matrix.login).map_err(within)?;
         let display = written.display.check("display", &Display::default()).map_err(within)?;
+        let nats = written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?;
+        let routes = route::check(written.routes, &display, &files).map_err(within)?;
+        route::check_dead_letters(&routes, &nats.dead_letter_subject).map_err(within)?;
         Ok(Self {
-            nats: written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?,
+            nats,
             matrix,
-            routes: route::check(written.routes, &display, &files).map_err(within)?,
+            routes,
             provision,
             health: written.health.check().map_err(within)?,
             log: written.log,

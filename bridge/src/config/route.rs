@@ -315,6 +315,28 @@ pub(super) fn check(
     Ok(routes)
 }
 
+/// Refuses routes that name the subjects of dead letters, which no route shows. A filter that begins with a wildcard
+/// names no subjects: it stands for all that a stream has, where routes leave out the dead letters.
+pub(super) fn check_dead_letters(routes: &[Route], prefix: &Subject) -> Result<(), ConfigError> {
+    let kept_on = format!("{prefix}.>");
+    let Ok(kept_on) = Subject::filter(&kept_on) else { return Ok(()) };
+    for (index, route) in routes.iter().enumerate() {
+        let is_wrong =
+            |subject: &&Subject| !subject.begins_with_wildcard() && subject.overlaps(&kept_on);
+        if let Some(subject) = route.subjects.iter().find(is_wrong) {
+            return Err(ConfigError::new(
+                format!("routes[{index}].subjects"),
+                format!(
+                    "\"{subject}\" also matches \"{kept_on}\", where messages are kept that can never be posted, and \
+                     which no route shows: name fewer subjects, as in \"ops.report.>\", or set \
+                     nats.dead_letter_subject to one that no route names"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a route that no message can reach because of its position in the list.
 fn check_place(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     let route = &routes[index];

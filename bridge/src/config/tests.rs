@@ -50,6 +50,40 @@ fn a_route_may_be_read_in_another_language_and_time_zone() {
 }
 
 #[test]
+fn a_route_names_no_subjects_of_dead_letters() {
+    let with = |subjects: &str, dead_letters: &str| {
+        let text = MINIMAL
+            .replace("\"ops.report.>\"", subjects)
+            .replace("[matrix]", &format!("{dead_letters}\n[matrix]"));
+        load(&text, &[]).map(drop).map_err(|failure| failure.to_string())
+    };
+    for (subjects, dead_letters, words) in [
+        (
+            "\"ops.>\"",
+            "dead_letter_subject = \"ops.dead\"",
+            "\"ops.>\" also matches \"ops.dead.>\"",
+        ),
+        ("\"ops.*.*\"", "dead_letter_subject = \"ops.dead\"", "nats.dead_letter_subject"),
+        ("\"a\", \"nats-matrix.>\"", "", "also matches \"nats-matrix.dead-letter.>\""),
+        ("\"nats-matrix.dead-letter.other\"", "", "routes[0].subjects"),
+        ("\"*.x\", \"nats-matrix.*.reports\"", "", "\"nats-matrix.*.reports\" also matches"),
+    ] {
+        let wrong = with(subjects, dead_letters).unwrap_err();
+        assert!(wrong.contains(words), "{wrong}");
+    }
+    for (subjects, dead_letters) in [
+        ("\"ops.report.>\"", "dead_letter_subject = \"ops.dead\""),
+        ("\"nats-matrix.*\"", ""),
+        // All that a stream has.
+        ("\">\"", ""),
+        ("\"*.dead-letter.reports\"", ""),
+        ("\"*.dead.>\"", "dead_letter_subject = \"ops.dead\""),
+    ] {
+        assert_eq!(with(subjects, dead_letters), Ok(()));
+    }
+}
+
+#[test]
 fn a_summary_says_when() {
     let with = |summary: &str| load(&format!("{MINIMAL}summary = {summary}\n"), &[]);
     let summary = |text: &str| with(text).unwrap().routes.remove(0).summary.unwrap();

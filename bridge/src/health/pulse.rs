@@ -14,8 +14,8 @@ use crate::{
         room::{self, encrypted},
     },
     nats::Nats,
-    source::{Feed, waiting},
-    status::{Condition, Health, RouteHealth, State},
+    source::{Feed, rights, waiting},
+    status::{Condition, Health, Outage, RouteHealth, State},
 };
 
 /// The interval between requests to the homeserver.
@@ -43,6 +43,7 @@ impl Pulse {
             failure = self.watch_homeserver(&routes) => failure,
             never = self.watch_connection() => match never {},
             never = self.count(&routes) => match never {},
+            never = self.attribute_denials(&routes) => match never {},
         }
     }
 
@@ -140,15 +141,54 @@ impl Pulse {
     async fn count(&self, routes: &[(&Feed, RouteHealth)]) -> Infallible {
         let mut ticks = interval(ASK_NATS);
         let mut seen: Vec<_> = routes.iter().map(|_| waiting::Seen::default()).collect();
+        let rights =
+            |health: &RouteHealth| Outage::of(format!("route {}", health.name), health.condition());
+        let mut rights: Vec<_> = routes.iter().map(|(_, health)| rights(health)).collect();
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for ((feed, health), seen) in routes.iter().zip(&mut seen) {
-                if self.nats.is_connected()
-                    && let Some(waiting) =
-                        waiting::waiting(&self.nats, feed, health.first(), seen).await
-                {
+            for (((feed, health), seen), rights) in routes.iter().zip(&mut seen).zip(&mut rights) {
+                if !self.nats.is_connected() {
+                    // The lost connection is reported elsewhere.
+                    rights.abandon();
+                    continue;
+                }
+                let waiting = waiting::waiting(&self.nats, feed, health.first(), seen).await;
+                let has_consumer = waiting.as_ref().map(|waiting| waiting.count.is_some());
+                if let Some(waiting) = waiting {
                     health.waits(waiting);
+                }
+                self.check_rights(feed, has_consumer, rights).await;
+            }
+        }
+    }
+
+    /// Checks that the bridge has the permissions without which a route stops; `has_consumer` is `None` if NATS did not
+    /// answer that. Permissions can be taken away at any time, and a server does not answer what it denies.
+    async fn check_rights(&self, feed: &Feed, has_consumer: Option<bool>, outage: &mut Outage) {
+        let lacks = match has_consumer {
+            Some(true) => rights::lacking(&self.nats, &rights::to_take(&self.nats, feed)).await,
+            // The route makes its consumer, and reports it if that is denied.
+            Some(false) => Vec::new(),
+            // Without permissions for deferred messages all messages are shown at once.
+            None if feed.is_deferred() => Vec::new(),
+            None => rights::denied(&self.nats, &rights::to_ask(&self.nats, feed)).await,
+        };
+        if lacks.is_empty() {
+            outage.over();
+        } else {
+            outage.failed(State::NotPermitted, &lacks.join("; "), None);
+        }
+    }
+
+    /// Counts what the server denies for each route whose stream or consumer it names.
+    async fn attribute_denials(&self, routes: &[(&Feed, RouteHealth)]) -> Infallible {
+        let mut denials = self.nats.denials();
+        loop {
+            let complaint = denials.next().await;
+            for (feed, health) in routes {
+                if rights::is_about(feed, &complaint) {
+                    health.metrics.denied.inc();
                 }
             }
         }

@@ -153,6 +153,19 @@ async fn what_one_route_misses_in_nats_does_not_hide_that_another_hangs() {
     assert_eq!(health.stuck().unwrap(), "route b is stuck on message 7");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_route_that_waits_for_memory_does_not_hang_but_the_one_that_has_it_may() {
+    let health = Health::default();
+    let (a, b) = (route(&health, "a"), route(&health, "b"));
+    for route in [&a, &b] {
+        health.board().route(&route.name).take(message(7));
+    }
+    let waits = a.condition();
+    waits.set(State::MemoryTaken, &"large messages wait", Duration::ZERO);
+    tokio::time::advance(Duration::from_mins(6)).await;
+    assert_eq!(health.stuck().unwrap(), "route b is stuck on message 7");
+}
+
 #[test]
 fn a_route_that_is_set_aside_is_not_waited_for_and_has_no_numbers() {
     let health = Health::default();

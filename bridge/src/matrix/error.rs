@@ -51,6 +51,9 @@ pub(crate) enum MatrixError {
     /// The request was not sent, because the room is encrypted and the bridge posts unencrypted events.
     #[error("{0}")]
     Encrypted(String),
+    /// The request was not sent, because the room is replaced by another one, and nobody looks at it any more.
+    #[error("{0}")]
+    Replaced(String),
     /// The answer is longer than any expected one. The homeserver may or may not have accepted the request.
     #[error(
         "answers with more than {megabytes} MiB, the most that is read: is matrix.homeserver the address of a \
@@ -151,7 +154,9 @@ impl State {
             MatrixError::Untrusted(_) => Self::HomeserverUntrusted,
             MatrixError::Encrypted(_) => Self::RoomEncrypted,
             MatrixError::TokenRefused(_) => Self::CredentialsRefused,
-            MatrixError::Forbidden(_) | MatrixError::NotFound(_) => Self::NotInRoom,
+            MatrixError::Forbidden(_) | MatrixError::NotFound(_) | MatrixError::Replaced(_) => {
+                Self::NotInRoom
+            }
         }
     }
 }

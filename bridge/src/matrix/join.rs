@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use matrix_sdk::ruma::{OwnedRoomId, OwnedUserId, RoomAliasId};
+use matrix_sdk::ruma::{OwnedRoomId, OwnedUserId, RoomAliasId, RoomId};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -14,7 +14,8 @@ use crate::{
         account::Account,
         error::MatrixError,
         new_rooms::{NewRooms, TooMany},
-        ownership::Objection,
+        ownership::{Objection, Ownership},
+        remembered::{Meaning, Remembered},
         room::{self, Entry, NewRoom, Room, encrypted},
     },
     status::{Outage, RouteHealth, State},
@@ -26,6 +27,9 @@ const ATTEMPTS: u32 = 3;
 
 /// The longest time for which one room blocks the others of its route when the homeserver answers everything else.
 const HOLD_UP: Duration = Duration::from_secs(20);
+
+/// The number of times that a room may have been replaced, one after the other.
+const MOST_REPLACEMENTS: usize = 16;
 
 /// The role of a room in its route.
 #[derive(Clone, Copy)]
@@ -92,6 +96,7 @@ pub(crate) async fn open_room(
     let mut attempt = Attempt::new(route, (target, kind), account, health);
     let mut failures = Failures::default();
     loop {
+        let mut replaced = None;
         let error = match attempt.open().await {
             Ok(room) => {
                 outage.over();
@@ -116,6 +121,21 @@ pub(crate) async fn open_room(
                     encrypted(target)
                 ))));
             }
+            Err(OpenError::Refused(reason)) if !may_wait => {
+                attempt.leave_unchecked().await;
+                return Ok(Opened::Closed(Closed::ForLong(reason)));
+            }
+            Err(OpenError::Refused(reason)) => {
+                let pause = outage.failed(State::RouteRefused, &reason, None);
+                if timeout(pause, stop.cancelled()).await.is_ok() {
+                    return Err(Interrupted::Stopping);
+                }
+                continue;
+            }
+            Err(OpenError::NotFollowed(said, error)) => {
+                replaced = Some(said);
+                error
+            }
             Err(OpenError::Matrix(error)) => error,
         };
         if !may_wait && let Some(closed) = closed(&error, &mut failures, account).await {
@@ -131,6 +151,10 @@ pub(crate) async fn open_room(
                 format!("there is no such room ({error}): correct `room` of the route")
             }
             _ => error.to_string(),
+        };
+        let reason = match replaced {
+            Some(replaced) => format!("{replaced}: {reason}"),
+            None => reason,
         };
         let asked = match &error {
             MatrixError::Limited { wait, .. } if may_wait => *wait,
@@ -190,6 +214,10 @@ impl Failures {
 
 enum OpenError {
     Encrypted,
+    /// A room that is not the one that was meant.
+    Refused(String),
+    /// The room that has replaced another one does not let the bridge in.
+    NotFollowed(String, MatrixError),
     Closed(Closed),
     Matrix(MatrixError),
 }
@@ -233,6 +261,9 @@ impl<'a> Attempt<'a> {
             Entry::Joined(id) => id,
             Entry::Free => {
                 let alias = alias.expect("only aliases are free");
+                if let Some(room) = self.enter_again(alias).await? {
+                    return self.finish(room, None).await;
+                }
                 if let RoomRole::OfMany(guard) = self.kind {
                     let too_many = |too_many| OpenError::Closed(Closed::NotMade(too_many));
                     guard.new_rooms.take(alias).map_err(too_many)?;
@@ -250,10 +281,147 @@ impl<'a> Attempt<'a> {
             guard.check(&room, alias).await?;
             self.unchecked = None;
         }
+        self.finish(room, alias).await
+    }
+
+    /// Follows a room to the one in its place, and checks that it may be posted into. `alias` is what led there.
+    async fn finish(&mut self, room: Room, alias: Option<&RoomAliasId>) -> Result<Room, OpenError> {
+        let room = self.follow(room).await?;
+        if let (RoomRole::Only | RoomRole::Fallback, Some(alias)) = (self.kind, alias) {
+            self.recognise(alias, &room).await?;
+        }
         if room.is_encrypted().await? {
             return Err(OpenError::Encrypted);
         }
         Ok(room)
+    }
+
+    /// Enters the room that a free alias led to before: somebody may be about to give it the alias again.
+    async fn enter_again(&self, alias: &RoomAliasId) -> Result<Option<Room>, OpenError> {
+        if matches!(self.kind, RoomRole::OfMany(_)) {
+            return Ok(None);
+        }
+        let remembered = Remembered::of(self.route, self.account.state_dir());
+        let Some(before) = remembered.room_of(alias) else { return Ok(None) };
+        let said = format!(
+            "{alias} leads nowhere now, and led to room {} before (to have a new one made, remove {})",
+            before.room,
+            remembered.file()
+        );
+        if let Err(error) = Room::enter(self.account, (&*before.room).into()).await {
+            return Err(OpenError::NotFollowed(said, error));
+        }
+        info!("{said}, which is posted into");
+        Ok(Some(Room::new(Arc::clone(self.account), before.room)))
+    }
+
+    /// Returns the room that has replaced this one, and so on, or this one.
+    async fn follow(&mut self, room: Room) -> Result<Room, OpenError> {
+        let (mut room, mut seen) = (room, Vec::new());
+        while let Some(replacement) = room.replacement().await? {
+            seen.push(room.id().to_owned());
+            let said = format!("room {} {replacement}", room.id());
+            let refuse = |why: &str| Err(OpenError::Refused(format!("{said}, {why}")));
+            let Some(next) = replacement.room else {
+                return refuse("so give the route another one");
+            };
+            if seen.contains(&next) || seen.len() >= MOST_REPLACEMENTS {
+                return refuse("and this does not come to an end: give the route another room");
+            }
+            let is_new = !room::joined(self.account).await?.contains(&next);
+            if is_new && let Err(error) = Room::enter(self.account, (&*next).into()).await {
+                return Err(OpenError::NotFollowed(said, error));
+            }
+            let next = Room::new(Arc::clone(self.account), next);
+            if matches!(self.kind, RoomRole::OfMany(_)) && is_new {
+                self.unchecked = Some(next.clone());
+            }
+            let old = room.ownership().await?;
+            if let Some(objection) = self.objection(&old, &room, &next).await? {
+                return refuse(&format!(
+                    "which {objection}: give the route that room by its id if it is right"
+                ));
+            }
+            self.unchecked = None;
+            info!("{said}, which is posted into from now on");
+            room = next;
+        }
+        Ok(room.named_by(seen.into_iter().next()))
+    }
+
+    /// Returns the objection, if any, to posting into a room that has replaced another one.
+    async fn objection(
+        &self,
+        old: &Ownership,
+        room: &Room,
+        next: &Room,
+    ) -> Result<Option<Objection>, MatrixError> {
+        let own = &self.account.user;
+        let new = next.ownership().await?;
+        let RoomRole::OfMany(guard) = self.kind else {
+            return Ok(new.objection_to_replace(old, room.id(), std::slice::from_ref(own)));
+        };
+        let known: Vec<_> = guard.trusted.iter().chain([own]).cloned().collect();
+        // Whoever has some power in a room of many must not lead the bridge into one of their own.
+        Ok(new.objection_to_replace(&Ownership::default(), room.id(), &known))
+    }
+
+    /// Checks that an alias leads to the room that it led to before, or to one that has replaced it, or that the same
+    /// people have made; and remembers that.
+    async fn recognise(&self, alias: &RoomAliasId, room: &Room) -> Result<(), OpenError> {
+        let remembered = Remembered::of(self.route, self.account.state_dir());
+        let before = remembered.room_of(alias);
+        if before.as_ref().is_some_and(|before| before.room == room.id()) {
+            return Ok(());
+        }
+        let ownership = match room.ownership().await {
+            // A member with some power can make the state as large as they like.
+            Err(MatrixError::TooLong { .. }) => Ownership::default(),
+            ownership => ownership?,
+        };
+        let creators: Vec<_> = ownership.creators().cloned().collect();
+        if let Some(before) = before {
+            let is_known =
+                |user: &OwnedUserId| before.creators.contains(user) || *user == self.account.user;
+            let by_the_same = !creators.is_empty() && creators.iter().all(is_known);
+            if !by_the_same && !self.is_replaced_by(&before.room, room).await? {
+                let by = creators.iter().map(|user| user.as_str()).collect::<Vec<_>>().join(", ");
+                return Err(OpenError::Refused(format!(
+                    "{alias} leads to room {} now, made by {by}, and led to room {} before, which does not say that it \
+                     was replaced by that one: if it is right, remove {} to confirm it; else have the alias lead back, \
+                     or write the id of the room in its place",
+                    room.id(),
+                    before.room,
+                    remembered.file(),
+                )));
+            }
+        }
+        remembered.note(alias, Meaning { room: room.id().to_owned(), creators });
+        Ok(())
+    }
+
+    /// Whether a room says, and another one confirms, that it was replaced by that.
+    async fn is_replaced_by(&self, old: &RoomId, new: &Room) -> Result<bool, OpenError> {
+        let mut old = Room::new(Arc::clone(self.account), old.to_owned());
+        for _ in 0..MOST_REPLACEMENTS {
+            let replacement = match old.replacement().await {
+                // The bridge was removed from the room, which can say nothing any more.
+                Err(MatrixError::Forbidden(_) | MatrixError::NotFound(_)) => return Ok(false),
+                replacement => replacement?,
+            };
+            let Some(next) = replacement.and_then(|replacement| replacement.room) else {
+                return Ok(false);
+            };
+            let next = Room::new(Arc::clone(self.account), next);
+            let ownership = old.ownership().await?;
+            match self.objection(&ownership, &old, &next).await {
+                Ok(None) if next.id() == new.id() => return Ok(true),
+                Ok(None) => old = next,
+                Ok(Some(_)) | Err(MatrixError::Forbidden(_)) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
     }
 
     /// Leaves a room that was not found to belong to the bridge, unless the bridge was in it before: a stranger's alias
@@ -278,7 +446,7 @@ impl Guard {
             Objection::Stranger(_) | Objection::Unknown => {
                 "name them in `room_creators` of the route if that is right, else have the alias removed"
             }
-            Objection::NotItsAlias => {
+            Objection::NotItsAlias | Objection::NotItsSuccessor => {
                 "make it the main address in the room's settings if that is right, else have it removed"
             }
         };

@@ -11,6 +11,7 @@ pub(crate) mod join;
 mod neighbour;
 mod new_rooms;
 mod ownership;
+pub(crate) mod remembered;
 pub(crate) mod room;
 pub(crate) mod session;
 

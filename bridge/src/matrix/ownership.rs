@@ -6,7 +6,8 @@
 use std::fmt;
 
 use matrix_sdk::ruma::{
-    OwnedRoomAliasId, OwnedUserId, RoomAliasId, RoomVersionId, UserId, events::StateEventType,
+    OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, RoomVersionId, UserId,
+    events::StateEventType,
 };
 use serde::Deserialize;
 
@@ -15,6 +16,7 @@ use serde::Deserialize;
 pub(crate) struct Ownership {
     created: Option<Created>,
     aliases: Option<WithAliases>,
+    tombstone: Option<Tombstone>,
 }
 
 /// The reason why an alias does not lead to a room of ours.
@@ -26,6 +28,8 @@ pub(crate) enum Objection {
     Stranger(OwnedUserId),
     /// The room is ours, but somebody else has given it the alias.
     NotItsAlias,
+    /// The room is to replace another one, of which it does not say so.
+    NotItsSuccessor,
 }
 
 /// The type of a state event.
@@ -49,6 +53,20 @@ struct CreatedContent {
     room_version: Option<RoomVersionId>,
     #[serde(default)]
     additional_creators: Vec<OwnedUserId>,
+    #[serde(default)]
+    predecessor: Option<Predecessor>,
+}
+
+/// The room that a room replaces.
+#[derive(Deserialize)]
+struct Predecessor {
+    room_id: OwnedRoomId,
+}
+
+/// An `m.room.tombstone` event, which says that a room is replaced by another one.
+#[derive(Deserialize)]
+struct Tombstone {
+    sender: OwnedUserId,
 }
 
 /// The aliases of a room.
@@ -84,6 +102,9 @@ impl Ownership {
             StateEventType::RoomCanonicalAlias if state_key.is_empty() => {
                 self.aliases = serde_json::from_slice(event).ok();
             }
+            StateEventType::RoomTombstone if state_key.is_empty() => {
+                self.tombstone = serde_json::from_slice(event).ok();
+            }
             _ => {}
         }
     }
@@ -102,6 +123,24 @@ impl Ownership {
         let version = self.created.as_ref().and_then(|event| event.content.room_version.as_ref());
         self.creators().any(|creator| creator == user)
             && version.is_some_and(|version| privileges_creators(version.as_str()))
+    }
+
+    /// Returns the objection, if any, to posting into this room in place of `old`, whose id is `id`. The creators of the
+    /// new room have to be known: those of the old one, who has replaced it, or `known`.
+    pub(crate) fn objection_to_replace(
+        &self,
+        old: &Self,
+        id: &RoomId,
+        known: &[OwnedUserId],
+    ) -> Option<Objection> {
+        let Some(created) = &self.created else { return Some(Objection::Unknown) };
+        if created.content.predecessor.as_ref().is_none_or(|before| before.room_id != id) {
+            return Some(Objection::NotItsSuccessor);
+        }
+        let by = old.tombstone.as_ref().map(|tombstone| &tombstone.sender);
+        let is_known =
+            |user: &OwnedUserId| old.creators().chain(by).chain(known).any(|known| known == user);
+        self.creators().find(|user| !is_known(user)).cloned().map(Objection::Stranger)
     }
 
     /// Returns the objection, if any, to treating this as the room of an alias that `own` or one of `trusted`
@@ -136,13 +175,14 @@ impl fmt::Display for Objection {
             Self::NotItsAlias => f.write_str(
                 "does not list this alias among its addresses, so anybody may have given the alias to it",
             ),
+            Self::NotItsSuccessor => f.write_str("does not say that it replaces the one before"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use matrix_sdk::ruma::{owned_user_id, room_alias_id, user_id};
+    use matrix_sdk::ruma::{owned_user_id, room_alias_id, room_id, user_id};
     use serde_json::{Value, json};
 
     use super::*;
@@ -191,6 +231,28 @@ mod tests {
         ] {
             assert_eq!(objection(&state), expected, "{state:?}");
         }
+    }
+
+    #[test]
+    fn a_room_replaces_another_if_it_says_so_and_its_creators_are_known() {
+        let (own, id) = (owned_user_id!("@bridge:x"), room_id!("!old:x"));
+        let tombstone = |sender: &str| json!({ "type": "m.room.tombstone", "state_key": "", "sender": sender, "content": {} });
+        let new = |sender: &str, before: &str| {
+            let content = json!({ "room_version": "11", "predecessor": { "room_id": before } });
+            json!({ "type": "m.room.create", "state_key": "", "sender": sender, "content": content })
+        };
+        let old = ownership(&[created_by("@alice:x", &[]), tombstone("@carol:x")]);
+        let objection = |event: Value| {
+            ownership(&[event]).objection_to_replace(&old, id, std::slice::from_ref(&own))
+        };
+        for known in ["@alice:x", "@carol:x", "@bridge:x"] {
+            assert_eq!(objection(new(known, "!old:x")), None, "{known}");
+        }
+        let stranger = Objection::Stranger(owned_user_id!("@eve:x"));
+        assert_eq!(objection(new("@eve:x", "!old:x")), Some(stranger));
+        assert_eq!(objection(new("@alice:x", "!other:x")), Some(Objection::NotItsSuccessor));
+        assert_eq!(objection(created_by("@alice:x", &[])), Some(Objection::NotItsSuccessor));
+        assert_eq!(objection(tombstone("@alice:x")), Some(Objection::Unknown));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
+    fmt::{self, Display},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -54,17 +54,19 @@ const PAGE: u32 = 100;
 /// events.
 const MOST_PAGES: u32 = 20_000;
 
-/// The time for which a room that was not encrypted is assumed not to be. A member with the power to change settings
-/// can switch encryption on at any time.
-const PLAIN: Duration = Duration::from_secs(15);
+/// The time for which a room that was neither encrypted nor replaced is assumed not to be. A member with the power to
+/// change settings can do either at any time.
+const USABLE: Duration = Duration::from_secs(15);
 
 /// A room that the bridge has joined.
 #[derive(Debug, Clone)]
 pub(crate) struct Room {
     account: Arc<Account>,
     id: OwnedRoomId,
-    /// The time when the room was last seen not to be encrypted.
-    plain: Arc<Mutex<Option<Instant>>>,
+    /// The room that the name led to, if this one has replaced it.
+    named: Option<OwnedRoomId>,
+    /// The time when the room was last seen to be neither encrypted nor replaced.
+    usable: Arc<Mutex<Option<Instant>>>,
 }
 
 /// Whether the bridge may post in a room, and what keeps it from that.
@@ -99,6 +101,21 @@ pub(crate) enum Entry {
     Joined(OwnedRoomId),
     /// The alias is free and on the bridge's own server.
     Free,
+}
+
+/// The room that has replaced another one; `None` if the other one is only closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replacement {
+    pub(crate) room: Option<OwnedRoomId>,
+}
+
+impl Display for Replacement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.room {
+            Some(room) => write!(f, "was replaced by {room}"),
+            None => f.write_str("was closed for good, and names no room in its place"),
+        }
+    }
 }
 
 /// Returns the rooms that the account has joined.
@@ -198,7 +215,12 @@ impl Room {
 
     /// Creates a handle for a room that was entered.
     pub(crate) fn new(account: Arc<Account>, id: OwnedRoomId) -> Self {
-        Self { account, id, plain: Arc::default() }
+        Self { account, id, named: None, usable: Arc::default() }
+    }
+
+    /// Notes the room that the name leads to, if this one has replaced it.
+    pub(crate) fn named_by(self, named: Option<OwnedRoomId>) -> Self {
+        Self { named, ..self }
     }
 
     /// Returns the room's id.
@@ -229,7 +251,7 @@ impl Room {
         transaction: OwnedTransactionId,
         content: &Value,
     ) -> Result<OwnedEventId, MatrixError> {
-        self.expect_plain().await?;
+        self.expect_usable().await?;
         let body = serde_json::value::to_raw_value(content).expect("a Value is valid JSON");
         let request = send_message_event::v3::Request::new_raw(
             self.id.clone(),
@@ -246,7 +268,7 @@ impl Room {
         file: &Attachment,
         name: &str,
     ) -> Result<OwnedMxcUri, MatrixError> {
-        self.expect_plain().await?;
+        self.expect_usable().await?;
         // The bytes are sent exactly as they came from NATS.
         upload(&self.account, file.bytes.clone(), file.media_type, Some(name)).await
     }
@@ -399,22 +421,51 @@ impl Room {
 
     /// Whether the room is encrypted, so that plain messages do not belong there.
     pub(crate) async fn is_encrypted(&self) -> Result<bool, MatrixError> {
-        let is_encrypted = self.state(StateEventType::RoomEncryption).await?.is_some();
-        *self.plain() = (!is_encrypted).then(Instant::now);
-        Ok(is_encrypted)
+        Ok(self.state(StateEventType::RoomEncryption).await?.is_some())
     }
 
-    /// Makes sure that the room was not encrypted a moment ago. Everything posted into the room passes this check.
-    async fn expect_plain(&self) -> Result<(), MatrixError> {
-        let is_fresh = self.plain().is_some_and(|seen| seen.elapsed() < PLAIN);
-        if !is_fresh && self.is_encrypted().await? {
+    /// Returns the room that has replaced this one, if one has.
+    pub(crate) async fn replacement(&self) -> Result<Option<Replacement>, MatrixError> {
+        let tombstone = self.state(StateEventType::RoomTombstone).await?;
+        Ok(tombstone.map(|content| {
+            let room = content["replacement_room"].as_str();
+            Replacement { room: room.and_then(|room| room.try_into().ok()) }
+        }))
+    }
+
+    /// Whether the room is replaced, or its alias leads to another one.
+    pub(crate) async fn has_moved(&self, target: &RoomOrAliasId) -> Result<bool, MatrixError> {
+        // Whoever was removed from the room cannot read its state.
+        match self.replacement().await {
+            Ok(Some(_)) => return Ok(true),
+            Ok(None) | Err(MatrixError::Forbidden(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let Ok(alias) = <&RoomAliasId>::try_from(target) else { return Ok(false) };
+        let leads_to = find(&self.account, alias).await?;
+        let here = self.named.as_ref().unwrap_or(&self.id);
+        Ok(leads_to.is_some_and(|room| room != *here && room != self.id))
+    }
+
+    /// Makes sure that the room was neither encrypted nor replaced a moment ago. Everything posted into the room passes
+    /// this check.
+    async fn expect_usable(&self) -> Result<(), MatrixError> {
+        if self.usable().is_some_and(|seen| seen.elapsed() < USABLE) {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        if self.is_encrypted().await? {
             return Err(MatrixError::Encrypted(encrypted(&self.id)));
         }
+        if let Some(replacement) = self.replacement().await? {
+            return Err(MatrixError::Replaced(format!("room {} {replacement}", self.id)));
+        }
+        *self.usable() = Some(asked);
         Ok(())
     }
 
-    fn plain(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    fn usable(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.usable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a user is in the room, or invited.

@@ -40,6 +40,7 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("nats-matrix/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(MOST_IDLE)
         .no_gzip();
     if let Some(path) = &config.ca_file {
         let wrong =
@@ -66,6 +67,9 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
         ))
     })
 }
+
+/// The number of connections that are kept for further requests. Each has buffers of about 20 kB.
+const MOST_IDLE: usize = 16;
 
 /// The time limit of a request with its answer. It is long because a homeserver that is still busy with the request
 /// must not get it a second time.

@@ -1,7 +1,8 @@
 //! The connection to NATS.
 
 use std::{
-    future::ready,
+    borrow::Cow,
+    future::{pending, ready},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,10 @@ use async_nats::{
     Client, ClientError, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
 };
 use tokio::{
-    sync::watch,
+    sync::{
+        broadcast::{self, error::RecvError},
+        watch,
+    },
     time::{sleep, sleep_until, timeout},
 };
 use tracing::{debug, info, warn};
@@ -43,6 +47,9 @@ const UNDERWAY: Duration = Duration::from_millis(200);
 const MOST_COMPLAINTS: usize = 10;
 
 const COMPLAINT_CHARS: usize = 400;
+
+/// The number of denials that are kept for somebody who is late to read them.
+const MOST_DENIALS: usize = 64;
 
 /// The keys that decide about TLS.
 const TLS_KEYS: tls::Keys = tls::Keys {
@@ -79,6 +86,8 @@ struct Link {
     refused: watch::Sender<Option<String>>,
     /// The last thing that the server denied for lack of a permission.
     denied: watch::Sender<String>,
+    /// All that the server denies.
+    denials: broadcast::Sender<Arc<str>>,
     /// The prefix of the inboxes.
     inbox_prefix: String,
     /// Whether the server denies the subscription to an inbox, without which no answer arrives.
@@ -242,16 +251,18 @@ impl Nats {
 
     /// Waits until the server, from now on, denies something that names one of `names`, and returns what it said.
     pub(crate) async fn denies(&self, names: &[&str]) -> String {
-        let mut denied = self.link.denied.subscribe();
-        denied.mark_unchanged();
+        let mut denials = self.denials();
         loop {
-            // The sender lives as long as `self`.
-            let _ = denied.changed().await;
-            let reason = denied.borrow_and_update().clone();
+            let reason = denials.next().await;
             if names.iter().any(|name| is_about(&reason, name)) {
-                return reason;
+                return reason.to_string();
             }
         }
+    }
+
+    /// Returns all that the server denies from now on, in its own words.
+    pub(crate) fn denials(&self) -> Denials {
+        Denials(self.link.denials.subscribe())
     }
 
     /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
@@ -259,6 +270,14 @@ impl Nats {
         match &self.config.jetstream_domain {
             Some(domain) => format!("$JS.{domain}.API.{request}"),
             None => format!("$JS.API.{request}"),
+        }
+    }
+
+    /// Returns the subject on which a value of a key-value bucket is published, from that without a domain.
+    pub(crate) fn key(&self, subject: &str) -> String {
+        match &self.config.jetstream_domain {
+            Some(_) => self.api(subject),
+            None => subject.to_owned(),
         }
     }
 
@@ -274,6 +293,23 @@ impl Nats {
     }
 }
 
+/// The things that the server denies, in its own words.
+pub(crate) struct Denials(broadcast::Receiver<Arc<str>>);
+
+impl Denials {
+    /// Waits for the next one. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Arc<str> {
+        loop {
+            match self.0.recv().await {
+                Ok(reason) => return reason,
+                Err(RecvError::Lagged(_)) => {}
+                // The sender lives as long as the connection.
+                Err(RecvError::Closed) => pending().await,
+            }
+        }
+    }
+}
+
 impl Link {
     fn of(inbox_prefix: String) -> Self {
         Self {
@@ -285,6 +321,7 @@ impl Link {
             has_delivered: AtomicBool::new(false),
             refused: watch::Sender::default(),
             denied: watch::Sender::default(),
+            denials: broadcast::Sender::new(MOST_DENIALS),
             complaints: Mutex::new(Repetitions::up_to(MOST_COMPLAINTS)),
         }
     }
@@ -313,6 +350,12 @@ impl Link {
                 "NATS: {count} more complaints of the server like those before, not logged one by one"
             );
         });
+    }
+
+    fn deny(&self, reason: String) {
+        // There may be nobody who waits for it.
+        let _ = self.denials.send(reason.as_str().into());
+        self.denied.send_replace(reason);
     }
 
     fn note(self: &Arc<Self>, event: Event) {
@@ -344,24 +387,37 @@ impl Link {
                     || is_about(&reason, reserved::BUCKET) =>
             {
                 debug!("NATS: {reason}");
-                self.denied.send_replace(reason);
+                self.deny(reason);
             }
             // A missing permission: the request that needed it reports a time-out, and this line says why.
             Event::ServerError(ServerError::Other(reason)) => {
-                self.log(&reason);
+                self.log(&without_numbers(&reason));
                 let inbox =
                     format!("permissions violation for subscription to \"{}.", self.inbox_prefix);
                 if is_about(&reason, &inbox) {
                     self.is_unanswered.send_replace(true);
                 }
-                self.denied.send_replace(reason);
+                self.deny(reason);
             }
             other => debug!("NATS: {other}"),
         }
     }
 }
 
-/// Whether a server's message names something. The client passes it on in lower case.
+/// Returns a complaint about an acknowledgement without the numbers in its subject, as each has others.
+fn without_numbers(complaint: &str) -> Cow<'_, str> {
+    let is_about_ack = complaint.split('"').nth(1).is_some_and(|it| it.starts_with("$JS.ACK."));
+    let mut parts = complaint.splitn(3, '"');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(before), Some(subject), Some(after)) if is_about_ack => {
+            let named: Vec<&str> = subject.split('.').take(4).collect();
+            Cow::Owned(format!("{before}\"{}.>\"{after}", named.join(".")))
+        }
+        _ => Cow::Borrowed(complaint),
+    }
+}
+
+/// Whether a server's message names something, in whatever case the client passes it on.
 fn is_about(reason: &str, name: &str) -> bool {
     reason.to_lowercase().contains(&name.to_lowercase())
 }

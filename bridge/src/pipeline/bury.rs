@@ -44,8 +44,13 @@ pub(crate) async fn put_away(
     of: DeadFor,
 ) -> Result<Option<String>, Interrupted> {
     let mut kept_on = Some(delivery.subject().to_owned());
-    // A route that also reads dead letters would receive each of its own again and again.
-    if !state.dead_letters.have(delivery.subject()) {
+    // A stream may bring dead letters back to a route under other subjects, each of them again and again.
+    if state.dead_letters.have(delivery) {
+        warn!(
+            "message {} of stream {} is a dead letter already, and not kept once more",
+            delivery.sequence, stream.stream
+        );
+    } else {
         let what = format!("dead letter {}", delivery.sequence);
         let mut outage = Outage::of(what, state.health.condition());
         let kept = loop {

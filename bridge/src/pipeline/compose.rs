@@ -1,6 +1,6 @@
 //! Turns the bytes of a message into what a room shows of it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, rc::Rc, sync::Arc};
 
 use jiff::Timestamp;
 use matrix_sdk::ruma::EventId;
@@ -29,7 +29,7 @@ pub(crate) struct Composer {
     /// The name of the stream that holds the messages.
     stream: String,
     pub(crate) renderer: Arc<Renderer>,
-    poison: poison::Guard,
+    poison: Rc<poison::Guard>,
     /// The templates whose failure was logged.
     told: HashSet<String>,
     budget: Arc<Mutex<Budget>>,
@@ -48,7 +48,7 @@ impl Composer {
         stop: CancellationToken,
     ) -> Self {
         let name = feed.label().replace(':', "-");
-        let poison = poison::Guard::open(account.state_dir(), &name);
+        let poison = Rc::new(poison::Guard::open(account.state_dir(), &name));
         let (route, stream) = (Arc::clone(&feed.route), feed.stream().to_owned());
         Self {
             route,
@@ -64,7 +64,7 @@ impl Composer {
     }
 
     /// Returns the guard that notes which message or digest is being worked on, in case it ends the process.
-    pub(crate) fn poison(&self) -> &poison::Guard {
+    pub(crate) fn poison(&self) -> &Rc<poison::Guard> {
         &self.poison
     }
 

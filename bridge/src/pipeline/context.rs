@@ -15,6 +15,7 @@ use crate::{
     render::Renderer,
     source::{Feed, Hold, Lease},
     status::Health,
+    subject::Subject,
 };
 
 /// The services that all routes share.
@@ -52,6 +53,7 @@ impl RouteContext {
     pub(crate) fn live(
         route: &Arc<Route>,
         all: &[Arc<Route>],
+        dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
         services: &Services,
         state_dir: &Path,
@@ -63,7 +65,7 @@ impl RouteContext {
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route),
             route: Arc::clone(route),
-            routing: Routing::of(route, all),
+            routing: Routing::of(route, all, dead_letters),
             renderer,
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }
@@ -73,6 +75,6 @@ impl RouteContext {
     /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {
         let feed = Feed::deferred(&self.route);
-        Self { routing: Routing::all_of(&self.route), feed, ..self.clone() }
+        Self { routing: self.routing.decided(), feed, ..self.clone() }
     }
 }

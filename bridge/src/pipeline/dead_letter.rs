@@ -24,12 +24,10 @@ use crate::{
         Nats, headers,
         streams::{self, StreamError},
     },
+    reserved::DEAD_LETTERS_STREAM,
     source::{Delivery, Upstream},
     subject::Subject,
 };
-
-/// The stream that is created when no other stream keeps dead letters.
-const STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 
 /// The total size of the dead letters that are kept, in bytes.
 const KEPT_BYTES: i64 = 64 * 1024 * 1024;
@@ -69,6 +67,13 @@ const REASON_AT_MOST: usize = 2 * 1024;
 
 /// The longest subject in bytes. Percent-encoded it may be three times as long.
 const SUBJECT_AT_MOST: usize = 1024;
+
+/// The headers that each dead letter has: the reason, and the stream and the number of the message.
+const REASON_HEADER: &str = "Nats-Matrix-Reason";
+
+const STREAM_HEADER: &str = "Nats-Matrix-Stream";
+
+const SEQUENCE_HEADER: &str = "Nats-Matrix-Sequence";
 
 /// The destination of a route's dead letters.
 #[derive(Debug, Clone)]
@@ -199,7 +204,9 @@ impl DeadLetters {
             // There is room among the first ones, or no such stream yet.
             Ok(_) => {}
             Err(reason) => {
-                debug!("the dead letters of stream {STREAM} are not counted: {reason}");
+                debug!(
+                    "the dead letters of stream {DEAD_LETTERS_STREAM} are not counted: {reason}"
+                );
                 self.uncounted_until = Some(Instant::now() + UNCOUNTED);
             }
         }
@@ -211,7 +218,7 @@ impl DeadLetters {
     async fn count(&self, subject: &str) -> Result<Option<(i64, i64)>, String> {
         let asked = json!({ "subjects_filter": subject });
         let answer: Result<Count, _> =
-            self.nats.jetstream.request(format!("STREAM.INFO.{STREAM}"), &asked).await;
+            self.nats.jetstream.request(format!("STREAM.INFO.{DEAD_LETTERS_STREAM}"), &asked).await;
         let Count { config, state } = answer.map_err(|error| chain(&error))?;
         let count = state.and_then(|state| state.subjects.get(subject).copied());
         Ok(config.map(|limits| (count.unwrap_or(0), limits.on_subject)))
@@ -225,7 +232,7 @@ impl DeadLetters {
         }
         warn!(
             "there are more dead letters than are kept: the first ones stay on {}, and of those on {subject} the newest \
-             push out the oldest, {} by now; find out what makes them, and read or purge those of stream {STREAM}",
+             push out the oldest, {} by now; find out what makes them, and read or purge those of stream {DEAD_LETTERS_STREAM}",
             self.subject, self.pushed_out
         );
         self.said = Some(Instant::now());
@@ -241,18 +248,18 @@ impl DeadLetters {
     ) -> Result<PublishAck, NotKept> {
         match self.publish(subject, letter).await {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {}
-            published => return published.map_err(NotKept::from),
+            published => return published.map_err(|error| self.not_kept(error)),
         }
         // No stream has been set up before the first dead letter.
         let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
         made.map_err(|error| NotKept::NoStream { prefix: self.prefix.to_string(), error })?;
-        self.publish(subject, letter).await.map_err(NotKept::from)
+        self.publish(subject, letter).await.map_err(|error| self.not_kept(error))
     }
 
-    /// Whether a subject is one of dead letters, of any route.
-    pub(crate) fn have(&self, subject: &str) -> bool {
-        let rest = subject.strip_prefix(self.prefix.as_str());
-        rest.is_some_and(|rest| rest.starts_with('.'))
+    /// Whether a message is a dead letter of any route, delivered under its own subject, or under another one after a
+    /// stream has copied it by a source, a transform or a republication.
+    pub(crate) fn have(&self, delivery: &Delivery) -> bool {
+        is_below(&self.prefix, delivery.subject()) || is_marked(delivery.headers())
     }
 
     /// Returns the subject that the first dead letters are published on.
@@ -268,9 +275,9 @@ impl DeadLetters {
         if left_out > 0 {
             set("Nats-Matrix-Headers-Left-Out", &left_out.to_string());
         }
-        set("Nats-Matrix-Reason", &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
-        set("Nats-Matrix-Stream", &stream.stream);
-        set("Nats-Matrix-Sequence", &delivery.sequence.to_string());
+        set(REASON_HEADER, &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
+        set(STREAM_HEADER, &stream.stream);
+        set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
         let published = delivery.published.as_nanosecond();
@@ -290,9 +297,19 @@ impl DeadLetters {
         jetstream.publish_with_headers(subject.to_owned(), headers, payload).await?.await
     }
 
+    fn not_kept(&self, error: PublishError) -> NotKept {
+        match error.kind() {
+            _ if streams::is_too_large(&error) => NotKept::TooLarge,
+            PublishErrorKind::TimedOut => {
+                NotKept::Unanswered { subject: self.subject.clone(), error }
+            }
+            _ => NotKept::Unpublished(error),
+        }
+    }
+
     fn stream_config(&self) -> StreamConfig {
         StreamConfig {
-            name: STREAM.to_owned(),
+            name: DEAD_LETTERS_STREAM.to_owned(),
             description: Some(
                 "Messages that nats-matrix could not post, with the reason in their headers"
                     .to_owned(),
@@ -305,6 +322,21 @@ impl DeadLetters {
             ..StreamConfig::default()
         }
     }
+}
+
+/// Whether a message is a dead letter of any route under its own subject. Somebody else's message there is none.
+pub(crate) fn is_dead_letter(prefix: &Subject, subject: &str, headers: Option<&HeaderMap>) -> bool {
+    is_below(prefix, subject) && is_marked(headers)
+}
+
+fn is_below(prefix: &Subject, subject: &str) -> bool {
+    subject.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Whether a message has the headers of a dead letter.
+fn is_marked(headers: Option<&HeaderMap>) -> bool {
+    let has = |name: &&str| headers.is_some_and(|headers| headers.get(*name).is_some());
+    [REASON_HEADER, STREAM_HEADER, SEQUENCE_HEADER].iter().all(has)
 }
 
 /// The limits of what is kept of a message, in bytes.
@@ -339,15 +371,18 @@ pub(crate) enum NotKept {
         #[source]
         error: StreamError,
     },
+    /// There was no answer. A missing permission looks like a time-out, too.
+    #[error("{} (the user under [nats] has to publish on {subject})", chain(.error))]
+    Unanswered {
+        /// The subject of the letter.
+        subject: String,
+        /// The client's reason.
+        #[source]
+        error: PublishError,
+    },
     /// The letter was not published, which may pass.
     #[error(transparent)]
     Unpublished(PublishError),
-}
-
-impl From<PublishError> for NotKept {
-    fn from(error: PublishError) -> Self {
-        if streams::is_too_large(&error) { Self::TooLarge } else { Self::Unpublished(error) }
-    }
 }
 
 /// Returns the beginning of a text, of at most `bytes` bytes.

@@ -16,6 +16,17 @@ use crate::{
 /// The interval of the checks whether quiet hours are over.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(5);
 
+/// Finds out what was deferred before, as long as the route has no message in memory.
+///
+/// # Errors
+///
+/// [`Interrupted::Stopping`] if the bridge is told to stop first.
+pub(crate) async fn prepare(state: &mut State) -> Result<(), Interrupted> {
+    let Some(deferred) = &mut state.deferred else { return Ok(()) };
+    let prepared = state.stop.run_until_cancelled(deferred.prepare()).await;
+    prepared.ok_or(Interrupted::Stopping)
+}
+
 /// Whether deferred messages have to wait for the end of the quiet hours.
 pub(crate) fn has_to_wait(state: &State) -> bool {
     let quiet = state.route.quiet.as_ref().filter(|_| state.feed.is_deferred());
@@ -45,7 +56,8 @@ pub(crate) async fn defer(
     let origin = state.origin(delivery, &upstream.stream);
     let Some(deferred) = &mut state.deferred else { return Ok(false) };
     let deferral = deferred.deferral(decoded.payload.urgency(), &origin);
-    let deferral = state.stop.run_until_cancelled(deferral).await.ok_or(Interrupted::Stopping)?;
+    let deferral =
+        state.stop.run_until_cancelled(deferral).await.ok_or(Interrupted::Stopping)??;
     match deferral {
         Deferral::WasDeferred => return Ok(true),
         Deferral::Defer if may_defer => {}

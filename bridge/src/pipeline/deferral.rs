@@ -5,14 +5,16 @@
 //! kill came before the acknowledgement, may or may not have been deferred. Each copy has a subject of its own that is
 //! made of the message's origin, so that the stream shows which copies it has, and takes none twice.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use async_nats::jetstream::{
+    self, ErrorCode,
     context::{
         ConsumerInfoError, ConsumerInfoErrorKind, GetStreamError, PublishError, PublishErrorKind,
     },
-    stream::{Config as StreamConfig, DiscardPolicy},
+    stream::{Config as StreamConfig, DiscardPolicy, InfoError},
 };
+use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -20,14 +22,14 @@ use tracing::{debug, info, warn};
 
 use crate::{
     config::{Quiet, Route},
-    failure::chain,
+    failure::{Interrupted, chain},
     message::{Origin, Urgency},
     nats::{
-        Nats, headers,
+        Memory, Nats, headers,
         streams::{self, StreamError},
     },
     reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
-    source::{Delivery, Feed, Stored, StoredError},
+    source::{Delivery, Feed, Stored, StoredError, stored},
 };
 
 /// The time for which the stream keeps messages, including those that were shown.
@@ -48,6 +50,8 @@ const PERMISSIONS: &str = "https://github.com/nats-matrix/nats-matrix/blob/main/
 /// The deferred messages of a route.
 pub(crate) struct DeferredStore {
     nats: Nats,
+    /// The route's view of the memory for messages.
+    memory: Memory,
     quiet: Quiet,
     route: String,
     /// The stream of the route.
@@ -115,6 +119,12 @@ pub(crate) enum DeferError {
     /// A copy cannot be looked up.
     #[error(transparent)]
     Stored(#[from] StoredError),
+    /// The name of the stream is not taken.
+    #[error(transparent)]
+    Stream(#[from] GetStreamError),
+    /// The stream does not tell its subjects.
+    #[error(transparent)]
+    Subjects(#[from] InfoError),
     /// The stream does not take a copy.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -142,9 +152,10 @@ impl From<StoredError> for NoCopy {
 
 impl DeferredStore {
     /// Creates the store of a route that has quiet hours.
-    pub(crate) fn of(route: &Route, nats: Nats) -> Option<Self> {
+    pub(crate) fn of(route: &Route, nats: Nats, memory: Memory) -> Option<Self> {
         Some(Self {
             nats,
+            memory,
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
             stream: route.stream.clone(),
@@ -154,15 +165,34 @@ impl DeferredStore {
         })
     }
 
+    /// Finds out which copies there are, while the route has no message in memory yet. The last copy may be as large as a
+    /// message can be, and there may not be memory for two.
+    pub(crate) async fn prepare(&mut self) {
+        if let Err(error) = self.extent().await {
+            self.failed(&error);
+        }
+    }
+
     /// Decides about a message of this urgency. Critical messages are never deferred.
-    pub(crate) async fn deferral(&mut self, urgency: Urgency, origin: &Origin) -> Deferral {
+    ///
+    /// # Errors
+    ///
+    /// [`Interrupted::GivingWay`] if there is no memory to find out which copies there are beside the current message.
+    pub(crate) async fn deferral(
+        &mut self,
+        urgency: Urgency,
+        origin: &Origin,
+    ) -> Result<Deferral, Interrupted> {
         let may_try = self.retry.is_none_or(|retry| Instant::now() >= retry);
         // The stream may hold an earlier copy of this message, even if it is full and takes no new ones.
         let may_be_held = self.reach.as_ref().is_some_and(|reach| reach.may_have(origin));
         if urgency >= Urgency::Critical || !may_try && !may_be_held {
-            return Deferral::Show;
+            return Ok(Deferral::Show);
         }
-        match self.has(origin).await {
+        if self.reach.is_none() && self.memory.is_held() {
+            return Err(Interrupted::GivingWay);
+        }
+        Ok(match self.has(origin).await {
             Ok(true) => Deferral::WasDeferred,
             Ok(false) if may_try && self.quiet.end(Timestamp::now()).is_some() => Deferral::Defer,
             Ok(false) => Deferral::Show,
@@ -170,7 +200,7 @@ impl DeferredStore {
                 self.failed(&error);
                 Deferral::Show
             }
-        }
+        })
     }
 
     /// Copies a message into the stream. Returns false if the stream does not take it, so that it has to be shown.
@@ -197,28 +227,49 @@ impl DeferredStore {
 
     /// Whether there is a copy of a message.
     async fn has(&mut self, origin: &Origin) -> Result<bool, DeferError> {
+        if !self.extent().await?.may_have(origin) {
+            return Ok(false);
+        }
+        let subject = subject_of_any(&self.route, origin);
+        self.insist(async || self.is_there(&subject).await).await
+    }
+
+    async fn extent(&mut self) -> Result<Extent, DeferError> {
         let reach = match &self.reach {
             Some(reach) => reach.clone(),
             None => self.insist(async || self.read_reach().await).await?,
         };
-        let may_be = reach.may_have(origin);
-        self.reach = Some(reach);
-        if !may_be {
-            return Ok(false);
-        }
-        let subject = subject_of_any(&self.route, origin);
-        let last = self.insist(async || self.last(&subject).await).await?;
-        Ok(last.is_some())
+        self.reach = Some(reach.clone());
+        Ok(reach)
     }
 
     async fn read_reach(&self) -> Result<Extent, NoCopy> {
-        let last = self.last(&reserved::deferred_subjects(&self.route)).await?;
+        let memory = self.memory.queue(stored::need(&self.nats)).reservation(None).await;
+        let subjects = reserved::deferred_subjects(&self.route);
+        let last = Stored::last(&self.nats, DEFERRED_STREAM, &subjects, &memory).await?;
         let reach = last.and_then(|last| Extent::read(&last.message.subject));
         Ok(reach.unwrap_or(Extent::Nothing))
     }
 
-    async fn last(&self, subject: &str) -> Result<Option<Stored>, NoCopy> {
-        Ok(Stored::last(&self.nats, DEFERRED_STREAM, subject).await?)
+    /// Whether the stream has a message on a subject. The message itself is not read.
+    async fn is_there(&self, subject: &str) -> Result<bool, NoCopy> {
+        let stream = self.nats.jetstream.get_stream_no_info(DEFERRED_STREAM).await;
+        let stream = stream.map_err(|error| NoCopy::Refused(error.into()))?;
+        let answer = match stream.info_with_subjects(subject).await {
+            Ok(mut subjects) => subjects.try_next().await,
+            Err(error) => Err(error),
+        };
+        let error = match answer {
+            Ok(found) => return Ok(found.is_some()),
+            Err(error) => error,
+        };
+        // The client reports an answer of the server that is an error as the source of another.
+        let said = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
+        match said {
+            Some(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(false),
+            Some(_) => Err(NoCopy::Refused(error.into())),
+            None => Err(NoCopy::Unknown),
+        }
     }
 
     /// Asks until there is an answer: without one it is unknown whether there is a copy.
@@ -373,7 +424,8 @@ async fn left(nats: &Nats, consumer: &str) -> Result<u64, LookError> {
         // An earlier process may have been killed after it deferred something and before it created its consumer.
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {
             let subjects = reserved::deferred_subjects(consumer);
-            let last = Stored::last(nats, DEFERRED_STREAM, &subjects).await?;
+            let memory = nats.memory.queue(stored::need(nats)).reservation(None).await;
+            let last = Stored::last(nats, DEFERRED_STREAM, &subjects, &memory).await?;
             Ok(u64::from(last.is_some()))
         }
         Err(error) => Err(error.into()),

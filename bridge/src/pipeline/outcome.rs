@@ -19,6 +19,8 @@ pub(crate) enum NotPosted {
 pub(crate) enum Halted {
     /// The room, one of many, no longer takes anything from the bridge. The message goes to another room.
     Closed(Closed),
+    /// The room was replaced by another one, for this reason, where the message goes.
+    Replaced(String),
     /// The work may be tried again by the next process, or never.
     Interrupted(Interrupted),
 }
@@ -66,14 +68,14 @@ impl NotPosted {
         }
     }
 
-    /// Returns the reason of a refusal or of a closed room as a value, where it is enough to have tried.
+    /// Returns the reason of a refusal or of a closed or replaced room as a value, where it is enough to have tried.
     ///
     /// # Errors
     ///
     /// Only [`Interrupted`].
     pub(crate) fn failure(self) -> Result<String, Interrupted> {
         match self {
-            Self::Refused(reason) => Ok(reason),
+            Self::Refused(reason) | Self::Halted(Halted::Replaced(reason)) => Ok(reason),
             Self::Halted(Halted::Closed(closed)) => Ok(closed.to_string()),
             Self::Halted(Halted::Interrupted(interrupted)) => Err(interrupted),
         }

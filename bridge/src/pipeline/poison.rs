@@ -5,7 +5,7 @@
 //! which message it was. There is no note while a message merely waits, so a process that is killed while the
 //! homeserver is away blames no message.
 
-use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{cell::Cell, fs::File, io, os::unix::fs::FileExt, path::Path, rc::Rc};
 
 use tracing::{error, warn};
 
@@ -96,10 +96,11 @@ impl Guard {
         self.found.as_ref().is_some_and(|note| note.is_in_digest)
     }
 
-    /// Notes that a digest is begun, or has ended. A digest takes the memory of many messages.
-    pub(crate) fn digest(&self, is_begun: bool) {
-        self.is_in_digest.set(is_begun);
+    /// Notes that a digest is begun, until the returned value is dropped. A digest takes the memory of many messages.
+    pub(crate) fn digest(self: &Rc<Self>) -> DigestNote {
+        self.is_in_digest.set(true);
         self.clear();
+        DigestNote(Rc::clone(self))
     }
 
     /// Does work that may end the process, with a note of the message.
@@ -149,6 +150,18 @@ impl Guard {
             let note = format!("{note:<width$}\n", width = LENGTH - 1);
             // Best effort: a full disk must not stop work that does not need the note.
             let _ = file.write_at(note.as_bytes(), 0);
+        }
+    }
+}
+
+/// The note that a digest is being made. It stays if that ends in a panic.
+pub(crate) struct DigestNote(Rc<Guard>);
+
+impl Drop for DigestNote {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.0.is_in_digest.set(false);
+            self.0.clear();
         }
     }
 }
@@ -214,11 +227,11 @@ mod tests {
         }
         die(&guard(), 17, 8);
         assert_eq!(guard().handling(17, 7), Handling::Usual, "nobody has died of it lately");
-        let digest = guard();
-        digest.digest(true);
+        let digest = Rc::new(guard());
+        let note = digest.digest();
         digest.work(17, 9, || assert!(guard().ended_in_digest()));
         assert!(guard().ended_in_digest() && guard().handling(17, 9) == Handling::Usual);
-        digest.digest(false);
+        drop(note);
         assert!(!guard().ended_in_digest());
     }
 
@@ -238,8 +251,12 @@ mod tests {
         panicked.blame(17, 7);
         assert_eq!(found(), Some((8, 1, false)));
         // The panic comes during a digest, so no single message is known to be the cause.
-        let in_digest = guard();
-        in_digest.digest(true);
+        let in_digest = Rc::new(guard());
+        let work = || {
+            let _note = in_digest.digest();
+            panic!("poison");
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
         in_digest.blame(17, 9);
         assert_eq!(found(), Some((0, 0, true)));
     }

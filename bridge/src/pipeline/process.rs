@@ -1,6 +1,6 @@
 //! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
-use tracing::{Span, debug, error, warn};
+use tracing::{Span, debug, error, info, warn};
 
 use crate::{
     failure::Interrupted,
@@ -40,13 +40,28 @@ impl Pipeline {
     }
 
     /// Enters the room if the route has only one, else the fallback room, and waits until the bridge is let in: the
-    /// person who has to invite it should learn of that before the first message.
+    /// person who has to invite it should learn of that before the first message. Then finds out what was deferred.
     ///
     /// # Errors
     ///
     /// See [`open_room`](crate::matrix::join::open_room).
     pub(crate) async fn enter_first(&mut self) -> Result<(), Interrupted> {
-        self.state.rooms.enter_first().await
+        self.state.rooms.enter_first().await?;
+        defer::prepare(&mut self.state).await
+    }
+
+    /// Enters the room anew if it was replaced meanwhile, or if its alias leads to another one. A route with many rooms
+    /// finds out about each when there is a message for it.
+    ///
+    /// # Errors
+    ///
+    /// See [`open_room`](crate::matrix::join::open_room).
+    pub(crate) async fn look_at_room(&mut self) -> Result<(), Interrupted> {
+        if self.state.rooms.has_first_moved().await {
+            self.state.rooms.forget();
+            self.state.rooms.enter_first().await?;
+        }
+        Ok(())
     }
 
     /// Whether messages must not be worked on yet.
@@ -77,7 +92,17 @@ impl Pipeline {
             decoded: &decoded,
             original: delivery.payload(),
         };
+        if facts.is_marker() {
+            state.health.metrics.markers.inc();
+        }
         if !state.routing.takes(&facts) {
+            if !upstream.keeps_messages && state.routing.is_dead_letter(&facts) {
+                warn!(
+                    "message {} is a dead letter, which stream {} does not keep for long: let another stream take the \
+                     subjects of dead letters",
+                    delivery.sequence, stream.stream
+                );
+            }
             return Ok(Verdict::Done);
         }
         // A room can turn out to be closed at any step; then all steps are repeated in another room.
@@ -93,6 +118,10 @@ impl Pipeline {
             match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
+                Err(Halted::Replaced(reason)) => {
+                    info!("{reason}; looking for the room in its place");
+                    self.state.rooms.forget();
+                }
                 Err(Halted::Interrupted(interrupted)) => return Err(interrupted),
             }
         }

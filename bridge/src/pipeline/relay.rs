@@ -4,7 +4,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field::Empty, info, info_span};
 
@@ -24,8 +24,11 @@ use crate::{
 /// The interval of the checks whether a large message blocks others.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The time for which a route that holds a large message may fail while others wait for the memory.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The interval of the checks, while there is nothing to post, whether the room was replaced.
+const LOOK_AT_ROOM: Duration = Duration::from_secs(30);
+
+/// The time for which a route that holds a large message or a digest may fail while others wait for the memory.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reason why a relay has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,8 +76,14 @@ impl Relay {
         self.source.close().await;
         match interrupted {
             Interrupted::Fatal(failure) => return Err(failure),
-            Interrupted::GivingWay => return Ok(Ended::GaveWay),
-            Interrupted::Displaced => return Ok(Ended::Displaced),
+            Interrupted::GivingWay => {
+                self.health.put_back();
+                return Ok(Ended::GaveWay);
+            }
+            Interrupted::Displaced => {
+                self.health.put_back();
+                return Ok(Ended::Displaced);
+            }
             Interrupted::Stopping if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
@@ -90,23 +99,34 @@ impl Relay {
         if let Err(interrupted) = self.pipeline.enter_first().await {
             return interrupted;
         }
+        let mut looks = interval(LOOK_AT_ROOM);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
         loop {
-            let delivery = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Interrupted::Stopping,
-                () = self.tenure.ended() => return Interrupted::Displaced,
-                delivery = self.source.next() => delivery,
+            let delivery = match self.next(&mut looks).await {
+                Ok(delivery) => delivery,
+                Err(interrupted) => return interrupted,
             };
-            let relayed = match delivery {
-                Ok(delivery) => {
-                    let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
-                    let span = info_span!("message", stream, sequence, room = Empty);
-                    self.relay(delivery).instrument(span).await
-                }
-                Err(failure) => return failure.into(),
-            };
+            let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
+            let span = info_span!("message", stream, sequence, room = Empty);
+            let relayed = self.relay(delivery).instrument(span).await;
             if let Err(interrupted) = relayed {
                 return interrupted;
+            }
+        }
+    }
+
+    /// Waits for the next message, and looks now and then whether the room was replaced.
+    async fn next(&mut self, looks: &mut Interval) -> Result<Delivery, Interrupted> {
+        let next = self.source.next();
+        tokio::pin!(next);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Interrupted::Stopping),
+                () = self.tenure.ended() => return Err(Interrupted::Displaced),
+                delivery = &mut next => return Ok(delivery?),
+                _ = looks.tick() => self.pipeline.look_at_room().await?,
             }
         }
     }
@@ -115,7 +135,7 @@ impl Relay {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
-        if delivery.room.is_some() && self.pipeline.has_to_wait() {
+        if self.source.memory().is_held() && self.pipeline.has_to_wait() {
             // Quiet hours are too long to keep a large message in memory.
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
@@ -126,17 +146,15 @@ impl Relay {
         confirmed.unwrap_or(Err(Interrupted::Stopping))?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
-        let gives_way = give_way(self.source.memory(), self.health.clone());
-        let is_large = delivery.room.is_some();
+        let gives_way = give_way(self.source.memory().clone(), self.health.clone());
         let verdict = tokio::select! {
             biased;
             verdict = self.work(&delivery, &upstream) => verdict,
-            () = gives_way, if is_large => {
+            () = gives_way => {
                 info!(
                     "message {sequence} is put back until it can be shown, \
                      as other routes need the memory that it takes"
                 );
-                self.health.put_back();
                 return Err(Interrupted::GivingWay);
             }
         };
@@ -173,12 +191,14 @@ impl Relay {
     }
 }
 
-/// Waits until a large message has to be put back, which is when others wait for the memory that it takes and it cannot
-/// be shown for a while, for example because its room is closed. So no route waits for another for ever.
+/// Waits until a large message or a digest has to be put back, which is when others wait for the memory that it takes
+/// and it cannot be shown for a while, for example because its room is closed. So no route waits for another for ever.
 async fn give_way(memory: Memory, health: RouteHealth) {
+    // A route can work although something is wrong with it, such as its fallback room.
+    sleep(PATIENCE).await;
     loop {
         sleep(LOOK).await;
-        if memory.is_wanted() && health.ill_for() >= PATIENCE {
+        if memory.is_held() && memory.is_wanted() && health.ill_for() >= PATIENCE {
             return;
         }
     }

@@ -220,6 +220,30 @@ impl Rooms {
         })
     }
 
+    /// Forgets the current room, which was replaced. It is entered anew, or the one in its place, with the next message.
+    pub(crate) fn forget(&mut self) {
+        if self.here < self.places.len() {
+            self.places[self.here].sender.end(false);
+            self.places.remove(self.here);
+        }
+        self.here = 0;
+    }
+
+    /// Whether the only room, or the fallback room, was replaced, or its alias leads to another one. It is the current
+    /// room then. Without an answer it is assumed not to have moved.
+    pub(crate) async fn has_first_moved(&mut self) -> bool {
+        let first = self.route.rooms.one().or(self.route.fallback_room.as_ref());
+        let Some(target) = first else { return false };
+        let Some(index) = self.places.iter().position(|place| place.has(target)) else {
+            return false;
+        };
+        let has_moved = self.places[index].sender.has_moved().await.unwrap_or(false);
+        if has_moved {
+            self.here = index;
+        }
+        has_moved
+    }
+
     /// Returns the closed room in which the current message is perhaps shown, too.
     pub(crate) fn elsewhere(&self) -> Option<&Elsewhere> {
         self.elsewhere.as_ref()
@@ -367,6 +391,10 @@ impl Rooms {
                 self.close(&closed);
                 Ok(false)
             }
+            Err(Halted::Replaced(_)) => {
+                self.forget();
+                Ok(false)
+            }
         }
     }
 
@@ -499,7 +527,7 @@ impl Rooms {
 fn looked(shown: Result<Shown, Halted>) -> Result<Shown, Interrupted> {
     match shown {
         Ok(shown) => Ok(shown),
-        Err(Halted::Closed(_)) => Ok(Shown::Unknown),
+        Err(Halted::Closed(_) | Halted::Replaced(_)) => Ok(Shown::Unknown),
         Err(Halted::Interrupted(interrupted)) => Err(interrupted),
     }
 }

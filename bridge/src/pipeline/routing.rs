@@ -13,6 +13,8 @@ use crate::{
         Decoded, Status,
         payload::{alerts, sources},
     },
+    pipeline::dead_letter::is_dead_letter,
+    subject::Subject,
 };
 
 /// The facts about a message that routes decide by.
@@ -23,6 +25,20 @@ pub(crate) struct Facts<'a> {
     pub(crate) original: &'a [u8],
 }
 
+impl Facts<'_> {
+    /// Whether the message says nothing but that messages on its subject are gone: NATS or a client stores one when a
+    /// message expires (`subject_delete_marker_ttl` of a stream), or a value of a bucket is deleted.
+    pub(crate) fn is_marker(&self) -> bool {
+        let has = |name: &str, values: &[&str]| {
+            let value = self.headers.and_then(|headers| headers.get(name));
+            value.is_some_and(|value| values.contains(&value.as_str()))
+        };
+        self.original.is_empty()
+            && (has("Nats-Marker-Reason", &["MaxAge", "Purge", "Remove"])
+                || has("KV-Operation", &["DEL", "PURGE"]))
+    }
+}
+
 /// The routing rules of one route.
 #[derive(Clone)]
 pub(crate) struct Routing {
@@ -31,11 +47,13 @@ pub(crate) struct Routing {
     rivals: Vec<Arc<Route>>,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
+    /// The beginning of the subjects of all dead letters.
+    dead_letters: Subject,
 }
 
 impl Routing {
     /// Returns the rules of one route among all routes.
-    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
+    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
             same_stream.filter(|other| !other.is_default).cloned().collect()
@@ -43,18 +61,32 @@ impl Routing {
             let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
             before.filter(|other| !other.is_default && !other.continues).cloned().collect()
         };
-        Self { route: Arc::clone(route), rivals, takes_all: false }
+        let (route, dead_letters) = (Arc::clone(route), dead_letters.clone());
+        Self { route, rivals, takes_all: false, dead_letters }
     }
 
-    /// Returns the rules of a route whose messages have already been decided on.
-    pub(crate) fn all_of(route: &Arc<Route>) -> Self {
-        Self { route: Arc::clone(route), rivals: Vec::new(), takes_all: true }
+    /// Returns the rules for messages of the same route that have already been decided on.
+    pub(crate) fn decided(&self) -> Self {
+        Self { takes_all: true, ..self.clone() }
     }
 
     /// Whether the route is to post a message that its consumer received.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
+        if message.is_marker() {
+            return false;
+        }
         self.takes_all
-            || takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+            || takes(&self.route, message)
+                && !self.rivals.iter().any(|rival| takes(rival, message))
+                && !self.is_dead_letter(message)
+    }
+
+    /// Whether a message is a dead letter, which a route that reads all of a stream may find there. The room already
+    /// says that the message was refused, why, and where it is kept. Shown once more, it would be refused again for the
+    /// same reason, or seem to be news: an alert that ended long ago would be open again. Whoever wants to see dead
+    /// letters in a room can have a stream copy them to another subject.
+    pub(crate) fn is_dead_letter(&self, message: &Facts<'_>) -> bool {
+        is_dead_letter(&self.dead_letters, message.subject, message.headers)
     }
 }
 
@@ -100,6 +132,55 @@ mod tests {
     use super::*;
     use crate::nats::headers;
 
+    fn dead() -> Subject {
+        Subject::literal("ops.dead").unwrap()
+    }
+
+    #[test]
+    fn a_dead_letter_under_its_own_subject_is_for_no_route() {
+        let route = Arc::new(Route::with(""));
+        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let decoded = Decoded::from_bytes(b"text");
+        let mut marked = HeaderMap::new();
+        for name in ["Nats-Matrix-Reason", "Nats-Matrix-Stream", "Nats-Matrix-Sequence"] {
+            headers::set(&mut marked, name, "1");
+        }
+        let mut stranger = HeaderMap::new();
+        headers::set(&mut stranger, "Nats-Matrix-Reason", "1");
+        for (subject, headers, taken) in [
+            ("ops.dead.r", Some(&marked), false),
+            ("ops.dead.other.later", Some(&marked), false),
+            ("ops.deadly.r", Some(&marked), true),
+            ("ops.copy.dead.r", Some(&marked), true),
+            ("ops.dead.r", Some(&stranger), true),
+            ("ops.dead.r", None, true),
+        ] {
+            let facts = Facts { subject, headers, decoded: &decoded, original: b"text" };
+            assert_eq!(routing.takes(&facts), taken, "{subject}");
+            assert!(routing.decided().takes(&facts), "{subject}");
+        }
+    }
+
+    #[test]
+    fn a_marker_is_for_no_route() {
+        let route = Arc::new(Route::with(""));
+        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let takes = |name: &str, value: &str, original: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
+            let decoded = Decoded::from_bytes(original);
+            let headers = Some(&headers);
+            routing.takes(&Facts { subject: "ops.a", headers, decoded: &decoded, original })
+        };
+        for (name, value) in
+            [("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL"), ("KV-Operation", "PURGE")]
+        {
+            assert!(!takes(name, value, b""), "{name}: {value}");
+            assert!(takes(name, value, b"and yet a message"), "{name}: {value}");
+        }
+        assert!(takes("KV-Operation", "PUT", b"") && takes("Kind", "MaxAge", b""));
+    }
+
     #[test]
     fn each_condition_looks_at_what_it_names() {
         let alert = r#"{"severity":"crit","summary":"s","source":"db-01","status":"resolved","tags":["a"],"load":9.5}"#;
@@ -136,7 +217,7 @@ mod tests {
                 original: payload.as_bytes(),
             };
             let route = Arc::new(Route::with(lines));
-            let routing = Routing::of(&route, std::slice::from_ref(&route));
+            let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
         }
     }

@@ -133,6 +133,11 @@ impl Sender {
         self.room.id()
     }
 
+    /// Whether the room is replaced, or its name leads to another one.
+    pub(crate) async fn has_moved(&self) -> Result<bool, MatrixError> {
+        self.room.has_moved(&self.target).await
+    }
+
     /// Whether a message is done with, so that it need not be looked at again.
     pub(crate) fn is_done(&mut self, stream: &StreamId, delivery: &Delivery) -> bool {
         let published = delivery.published.as_nanosecond();
@@ -610,6 +615,7 @@ impl Sender {
                 let what = format!("route {}: {}", self.route, encrypted(&self.target));
                 return Err(Failure::Encrypted(what).into());
             }
+            MatrixError::Replaced(reason) => return Err(Halted::Replaced(reason.clone()).into()),
             MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
             MatrixError::TokenRefused(_) => (self.room.account().recover(&error).await?, None),
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => {
@@ -641,6 +647,10 @@ impl Sender {
     /// Finds out whether only the message is forbidden, or the room is closed to the bridge. A closed room is not the
     /// message's fault, so it is waited for, unless it is one of many.
     async fn reenter(&mut self, error: &MatrixError) -> Result<String, NotPosted> {
+        if let Ok(true) = self.has_moved().await {
+            let reason = format!("room {} was left for another one", self.target);
+            return Err(Halted::Replaced(reason).into());
+        }
         let user = &self.room.account().user;
         let (reason, error) = match self.room.standing().await {
             // Somebody may have let the bridge in again since. If it is refused once more, the message is the reason.

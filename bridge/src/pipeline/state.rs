@@ -49,7 +49,8 @@ impl State {
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
         let Services { nats, account, config, stop, .. } = services.clone();
-        let deferred = DeferredStore::of(&route, nats.clone()).filter(|_| !feed.is_deferred());
+        let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
+        let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
             composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),

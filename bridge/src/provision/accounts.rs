@@ -218,6 +218,7 @@ pub(super) fn failure(there: &config::Matrix, error: &MatrixError) -> Failure {
         | MatrixError::Limited { .. } => Failure::Unavailable(what),
         MatrixError::TokenRefused(_)
         | MatrixError::Encrypted(_)
+        | MatrixError::Replaced(_)
         | MatrixError::Forbidden(_)
         | MatrixError::NotFound(_)
         | MatrixError::Rejected(_) => Failure::Refused(what),

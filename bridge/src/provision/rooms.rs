@@ -109,7 +109,7 @@ pub(super) async fn ensure(
         there.leave_again().await;
         let who = match objection {
             Objection::Stranger(_) => " and is neither the bridge nor one of [users] with admin",
-            Objection::Unknown | Objection::NotItsAlias => "",
+            Objection::Unknown | Objection::NotItsAlias | Objection::NotItsSuccessor => "",
         };
         return Err(Failure::Refused(format!(
             "room {alias}: {objection}{who}. Have the alias removed, choose another one, or set adopt = true in \

@@ -4,7 +4,10 @@
 //! and how far it has come. A process that starts after a kill can therefore continue: it reads the same messages again
 //! and leaves out those that are already in the room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    iter,
+};
 
 use jiff::Timestamp;
 
@@ -85,26 +88,31 @@ impl Entry {
     }
 }
 
-/// Returns the events of the thread that come after `reached`.
-pub(crate) fn pieces(entries: &[Entry], reached: Position) -> Vec<Piece<'_>> {
+/// Returns the events of the thread that come after `reached`. Each is made when it is asked for, as all texts together
+/// are as large as the digest.
+pub(crate) fn pieces(entries: &[Entry], reached: Position) -> impl Iterator<Item = Piece<'_>> {
     let is_shown =
-        |part: u32, entry: &Entry| Position { sequence: entry.sequence, part } <= reached;
-    let mut pieces = Vec::new();
+        move |part: u32, entry: &Entry| Position { sequence: entry.sequence, part } <= reached;
+    let mut entries = entries.iter().filter(move |entry| !is_shown(TEXT, entry));
     let (mut text, mut up_to) = (String::new(), 0);
-    for entry in entries.iter().filter(|entry| !is_shown(TEXT, entry)) {
-        let more = format!("{RULE}{RULE} {}\n{}\n\n", entry.head, entry.rendered.below(RULE));
-        let file = entry.rendered.attachment.as_ref().filter(|_| !is_shown(FILE, entry));
-        if !text.is_empty() && (text.len() + more.len() > PIECE_BYTES || file.is_some()) {
-            pieces.push(Piece::Text { up_to, text: std::mem::take(&mut text) });
+    let mut made = VecDeque::new();
+    iter::from_fn(move || {
+        while made.is_empty() {
+            let Some(entry) = entries.next() else {
+                let rest = std::mem::take(&mut text);
+                return (!rest.is_empty()).then_some(Piece::Text { up_to, text: rest });
+            };
+            let more = format!("{RULE}{RULE} {}\n{}\n\n", entry.head, entry.rendered.below(RULE));
+            let file = entry.rendered.attachment.as_ref().filter(|_| !is_shown(FILE, entry));
+            if !text.is_empty() && (text.len() + more.len() > PIECE_BYTES || file.is_some()) {
+                made.push_back(Piece::Text { up_to, text: std::mem::take(&mut text) });
+            }
+            made.extend(file.map(|file| Piece::File { of: entry.sequence, file }));
+            text.push_str(&more);
+            up_to = entry.sequence;
         }
-        pieces.extend(file.map(|file| Piece::File { of: entry.sequence, file }));
-        text.push_str(&more);
-        up_to = entry.sequence;
-    }
-    if !text.is_empty() {
-        pieces.push(Piece::Text { up_to, text });
-    }
-    pieces
+        made.pop_front()
+    })
 }
 
 /// Returns the entries that are still true at the end: the last one of each alert, and all that are about no alert.
@@ -197,7 +205,7 @@ mod tests {
         entries.push(entry(4, &long));
         entries.extend((5..=500).map(|n| alert(n, "info", "h", "firing")));
         let begin = Position { sequence: 1, part: SUM };
-        let all = pieces(&entries, begin);
+        let all: Vec<_> = pieces(&entries, begin).collect();
         let places = numbers(&all);
         assert_eq!(places[..2], [(3, TEXT), (4, FILE)]);
         assert_eq!(places.last(), Some(&(500, TEXT)));
@@ -216,7 +224,8 @@ mod tests {
         assert_eq!(shown(&all), 500);
         // The rest of the digest is the same wherever it was interrupted.
         for (index, (sequence, part)) in places.iter().enumerate() {
-            let rest = pieces(&entries, Position { sequence: *sequence, part: *part });
+            let reached = Position { sequence: *sequence, part: *part };
+            let rest: Vec<_> = pieces(&entries, reached).collect();
             assert_eq!(numbers(&rest), places[index + 1..], "after {index}");
             let before = shown(&all[..=index]);
             assert_eq!(before + shown(&rest), 500, "after {index}");

@@ -30,7 +30,7 @@ pub(crate) use self::{
     content::Rendered,
     digest_entries::{Entry, News, Piece},
     incoming::Incoming,
-    renderer::Renderer,
+    renderer::{Parsed, Renderer},
     speaker::{Speaker, Speakers},
 };
 

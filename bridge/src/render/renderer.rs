@@ -1,7 +1,11 @@
 //! Renders decoded payloads: plain text for notifications and simple clients, HTML for all others, and a file for a
 //! message that is too long to read on a phone.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::SignedDuration;
@@ -40,18 +44,49 @@ fn example(filter: &str) -> String {
 /// Renders payloads. It is created once, because its templates are parsed on creation.
 pub(crate) struct Renderer {
     pub(crate) voice: Voice,
-    pub(crate) builtin: Environment<'static>,
-    own: Option<Own>,
+    pub(crate) builtin: Arc<Environment<'static>>,
+    own: Option<Arc<Own>>,
     pub(super) speakers: Speakers,
+}
+
+/// The parsed templates that renderers of several routes share: parsed, the built-in ones alone take 160 kB.
+#[derive(Default)]
+pub(crate) struct Parsed {
+    builtin: Vec<(Display, Arc<Environment<'static>>)>,
+    own: Vec<(Display, PathBuf, Arc<Own>)>,
+}
+
+impl Parsed {
+    fn builtin(&mut self, display: &Display) -> Arc<Environment<'static>> {
+        if let Some((_, parsed)) = self.builtin.iter().find(|(of, _)| of == display) {
+            return Arc::clone(parsed);
+        }
+        let parsed = Arc::new(builtin::environment(&Voice::of(display)));
+        self.builtin.push((display.clone(), Arc::clone(&parsed)));
+        parsed
+    }
+
+    fn own(&mut self, display: &Display, path: &Path) -> Result<Arc<Own>, Vec<Fault>> {
+        let is_it = |(of, from, _): &&(Display, PathBuf, _)| of == display && from == path;
+        if let Some((_, _, parsed)) = self.own.iter().find(is_it) {
+            return Ok(Arc::clone(parsed));
+        }
+        let parsed = Arc::new(Own::load(path, &Voice::of(display))?);
+        self.own.push((display.clone(), path.to_owned(), Arc::clone(&parsed)));
+        Ok(parsed)
+    }
 }
 
 impl Renderer {
     /// Creates a renderer with the built-in templates.
     #[must_use]
     pub(crate) fn new(display: &Display) -> Self {
-        let voice = Voice::of(display);
-        let speakers = Speakers::default();
-        Self { builtin: builtin::environment(&voice), own: None, voice, speakers }
+        Self::sharing(&mut Parsed::default(), display)
+    }
+
+    fn sharing(parsed: &mut Parsed, display: &Display) -> Self {
+        let (voice, speakers) = (Voice::of(display), Speakers::default());
+        Self { builtin: parsed.builtin(display), own: None, voice, speakers }
     }
 
     /// Creates a renderer that prefers the templates of a directory, or a single template file, to the built-in ones.
@@ -60,8 +95,9 @@ impl Renderer {
     ///
     /// Returns the faults that do not depend on a message, at least one, each with file and line.
     pub(crate) fn with_templates(display: &Display, path: &Path) -> Result<Self, Vec<Fault>> {
-        let builtin = Self::new(display);
-        Ok(Self { own: Some(Own::load(path, &builtin.voice)?), ..builtin })
+        let mut parsed = Parsed::default();
+        let own = parsed.own(display, path)?;
+        Ok(Self { own: Some(own), ..Self::sharing(&mut parsed, display) })
     }
 
     /// Creates a renderer with templates of these names and texts.
@@ -72,22 +108,22 @@ impl Renderer {
     ) -> Result<Self, Vec<Fault>> {
         let builtin = Self::new(display);
         let own = Own::of(Path::new(""), sources, &builtin.voice)?;
-        Ok(Self { own: Some(own), ..builtin })
+        Ok(Self { own: Some(Arc::new(own)), ..builtin })
     }
 
     /// Creates the renderer of a route, and tries its templates on all samples as if they came in on that route.
+    /// Templates that are in `parsed` are not parsed again.
     ///
     /// # Errors
     ///
     /// Returns [`Failure::Config`] with a line for each fault.
-    pub(crate) fn of(route: &Route) -> Result<Self, Failure> {
-        let speakers = Speakers::of(route);
-        let Some(path) = &route.templates else {
-            return Ok(Self { speakers, ..Self::new(&route.display) });
-        };
+    pub(crate) fn of(route: &Route, parsed: &mut Parsed) -> Result<Self, Failure> {
+        let renderer =
+            Self { speakers: Speakers::of(route), ..Self::sharing(parsed, &route.display) };
+        let Some(path) = &route.templates else { return Ok(renderer) };
         let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
-        let tried = Self::with_templates(&route.display, path).and_then(|renderer| {
-            let renderer = Self { speakers, ..renderer };
+        let tried = parsed.own(&route.display, path).and_then(|own| {
+            let renderer = Self { own: Some(own), ..renderer };
             let faults = renderer.try_samples(&subject, route.name.as_str());
             if faults.is_empty() { Ok(renderer) } else { Err(faults) }
         });
@@ -101,7 +137,7 @@ impl Renderer {
     /// The number of templates of the user's own.
     #[must_use]
     pub(crate) fn templates(&self) -> usize {
-        self.own.as_ref().map_or(0, Own::count)
+        self.own.as_ref().map_or(0, |own| own.count())
     }
 
     /// Returns the faults of the user's templates with the samples, which have all fields or as few as possible. The

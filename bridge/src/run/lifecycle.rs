@@ -325,6 +325,8 @@ async fn serve(
 
     let config = &setup.config;
     let mut routes = JoinSet::new();
+    let quiet = config.routes.iter().filter(|route| route.quiet.is_some()).count();
+    nats.memory.divide(config.routes.len() + quiet);
     let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
@@ -345,7 +347,8 @@ async fn serve(
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let live = RouteContext::live(route, &all, renderer.clone(), &services, state_dir);
+        let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
+        let live = RouteContext::live(route, &all, dead_letters, renderer, &services, state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

@@ -11,7 +11,7 @@ use crate::{
     failure::{AttemptError, Failure},
     matrix::{Account, LoginError, account},
     nats::Nats,
-    render::Renderer,
+    render::{Parsed, Renderer},
     run::{
         patience::{Trouble, patiently},
         refusal::Refusals,
@@ -50,8 +50,9 @@ impl Setup {
     pub(crate) fn begin(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
         let (mut renderers, mut refused) = (Vec::new(), None);
+        let mut parsed = Parsed::default();
         for route in &config.routes {
-            match Renderer::of(route) {
+            match Renderer::of(route, &mut parsed) {
                 Ok(renderer) => renderers.push(Some(Arc::new(renderer))),
                 Err(failure) => {
                     renderers.push(None);
@@ -72,8 +73,9 @@ impl Setup {
     /// [`Failure::Config`] if anything in either is invalid.
     fn load(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
-        let made = config.routes.iter().map(|route| Renderer::of(route).map(Arc::new).map(Some));
-        let renderers = made.collect::<Result<_, _>>()?;
+        let mut parsed = Parsed::default();
+        let renderer = |route| Renderer::of(route, &mut parsed).map(|it| Some(Arc::new(it)));
+        let renderers = config.routes.iter().map(renderer).collect::<Result<_, _>>()?;
         Ok(Self::of(config, renderers))
     }
 

@@ -13,7 +13,7 @@ use crate::{
     failure::{Failure, chain, panic_words},
     matrix::{Opened, RoomRole, join},
     pipeline::{Ended, Relay, RouteContext, Services, deferral},
-    render::Renderer,
+    render::{Parsed, Renderer},
     summary::{Poster, Summaries},
 };
 
@@ -66,7 +66,7 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
     let renderer = match &context.renderer {
         Some(renderer) => Arc::clone(renderer),
         // The templates may have been repaired.
-        None => Arc::new(Renderer::of(&context.route)?),
+        None => Arc::new(Renderer::of(&context.route, &mut Parsed::default())?),
     };
     let span = info_span!("route", route = %context.feed.route.name);
     loop {
@@ -97,6 +97,7 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
             let tenure = hold.held().await;
             // The relay reports why the bridge is not let in.
             let room = (&target, RoomRole::Only);
+            // Each time that the room is replaced, the one in its place is entered.
             let opened = join::open_room(&route, room, account, &health, stop).await;
             let Ok(Opened::Room(room)) = opened else { return };
             Box::pin(Poster::new(summaries.clone(), summary, room, tenure, &health).run()).await;

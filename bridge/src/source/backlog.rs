@@ -8,13 +8,14 @@ use tracing::debug;
 
 use crate::{
     failure::chain,
-    nats::Nats,
+    nats::{Allowance, Memory, Nats, Need, Reservation},
     source::{
         beside::{Reader, Selection},
         consumer,
         delivery::Delivery,
         feed::Feed,
         problem::ReadError,
+        pull::PullError,
         stored::Stored,
     },
     status::RouteHealth,
@@ -61,6 +62,7 @@ impl Queue {
 /// Counts what waits, and reads it over connections of its own: a message that the client cannot read breaks them.
 pub(crate) struct Backlog {
     nats: Nats,
+    memory: Memory,
     feed: Feed,
     health: RouteHealth,
     queue: Rc<Queue>,
@@ -69,8 +71,25 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(nats: Nats, feed: Feed, health: RouteHealth, queue: Rc<Queue>) -> Self {
-        Self { nats, feed, health, queue, counted: None }
+    pub(super) fn new(
+        nats: Nats,
+        memory: Memory,
+        feed: Feed,
+        health: RouteHealth,
+        queue: Rc<Queue>,
+    ) -> Self {
+        Self { nats, memory, feed, health, queue, counted: None }
+    }
+
+    /// Returns the route's view of the memory for messages.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Waits for the memory that a digest takes, of which there is enough for one at a time.
+    pub(crate) async fn reserve(&self) -> Reservation {
+        let condition = self.health.condition();
+        self.memory.queue(Need::Digest).reservation(Some(&condition)).await
     }
 
     /// Returns how many messages wait for the route, including one that was delivered and is not done with.
@@ -93,9 +112,9 @@ impl Backlog {
         waiting
     }
 
-    /// Returns the messages from `first` on, in order: all up to `last`, or, without it, as many as fit into a digest.
-    /// Messages that the client cannot read are read from the stream itself; where there are very many of these, a
-    /// digest ends before them.
+    /// Returns the messages from `first` on, in order: all up to `last`, or, without it, as many as fit into a digest and
+    /// into its reserved memory. Messages that the client cannot read are read from the stream itself; where there are
+    /// very many of these, a digest ends before them.
     ///
     /// # Errors
     ///
@@ -104,8 +123,9 @@ impl Backlog {
         &self,
         first: u64,
         last: Option<u64>,
+        memory: &Reservation,
     ) -> Result<Vec<Delivery>, ReadError> {
-        let mut read = Read { next: first, last, messages: Vec::new(), weight: 0 };
+        let mut read = Read { next: first, last, memory, messages: Vec::new(), weight: 0 };
         match self.read_into(&mut read).await {
             // The messages read so far are enough for a digest.
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
@@ -114,7 +134,7 @@ impl Backlog {
         Ok(read.messages)
     }
 
-    async fn read_into(&self, read: &mut Read) -> Result<(), ReadError> {
+    async fn read_into(&self, read: &mut Read<'_>) -> Result<(), ReadError> {
         for breaks in 0.. {
             let Flowed::Broken(reason) = self.flow_into(read).await? else { break };
             // A digest that was begun is read whole, or its end would never be shown.
@@ -132,7 +152,7 @@ impl Backlog {
     }
 
     /// Reads over one connection.
-    async fn flow_into(&self, read: &mut Read) -> Result<Flowed, ReadError> {
+    async fn flow_into(&self, read: &mut Read<'_>) -> Result<Flowed, ReadError> {
         let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
         let wanted = Selection {
             stream: self.feed.stream(),
@@ -140,11 +160,14 @@ impl Backlog {
             filters: self.feed.filters(),
             consumer: None,
         };
-        let mut reader = Reader::open(&nats, wanted).await?;
+        let memory = Allowance::reserved(read.memory, read.left());
+        let mut reader = Reader::open(&nats, wanted, memory).await?;
         while !read.is_full() {
+            reader.allow(read.left());
             let delivery = match reader.next().await {
                 Ok(Some(delivery)) => delivery,
-                Ok(None) => break,
+                // A message for which there is not enough memory left begins another digest, or is shown by itself.
+                Ok(None) | Err(ReadError::Pull(PullError::NotAllowed)) => break,
                 // The messages read are enough for a digest that has no fixed end.
                 Err(ReadError::Silence(_)) if read.last.is_none() && !read.messages.is_empty() => {
                     break;
@@ -162,7 +185,7 @@ impl Backlog {
     /// Reads some messages from the stream itself, whatever their headers and subjects are. Breaks if there are no more.
     async fn read_single(
         &self,
-        read: &mut Read,
+        read: &mut Read<'_>,
         count: usize,
     ) -> Result<ControlFlow<()>, ReadError> {
         let stream = self.feed.stream();
@@ -170,9 +193,13 @@ impl Backlog {
             if read.is_full() {
                 return Ok(ControlFlow::Break(()));
             }
-            let found = Stored::first(&self.nats, stream, read.next, self.feed.subjects()).await?;
+            let subjects = self.feed.subjects();
+            let found = Stored::first(&self.nats, stream, read.next, subjects, read.memory).await?;
             let Some(stored) = found else { return Ok(ControlFlow::Break(())) };
             self.health.beat();
+            if stored.message.payload.len() > read.left() {
+                return Ok(ControlFlow::Break(()));
+            }
             // The address only tells the message's place in the stream: it is acknowledged when its consumer delivers
             // it.
             if !read.take(stored.delivery(&self.nats, stream, "backlog", 1, 1)?) {
@@ -192,16 +219,23 @@ enum Flowed {
 }
 
 /// The messages that have been read so far.
-struct Read {
+struct Read<'a> {
     /// The sequence number to read next.
     next: u64,
     /// The sequence number of the last message of a digest that was begun.
     last: Option<u64>,
+    /// The memory that is reserved for the messages.
+    memory: &'a Reservation,
     messages: Vec<Delivery>,
     weight: usize,
 }
 
-impl Read {
+impl Read<'_> {
+    /// Returns the number of bytes that the next message may have.
+    fn left(&self) -> usize {
+        if self.last.is_some() { usize::MAX } else { MOST_WEIGHT.saturating_sub(self.weight) }
+    }
+
     /// Whether a digest holds no more. A digest that was begun is read whole, or its end would never be shown.
     fn is_full(&self) -> bool {
         let is_much = self.messages.len() >= MOST_MESSAGES || self.weight >= MOST_WEIGHT;

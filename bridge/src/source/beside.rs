@@ -11,7 +11,7 @@ use async_nats::jetstream::{
 use tokio::time::timeout;
 
 use crate::{
-    nats::Nats,
+    nats::{Allowance, Nats, Reservation},
     source::{
         consumer,
         delivery::Delivery,
@@ -37,12 +37,11 @@ pub(crate) struct Selection<'a> {
 
 /// An open flow of messages. A message that the client cannot read breaks the connection, so the reader needs one of
 /// its own.
-pub(crate) struct Reader {
+pub(crate) struct Reader<'a> {
     nats: Nats,
     stream: Stream<()>,
     consumer: PullConsumer,
-    /// `None` until the first message is asked for.
-    pull: Option<Pull>,
+    pull: Pull<'a>,
     /// The number of messages that have been read.
     read: u64,
     /// The number of messages that are left.
@@ -50,13 +49,17 @@ pub(crate) struct Reader {
     has_fixed_name: bool,
 }
 
-impl Reader {
-    /// Opens a flow.
+impl<'a> Reader<'a> {
+    /// Opens a flow. Large messages are taken into the memory that `allowance` names.
     ///
     /// # Errors
     ///
-    /// The consumer is not created.
-    pub(crate) async fn open(nats: &Nats, wanted: Selection<'_>) -> Result<Self, ReadError> {
+    /// The consumer is not created, or the connection has ended.
+    pub(crate) async fn open(
+        nats: &Nats,
+        wanted: Selection<'_>,
+        allowance: Allowance<'a>,
+    ) -> Result<Self, ReadError> {
         let name = wanted.consumer.as_deref();
         let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
         let stream = stream.map_err(ReadError::request)?;
@@ -89,8 +92,8 @@ impl Reader {
             nats: nats.clone(),
             stream,
             pending: consumer.cached_info().num_pending,
+            pull: Pull::begin(nats, consumer.clone(), allowance).await?,
             consumer,
-            pull: None,
             read: 0,
             has_fixed_name: wanted.consumer.is_some(),
         })
@@ -99,6 +102,11 @@ impl Reader {
     /// Returns the sequence number after which the flow begins.
     pub(crate) fn before(&self) -> u64 {
         self.consumer.cached_info().delivered.stream_sequence
+    }
+
+    /// Sets the number of bytes that the next message may have, if the reader has a reservation.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        self.pull.allow(bytes);
     }
 
     /// Returns the next message; `None` after the last one.
@@ -115,14 +123,9 @@ impl Reader {
         if self.pending == 0 {
             return Ok(None);
         }
-        if self.pull.is_none() {
-            let pull = Pull::begin(&self.nats, self.consumer.clone()).await;
-            self.pull = Some(pull?);
-        }
-        let Some(pull) = &mut self.pull else { return Ok(None) };
         let next = tokio::select! {
             biased;
-            next = timeout(SLOW, pull.next()) => next,
+            next = timeout(SLOW, self.pull.next()) => next,
             () = self.nats.drained() => return Err(ReadError::ConnectionLost),
         };
         let Ok(message) = next else {
@@ -159,8 +162,8 @@ impl Reader {
     }
 }
 
-/// Returns the first message from a sequence number on that a filter matches, over a connection of its own. `None` if
-/// there is none.
+/// Returns the first message from a sequence number on that a filter matches, over a connection of its own, into
+/// reserved memory. `None` if there is none.
 ///
 /// # Errors
 ///
@@ -170,9 +173,11 @@ pub(crate) async fn first(
     stream: &str,
     from: u64,
     filter: &str,
+    memory: &Reservation,
 ) -> Result<Option<jetstream::Message>, ReadError> {
     let nats = nats.another().await.map_err(ReadError::Unconnected)?;
     let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
     let wanted = Selection { stream, begin, filters: vec![filter.to_owned()], consumer: None };
-    Box::pin(async { Reader::open(&nats, wanted).await?.next_raw().await }).await
+    let memory = Allowance::reserved(memory, usize::MAX);
+    Box::pin(async { Reader::open(&nats, wanted, memory).await?.next_raw().await }).await
 }

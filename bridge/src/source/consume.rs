@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use crate::{
     failure::{Failure, chain},
     message::StreamId,
-    nats::{Memory, Nats, timestamp},
+    nats::{Allowance, Memory, Nats, timestamp},
     source::{
         backlog::{Backlog, Queue},
         consumer::{self, ACK_WAIT},
@@ -31,7 +31,7 @@ use crate::{
         feed::Feed,
         outstanding,
         problem::{Problem, ReadError},
-        pull::{self, MOST_IN_HAND, Pull, PullError},
+        pull::{Pull, PullError},
         stored,
         tenure::{Claiming, Tenure},
     },
@@ -51,6 +51,8 @@ const BARREN_PAUSE: Duration = Duration::from_secs(1);
 /// The messages of one feed, in order.
 pub(crate) struct Source {
     nats: Nats,
+    /// The route's view of the memory for messages.
+    memory: Memory,
     feed: Feed,
     tenure: Tenure,
     reconnected: watch::Receiver<u64>,
@@ -98,9 +100,11 @@ impl Upstream {
 
 /// The open flow of messages.
 struct Flow {
-    pull: Pull,
+    pull: Pull<'static>,
     /// The consumer sequence that the next delivery must have.
     next: u64,
+    /// Whether it was noted that the server answers.
+    is_noted: bool,
 }
 
 impl Source {
@@ -112,6 +116,7 @@ impl Source {
             outage: Outage::of("NATS", health.condition()),
             health,
             reconnected,
+            memory: nats.memory.of_one(),
             nats,
             feed,
             tenure,
@@ -148,6 +153,7 @@ impl Source {
     pub(crate) fn backlog(&self) -> Backlog {
         Backlog::new(
             self.nats.clone(),
+            self.memory.clone(),
             self.feed.clone(),
             self.health.clone(),
             Rc::clone(&self.queue),
@@ -172,7 +178,10 @@ impl Source {
                 continue;
             };
             tokio::select! {
-                item = flow.pull.next() => self.take(item),
+                item = flow.pull.next_or_answer() => match item.transpose() {
+                    Some(item) => self.take(item),
+                    None => self.note_answer(),
+                },
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
                 () = sleep(ACK_WAIT) => self.look_for_strays().await,
@@ -188,9 +197,8 @@ impl Source {
 
     /// Asks for the next messages while one is worked on, unless that one is large.
     async fn ask_ahead(&mut self, current: &Delivery) {
-        let Some(flow) = self.flow.as_mut().filter(|_| current.weight < MOST_IN_HAND) else {
-            return;
-        };
+        let is_small = current.weight < self.memory.in_hand();
+        let Some(flow) = self.flow.as_mut().filter(|_| is_small) else { return };
         if let Err(error) = flow.pull.ask_ahead().await {
             self.broken(&error);
         }
@@ -300,7 +308,7 @@ impl Source {
 
     /// Whether more messages may be held.
     fn has_room(&self) -> bool {
-        self.held.iter().map(|held| held.weight).sum::<usize>() < MOST_IN_HAND
+        self.held.iter().map(|held| held.weight).sum::<usize>() < self.memory.in_hand()
     }
 
     async fn keep(&mut self, current: &Delivery) {
@@ -330,9 +338,9 @@ impl Source {
         self.reread = None;
     }
 
-    /// Returns the memory that the large messages of all routes share.
-    pub(crate) fn memory(&self) -> Memory {
-        self.nats.memory.clone()
+    /// Returns the route's view of the memory for messages.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Makes sure that acknowledgements have been sent. Messages that were not posted are left for the next process.
@@ -347,17 +355,28 @@ impl Source {
         }
     }
 
+    /// Notes that the server answers, which ends an outage. That it was asked does not: a request for which a permission
+    /// is missing gets no answer.
+    fn note_answer(&mut self) {
+        let Some(flow) = self.flow.as_mut().filter(|flow| flow.pull.is_answered()) else { return };
+        if !std::mem::replace(&mut flow.is_noted, true) {
+            self.is_barren = false;
+            self.outage.over();
+            self.health.begun();
+        }
+    }
+
     fn take(&mut self, item: Result<jetstream::Message, PullError>) {
+        self.note_answer();
         let Some(flow) = &mut self.flow else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
                 Some((mut delivery, number)) if number == flow.next => {
                     flow.next += 1;
-                    delivery.room = flow.pull.room();
+                    delivery.reservation = flow.pull.reservation();
                     self.reached = Some(delivery.sequence);
                     self.nats.note_delivery();
                     self.health.metrics.received.inc();
-                    self.is_barren = false;
                     self.held.push_back(delivery);
                     self.queue.note(&self.held);
                 }
@@ -376,8 +395,8 @@ impl Source {
     fn broken(&mut self, error: &PullError) {
         let reason = chain(error);
         debug!("pull ended: {reason}");
-        self.flow = None;
-        if std::mem::replace(&mut self.is_barren, true) {
+        let is_silent = self.flow.take().is_some_and(|flow| flow.pull.is_silent());
+        if std::mem::replace(&mut self.is_barren, true) || is_silent {
             self.outage.failed(State::NatsUnreachable, &reason, None);
         }
     }
@@ -393,8 +412,11 @@ impl Source {
             self.reconnected.mark_unchanged();
             match self.try_begin().await {
                 Ok(()) => {
-                    self.outage.over();
-                    self.health.begun();
+                    if self.flow.is_none() {
+                        // Messages were read from the stream.
+                        self.outage.over();
+                        self.health.begun();
+                    }
                     return Ok(());
                 }
                 Err(Problem::Permanent(failure)) => return Err(failure),
@@ -436,9 +458,10 @@ impl Source {
         }
         consumer::adjust(&stream, &self.feed, &info).await?;
         stored::check(&self.nats, self.feed.stream()).await.map_err(ReadError::from)?;
-        let pull = Pull::begin(&self.nats, consumer).await.map_err(ReadError::request)?;
-        let pull = pull.sharing_memory(self.health.condition());
-        self.flow = Some(Flow { pull, next: info.delivered.consumer_sequence + 1 });
+        let memory = Allowance::Each(self.memory.clone(), Some(self.health.condition()));
+        let pull = Pull::begin(&self.nats, consumer, memory).await.map_err(ReadError::request)?;
+        self.flow =
+            Some(Flow { pull, next: info.delivered.consumer_sequence + 1, is_noted: false });
         self.reread = None;
         Ok(())
     }
@@ -449,14 +472,11 @@ impl Source {
         if !outstanding::is_any(info) {
             return Ok(false);
         }
-        // The size of the messages is unknown before they are read, and reading takes more than twice their size.
-        let most = 2 * pull::largest(&self.nats);
-        let mut room = self.nats.memory.queue(most).room(&self.health.condition()).await;
-        let mut outstanding = outstanding::read(&self.nats, info, self.reread).await?;
-        for delivery in outstanding.iter_mut().filter(|it| it.weight > pull::BATCH_BYTES) {
-            delivery.room = room.split(delivery.weight);
-        }
-        drop(room);
+        // The size of the messages is unknown before they are read.
+        let mut wait = self.memory.queue(stored::need(&self.nats));
+        let memory = wait.reservation(Some(&self.health.condition())).await;
+        drop(wait);
+        let outstanding = outstanding::read(&self.nats, info, self.reread, memory).await?;
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {

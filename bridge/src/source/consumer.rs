@@ -255,19 +255,45 @@ pub(crate) fn unmatched(feed: &Feed, stream: &StreamConfig) -> Vec<String> {
     {
         return Vec::new();
     }
-    let taken: Vec<Subject> =
-        stream.subjects.iter().filter_map(|subject| Subject::filter(subject).ok()).collect();
-    feed.subjects()
-        .iter()
-        .filter(|subject| !taken.iter().any(|taken| taken.overlaps(subject)))
+    let Some(stored) = stored_subjects(stream) else { return Vec::new() };
+    let is_stored = |subject: &Subject| stored.iter().any(|stored| stored.overlaps(subject));
+    let unmatched = feed.subjects().iter().filter(|subject| !is_stored(subject));
+    unmatched
         .map(|subject| {
             format!(
                 "subject \"{subject}\" can never match: stream {} takes {}; correct `subjects` of the route or of the stream",
                 stream.name,
-                stream.subjects.join(", ")
+                taken(stream)
             )
         })
         .collect()
+}
+
+/// Returns the subjects that a stream takes, and what it makes of them, in words.
+pub(crate) fn taken(stream: &StreamConfig) -> String {
+    let subjects = stream.subjects.join(", ");
+    match &stream.subject_transform {
+        Some(transform) => {
+            let source = if transform.source.is_empty() { ">" } else { &transform.source };
+            format!("{subjects} and stores {source} as {}", transform.destination)
+        }
+        None => subjects,
+    }
+}
+
+/// Returns filters for the subjects under which a stream stores what it takes. `None` if they are not known.
+fn stored_subjects(stream: &StreamConfig) -> Option<Vec<Subject>> {
+    let mut stored: Vec<Subject> =
+        stream.subjects.iter().filter_map(|subject| Subject::filter(subject).ok()).collect();
+    let Some(transform) = &stream.subject_transform else { return Some(stored) };
+    let source = if transform.source.is_empty() { ">" } else { &transform.source };
+    let source = Subject::filter(source).ok()?;
+    let is_transformed = stored.iter().any(|taken| taken.overlaps(&source));
+    stored.retain(|taken| !source.covers(taken));
+    if is_transformed {
+        stored.push(Subject::of_destination(&transform.destination)?);
+    }
+    Some(stored)
 }
 
 /// The number of messages that may be delivered and not yet acknowledged.

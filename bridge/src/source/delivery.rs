@@ -11,7 +11,7 @@ use tracing::debug;
 
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
-    nats::{Room, headers, timestamp},
+    nats::{Reservation, headers, timestamp},
     reserved,
     source::size,
 };
@@ -37,7 +37,7 @@ pub(crate) struct Delivery {
     /// Whether the message was delivered before, perhaps to a process that has posted it.
     pub(crate) is_redelivered: bool,
     /// The reserved memory for the message, if it is large.
-    pub(crate) room: Option<Room>,
+    pub(crate) reservation: Option<Reservation>,
     pub(crate) received: Instant,
 }
 
@@ -69,7 +69,7 @@ impl Delivery {
             weight,
             headers_left_out,
             is_redelivered,
-            room: None,
+            reservation: None,
             received,
         };
         Some((delivery_of, delivery))

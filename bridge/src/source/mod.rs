@@ -13,6 +13,7 @@ mod lease;
 pub(crate) mod outstanding;
 mod problem;
 pub(crate) mod pull;
+pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
 mod tenure;

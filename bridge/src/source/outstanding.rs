@@ -7,12 +7,12 @@ use async_nats::jetstream::consumer::{DeliverPolicy, Info as ConsumerInfo};
 use jiff::Timestamp;
 
 use crate::{
-    nats::{Nats, timestamp},
+    nats::{Nats, Need, Reservation, timestamp},
     source::{
         consumer::{self, MAX_ACK_PENDING},
         delivery::Delivery,
         problem::ReadError,
-        pull::MOST_IN_HAND,
+        pull::BATCH_BYTES,
         stored::Stored,
     },
 };
@@ -25,27 +25,42 @@ pub(super) fn is_any(info: &ConsumerInfo) -> bool {
 
 /// Reads some outstanding messages in stream order, starting after the message `after`; returns none only if there are
 /// no more. Messages that the stream no longer has are left out. Acknowledged messages may be among them, even many, if
-/// one before them is not acknowledged. Together they take [`MOST_IN_HAND`] at most, apart from the last.
+/// one before them is not acknowledged. They are small, together not much more than [`Memory::in_hand`], or one is large
+/// and alone, with a reservation of its own.
+///
+/// [`Memory::in_hand`]: crate::nats::Memory::in_hand
 pub(super) async fn read(
     nats: &Nats,
     info: &ConsumerInfo,
     after: Option<u64>,
+    mut memory: Reservation,
 ) -> Result<Vec<Delivery>, ReadError> {
     let (begin, since) = begin(info);
     let (stream, filters) = (&info.stream_name, consumer::filters(&info.config));
     let (mut some, mut bytes) = (Vec::new(), 0);
     let last = info.delivered.stream_sequence;
     let mut from = begin.max(after.unwrap_or(0) + 1);
-    while from <= last && some.len() < MAX_ACK_PENDING && bytes < MOST_IN_HAND {
-        let next = Stored::first(nats, stream, from, &filters).await?;
+    let (in_hand, mut large) = (nats.memory.in_hand(), None);
+    while from <= last && some.len() < MAX_ACK_PENDING && bytes < in_hand {
+        let next = Stored::first(nats, stream, from, &filters, &memory).await?;
         let Some(next) = next.filter(|next| next.sequence <= last) else { break };
         from = next.sequence + 1;
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
             let next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            if next.weight > BATCH_BYTES {
+                large = Some(next);
+                break;
+            }
             bytes += next.weight;
             some.push(next);
         }
+    }
+    // After others a large one is read once more, when it is its turn.
+    if let Some(mut large) = large.filter(|_| some.is_empty()) {
+        memory.shrink(Need::Message(large.weight));
+        large.reservation = Some(memory);
+        some.push(large);
     }
     let mut waiting = info.num_pending + some.len().max(info.num_ack_pending) as u64;
     for delivery in &mut some {
@@ -58,10 +73,14 @@ pub(super) async fn read(
 /// The number of the delivery of a message that is delivered at least for the second time.
 const AGAIN: u64 = 2;
 
-/// Returns the first message that is not acknowledged, delivered or not.
-pub(super) async fn first(nats: &Nats, info: &ConsumerInfo) -> Result<Option<Stored>, ReadError> {
+/// Returns the first message that is not acknowledged, delivered or not, read into reserved memory.
+pub(super) async fn first(
+    nats: &Nats,
+    info: &ConsumerInfo,
+    memory: &Reservation,
+) -> Result<Option<Stored>, ReadError> {
     let ((from, since), filters) = (begin(info), consumer::filters(&info.config));
-    let first = Stored::first(nats, &info.stream_name, from, &filters).await?;
+    let first = Stored::first(nats, &info.stream_name, from, &filters, memory).await?;
     Ok(first.filter(|first| since.is_none_or(|since| first.published >= since)))
 }
 

@@ -3,8 +3,8 @@
 //! The client's own stream asks for as many bytes as the largest message has, again and again, and parses at once what
 //! it receives. Parsed headers take about forty times their bytes (`cargo memory`, its row "headers: many"), so that a
 //! few dozen small messages with 64 kB of headers each would take all the memory that the bridge is given. Here at most
-//! [`BATCH_BYTES`] and a half of it are on their way. A message that is larger than that is requested alone, when the
-//! server has said that it is there, no other message is held, and there is [room](crate::nats::Memory) for it.
+//! a [batch](batch_bytes) and a half of it are on their way. A message that is larger than that is requested alone, when
+//! the server has said that it is there, no other message is held, and [memory](crate::nats::Memory) is reserved for it.
 
 use std::time::Duration;
 
@@ -23,20 +23,15 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use crate::{
-    nats::{Memory, Nats, Room, Wait},
-    status::Condition,
-};
-
-/// The number of bytes of messages that are held before no more are taken. A larger message is held alone.
-pub(crate) const MOST_IN_HAND: usize = 512 * 1024;
+use crate::nats::{Allowance, Memory, Nats, Need, Reservation, Wait};
 
 /// The number of messages that are asked for at once: enough to keep a link with a latency of 50 ms busy, few enough to
 /// be read again quickly.
 pub(super) const BATCH: usize = 64;
 
-/// The number of bytes that are asked for at once, as the server counts them: payloads, headers and subjects. This is
-/// enough for the largest headers that a stream stores, which are 64 kB.
+/// The number of bytes that a reader with a reservation asks for at once, as the server counts them: payloads, headers
+/// and subjects. This is enough for the largest headers that a stream stores, which are 64 kB. A message of more bytes
+/// is large: its memory stays reserved until it is done with.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
 
 /// The bytes of a message on the wire that the server's `max_payload` does not limit: its subject, and the address for
@@ -50,8 +45,21 @@ const LARGEST: usize = 80 * 1024 * 1024;
 /// repeated after this time at the latest.
 const EXPIRES: Duration = Duration::from_secs(10);
 
-/// The server's heartbeat; a server that is silent for twice this long is considered gone.
+/// The server's heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The time after which a server that is silent is considered gone.
+const SILENCE: Duration = HEARTBEAT.saturating_mul(2);
+
+/// The same two times for the first request of a flow, whose answer shows that the server lets the bridge ask.
+const FIRST_EXPIRES: Duration = Duration::from_secs(1);
+
+const FIRST_HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// The number of bytes that a route asks for at once. A message of more bytes is requested alone.
+fn batch_bytes(memory: &Memory) -> usize {
+    memory.in_hand() / 4
+}
 
 /// Returns the largest message that the server is known to take, in bytes.
 pub(super) fn largest(nats: &Nats) -> usize {
@@ -87,10 +95,13 @@ pub(crate) enum PullError {
     /// The server announces messages that are larger than any server's limit.
     #[error("a message is larger than any can be")]
     TooLarge,
+    /// The next message is larger than the reservation of the reader allows.
+    #[error("a message is larger than there is memory for")]
+    NotAllowed,
 }
 
 /// An open flow of messages.
-pub(crate) struct Pull {
+pub(crate) struct Pull<'a> {
     consumer: PullConsumer,
     context: jetstream::Context,
     inbox: Subject,
@@ -103,16 +114,17 @@ pub(crate) struct Pull {
     is_barren: bool,
     /// The largest message that the server is known to take, in bytes.
     largest: usize,
-    /// The reserved memory for the large message that is asked for, or that came last.
-    room: Option<Room>,
+    /// The number of bytes that are asked for at once.
+    batch_bytes: usize,
+    allowance: Allowance<'a>,
+    /// The reserved memory for the large message that is asked for, or that came last, if each has its own.
+    reservation: Option<Reservation>,
     /// The place in the queue for that memory.
     wait: Option<Wait>,
-    /// The condition that reports a wait for that memory. `Some` if messages are kept for a while, so that large ones
-    /// need room.
-    shares_memory: Option<Condition>,
-    memory: Memory,
     /// The time when the server last sent anything or was last asked.
     heard: Instant,
+    /// Whether the server has answered a request.
+    is_answered: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -133,13 +145,21 @@ enum Notice {
     Over(PullError),
 }
 
-impl Pull {
-    /// Opens a flow that has asked for nothing yet.
+impl<'a> Pull<'a> {
+    /// Opens a flow that has asked for nothing yet. Large messages are taken into the memory that `allowance` names.
     ///
     /// # Errors
     ///
     /// The connection has ended.
-    pub(crate) async fn begin(nats: &Nats, consumer: PullConsumer) -> Result<Self, PullError> {
+    pub(crate) async fn begin(
+        nats: &Nats,
+        consumer: PullConsumer,
+        allowance: Allowance<'a>,
+    ) -> Result<Self, PullError> {
+        let batch_bytes = match &allowance {
+            Allowance::Each(memory, _) => batch_bytes(memory),
+            Allowance::Reserved(..) => BATCH_BYTES,
+        };
         let inbox = Subject::from(nats.client.new_inbox());
         let messages = nats.client.subscribe(inbox.clone()).await;
         Ok(Self {
@@ -151,18 +171,20 @@ impl Pull {
             large: None,
             is_barren: false,
             largest: largest(nats),
-            room: None,
+            batch_bytes,
+            allowance,
+            reservation: None,
             wait: None,
-            shares_memory: None,
-            memory: nats.memory.clone(),
             heard: Instant::now(),
+            is_answered: false,
         })
     }
 
-    /// Makes the flow share memory with other routes, for messages that are kept while their rooms are waited for.
-    /// `condition` reports when large messages have to wait until others are done with.
-    pub(crate) fn sharing_memory(self, condition: Condition) -> Self {
-        Self { shares_memory: Some(condition), ..self }
+    /// Sets the number of bytes that the next message may have, if the reader has a reservation.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        if let Allowance::Reserved(most, _) = &mut self.allowance {
+            *most = bytes;
+        }
     }
 
     /// Asks for the next messages while one is worked on, unless either is large.
@@ -176,28 +198,30 @@ impl Pull {
 
     /// Takes the reserved memory for the message that came last, if that is large. It has to be kept as long as the
     /// message.
-    pub(crate) fn room(&mut self) -> Option<Room> {
-        self.room.take()
+    pub(crate) fn reservation(&mut self) -> Option<Reservation> {
+        self.reservation.take()
     }
 
     /// Asks for more messages, if not enough are on their way.
     async fn ask(&mut self) -> Result<(), PullError> {
         let wanted = match self.large {
             Some(bytes) if self.open.messages == 0 => {
-                self.take_room(bytes).await;
+                self.reserve(bytes).await;
                 Amount { messages: 1, bytes }
             }
-            None if self.open.messages <= BATCH / 2 && self.open.bytes <= BATCH_BYTES / 2 => {
-                Amount { messages: BATCH, bytes: BATCH_BYTES }
+            None if self.open.messages <= BATCH / 2 && self.open.bytes <= self.batch_bytes / 2 => {
+                Amount { messages: BATCH, bytes: self.batch_bytes }
             }
             _ => return Ok(()),
         };
+        let (expires, idle_heartbeat) =
+            if self.is_answered { (EXPIRES, HEARTBEAT) } else { (FIRST_EXPIRES, FIRST_HEARTBEAT) };
         let request = BatchConfig {
             batch: wanted.messages,
-            expires: Some(EXPIRES),
+            expires: Some(expires),
             no_wait: false,
             max_bytes: wanted.bytes,
-            idle_heartbeat: HEARTBEAT,
+            idle_heartbeat,
             min_pending: None,
             min_ack_pending: None,
             group: None,
@@ -211,13 +235,31 @@ impl Pull {
     }
 
     /// Waits for memory for the large message that the server has announced.
-    async fn take_room(&mut self, bytes: usize) {
-        let Some(condition) = self.shares_memory.as_ref().filter(|_| self.room.is_none()) else {
-            return;
+    async fn reserve(&mut self, bytes: usize) {
+        let Allowance::Each(memory, condition) = &self.allowance else { return };
+        if self.reservation.is_none() {
+            let wait = self.wait.get_or_insert_with(|| memory.queue(Need::Message(bytes)));
+            self.reservation = Some(wait.reservation(condition.as_ref()).await);
+            self.wait = None;
+        }
+    }
+
+    /// Returns the number of bytes to ask for when the next message is larger than the last request allowed.
+    ///
+    /// # Errors
+    ///
+    /// The message is larger than any can be, or than the reader has memory for.
+    fn more_than_before(&self) -> Result<usize, PullError> {
+        let most = match self.allowance {
+            Allowance::Each(..) => LARGEST,
+            Allowance::Reserved(most, _) => most.min(LARGEST),
         };
-        let wait = self.wait.get_or_insert_with(|| self.memory.queue(bytes));
-        self.room = Some(wait.room(condition).await);
-        self.wait = None;
+        let next = self.large.map_or(self.largest, |before| 2 * before).min(most);
+        if next <= self.large.unwrap_or(self.batch_bytes) {
+            let error = if most < LARGEST { PullError::NotAllowed } else { PullError::TooLarge };
+            return Err(error);
+        }
+        Ok(next)
     }
 
     /// Waits for the next message and returns it. Dropping the future loses nothing.
@@ -228,14 +270,40 @@ impl Pull {
     /// answers.
     pub(crate) async fn next(&mut self) -> Result<jetstream::Message, PullError> {
         loop {
-            self.ask().await?;
-            let next = timeout_at(self.heard + 2 * HEARTBEAT, self.messages.next()).await;
-            let item = next.map_err(|_| PullError::NoHeartbeat)?;
-            let item = item.ok_or(PullError::Unsubscribed)?;
-            if let Some(message) = self.take(item)? {
+            if let Some(message) = self.next_or_answer().await? {
                 return Ok(message);
             }
         }
+    }
+
+    /// Waits for the next message and returns it, or `None` when the server answers for the first time without one.
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`Pull::next`].
+    pub(super) async fn next_or_answer(&mut self) -> Result<Option<jetstream::Message>, PullError> {
+        loop {
+            self.ask().await?;
+            let next = timeout_at(self.heard + SILENCE, self.messages.next()).await;
+            let item = next.map_err(|_| PullError::NoHeartbeat)?;
+            let item = item.ok_or(PullError::Unsubscribed)?;
+            let was_answered = self.is_answered;
+            let message = self.take(item)?;
+            if message.is_some() || !was_answered {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Whether the server has answered a request.
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered
+    }
+
+    /// Whether the server has been silent for so long that it is considered gone.
+    pub(super) fn is_silent(&self) -> bool {
+        self.heard.elapsed() >= SILENCE
     }
 
     /// Waits for the next message that arrives and returns it, without asking for more. Dropping the future loses
@@ -274,11 +342,14 @@ impl Pull {
         if item.reply.as_ref().is_some_and(|reply| reply.starts_with("$JS.ACK.")) {
             self.open.subtract(Amount { messages: 1, bytes: item.length });
             self.is_barren = false;
+            self.is_answered = true;
             // Only the server knows whether another large message follows.
             self.large = None;
-            match &mut self.room {
-                Some(room) if item.length > BATCH_BYTES => room.shrink(item.length),
-                room => *room = None,
+            match &mut self.reservation {
+                Some(reservation) if item.length > BATCH_BYTES => {
+                    reservation.shrink(Need::Message(item.length));
+                }
+                reservation => *reservation = None,
             }
             let context = self.context.clone();
             return Ok(Some(jetstream::Message { message: item, context }));
@@ -290,25 +361,22 @@ impl Pull {
                 // The message may have been deleted meanwhile, and others wait for the memory.
                 if self.open.messages == 0 {
                     self.large = None;
-                    self.room = None;
+                    self.reservation = None;
                 }
             }
             Notice::TooLarge(left) => {
                 self.open.subtract(left);
                 // The rest of a request may be too small for a message that fits into a new one.
                 if self.open.messages == 0 && self.is_barren {
-                    self.large = match self.large {
-                        None => Some(self.largest),
-                        Some(before) if before < LARGEST => Some((2 * before).min(LARGEST)),
-                        Some(_) => return Err(PullError::TooLarge),
-                    };
+                    self.large = Some(self.more_than_before()?);
                     // The bytes asked for were not enough.
-                    self.room = None;
+                    self.reservation = None;
                     debug!(bytes = self.large, "asking for one large message");
                 }
             }
             Notice::Over(error) => return Err(error),
         }
+        self.is_answered = true;
         Ok(None)
     }
 }

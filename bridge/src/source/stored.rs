@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::{
-    nats::{Nats, headers, timestamp},
+    nats::{Nats, Need, Reservation, headers, timestamp},
     source::{
         beside,
         delivery::Delivery,
         problem::{ReadError, StoredError},
+        pull,
     },
     status::First,
 };
@@ -64,15 +65,16 @@ impl From<Stored> for First {
 }
 
 impl Stored {
-    /// Returns the first message from a sequence number on, on a subject that one of the filters matches. Headers that
-    /// no client can read are logged.
+    /// Returns the first message from a sequence number on, on a subject that one of the filters matches, read into
+    /// reserved memory. Headers that no client can read are logged.
     pub(crate) async fn first(
         nats: &Nats,
         stream: &str,
         from: u64,
         filters: &[impl AsRef<str>],
+        memory: &Reservation,
     ) -> Result<Option<Self>, ReadError> {
-        let first = Self::first_of_many(nats, stream, from, filters).await?;
+        let first = Self::first_of_many(nats, stream, from, filters, memory).await?;
         Ok(first.inspect(|first| first.log(stream)))
     }
 
@@ -82,10 +84,11 @@ impl Stored {
         stream: &str,
         from: u64,
         filters: &[impl AsRef<str>],
+        memory: &Reservation,
     ) -> Result<Option<Self>, ReadError> {
         let mut first: Option<Self> = None;
         for filter in filters {
-            let found = Self::first_on(nats, stream, from, filter.as_ref()).await?;
+            let found = Self::first_on(nats, stream, from, filter.as_ref(), memory).await?;
             if let Some(found) = found
                 && first.as_ref().is_none_or(|first| found.sequence < first.sequence)
             {
@@ -100,6 +103,7 @@ impl Stored {
         stream: &str,
         from: u64,
         filter: &str,
+        memory: &Reservation,
     ) -> Result<Option<Self>, ReadError> {
         let wanted = json!({ "seq": from, "next_by_subj": filter });
         let unanswered = match get(nats, stream, &wanted).await {
@@ -109,7 +113,7 @@ impl Stored {
             Err(error) if error.is_unanswered() => error,
             Err(error) => return Err(error.into()),
         };
-        let delivered = match beside::first(nats, stream, from, filter).await {
+        let delivered = match beside::first(nats, stream, from, filter, memory).await {
             Ok(delivered) => delivered,
             Err(error) => {
                 return Err(ReadError::Neither { alone: unanswered, delivered: error.into() });
@@ -122,11 +126,13 @@ impl Stored {
         }))
     }
 
-    /// Returns the last message on a subject, which may have wildcards. `None` also if there is no such stream.
+    /// Returns the last message on a subject, which may have wildcards, read into reserved memory. `None` also if there
+    /// is no such stream.
     pub(crate) async fn last(
         nats: &Nats,
         stream: &str,
         subject: &str,
+        _memory: &Reservation,
     ) -> Result<Option<Self>, StoredError> {
         match get(nats, stream, &json!({ "last_by_subj": subject })).await? {
             Got::Message(message) => {
@@ -194,6 +200,11 @@ impl Stored {
             );
         }
     }
+}
+
+/// The memory that is needed to read a message whose size is not known.
+pub(crate) fn need(nats: &Nats) -> Need {
+    Need::Stored(pull::largest(nats))
 }
 
 /// Checks ahead of time that messages of the stream may be read.

@@ -5,7 +5,12 @@ use async_nats::jetstream::{context::ConsumerInfoErrorKind, stream::Info as Stre
 use crate::{
     config::Start,
     nats::{Nats, timestamp},
-    source::{consumer, feed::Feed, outstanding, stored::Stored},
+    source::{
+        consumer,
+        feed::Feed,
+        outstanding,
+        stored::{self, Stored},
+    },
     status::{First, Waiting},
 };
 
@@ -52,9 +57,13 @@ pub(crate) async fn waiting(
     if is_none || known.is_some() || !seen.again(from) {
         return Some(Waiting { count, first: known });
     }
+    // Only the messages themselves are worth waiting for.
+    let Some(memory) = nats.memory.reserve_now(stored::need(nats)) else {
+        return Some(Waiting { count, first: None });
+    };
     let first = match &info {
-        Some(info) => outstanding::first(nats, info).await,
-        None => Stored::first(nats, feed.stream(), 1, feed.subjects()).await,
+        Some(info) => outstanding::first(nats, info, &memory).await,
+        None => Stored::first(nats, feed.stream(), 1, feed.subjects(), &memory).await,
     };
     Some(Waiting { count, first: first.ok().flatten().map(First::from) })
 }

@@ -51,6 +51,8 @@ pub(crate) enum State {
     HomeserverUntrusted,
     /// NATS does not answer, or its answers cannot be used.
     NatsUnreachable,
+    /// NATS denies the bridge something that a route cannot do without.
+    NotPermitted,
     /// The bridge finishes the messages in progress, then the process ends.
     Draining,
     /// NATS or the homeserver rejects the bridge's credentials.
@@ -59,7 +61,7 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Connected,
         Self::Starting,
         Self::StandingBy,
@@ -71,6 +73,7 @@ impl State {
         Self::HomeserverUnreachable,
         Self::HomeserverUntrusted,
         Self::NatsUnreachable,
+        Self::NotPermitted,
         Self::Draining,
         Self::CredentialsRefused,
     ];
@@ -89,6 +92,7 @@ impl State {
             Self::HomeserverUnreachable => "homeserver-unreachable",
             Self::HomeserverUntrusted => "homeserver-untrusted",
             Self::NatsUnreachable => "nats-unreachable",
+            Self::NotPermitted => "not-permitted",
             Self::Draining => "draining",
             Self::CredentialsRefused => "credentials-refused",
         }
@@ -103,7 +107,7 @@ impl State {
                 "nothing during a change of machines: this bridge takes over when the other one stops; otherwise stop one of them"
             }
             Self::MemoryTaken => {
-                "wait; if it lasts, see which other route has had a large message in hand for long, and why; messages wait in NATS"
+                "wait; if it lasts, see which other route has had a large message or a digest in hand for long, and why; messages wait in NATS"
             }
             Self::NotInRoom => {
                 "invite the bridge's user to the room, or raise its power level; messages wait in NATS"
@@ -125,6 +129,9 @@ impl State {
             }
             Self::NatsUnreachable => {
                 "run nats-matrix check, which tells whether the server, the stream or a permission is missing; publishers keep what NATS does not take"
+            }
+            Self::NotPermitted => {
+                "have the user under [nats] permitted to publish on the subject that the reason names; nats-matrix check lists all that is missing; messages wait in NATS"
             }
             Self::Draining => "nothing; the bridge ends within seconds",
             Self::CredentialsRefused => {
@@ -447,7 +454,9 @@ impl Board {
     }
 
     pub(crate) fn stuck(&mut self) -> Option<String> {
-        let away = self.ailments.values().filter(|it| it.state == State::NatsUnreachable);
+        // A route that has the memory which others wait for, and is stuck itself, is among those that are reported.
+        let excuses = [State::NatsUnreachable, State::NotPermitted, State::MemoryTaken];
+        let away = self.ailments.values().filter(|it| excuses.contains(&it.state));
         let now = Instant::now();
         let mut stuck = Vec::new();
         for (name, line) in &mut self.routes {

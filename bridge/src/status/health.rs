@@ -98,8 +98,8 @@ impl Health {
         self.board().words()
     }
 
-    /// Describes the routes whose message makes no progress. While NATS is unreachable, for all routes or for one, the
-    /// affected routes do not count, and their time starts again when it is back.
+    /// Describes the routes whose message makes no progress. While NATS is unreachable, for all routes or for one, or a
+    /// route waits for memory, the affected routes do not count, and their time starts again when that is over.
     pub(crate) fn stuck(&self) -> Option<String> {
         self.board().stuck()
     }

@@ -47,6 +47,8 @@ pub(crate) struct Metrics {
     flawed: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
+    denied: Family<Of, Counter>,
+    markers: Family<Of, Counter>,
     sends: Family<Of, Histogram>,
     pending: Family<Of, Gauge>,
     oldest: Ages,
@@ -82,6 +84,10 @@ pub(crate) struct RouteMetrics {
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
     pub(crate) withheld: Counter,
+    /// The things that NATS denied for lack of a permission.
+    pub(crate) denied: Counter,
+    /// The messages that only say that others are gone.
+    pub(crate) markers: Counter,
     sends: Histogram,
 }
 
@@ -139,6 +145,8 @@ impl Default for Metrics {
             flawed: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
+            denied: Family::default(),
+            markers: Family::default(),
             sends: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             pending: Family::default(),
             oldest: Family::default(),
@@ -201,6 +209,16 @@ impl Metrics {
                 "Files that were not uploaded because they are too large or too many",
                 &self.withheld,
             ),
+            (
+                "denied",
+                "Requests and acknowledgements that NATS denied for lack of a permission",
+                &self.denied,
+            ),
+            (
+                "markers",
+                "Messages that only say that others are gone, and are not shown",
+                &self.markers,
+            ),
         ] {
             registry.register(name, help, family.clone());
         }
@@ -259,6 +277,8 @@ impl Metrics {
             flawed: counter(&self.flawed),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
+            denied: counter(&self.denied),
+            markers: counter(&self.markers),
             sends: self.sends.get_or_create(&of).clone(),
         }
     }

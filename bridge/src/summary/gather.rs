@@ -15,13 +15,13 @@ use crate::{
     config::Route,
     failure::Failure,
     message::Decoded,
-    nats::{Nats, offset_date_time, timestamp},
+    nats::{Allowance, Nats, offset_date_time, timestamp},
     pipeline::{Facts, Routing},
     render::Speakers,
     source::{
         Delivery, Problem, ReadError, Stored,
         beside::{Reader, Selection},
-        consumer,
+        consumer, stored,
     },
     summary::totals::Digest,
 };
@@ -45,6 +45,7 @@ pub(super) async fn gather(
     check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
     let review = Review { nats, route };
+    let _permit = nats.memory.reader().await;
     let start_time = offset_date_time(period.start);
     let read = review
         .read(DeliverPolicy::ByStartTime { start_time }, |published, message| {
@@ -146,7 +147,8 @@ impl Review<'_> {
             let nats = self.nats.another().await.map_err(ReadError::Unconnected)?;
             let (stream, consumer) = (self.route.stream.as_str(), Some(self.consumer_name()));
             let wanted = Selection { stream, begin, filters: self.filters(), consumer };
-            let mut reader = Box::pin(Reader::open(&nats, wanted)).await?;
+            let memory = Allowance::Each(nats.memory.clone(), None);
+            let mut reader = Box::pin(Reader::open(&nats, wanted, memory)).await?;
             let mut reached = reader.before();
             let read = Box::pin(read_over(&mut reader, &mut reached, &mut take)).await;
             let Err(Problem::Transient(_)) = &read else {
@@ -188,8 +190,9 @@ impl Review<'_> {
     ) -> Result<Option<u64>, Problem> {
         let (stream, filters) = (&self.route.stream, self.filters());
         for _ in 0..count {
+            let memory = self.nats.memory.queue(stored::need(self.nats)).reservation(None).await;
             let begun = Instant::now();
-            let next = Stored::first_of_many(self.nats, stream, from, &filters).await?;
+            let next = Stored::first_of_many(self.nats, stream, from, &filters, &memory).await?;
             let Some(next) = next else { return Ok(None) };
             let (published, is_unreadable) = (next.published, next.unreadable > 0);
             from = next.sequence + 1;
@@ -220,7 +223,7 @@ impl Review<'_> {
 
 /// Reads over one connection. `reached` becomes the sequence of the last message that was passed on.
 async fn read_over(
-    reader: &mut Reader,
+    reader: &mut Reader<'_>,
     reached: &mut u64,
     mut take: impl FnMut(Timestamp, &Delivery) -> Next,
 ) -> Result<(), Problem> {

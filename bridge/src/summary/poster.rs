@@ -195,6 +195,8 @@ pub(crate) struct Poster {
     room: Room,
     tenure: Tenure,
     outage: Outage,
+    /// Whether the room is replaced by another one.
+    is_replaced: bool,
 }
 
 impl Poster {
@@ -208,11 +210,11 @@ impl Poster {
     ) -> Self {
         let what = "summary";
         let outage = Outage::of(what, health.condition());
-        Self { summaries, summary, room, tenure, outage }
+        Self { summaries, summary, room, tenure, outage, is_replaced: false }
     }
 
-    /// Posts every summary that becomes due, until another bridge may have taken over the route. The future may be dropped
-    /// at any moment.
+    /// Posts every summary that becomes due, until the room is replaced by another one, or another bridge may have taken
+    /// over the route. The future may be dropped at any moment.
     pub(crate) async fn run(self) {
         let tenure = self.tenure.clone();
         tokio::select! {
@@ -229,7 +231,11 @@ impl Poster {
             // After the clock was set back, older periods come again.
             if period.end > newest {
                 newest = period.end;
-                if let Err(failure) = self.insist(&period).await {
+                let posted = self.insist(&period).await;
+                if self.is_replaced {
+                    return;
+                }
+                if let Err(failure) = posted {
                     // The relay continues, and the next summary may succeed.
                     error!(
                         "cannot post the summary up to {newest}: {failure}; the next one is tried when it is due"
@@ -313,7 +319,7 @@ impl Poster {
     }
 
     /// Reacts to an error of the homeserver. Returns its reason and the pause that the homeserver asked for.
-    async fn mend(&self, error: MatrixError) -> Result<(String, Option<Duration>), Failure> {
+    async fn mend(&mut self, error: MatrixError) -> Result<(String, Option<Duration>), Failure> {
         let reason = error.to_string();
         match error {
             MatrixError::Limited { wait, .. } => return Ok((reason, wait)),
@@ -326,6 +332,10 @@ impl Poster {
                 let _ = Room::enter(self.room.account(), self.room.id().into()).await;
             }
             MatrixError::Rejected(_) => return Err(Failure::Config(reason)),
+            MatrixError::Replaced(_) => {
+                self.is_replaced = true;
+                return Err(Failure::Config(reason));
+            }
             // The relay logs what to do about it.
             MatrixError::Encrypted(_) => return Err(Failure::Encrypted(reason)),
             MatrixError::Unreachable(_)

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use async_nats::jetstream::stream::Config as StreamConfig;
+use async_nats::jetstream::stream::{Config as StreamConfig, Republish};
 use nats_matrix_testbed::{Account, Fault, FaultKind, FaultProxy, Homeserver, Nats, NatsCluster};
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     quiet::quiet,
@@ -209,6 +210,76 @@ async fn a_bridge_that_may_not_post_waits_for_power() -> Result<()> {
     bridge.wait_for_log("has power level -1, needs 0", PATIENCE).await?;
     scene.alice.set_power_level(&scene.room, &scene.bot.user_id, 0).await?;
     scene.shows_numbered(2).await?;
+    Ok(())
+}
+
+/// Dead letters that a stream hands on to the route under another subject, each with the headers of a dead letter.
+#[tokio::test]
+async fn a_dead_letter_that_comes_back_is_not_kept_again() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let config_of_dead = StreamConfig {
+        name: "DEAD".to_owned(),
+        subjects: vec!["nats-matrix.dead-letter.>".to_owned()],
+        republish: Some(Republish {
+            source: "nats-matrix.dead-letter.*".to_owned(),
+            destination: "ops.came-back".to_owned(),
+            headers_only: false,
+        }),
+        ..Default::default()
+    };
+    jetstream.create_stream(config_of_dead).await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no, never" });
+    // Notes are refused, too.
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)));
+    scene.nats.publish("ops.text", "the refused one").await?;
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("is a dead letter already, and not kept once more", PATIENCE).await?;
+    sleep(Duration::from_secs(3)).await;
+    let dead = jetstream.get_stream("DEAD").await?;
+    assert_eq!(dead.get_info().await?.state.messages, 1, "{}", bridge.logs());
+    let all = jetstream.get_stream("OPS").await?;
+    assert_eq!(all.get_info().await?.state.messages, 2, "{}", bridge.logs());
+    Ok(())
+}
+
+/// The route reads all of a stream that also keeps the dead letters.
+#[tokio::test]
+async fn dead_letters_in_a_stream_that_is_read_whole_are_kept_once_and_not_shown() -> Result<()> {
+    let (scene, proxy, mut config) = through_proxy().await?;
+    config.routes = config.routes.replace("\"ops.>\"", "\">\"");
+    let jetstream = scene.nats.jetstream().await?;
+    let mut stream = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    stream.subjects.push("nats-matrix.dead-letter.>".to_owned());
+    jetstream.update_stream(stream).await?;
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "no, never" });
+    // Two messages, and the note about the first one.
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(3));
+    for text in ["refused", "refused, too", "the next one"] {
+        scene.nats.publish("ops.text", text).await?;
+    }
+    let bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let shown = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
+    let note = shown[0].body();
+    assert!(note.contains("message 2 on ops.text cannot be shown"), "{note}");
+    assert_eq!(shown[1].body(), "the next one");
+    // Each refused message has one dead letter, and with those everything is done.
+    let begun = Instant::now();
+    loop {
+        let done = scene.consumer().await?;
+        if done.num_pending == 0 && done.ack_floor.stream_sequence == 5 {
+            break;
+        }
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "{done:?}: {}", bridge.logs());
+        sleep(Duration::from_millis(100)).await;
+    }
+    scene.nats.publish("ops.text", "the last one").await?;
+    let shown = read_all(&mut reader, 3).await.with_context(|| bridge.logs())?;
+    assert_eq!(shown.len(), 3, "{}", bridge.logs());
+    assert_eq!(shown[2].body(), "the last one");
+    let stream = jetstream.get_stream("OPS").await?;
+    assert_eq!(stream.cached_info().state.messages, 6, "{}", bridge.logs());
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::scene::{Config, PATIENCE, Scene, shared_homeserver};
 
-/// The size of a message of which two fit into the memory for large messages, and a third does not.
+/// The size of a message of which one fits into the memory for messages, and a second does not.
 const LARGE: usize = 7_500_000;
 
 /// A NATS that takes messages of 8 MB.
@@ -71,7 +71,7 @@ async fn a_route_whose_room_is_closed_gives_way() -> Result<()> {
         scene.alice.kick(room, &scene.bot.user_id).await?;
         scene.nats.publish(&format!("ops.{route}"), large("large")).await?;
     }
-    // They have what there is.
+    // One of them has what there is, and the other waits for it.
     tokio::time::sleep(Duration::from_secs(5)).await;
     scene.nats.publish("ops.c", large("large")).await?;
     scene.nats.publish("ops.c", "a good one").await?;
@@ -82,5 +82,41 @@ async fn a_route_whose_room_is_closed_gives_way() -> Result<()> {
         let mut opened = scene.alice.reader(room).await?;
         opened.wait_until(has("large"), PATIENCE).await.with_context(|| bridge.logs())?;
     }
+    Ok(())
+}
+
+/// Messages that are digested together, and take so much that there is no memory for a second digest beside them.
+#[tokio::test]
+async fn a_digest_that_cannot_be_posted_gives_way() -> Result<()> {
+    let scene = scene().await?;
+    let room = json!({
+        "preset": "private_chat",
+        "invite": [scene.bot.user_id],
+        "power_level_content_override": { "events_default": 50 },
+    });
+    let silent = scene.alice.create_room(room).await?;
+    let config = Config::new(&scene.nats.url(), &scene.bot.homeserver, &scene.bot)
+        .route("a", "ops.a", &silent)
+        .digests(2)
+        .route("b", "ops.b", &scene.room)
+        .digests(2);
+    scene.nats.publish("ops.a", "a small one").await?;
+    for _ in 0..7 {
+        scene.nats.publish("ops.a", "x".repeat(1_100_000)).await?;
+    }
+    let mut bridge = scene.start(&config)?;
+    bridge.wait_for_log("has power level 0, needs 50", PATIENCE).await?;
+    for number in 0..50 {
+        scene.nats.publish("ops.b", format!("of b {number}")).await?;
+    }
+    let mut reader = scene.reader().await?;
+    let is_there = |events: &[Event]| events.iter().any(|event| event.body().contains("of b 49"));
+    reader.wait_until(is_there, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert!(bridge.logs().contains("is put back until it can be shown"), "{}", bridge.logs());
+    scene.alice.set_power_level(&silent, &scene.bot.user_id, 50).await?;
+    let mut opened = scene.alice.reader(&silent).await?;
+    let is_there =
+        |events: &[Event]| events.iter().any(|event| event.body().starts_with("📚 8 messages"));
+    opened.wait_until(is_there, PATIENCE).await.with_context(|| bridge.logs())?;
     Ok(())
 }

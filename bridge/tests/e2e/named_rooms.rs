@@ -222,19 +222,12 @@ async fn invented_names_make_few_rooms_and_the_rest_is_readable_in_order() -> Re
     Ok(())
 }
 
-/// The dead letters may come back by the very route.
 #[tokio::test]
 async fn what_is_over_the_limit_becomes_one_dead_letter_each() -> Result<()> {
     let named = Named::new().await?;
     let jetstream = named.scene.nats.jetstream().await?;
     named.scene.nats.create_stream("DEAD", &["nats-matrix.dead-letter.>"]).await?;
-    let config = named.config("new_rooms_per_hour = 1").route(
-        "dead",
-        "nats-matrix.dead-letter.*",
-        &named.alias("dead-{subject.3}"),
-    );
-    let routes = config.routes.replace("\"dead\"\nstream = \"OPS\"", "\"dead\"\nstream = \"DEAD\"");
-    let config = Config { routes: routes + "new_rooms_per_hour = 0\n", ..config };
+    let config = named.config("new_rooms_per_hour = 1");
     let mut bridge = named.scene.start(&config)?;
     for number in 1..=5 {
         named.publish(&format!("fake-{number}"), &format!("message {number}")).await?;

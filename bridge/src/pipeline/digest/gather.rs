@@ -20,6 +20,8 @@ pub(super) struct Gathered {
     pub(super) entries: Vec<Entry>,
     /// The same messages as they were delivered.
     pub(super) originals: Vec<Delivery>,
+    /// The memory that the entries and the messages take, in bytes.
+    pub(super) weight: usize,
     /// The last message that was looked at, whether it is for the room or not.
     pub(super) last: u64,
     /// The latest time of publication among the messages that were looked at. If clocks were set, it need not be that
@@ -40,18 +42,18 @@ pub(super) async fn gather(
     let mut gathered = Gathered {
         entries: Vec::new(),
         originals: Vec::new(),
+        weight: 0,
         last: current.sequence,
         published: current.published,
     };
-    let mut weight = 0;
     for delivery in read {
-        if may_defer && weight >= MOST_WEIGHT {
+        if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
         }
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
         if let Some(entry) = entry(state, current, upstream, &delivery, may_defer).await? {
-            weight += entry.weight() + delivery.weight;
+            gathered.weight += entry.weight() + delivery.weight;
             gathered.entries.push(entry);
             gathered.originals.push(delivery);
         }

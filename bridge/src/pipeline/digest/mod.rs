@@ -9,8 +9,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use crate::{
-    failure::Interrupted,
+    failure::{Interrupted, chain},
     message::Span,
+    nats::Reservation,
     pipeline::{digest::post::Digest, outcome::Halted, poison, state::State},
     source::{Delivery, Upstream},
     status::{self, Outage},
@@ -58,16 +59,18 @@ impl Digests {
             return Ok(false);
         }
         wait_for_more(state).await?;
-        state.composer.poison().digest(true);
-        let shown = Box::pin(self.begin(state, delivery, upstream, limit)).await;
-        state.composer.poison().digest(false);
-        shown
+        let memory = state.stop.run_until_cancelled(state.backlog.reserve()).await;
+        let memory = memory.ok_or(Interrupted::Stopping)?;
+        let _note = state.composer.poison().digest();
+        Box::pin(self.begin(state, delivery, upstream, limit, memory)).await
     }
 
     fn may_begin(&self, state: &mut State, delivery: &Delivery) -> bool {
         let place = state.rooms.here();
         // After a restart it may be decided differently which messages have no room of their own.
-        !place.is_fallback
+        // A large message has a reservation, and must not wait for another.
+        !state.backlog.memory().is_held()
+            && !place.is_fallback
             && delivery.published > place.too_few_until
             && self.none_until.is_none_or(|until| Instant::now() >= until)
             && !place.sender.has_any_of(delivery)
@@ -80,11 +83,12 @@ impl Digests {
         delivery: &Delivery,
         upstream: &Upstream,
         limit: u64,
+        mut memory: Reservation,
     ) -> Result<bool, Halted> {
-        let originals = match state.backlog.read(delivery.sequence, None).await {
+        let originals = match state.backlog.read(delivery.sequence, None, &memory).await {
             Ok(originals) => originals,
-            Err(reason) => {
-                warn!("no digest, as what waits cannot be read: {reason}");
+            Err(error) => {
+                warn!("no digest, as what waits cannot be read: {}", chain(&error));
                 self.none_until = Some(Instant::now() + UNREADABLE);
                 return Ok(false);
             }
@@ -95,6 +99,8 @@ impl Digests {
             state.rooms.here().too_few_until = taken.published;
             return Ok(false);
         }
+        // What allocations take beside their contents is about as much again (`cargo memory`, its rows "digests").
+        memory.shrink_to(2 * taken.weight);
         let span = Span { first: delivery.sequence, last: taken.last, root: None };
         Digest::new(delivery, upstream, span, taken, false).post(state).await
     }
@@ -110,10 +116,21 @@ async fn finish(
     info!("going on with the digest up to {}", span.last);
     let what = "reading what waits";
     let mut outage = Outage::of(what, state.health.condition());
+    // A digest begins with a small message; if that is gone from the stream, the current one may be large and have a
+    // reservation already.
+    let reserved;
+    let memory = if let Some(own) = &delivery.reservation {
+        own
+    } else {
+        let memory = state.stop.run_until_cancelled(state.backlog.reserve()).await;
+        reserved = memory.ok_or(Interrupted::Stopping)?;
+        &reserved
+    };
     let originals = loop {
-        match state.backlog.read(span.first, Some(span.last)).await {
+        match state.backlog.read(span.first, Some(span.last), memory).await {
             Ok(originals) => break originals,
-            Err(reason) => {
+            Err(error) => {
+                let reason = chain(&error);
                 let pause = outage.failed(status::State::NatsUnreachable, &reason, None);
                 if timeout(pause, state.stop.cancelled()).await.is_ok() {
                     return Err(Interrupted::Stopping.into());

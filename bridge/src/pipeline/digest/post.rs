@@ -223,11 +223,10 @@ impl<'a> Digest<'a> {
     async fn thread(&self, state: &mut State) -> Result<(), Halted> {
         let begin = Position { sequence: self.span.first, part: digest_entries::SUM };
         let reached = state.rooms.sender().position().map_or(begin, |reached| reached.max(begin));
-        let pieces = digest_entries::pieces(&self.entries, reached);
-        let count = pieces.len();
+        let mut pieces = digest_entries::pieces(&self.entries, reached).peekable();
         let mut shown = reached;
-        for (index, piece) in pieces.into_iter().enumerate() {
-            let is_last = index + 1 == count;
+        while let Some(piece) = pieces.next() {
+            let is_last = pieces.peek().is_none();
             let (sequence, part, number) = match piece {
                 Piece::Text { up_to, text } => {
                     let content = Rendered::bare(&text);

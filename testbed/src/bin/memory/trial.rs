@@ -35,6 +35,10 @@ const ROOM: &str = "!room:recorder.localhost";
 const STUCK: Duration = Duration::from_mins(2);
 /// The time in which events that should not come could still come.
 const QUIET: Duration = Duration::from_millis(300);
+/// The time for which idle routes are looked at, which is longer than a request for messages stays with NATS.
+const IDLE_FOR: Duration = Duration::from_secs(12);
+/// The beginning of the subjects of idle routes.
+const IDLE: &str = "idle";
 
 /// A queue of messages, and the route that it is for.
 pub(crate) struct Trial {
@@ -50,6 +54,8 @@ pub(crate) struct Trial {
     pub(crate) setting: Setting,
     /// `digest_above` of the route.
     pub(crate) digest_above: u64,
+    /// The anonymous memory in KiB that the bridge has to stay below.
+    pub(crate) most_kib: u64,
 }
 
 /// The way in which the route differs from a plain one.
@@ -60,8 +66,10 @@ pub(crate) enum Setting {
     Templates,
     /// It takes what other routes do not, whose `match` looks into payloads.
     Match,
-    /// Four more routes take all of it, too, each into a room of its own.
-    FiveRoutes,
+    /// So many more routes take all of it, too, each into a room of its own that is compared as well.
+    MoreRoutes(usize),
+    /// So many more routes wait for messages that never come.
+    IdleRoutes(usize),
     /// All is held back, and shown when the quiet hours are taken away.
     QuietHours,
     /// Nothing is relayed: `nats-matrix summary` reads all of it.
@@ -77,6 +85,8 @@ pub(crate) struct Outcome {
     pub(crate) bytes: usize,
     pub(crate) queued: usize,
     pub(crate) peak_kib: u64,
+    /// The memory in KiB that the peak has to stay below.
+    pub(crate) most_kib: u64,
     /// The number of events in the room.
     pub(crate) events: usize,
     pub(crate) took: Duration,
@@ -123,7 +133,7 @@ impl Trial {
         let begun = Instant::now();
         forget(bench.nats).await?;
         bench.recorder.forget();
-        bench.nats.create_stream(STREAM, &["ops.>"]).await?;
+        bench.nats.create_stream(STREAM, &["ops.>", &format!("{IDLE}.>")]).await?;
         let published = self.publish(bench.nats).await?;
         let mut run = Run::new(bench, self, published).await?;
         match self.setting {
@@ -178,6 +188,8 @@ struct Run<'a> {
     room: (String, Room<'a>),
     dir: ScratchDir,
     seen: Seen,
+    /// The same of the rooms of further routes, with their ids.
+    others: Vec<(String, Seen)>,
     peak_kib: u64,
     complaints: Vec<String>,
 }
@@ -197,8 +209,10 @@ impl<'a> Run<'a> {
             _ => (bench.recorder.account(), (ROOM.to_owned(), Room::Recorded(bench.recorder))),
         };
         let dir = ScratchDir::new("memory")?;
+        let count = if let Setting::MoreRoutes(count) = trial.setting { count } else { 0 };
+        let others = (0..count).map(|number| (room_of(number), Seen::default())).collect();
         let (seen, peak_kib, complaints) = (Seen::default(), 0, Vec::new());
-        Ok(Self { bench, trial, published, bot, room, dir, seen, peak_kib, complaints })
+        Ok(Self { bench, trial, published, bot, room, dir, seen, others, peak_kib, complaints })
     }
 
     /// Starts a subcommand under the limit, with these lines for the last route.
@@ -227,13 +241,18 @@ impl<'a> Run<'a> {
                 }
                 more += "default = true\n";
             }
-            Setting::FiveRoutes => {
-                for name in ["first", "second", "third", "fourth"] {
-                    let room = room.replace("!room", &format!("!{name}"));
+            Setting::MoreRoutes(count) => {
+                for number in 0..count {
                     config = config
-                        .route(name, STREAM, &["ops.>"], &room)
-                        .one_by_one()
+                        .route(&another(number), STREAM, &["ops.>"], &room_of(number))
+                        .digests(self.trial.digest_above)
                         .lines("continue = true\n");
+                }
+            }
+            Setting::IdleRoutes(count) => {
+                for number in 0..count {
+                    let subject = format!("{IDLE}.{number}");
+                    config = config.route(&another(number), STREAM, &[&subject], &room_of(number));
                 }
             }
             Setting::Templates => {
@@ -263,8 +282,7 @@ impl<'a> Run<'a> {
         loop {
             self.look().await?;
             let waiting = if is_shown { 0 } else { self.waiting().await? };
-            let is_done =
-                if is_shown { self.seen.good.contains(&self.published.good) } else { waiting == 0 };
+            let is_done = if is_shown { self.all_shown() } else { waiting == 0 };
             if is_done {
                 break;
             }
@@ -273,7 +291,8 @@ impl<'a> Run<'a> {
                 self.complain(&format!("{}, {}", end(code), self.progress()), &bridge);
                 break;
             }
-            let now = (self.seen.events(), waiting);
+            let events = self.all_seen().map(Seen::events).sum::<usize>();
+            let now = (events, waiting);
             if now != before {
                 (last, before) = (Instant::now(), now);
             }
@@ -284,8 +303,10 @@ impl<'a> Run<'a> {
             }
             sleep(Duration::from_millis(20)).await;
         }
-        sleep(QUIET).await;
+        let is_idle = matches!(self.trial.setting, Setting::IdleRoutes(_));
+        sleep(if is_idle { IDLE_FOR } else { QUIET }).await;
         self.look().await?;
+        self.check_idle().await?;
         self.peak_kib = self.peak_kib.max(watch.peak_kib());
         if bridge.is_running()? {
             bridge.terminate()?;
@@ -297,7 +318,28 @@ impl<'a> Run<'a> {
         // A run that failed already says how far it came.
         if is_shown && self.complaints.is_empty() {
             let dead = self.dead().await?;
-            self.complaints.extend(self.seen.complaints(&self.published, &dead));
+            let wrong = self.all_seen().flat_map(|seen| seen.complaints(&self.published, &dead));
+            self.complaints = wrong.collect();
+        }
+        Ok(())
+    }
+
+    fn all_seen(&self) -> impl Iterator<Item = &Seen> {
+        std::iter::once(&self.seen).chain(self.others.iter().map(|(_, seen)| seen))
+    }
+
+    /// Whether each room shows the last good report.
+    fn all_shown(&self) -> bool {
+        self.all_seen().all(|seen| seen.good.contains(&self.published.good))
+    }
+
+    /// Complains unless each idle route has a consumer, without which it would not wait for anything.
+    async fn check_idle(&mut self) -> Result<()> {
+        let Setting::IdleRoutes(count) = self.trial.setting else { return Ok(()) };
+        let mut stream = self.bench.nats.jetstream().await?.get_stream(STREAM).await?;
+        let consumers = stream.info().await?.state.consumer_count;
+        if consumers != count + 1 {
+            self.complaints.push(format!("{consumers} consumers of {} routes", count + 1));
         }
         Ok(())
     }
@@ -319,6 +361,11 @@ impl<'a> Run<'a> {
     async fn look(&mut self) -> Result<()> {
         for content in self.room.1.events(self.seen.events()).await? {
             self.seen.note(&content, &self.published);
+        }
+        for (room, seen) in &mut self.others {
+            for content in self.bench.recorder.events(room, seen.events()) {
+                seen.note(&content, &self.published);
+            }
         }
         Ok(())
     }
@@ -350,7 +397,8 @@ impl<'a> Run<'a> {
     }
 
     fn progress(&self) -> String {
-        format!("after {} of {} good reports", self.seen.good.len(), self.published.good)
+        let fewest = self.all_seen().map(|seen| seen.good.len()).min().unwrap_or_default();
+        format!("after {fewest} of {} good reports", self.published.good)
     }
 
     /// Notes what is wrong, with the end of the log on the terminal.
@@ -370,6 +418,7 @@ impl<'a> Run<'a> {
             bytes: self.published.largest,
             queued: self.published.bad.len(),
             peak_kib: self.peak_kib,
+            most_kib: self.trial.most_kib,
             events: self.seen.events(),
             took,
             complaints: self.complaints,
@@ -382,6 +431,16 @@ const TEMPLATE: &str = "<b>{{ payload.x.y | default('') }}</b>{{ headers['X-Y'] 
     {{ headers | length }} {{ payload | length if payload is mapping else '' }} {{ payload }} {{ headers }}";
 /// The same, where there is more than what is known of the kind.
 const ROWS: &str = "{% for name, value in rows %}{{ name }} {{ value }}{% endfor %}";
+
+/// The name of one of the further routes.
+fn another(number: usize) -> String {
+    format!("another-{number}")
+}
+
+/// The room of one of the further routes, at the recorder.
+fn room_of(number: usize) -> String {
+    ROOM.replace("!room", &format!("!{}", another(number)))
+}
 
 /// An exit code in words.
 fn end(code: i32) -> String {

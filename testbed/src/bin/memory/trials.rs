@@ -5,6 +5,19 @@ use crate::{
     trial::{Setting, Trial},
 };
 
+/// The anonymous memory in KiB that the bridge is to stay below.
+const MOST_KIB: u64 = 48 * 1024;
+/// The number of routes that have nothing to do, and the memory in KiB that the bridge may take with them.
+const IDLE_ROUTES: usize = 200;
+const MOST_IDLE_KIB: u64 = 24 * 1024;
+/// The shapes of large messages that many routes take at once: text that is attached, what decoding makes the most of,
+/// and a file that is decoded before it is attached.
+const ATTACK: [&str; 3] =
+    ["text: letters", "object: nested arrays", "CloudEvent: data_base64, text"];
+/// The shape of the alerts that come by the thousand.
+const STORM: &str = "alert: many labels";
+/// The bytes of a message that a server takes by default, with some room for what else there is.
+const NEARLY_A_MEGABYTE: usize = 900_000;
 /// The default of `digest_above`.
 const USUAL: u64 = 100;
 /// The limit of digests that lets every message be shown by itself.
@@ -65,12 +78,16 @@ pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
         some.iter().copied().filter(|shape| !shape.name.contains("report")).collect();
     let summary = trial("all, summary", &no_reports, size, no_reports.len());
     trials.push(Trial { setting: Setting::Summary, ..summary });
-    if megabytes == 1 {
-        // With messages of 8 MB five routes stay below the limit of 64 MiB, but not below 48 MiB.
-        let name = "all, five routes";
-        let setting = Setting::FiveRoutes;
-        let five = trial(name, &some, size, some.len());
-        trials.push(Trial { setting, digest_above: ONE_BY_ONE, ..five });
+    let name = "all, 5 routes";
+    trials.push(Trial { setting: Setting::MoreRoutes(4), ..trial(name, &some, size, some.len()) });
+    if megabytes > 2 {
+        trials.push(Trial {
+            setting: Setting::MoreRoutes(2),
+            digest_above: USUAL,
+            ..trial("attacked, 3 routes", &ATTACK.map(shape), size, 9)
+        });
+    } else {
+        trials.extend(many_routes());
         trials.extend(queues(queue));
         for digest_above in [ONE_BY_ONE, USUAL] {
             let name = format!("all, a real homeserver, digest_above {digest_above}");
@@ -79,6 +96,32 @@ pub(crate) fn of(megabytes: usize, queue: usize) -> Vec<Trial> {
         }
     }
     trials
+}
+
+/// More routes than a host usually has.
+fn many_routes() -> Vec<Trial> {
+    let attacked = Trial {
+        setting: Setting::MoreRoutes(29),
+        digest_above: USUAL,
+        ..trial("attacked, 30 routes", &ATTACK.map(shape), NEARLY_A_MEGABYTE, 6)
+    };
+    let storms = Trial {
+        setting: Setting::MoreRoutes(3),
+        digest_above: USUAL,
+        good_every: 1_000,
+        ..trial("alerts, 10000 queued, digests, 4 routes", &[shape(STORM)], SMALL, 10_000)
+    };
+    let idle = Trial {
+        setting: Setting::IdleRoutes(IDLE_ROUTES),
+        most_kib: MOST_IDLE_KIB,
+        ..trial(&format!("idle, {IDLE_ROUTES} more routes"), &[], SMALL, 0)
+    };
+    vec![attacked, storms, idle]
+}
+
+/// The shape of this name.
+fn shape(name: &str) -> &'static Shape {
+    SHAPES.iter().find(|shape| shape.name == name).expect("all names are of shapes")
 }
 
 /// Thousands of small messages.
@@ -114,5 +157,6 @@ fn trial(name: &str, shapes: &[&'static Shape], size: usize, bad: usize) -> Tria
         good_every: 1,
         setting: Setting::Plain,
         digest_above: ONE_BY_ONE,
+        most_kib: MOST_KIB,
     }
 }
