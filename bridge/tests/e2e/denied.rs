@@ -135,7 +135,10 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
     assert_eq!(code, Some(0), "{text}");
     let wanted = [
         ("$KV.nats-matrix-alerts.>", "know alerts after a restart and notice a second bridge"),
-        ("$JS.API.STREAM.CREATE.KV_nats-matrix-alerts", "know alerts after a restart and notice a second bridge"),
+        (
+            "$JS.API.STREAM.CREATE.KV_nats-matrix-alerts",
+            "know alerts after a restart and notice a second bridge",
+        ),
         ("$JS.API.CONSUMER.CREATE.OPS", "read digests"),
         ("$JS.API.CONSUMER.CREATE.OPS.reports:summary.ops.>", "read summaries"),
         ("nats-matrix.held.reports.>", "defer messages in quiet hours"),
