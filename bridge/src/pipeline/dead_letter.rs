@@ -280,7 +280,8 @@ impl DeadLetters {
         set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
-        let id = format!("{}.{}.{}", self.subject, stream.created, delivery.sequence);
+        let published = delivery.published.as_nanosecond();
+        let id = format!("{}.{}.{published}.{}", self.subject, stream.stream, delivery.sequence);
         set("Nats-Msg-Id", &id);
         let mut payload = delivery.payload().clone();
         if payload.len() > share.payload {
