@@ -299,7 +299,7 @@ impl Answer<'_> {
         let has_own_position = page.and_then(|page| {
             let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };
             let reached = room::reached_in(&page.chunk, &stream, "reports")?;
-            let is_ours = reached.origin.stream == stream && reached.origin.route == "reports";
+            let is_ours = reached.origin.is_of(&stream) && reached.origin.route == "reports";
             Some(is_ours && reached.events.contains_key(&reached.origin.position))
         });
         Understood { errors, elements: self.elements(), has_own_position }

@@ -19,3 +19,6 @@ pub(crate) const PUBLISHED_HEADER: &str = "Nats-Matrix-Published";
 pub(crate) fn deferred_subjects(route: &str) -> String {
     format!("{DEFERRED_PREFIX}.{route}.>")
 }
+
+/// The name of the bridge's key-value bucket.
+pub(crate) const BUCKET: &str = "nats-matrix-alerts";

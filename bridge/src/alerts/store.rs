@@ -17,8 +17,9 @@ use crate::{
     failure::chain,
     nats::{
         Nats,
-        bucket::{self, BUCKET, BucketError, answered},
+        bucket::{self, BucketError, answered},
     },
+    reserved::BUCKET,
 };
 
 /// The time for which the bucket is not tried again after a failure.
@@ -201,6 +202,12 @@ impl Store {
 
     fn remember(&mut self, key: &str, conversation: ThreadState) {
         self.at_hand.insert(key.to_owned(), conversation);
+    }
+
+    /// Forgets all threads, because another bridge may have changed them.
+    pub(crate) fn forget(&mut self) {
+        self.at_hand.clear();
+        self.unwritten.clear();
     }
 
     async fn bucket(&mut self) -> Option<kv::Store> {

@@ -2,11 +2,8 @@
 
 use crate::{
     config::{Config, Route},
-    nats::{
-        Access, Nats,
-        bucket::{self, BUCKET},
-    },
-    reserved::{self, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM},
+    nats::{Access, Nats, bucket},
+    reserved::{self, BUCKET, DEAD_LETTERS_STREAM, DEFERRED_PREFIX, DEFERRED_STREAM},
     source::{
         Feed,
         identity::{self, Names},
@@ -91,7 +88,7 @@ pub(super) async fn lacks_for_alerts(nats: &Nats) -> Vec<String> {
 }
 
 fn of_alerts(nats: &Nats) -> Vec<Right> {
-    let purpose = "know alerts after a restart";
+    let purpose = "know alerts after a restart and notice a second bridge";
     let (stream, key) = (bucket::stream_name(), format!("$KV.{BUCKET}.{NO_CONSUMER}"));
     let mut rights = rights::to_make_stream(nats, &stream, purpose).to_vec();
     let read = nats.api(&format!("DIRECT.GET.{stream}.{key}"));

@@ -512,7 +512,7 @@ impl LastPosted {
         let ours = events
             .into_iter()
             .filter_map(|event| Some((event.content.origin?, event.event_id)))
-            .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+            .filter(|(origin, _)| origin.is_of(stream) && origin.route == route);
         for (origin, event) in ours {
             Self::note(reached, origin, event);
         }

@@ -374,10 +374,11 @@ impl Link {
             Event::ClientError(ClientError::Other(reason)) if is_refusal(&reason) => {
                 self.refused.send_replace(Some(reason));
             }
-            // The code that needs the stream reports the consequence; other code only checks whether something is left
-            // in it.
+            // The code that needs the stream or the bucket reports the consequence; other code only checks whether
+            // something is left in the stream.
             Event::ServerError(ServerError::Other(reason))
-                if is_about(&reason, reserved::DEFERRED_STREAM) =>
+                if is_about(&reason, reserved::DEFERRED_STREAM)
+                    || is_about(&reason, reserved::BUCKET) =>
             {
                 debug!("NATS: {reason}");
                 self.deny(reason);

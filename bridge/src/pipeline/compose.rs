@@ -12,7 +12,7 @@ use crate::{
     config::Route,
     failure::Interrupted,
     matrix::Account,
-    message::{Attachment, Decoded, StreamId, Withheld},
+    message::{Attachment, Decoded, Withheld},
     pipeline::{
         attachments::{Budget, Candidate},
         parts::Part,
@@ -69,19 +69,21 @@ impl Composer {
     }
 
     /// Whether a message has ended the process in every way it was handled, so that it is only kept as a dead letter.
-    pub(crate) fn is_hopeless(&self, delivery: &Delivery, stream: &StreamId) -> bool {
-        self.poison.handling(&stream.created, delivery.sequence) == Handling::Never
+    pub(crate) fn is_hopeless(&self, delivery: &Delivery) -> bool {
+        self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
+            == Handling::Never
     }
 
     /// Whether a message has ended the process even while it was being kept as a dead letter.
-    pub(crate) fn is_to_be_left(&self, delivery: &Delivery, stream: &StreamId) -> bool {
-        self.poison.handling(&stream.created, delivery.sequence) == Handling::Leave
+    pub(crate) fn is_to_be_left(&self, delivery: &Delivery) -> bool {
+        self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
+            == Handling::Leave
     }
 
     /// Decodes a message, unless decoding it has ended the process before.
-    pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
-        let (created, sequence) = (&stream.created, delivery.sequence);
-        self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
+    pub(crate) fn decode(&self, delivery: &Delivery) -> Decoded {
+        let (published, sequence) = (delivery.published.as_nanosecond(), delivery.sequence);
+        self.poison.work(published, sequence, || match self.poison.handling(published, sequence) {
             Handling::Usual => Decoded::from_bytes(delivery.payload()),
             Handling::AsBytes | Handling::Never | Handling::Leave => Decoded::as_bytes(
                 delivery.payload(),
@@ -96,37 +98,32 @@ impl Composer {
         &mut self,
         delivery: &Delivery,
         decoded: &Decoded,
-        stream: &StreamId,
         current: &Delivery,
     ) -> Result<Rendered, Interrupted> {
-        let rendered = self.render_whole(delivery, decoded, stream);
+        let rendered = self.render_whole(delivery, decoded);
         let Some(file) = &rendered.attachment else { return Ok(rendered) };
         let size = file.bytes.len();
-        let withheld = self.withheld(delivery, stream, current.sequence, size).await?;
+        let withheld = self.withheld(delivery, current.sequence, size).await?;
         let Some(why) = withheld else { return Ok(rendered) };
         self.health.metrics.withheld.inc();
         Ok(self.renderer.without_file(rendered, why, &self.stream, delivery.sequence))
     }
 
     /// Renders a message with its file, whatever the file's size.
-    pub(crate) fn render_whole(
-        &mut self,
-        delivery: &Delivery,
-        decoded: &Decoded,
-        stream: &StreamId,
-    ) -> Rendered {
-        let rendered = self.poison.work(&stream.created, delivery.sequence, || {
-            self.renderer.render(&Incoming {
-                subject: delivery.subject(),
-                headers: delivery.headers(),
-                stream: &self.stream,
-                sequence: delivery.sequence,
-                published: delivery.said,
-                route: self.route.name.as_str(),
-                decoded,
-                original: delivery.payload(),
-            })
-        });
+    pub(crate) fn render_whole(&mut self, delivery: &Delivery, decoded: &Decoded) -> Rendered {
+        let rendered =
+            self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, || {
+                self.renderer.render(&Incoming {
+                    subject: delivery.subject(),
+                    headers: delivery.headers(),
+                    stream: &self.stream,
+                    sequence: delivery.sequence,
+                    published: delivery.said,
+                    route: self.route.name.as_str(),
+                    decoded,
+                    original: delivery.payload(),
+                })
+            });
         self.note_fault(delivery, &rendered);
         rendered
     }
@@ -145,7 +142,6 @@ impl Composer {
     async fn withheld(
         &self,
         delivery: &Delivery,
-        stream: &StreamId,
         current: u64,
         size: usize,
     ) -> Result<Option<Withheld>, Interrupted> {
@@ -155,7 +151,7 @@ impl Composer {
         if let Some(limit) = limit.filter(|limit| size as u64 > *limit) {
             return Ok(Some(Withheld::TooLarge(limit)));
         }
-        let candidate = Candidate::of(delivery, current, &stream.created, size);
+        let candidate = Candidate::of(delivery, current, &self.stream, size);
         Ok(self.budget.lock().await.take(candidate, Timestamp::now()).err())
     }
 

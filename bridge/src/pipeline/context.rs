@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use matrix_sdk::ruma::{OwnedUserId, UserId};
+use matrix_sdk::ruma::OwnedUserId;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::{
     nats::Nats,
     pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
     render::Renderer,
-    source::Feed,
+    source::{Feed, Hold, Lease},
     status::Health,
     subject::Subject,
 };
@@ -28,6 +28,7 @@ pub(crate) struct Services {
     pub(crate) config: Arc<config::Nats>,
     pub(crate) letter_ids: Arc<LetterIds>,
     pub(crate) health: Health,
+    pub(crate) lease: Lease,
     pub(crate) stop: CancellationToken,
 }
 
@@ -37,6 +38,8 @@ pub(crate) struct Services {
 pub(crate) struct RouteContext {
     pub(crate) route: Arc<Route>,
     pub(crate) feed: Feed,
+    /// The right to post the messages of the route.
+    pub(crate) hold: Hold,
     pub(crate) routing: Routing,
     /// The renderer. `None` if the route's templates were refused.
     pub(crate) renderer: Option<Arc<Renderer>>,
@@ -54,14 +57,15 @@ impl RouteContext {
         all: &[Arc<Route>],
         dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
-        nats: Nats,
+        services: &Services,
         state_dir: &Path,
-        user: &UserId,
     ) -> Self {
+        let Services { nats, account, lease, .. } = services.clone();
         Self {
+            hold: Hold::of(route, &account.user, lease),
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
-            feed: Feed::live(route, user),
+            feed: Feed::live(route, &account.user),
             state_dir: state_dir.into(),
             route: Arc::clone(route),
             routing: Routing::of(route, all, dead_letters),

@@ -283,7 +283,7 @@ impl DeadLetters {
         set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
-        let id = self.ids.id(&self.subject, &stream.created, delivery.sequence);
+        let id = self.ids.id(&self.subject, &stream.stream, delivery);
         set("Nats-Msg-Id", &id);
         let mut payload = delivery.payload().clone();
         if payload.len() > share.payload {

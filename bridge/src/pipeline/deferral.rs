@@ -79,30 +79,30 @@ enum Extent {
     Nothing,
     /// There may be copies up to this message.
     UpTo {
-        created: String,
         sequence: u64,
+        /// The time when it was published, in nanoseconds since 1970.
+        published: i128,
     },
 }
 
 impl Extent {
     fn of(origin: &Origin) -> Self {
-        let (created, sequence) = (origin.stream.created.clone(), origin.position.sequence);
-        Self::UpTo { created, sequence }
+        Self::UpTo { sequence: origin.position.sequence, published: origin.published() }
     }
 
     /// Reads the extent from the subject of the last copy.
     fn read(subject: &str) -> Option<Self> {
         let mut parts = subject.rsplit('.');
         let sequence = parts.next()?.parse().ok()?;
-        let created = parts.nth(1)?.to_owned();
-        Some(Self::UpTo { created, sequence })
+        let published = parts.next()?.parse().ok()?;
+        Some(Self::UpTo { sequence, published })
     }
 
     fn may_have(&self, origin: &Origin) -> bool {
         match self {
             Self::Nothing => false,
-            Self::UpTo { created, sequence } => {
-                *created == origin.stream.created && origin.position.sequence <= *sequence
+            Self::UpTo { sequence, published } => {
+                origin.position.sequence <= *sequence && origin.published() <= *published
             }
         }
     }
@@ -228,7 +228,7 @@ impl DeferredStore {
         if !self.extent().await?.may_have(origin) {
             return Ok(false);
         }
-        let subject = subject(&self.route, origin);
+        let subject = subject_of_any(&self.route, origin);
         self.insist(async || self.is_there(&subject).await).await
     }
 
@@ -352,6 +352,12 @@ pub(crate) fn subject(route: &str, origin: &Origin) -> String {
     format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
 }
 
+/// Returns the filter for a message's copy, whenever its stream was created: it may have been restored from a backup
+/// since.
+fn subject_of_any(route: &str, origin: &Origin) -> String {
+    format!("{DEFERRED_PREFIX}.{route}.*.{}.{}", origin.published(), origin.position.sequence)
+}
+
 /// Creates the stream if there is none, for the messages of the stream `like`.
 ///
 /// # Errors
@@ -424,21 +430,28 @@ async fn left(nats: &Nats, feed: &Feed) -> Result<u64, LookError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Position, RouteName, StreamId};
+    use crate::{
+        message::{Position, RouteName, StreamId},
+        subject::Subject,
+    };
 
     #[test]
     fn the_subject_of_a_copy_tells_how_far_copies_go() {
-        let origin = |created: &str, sequence| {
+        let origin = |created: &str, sequence: u64| {
             let stream = StreamId { stream: "OPS".to_owned(), created: created.to_owned() };
             let route = RouteName::parse("r-1").unwrap();
             let position = Position { sequence, part: 0 };
-            Origin::new(stream, &route, position, Timestamp::UNIX_EPOCH)
+            let published = Timestamp::from_second(i64::try_from(sequence).unwrap()).unwrap();
+            Origin::new(stream, &route, position, published)
         };
         let last = origin("17", 40);
         let reach = Extent::read(&subject("r-1", &last)).unwrap();
         assert_eq!(reach, Extent::of(&last));
         assert!(reach.may_have(&last) && reach.may_have(&origin("17", 1)));
-        assert!(!reach.may_have(&origin("17", 41)) && !reach.may_have(&origin("18", 1)));
+        assert!(reach.may_have(&origin("18", 1)), "restored from a backup");
+        assert!(!reach.may_have(&origin("17", 41)));
+        let filter = Subject::filter(&subject_of_any("r-1", &origin("18", 40))).unwrap();
+        assert!(filter.matches(&subject("r-1", &last)));
         assert_eq!(Extent::read("something"), None);
     }
 }

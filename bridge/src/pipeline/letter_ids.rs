@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::{directory::Durability, hash, state_file::StateFile};
+use crate::{directory::Durability, hash, source::Delivery, state_file::StateFile};
 
 /// The length of the key in bytes.
 const KEY: usize = 32;
@@ -36,12 +36,17 @@ impl LetterIds {
         Self { file: StateFile::new(state_dir, "dead-letters.json"), key: Mutex::default() }
     }
 
-    /// Returns the id of the dead letter of a message: its subject, and the stream and the number of the message.
-    pub(crate) fn id(&self, subject: &str, stream_created: &str, sequence: u64) -> String {
+    /// Returns the id of the dead letter of a message, which is published on `subject`. A message is the same one in a
+    /// stream that was restored from a backup.
+    pub(crate) fn id(&self, subject: &str, stream: &str, delivery: &Delivery) -> String {
+        let (published, number) = (delivery.published.as_nanosecond(), delivery.sequence);
+        self.id_of(&[subject, stream, &published.to_string(), &number.to_string()])
+    }
+
+    fn id_of(&self, message: &[&str]) -> String {
         let mut key = self.key.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let key = key.get_or_insert_with(|| self.read_or_make());
-        let number = sequence.to_string();
-        HEXLOWER.encode(&hash::of_texts([key.as_str(), subject, stream_created, number.as_str()]))
+        HEXLOWER.encode(&hash::of_texts([key.as_str()].into_iter().chain(message.iter().copied())))
     }
 
     fn read_or_make(&self) -> String {
@@ -71,9 +76,9 @@ mod tests {
     #[test]
     fn the_id_of_a_letter_is_the_same_after_a_restart_and_another_one_elsewhere() {
         let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let id = |dir: &Path, sequence| LetterIds::of(dir).id("dead.a", "1790000000", sequence);
-        assert_eq!(id(here.path(), 7), id(here.path(), 7));
-        assert_ne!(id(here.path(), 7), id(here.path(), 8));
-        assert_ne!(id(here.path(), 7), id(there.path(), 7));
+        let id = |dir: &Path, number| LetterIds::of(dir).id_of(&["dead.a", "OPS", number]);
+        assert_eq!(id(here.path(), "7"), id(here.path(), "7"));
+        assert_ne!(id(here.path(), "7"), id(here.path(), "8"));
+        assert_ne!(id(here.path(), "7"), id(there.path(), "7"));
     }
 }

@@ -83,10 +83,10 @@ impl Pipeline {
     ) -> Result<Verdict, Interrupted> {
         let (state, stream) = (&mut self.state, &upstream.stream);
         state.dead_letters.note(upstream);
-        if state.composer.is_to_be_left(delivery, stream) {
+        if state.composer.is_to_be_left(delivery) {
             return Ok(leave(state, delivery));
         }
-        let decoded = state.composer.decode(delivery, stream);
+        let decoded = state.composer.decode(delivery);
         let facts = Facts {
             subject: delivery.subject(),
             headers: delivery.headers(),
@@ -146,7 +146,7 @@ impl Pipeline {
             debug!(sequence = delivery.sequence, "an earlier route shows it in this room");
             return Ok(Verdict::Done);
         }
-        if state.composer.is_hopeless(delivery, stream) {
+        if state.composer.is_hopeless(delivery) {
             return Ok(give_up(state, delivery, upstream).await?);
         }
         if defer(state, delivery, decoded, upstream, true).await?
@@ -197,8 +197,8 @@ impl Pipeline {
 
     /// Notes that the work on a message has panicked. When that happens again and again, the message is handled with
     /// more and more care.
-    pub(crate) fn blame(&self, delivery: &Delivery, upstream: &Upstream) {
-        self.state.composer.poison().blame(&upstream.stream.created, delivery.sequence);
+    pub(crate) fn blame(&self, delivery: &Delivery) {
+        self.state.composer.poison().blame(delivery.published.as_nanosecond(), delivery.sequence);
     }
 
     /// Ends the work on a message; `is_there` says whether it is in its room.

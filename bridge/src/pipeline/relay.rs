@@ -17,7 +17,7 @@ use crate::{
         state::State,
     },
     render::Renderer,
-    source::{Delivery, Source, Upstream},
+    source::{Delivery, Source, Tenure, Upstream},
     status::{First, RouteHealth},
 };
 
@@ -37,12 +37,15 @@ pub(crate) enum Ended {
     Stopped,
     /// Other routes need the memory that the relay has taken. The caller starts it again.
     GaveWay,
+    /// Another bridge may have taken over. The caller starts the relay again, which stands by if another one has.
+    Displaced,
 }
 
 /// The task of one feed.
 pub(crate) struct Relay {
     source: Source,
     pipeline: Pipeline,
+    tenure: Tenure,
     health: RouteHealth,
     stop: CancellationToken,
 }
@@ -50,11 +53,14 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(context: RouteContext, renderer: Arc<Renderer>, services: &Services) -> Self {
         let health = services.health.route(&context.feed.label());
+        let tenure = context.hold.tenure();
         let (nats, feed) = (services.nats.clone(), context.feed.clone());
-        let source = Source::new(nats, feed, health.clone(), &context.state_dir);
-        let state = State::new(context, renderer, services, source.backlog(), health.clone());
+        let source = Source::new(nats, feed, tenure.clone(), health.clone(), &context.state_dir);
+        let backlog = source.backlog();
+        let state =
+            State::new(context, renderer, services, backlog, tenure.clone(), health.clone());
         let stop = services.stop.clone();
-        Self { source, pipeline: Pipeline::new(state), health, stop }
+        Self { source, pipeline: Pipeline::new(state), tenure, health, stop }
     }
 
     /// Relays messages until told to stop, or until it has to free memory for other routes and be started again.
@@ -73,6 +79,10 @@ impl Relay {
             Interrupted::GivingWay => {
                 self.health.put_back();
                 return Ok(Ended::GaveWay);
+            }
+            Interrupted::Displaced => {
+                self.health.put_back();
+                return Ok(Ended::Displaced);
             }
             Interrupted::Stopping if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
@@ -120,7 +130,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Waits for the next message, or until a report of removed messages is due, and looks now and then whether the room was replaced.
+    /// Waits for the next message, or until a report of removed messages is due, and looks now and then whether the room
+    /// was replaced.
     async fn next(&mut self, looks: &mut Interval) -> Result<Option<Delivery>, Interrupted> {
         let next = self.source.next();
         tokio::pin!(next);
@@ -128,6 +139,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
+                () = self.tenure.ended() => return Err(Interrupted::Displaced),
                 delivery = &mut next => return Ok(delivery?),
                 _ = looks.tick() => {
                     let look = Box::pin(self.pipeline.look_at_room());
@@ -148,6 +160,9 @@ impl Relay {
             return self.pipeline.wait_for_turn().await;
         }
         self.source.keep_alive(Some(&delivery), self.pipeline.wait_for_turn()).await?;
+        let confirmed = self.stop.run_until_cancelled(self.tenure.confirm());
+        let confirmed = self.source.keep_alive(Some(&delivery), confirmed).await;
+        confirmed.unwrap_or(Err(Interrupted::Stopping))?;
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory().clone(), self.health.clone());
@@ -182,7 +197,7 @@ impl Relay {
         let verdict = match self.source.keep_alive(Some(delivery), process).await {
             Ok(verdict) => verdict?,
             Err(panic) => {
-                self.pipeline.blame(delivery, upstream);
+                self.pipeline.blame(delivery);
                 let what = format!("message {} on {}", delivery.sequence, delivery.subject());
                 return Err(Failure::Bug(format!("{what}: {}", panic_words(&*panic))).into());
             }

@@ -19,7 +19,7 @@ use crate::{
         sender::{Sender, Shown},
         storm::Storms,
     },
-    source::Delivery,
+    source::{Delivery, Tenure},
     status::{Condition, RouteHealth, State},
 };
 
@@ -49,6 +49,7 @@ pub(crate) struct Rooms {
     health: RouteHealth,
     /// The condition that the fallback room cannot be used.
     fallback: Condition,
+    tenure: Tenure,
     stop: CancellationToken,
     guard: Guard,
     places: Vec<Place>,
@@ -134,6 +135,7 @@ impl Rooms {
         route: Arc<Route>,
         new_rooms: Arc<NewRooms>,
         services: &Services,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let trusted = services.administrators.iter().chain(&route.room_creators).cloned().collect();
@@ -142,6 +144,7 @@ impl Rooms {
             account: Arc::clone(&services.account),
             fallback: health.condition(),
             health,
+            tenure,
             stop: services.stop.clone(),
             guard: Guard { trusted, new_rooms },
             places: Vec::new(),
@@ -295,8 +298,9 @@ impl Rooms {
                 Ok(Err(_)) | Err(_) => return Ok(Shown::Unknown),
             };
             let room = Room::new(Arc::clone(&self.account), id);
-            let (health, stop) = (self.health.clone(), self.stop.clone());
-            let mut sender = Sender::new(&self.route, target, room, health, stop);
+            let (tenure, health) = (self.tenure.clone(), self.health.clone());
+            let mut sender =
+                Sender::new(&self.route, target, room, tenure, health, self.stop.clone());
             sender.suspect_everything();
             self.read = Some((target.clone(), Instant::now(), Box::new(sender)));
         }
@@ -489,12 +493,15 @@ impl Rooms {
         if self.route.rooms.one().is_some() {
             self.health.entered(room.id());
         }
+        let (tenure, health) = (self.tenure.clone(), self.health.clone());
+        let sender =
+            Sender::new(&self.route, target, room.clone(), tenure, health, self.stop.clone());
         self.places.push(Place {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
             is_fallback,
             is_closed: false,
-            sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            sender,
             found: HashMap::new(),
             storms: Storms::default(),
             late: None,

@@ -25,7 +25,7 @@ use crate::{
         progress::Progress,
     },
     render::{content::in_thread, digest_entries},
-    source::Delivery,
+    source::{Delivery, Tenure},
     status::{Outage, RouteHealth, State},
 };
 
@@ -90,6 +90,7 @@ pub(crate) struct Sender {
     reentries: Failures,
     /// The time when uploads were last refused while everything else worked.
     no_uploads: Option<Instant>,
+    tenure: Tenure,
     stop: CancellationToken,
 }
 
@@ -99,6 +100,7 @@ impl Sender {
         route: &Route,
         target: &RoomTarget,
         room: Room,
+        tenure: Tenure,
         health: RouteHealth,
         stop: CancellationToken,
     ) -> Self {
@@ -118,6 +120,7 @@ impl Sender {
             failing: None,
             reentries: Failures::default(),
             no_uploads: None,
+            tenure,
             stop,
         }
     }
@@ -602,15 +605,22 @@ impl Sender {
         Ok(None)
     }
 
-    /// Makes a request once, and returns its error unchanged.
+    /// Makes a request once, and returns its error unchanged. No request begins after another bridge may have taken over.
     async fn once<T>(
         &self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
     ) -> Result<Result<T, MatrixError>, Halted> {
+        let request = async {
+            self.tenure.confirm().await?;
+            Ok::<_, Interrupted>(request(&self.room).await)
+        };
         let answer = tokio::select! {
             biased;
-            answer = request(&self.room) => answer,
-            () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Interrupted::Stopping.into()),
+            answer = request => answer?,
+            () = async { self.stop.cancelled().await; sleep(GRACE).await } => {
+                self.tenure.doubt();
+                return Err(Interrupted::Stopping.into());
+            }
         };
         if answer.is_ok() {
             self.health.attempt_succeeded();

@@ -48,7 +48,7 @@ pub(crate) async fn show(
         }
     }
     loop {
-        let parts = parts(state, delivery, decoded, upstream, thread.as_ref()).await?;
+        let parts = parts(state, delivery, decoded, thread.as_ref()).await?;
         if parts.len() == 1 && state.rooms.elsewhere().is_some_and(|room| room.has_begun) {
             // Its only event is in its own room, which was closed just after.
             state.note(delivery, Shown::Posted);
@@ -88,10 +88,8 @@ async fn parts(
     state: &mut State,
     delivery: &Delivery,
     decoded: &Decoded,
-    upstream: &Upstream,
     thread: Option<&AlertThread>,
 ) -> Result<Vec<Part>, Interrupted> {
-    let stream = &upstream.stream;
     let room = state.rooms.elsewhere().map(|elsewhere| elsewhere.room.to_string());
     let repetition = room.map(|room| state.composer.renderer.may_be_repeated(&room));
     let marked = |rendered: Rendered| match &repetition {
@@ -99,7 +97,7 @@ async fn parts(
         None => rendered,
     };
     let Some(thread) = thread else {
-        let rendered = marked(state.composer.render(delivery, decoded, stream, delivery).await?);
+        let rendered = marked(state.composer.render(delivery, decoded, delivery).await?);
         let file = rendered.attachment.as_ref();
         let file = file.map(|file| state.composer.file(file, delivery.sequence, None));
         return Ok(Part::of(&rendered, file, &state.route));
@@ -109,7 +107,7 @@ async fn parts(
         Some(_) => with_times(decoded, begun, ended),
         None => Cow::Borrowed(decoded),
     };
-    let rendered = marked(state.composer.render(delivery, &decoded, stream, delivery).await?);
+    let rendered = marked(state.composer.render(delivery, &decoded, delivery).await?);
     let notice = || marked(state.composer.renderer.resolution(&decoded, begun, ended));
     let file = |root: Option<&EventId>| {
         let file = rendered.attachment.as_ref()?;

@@ -18,7 +18,7 @@ use crate::{
         threads::Threads,
     },
     render::Renderer,
-    source::{Backlog, Delivery, Feed, Upstream},
+    source::{Backlog, Delivery, Feed, Tenure, Upstream},
     status::{RouteHealth, Shown},
 };
 
@@ -45,6 +45,7 @@ impl State {
         renderer: Arc<Renderer>,
         services: &Services,
         backlog: Backlog,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
@@ -52,7 +53,7 @@ impl State {
         let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
-            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
+            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
             composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
             threads: Threads::new(Arc::clone(&route), alerts),
             dead_letters: DeadLetters::of(

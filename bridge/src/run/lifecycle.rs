@@ -23,9 +23,11 @@ use crate::{
         reload::Setup,
         route::{serve_deferred, serve_live},
         service_manager::{Watchdog, notify},
+        state_lock::StateLock,
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
+    source::Lease,
     status::{Condition, Health, State},
 };
 
@@ -60,7 +62,18 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         is_asked: false,
         watchdog: Watchdog::new(health.clone()),
         health,
+        lease: Lease::new()?,
+        lock: None,
     };
+    tokio::select! {
+        lock = StateLock::take(&setup.config.matrix.state_dir, &manager.lease) => {
+            manager.lock = Some(lock?);
+        }
+        name = manager.signals.next() => {
+            info!("{name}: stopped");
+            return Ok(());
+        }
+    }
     let mut setup = Rc::new(setup);
     let mut before: Option<(Setup, Trial)> = None;
     loop {
@@ -69,6 +82,11 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         let trial = before.as_ref().map(|(_, trial)| trial.clone());
         match manager.attend(&setup, trial).await {
             Ended::Replaced(next) => {
+                if let Err(failure) = manager.lock_next(&setup, &next).await {
+                    manager.refuse(&failure);
+                    setup = Rc::new(setup.apart().instead_of(failure));
+                    continue;
+                }
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
                     info!(
@@ -80,6 +98,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 setup = next;
             }
             Ended::Stopped => {
+                manager.lease.release().await;
                 info!("stopped");
                 return Ok(());
             }
@@ -106,6 +125,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                         setup = Rc::new(setup.refused_by_nats(&reason));
                     }
                     failure => {
+                        manager.lease.release().await;
                         manager.give_up(&failure);
                         return Err(failure);
                     }
@@ -173,6 +193,9 @@ struct Manager<'a> {
     is_asked: bool,
     watchdog: Watchdog,
     health: Health,
+    lease: Lease,
+    /// The lock on the state directory.
+    lock: Option<StateLock>,
 }
 
 impl Manager<'_> {
@@ -190,7 +213,7 @@ impl Manager<'_> {
                 Err(failure) => return Ended::Failed(failure),
             }
         }
-        let work = serve(Rc::clone(setup), self.health.clone(), trial, stop.clone());
+        let work = serve(Rc::clone(setup), self.health.clone(), &self.lease, trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // The first status has to be reported, too.
@@ -223,7 +246,10 @@ impl Manager<'_> {
                         };
                     }
                     // Work that is still not finished is abandoned; nothing is lost by that, as after a kill.
-                    PhaseEnd::Overdue => break Ok(()),
+                    PhaseEnd::Overdue => {
+                        self.lease.doubt();
+                        break Ok(());
+                    }
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
                 count = self.health.untold_reconnections() => {
@@ -252,6 +278,15 @@ impl Manager<'_> {
         }
     }
 
+    /// Locks the state directory of the next configuration, if it is another one.
+    async fn lock_next(&mut self, present: &Setup, next: &Setup) -> Result<(), Failure> {
+        let (present, next) = (&present.config.matrix.state_dir, &next.config.matrix.state_dir);
+        if present != next {
+            self.lock = Some(StateLock::take(next, &self.lease).await?);
+        }
+        Ok(())
+    }
+
     fn refuse(&self, failure: &Failure) {
         error!("the new configuration is refused, the one before is in force: {failure}");
         self.health.refused(failure);
@@ -276,6 +311,7 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Phase<'a> {
 async fn serve(
     setup: Rc<Setup>,
     health: Health,
+    lease: &Lease,
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
@@ -297,7 +333,6 @@ async fn serve(
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
-    let user = account.user.clone();
     let mut pulse = Pulse {
         health: health.clone(),
         nats: nats.clone(),
@@ -311,12 +346,12 @@ async fn serve(
         config,
         letter_ids: Arc::new(LetterIds::of(state_dir)),
         health: health.clone(),
+        lease: lease.clone(),
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
-        let (all, nats) = (&all, nats.clone());
-        let live = RouteContext::live(route, all, dead_letters, renderer, nats, state_dir, &user);
+        let live = RouteContext::live(route, &all, dead_letters, renderer, &services, state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {
@@ -333,6 +368,8 @@ async fn serve(
     let mut refusal = Box::pin(refused_for_good(&nats, &setup, &refused));
     let mut pulse = Box::pin(pulse.run());
     let mut alert = Box::pin(tell(&setup, &health, &stop));
+    let like = all.first().map_or_else(String::new, |route| route.stream.clone());
+    let mut lease = Box::pin(lease.keep(&nats, &like));
     let mut accepted = Box::pin(sleep(ACCEPTED_AFTER));
     let mut is_accepted = false;
     let mut first_failure = None;
@@ -348,6 +385,7 @@ async fn serve(
             never = &mut alert => match never {},
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
+            never = &mut lease => match never {},
         };
         let failure = match ended {
             None => return first_failure.map_or(Ok(()), Err),

@@ -9,6 +9,7 @@ mod refusal_alert;
 mod reload;
 mod route;
 mod service_manager;
+mod state_lock;
 mod supervise;
 
 pub(crate) use self::reload::Setup;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::warn;
@@ -18,9 +19,10 @@ use crate::{
     message::StreamId,
     nats::{
         Nats,
-        bucket::{self, BUCKET, BucketError, answered},
+        bucket::{self, BucketError, answered},
         streams,
     },
+    reserved::BUCKET,
     source::feed::Feed,
 };
 
@@ -44,20 +46,33 @@ pub(super) struct Checkpoint {
     route: String,
     /// The sequence number up to which all messages are done with.
     pub(super) reached: u64,
+    /// The time when the last of these messages was stored, in the form of [`StreamId::created`]. Earlier versions leave
+    /// it out.
+    #[serde(default)]
+    published: Option<String>,
     /// The first message that somebody else has acknowledged before it was posted, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unposted: Option<u64>,
 }
 
 impl Checkpoint {
-    pub(super) fn new(stream: &StreamId, feed: &Feed, reached: u64, unposted: Option<u64>) -> Self {
+    pub(super) fn new(
+        stream: &StreamId,
+        feed: &Feed,
+        (reached, published): (u64, Option<Timestamp>),
+        unposted: Option<u64>,
+    ) -> Self {
         let StreamId { stream, created } = stream.clone();
-        Self { stream, created, route: feed.route.name.to_string(), reached, unposted }
+        let published = published.map(|published| published.as_nanosecond().to_string());
+        Self { stream, created, route: feed.route.name.to_string(), reached, published, unposted }
     }
 
-    /// Whether the checkpoint is in this incarnation of the stream.
+    /// Whether the checkpoint can be compared with messages in this incarnation of the stream, which may have been restored
+    /// from a backup.
     pub(super) fn is_of(&self, stream: &StreamId) -> bool {
-        self.stream == stream.stream && self.created == stream.created
+        let own = StreamId { stream: self.stream.clone(), created: self.created.clone() };
+        let published = self.published.as_ref().and_then(|published| published.parse().ok());
+        stream.continues(&own, published.unwrap_or(i128::MAX))
     }
 }
 

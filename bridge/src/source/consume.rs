@@ -11,9 +11,9 @@ use std::{
 
 use async_nats::jetstream::{
     self, AckKind,
-    consumer::{Info as ConsumerInfo, pull::Config as PullConfig},
+    consumer::{Info as ConsumerInfo, PullConsumer, pull::Config as PullConfig},
     message::Acker,
-    stream::{Config as StreamConfig, Info as StreamInfo, RetentionPolicy},
+    stream::{Config as StreamConfig, Info as StreamInfo, RetentionPolicy, Stream},
 };
 use jiff::Timestamp;
 use tokio::{
@@ -39,6 +39,7 @@ use crate::{
         problem::{Problem, ReadError},
         pull::{Pull, PullError},
         stored,
+        tenure::{Claiming, Tenure},
     },
     status::{Outage, RouteHealth, State},
 };
@@ -70,6 +71,7 @@ pub(crate) struct Source {
     /// The route's view of the memory for messages.
     memory: Memory,
     feed: Feed,
+    tenure: Tenure,
     reconnected: watch::Receiver<u64>,
     outage: Outage,
     health: RouteHealth,
@@ -143,7 +145,13 @@ struct Flow {
 
 impl Source {
     /// Creates a source that connects to its consumer when the first message is asked for.
-    pub(crate) fn new(nats: Nats, feed: Feed, health: RouteHealth, state_dir: &Path) -> Self {
+    pub(crate) fn new(
+        nats: Nats,
+        feed: Feed,
+        tenure: Tenure,
+        health: RouteHealth,
+        state_dir: &Path,
+    ) -> Self {
         let ledger = Ledger::open(state_dir, &feed, health.clone());
         let mut reconnected = nats.connections();
         reconnected.mark_unchanged();
@@ -161,6 +169,7 @@ impl Source {
             memory: nats.memory.of_one(),
             nats,
             feed,
+            tenure,
             stream: None,
             keeps_messages: false,
             begun: None,
@@ -218,7 +227,8 @@ impl Source {
         loop {
             self.inspect(None).await;
             self.compare_if_due().await;
-            if self.ledger.borrow().is_due() {
+            // Before the source has begun, another bridge may have the route, and reports what it finds missing.
+            if self.reached.is_some() && self.ledger.borrow().is_due() {
                 return Ok(None);
             }
             if let Some(delivery) = self.pop() {
@@ -512,7 +522,8 @@ impl Source {
         // The checkpoint of an earlier process is read before it is overwritten.
         let is_known = self.reached.is_some() && self.resumed.is_some();
         let Some(stream) = self.stream.as_ref().filter(|_| is_known) else { return };
-        let checkpoint = Checkpoint::new(stream, &self.feed, self.finished, self.recover);
+        let finished = (self.finished, self.ledger.borrow().done_at(self.finished));
+        let checkpoint = Checkpoint::new(stream, &self.feed, finished, self.recover);
         let is_wanted = if is_end {
             self.checkpoints.is_new(&checkpoint)
         } else {
@@ -662,14 +673,33 @@ impl Source {
         }
     }
 
-    async fn try_begin(&mut self) -> Result<(), Problem> {
+    /// Finds the consumer, or makes it, and claims the route before anything of it is taken or changed. Stands by as long
+    /// as another bridge has the route. Returns `None` if that took a while, as everything may have changed meanwhile.
+    async fn find_and_claim(
+        &mut self,
+    ) -> Result<Option<(Stream, PullConsumer, ConsumerInfo)>, Problem> {
         let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
         self.note_stream(stream.cached_info());
-        let resume = self.resume().await;
-        let found =
+        let resume = self.resume(stream.cached_info()).await;
+        let (consumer, info, is_made) =
             consumer::find_or_make(&self.nats, &stream, &self.feed, resume, &mut self.settled)
                 .await?;
-        let (mut consumer, mut info) = found;
+        let (nats, feed) = (&self.nats, &self.feed);
+        let claiming = self.tenure.claim(nats, feed, &info, is_made, &self.health).await;
+        if claiming == Claiming::AtOnce {
+            return Ok(Some((stream, consumer, info)));
+        }
+        // The other bridge has written its checkpoint later.
+        (self.resumed, self.settled, self.recover) = (None, None, None);
+        Ok(None)
+    }
+
+    async fn try_begin(&mut self) -> Result<(), Problem> {
+        let (stream, mut consumer, mut info) = loop {
+            if let Some(claimed) = self.find_and_claim().await? {
+                break claimed;
+            }
+        };
         if consumer::is_ahead(&self.nats, &stream, &info).await? {
             (consumer, info) =
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
@@ -747,7 +777,7 @@ impl Source {
     }
 
     /// Returns where a new consumer has to begin, and reads at the start what an earlier process has left.
-    async fn resume(&mut self) -> Resume {
+    async fn resume(&mut self, info: &StreamInfo) -> Resume {
         if self.resumed.is_none() && (self.reached.is_none() || self.checkpoints.may_be_tried()) {
             let read = self.checkpoints.read().await;
             if let (Ok(Some(checkpoint)), Some(stream)) = (&read, &self.stream)
@@ -768,7 +798,11 @@ impl Source {
         match (self.reached, &self.resumed, &self.stream) {
             (Some(reached), ..) => Resume::After(reached),
             (None, Some(Ok(Some(checkpoint))), Some(stream)) if checkpoint.is_of(stream) => {
-                Resume::After(checkpoint.reached)
+                if checkpoint.created == stream.created {
+                    Resume::After(checkpoint.reached)
+                } else {
+                    Resume::After(kept(checkpoint.reached, info))
+                }
             }
             // The stream was made anew while the bridge was away.
             (None, Some(Ok(Some(_))), _) => Resume::After(0),
@@ -787,9 +821,14 @@ impl Source {
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
-                info!("stream {} was made anew; starting with its first message", id.stream);
-                self.reached = Some(0);
                 self.finished = 0;
+                if is_restored(info) {
+                    info!("stream {} was restored from a backup; going on where it is", id.stream);
+                    self.reached = self.reached.map(|it| kept(it, info));
+                } else {
+                    info!("stream {} was made anew; starting with its first message", id.stream);
+                    self.reached = Some(0);
+                }
                 self.recover = None;
                 (self.settled, self.is_changed) = (None, false);
                 self.reread = None;
@@ -806,4 +845,16 @@ impl Source {
         }
         self.stream = Some(id);
     }
+}
+
+/// Whether a stream was restored from a backup: its messages are older than it is.
+fn is_restored(info: &StreamInfo) -> bool {
+    info.state.messages > 0 && info.state.first_timestamp < info.created
+}
+
+/// Returns up to which message a route is done with in a stream that was restored from a backup. The backup may end
+/// before `reached`, and the numbers behind it are assigned again. Messages that were shown are recognised in the room.
+fn kept(reached: u64, restored: &StreamInfo) -> u64 {
+    let has_new_messages = restored.state.last_timestamp >= restored.created;
+    if has_new_messages { 0 } else { reached.min(restored.state.last_sequence) }
 }

@@ -20,7 +20,8 @@ use tracing::{info, warn};
 use crate::{
     config::Start,
     failure::{Failure, chain},
-    nats::{Nats, bucket::BUCKET},
+    nats::Nats,
+    reserved::BUCKET,
     source::{
         feed::Feed,
         identity::{self, Owner},
@@ -153,7 +154,7 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError>
     })
 }
 
-/// Returns the consumer, which is created if there is none.
+/// Returns the consumer, which is created if there is none, and whether it was.
 ///
 /// If an earlier one was there and somebody deleted it, the messages published since are not lost. `settled` is set to
 /// what the server has made of the configuration of a new one.
@@ -163,10 +164,11 @@ pub(super) async fn find_or_make(
     feed: &Feed,
     resume: Resume,
     settled: &mut Option<PullConfig>,
-) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+) -> Result<(PullConsumer, ConsumerInfo, bool), Problem> {
     if let Some(info) = find(nats, stream, feed).await? {
         let config = usable(feed, &info)?;
-        return Ok((PullConsumer::new(config, info.clone(), nats.jetstream.clone()), info));
+        let consumer = PullConsumer::new(config, info.clone(), nats.jetstream.clone());
+        return Ok((consumer, info, false));
     }
     let deliver_policy = match feed.start() {
         Start::All => DeliverPolicy::All,
@@ -180,7 +182,7 @@ pub(super) async fn find_or_make(
     let consumer = make(stream, feed, &name, deliver_policy).await?;
     let info = consumer.cached_info().clone();
     *settled = settings(&consumer);
-    Ok((consumer, info))
+    Ok((consumer, info, true))
 }
 
 /// Where a consumer begins that is created for a route with `start = "new"`.

@@ -128,7 +128,8 @@ impl Ledger {
         if is_known {
             self.compare_acknowledged(seen);
         } else {
-            if self.kept.stream == seen.stream {
+            // Of a stream that was restored from a backup nobody knows what it had before.
+            if self.kept.stream == seen.stream && !seen.is_restored() {
                 self.count_deleted_stream();
             }
             let Kept { untold, telling, told, .. } = std::mem::take(&mut self.kept);
@@ -181,6 +182,11 @@ impl Ledger {
         if unread > 0 {
             self.add(unread, done + 1, last.max(done + 1), (done_at, Timestamp::now()));
         }
+    }
+
+    /// Returns when the last message that is done with was stored, if it is this one.
+    pub(super) fn done_at(&self, sequence: u64) -> Option<Timestamp> {
+        (self.kept.done == sequence).then_some(self.kept.done_at)
     }
 
     /// Notes that a message was delivered. Messages come in order.
@@ -509,6 +515,13 @@ mod tests {
         Observation { is_whole: false, pending, ..seen(first, last) }
     }
 
+    impl Observation {
+        fn of_another_stream(self) -> Self {
+            let created = "2".to_owned();
+            Self { created, first_at: Timestamp::from_nanosecond(3).unwrap(), ..self }
+        }
+    }
+
     fn running(seen: Observation) -> Observation {
         Observation { is_beginning: false, ..seen }
     }
@@ -586,7 +599,7 @@ mod tests {
         let read_by_other = Observation { acknowledged: 4000, delivered: 3000, ..seen(4500, 5000) };
         scene.open().begin(&read_by_other);
         assert_eq!(scene.count(), 499, "4001 to 4499");
-        scene.open().begin(&Observation { created: "2".to_owned(), ..seen(7, 9) });
+        scene.open().begin(&seen(7, 9).of_another_stream());
         assert_eq!(scene.count(), 499, "nothing was unread in the stream before");
     }
 
@@ -659,10 +672,23 @@ mod tests {
         ledger.begin(&Observation { pending: 5, ..seen(1, 5) });
         ledger.done(1, Timestamp::UNIX_EPOCH);
         let mut ledger = scene.open();
-        ledger.begin(&Observation { created: "2".to_owned(), ..seen(1, 0) });
+        ledger.begin(&seen(1, 0).of_another_stream());
         let removal = ledger.due().unwrap();
         assert_eq!((removal.count, removal.first, removal.last), (4, 2, 5));
         assert!(!removal.is_exact, "2 may have been shown before the kill");
+    }
+
+    #[test]
+    fn what_a_restored_stream_has_again_is_no_loss() {
+        let scene = Scene::new();
+        let mut ledger = scene.open();
+        ledger.begin(&Observation { pending: 5, ..seen(1, 5) });
+        ledger.done(1, Timestamp::UNIX_EPOCH);
+        let mut ledger = scene.open();
+        let restored = Observation { created: "2".to_owned(), pending: 5, ..seen(1, 5) };
+        ledger.begin(&restored);
+        (1..=5).for_each(|sequence| ledger.done(sequence, Timestamp::UNIX_EPOCH));
+        assert_eq!(scene.count(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod delivery;
 mod feed;
 pub(crate) mod identity;
 mod inspect;
+mod lease;
 mod ledger;
 mod observation;
 pub(crate) mod outstanding;
@@ -21,6 +22,7 @@ pub(crate) mod rename;
 pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
+mod tenure;
 pub(crate) mod waiting;
 
 pub(crate) use self::{
@@ -28,6 +30,8 @@ pub(crate) use self::{
     consume::{Source, Upstream},
     delivery::Delivery,
     feed::Feed,
+    lease::Lease,
     problem::{Problem, ReadError, StoredError},
     stored::Stored,
+    tenure::{Hold, Tenure},
 };

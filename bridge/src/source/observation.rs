@@ -115,6 +115,12 @@ impl Observation {
         }
     }
 
+    /// Whether the stream was restored from a backup: its first message is older than it is.
+    pub(super) fn is_restored(&self) -> bool {
+        let created = self.created.parse::<i128>().unwrap_or_default();
+        self.first_at.as_nanosecond() < created
+    }
+
     /// Counts the messages of the feed behind `last`, and the removed ones. The counts only make the result exact, so
     /// failures are passed over.
     pub(super) async fn count(

@@ -33,6 +33,8 @@ pub(crate) enum State {
     Connected,
     /// NATS and the homeserver have not answered yet.
     Starting,
+    /// Another bridge posts the messages of a route.
+    StandingBy,
     /// A large message of a route waits until those of other routes have left the memory.
     MemoryTaken,
     /// Somebody has paused the consumer of a route.
@@ -63,9 +65,10 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Connected,
         Self::Starting,
+        Self::StandingBy,
         Self::MemoryTaken,
         Self::ConsumerPaused,
         Self::NotInRoom,
@@ -91,6 +94,7 @@ impl State {
         match self {
             Self::Connected => "connected",
             Self::Starting => "starting",
+            Self::StandingBy => "standing-by",
             Self::MemoryTaken => "memory-taken",
             Self::ConsumerPaused => "consumer-paused",
             Self::NotInRoom => "not-in-room",
@@ -112,6 +116,9 @@ impl State {
         match self {
             Self::Connected => "nothing",
             Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
+            Self::StandingBy => {
+                "nothing during a change of machines: this bridge takes over when the other one stops; otherwise stop one of them"
+            }
             Self::MemoryTaken => {
                 "wait; if it lasts, see which other route has had a large message or a digest in hand for long, and why; messages wait in NATS"
             }

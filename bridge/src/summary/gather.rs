@@ -65,7 +65,10 @@ pub(super) async fn gather(
     digest.kept_since =
         (has_deleted && oldest > period.start && oldest < period.end).then_some(oldest);
     if digest.is_empty() {
-        if timestamp(stream.cached_info().created) >= period.end {
+        // A stream that was restored from a backup is older than it says.
+        let created = timestamp(stream.cached_info().created);
+        let begun = if state.messages == 0 { created } else { created.min(oldest) };
+        if begun >= period.end {
             return Ok(None);
         }
         review

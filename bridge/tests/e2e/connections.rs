@@ -450,6 +450,23 @@ async fn the_documented_permissions_suffice() -> Result<()> {
     let bridge = scene.start(&config)?;
     reader.wait_for(51, PATIENCE).await.with_context(|| bridge.logs())?;
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
+    let limited = "a second bridge with the same routes is noticed only while it reads";
+    assert!(!bridge.logs().contains(limited), "{}", bridge.logs());
+    Ok(())
+}
+
+/// Without the permission to read the bucket, a claim could not be looked at.
+#[tokio::test]
+async fn a_part_of_the_permissions_for_the_bucket_holds_nothing_up() -> Result<()> {
+    let some =
+        ["$KV.nats-matrix-alerts.>", "$JS.API.INFO", "$JS.API.STREAM.*.KV_nats-matrix-alerts"];
+    let scene = restricted(&[&NEEDED[..], &some].concat()).await?;
+    let config = scene.config().nats(LOGIN).lines(CONSUMER);
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&config)?;
+    scene.shows_numbered(3).await.with_context(|| bridge.logs())?;
+    let limited = "a second bridge with the same routes is noticed only while it reads";
+    assert!(bridge.logs().contains(limited), "{}", bridge.logs());
     Ok(())
 }
 

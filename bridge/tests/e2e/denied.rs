@@ -129,8 +129,11 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
     let (code, text) = run()?;
     assert_eq!(code, Some(0), "{text}");
     let wanted = [
-        ("$KV.nats-matrix-alerts.>", "know alerts after a restart"),
-        ("$JS.API.STREAM.CREATE.KV_nats-matrix-alerts", "know alerts after a restart"),
+        ("$KV.nats-matrix-alerts.>", "know alerts after a restart and notice a second bridge"),
+        (
+            "$JS.API.STREAM.CREATE.KV_nats-matrix-alerts",
+            "know alerts after a restart and notice a second bridge",
+        ),
         ("$JS.API.CONSUMER.CREATE.OPS", "read digests"),
         ("$JS.API.CONSUMER.CREATE.OPS.reports:summary.ops.>", "read summaries"),
         ("nats-matrix.held.reports.>", "defer messages in quiet hours"),

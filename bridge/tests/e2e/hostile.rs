@@ -457,9 +457,9 @@ async fn a_message_of_which_no_dead_letter_is_taken_holds_nothing_up() -> Result
 
 /// Leaves what a bridge leaves behind that is killed while it works on a message.
 async fn killed_at(scene: &Scene, sequence: u64, times: u32) -> Result<()> {
-    let mut stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-    let created = stream.info().await?.created.unix_timestamp_nanos();
-    let note = format!("{:<95}\n", format!("{created} {sequence} {times} one"));
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let published = stream.get_raw_message(sequence).await?.time.unix_timestamp_nanos();
+    let note = format!("{:<95}\n", format!("{published} {sequence} {times} one"));
     std::fs::write(scene.dir.path().join("state/in-hand-reports"), note)?;
     Ok(())
 }

@@ -69,11 +69,11 @@ async fn entry(
     delivery: &Delivery,
     may_defer: bool,
 ) -> Result<Option<Entry>, Halted> {
-    let (stream, subject) = (&upstream.stream, delivery.subject());
+    let subject = delivery.subject();
     if !state.rooms.here().has(&state.route.rooms.of(subject)) {
         return Ok(None);
     }
-    let decoded = state.composer.decode(delivery, stream);
+    let decoded = state.composer.decode(delivery);
     let (headers, original) = (delivery.headers(), delivery.payload());
     let facts = Facts { subject, headers, decoded: &decoded, original };
     if !state.routing.takes(&facts) || state.is_shown_by_earlier(&facts).await? {
@@ -88,7 +88,7 @@ async fn entry(
     }
     // Other routes and the watchdog must get their turn.
     yield_now().await;
-    let shown = state.composer.render(delivery, &decoded, stream, current).await?;
+    let shown = state.composer.render(delivery, &decoded, current).await?;
     let room = state.rooms.sender().room();
     let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
     let renderer = &state.composer.renderer;

@@ -206,10 +206,9 @@ impl<'a> Digest<'a> {
         else {
             return Ok(());
         };
-        let stream = &self.upstream.stream;
-        let decoded = state.composer.decode(original, stream);
+        let decoded = state.composer.decode(original);
         let decoded = with_times(&decoded, thread.begun(), thread.ended());
-        let rendered = state.composer.render_whole(original, &decoded, stream);
+        let rendered = state.composer.render_whole(original, &decoded);
         let content = in_place_of(&before.root, &rendered.content(&state.route.mention));
         let origin = self.origin(state, entry.sequence, 0, entry.published);
         let of_message = origin.transaction_id(state.rooms.sender().room());
