@@ -15,6 +15,7 @@ use crate::{
         common::{ConfigFile, block_on},
         rights,
         stored_subjects::{held, unrouted},
+        unused_consumers::unused,
         waiting,
     },
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
@@ -27,6 +28,7 @@ use crate::{
     nats::{Nats, streams},
     pipeline::deferral,
     render::{Parsed, Renderer},
+    run::history::History,
     source::{self, Feed, consumer, stored},
     summary::poster,
     text,
@@ -201,6 +203,12 @@ async fn streams(nats: &Nats, config: &Config, findings: &mut Findings) {
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
         left_over(nats, name, &config.routes, findings).await;
+    }
+    let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    for history in History::peek(&config.matrix.state_dir).of_streams(&all) {
+        for line in unused(nats, &history, &config.routes).await {
+            findings.note("consumer", line);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod stored_subjects;
 mod summary;
+mod unused_consumers;
 mod waiting;
 
 use std::process::ExitCode;

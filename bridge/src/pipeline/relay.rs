@@ -37,6 +37,8 @@ pub(crate) enum Ended {
     Stopped,
     /// Other routes need the memory that the relay has taken. The caller starts it again.
     GaveWay,
+    /// The feed has come to its end.
+    Drained,
 }
 
 /// The task of one feed.
@@ -64,19 +66,20 @@ impl Relay {
     /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
     /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
-        let interrupted = self.relay_all().await;
+        let ended = self.relay_all().await;
         // Messages that are in the room are acknowledged even when something else is wrong.
         self.source.close().await;
-        match interrupted {
-            Interrupted::Fatal(failure) => return Err(failure),
-            Interrupted::GivingWay => {
+        match ended {
+            Ok(ended) => return Ok(ended),
+            Err(Interrupted::Fatal(failure)) => return Err(failure),
+            Err(Interrupted::GivingWay) => {
                 self.health.put_back();
                 return Ok(Ended::GaveWay);
             }
-            Interrupted::Stopping if self.health.reconnects_often() => {
+            Err(Interrupted::Stopping) if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
-            Interrupted::Stopping => {
+            Err(Interrupted::Stopping) => {
                 info!("stopped; {}", self.health.metrics);
             }
         }
@@ -84,29 +87,23 @@ impl Relay {
     }
 
     /// Relays messages, and returns why it ends.
-    async fn relay_all(&mut self) -> Interrupted {
-        if let Err(interrupted) = self.pipeline.enter_first().await {
-            return interrupted;
-        }
+    async fn relay_all(&mut self) -> Result<Ended, Interrupted> {
+        self.pipeline.enter_first().await?;
         let mut looks = interval(LOOK_AT_ROOM);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
         loop {
-            let delivery = match self.next(&mut looks).await {
-                Ok(delivery) => delivery,
-                Err(interrupted) => return interrupted,
-            };
+            let next = self.next(&mut looks).await?;
+            let Some(delivery) = next else { return Ok(Ended::Drained) };
             let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
             let span = info_span!("message", stream, sequence, room = Empty);
-            let relayed = self.relay(delivery).instrument(span).await;
-            if let Err(interrupted) = relayed {
-                return interrupted;
-            }
+            self.relay(delivery).instrument(span).await?;
         }
     }
 
-    /// Waits for the next message, and looks now and then whether the room was replaced.
-    async fn next(&mut self, looks: &mut Interval) -> Result<Delivery, Interrupted> {
+    /// Waits for the next message, and looks now and then whether the room was replaced. `None` if the feed has come to
+    /// its end.
+    async fn next(&mut self, looks: &mut Interval) -> Result<Option<Delivery>, Interrupted> {
         let next = self.source.next();
         tokio::pin!(next);
         loop {

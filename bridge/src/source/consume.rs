@@ -44,6 +44,10 @@ const ACK_BATCH: usize = 16;
 /// The retention time from which on a stream counts as keeping messages until somebody looks.
 const LONG_ENOUGH: Duration = Duration::from_hours(24 * 7);
 
+/// The time without a message after which a feed that may have got to the place up to which an earlier configuration
+/// decides asks whether it has.
+const ABOUT_TO_PASS: Duration = Duration::from_secs(1);
+
 /// The time to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,6 +75,8 @@ pub(crate) struct Source {
     /// The messages that were delivered and that the relay has not asked for yet; at most
     /// [`MAX_ACK_PENDING`](super::consumer::MAX_ACK_PENDING).
     held: VecDeque<Delivery>,
+    /// Whether the feed has come to its end.
+    is_over: bool,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
     /// The messages that are done with and not yet acknowledged; at most [`ACK_BATCH`].
@@ -125,6 +131,7 @@ impl Source {
             flow: None,
             is_barren: false,
             held: VecDeque::new(),
+            is_over: false,
             queue: Rc::default(),
             done: Vec::new(),
         }
@@ -157,19 +164,27 @@ impl Source {
         )
     }
 
-    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away.
+    /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away. `None` if the
+    /// feed has come to its end.
     ///
     /// Dropping the future loses nothing.
     ///
     /// # Errors
     ///
     /// [`Failure::Config`] when the consumer can never be used.
-    pub(crate) async fn next(&mut self) -> Result<Delivery, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, Failure> {
         loop {
+            if let Some(next) = self.held.front().map(|next| next.sequence) {
+                self.pass(next.saturating_sub(1)).await;
+            }
+            if self.is_over {
+                return Ok(None);
+            }
             if let Some(delivery) = self.pop() {
                 self.ask_ahead(&delivery).await;
-                return Ok(delivery);
+                return Ok(Some(delivery));
             }
+            let idle = self.idle();
             let Some(flow) = &mut self.flow else {
                 self.begin().await?;
                 continue;
@@ -181,7 +196,7 @@ impl Source {
                 },
                 // Deliveries may have been under way when the connection broke.
                 _ = self.reconnected.changed() => self.flow = None,
-                () = sleep(ACK_WAIT) => self.look_for_strays().await,
+                () = sleep(idle) => self.look_for_strays().await,
             }
         }
     }
@@ -209,8 +224,36 @@ impl Source {
                 debug!("messages are outstanding");
                 self.flow = None;
             }
-            _ => {}
+            Some(info) => self.pass(outstanding::done(&self.feed, &info)).await,
+            None if self.is_waiting_to_pass() => self.flow = None,
+            None => {}
         }
+    }
+
+    /// Returns the time without a message after which the consumer is asked what is left.
+    fn idle(&self) -> Duration {
+        if self.is_waiting_to_pass() { ABOUT_TO_PASS } else { ACK_WAIT }
+    }
+
+    /// Whether nothing is in the way of the place up to which an earlier configuration decides.
+    fn is_waiting_to_pass(&self) -> bool {
+        let passage = self.feed.passage().filter(|passage| passage.may_end());
+        passage.is_some_and(|passage| !passage.passed().is_cancelled())
+    }
+
+    /// Notes that all messages up to `done` are done with. If that is the place up to which an earlier configuration
+    /// decides, the feed ends, or goes on with its new filters.
+    async fn pass(&mut self, done: u64) {
+        let Some(passage) = self.feed.passage().cloned() else { return };
+        let passed = passage.passed();
+        if passed.is_cancelled() || !passage.is_behind(self.stream.as_ref(), done) {
+            return;
+        }
+        // Later, a message that comes again would be decided by the present configuration.
+        self.settle().await;
+        passed.cancel();
+        self.flow = None;
+        self.is_over = passage.is_end();
     }
 
     /// Tells JetStream that a message is done with: at once when no other is waiting, else together with the next ones.
@@ -428,10 +471,23 @@ impl Source {
     }
 
     async fn try_begin(&mut self) -> Result<(), Problem> {
-        let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
+        let stream = match consumer::stream(&self.nats, self.feed.stream()).await {
+            Err(error @ ReadError::NoStream(_)) if self.feed.is_draining() => {
+                self.end_without(&chain(&error));
+                return Ok(());
+            }
+            stream => stream?,
+        };
         self.note_stream(stream.cached_info());
         let found = consumer::find_or_make(&stream, &self.feed, self.reached).await?;
-        let (consumer, info) = found;
+        let Some((consumer, info)) = found else {
+            self.end_without("its consumer does not exist");
+            return Ok(());
+        };
+        self.pass(outstanding::done(&self.feed, &info)).await;
+        if self.is_over {
+            return Ok(());
+        }
         self.begun.get_or_insert(timestamp(info.created));
         let is_outstanding = self.take_outstanding(&info).await?;
         self.reached = Some(info.delivered.stream_sequence);
@@ -469,6 +525,15 @@ impl Source {
         self.held.extend(outstanding);
         self.queue.note(&self.held);
         Ok(true)
+    }
+
+    /// Ends a feed that has nothing more to read from.
+    fn end_without(&mut self, reason: &str) {
+        info!("nothing is left of what waited for the removed route: {reason}");
+        self.is_over = true;
+        if let Some(passage) = self.feed.passage() {
+            passage.passed().cancel();
+        }
     }
 
     fn note_stream(&mut self, info: &StreamInfo) {

@@ -19,6 +19,7 @@ use crate::{
     nats::Nats,
     source::{
         feed::Feed,
+        passage::Passage,
         problem::{ClientError, Problem, ReadError},
         pull,
     },
@@ -60,30 +61,36 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError>
 /// Returns the consumer, which is created if there is none.
 ///
 /// `reached` is the last message that an earlier consumer has delivered, if there was one. If somebody deleted that
-/// consumer, the messages published since are not lost.
+/// consumer, the messages published since are not lost. None is created for the live feed of a route that was removed.
 pub(super) async fn find_or_make(
     stream: &Stream,
     feed: &Feed,
     reached: Option<u64>,
-) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+) -> Result<Option<(PullConsumer, ConsumerInfo)>, Problem> {
     let name = feed.consumer();
     match stream.consumer_info(name).await {
         Ok(info) => {
             usable(feed, &info)?;
             let consumer = stream.get_consumer(name).await;
             let consumer = consumer.map_err(ReadError::request)?;
-            return Ok((consumer, info));
+            return Ok(Some((consumer, info)));
         }
         Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => {}
         Err(error) => {
             return Err(ReadError::ConsumerUnknown { consumer: name.to_owned(), error }.into());
         }
     }
+    if feed.is_draining() && !feed.is_deferred() {
+        return Ok(None);
+    }
     let deliver_policy = match feed.start() {
-        Start::All => DeliverPolicy::All,
+        Start::All => feed.begin_after().map_or(DeliverPolicy::All, |before| {
+            DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
+        }),
         // Not `DeliverPolicy::New`: outstanding messages are looked for from a sequence number on.
         Start::New => {
-            let before = reached.unwrap_or(stream.cached_info().state.last_sequence);
+            let before = reached.or(feed.begin_after());
+            let before = before.unwrap_or(stream.cached_info().state.last_sequence);
             DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
         }
     };
@@ -98,7 +105,7 @@ pub(super) async fn find_or_make(
     })?;
     info!("made durable consumer {name} on stream {}", feed.stream());
     let info = consumer.cached_info().clone();
-    Ok((consumer, info))
+    Ok(Some((consumer, info)))
 }
 
 /// Brings a consumer in line with the configuration, but not while messages are outstanding: these are found by the
@@ -117,13 +124,12 @@ pub(super) async fn adjust(
     for line in differences(&present, &wanted) {
         info!("changing durable consumer {name}: {line}");
     }
-    let filters =
-        |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
-    if filters(&present) != filters(&wanted) {
+    if lacks(feed, info) {
+        let until = feed.passage().map_or(0, Passage::until);
         info!(
             "messages on the added subjects that were stored before message {} are not shown; a route with \
              another name would show them",
-            info.delivered.stream_sequence + 1
+            info.delivered.stream_sequence.max(until) + 1
         );
     }
     let changed = stream.update_consumer(wanted).await;
@@ -134,6 +140,13 @@ pub(super) async fn adjust(
         };
         refused(feed, "changed", error.into(), answer)
     })
+}
+
+/// Whether the feed has a filter that the consumer does not have yet.
+pub(super) fn lacks(feed: &Feed, info: &ConsumerInfo) -> bool {
+    let present = filters(&info.config);
+    let present: Vec<_> = present.into_iter().filter_map(|it| Subject::filter(it).ok()).collect();
+    feed.subjects().iter().any(|subject| !present.iter().any(|present| present.covers(subject)))
 }
 
 /// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.

@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     config::{Route, Start},
     reserved,
+    source::passage::Passage,
     subject::Subject,
 };
 
@@ -16,6 +17,12 @@ pub(crate) struct Feed {
     kind: Kind,
     /// The filters of the consumer.
     subjects: Arc<[Subject]>,
+    /// The place up to which an earlier configuration decides, if there is one.
+    passage: Option<Passage>,
+    /// Whether the route is not in the configuration any more.
+    is_removed: bool,
+    /// The message after which a new consumer begins, if the configuration does not say that alone.
+    begin_after: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +37,7 @@ impl Feed {
     /// Returns the feed of the messages published for a route.
     pub(crate) fn live(route: &Arc<Route>) -> Self {
         let subjects = route.subjects.clone().into();
-        Self { route: Arc::clone(route), kind: Kind::Live, subjects }
+        Self::new(route, Kind::Live, subjects)
     }
 
     /// Returns the feed of the messages that quiet hours of a route have deferred, now or before they were removed from
@@ -38,7 +45,48 @@ impl Feed {
     pub(crate) fn deferred(route: &Arc<Route>) -> Self {
         let filter = reserved::deferred_subjects(route.name.as_str());
         let subjects = [Subject::filter(&filter).expect("names of routes have no dots")].into();
-        Self { route: Arc::clone(route), kind: Kind::Deferred, subjects }
+        Self::new(route, Kind::Deferred, subjects)
+    }
+
+    fn new(route: &Arc<Route>, kind: Kind, subjects: Arc<[Subject]>) -> Self {
+        let route = Arc::clone(route);
+        Self { route, kind, subjects, passage: None, is_removed: false, begin_after: None }
+    }
+
+    /// Returns the feed for a route that is not in the configuration any more.
+    pub(crate) fn removed(self) -> Self {
+        Self { is_removed: true, ..self }
+    }
+
+    /// Returns the feed with the place up to which an earlier configuration decides.
+    pub(crate) fn passing(self, passage: Passage) -> Self {
+        Self { passage: Some(passage), ..self }
+    }
+
+    /// Returns the feed of messages that a removed route has deferred. It ends after the live one.
+    pub(crate) fn ending_after(self, live: &Passage) -> Self {
+        let passage = Passage::of_deferred(Arc::clone(&self.subjects), live);
+        self.passing(passage).removed()
+    }
+
+    /// Returns the feed with the message after which a new consumer begins.
+    pub(crate) fn beginning_after(self, begin_after: Option<u64>) -> Self {
+        Self { begin_after, ..self }
+    }
+
+    /// Returns the place up to which an earlier configuration decides, if there is one.
+    pub(crate) fn passage(&self) -> Option<&Passage> {
+        self.passage.as_ref()
+    }
+
+    /// Returns the message after which a new consumer begins, if the configuration does not say that alone.
+    pub(super) fn begin_after(&self) -> Option<u64> {
+        self.begin_after
+    }
+
+    /// Whether the route is not in the configuration any more, and the feed ends when nothing is left of what waited.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_removed
     }
 
     /// Whether this is the feed of deferred messages.
@@ -61,12 +109,12 @@ impl Feed {
 
     /// Returns the filter subjects of the consumer.
     pub(crate) fn subjects(&self) -> &[Subject] {
-        &self.subjects
+        self.passage.as_ref().and_then(Passage::subjects).unwrap_or(&self.subjects)
     }
 
     /// Returns the filter subjects of the consumer as NATS takes them.
     pub(crate) fn filters(&self) -> Vec<String> {
-        self.subjects.iter().map(ToString::to_string).collect()
+        self.subjects().iter().map(ToString::to_string).collect()
     }
 
     /// Returns where the consumer begins when it is created.
@@ -81,6 +129,7 @@ impl Feed {
     pub(crate) fn label(&self) -> Cow<'_, str> {
         let name = self.route.name.as_str();
         match self.kind {
+            Kind::Live if self.is_draining() => Cow::Owned(format!("{name}:draining")),
             Kind::Live => Cow::Borrowed(name),
             Kind::Deferred => Cow::Owned(format!("{name}:held")),
         }

@@ -10,6 +10,7 @@ pub(crate) mod consumer;
 mod delivery;
 mod feed;
 pub(crate) mod outstanding;
+mod passage;
 mod problem;
 pub(crate) mod pull;
 pub(crate) mod rights;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     consume::{Source, Upstream},
     delivery::Delivery,
     feed::Feed,
+    passage::Passage,
     problem::{Problem, ReadError, StoredError},
     stored::Stored,
 };

@@ -16,6 +16,7 @@ mod delivery;
 mod denied;
 mod digests;
 mod disk;
+mod drain;
 mod faults;
 mod front;
 mod health;

@@ -74,8 +74,15 @@ async fn entry(
         return Ok(None);
     }
     let decoded = state.composer.decode(delivery, stream);
-    let (headers, original) = (delivery.headers(), delivery.payload());
-    if !state.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
+    let facts = Facts {
+        created: &stream.created,
+        sequence: delivery.sequence,
+        subject,
+        headers: delivery.headers(),
+        decoded: &decoded,
+        original: delivery.payload(),
+    };
+    if !state.routing.takes(&facts) {
         return Ok(None);
     }
     // It was decided before that the current message is shown.
