@@ -1,7 +1,7 @@
 //! `[display]`, and the same keys of a route: the language and time zone of the messages.
 
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::{error::ConfigError, one_of};
@@ -16,7 +16,7 @@ pub(crate) struct Display {
 }
 
 /// A language of the built-in texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, clap::ValueEnum)]
 pub(crate) enum Language {
     /// English.
     #[default]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wildmatch::WildMatchPattern;
 
@@ -56,7 +56,7 @@ const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 const STATUSES: [&str; 2] = ["firing", "resolved"];
 
 /// The pattern, or a list of several.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(untagged, expecting = "must be a text, like \"critical\", or a list of texts")]
 pub(super) enum RawPattern {
     One(String),

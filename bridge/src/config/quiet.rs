@@ -1,7 +1,7 @@
 //! `quiet` of a route: the hours in which only critical alerts may notify.
 
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::error::ConfigError;
 
@@ -13,7 +13,7 @@ pub(crate) struct Quiet {
     time_zone: TimeZone,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawQuiet {
     from: String,

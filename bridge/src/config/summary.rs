@@ -4,7 +4,7 @@ use jiff::{
     civil::{Time, Weekday},
     fmt::strtime,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{error::ConfigError, one_of};
 
@@ -31,7 +31,7 @@ impl Summary {
     pub(crate) const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSummary {
     #[serde(deserialize_with = "one_of::one_of")]
@@ -40,7 +40,7 @@ pub(super) struct RawSummary {
     at: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum RawEvery {
     Day,

@@ -28,5 +28,5 @@ mod threads;
 pub(crate) use self::{
     context::{RouteContext, Services},
     relay::{Ended, Relay},
-    routing::{Facts, Routing},
+    routing::{Epoch, Facts, Routing},
 };
