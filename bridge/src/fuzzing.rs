@@ -381,7 +381,10 @@ impl Work {
         let decoded = Decoded::from_bytes(payload);
         let message = incoming("ops.x.y", &headers, &decoded, payload);
         let Incoming { subject, headers, .. } = message;
-        self.routing.takes(&Facts { subject, headers, decoded: &decoded, original: payload });
+        let (created, sequence) = ("1", 1);
+        let original = payload;
+        let facts = Facts { created, sequence, subject, headers, decoded: &decoded, original };
+        self.routing.takes(&facts);
         let _ = (payload::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
         let _ = AlertUpdate::of(&decoded.payload);
         for renderer in &self.renderers {

@@ -16,6 +16,7 @@ use crate::{
         retention::too_short,
         rights,
         stored_subjects::{held, unrouted},
+        unused_consumers::unused,
         waiting,
     },
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
@@ -29,6 +30,7 @@ use crate::{
     pipeline::deferral,
     render::{Parsed, Renderer},
     reserved::DEFERRED_STREAM,
+    run::history::History,
     source::{self, Feed, ReadError, consumer, identity, stored},
     summary::poster,
     text,
@@ -209,6 +211,13 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
     for name in streams {
         left_over(nats, name, &config.routes, findings).await;
+    }
+    let Some(user) = user else { return };
+    let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    for history in History::peek(&config.matrix.state_dir).of_streams(&all, user) {
+        for line in unused(nats, &history, &all, user).await {
+            findings.note("consumer", line);
+        }
     }
 }
 

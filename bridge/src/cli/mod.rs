@@ -15,6 +15,7 @@ mod run;
 mod schema;
 mod stored_subjects;
 mod summary;
+mod unused_consumers;
 mod waiting;
 
 use std::process::ExitCode;

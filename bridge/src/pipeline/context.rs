@@ -74,6 +74,18 @@ impl RouteContext {
         }
     }
 
+    /// Returns the context of the live feed of a route that is not among `all` any more.
+    pub(crate) fn removed(
+        route: &Arc<Route>,
+        all: &[Arc<Route>],
+        services: &Services,
+        state_dir: &Path,
+    ) -> Self {
+        let dead_letters = &services.config.dead_letter_subject;
+        let live = Self::live(route, all, dead_letters, None, services, state_dir);
+        Self { feed: live.feed.clone().removed(), ..live }
+    }
+
     /// Returns the context of the feed of messages that quiet hours of the route have deferred, now or before they were
     /// removed from the configuration.
     pub(crate) fn deferred(&self) -> Self {

@@ -30,5 +30,5 @@ pub(crate) use self::{
     context::{RouteContext, Services},
     letter_ids::LetterIds,
     relay::{Ended, Relay},
-    routing::{Facts, Routing},
+    routing::{Epoch, Facts, Routing},
 };

@@ -88,6 +88,8 @@ impl Pipeline {
         }
         let decoded = state.composer.decode(delivery);
         let facts = Facts {
+            created: &stream.created,
+            sequence: delivery.sequence,
             subject: delivery.subject(),
             headers: delivery.headers(),
             decoded: &decoded,

@@ -39,6 +39,8 @@ pub(crate) enum Ended {
     GaveWay,
     /// Another bridge may have taken over. The caller starts the relay again, which stands by if another one has.
     Displaced,
+    /// The feed has come to its end.
+    Drained,
 }
 
 /// The task of one feed.
@@ -71,23 +73,24 @@ impl Relay {
     /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
     /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
-        let interrupted = self.relay_all().await;
+        let ended = self.relay_all().await;
         // Messages that are in the room are acknowledged even when something else is wrong.
         self.source.close().await;
-        match interrupted {
-            Interrupted::Fatal(failure) => return Err(failure),
-            Interrupted::GivingWay => {
+        match ended {
+            Ok(ended) => return Ok(ended),
+            Err(Interrupted::Fatal(failure)) => return Err(failure),
+            Err(Interrupted::GivingWay) => {
                 self.health.put_back();
                 return Ok(Ended::GaveWay);
             }
-            Interrupted::Displaced => {
+            Err(Interrupted::Displaced) => {
                 self.health.put_back();
                 return Ok(Ended::Displaced);
             }
-            Interrupted::Stopping if self.health.reconnects_often() => {
+            Err(Interrupted::Stopping) if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
-            Interrupted::Stopping => {
+            Err(Interrupted::Stopping) => {
                 info!("stopped; {}", self.health.metrics);
             }
         }
@@ -95,28 +98,24 @@ impl Relay {
     }
 
     /// Relays messages, and returns why it ends.
-    async fn relay_all(&mut self) -> Interrupted {
-        if let Err(interrupted) = self.pipeline.enter_first().await {
-            return interrupted;
-        }
+    async fn relay_all(&mut self) -> Result<Ended, Interrupted> {
+        self.pipeline.enter_first().await?;
         let mut looks = interval(LOOK_AT_ROOM);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
         loop {
-            let next = match self.next(&mut looks).await {
-                Ok(next) => next,
-                Err(interrupted) => return interrupted,
-            };
-            let relayed = match next {
-                None => self.tell_removed().await,
+            match self.next(&mut looks).await? {
+                None => {
+                    self.tell_removed().await?;
+                    if self.source.is_over() {
+                        return Ok(Ended::Drained);
+                    }
+                }
                 Some(delivery) => {
                     let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
                     let span = info_span!("message", stream, sequence, room = Empty);
-                    self.relay(delivery).instrument(span).await
+                    self.relay(delivery).instrument(span).await?;
                 }
-            };
-            if let Err(interrupted) = relayed {
-                return interrupted;
             }
         }
     }
@@ -130,8 +129,8 @@ impl Relay {
         Ok(())
     }
 
-    /// Waits for the next message, or until a report of removed messages is due, and looks now and then whether the room
-    /// was replaced.
+    /// Waits for the next message, and looks now and then whether the room was replaced. `None` if a report of removed
+    /// messages is due, or the feed has come to its end.
     async fn next(&mut self, looks: &mut Interval) -> Result<Option<Delivery>, Interrupted> {
         let next = self.source.next();
         tokio::pin!(next);

@@ -19,6 +19,8 @@ use crate::{
     nats::Nats,
     pipeline::{LetterIds, RouteContext, Services},
     run::{
+        drain::{serve_removed, serve_removed_deferred},
+        history::{History, StreamHistory},
         refusal_alert::tell,
         reload::Setup,
         route::{serve_deferred, serve_live},
@@ -349,7 +351,9 @@ async fn serve(
         lease: lease.clone(),
         stop: stop.clone(),
     };
+    let streams = History::read(state_dir).of_streams(&all, &services.account.user);
     for (route, renderer) in all.iter().zip(&setup.renderers) {
+        let Some(history) = streams.iter().find(|it| it.is_of(route)).cloned() else { continue };
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
         let live = RouteContext::live(route, &all, dead_letters, renderer, &services, state_dir);
         let deferred = live.deferred();
@@ -359,7 +363,20 @@ async fn serve(
         }
         let (services, trial) = (|| services.clone(), || trial.clone());
         routes.spawn_local(keep_going(deferred, services(), trial(), serve_deferred));
-        routes.spawn_local(keep_going(live, services(), trial(), serve_live));
+        let live_with_history =
+            async move |context, services| serve_live(context, services, &history).await;
+        routes.spawn_local(keep_going(live, services(), trial(), live_with_history));
+    }
+    for history in streams {
+        for route in history.removed() {
+            let context = RouteContext::removed(&route, &all, &services, state_dir);
+            drain(&mut routes, context, &services, &history);
+        }
+        let Services { nats, stop, .. } = services.clone();
+        routes.spawn_local(async move {
+            let _ = stop.run_until_cancelled(history.outlive(&nats)).await;
+            Ok(())
+        });
     }
     health.serving();
     notify(&[NotifyState::Ready]);
@@ -401,6 +418,25 @@ async fn serve(
         health.draining();
         stop.cancel();
     }
+}
+
+/// Starts the tasks of a route that was removed. Its failures are no reason to refuse the configuration that removed it.
+fn drain(
+    routes: &mut JoinSet<Result<(), Failure>>,
+    live: RouteContext,
+    services: &Services,
+    history: &Arc<StreamHistory>,
+) {
+    let deferred = live.deferred();
+    let of_live = Arc::clone(history);
+    let serve =
+        async move |context, services| Box::pin(serve_removed(context, services, &of_live)).await;
+    routes.spawn_local(keep_going(live, services.clone(), None, serve));
+    let of_deferred = Arc::clone(history);
+    let serve = async move |context, services| {
+        serve_removed_deferred(context, services, &of_deferred).await
+    };
+    routes.spawn_local(keep_going(deferred, services.clone(), None, serve));
 }
 
 /// Waits until NATS refuses the bridge in a way that only a new connection may end. Credentials that it no longer accepts

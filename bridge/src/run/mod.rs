@@ -2,6 +2,8 @@
 //!
 //! [`lifecycle`] is the entry, `route` what one route does all the time. It uses everything but `cli`.
 
+mod drain;
+pub(crate) mod history;
 pub(crate) mod lifecycle;
 mod patience;
 mod refusal;
@@ -9,6 +11,7 @@ mod refusal_alert;
 mod reload;
 mod route;
 mod service_manager;
+mod settle;
 mod state_lock;
 mod supervise;
 

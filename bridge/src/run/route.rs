@@ -14,6 +14,7 @@ use crate::{
     matrix::{Opened, RoomRole, join},
     pipeline::{Ended, Relay, RouteContext, Services, deferral},
     render::{Parsed, Renderer},
+    run::{history::StreamHistory, settle::settled},
     summary::{Poster, Summaries},
 };
 
@@ -28,11 +29,16 @@ const AGAIN: Duration = Duration::from_hours(1);
 /// # Errors
 ///
 /// See [`Relay::run`] and, if the route's templates were refused, [`Renderer::of`].
-pub(crate) async fn serve_live(context: RouteContext, services: Services) -> Result<(), Failure> {
+pub(crate) async fn serve_live(
+    context: RouteContext,
+    services: Services,
+    history: &StreamHistory,
+) -> Result<(), Failure> {
+    let Some(context) = settled(context, &services, history).await else { return Ok(()) };
     let summaries = sum_up(&context, &services);
     let relayed = relay(context, services).await;
     drop(summaries);
-    relayed
+    relayed.map(drop)
 }
 
 /// Relays deferred messages, once the stream for them exists. If nothing can be deferred, the route reports that when
@@ -59,10 +65,15 @@ pub(crate) async fn serve_deferred(
             return Ok(());
         }
     }
-    Box::pin(relay(context, services)).await
+    Box::pin(relay(context, services)).await.map(drop)
 }
 
-async fn relay(context: RouteContext, services: Services) -> Result<(), Failure> {
+/// Relays the messages of a feed until told to stop, or until the feed ends.
+///
+/// # Errors
+///
+/// See [`serve_live`].
+pub(super) async fn relay(context: RouteContext, services: Services) -> Result<Ended, Failure> {
     let renderer = match &context.renderer {
         Some(renderer) => Arc::clone(renderer),
         // The templates may have been repaired.
@@ -72,9 +83,9 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
     loop {
         let relay = Relay::new(context.clone(), Arc::clone(&renderer), &services);
         match Box::pin(relay.run().instrument(span.clone())).await? {
-            Ended::Stopped => return Ok(()),
             Ended::GaveWay => {}
             Ended::Displaced => context.alerts.lock().await.forget(),
+            ended => return Ok(ended),
         }
     }
 }

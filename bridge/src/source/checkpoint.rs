@@ -100,7 +100,8 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     pub(super) fn of(nats: Nats, feed: &Feed) -> Self {
-        let name = feed.declared_consumer().unwrap_or(feed.route.name.as_str());
+        let route = &feed.route;
+        let name = if feed.is_deferred() { route.name.as_str() } else { route.consumer_key() };
         let hash = hash::of_texts([feed.user().as_str(), feed.stream(), name]);
         let key = format!("checkpoint.{}", HEXLOWER.encode(&hash[..16]));
         Self { nats, key, bucket: None, written: None, retry: None, is_said: false }

@@ -62,6 +62,10 @@ const COUNTING: Duration = Duration::from_secs(3);
 
 const NO_COUNT: Duration = Duration::from_mins(10);
 
+/// The time without a message after which a feed that may have got to the place up to which an earlier configuration
+/// decides asks whether it has.
+const ABOUT_TO_PASS: Duration = Duration::from_secs(1);
+
 /// The time to wait after a pull that ended with an error before it delivered anything.
 const BARREN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -191,6 +195,12 @@ impl Source {
         self.feed.stream()
     }
 
+    /// Whether the feed of a removed route has come to its end.
+    pub(crate) fn is_over(&self) -> bool {
+        let passage = self.feed.passage().filter(|passage| passage.is_end());
+        passage.is_some_and(|passage| passage.passed().is_cancelled())
+    }
+
     /// Returns the properties of the stream; they are known once there was a message.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
         let Self { keeps_messages, begun, .. } = *self;
@@ -215,7 +225,7 @@ impl Source {
     }
 
     /// Returns the next message. It waits as long as there is none, also while NATS or the stream is away. Returns `None`
-    /// if a report of [removed messages](Self::removed) is due before that.
+    /// if a report of [removed messages](Self::removed) is due before that, or if the feed has [ended](Self::is_over).
     ///
     /// Dropping the future loses nothing.
     ///
@@ -223,20 +233,25 @@ impl Source {
     ///
     /// [`Failure::Config`] when the consumer can never be used.
     pub(crate) async fn next(&mut self) -> Result<Option<Delivery>, Failure> {
-        let mut idle = Instant::now() + ACK_WAIT;
+        let mut asked = Instant::now();
         loop {
             self.inspect(None).await;
             self.compare_if_due().await;
+            if let Some(next) = self.held.front().map(|next| next.sequence) {
+                self.pass(next.saturating_sub(1)).await;
+            }
             // Before the source has begun, another bridge may have the route, and reports what it finds missing.
-            if self.reached.is_some() && self.ledger.borrow().is_due() {
+            let is_due = self.reached.is_some() && self.ledger.borrow().is_due();
+            if is_due || self.is_over() {
                 return Ok(None);
             }
             if let Some(delivery) = self.pop() {
                 self.ask_ahead(&delivery).await;
                 return Ok(Some(delivery));
             }
+            let idle = self.idle();
             let Some(flow) = &mut self.flow else {
-                self.begin().await?;
+                Box::pin(self.begin()).await?;
                 continue;
             };
             tokio::select! {
@@ -248,9 +263,9 @@ impl Source {
                 _ = self.reconnected.changed() => self.flow = None,
                 () = self.inspection.changed() => {}
                 () = sleep_until(self.compare_at) => {}
-                () = sleep_until(idle) => {
+                () = sleep_until(asked + idle) => {
                     self.look_for_strays().await;
-                    idle = Instant::now() + ACK_WAIT;
+                    asked = Instant::now();
                 }
             }
         }
@@ -351,8 +366,38 @@ impl Source {
                 debug!("messages are outstanding");
                 self.flow = None;
             }
-            _ => {}
+            Some(info) => self.pass(outstanding::done(&self.feed, &info)).await,
+            None if self.is_waiting_to_pass() => self.flow = None,
+            None => {}
         }
+    }
+
+    /// Returns the time without a message after which the consumer is asked what is left.
+    fn idle(&self) -> Duration {
+        if self.is_waiting_to_pass() { ABOUT_TO_PASS } else { ACK_WAIT }
+    }
+
+    /// Whether nothing is in the way of the place up to which an earlier configuration decides.
+    fn is_waiting_to_pass(&self) -> bool {
+        let passage = self.feed.passage().filter(|passage| passage.may_end());
+        passage.is_some_and(|passage| !passage.passed().is_cancelled())
+    }
+
+    /// Notes that all messages up to `done` are done with. If that is the place up to which an earlier configuration
+    /// decides, the feed ends, or goes on with its new filters.
+    async fn pass(&mut self, done: u64) {
+        let Some(passage) = self.feed.passage().cloned() else { return };
+        let passed = passage.passed();
+        let done = self.recover.map_or(done, |recover| done.min(recover.saturating_sub(1)));
+        if passed.is_cancelled() || !passage.is_behind(self.stream.as_ref(), done) {
+            return;
+        }
+        // Later, a message that comes again would be decided by the present configuration.
+        self.settle().await;
+        passed.cancel();
+        self.flow = None;
+        // The filters that the consumer has to have are others now.
+        (self.settled, self.is_changed) = (None, false);
     }
 
     /// Tells JetStream that a message is done with: at once when no other is waiting, else together with the next ones.
@@ -674,16 +719,27 @@ impl Source {
     }
 
     /// Finds the consumer, or makes it, and claims the route before anything of it is taken or changed. Stands by as long
-    /// as another bridge has the route. Returns `None` if that took a while, as everything may have changed meanwhile.
+    /// as another bridge has the route. Returns `None` if that took a while, as everything may have changed meanwhile, and
+    /// if there is nothing more to read for a removed route.
     async fn find_and_claim(
         &mut self,
     ) -> Result<Option<(Stream, PullConsumer, ConsumerInfo)>, Problem> {
-        let stream = consumer::stream(&self.nats, self.feed.stream()).await?;
+        let stream = match consumer::stream(&self.nats, self.feed.stream()).await {
+            Err(error @ ReadError::NoStream(_)) if self.feed.is_draining() => {
+                self.end_without(&chain(&error));
+                return Ok(None);
+            }
+            stream => stream?,
+        };
         self.note_stream(stream.cached_info());
         let resume = self.resume(stream.cached_info()).await;
-        let (consumer, info, is_made) =
+        let found =
             consumer::find_or_make(&self.nats, &stream, &self.feed, resume, &mut self.settled)
                 .await?;
+        let Some((consumer, info, is_made)) = found else {
+            self.end_without("its consumer does not exist");
+            return Ok(None);
+        };
         let (nats, feed) = (&self.nats, &self.feed);
         let claiming = self.tenure.claim(nats, feed, &info, is_made, &self.health).await;
         if claiming == Claiming::AtOnce {
@@ -699,7 +755,14 @@ impl Source {
             if let Some(claimed) = self.find_and_claim().await? {
                 break claimed;
             }
+            if self.is_over() {
+                return Ok(());
+            }
         };
+        self.pass(outstanding::done(&self.feed, &info)).await;
+        if self.is_over() {
+            return Ok(());
+        }
         if consumer::is_ahead(&self.nats, &stream, &info).await? {
             (consumer, info) =
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
@@ -807,6 +870,14 @@ impl Source {
             // The stream was made anew while the bridge was away.
             (None, Some(Ok(Some(_))), _) => Resume::After(0),
             _ => Resume::Begin,
+        }
+    }
+
+    /// Ends a feed that has nothing more to read from.
+    fn end_without(&mut self, reason: &str) {
+        info!("nothing is left of what waited for the removed route: {reason}");
+        if let Some(passage) = self.feed.passage() {
+            passage.passed().cancel();
         }
     }
 

@@ -16,6 +16,7 @@ mod lease;
 mod ledger;
 mod observation;
 pub(crate) mod outstanding;
+mod passage;
 mod problem;
 pub(crate) mod pull;
 pub(crate) mod rename;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     delivery::Delivery,
     feed::Feed,
     lease::Lease,
+    passage::Passage,
     problem::{Problem, ReadError, StoredError},
     stored::Stored,
     tenure::{Hold, Tenure},

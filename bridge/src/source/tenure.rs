@@ -24,7 +24,6 @@ use crate::{
     config::Route,
     failure::{Interrupted, chain},
     hash,
-    message::ConsumerName,
     nats::{
         Nats,
         bucket::{BucketError, answered},
@@ -117,9 +116,7 @@ enum Attempt {
 impl Hold {
     /// Returns the right to post the messages of a route as this user.
     pub(crate) fn of(route: &Arc<Route>, user: &UserId, lease: Lease) -> Self {
-        // A route that was renamed keeps its consumer by name.
-        let name = route.consumer.as_ref().map_or(route.name.as_str(), ConsumerName::as_str);
-        let hash = hash::of_texts([user.as_str(), &route.stream, name]);
+        let hash = hash::of_texts([user.as_str(), &route.stream, route.consumer_key()]);
         let key = format!("claim.{}", HEXLOWER.encode(&hash[..16]));
         let (held, turn) = (watch::Sender::default(), Mutex::default());
         Self(Arc::new(Shared { lease, route: Arc::clone(route), key, held, turn }))

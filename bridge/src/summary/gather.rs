@@ -44,6 +44,8 @@ pub(super) async fn gather(
     let stream = consumer::stream(nats, &route.stream).await?;
     check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
+    let created = timestamp(stream.cached_info().created).as_nanosecond().to_string();
+    let taken = |message: &Delivery| taken(routing, &created, message);
     let review = Review { nats, route };
     let _permit = nats.memory.reader().await;
     let start_time = offset_date_time(period.start);
@@ -52,7 +54,7 @@ pub(super) async fn gather(
             if published >= period.end {
                 return Next::Stop;
             }
-            if let Some(decoded) = taken(routing, message) {
+            if let Some(decoded) = taken(message) {
                 digest.add(published, message.subject(), &decoded);
             }
             Next::GoOn
@@ -73,7 +75,7 @@ pub(super) async fn gather(
         }
         review
             .read(DeliverPolicy::Last, |published, message| {
-                let is_before = published < period.start && taken(routing, message).is_some();
+                let is_before = published < period.start && taken(message).is_some();
                 digest.last_before = is_before.then_some(published);
                 Next::Stop
             })
@@ -98,9 +100,11 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
 }
 
 /// Decodes a message if the route takes it.
-fn taken(routing: &Routing, message: &Delivery) -> Option<Decoded> {
+fn taken(routing: &Routing, created: &str, message: &Delivery) -> Option<Decoded> {
     let decoded = Decoded::from_bytes(message.payload());
     let facts = Facts {
+        created,
+        sequence: message.sequence,
         subject: message.subject(),
         headers: message.headers(),
         decoded: &decoded,

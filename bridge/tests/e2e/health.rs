@@ -21,6 +21,9 @@ use crate::{
     scene::{Config, PATIENCE, Scene, read_all, through_proxy},
 };
 
+/// What the log says where the pages are.
+const LISTENS: &str = "status page on http://";
+
 /// The listener of a bridge.
 pub(crate) struct Pages {
     client: reqwest::Client,
@@ -29,7 +32,14 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
-        let line = bridge.wait_for_log("status page on http://", PATIENCE).await?;
+        bridge.wait_for_log(LISTENS, PATIENCE).await?;
+        Self::latest(bridge)
+    }
+
+    /// The pages of a bridge that may have been reloaded, and listens elsewhere since.
+    pub(crate) fn latest(bridge: &BridgeProcess) -> Result<Self> {
+        let logs = bridge.logs();
+        let line = logs.lines().rfind(|line| line.contains(LISTENS)).context("no page")?;
         let url = line.split("status page on ").nth(1).context("no address")?.trim().to_owned();
         Ok(Self { client: reqwest::Client::new(), url })
     }

@@ -17,6 +17,7 @@ mod delivery;
 mod denied;
 mod digests;
 mod disk;
+mod drain;
 mod faults;
 mod front;
 mod health;

@@ -286,7 +286,7 @@ pub(crate) async fn wait_until_held(scene: &Scene, count: u64) -> Result<()> {
 }
 
 /// Waits until a few messages are held, and others perhaps on their way.
-async fn wait_until_held_some(scene: &Scene) -> Result<()> {
+pub(crate) async fn wait_until_held_some(scene: &Scene) -> Result<()> {
     wait_until(async || held(scene).await > 5).await
 }
 

@@ -27,13 +27,13 @@ const TAKES_OVER: &str = "the new configuration takes over";
 const REFUSED: &str = "the new configuration is refused, the one before is in force";
 
 /// A bridge whose configuration is changed while it runs.
-struct Running<'a> {
+pub(crate) struct Running<'a> {
     scene: &'a Scene,
-    bridge: BridgeProcess,
+    pub(crate) bridge: BridgeProcess,
 }
 
 impl<'a> Running<'a> {
-    async fn start(scene: &'a Scene, config: &Config) -> Result<Self> {
+    pub(crate) async fn start(scene: &'a Scene, config: &Config) -> Result<Self> {
         let mut bridge = scene.start(config)?;
         bridge.wait_for_log("posting into", PATIENCE).await?;
         Ok(Self { scene, bridge })
@@ -43,7 +43,7 @@ impl<'a> Running<'a> {
         write(self.scene.dir.path(), "nats-matrix.toml", config)
     }
 
-    fn lines(&self, text: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         let logs = self.bridge.logs();
         logs.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
@@ -64,7 +64,7 @@ impl<'a> Running<'a> {
         lines.get(before).cloned().with_context(|| format!("not {text}:\n{}", self.bridge.logs()))
     }
 
-    async fn takes(&mut self, config: &Config) -> Result<()> {
+    pub(crate) async fn takes(&mut self, config: &Config) -> Result<()> {
         self.write(&config.toml())?;
         self.hang_up(TAKES_OVER).await.map(drop)
     }

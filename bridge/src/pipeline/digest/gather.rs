@@ -74,8 +74,14 @@ async fn entry(
         return Ok(None);
     }
     let decoded = state.composer.decode(delivery);
-    let (headers, original) = (delivery.headers(), delivery.payload());
-    let facts = Facts { subject, headers, decoded: &decoded, original };
+    let facts = Facts {
+        created: &upstream.stream.created,
+        sequence: delivery.sequence,
+        subject,
+        headers: delivery.headers(),
+        decoded: &decoded,
+        original: delivery.payload(),
+    };
     if !state.routing.takes(&facts) || state.is_shown_by_earlier(&facts).await? {
         return Ok(None);
     }

@@ -84,6 +84,23 @@ impl Bridge {
         }
     }
 
+    /// Has it read its configuration again, if it runs.
+    pub(crate) async fn hang_up(&self) {
+        loop {
+            match &mut self.state.lock().await.process {
+                // A process that has not logged anything may not listen for signals yet, and would end.
+                Some(process) if process.logs().is_empty() => {}
+                Some(process) => {
+                    // It may end by itself at this very moment, which the watch notices.
+                    let _ = process.hang_up();
+                    return;
+                }
+                None => return,
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Freezes it, if it runs.
     pub(crate) async fn pause(&self) {
         if let Some(process) = &mut self.state.lock().await.process {

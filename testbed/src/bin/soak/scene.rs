@@ -1,6 +1,10 @@
 //! The servers, what stands between them and the bridge, and the rooms.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream::{
@@ -45,6 +49,9 @@ pub(crate) struct Scene {
     /// The bridge's account, on a device of our own.
     pub(crate) bot: Account,
     alice: Account,
+    /// The bridge's configuration file, and what can be in it.
+    config: PathBuf,
+    configurations: Configurations,
     /// Their ids, in the order of [`ROUTES`].
     rooms: Vec<String>,
     _dir: ScratchDir,
@@ -92,11 +99,13 @@ impl Scene {
         let clock = wanted(kinds, Kind::ClockJump, || Clock::new(dir.path()));
         let config = dir.path().join("nats-matrix.toml");
         let bridge = bot.through(&proxy.url());
-        fs::write(&config, configuration(&links, &bridge, &state_dir, &rooms).toml())
-            .context("cannot write the configuration")?;
+        let configurations = Configurations::new(&links, &bridge, &state_dir, &rooms);
+        fs::write(&config, &configurations.whole).context("cannot write the configuration")?;
         let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
         let bridge = Bridge::new(binary, &config, logs, environment);
         Ok(Self {
+            config,
+            configurations,
             bridge,
             clock,
             disk,
@@ -109,6 +118,18 @@ impl Scene {
             rooms,
             _dir: dir,
         })
+    }
+
+    /// Gives the bridge a configuration without a route, by its index, or one with all.
+    pub(crate) async fn reload_without(&self, route: Option<usize>) -> Result<()> {
+        let Configurations { whole, without } = &self.configurations;
+        let text = route.and_then(|index| without.get(index)).unwrap_or(whole);
+        // A bridge that starts at this moment must not read half of it.
+        let next = self.config.with_extension("next");
+        fs::write(&next, text)?;
+        fs::rename(&next, &self.config).context("cannot replace the configuration")?;
+        self.bridge.hang_up().await;
+        Ok(())
     }
 
     /// Waits until every route has what its stream has. What is left if that gets no further.
@@ -184,17 +205,29 @@ async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
     Ok(waiting)
 }
 
-fn configuration(
-    links: &[TcpProxy],
-    bridge: &Account,
-    state_dir: &Path,
-    rooms: &[String],
-) -> BridgeConfig {
-    let servers: Vec<_> = links.iter().map(|link| format!("nats://{}", link.address())).collect();
-    let servers: Vec<_> = servers.iter().map(String::as_str).collect();
-    let config = BridgeConfig::of_cluster(&servers, bridge, state_dir);
-    ROUTES.iter().zip(rooms).fold(config, |config, (route, room)| {
-        let config = config.route(route.name, STREAM, &[&route.subjects()], room);
-        config.digests(route.digest_above)
-    })
+/// The configurations of the bridge during a run.
+struct Configurations {
+    /// The one with all routes.
+    whole: String,
+    /// Those without one route, in the order of [`ROUTES`].
+    without: Vec<String>,
+}
+
+impl Configurations {
+    fn new(links: &[TcpProxy], bridge: &Account, state_dir: &Path, rooms: &[String]) -> Self {
+        let servers: Vec<_> =
+            links.iter().map(|link| format!("nats://{}", link.address())).collect();
+        let servers: Vec<_> = servers.iter().map(String::as_str).collect();
+        let with = |is_in: &dyn Fn(usize) -> bool| {
+            let config = BridgeConfig::of_cluster(&servers, bridge, state_dir);
+            let routes = ROUTES.iter().zip(rooms).enumerate().filter(|(index, _)| is_in(*index));
+            let config = routes.fold(config, |config, (_, (route, room))| {
+                let config = config.route(route.name, STREAM, &[&route.subjects()], room);
+                config.digests(route.digest_above)
+            });
+            config.toml().to_owned()
+        };
+        let without = (0..ROUTES.len()).map(|left_out| with(&|index| index != left_out)).collect();
+        Self { whole: with(&|_| true), without }
+    }
 }

@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     HomeserverHalfOpen,
     TooManyRequests,
     BadGateway,
+    RoutesChanged,
 }
 
 impl Kind {
@@ -64,6 +65,7 @@ impl Kind {
             Self::HomeserverHalfOpen => "connections to the homeserver half open",
             Self::TooManyRequests => "storms of 429 Too Many Requests",
             Self::BadGateway => "502 Bad Gateway",
+            Self::RoutesChanged => "a route removed while messages wait, and put back",
         }
     }
 
@@ -80,6 +82,7 @@ impl Kind {
             | Self::HomeserverHalfOpen
             | Self::TooManyRequests
             | Self::BadGateway => Lane::HomeserverLink,
+            Self::RoutesChanged => Lane::Configuration,
         }
     }
 
@@ -111,17 +114,19 @@ pub(crate) enum Lane {
     NatsLink,
     Homeserver,
     HomeserverLink,
+    Configuration,
 }
 
 impl Lane {
     /// All there are.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Bridge,
         Self::Surroundings,
         Self::Nats,
         Self::NatsLink,
         Self::Homeserver,
         Self::HomeserverLink,
+        Self::Configuration,
     ];
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
+    routes::ROUTES,
     scene::Scene,
     schedule::{Fault, Kind},
 };
@@ -96,6 +97,11 @@ impl Scene {
                 sleep(lasts).await;
                 self.proxy.clear();
                 Ok(())
+            }
+            Kind::RoutesChanged => {
+                self.reload_without(Some(fault.turn % ROUTES.len())).await?;
+                sleep(lasts).await;
+                self.reload_without(None).await
             }
         }
     }
