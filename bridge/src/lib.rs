@@ -58,4 +58,4 @@ mod summary;
 mod text;
 mod tls;
 
-pub use cli::{command, main, metrics, schemas};
+pub use cli::{command, example_permissions, main, metrics, schemas};

@@ -5,6 +5,7 @@ mod check;
 mod common;
 mod connect;
 mod consumers;
+mod permissions;
 mod preview;
 mod provision;
 mod publisher;
@@ -43,6 +44,10 @@ enum Command {
     Check(check::Options),
     /// List the durable consumers of the routes, or rename them.
     Consumers(consumers::Options),
+    /// Print the permissions in NATS that the bridge needs for its configuration, each with the reason.
+    ///
+    /// Neither NATS nor the homeserver is asked. `check` tries whether the bridge has these permissions.
+    Permissions(permissions::Options),
     /// Create the declared accounts and rooms that are missing, and update the others.
     Provision(provision::Options),
     /// Show how to get to the room with a phone, with a QR code.
@@ -77,6 +82,13 @@ pub fn metrics() -> String {
     Metrics::sample()
 }
 
+/// Returns the permissions in NATS of a bridge that uses every feature, from which the reference is made: the feature,
+/// the subject and the purpose of each.
+#[must_use]
+pub fn example_permissions() -> Vec<[String; 3]> {
+    permissions::example()
+}
+
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -94,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::main(&options, &log),
         Command::Check(options) => return check::main(&options),
         Command::Consumers(options) => consumers::main(&options),
+        Command::Permissions(options) => permissions::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
         Command::Report(options) => report::main(options),

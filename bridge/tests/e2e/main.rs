@@ -30,6 +30,7 @@ mod named_rooms;
 mod noise;
 mod outstanding;
 mod payloads;
+mod permissions;
 mod planted;
 mod provision;
 mod publish;
