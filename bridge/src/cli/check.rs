@@ -8,6 +8,7 @@ use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::time::timeout;
 
 use crate::{
+    book,
     cli::{
         common::{ConfigFile, UNASKED, block_on},
         rights,
@@ -599,6 +600,9 @@ impl Findings {
     }
 
     fn end(self) -> ExitCode {
+        if self.failure.is_some() {
+            Self::line("see", "book", format!("{} explains each FAIL", book::troubleshooting()));
+        }
         self.failure.as_ref().map_or(ExitCode::SUCCESS, ExitCode::from)
     }
 }

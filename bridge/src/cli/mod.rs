@@ -21,7 +21,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text};
+use crate::{
+    book, cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text,
+};
 
 /// Relay reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -127,8 +129,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the failure as one line for the person who must act.
+/// Prints the failure as one line for the person who must act, and where to read more.
 #[expect(clippy::print_stderr, reason = "the final error message, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
+    eprintln!("nats-matrix: what such a line means: {}", book::troubleshooting());
 }

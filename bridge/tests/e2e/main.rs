@@ -28,6 +28,7 @@ mod leaf;
 mod markers;
 mod named_rooms;
 mod noise;
+mod on_call;
 mod outstanding;
 mod payloads;
 mod permissions;
