@@ -75,6 +75,10 @@ nix:
 manual:
     cargo run --release --package nats-matrix-manual --locked -- bridge/manual
 
+# Make the picture of a room for the README, with a built Cinny (github.com/cinnyapp/cinny) in DIRECTORY.
+screenshot DIRECTORY:
+    cargo screenshot {{ DIRECTORY }}
+
 # Make the reference in the book and the JSON Schemas from the code; needs nix-instantiate.
 reference:
     cargo reference

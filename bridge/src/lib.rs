@@ -4,7 +4,7 @@
 //! checks that, and docs/src/design/architecture.md describes a message's way through them.
 //!
 //! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
-//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `samples`
+//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `book`, `samples`
 //! - `message`: the types of reports, alerts, notes and events
 //! - `config`: TOML and environment variables, parsed into types
 //! - `log`, `status`: the log, and the bridge's own condition
@@ -25,6 +25,7 @@
 )]
 
 mod alerts;
+mod book;
 mod cli;
 mod config;
 mod decode;
@@ -58,4 +59,4 @@ mod summary;
 mod text;
 mod tls;
 
-pub use cli::{command, main, metrics, schemas};
+pub use cli::{command, example_permissions, main, metrics, schemas};

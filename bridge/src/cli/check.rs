@@ -11,6 +11,7 @@ use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::time::timeout;
 
 use crate::{
+    book,
     cli::{
         common::{ConfigFile, UNASKED, block_on},
         retention::too_short,
@@ -203,7 +204,7 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
 
 async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, config, route, user, findings).await;
+        stream(nats, route, user, findings).await;
     }
     for lack in rights::lacks_for_alerts(nats).await {
         findings.note("rights", lack);
@@ -221,16 +222,10 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
     }
 }
 
-async fn stream(
-    nats: &Nats,
-    config: &Config,
-    route: &Route,
-    user: Option<&UserId>,
-    findings: &mut Findings,
-) {
+async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
     // Each later check would only report that there was no answer.
-    let right = source::rights::to_find_stream(nats, &route.stream);
+    let right = source::rights::to_find_stream(nats.config(), &route.stream);
     let denied = source::rights::denied(nats, &[right]).await;
     for lack in &denied {
         findings.fail("rights", Failure::Refused(of(lack.clone())));
@@ -266,7 +261,7 @@ async fn stream(
         Some(user) => {
             let feed = Feed::live(&Arc::new(route.clone()), user);
             if let Some(durable) = durable(nats, &stream, &feed, findings).await {
-                permissions(nats, config, &feed, &durable, findings).await;
+                permissions(nats, &feed, &durable, findings).await;
             }
         }
         None => findings.note("consumer", of("its name is known once the login works".to_owned())),
@@ -277,16 +272,10 @@ async fn stream(
 }
 
 /// Reports the permissions in NATS that a route does not have.
-async fn permissions(
-    nats: &Nats,
-    config: &Config,
-    feed: &Feed,
-    durable: &Durable,
-    findings: &mut Findings,
-) {
+async fn permissions(nats: &Nats, feed: &Feed, durable: &Durable, findings: &mut Findings) {
     let route = &*feed.route;
     let of = |text: String| format!("route {}: {text}", route.name);
-    let lacks = rights::lacks(nats, config, feed, &durable.name, durable.is_changed).await;
+    let lacks = rights::lacks(nats, feed, &durable.name, durable.is_changed).await;
     if lacks.essential.is_empty() {
         if let Err(error) = stored::check(nats, &route.stream).await {
             findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
@@ -653,6 +642,9 @@ impl Findings {
     }
 
     fn end(self) -> ExitCode {
+        if self.failure.is_some() {
+            Self::line("see", "book", format!("{} explains each FAIL", book::troubleshooting()));
+        }
         self.failure.as_ref().map_or(ExitCode::SUCCESS, ExitCode::from)
     }
 }

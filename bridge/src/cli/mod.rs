@@ -5,6 +5,7 @@ mod check;
 mod common;
 mod connect;
 mod consumers;
+mod permissions;
 mod preview;
 mod provision;
 mod publisher;
@@ -22,7 +23,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text};
+use crate::{
+    book, cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text,
+};
 
 /// Relay reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -45,6 +48,10 @@ enum Command {
     Check(check::Options),
     /// List the durable consumers of the routes, or rename them.
     Consumers(consumers::Options),
+    /// Print the permissions in NATS that the bridge needs for its configuration, each with the reason.
+    ///
+    /// Neither NATS nor the homeserver is asked. `check` tries whether the bridge has these permissions.
+    Permissions(permissions::Options),
     /// Create the declared accounts and rooms that are missing, and update the others.
     Provision(provision::Options),
     /// Show how to get to the room with a phone, with a QR code.
@@ -79,6 +86,13 @@ pub fn metrics() -> String {
     Metrics::sample()
 }
 
+/// Returns the permissions in NATS of a bridge that uses every feature, from which the reference is made: the feature,
+/// the subject and the purpose of each.
+#[must_use]
+pub fn example_permissions() -> Vec<[String; 3]> {
+    permissions::example()
+}
+
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -96,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::main(&options, &log),
         Command::Check(options) => return check::main(&options),
         Command::Consumers(options) => consumers::main(&options),
+        Command::Permissions(options) => permissions::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
         Command::Report(options) => report::main(options),
@@ -116,8 +131,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the failure as one line for the person who must act.
+/// Prints the failure as one line for the person who must act, and where to read more.
 #[expect(clippy::print_stderr, reason = "the final error message, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
+    eprintln!("nats-matrix: what such a line means: {}", book::troubleshooting());
 }

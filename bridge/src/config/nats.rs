@@ -84,6 +84,22 @@ impl Nats {
         servers.map(|server| server.as_url_str().to_owned()).collect()
     }
 
+    /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
+    pub(crate) fn api(&self, request: &str) -> String {
+        match &self.jetstream_domain {
+            Some(domain) => format!("$JS.{domain}.API.{request}"),
+            None => format!("$JS.API.{request}"),
+        }
+    }
+
+    /// Returns the subject on which a value of a key-value bucket is published, from that without a domain.
+    pub(crate) fn key(&self, subject: &str) -> String {
+        match &self.jetstream_domain {
+            Some(_) => self.api(subject),
+            None => subject.to_owned(),
+        }
+    }
+
     /// The files for TLS, each with the key that names it.
     pub(crate) fn certificates(&self) -> impl Iterator<Item = (&'static str, &Path)> {
         let ca = self.ca_file.as_deref().map(|path| ("nats.ca_file", path));

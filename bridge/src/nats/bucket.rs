@@ -74,9 +74,7 @@ pub(crate) fn stream_name() -> String {
 
 /// Returns the subjects that the bridge has to be permitted to publish on, as text.
 pub(crate) fn permissions() -> String {
-    format!(
-        "$KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
-    )
+    format!("$KV.{BUCKET}.>, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>")
 }
 
 /// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread

@@ -261,20 +261,9 @@ impl Nats {
         Denials(self.link.denials.subscribe())
     }
 
-    /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
-    pub(crate) fn api(&self, request: &str) -> String {
-        match &self.config.jetstream_domain {
-            Some(domain) => format!("$JS.{domain}.API.{request}"),
-            None => format!("$JS.API.{request}"),
-        }
-    }
-
-    /// Returns the subject on which a value of a key-value bucket is published, from that without a domain.
-    pub(crate) fn key(&self, subject: &str) -> String {
-        match &self.config.jetstream_domain {
-            Some(_) => self.api(subject),
-            None => subject.to_owned(),
-        }
+    /// Returns the configuration of the connection.
+    pub(crate) fn config(&self) -> &config::Nats {
+        &self.config
     }
 
     /// Returns the largest message that the server takes, in bytes.

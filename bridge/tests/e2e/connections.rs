@@ -392,23 +392,32 @@ pub(crate) const NEEDED: [&str; 6] = [
 pub(crate) const CONSUMER: &str = "consumer = \"reports\"";
 
 /// The permissions for what the bridge keeps of conversations, and of how far its routes are.
-pub(crate) const KEPT: [&str; 4] = [
+pub(crate) const KEPT: [&str; 5] = [
     "$KV.nats-matrix-alerts.>",
-    "$JS.API.INFO",
-    "$JS.API.STREAM.*.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.INFO.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.CREATE.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.UPDATE.KV_nats-matrix-alerts",
     "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
 ];
 
 /// The permissions for dead letters, whose stream the bridge makes.
-pub(crate) const DEAD: [&str; 2] =
-    ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
+pub(crate) const DEAD: [&str; 4] = [
+    "nats-matrix.dead-letter.>",
+    "$JS.API.STREAM.INFO.NATS_MATRIX_DEAD_LETTERS",
+    "$JS.API.STREAM.CREATE.NATS_MATRIX_DEAD_LETTERS",
+    "$JS.API.STREAM.UPDATE.NATS_MATRIX_DEAD_LETTERS",
+];
 
-/// The permissions that digests need besides.
-pub(crate) const WANTED: [&str; 4] = [
+/// The permissions that digests and summaries need besides, and a stream that has lost messages.
+pub(crate) const WANTED: [&str; 8] = [
+    "$JS.API.CONSUMER.DELETE.OPS.reports",
     "$JS.API.CONSUMER.CREATE.OPS",
-    "$JS.API.CONSUMER.CREATE.OPS.>",
-    "$JS.API.CONSUMER.MSG.NEXT.OPS.>",
-    "$JS.API.CONSUMER.DELETE.OPS.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.*",
+    "$JS.API.CONSUMER.INFO.OPS.*",
+    "$JS.API.CONSUMER.CREATE.OPS.reports:summary.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.reports:summary",
+    "$JS.API.CONSUMER.INFO.OPS.reports:summary",
+    "$JS.API.CONSUMER.DELETE.OPS.reports:summary",
 ];
 
 /// The lines by which the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what

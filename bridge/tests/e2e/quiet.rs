@@ -263,14 +263,18 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
 }
 
 /// The permissions that quiet hours need besides, as docs/src/reference/nats-permissions.md says.
-const HELD: [&str; 7] = [
-    "nats-matrix.held.>",
-    "$JS.API.STREAM.*.NATS_MATRIX_HELD",
+pub(crate) const HELD: [&str; 11] = [
+    "nats-matrix.held.reports.>",
+    "$JS.API.STREAM.INFO.NATS_MATRIX_HELD",
+    "$JS.API.STREAM.CREATE.NATS_MATRIX_HELD",
+    "$JS.API.STREAM.UPDATE.NATS_MATRIX_HELD",
     "$JS.API.STREAM.MSG.GET.NATS_MATRIX_HELD",
+    "$JS.API.CONSUMER.INFO.NATS_MATRIX_HELD.*",
+    "$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD.*.>",
+    "$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.*",
+    "$JS.ACK.NATS_MATRIX_HELD.*.>",
     "$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD",
-    "$JS.API.CONSUMER.*.NATS_MATRIX_HELD.>",
-    "$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.>",
-    "$JS.ACK.NATS_MATRIX_HELD.>",
+    "$JS.API.CONSUMER.DELETE.NATS_MATRIX_HELD.*",
 ];
 
 /// The number of messages that are held.

@@ -111,7 +111,7 @@ fn spool(scene: &Scene) -> std::path::PathBuf {
 }
 
 /// Asserts that neither the bridge, which logged this, nor NATS speaks of a right that is missing.
-async fn assert_no_violation(scene: &Scene, logs: &str) {
+pub(crate) async fn assert_no_violation(scene: &Scene, logs: &str) {
     for log in [logs, &scene.nats.log().await] {
         let violations = log.lines().filter(|line| line.to_lowercase().contains("violation"));
         assert_eq!(violations.collect::<Vec<_>>(), [""; 0], "{log}");
