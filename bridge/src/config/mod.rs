@@ -51,7 +51,7 @@ pub(crate) use self::{
     publish::Publisher,
     quiet::Quiet,
     room::RoomTarget,
-    route::{Patience, Route, Start},
+    route::{Patience, Route, Start, Unknown},
     secret::{Files, Secret, read as read_file},
     summary::{Every, Summary},
 };

@@ -24,7 +24,8 @@ use crate::{
         size,
         summary::{self, Summary},
     },
-    message::{ConsumerName, RouteName},
+    mask::{Mask, Secret},
+    message::{ConsumerName, RouteName, Urgency},
     reserved,
     subject::Subject,
 };
@@ -79,6 +80,30 @@ pub(crate) struct Route {
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
     pub summary: Option<Summary>,
+    /// The urgency of messages that do not say how urgent they are.
+    pub unknown: Unknown,
+    /// The choice of the secrets that are hidden.
+    pub mask: Mask,
+}
+
+/// The urgency of messages that do not say how urgent they are: texts, and JSON of no known shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// They are sent as `m.notice`, for which no phone buzzes.
+    Notice,
+    /// They are sent as `m.text`: one of them could be an alert of a program that the bridge does not know.
+    #[default]
+    Text,
+}
+
+impl Unknown {
+    pub(crate) fn urgency(self) -> Urgency {
+        match self {
+            Self::Notice => Urgency::Routine,
+            Self::Text => Urgency::Notable,
+        }
+    }
 }
 
 /// The default of `digest_above`: nobody reads more messages than these one by one.
@@ -156,6 +181,30 @@ pub(super) struct RawRoute {
     templates: Option<PathBuf>,
     attach_limit: Option<String>,
     summary: Option<summary::RawSummary>,
+    #[serde(default, deserialize_with = "one_of::one_of")]
+    unknown: Unknown,
+    #[serde(default)]
+    unmasked: Vec<String>,
+}
+
+/// Checks which secrets are shown: kinds of secrets, or "all".
+fn check_unmasked(key: &str, unmasked: &[String]) -> Result<Mask, ConfigError> {
+    if let [all] = unmasked
+        && all == "all"
+    {
+        return Ok(Mask { shown: Secret::ALL.to_vec() });
+    }
+    let kind = |name: &String| {
+        Secret::ALL.into_iter().find(|secret| secret.name() == name).ok_or_else(|| {
+            let kinds: Vec<&str> = Secret::ALL.into_iter().map(Secret::name).collect();
+            let what = format!(
+                "\"{name}\" is no kind of secret: use {}, or [\"all\"] to hide nothing",
+                kinds.join(", ")
+            );
+            ConfigError::new(key, what)
+        })
+    };
+    Ok(Mask { shown: unmasked.iter().map(kind).collect::<Result<_, _>>()? })
 }
 
 impl RawRoute {
@@ -234,6 +283,8 @@ impl RawRoute {
             attach_limit: attach_limit
                 .map_err(|what| ConfigError::new(key("attach_limit"), what))?,
             summary,
+            unknown: self.unknown,
+            mask: check_unmasked(&key("unmasked"), &self.unmasked)?,
             is_default: self.is_default,
             subjects,
         })

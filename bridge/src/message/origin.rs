@@ -82,11 +82,11 @@ impl Origin {
         Self { digest: Some(span), ..self }
     }
 
-    /// Whether this message is `later` or comes before it in the same stream.
+    /// Whether this message, or this part of it, is `later` or comes before it in the same stream.
     #[must_use]
     pub(crate) fn is_up_to(&self, later: &Self) -> bool {
         self.stream == later.stream
-            && self.position.sequence <= later.position.sequence
+            && self.position <= later.position
             && self.published() <= later.published()
     }
 

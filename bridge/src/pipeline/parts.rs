@@ -22,6 +22,8 @@ pub(crate) struct Message<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) stream: &'a StreamId,
     pub(crate) route: &'a Route,
+    /// The number of the first part: a message with several objects numbers the parts of each from another one.
+    pub(crate) first: u32,
     pub(crate) parts: Vec<Part>,
 }
 
@@ -48,9 +50,9 @@ impl Part {
 }
 
 impl Message<'_> {
-    /// Returns the origin of the event that shows the given part of the message.
+    /// Returns the origin of the event that shows the given one of the parts.
     pub(crate) fn origin(&self, part: u32) -> Origin {
-        self.delivery.origin(self.stream, &self.route.name, part)
+        self.delivery.origin(self.stream, &self.route.name, self.first.saturating_add(part))
     }
 
     pub(crate) fn file_name(&self, file: &Attachment) -> String {
