@@ -291,6 +291,33 @@ let
           these files. Beyond the limit the room gets the beginning of a message and its number in the stream. `0` for nothing.
         '';
       };
+      unknown = lib.mkOption {
+        type = lib.types.enum [
+          "notice"
+          "text"
+        ];
+        default = "text";
+        description = ''
+          How messages are sent that do not say how urgent they are, such as plain text: `text`, which pushes as the room does
+          for everybody's messages, or `notice`, which does not push.
+        '';
+      };
+      unmasked = lib.mkOption {
+        type = lib.types.listOf (
+          lib.types.enum [
+            "jwt"
+            "private-key"
+            "nkey"
+            "password"
+            "token"
+            "unsubscribe-link"
+            "all"
+          ]
+        );
+        default = [ ];
+        example = [ "unsubscribe-link" ];
+        description = "The kinds of secrets that are shown as they are. All others are hidden in the room and in attached files.";
+      };
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
@@ -469,6 +496,8 @@ in
               match
               continue
               default
+              unknown
+              unmasked
               ;
             room = fullRoom route.room;
             alert_scope = route.alertScope;

@@ -49,15 +49,40 @@ pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>>
     }
 }
 
+/// Parses one of several JSON objects, which share the budget of one.
+///
+/// # Errors
+///
+/// The errors of [`object`].
+pub(crate) fn object_of(
+    text: &str,
+    several: usize,
+) -> serde_json::Result<Kept<Map<String, Value>>> {
+    let several = several.max(1);
+    let budget = Budget {
+        values: Cell::new(MOST_VALUES / several),
+        text: Cell::new(MOST_TEXT_IN_ALL / several),
+        is_cut: Cell::new(false),
+    };
+    let kept = within(text, &budget)?;
+    match kept.value {
+        Value::Object(value) => Ok(Kept { value, is_cut: kept.is_cut }),
+        _ => Err(serde::de::Error::custom("it is not an object")),
+    }
+}
+
 /// Parses any JSON value.
 ///
 /// # Errors
 ///
 /// The errors of [`object`].
 pub(crate) fn any(text: &str) -> serde_json::Result<Kept<Value>> {
-    let budget = Budget::default();
+    within(text, &Budget::default())
+}
+
+fn within(text: &str, budget: &Budget) -> serde_json::Result<Kept<Value>> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = Node { budget: &budget, level: 0 }.deserialize(&mut json)?;
+    let value = Node { budget, level: 0 }.deserialize(&mut json)?;
     json.end()?;
     Ok(Kept { value: value.unwrap_or_default(), is_cut: budget.is_cut.get() })
 }

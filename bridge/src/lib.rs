@@ -3,8 +3,9 @@
 //! The list below names the modules from the bottom up. A module imports only from those before it; `tests/layers.rs`
 //! checks that, and docs/src/design/architecture.md describes a message's way through them.
 //!
-//! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
-//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `book`, `samples`
+//! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `mask` (secrets in texts),
+//!   `json` (within a budget), `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `book`,
+//!   `samples`
 //! - `message`: the types of reports, alerts, notes and events
 //! - `config`: TOML and environment variables, parsed into types
 //! - `log`, `status`: the log, and the bridge's own condition
@@ -38,6 +39,7 @@ mod hash;
 mod health;
 mod json;
 mod log;
+mod mask;
 mod matrix;
 mod message;
 mod nats;

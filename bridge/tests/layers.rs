@@ -26,6 +26,7 @@ const LAYERS: &[&[&str]] = &[
         "failure",
         "subject",
         "text",
+        "mask",
         "tls",
         "json",
         "directory",

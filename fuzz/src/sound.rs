@@ -30,6 +30,7 @@ impl Markup {
                 ("br", &[]),
                 ("code", &[]),
                 ("em", &[]),
+                ("pre", &[]),
                 ("strong", &[]),
             ],
             // https://spec.matrix.org/v1.18/client-server-api/#mroommessage-msgtypes
@@ -194,8 +195,9 @@ fn check_lines(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the lines of HTML that are outside quotes.
+/// Returns the lines of HTML that are outside quotes and preformatted text.
 fn unquoted(html: &str) -> String {
+    let html = html.replace("<pre>", "<blockquote>").replace("</pre>", "</blockquote>");
     let (mut depth, mut lines) = (0_usize, String::new());
     for part in html.split_inclusive("blockquote>") {
         let (text, tag) = part.split_at(part.rfind('<').unwrap_or(part.len()));

@@ -125,6 +125,16 @@ impl AlertUpdate {
         }
     }
 
+    /// The updates that a message with several objects makes, in their order.
+    pub(crate) fn all(payload: &Payload) -> Vec<Self> {
+        match payload {
+            Payload::Several(items) => {
+                items.iter().filter_map(|item| Self::of(&item.decoded.payload)).collect()
+            }
+            one => Self::of(one).into_iter().collect(),
+        }
+    }
+
     fn of_one(alert: &Alert, urgency: Urgency) -> Self {
         let identity = identity(alert);
         let fires = alert.status == Status::Firing;

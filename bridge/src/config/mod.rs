@@ -53,7 +53,7 @@ pub(crate) use self::{
     publish::Publisher,
     quiet::Quiet,
     room::RoomTarget,
-    route::{Patience, Route, Start},
+    route::{Patience, Route, Start, Unknown},
     schema::schema,
     secret::{Files, Secret, read as read_file},
     summary::{Every, Summary},

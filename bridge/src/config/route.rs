@@ -27,7 +27,8 @@ use crate::{
         size,
         summary::{self, Summary},
     },
-    message::{ConsumerName, RouteName},
+    mask::{Mask, Secret},
+    message::{ConsumerName, RouteName, Urgency},
     reserved,
     subject::Subject,
 };
@@ -82,6 +83,10 @@ pub(crate) struct Route {
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
     pub summary: Option<Summary>,
+    /// The urgency of messages that do not say how urgent they are.
+    pub unknown: Unknown,
+    /// The choice of the secrets that are hidden.
+    pub mask: Mask,
     /// The route as it is written, complete in itself: [`Route::restore`] makes the same route of it.
     pub written: Arc<Value>,
 }
@@ -154,6 +159,26 @@ impl Route {
             keys.extend(templates.map(|path| ("templates".to_owned(), path)));
         }
         written
+    }
+}
+
+/// The urgency of messages that do not say how urgent they are: texts, and JSON of no known shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// They are sent as `m.notice`, for which no phone buzzes.
+    Notice,
+    /// They are sent as `m.text`: one of them could be an alert of a program that the bridge does not know.
+    #[default]
+    Text,
+}
+
+impl Unknown {
+    pub(crate) fn urgency(self) -> Urgency {
+        match self {
+            Self::Notice => Urgency::Routine,
+            Self::Text => Urgency::Notable,
+        }
     }
 }
 
@@ -325,6 +350,39 @@ pub(super) struct RawRoute {
         extend("x-type" = "table")
     )]
     summary: Option<summary::RawSummary>,
+    /// How messages are sent that [do not say how urgent they
+    /// are](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/configuration.md#unknown).
+    #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"notice", extend("default" = "text"))]
+    unknown: Unknown,
+    /// Which [secrets](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/payloads.md#secrets) are
+    /// shown: `"jwt"`, `"private-key"`, `"nkey"`, `"password"`, `"token"`, `"unsubscribe-link"`, or `["all"]`.
+    #[serde(default)]
+    #[schemars(
+        example = ["unsubscribe-link"],
+        extend("x-type" = "list of kinds", "x-default" = "`[]`")
+    )]
+    unmasked: Vec<String>,
+}
+
+/// Checks which secrets are shown: kinds of secrets, or "all".
+fn check_unmasked(key: &str, unmasked: &[String]) -> Result<Mask, ConfigError> {
+    if let [all] = unmasked
+        && all == "all"
+    {
+        return Ok(Mask { shown: Secret::ALL.to_vec() });
+    }
+    let kind = |name: &String| {
+        Secret::ALL.into_iter().find(|secret| secret.name() == name).ok_or_else(|| {
+            let kinds: Vec<&str> = Secret::ALL.into_iter().map(Secret::name).collect();
+            let what = format!(
+                "\"{name}\" is no kind of secret: use {}, or [\"all\"] to hide nothing",
+                kinds.join(", ")
+            );
+            ConfigError::new(key, what)
+        })
+    };
+    Ok(Mask { shown: unmasked.iter().map(kind).collect::<Result<_, _>>()? })
 }
 
 impl RawRoute {
@@ -417,6 +475,8 @@ impl RawRoute {
             attach_limit: attach_limit
                 .map_err(|what| ConfigError::new(key("attach_limit"), what))?,
             summary,
+            unknown: self.unknown,
+            mask: check_unmasked(&key("unmasked"), &self.unmasked)?,
             is_default: self.is_default,
             subjects,
             written: Arc::default(),

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::lenient::{filled, known, or_default},
+    decode::{
+        lenient::{filled, known, or_default},
+        place,
+    },
     json,
     message::{
         Alert, Counts, Decoded, Group, Payload, Severity, State, Status, Summary, alert, rfc3339,
@@ -16,9 +19,6 @@ use crate::{
 };
 
 type Labels = BTreeMap<String, String>;
-
-/// The labels that name the machine or service of an alert, the most specific first.
-const SOURCES: [&str; 4] = ["instance", "host", "hostname", "node"];
 
 pub(crate) fn is(object: &Map<String, Value>) -> bool {
     object.get("alerts").is_some_and(Value::is_array)
@@ -187,7 +187,7 @@ impl Entry {
             .map_or(Summary::Unsaid, Summary::Said);
         let mut alert = Alert::new(Severity::from(severity), summary);
         alert.status = self.status.unwrap_or(status_of_all);
-        alert.source = SOURCES.iter().find_map(|name| filled(labels.get(*name).cloned()));
+        alert.source = place::of(&labels);
         alert.description = filled(annotations.remove("description"))
             .filter(|description| description != alert.summary.in_no_language());
         alert.time = known(self.starts_at);

@@ -8,47 +8,100 @@
 
 mod alertmanager;
 mod cloudevents;
+pub(crate) mod encoding;
 mod forgejo;
 mod lenient;
 mod nats_answer;
+mod own;
+mod place;
+mod repair;
+mod several;
 mod shape;
 mod uptime_kuma;
 
-use serde::Deserialize;
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::shape::Shape,
+    decode::{encoding::Readable, shape::Shape},
     json::{self, Kept},
-    message::{Alert, Binary, Decoded, Note, Payload, Report},
+    message::{Binary, Decoded, Gist, Item, Note, Payload},
 };
+
+/// The longest JSON string that is opened to look for JSON in it, in bytes.
+const MOST_OPENED: usize = 64 * 1024;
 
 impl Decoded {
     /// Decodes the bytes of a message. Flaws are in English, like the log.
     #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let at = error.valid_up_to();
-                let payload = Payload::Binary(Binary::of(bytes));
-                return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
-            }
+        let Some(Readable { text, encoding }) = encoding::read(bytes) else {
+            let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+            let payload = Payload::Binary(Binary::of(bytes));
+            return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
         };
-        // A byte order mark is not content, and JSON with one would not parse.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let trimmed = text.trim();
-        if trimmed.is_empty() {
-            return Self::sound(Payload::Text(String::new())).with_flaw("empty payload");
-        }
-        if !trimmed.starts_with('{') {
-            return Self::text(text);
-        }
-        match json::object(trimmed) {
-            Ok(object) => Self::from_object(trimmed, object),
-            Err(error) => {
-                Self::text(text).with_flaw(format!("begins like JSON but is not: {error}"))
+        let decoded = match several::split(&text).filter(|_| encoding.is_none()) {
+            // A byte order mark is not a part of the text.
+            Some(ranges) => Self::several(&text, &ranges, bytes.len() - text.len()),
+            None => Self::from_text(&text, true),
+        };
+        match encoding {
+            Some(name) if decoded.flaw.is_none() => {
+                decoded.with_flaw(format!("is in {name}, not in UTF-8"))
             }
+            _ => decoded,
+        }
+    }
+
+    /// Decodes a text, which may be a JSON string with JSON in it if `opens`.
+    fn from_text(text: &str, opens: bool) -> Self {
+        let trimmed = text.trim();
+        match trimmed.chars().next() {
+            None => Self::sound(Payload::Text(String::new())).with_flaw("empty payload"),
+            Some('{') => Self::from_braces(text, trimmed),
+            Some('"') if opens && trimmed.len() <= MOST_OPENED => {
+                match serde_json::from_str::<String>(trimmed) {
+                    Ok(inner) => Self::from_text(&inner, false),
+                    Err(_) => Self::text(text),
+                }
+            }
+            Some(_) => Self::text(text),
+        }
+    }
+
+    /// Decodes a text that begins like an object, and may only be meant to be one.
+    fn from_braces(text: &str, trimmed: &str) -> Self {
+        let error = match json::object(trimmed) {
+            Ok(object) => return Self::from_object(trimmed, object),
+            Err(error) => error,
+        };
+        let repaired = repair::repaired(trimmed);
+        match repaired.as_deref().map(|text| (text, json::object(text))) {
+            Some((text, Ok(object))) => {
+                Self::from_object(text, object).with_flaw(format!("is not quite JSON: {error}"))
+            }
+            _ => Self::text(text)
+                .with_flaw(format!("begins like JSON but is not: {error}"))
+                .shown_raw(),
+        }
+    }
+
+    /// Decodes the objects at `ranges` of a text, which begins at `start` of the message.
+    fn several(text: &str, ranges: &[Range<usize>], start: usize) -> Self {
+        let share = ranges.len();
+        let items = ranges.iter().map(|range| {
+            let text = &text[range.clone()];
+            let decoded = match json::object_of(text, share) {
+                Ok(object) => Self::from_object(text, object),
+                Err(_) => Self::text(text),
+            };
+            Item { decoded, range: start + range.start..start + range.end }
+        });
+        let mut items: Vec<Item> = items.collect();
+        match items.pop() {
+            Some(only) if items.is_empty() => only.decoded,
+            last => Self::sound(Payload::Several(items.into_iter().chain(last).collect())),
         }
     }
 
@@ -63,14 +116,14 @@ impl Decoded {
         let Kept { value: object, is_cut } = object;
         let shape = Shape::of(&object);
         let parsed = match shape {
-            Shape::Report => Report::deserialize(&object).map(Payload::Report).map(Self::sound),
-            Shape::Alert => Alert::deserialize(&object).map(Payload::Alert).map(Self::sound),
+            Shape::Report => own::report(&object),
+            Shape::Alert => own::alert(&object),
             Shape::Alertmanager => alertmanager::decode(text, &object),
             Shape::UptimeKuma => uptime_kuma::decode(&object).map(Self::sound),
             Shape::Forgejo => forgejo::decode(&object).map(Self::sound),
             Shape::CloudEvent => cloudevents::decode(text, Self::within),
             Shape::NatsAnswer => Ok(Self::sound(Payload::Note(Note::NatsAnswer))),
-            Shape::Other => return Self { is_cut, ..Self::sound(Payload::Object(object)) },
+            Shape::Other => return Self::unknown(object, is_cut),
         };
         match parsed {
             // The members of a group were read from the whole text, so the cut of the object does not affect them.
@@ -78,8 +131,18 @@ impl Decoded {
                 let is_whole = matches!(shape, Shape::Alertmanager | Shape::CloudEvent);
                 Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
             }
-            Err(error) => Self { is_cut, ..Self::sound(Payload::Object(object)) }
+            Err(error) => Self::unknown(object, is_cut)
                 .with_flaw(format!("looks like {shape} but is not: {error}")),
+        }
+    }
+
+    /// Decodes an object of no known shape: an alert if it is one by its fields.
+    fn unknown(object: Map<String, Value>, is_cut: bool) -> Self {
+        match Gist::of(&object).into_alert() {
+            Some((alert, leaves_out)) => {
+                Self { is_cut: is_cut || leaves_out, ..Self::sound(Payload::Alert(alert)) }
+            }
+            None => Self { is_cut, ..Self::sound(Payload::Object(object)) },
         }
     }
 

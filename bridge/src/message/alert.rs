@@ -349,7 +349,8 @@ impl Counts {
     }
 }
 
-/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels.
+/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels, and a value
+/// that is no label is left out.
 pub(crate) fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -359,11 +360,8 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
-    let wrong =
-        || serde::de::Error::custom("labels must be an object of text, numbers and booleans");
-    let labels = json::map(deserializer).map_err(|_: D::Error| wrong())?;
-    let labels = labels.into_iter().take(MOST_LABELS);
-    labels.map(|(name, value)| Some((name, text(value)?))).collect::<Option<_>>().ok_or_else(wrong)
+    let labels = json::map(deserializer)?.into_iter().take(MOST_LABELS);
+    Ok(labels.filter_map(|(name, value)| Some((name, text(value)?))).collect())
 }
 
 /// The state of an alert: its severity, or that it is resolved. The worst state comes first.

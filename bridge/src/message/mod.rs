@@ -6,6 +6,7 @@
 pub(crate) mod alert;
 mod file;
 pub(crate) mod forge;
+mod gist;
 mod kind;
 pub(crate) mod note;
 pub(crate) mod origin;
@@ -15,6 +16,7 @@ pub(crate) mod report;
 pub(crate) mod rfc3339;
 mod route_name;
 pub(crate) mod summary_mark;
+mod texts;
 pub(crate) mod urgency;
 
 pub(crate) use self::{
@@ -23,10 +25,11 @@ pub(crate) use self::{
     },
     file::{Attachment, Withheld, picture_type},
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
+    gist::Gist,
     kind::Kind,
     note::Note,
     origin::{Origin, Position, Span, StreamId},
-    payload::{Binary, Decoded, Event, Payload, PayloadKind},
+    payload::{Binary, Decoded, Event, Item, Payload, PayloadKind},
     removal::Removal,
     report::Report,
     route_name::{ConsumerName, RouteName},

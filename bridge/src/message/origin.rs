@@ -12,9 +12,10 @@ use crate::{hash, message::route_name::RouteName};
 /// The key of an event's content under which its [`Origin`] is stored.
 pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
 
-/// The part number of the first event of a message that begins the thread of its alert anew. Events of the message with
-/// lower numbers belong to a first message that the room does not show, so nobody can see them either.
-pub(crate) const ANEW: u32 = 16;
+/// The part number of the first event of a message that begins the thread of its alert anew, counted from the first part
+/// of the message, or of its object if it has several. Events with lower numbers belong to a first message that the room
+/// does not show, so nobody can see them either.
+pub(crate) const ANEW: u32 = 4;
 
 /// One incarnation of a stream. A stream that was deleted and created again has the same name and starts again at
 /// sequence 1, but has another creation time. So has a stream that was restored from a backup, whose messages keep their
@@ -113,11 +114,11 @@ impl Origin {
         stream.continues(&self.stream, self.published())
     }
 
-    /// Whether this message is `later` or comes before it in the same stream.
+    /// Whether this message, or this part of it, is `later` or comes before it in the same stream.
     #[must_use]
     pub(crate) fn is_up_to(&self, later: &Self) -> bool {
         later.is_of(&self.stream)
-            && self.position.sequence <= later.position.sequence
+            && self.position <= later.position
             && self.published() <= later.published()
     }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, rc::Rc, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use matrix_sdk::ruma::EventId;
 use tokio::sync::Mutex;
@@ -92,15 +93,15 @@ impl Composer {
         })
     }
 
-    /// Renders a message. If its file must not be uploaded, the file is left out and the text says so. `current` is the
-    /// first message that is not done with.
+    /// Renders a message, or the one of its objects that was published as `original`. If its file must not be uploaded,
+    /// the file is left out and the text says so. `current` is the first message that is not done with.
     pub(crate) async fn render(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
+        (decoded, original): (&Decoded, &Bytes),
         current: &Delivery,
     ) -> Result<Rendered, Interrupted> {
-        let rendered = self.render_whole(delivery, decoded);
+        let rendered = self.render_whole(delivery, (decoded, original));
         let Some(file) = &rendered.attachment else { return Ok(rendered) };
         let size = file.bytes.len();
         let withheld = self.withheld(delivery, current.sequence, size).await?;
@@ -110,7 +111,11 @@ impl Composer {
     }
 
     /// Renders a message with its file, whatever the file's size.
-    pub(crate) fn render_whole(&mut self, delivery: &Delivery, decoded: &Decoded) -> Rendered {
+    pub(crate) fn render_whole(
+        &mut self,
+        delivery: &Delivery,
+        (decoded, original): (&Decoded, &Bytes),
+    ) -> Rendered {
         let rendered =
             self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, || {
                 self.renderer.render(&Incoming {
@@ -121,10 +126,11 @@ impl Composer {
                     published: delivery.said,
                     route: self.route.name.as_str(),
                     decoded,
-                    original: delivery.payload(),
+                    original,
                 })
             });
         self.note_fault(delivery, &rendered);
+        self.health.metrics.masked.inc_by(rendered.hidden);
         rendered
     }
 
@@ -157,9 +163,16 @@ impl Composer {
 
     /// Counts and logs what is wrong with a message, which is shown all the same.
     pub(crate) fn note_flaw(&self, delivery: &Delivery, decoded: &Decoded) {
-        let Some(flaw) = &decoded.flaw else { return };
+        let Some(flaw) = decoded.any_flaw() else { return };
         self.health.metrics.flawed.inc();
-        warn!("message {} on {} is posted as it is: {flaw}", delivery.sequence, delivery.subject());
+        let (sequence, subject) = (delivery.sequence, delivery.subject());
+        if flaw.is_shown_raw {
+            warn!("message {sequence} on {subject} is posted as it is: {flaw}");
+        } else {
+            warn!(
+                "message {sequence} on {subject} is posted, although something in it is wrong: {flaw}"
+            );
+        }
     }
 
     /// Counts every failure of a template, but logs only the first of each template: the room shows it below every

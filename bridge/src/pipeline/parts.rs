@@ -23,7 +23,7 @@ pub(crate) struct Message<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) route: &'a Route,
     pub(crate) parts: Vec<Part>,
-    /// The number of the first event.
+    /// The number of the first event: a message with several objects numbers those of each from another one.
     pub(crate) first_part: u32,
 }
 

@@ -159,7 +159,7 @@ impl Pipeline {
         let fate = show(state, delivery, decoded, upstream).await?;
         state.rooms.sender().done(delivery);
         Ok(match fate {
-            Fate::Shown => {
+            Fate::Shown | Fate::Known => {
                 debug!(sequence = delivery.sequence, "posted");
                 state.composer.note_flaw(delivery, decoded);
                 Verdict::Done
@@ -239,13 +239,8 @@ async fn give_up(
     upstream: &Upstream,
 ) -> Result<Verdict, Interrupted> {
     let route = state.route.clone();
-    let message = Message {
-        delivery,
-        stream: &upstream.stream,
-        route: &route,
-        parts: Vec::new(),
-        first_part: 0,
-    };
+    let (stream, parts) = (&upstream.stream, Vec::new());
+    let message = Message { delivery, stream, route: &route, parts, first_part: 0 };
     let reason = "the bridge ended each time it worked on this message".to_owned();
     bury(state, &message, &reason).await?;
     Ok(Verdict::Dead(reason))

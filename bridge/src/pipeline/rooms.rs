@@ -407,7 +407,7 @@ impl Rooms {
         if self.sender().is_done(stream, delivery) {
             return Ok(true);
         }
-        match self.sender().has_begun(stream, &route, delivery).await {
+        match self.sender().has_begun(stream, &route, delivery, 0).await {
             Ok(is_there) => Ok(is_there),
             Err(Halted::Interrupted(interrupted)) => Err(interrupted),
             Err(Halted::Closed(closed)) => {

@@ -10,7 +10,7 @@ use crate::{
     config::{Field, Matcher, RoomTarget, Route},
     json,
     message::{
-        Decoded, Status,
+        Decoded, Payload, Status,
         payload::{alerts, sources},
     },
     pipeline::dead_letter::is_dead_letter,
@@ -251,7 +251,9 @@ fn takes(route: &Route, message: &Facts<'_>) -> bool {
 pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
     match &matcher.field {
-        Field::Kind => fits(message.decoded.payload.kind().in_match()),
+        Field::Kind => {
+            message.decoded.payload.kinds().into_iter().any(|kind| fits(kind.in_match()))
+        }
         Field::Severity => alerts(&message.decoded.payload)
             .iter()
             .any(|alert| fits(&String::from(alert.severity.clone()))),
@@ -265,8 +267,20 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
         Field::Header(name) => message.headers.is_some_and(|headers| {
             headers.get_all(name.as_str()).any(|value| fits(value.as_str()))
         }),
-        Field::Payload(path) => value(message.original, path).is_some_and(|text| fits(&text)),
+        Field::Payload(path) => originals(message)
+            .into_iter()
+            .any(|original| value(original, path).is_some_and(|text| fits(&text))),
         Field::Subject(number) => message.subject.split('.').nth(number - 1).is_some_and(fits),
+    }
+}
+
+/// Returns the published bytes of each object in a message, or of the message.
+fn originals<'a>(message: &Facts<'a>) -> Vec<&'a [u8]> {
+    match &message.decoded.payload {
+        Payload::Several(items) => {
+            items.iter().filter_map(|item| message.original.get(item.range.clone())).collect()
+        }
+        _ => vec![message.original],
     }
 }
 

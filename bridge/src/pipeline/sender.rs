@@ -354,15 +354,16 @@ impl Sender {
         self.known.reached
     }
 
-    /// Whether one of the events that show a message is in the room.
+    /// Whether the event that shows a part of a message, or one that comes after it, is in the room.
     pub(crate) async fn has_begun(
         &mut self,
         stream: &StreamId,
         route: &Route,
         delivery: &Delivery,
+        part: u32,
     ) -> Result<bool, Halted> {
         self.look_if_open(stream, route, delivery.published).await?;
-        Ok(self.has_any_of(delivery))
+        Ok(self.has(delivery, part))
     }
 
     /// Whether the room shows a message of the bridge with its text.
@@ -398,8 +399,12 @@ impl Sender {
 
     /// Whether one of the events that show a message is known to be in the room.
     pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
-        let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
-        self.known.reached.is_some_and(is_reached)
+        self.has(delivery, 0)
+    }
+
+    fn has(&self, delivery: &Delivery, part: u32) -> bool {
+        let position = Position { sequence: delivery.sequence, part };
+        self.known.reached.is_some_and(|reached| position <= reached)
             && delivery.published.as_nanosecond() <= self.known.newest
     }
 

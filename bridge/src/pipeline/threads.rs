@@ -105,8 +105,8 @@ impl Threads {
         self.store.lock().await.put_all(states).await;
     }
 
-    /// Checks a thread against the room: a message counts as shown only if the room confirms it, and a thread is
-    /// continued only if the room still shows its first message.
+    /// Checks a thread against the room, for a message whose parts begin with the number `first`: it counts as shown only if
+    /// the room confirms it, and a thread is continued only if the room still shows its first message.
     ///
     /// # Errors
     ///
@@ -116,14 +116,15 @@ impl Threads {
         sender: &mut Sender,
         delivery: &Delivery,
         stream: &StreamId,
+        first: u32,
         thread: AlertThread,
     ) -> Result<Confirmed, Halted> {
         let name = &self.route.name;
-        if !thread.is_said(&delivery.origin(stream, name, 0)) {
+        if !thread.is_said(&delivery.origin(stream, name, first)) {
             let thread = self.with_root(sender, thread).await?;
             return Ok(Confirmed::Thread(Box::new(thread)));
         }
-        if sender.has_begun(stream, &self.route, delivery).await? {
+        if sender.has_begun(stream, &self.route, delivery, first).await? {
             return Ok(Confirmed::Shown);
         }
         warn!(

@@ -19,7 +19,9 @@ impl Speakers {
     pub(super) fn tell(&self, payload: &Payload, subject: &str) -> bool {
         let is_named = |source: Option<&str>| source.is_some_and(|it| self.name(subject, it));
         match payload {
-            Payload::Report(report) => self.name(subject, &report.host),
+            Payload::Report(report) => {
+                report.host.trim().is_empty() || self.name(subject, &report.host)
+            }
             Payload::Alert(alert) => is_named(alert.source.as_deref()),
             Payload::Alerts(group) => {
                 group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
@@ -28,7 +30,9 @@ impl Speakers {
             // The type of an event and the thing that it is about can be any words, even those of another subject.
             Payload::Event(_) => false,
             // These are shown with their subject, or do not claim to be about anything.
-            Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
+            Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) | Payload::Several(_) => {
+                true
+            }
         }
     }
 

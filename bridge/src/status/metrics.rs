@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
+    masked: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
     acked_elsewhere: Family<Of, Counter>,
@@ -85,6 +86,8 @@ pub(crate) struct RouteMetrics {
     pub(crate) retried: Counter,
     /// The messages that were posted unformatted because they could not be read.
     pub(crate) flawed: Counter,
+    /// The secrets that were hidden.
+    pub(crate) masked: Counter,
     /// The messages that were posted with a built-in template because the user's own template failed.
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
@@ -151,6 +154,7 @@ impl Default for Metrics {
             rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
+            masked: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
             acked_elsewhere: Family::default(),
@@ -250,6 +254,11 @@ impl Metrics {
                 &self.flawed,
             ),
             (
+                "secrets_masked",
+                "Secrets in messages that were hidden before anything was shown",
+                &self.masked,
+            ),
+            (
                 "template_failures",
                 "Messages posted with the built-in template because their own failed",
                 &self.fallbacks,
@@ -335,6 +344,7 @@ impl Metrics {
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),
+            masked: counter(&self.masked),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
             acked_elsewhere: counter(&self.acked_elsewhere),

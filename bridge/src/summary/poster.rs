@@ -113,7 +113,8 @@ impl Summaries {
         let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
         let Some(digest) = digest else { return Ok(None) };
         let (name, display) = (self.route.name.as_str(), &self.route.display);
-        let words = words::words(name, &digest, &lines::numbered(&digest), display);
+        let words =
+            words::words(name, &digest, &lines::numbered(&digest), display, &self.route.mask);
         let pictures = self.draw(digest).await?;
         Ok(Some(Composed { words, pictures }))
     }

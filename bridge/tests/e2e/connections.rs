@@ -97,7 +97,7 @@ async fn arrives(scene: &Scene, config: &Config) -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 1).await.with_context(|| bridge.logs())?;
-    assert_eq!(events[0].body(), "hello");
+    assert_eq!(events[0].said(), "hello");
     Ok(())
 }
 
@@ -241,7 +241,7 @@ async fn user_and_password_from_a_file_of_systemd() -> Result<()> {
     let _bridge = BridgeProcess::spawn_command(&command, scene.dir.path())?;
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -267,7 +267,7 @@ async fn the_loudest_log_has_no_secret_either() -> Result<()> {
         bridge.wait_for_log(" TRACE ", PATIENCE).await?;
         let mut reader = scene.reader().await?;
         // The process ends here, and its log is searched then.
-        reader.wait_until(|events| events.iter().any(|it| it.body() == text), PATIENCE).await?;
+        reader.wait_until(|events| events.iter().any(|it| it.said() == text), PATIENCE).await?;
     }
     Ok(())
 }
@@ -372,7 +372,7 @@ async fn credentials_that_expire_while_it_runs_are_waited_for() -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     let has_it =
-        |events: &[nats_matrix_testbed::Event]| events.iter().any(|event| event.body() == "hello");
+        |events: &[nats_matrix_testbed::Event]| events.iter().any(|event| event.said() == "hello");
     reader.wait_until(has_it, PATIENCE).await.with_context(|| bridge.logs())?;
     Ok(())
 }
@@ -491,7 +491,7 @@ async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
     assert!(line.contains("message 1") && line.contains("400 M_BAD_JSON no."), "{line}");
-    assert_eq!(events[1].body(), "message 2");
+    assert_eq!(events[1].said(), "message 2");
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
     Ok(())
 }

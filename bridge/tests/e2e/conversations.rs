@@ -184,7 +184,7 @@ async fn kills_show_nothing_twice_and_forget_no_end() -> Result<()> {
             let is_it = |event: &&Event| relation(event) == Some((kind, root.event_id.as_str()));
             events.iter().filter(is_it).count()
         };
-        assert_eq!((to_root("m.replace"), to_root("m.thread")), (1, 1), "{}", root.body());
+        assert_eq!((to_root("m.replace"), to_root("m.thread")), (1, 1), "{}", root.said());
     }
     Ok(())
 }
@@ -395,7 +395,7 @@ async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, before + 1).await?;
     let [_, shown] = events.as_slice() else { panic!("{events:#?}") };
-    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.body());
+    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.said());
     Ok(())
 }
 

@@ -282,7 +282,7 @@ async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
     scene.shows_numbered(10).await?;
     scene.alice.invite(&closed, &scene.bot.user_id).await?;
     let mut late = scene.alice.reader(&closed).await?;
-    assert_eq!(read_all(&mut late, 1).await?[0].body(), "waits");
+    assert_eq!(read_all(&mut late, 1).await?[0].said(), "waits");
     Ok(())
 }
 

@@ -109,7 +109,7 @@ async fn without_the_right_to_keep_dead_letters_it_says_what_is_missing() -> Res
     scene.nats.reload(&permissions(&without("none")), &[]).await?;
     let mut reader = scene.reader().await?;
     let shown = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
-    assert_eq!(shown[1].body(), "message 2");
+    assert_eq!(shown[1].said(), "message 2");
     pages.wait_for("connected").await?;
     Ok(())
 }

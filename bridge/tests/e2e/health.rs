@@ -183,7 +183,7 @@ async fn a_room_that_has_put_us_out_is_noticed_and_entered_when_we_are_invited()
     pages.wait_for("connected").await?;
     let mut reader = scene.reader().await?;
     scene.nats.publish("ops.x", "hello").await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -299,7 +299,7 @@ async fn the_listener_reads_only_and_bad_guests_do_not_keep_others_out() -> Resu
     assert!(first.is_err(), "the first is open, and was told {first:?}");
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -368,7 +368,7 @@ async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
     let _bridge = scene.start(&config)?;
     scene.publish_numbered(5, 5).await?;
     let events = read_all(&mut reader, 6).await?;
-    assert_eq!(events[5].body(), "message 5");
+    assert_eq!(events[5].said(), "message 5");
     Ok(())
 }
 

@@ -130,7 +130,7 @@ async fn a_stranger_resolves_nothing_in_a_digest() -> Result<()> {
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
     assert!(events[0].body().starts_with("📚 7 messages"), "{}", events[0].body());
-    assert_eq!(events[0].msgtype(), "m.text", "it is still critical: {}", events[0].body());
+    assert_eq!(events[0].msgtype(), "m.text", "it is still critical: {}", events[0].said());
     // And the alert goes on in the digest's thread.
     scene.nats.publish("ops.alert.db-01", alert("Disk full", "firing")).await?;
     let events = read_all(&mut reader, 3).await?;
@@ -232,6 +232,6 @@ async fn what_was_held_back_is_of_whoever_published_it() -> Result<()> {
     let events = read_all(&mut reader, 3).await?;
     let relation = &events[2].content["m.relates_to"];
     assert_eq!(relation["event_id"], events[0].event_id.as_str(), "it goes on");
-    assert_eq!(events[2].msgtype(), "m.notice", "and was not over: {}", events[2].body());
+    assert_eq!(events[2].msgtype(), "m.notice", "and was not over: {}", events[2].said());
     Ok(())
 }

@@ -50,7 +50,7 @@ async fn what_the_route_takes_no_more_is_not_shown_and_holds_nothing_up() -> Res
     scene.nats.publish("ops.a", "a 4").await?;
     scene.nats.publish("ops.b", "b 4").await?;
     let events = read_all(&mut reader, 4).await?;
-    let shown: Vec<&str> = events.iter().map(Event::body).collect();
+    let shown: Vec<&str> = events.iter().map(Event::said).collect();
     assert_eq!(shown, ["b 1", "b 2", "b 3", "b 4"]);
     assert_eq!(scene.consumer().await?.config.filter_subject, "ops.b");
     Ok(())
@@ -126,6 +126,6 @@ async fn what_is_almost_as_large_as_may_be_comes_through_a_leaf_node() -> Result
     let kinds: Vec<&str> = events.iter().map(Event::msgtype).collect();
     assert_eq!(kinds, ["m.text", "m.file", "m.text"]);
     assert_eq!(events[1].content["info"]["size"], 900_000);
-    assert_eq!(events[2].body(), "after it");
+    assert_eq!(events[2].said(), "after it");
     Ok(())
 }

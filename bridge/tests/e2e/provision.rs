@@ -280,7 +280,7 @@ async fn people_only_read_where_the_bridge_posts() -> Result<()> {
     let mut bridge = BridgeProcess::spawn(BINARY, &fs::read_to_string(&config)?, site.dir.path())?;
     let mut reader = bob.reader(&room).await?;
     reader
-        .wait_until(|seen| seen.iter().any(|event| event.body() == "the report"), PATIENCE)
+        .wait_until(|seen| seen.iter().any(|event| event.said() == "the report"), PATIENCE)
         .await?;
     bridge.terminate()?;
     assert_eq!(bridge.wait(PATIENCE).await?, 0);

@@ -79,7 +79,7 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     for text in
         ["db-01 Operational Report", "🟠 WARNING: first", "🔵 INFO: third", "· ops.report\n"]
     {
-        assert_eq!(thread.body().matches(text).count(), 1, "{}", thread.body());
+        assert_eq!(thread.said().matches(text).count(), 1, "{}", thread.said());
     }
     // By day all is as ever, and the conversations go on.
     scene.nats.publish("ops.alert", alert("warning", "first", "resolved")).await?;
@@ -108,7 +108,7 @@ async fn what_was_published_on_a_broken_subject_is_held_and_shown_with_it() -> R
     let events = reader.wait_for(2, PATIENCE).await;
     let events = events.with_context(|| format!("{logs}\n{}", bridge.logs()))?;
     let via = "🟠 WARNING: broken\n📍 (via ops.text.a X:b%0D)";
-    assert_eq!(events[1].body(), via);
+    assert_eq!(events[1].said(), via);
     Ok(())
 }
 
@@ -164,7 +164,7 @@ async fn what_is_too_large_to_be_held_is_shown_alone() -> Result<()> {
     let events = reader.settle(Duration::from_secs(2)).await?;
     let [text, file, with_headers] = events else { panic!("{events:#?}") };
     assert!(text.body().starts_with("xxx") && file.msgtype() == "m.file");
-    assert_eq!(with_headers.body(), "with huge headers");
+    assert_eq!(with_headers.said(), "with huge headers");
     Ok(())
 }
 

@@ -100,14 +100,14 @@ async fn a_new_route_another_room_and_a_new_template_are_used() -> Result<()> {
     let report = json!({ "host": "server-01", "disk_percent": 14 }).to_string();
     scene.nats.publish("ops.report", report.clone()).await?;
     let mut other = scene.alice.reader(&second).await?;
-    assert_eq!(read_all(&mut other, 1).await?[0].body(), "in another room");
-    assert_eq!(read_all(&mut reader, 2).await?[1].body(), "server-01 by a template");
+    assert_eq!(read_all(&mut other, 1).await?[0].said(), "in another room");
+    assert_eq!(read_all(&mut reader, 2).await?[1].said(), "server-01 by a template");
 
     // The configuration is the same, a template is not.
     write(&templates, "report.txt.jinja", "{{ host }} by a newer one")?;
     running.takes(&both).await?;
     scene.nats.publish("ops.report", report).await?;
-    assert_eq!(read_all(&mut reader, 3).await?[2].body(), "server-01 by a newer one");
+    assert_eq!(read_all(&mut reader, 3).await?[2].said(), "server-01 by a newer one");
     Ok(())
 }
 
@@ -197,7 +197,7 @@ async fn signals_that_come_together_are_one_more_reload() -> Result<()> {
     scene.nats.publish("ops.text", "last").await?;
     let mut last = scene.alice.reader(&second).await?;
     let some = Duration::from_secs(1);
-    while last.settle(some).await?.last().is_none_or(|event| event.body() != "last") {
+    while last.settle(some).await?.last().is_none_or(|event| event.said() != "last") {
         assert!(running.bridge.is_running()?, "{}", running.bridge.logs());
     }
     let first = scene.reader().await?.settle(Duration::from_secs(2)).await?.to_vec();
@@ -299,7 +299,7 @@ async fn another_account_logs_in_unless_the_homeserver_refuses_it() -> Result<()
     scene.nats.publish("ops.text", "from another").await?;
     let mut reader = scene.alice.reader(&room).await?;
     let events = read_all(&mut reader, 1).await?;
-    assert_eq!((events[0].body(), &events[0].sender), ("from another", &other.user_id));
+    assert_eq!((events[0].said(), &events[0].sender), ("from another", &other.user_id));
     Ok(())
 }
 

@@ -691,6 +691,6 @@ async fn an_inbox_that_is_not_permitted_is_named() -> Result<()> {
     // The report was stored, only nobody was told.
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     assert!(events[0].body().contains("db.example.com"), "{}", events[0].body());
-    assert_eq!(events[1].body(), "hello");
+    assert_eq!(events[1].said(), "hello");
     Ok(())
 }

@@ -22,7 +22,7 @@ async fn more_rooms(scene: &Scene) -> Result<[(String, Reader); 2]> {
 }
 
 fn bodies(events: &[Event]) -> Vec<&str> {
-    events.iter().map(|event| event.body().lines().next().unwrap_or_default()).collect()
+    events.iter().map(|event| event.said().lines().next().unwrap_or_default()).collect()
 }
 
 #[tokio::test]

@@ -94,8 +94,9 @@ async fn entry(
     }
     // Other routes and the watchdog must get their turn.
     yield_now().await;
-    let shown = state.composer.render(delivery, &decoded, current).await?;
+    let shown = state.composer.render(delivery, (&decoded, delivery.payload()), current).await?;
     let room = state.rooms.sender().room();
+    let sayings = AlertUpdate::all(&decoded.payload);
     let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
     let renderer = &state.composer.renderer;
     Ok(Some(Entry {
@@ -109,6 +110,6 @@ async fn entry(
         rendered: shown.without_html(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(subject, &decoded.payload),
-        saying: AlertUpdate::of(&decoded.payload).map(key),
+        sayings: sayings.into_iter().map(key).collect(),
     }))
 }

@@ -203,6 +203,7 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
             "when",
             "rows",
             "url",
+            "short_url",
             "fingerprint",
         ],
         "alerts" => &[
@@ -221,7 +222,7 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
         ],
         "note" => &["mark", "headline", "lines"],
         "event" => &["type", "source", "time", "when", "text", "rows"],
-        "object" => &["rows"],
+        "object" => &["title", "place", "description", "when", "lines", "url", "rows"],
         "text" => &["text"],
         _ => &[],
     };

@@ -4,6 +4,7 @@
 use jiff::SignedDuration;
 
 use crate::{
+    mask::Secret,
     message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
@@ -42,6 +43,9 @@ impl Words for Chinese {
     }
     fn memory_usage(&self) -> &'static str {
         "内存使用率"
+    }
+    fn unknown(&self) -> &'static str {
+        "未知"
     }
     fn satisfaction(&self) -> &'static str {
         "满意度"
@@ -131,6 +135,16 @@ impl Words for Chinese {
     fn answer_of_nats(&self) -> &'static str {
         "nats-matrix：NATS 对某个发布者的应答，由其指定发到此主题；不含任何信息"
     }
+    fn hidden(&self, secret: Secret) -> &'static str {
+        match secret {
+            Secret::Jwt => "[已隐藏JWT]",
+            Secret::PrivateKey => "[已隐藏私钥]",
+            Secret::Nkey => "[已隐藏NATS凭据]",
+            Secret::Password => "[已隐藏密码]",
+            Secret::Token => "[已隐藏令牌]",
+            Secret::Unsubscribe => "[已隐藏链接]",
+        }
+    }
     fn not_text(&self, size: &str) -> String {
         format!("{size} 非文本数据")
     }
@@ -152,6 +166,9 @@ impl Words for Chinese {
     }
     fn flaw(&self, flaw: &str) -> String {
         format!("消息格式有误：{flaw}")
+    }
+    fn shown_raw(&self) -> &'static str {
+        "发送者的格式有误，因此按原样显示"
     }
     fn template_failed(&self, fault: &str) -> String {
         format!("模板出错，已改用内置模板：{fault}")

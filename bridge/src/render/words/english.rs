@@ -3,6 +3,7 @@
 use jiff::SignedDuration;
 
 use crate::{
+    mask::{self, Secret},
     message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
@@ -41,6 +42,9 @@ impl Words for English {
     }
     fn memory_usage(&self) -> &'static str {
         "Memory usage"
+    }
+    fn unknown(&self) -> &'static str {
+        "unknown"
     }
     fn satisfaction(&self) -> &'static str {
         "Satisfaction rating"
@@ -135,6 +139,9 @@ impl Words for English {
     fn answer_of_nats(&self) -> &'static str {
         "nats-matrix: an answer of NATS to a publisher, who has named this subject for it; it tells nothing"
     }
+    fn hidden(&self, secret: Secret) -> &'static str {
+        mask::english(secret)
+    }
     fn not_text(&self, size: &str) -> String {
         format!("{size} of data that is not text")
     }
@@ -161,6 +168,9 @@ impl Words for English {
     }
     fn flaw(&self, flaw: &str) -> String {
         flaw.to_owned()
+    }
+    fn shown_raw(&self) -> &'static str {
+        "its sender has made a mistake in it, so it is shown as it came"
     }
     fn template_failed(&self, fault: &str) -> String {
         format!("{fault}; shown with the built-in template")
