@@ -12,6 +12,7 @@ mod report;
 mod rights;
 mod run;
 mod schema;
+mod shape;
 mod stored_subjects;
 mod summary;
 mod waiting;
@@ -55,6 +56,8 @@ enum Command {
     Preview(preview::Options),
     /// Summarise a route's messages up to now, to look at the summary or to post it.
     Summary(summary::Options),
+    /// Help to write shapes, which say how the messages of other programs are shown.
+    Shape(shape::Options),
     /// Print the JSON Schema of a report or an alert.
     Schema(schema::Options),
 }
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),
         Command::Summary(options) => summary::main(&options),
+        Command::Shape(options) => shape::main(&options),
         Command::Schema(options) => {
             schema::main(&options);
             Ok(())

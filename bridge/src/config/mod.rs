@@ -31,7 +31,7 @@ pub(crate) mod summary;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
@@ -82,6 +82,8 @@ struct RawConfig {
     matrix: matrix::RawMatrix,
     #[serde(default)]
     routes: Vec<route::RawRoute>,
+    /// The directory of shapes for all routes that name none.
+    shapes: Option<PathBuf>,
     #[serde(default)]
     display: display::RawDisplay,
     #[serde(default)]
@@ -162,7 +164,8 @@ impl Config {
         provision.check_bridge(&matrix.login).map_err(within)?;
         let display = written.display.check("display", &Display::default()).map_err(within)?;
         let nats = written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?;
-        let routes = route::check(written.routes, &display, &files).map_err(within)?;
+        let routes = route::check(written.routes, &display, written.shapes.as_ref(), &files)
+            .map_err(within)?;
         route::check_dead_letters(&routes, &nats.dead_letter_subject).map_err(within)?;
         Ok(Self {
             nats,

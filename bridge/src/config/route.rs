@@ -75,6 +75,8 @@ pub(crate) struct Route {
     pub display: Display,
     /// The directory of templates that replace the built-in ones.
     pub templates: Option<PathBuf>,
+    /// The directory of shapes that are tried before the built-in ones.
+    pub shapes: Option<PathBuf>,
     /// The number of bytes of attachments that may be uploaded within an hour; 0 for none.
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
@@ -154,12 +156,19 @@ pub(super) struct RawRoute {
     language: Option<Language>,
     time_zone: Option<String>,
     templates: Option<PathBuf>,
+    shapes: Option<PathBuf>,
     attach_limit: Option<String>,
     summary: Option<summary::RawSummary>,
 }
 
 impl RawRoute {
-    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, ConfigError> {
+    fn check(
+        self,
+        index: usize,
+        display: &Display,
+        shapes: Option<&PathBuf>,
+        files: &Files,
+    ) -> Result<Route, ConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
         let subjects = check_subjects(&key("subjects"), &self.subjects)?;
         let stream = self.stream;
@@ -229,6 +238,7 @@ impl RawRoute {
             quiet: quiet.transpose()?,
             display,
             templates: self.templates.map(|path| files.find(&path)),
+            shapes: self.shapes.as_ref().or(shapes).map(|path| files.find(path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             attach_limit: attach_limit
@@ -272,12 +282,13 @@ fn check_stream(key: &str, stream: &str) -> Result<(), ConfigError> {
 pub(super) fn check(
     written: Vec<RawRoute>,
     display: &Display,
+    shapes: Option<&PathBuf>,
     files: &Files,
 ) -> Result<Vec<Route>, ConfigError> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index, display, files))
+        .map(|(index, route)| route.check(index, display, shapes, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(ConfigError::new(

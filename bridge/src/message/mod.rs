@@ -23,7 +23,7 @@ pub(crate) use self::{
     file::{Attachment, Withheld, picture_type},
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
     kind::Kind,
-    note::Note,
+    note::{Note, Remark, Test},
     origin::{Origin, Position, Span, StreamId},
     payload::{Binary, Decoded, Event, Payload, PayloadKind},
     report::Report,

@@ -24,6 +24,7 @@ impl Payload {
     /// The urgency of the message.
     pub(crate) fn urgency(&self) -> Urgency {
         match self {
+            Payload::Note(note) if note.is_urgent() => Urgency::Notable,
             Payload::Report(_) | Payload::Note(_) => Urgency::Routine,
             Payload::Alert(alert) => alert_urgency(alert),
             Payload::Alerts(group) => group_urgency(group),

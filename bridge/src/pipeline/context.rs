@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerts::Store,
     config::{self, Route},
+    decode::Library,
     matrix::{Account, NewRooms},
     nats::Nats,
     pipeline::{attachments::Budget, routing::Routing},
@@ -51,6 +52,7 @@ impl RouteContext {
         route: &Arc<Route>,
         all: &[Arc<Route>],
         dead_letters: &Subject,
+        library: &Library,
         renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
@@ -61,7 +63,7 @@ impl RouteContext {
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route, user),
             route: Arc::clone(route),
-            routing: Routing::of(route, all, dead_letters),
+            routing: Routing::of(route, all, dead_letters, library),
             renderer,
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }

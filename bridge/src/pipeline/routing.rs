@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::{
     config::{Field, Matcher, Route},
+    decode::{
+        Decoder, Library,
+        shape::{Shapes, Surroundings},
+    },
     json,
     message::{
         Decoded, Status,
@@ -43,31 +47,70 @@ impl Facts<'_> {
 #[derive(Clone)]
 pub(crate) struct Routing {
     route: Arc<Route>,
+    /// The user's own shapes for the messages of the route.
+    shapes: Option<Arc<Shapes>>,
     /// The routes that come first: what they take and do not pass on does not belong to this route.
-    rivals: Vec<Arc<Route>>,
+    rivals: Vec<Rival>,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
     /// The beginning of the subjects of all dead letters.
     dead_letters: Subject,
 }
 
+/// A route that comes before another one, with its shapes.
+#[derive(Clone)]
+struct Rival {
+    route: Arc<Route>,
+    shapes: Option<Arc<Shapes>>,
+}
+
 impl Routing {
     /// Returns the rules of one route among all routes.
-    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
+    pub(crate) fn of(
+        route: &Arc<Route>,
+        all: &[Arc<Route>],
+        dead_letters: &Subject,
+        library: &Library,
+    ) -> Self {
+        let rival =
+            |route: &Arc<Route>| Rival { route: Arc::clone(route), shapes: library.of(route) };
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
-            same_stream.filter(|other| !other.is_default).cloned().collect()
+            same_stream.filter(|other| !other.is_default).map(rival).collect()
         } else {
             let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
-            before.filter(|other| !other.is_default && !other.continues).cloned().collect()
+            before.filter(|other| !other.is_default && !other.continues).map(rival).collect()
         };
         let (route, dead_letters) = (Arc::clone(route), dead_letters.clone());
-        Self { route, rivals, takes_all: false, dead_letters }
+        let shapes = library.of(&route);
+        Self { route, shapes, rivals, takes_all: false, dead_letters }
     }
 
     /// Returns the rules for messages of the same route that have already been decided on.
     pub(crate) fn decided(&self) -> Self {
         Self { takes_all: true, ..self.clone() }
+    }
+
+    /// Decodes a message with the shapes of the route.
+    pub(crate) fn decode(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        original: &[u8],
+    ) -> Decoded {
+        decode(self.shapes.as_deref(), subject, headers, original)
+    }
+
+    /// Whether a route that comes first takes a message, which it may decode with other shapes.
+    fn is_taken_by(&self, rival: &Rival, message: &Facts<'_>) -> bool {
+        let is_same =
+            self.shapes.as_ref().map(Arc::as_ptr) == rival.shapes.as_ref().map(Arc::as_ptr);
+        if is_same || rival.route.matchers.is_empty() {
+            return takes(&rival.route, message);
+        }
+        let Facts { subject, headers, original, .. } = *message;
+        let decoded = decode(rival.shapes.as_deref(), subject, headers, original);
+        takes(&rival.route, &Facts { subject, headers, decoded: &decoded, original })
     }
 
     /// Whether the route is to post a message that its consumer received.
@@ -77,7 +120,7 @@ impl Routing {
         }
         self.takes_all
             || takes(&self.route, message)
-                && !self.rivals.iter().any(|rival| takes(rival, message))
+                && !self.rivals.iter().any(|rival| self.is_taken_by(rival, message))
                 && !self.is_dead_letter(message)
     }
 
@@ -88,6 +131,15 @@ impl Routing {
     pub(crate) fn is_dead_letter(&self, message: &Facts<'_>) -> bool {
         is_dead_letter(&self.dead_letters, message.subject, message.headers)
     }
+}
+
+fn decode(
+    own: Option<&Shapes>,
+    subject: &str,
+    headers: Option<&HeaderMap>,
+    original: &[u8],
+) -> Decoded {
+    Decoder { own, around: Surroundings { subject, headers }, trace: None }.decode(original)
 }
 
 fn takes(route: &Route, message: &Facts<'_>) -> bool {
@@ -139,7 +191,8 @@ mod tests {
     #[test]
     fn a_dead_letter_under_its_own_subject_is_for_no_route() {
         let route = Arc::new(Route::with(""));
-        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let routing =
+            Routing::of(&route, std::slice::from_ref(&route), &dead(), &Library::default());
         let decoded = Decoded::from_bytes(b"text");
         let mut marked = HeaderMap::new();
         for name in ["Nats-Matrix-Reason", "Nats-Matrix-Stream", "Nats-Matrix-Sequence"] {
@@ -164,7 +217,8 @@ mod tests {
     #[test]
     fn a_marker_is_for_no_route() {
         let route = Arc::new(Route::with(""));
-        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let routing =
+            Routing::of(&route, std::slice::from_ref(&route), &dead(), &Library::default());
         let takes = |name: &str, value: &str, original: &[u8]| {
             let mut headers = HeaderMap::new();
             headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
@@ -217,7 +271,8 @@ mod tests {
                 original: payload.as_bytes(),
             };
             let route = Arc::new(Route::with(lines));
-            let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+            let routing =
+                Routing::of(&route, std::slice::from_ref(&route), &dead(), &Library::default());
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
         }
     }

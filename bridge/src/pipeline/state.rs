@@ -52,7 +52,15 @@ impl State {
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
-            composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
+            composer: Composer::new(
+                &feed,
+                renderer,
+                routing.clone(),
+                budget,
+                account,
+                health.clone(),
+                stop.clone(),
+            ),
             threads: Threads::new(Arc::clone(&route), alerts),
             dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name),
             deferred,

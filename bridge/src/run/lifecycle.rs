@@ -315,7 +315,16 @@ async fn serve(
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
         let (all, nats) = (&all, nats.clone());
-        let live = RouteContext::live(route, all, dead_letters, renderer, nats, state_dir, &user);
+        let live = RouteContext::live(
+            route,
+            all,
+            dead_letters,
+            &setup.library,
+            renderer,
+            nats,
+            state_dir,
+            &user,
+        );
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

@@ -219,7 +219,7 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
             "truncated",
             "url",
         ],
-        "note" => &["mark", "headline", "lines"],
+        "note" => &["mark", "headline", "lines", "source", "when"],
         "event" => &["type", "source", "time", "when", "text", "rows"],
         "object" => &["rows"],
         "text" => &["text"],
