@@ -137,7 +137,7 @@ fn check_numbers(value: &Value) -> Result<(), String> {
 
 /// The beginnings of the bridge's own lines: of alerts and their details, reports, notes of a forge, digests and
 /// notices.
-const MARKS: [&str; 38] = [
+const MARKS: [&str; 41] = [
     "🔴",
     "🟠",
     "🔵",
@@ -167,6 +167,9 @@ const MARKS: [&str; 38] = [
     "📝",
     "🎁",
     "📁",
+    "🔔",
+    "ℹ️",
+    "🧪",
     "🤖 nats-matrix",
     "⚙️",
     "📚",

@@ -104,9 +104,9 @@ impl Tests {
     }
 
     fn test(self) -> Option<Decoded> {
-        let text = self.text.filter(|_| self.others == 0)?;
-        let (sender, text) = ("Grafana".to_owned(), filled(Some(text)));
-        let test = Test { sender, source: None, text, url: None };
+        let summary = self.text.filter(|_| self.others == 0)?;
+        let sender = "Grafana".to_owned();
+        let test = Test { sender, source: None, text: filled(Some(summary)), url: None };
         Some(Decoded::sound(Payload::Note(Note::Test(Box::new(test)))))
     }
 }

@@ -116,8 +116,8 @@ impl Decoded {
             matched = matched.or_else(|| of_shape(Shapes::builtin()));
         }
         let flaw = match matched {
-            Some(Matched::Decoded(decoded)) => {
-                return Self { is_cut: decoded.is_cut || is_cut, ..*decoded };
+            Some(Matched::Decoded(shown)) => {
+                return Self { is_cut: shown.is_cut || is_cut, ..*shown };
             }
             Some(Matched::Lacking { shape, field }) => {
                 Some(format!("looks like a message of {shape} but has no {field}"))
@@ -146,9 +146,9 @@ impl Decoded {
         };
         match parsed {
             // The members of a group were read from the whole text, so the cut of the object does not affect them.
-            Ok(decoded) => {
+            Ok(shown) => {
                 let is_whole = matches!(known, Known::Alertmanager | Known::CloudEvent);
-                Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
+                Self { is_cut: shown.is_cut || is_cut && !is_whole, ..shown }
             }
             Err(error) => Self { is_cut, ..Self::sound(Payload::Object(object)) }
                 .with_flaw(format!("looks like {known} but is not: {error}")),

@@ -209,8 +209,7 @@ fn values_of_grafana_are_told_whichever_field_has_them() {
     );
     let text = &group(&old).alerts[0].extra["values"];
     assert_eq!(text, "B0=503 (server=https://a.example), B1=0.3");
-    let digits =
-        with(&grafana, "/alerts/0/values", json!({ "B": 97.400_000_000_000_01, "C": null }));
+    let digits = with(&grafana, "/alerts/0/values", json!({ "B": 97.4 + 1e-12, "C": null }));
     assert_eq!(group(&digits).alerts[0].extra["values"], "B=97.4");
 }
 

@@ -9,14 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerts::Store,
     config::{self, Route},
-    decode::Library,
     matrix::{Account, NewRooms},
     nats::Nats,
     pipeline::{attachments::Budget, routing::Routing},
     render::Renderer,
     source::Feed,
     status::Health,
-    subject::Subject,
 };
 
 /// The services that all routes share.
@@ -47,12 +45,11 @@ pub(crate) struct RouteContext {
 }
 
 impl RouteContext {
-    /// Returns the context of a route's live feed.
+    /// Returns the context of the live feed of one of this number of routes.
     pub(crate) fn live(
         route: &Arc<Route>,
-        all: &[Arc<Route>],
-        dead_letters: &Subject,
-        library: &Library,
+        routes: usize,
+        routing: Routing,
         renderer: Option<Arc<Renderer>>,
         nats: Nats,
         state_dir: &Path,
@@ -63,9 +60,9 @@ impl RouteContext {
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
             feed: Feed::live(route, user),
             route: Arc::clone(route),
-            routing: Routing::of(route, all, dead_letters, library),
+            routing,
             renderer,
-            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
+            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), routes))),
         }
     }
 

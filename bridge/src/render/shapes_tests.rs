@@ -1,6 +1,6 @@
 //! Shows each sample of each built-in shape as a room does: in a snapshot beside it, and in the book.
 
-use std::{cell::RefCell, collections::BTreeMap, fs, path::PathBuf};
+use std::{cell::RefCell, collections::BTreeMap, fmt::Write, fs, path::PathBuf};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -229,7 +229,7 @@ fn book() -> String {
             let shape = fs::read_to_string(directory().join(&sample.shape).join("shape.toml"));
             let shape: toml::Table = toml::from_str(&shape.unwrap()).unwrap();
             let name = shape["name"].as_str().unwrap();
-            book.push_str(&format!("\n## {}{}\n", name[..1].to_uppercase(), &name[1..]));
+            writeln!(book, "\n## {}{}", name[..1].to_uppercase(), &name[1..]).unwrap();
             last.clone_from(&sample.shape);
         }
         let decoded = sample.decode(&sample.payload, None);
@@ -244,10 +244,12 @@ fn book() -> String {
             Payload::Alert(_) | Payload::Alerts(_) => "; an alert opens",
             _ => "",
         };
-        book.push_str(&format!(
-            "\n**{}** {urgency}{does}.\n\n```text\n{}\n```\n",
+        writeln!(
+            book,
+            "\n**{}** {urgency}{does}.\n\n```text\n{}\n```",
             sample.about, rendered.plain
-        ));
+        )
+        .unwrap();
     }
     book
 }

@@ -17,7 +17,7 @@ use crate::{
     health::{self, Pulse},
     log::Log,
     nats::Nats,
-    pipeline::{RouteContext, Services},
+    pipeline::{RouteContext, Routing, Services},
     run::{
         refusal_alert::tell,
         reload::Setup,
@@ -313,18 +313,10 @@ async fn serve(
         stop: stop.clone(),
     };
     for (route, renderer) in all.iter().zip(&setup.renderers) {
-        let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
-        let (all, nats) = (&all, nats.clone());
-        let live = RouteContext::live(
-            route,
-            all,
-            dead_letters,
-            &setup.library,
-            renderer,
-            nats,
-            state_dir,
-            &user,
-        );
+        let dead_letters = &services.config.dead_letter_subject;
+        let routing = Routing::of(route, &all, dead_letters, &setup.library);
+        let (renderer, nats) = (renderer.clone(), nats.clone());
+        let live = RouteContext::live(route, all.len(), routing, renderer, nats, state_dir, &user);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

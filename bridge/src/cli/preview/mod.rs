@@ -155,8 +155,8 @@ impl Preview {
     fn show(&self, (name, subject, payload): (&str, &str, Bytes)) -> Shown {
         let trace = RefCell::new(Trace::default());
         let around = Surroundings { subject, headers: Some(&self.headers) };
-        let decoder = Decoder { own: self.own.as_ref(), around, trace: Some(&trace) };
-        let decoded = decoder.decode(&payload);
+        let own = self.own.as_ref();
+        let decoded = Decoder { own, around, trace: Some(&trace) }.decode(&payload);
         let message = Incoming {
             subject,
             headers: Some(&self.headers),

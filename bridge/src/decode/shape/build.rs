@@ -75,9 +75,13 @@ fn report(fields: &Fields<'_>) -> Result<Report, &'static str> {
 fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, &'static str> {
     let Some(each) = &fields.rule.each else {
         if fields.is_true("test") {
-            let text = summary(fields).map(|summary| summary.in_no_language().to_owned());
-            let (source, url) = (fields.text("source"), fields.text("url"));
-            let test = Test { sender: shape.name.clone(), source, text, url };
+            let said = summary(fields).map(|summary| summary.in_no_language().to_owned());
+            let test = Test {
+                sender: shape.name.clone(),
+                source: fields.text("source"),
+                text: said,
+                url: fields.text("url"),
+            };
             return Ok(note(Note::Test(Box::new(test))));
         }
         return alert(shape, fields).map(Payload::Alert).map(Decoded::sound);

@@ -119,8 +119,8 @@ fn best<'a, 'b>(found: &'b [Found<'a>], names: &[&str]) -> Option<&'b Found<'a>>
         _ => false,
     };
     names.iter().find_map(|name| {
-        let named = found.iter().filter(|it| it.key == *name).filter(is_told);
-        named.min_by_key(|it| it.path.matches('.').count())
+        let candidates = found.iter().filter(|it| it.key == *name).filter(is_told);
+        candidates.min_by_key(|it| it.path.matches('.').count())
     })
 }
 

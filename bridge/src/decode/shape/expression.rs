@@ -10,7 +10,7 @@ use jiff::{Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
 use minijinja::{
     Environment, Error, ErrorKind, Expression as Compiled, UndefinedBehavior, Value, filters,
     tests,
-    value::{Rest, Serde, ValueKind},
+    value::{DynObject, Rest, Serde, ValueKind},
 };
 
 use crate::{decode::number, json, suggest, text::shown};
@@ -339,7 +339,7 @@ fn table(list: &Value, name: &str, value: &str) -> Value {
         let name = text(&item.get_attr(name).ok()?)?;
         let value = item.get_attr(value).unwrap_or_default();
         let only = value.as_object().filter(|_| value.kind() == ValueKind::Map);
-        let mut entries = only.and_then(|object| object.try_iter_pairs()).into_iter().flatten();
+        let mut entries = only.and_then(DynObject::try_iter_pairs).into_iter().flatten();
         let value = match (entries.next(), entries.next()) {
             (Some((_, only)), None) => only,
             _ => value,

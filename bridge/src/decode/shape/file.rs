@@ -213,7 +213,7 @@ impl Reader<'_> {
             return self.fault(key, what);
         };
         match value {
-            Toml::Table(entries) if rule.kind.is_table(known_name) => {
+            Toml::Table(entries) if Kind::is_table(known_name) => {
                 let mut table = Vec::new();
                 for (entry, value) in entries {
                     let key = format!("{key}.\"{entry}\"");
@@ -225,7 +225,7 @@ impl Reader<'_> {
                 self.fault(key, format!("`{name}` is one expression in quotes, not a table"));
             }
             value => {
-                rule.fields.extend(self.expression(key, name, value).map(|it| (*known_name, it)))
+                rule.fields.extend(self.expression(key, name, value).map(|it| (*known_name, it)));
             }
         }
     }

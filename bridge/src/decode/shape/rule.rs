@@ -165,7 +165,7 @@ impl Kind {
     }
 
     /// Whether a field can be a table of expressions.
-    pub(super) fn is_table(self, field: &str) -> bool {
+    pub(super) fn is_table(field: &str) -> bool {
         matches!(field, "labels" | "rows")
     }
 }
