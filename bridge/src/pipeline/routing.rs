@@ -188,6 +188,27 @@ mod tests {
         Subject::literal("ops.dead").unwrap()
     }
 
+    /// A route must not take what an earlier one takes, even if only the shapes of that one tell what it is.
+    #[test]
+    fn an_earlier_route_decides_by_its_own_shapes() {
+        let directory = tempfile::tempdir().unwrap();
+        let shape = "name = 'Own'\nrecognise.has = ['ups']\n[[rule]]\nas = 'alert'\nsummary = 'payload.ups'\n";
+        std::fs::write(directory.path().join("own.toml"), shape).unwrap();
+        let shapes = format!("shapes = {:?}", directory.path());
+        let first = Arc::new(Route::with(&format!("{shapes}\nmatch.kind = \"alert\"")));
+        let second = Arc::new(Route::with(""));
+        let all = [Arc::clone(&first), Arc::clone(&second)];
+        let library = Library::load(all.iter().map(Arc::as_ref)).unwrap();
+        let takes = |route: &Arc<Route>, original: &[u8]| {
+            let routing = Routing::of(route, &all, &dead(), &library);
+            let decoded = routing.decode("ops.a", None, original);
+            let (subject, headers) = ("ops.a", None);
+            routing.takes(&Facts { subject, headers, decoded: &decoded, original })
+        };
+        assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
+        assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
+    }
+
     #[test]
     fn a_dead_letter_under_its_own_subject_is_for_no_route() {
         let route = Arc::new(Route::with(""));
