@@ -15,7 +15,7 @@ use crate::{
     config::{Display, Language, time_zone},
     decode::{
         Decoder,
-        shape::{Shapes, Surroundings, Trace},
+        shape::{Outcome, Shapes, Surroundings, Trace},
     },
     failure::Failure,
     message::{Urgency, payload},
@@ -183,9 +183,9 @@ fn understood(shown: &Shown) -> Vec<String> {
     let mut lines = vec![format!("Shape:   {shape}, {rule}")];
     for field in shown.trace.fields.iter().filter(|_| shown.has_fields) {
         let value = match &field.value {
-            Ok(Some(value)) => line(value),
-            Ok(None) => "(nothing)".to_owned(),
-            Err(error) => format!("(fails: {error})"),
+            Outcome::Text(value) => line(value),
+            Outcome::Nothing => "(nothing)".to_owned(),
+            Outcome::Fails(error) => format!("(fails: {error})"),
         };
         lines.push(format!("  {} = {}\n    {value}", field.name, line(&field.expression)));
     }

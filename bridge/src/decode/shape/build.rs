@@ -7,7 +7,7 @@ use crate::{
             evaluate::Fields,
             file::Shape,
             forge,
-            rule::{Kind, NoteKind},
+            rule::{Kind, Lacks, NoteKind},
         },
     },
     message::{
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Makes what a rule says of a message, or returns the name of the field that it lacks for that.
-pub(super) fn build(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, &'static str> {
+pub(super) fn build(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, Lacks> {
     match fields.rule.kind {
         Kind::Alert => alerts(shape, fields),
         Kind::Report => report(fields).map(Payload::Report).map(Decoded::sound),
@@ -46,7 +46,7 @@ fn test(shape: &Shape, fields: &Fields<'_>) -> Note {
     }))
 }
 
-fn remark(fields: &Fields<'_>) -> Result<Remark, &'static str> {
+fn remark(fields: &Fields<'_>) -> Result<Remark, Lacks> {
     Ok(Remark {
         headline: fields.text("headline").ok_or("headline")?,
         source: fields.text("source"),
@@ -58,7 +58,7 @@ fn remark(fields: &Fields<'_>) -> Result<Remark, &'static str> {
     })
 }
 
-fn report(fields: &Fields<'_>) -> Result<Report, &'static str> {
+fn report(fields: &Fields<'_>) -> Result<Report, Lacks> {
     Ok(Report {
         kind: None,
         host: fields.text("host").ok_or("host")?,
@@ -72,7 +72,7 @@ fn report(fields: &Fields<'_>) -> Result<Report, &'static str> {
 }
 
 /// Makes one alert, or with `each` as many as there are items.
-fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, &'static str> {
+fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, Lacks> {
     let Some(each) = &fields.rule.each else {
         if fields.is_true("test") {
             let said = summary(fields).map(|summary| summary.in_no_language().to_owned());
@@ -94,7 +94,7 @@ fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, &'static str> {
     let (mut alerts, left_out) = members.finish();
     let is_cut = left_out.total() > 0;
     let payload = match alerts.len() {
-        0 => return Err("each"),
+        0 => return Err(Lacks("each")),
         1 if !is_cut => Payload::Alert(alerts.remove(0)),
         _ => Payload::Alerts(group(shape, fields, alerts, left_out)),
     };
@@ -126,7 +126,7 @@ fn group(shape: &Shape, fields: &Fields<'_>, alerts: Vec<Alert>, left_out: Count
     }
 }
 
-fn alert(shape: &Shape, fields: &Fields<'_>) -> Result<Alert, &'static str> {
+fn alert(shape: &Shape, fields: &Fields<'_>) -> Result<Alert, Lacks> {
     let summary = summary(fields).ok_or("summary")?;
     let (status, is_doubtful) = match (fields.rule.has("status"), fields.text("status")) {
         (false, _) => (Status::Firing, false),

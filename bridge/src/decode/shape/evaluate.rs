@@ -19,7 +19,16 @@ use crate::{
 pub(crate) struct TracedField {
     pub(crate) name: String,
     pub(crate) expression: String,
-    pub(crate) value: Result<Option<String>, String>,
+    pub(crate) value: Outcome,
+}
+
+/// The result of an expression.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    Text(String),
+    Nothing,
+    /// The expression fails, for this reason.
+    Fails(String),
 }
 
 /// The fields of a rule, evaluated one by one over one message or one item of it.
@@ -48,14 +57,15 @@ impl<'a> Fields<'a> {
     pub(super) fn evaluate(&self, name: &str, expression: &Expression) -> Value {
         let value = expression.value(&self.context);
         if let Some(trace) = self.trace {
-            let value = value.as_ref().map_err(expression::detail).map(|value| {
-                let other =
-                    || (!value.is_undefined() && !value.is_none()).then(|| value.to_string());
-                expression::text(value).or_else(other).map(|mut text| {
+            let value = match &value {
+                Ok(value) if value.is_undefined() || value.is_none() => Outcome::Nothing,
+                Ok(value) => {
+                    let mut text = expression::text(value).unwrap_or_else(|| value.to_string());
                     json::shorten(&mut text);
-                    text
-                })
-            });
+                    Outcome::Text(text)
+                }
+                Err(error) => Outcome::Fails(expression::detail(error)),
+            };
             let expression = expression.text().to_owned();
             trace.borrow_mut().push(TracedField { name: name.to_owned(), expression, value });
         }

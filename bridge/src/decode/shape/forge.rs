@@ -3,7 +3,11 @@
 use minijinja::Value;
 
 use crate::{
-    decode::shape::{evaluate::Fields, expression::text, rule::NoteKind},
+    decode::shape::{
+        evaluate::Fields,
+        expression::text,
+        rule::{Lacks, NoteKind},
+    },
     json,
     message::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
 };
@@ -11,7 +15,7 @@ use crate::{
 /// The number of characters that are kept of a commit's hash.
 const HASH_CHARS: usize = 7;
 
-pub(super) fn event(kind: NoteKind, fields: &Fields<'_>) -> Result<ForgeEvent, &'static str> {
+pub(super) fn event(kind: NoteKind, fields: &Fields<'_>) -> Result<ForgeEvent, Lacks> {
     let actor = fields.text("actor");
     let kind = match kind {
         NoteKind::Push => pushed(fields, actor.as_deref())?,
@@ -49,7 +53,7 @@ pub(super) fn event(kind: NoteKind, fields: &Fields<'_>) -> Result<ForgeEvent, &
     })
 }
 
-fn pushed(fields: &Fields<'_>, pusher: Option<&str>) -> Result<ForgeEventKind, &'static str> {
+fn pushed(fields: &Fields<'_>, pusher: Option<&str>) -> Result<ForgeEventKind, Lacks> {
     let reference = reference(&fields.text("reference").ok_or("reference")?);
     let is_none = |name: &str| {
         let id = fields.text(name).unwrap_or_default();

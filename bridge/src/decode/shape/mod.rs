@@ -21,11 +21,15 @@ use minijinja::{Value, context, value::Serde};
 use serde_json::Map;
 
 use crate::{
-    decode::shape::{evaluate::Fields, file::Shape},
+    decode::shape::{evaluate::Fields, file::Shape, rule::Lacks},
     message::Decoded,
 };
 
-pub(crate) use self::{draft::draft, evaluate::TracedField, file::Fault};
+pub(crate) use self::{
+    draft::draft,
+    evaluate::{Outcome, TracedField},
+    file::Fault,
+};
 
 /// A message's surroundings: what a publisher sent besides the payload.
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,7 +125,7 @@ impl Shapes {
                 }
                 match built {
                     Ok(decoded) => return Some(Matched::Decoded(Box::new(decoded))),
-                    Err(field) => {
+                    Err(Lacks(field)) => {
                         lacking.get_or_insert((shape.name.clone(), field));
                     }
                 }

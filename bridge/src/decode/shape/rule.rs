@@ -42,6 +42,17 @@ pub(super) enum UnknownKind {
     NoNote,
 }
 
+/// A field without which a rule says nothing of a message.
+#[derive(Debug, Error)]
+#[error("no {0}")]
+pub(super) struct Lacks(pub(super) &'static str);
+
+impl From<&'static str> for Lacks {
+    fn from(field: &'static str) -> Self {
+        Self(field)
+    }
+}
+
 impl NoteKind {
     const ALL: [(&'static str, Self); 8] = [
         ("said", Self::Said),
