@@ -42,6 +42,10 @@ fuzz TARGET SECONDS="300":
     mkdir -p fuzz/found/{{ TARGET }}
     cargo +nightly fuzz run --sanitizer none {{ TARGET }} fuzz/found/{{ TARGET }} fuzz/corpus/{{ TARGET }} -- -max_total_time={{ SECONDS }} -timeout=20
 
+# Write the chapter of the book that shows the messages of other programs.
+payloads:
+    UPDATE_PAYLOADS=1 cargo test --package nats-matrix --lib --locked -- the_book_shows_every_sample
+
 # Check the alert rules for Prometheus.
 rules:
     promtool test rules bridge/monitoring/prometheus-rules-test.yml

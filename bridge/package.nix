@@ -18,10 +18,12 @@ let
       ./examples
       ./monitoring
       ./schema
+      ./shapes
       ./src
       ./tests
       ../fuzz/corpus
       ../fuzz/src
+      ../docs/src/reference/payloads-of-others.md
       ../manual
       ../testbed/Cargo.toml
       ../testbed/clients

@@ -42,6 +42,14 @@ let
     file: "${lib.getExe cfg.package} check --offline --config ${file}"
   ) (format.generate "nats-matrix.toml" cfg.settings);
 
+  # A directory with a file for each shape. A path of the Nix language is copied to the store, where the bridge can read it.
+  shapes = pkgs.linkFarm "nats-matrix-shapes" (
+    lib.mapAttrsToList (name: shape: {
+      name = "${name}.toml";
+      path = if lib.isAttrs shape then format.generate "${name}.toml" shape else "${shape}";
+    }) cfg.shapes
+  );
+
   languageOption = lib.mkOption {
     type = lib.types.nullOr (
       lib.types.enum [
@@ -186,6 +194,15 @@ let
         description = ''
           A directory of templates that replace the built-in ones, such as `report.html.jinja`. They are tested when the system
           is built.
+        '';
+      };
+      shapes = lib.mkOption {
+        type = lib.types.nullOr lib.types.path;
+        default = null;
+        defaultText = lib.literalMD "{option}`services.natsMatrix.shapes`";
+        example = lib.literalExpression "./shapes";
+        description = ''
+          A directory of shapes for this route alone, instead of those of all routes.
         '';
       };
       digestAbove = lib.mkOption {
@@ -411,6 +428,30 @@ in
       timeZone = timeZoneOption;
     };
 
+    shapes = lib.mkOption {
+      type = lib.types.attrsOf (lib.types.either lib.types.path format.type);
+      default = { };
+      example = lib.literalExpression ''
+        {
+          ups = ./shapes/ups.toml;
+          door = {
+            name = "Door";
+            recognise.has = [ "door" "state" ];
+            rule = [
+              {
+                as = "note";
+                headline = "payload.door ~ ' is ' ~ payload.state";
+              }
+            ];
+          };
+        }
+      '';
+      description = ''
+        [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md), which say how the messages
+        of other programs are shown: files, or their content. They are checked when the system is built.
+      '';
+    };
+
     routes = lib.mkOption {
       type = lib.types.attrsOf route;
       default = { };
@@ -458,6 +499,7 @@ in
       ];
 
     services.natsMatrix.settings = lib.mkMerge [
+      (lib.mkIf (cfg.shapes != { }) { shapes = lib.mkDefault "${shapes}"; })
       {
         matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.matrix) homeserver user;
@@ -478,6 +520,7 @@ in
             time_zone = route.timeZone;
             # A path of the Nix language is copied to the store, where the bridge can read it.
             templates = if route.templates == null then null else "${route.templates}";
+            shapes = if route.shapes == null then null else "${route.shapes}";
             summary = if route.summary == null then null else dropNull route.summary;
             fallback_room = if route.fallbackRoom == null then null else fullRoom route.fallbackRoom;
             new_rooms_per_hour = route.newRoomsPerHour;

@@ -37,6 +37,10 @@ use serde_json::Value;
 use crate::{
     alerts::AlertUpdate,
     config::{Config, Display, Language, Publisher},
+    decode::{
+        Decoder,
+        shape::{Shapes, Surroundings},
+    },
     failure::Failure,
     matrix::{MatrixError, Ownership, elements::Elements, error, room},
     message::{Decoded, Kind, Payload, PayloadKind, Position, StreamId, Urgency, payload},
@@ -227,6 +231,20 @@ pub fn render_with(
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let decoded = Decoded::from_bytes(&message.payload);
     Ok(Posted::from(&renderer.render(&message.incoming(&decoded))))
+}
+
+/// Decodes a message with the shape of a user, and renders it.
+///
+/// # Errors
+///
+/// The faults of the shape.
+pub fn shape(toml: &str, message: &Message<'_>) -> Result<Posted, Vec<String>> {
+    let own = Shapes::parse(toml, Path::new("own.toml"))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let around = Surroundings { subject: message.subject, headers: Some(&message.headers) };
+    let decoded = Decoder { own: Some(&own), around, trace: None }.decode(&message.payload);
+    let _ = AlertUpdate::of(&decoded.payload);
+    Ok(Posted::from(&RENDERERS[0].render(&message.incoming(&decoded))))
 }
 
 /// Returns the names of the kinds of messages that have templates, and whether these have rows.

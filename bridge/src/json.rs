@@ -123,6 +123,38 @@ pub(crate) fn map<'de, D: Deserializer<'de>>(
     }
 }
 
+/// Deserializes any value, as a field of one of our types.
+pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let budget = Budget::default();
+    let value = (Node { budget: &budget, level: 0 }).deserialize(deserializer)?;
+    Ok(value.unwrap_or_default())
+}
+
+/// Deserializes a map like [`map`]. A value that is no map is an empty one.
+pub(crate) fn map_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Value>, D::Error> {
+    let budget = Budget::default();
+    match (Node { budget: &budget, level: 0 }).deserialize(deserializer)? {
+        Some(Value::Object(map)) => Ok(map),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Passes each element of the array `text` to `take`, one after another.
+///
+/// # Errors
+///
+/// The errors of [`each`].
+pub(crate) fn elements<'de, T: Deserialize<'de>>(
+    text: &'de str,
+    mut take: impl FnMut(T),
+) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    Elements { take: &mut take, of: PhantomData }.deserialize(&mut json)?;
+    json.end()
+}
+
 /// Cuts a text to [`MOST_TEXT`] bytes, and returns whether it was longer.
 pub(crate) fn shorten(text: &mut String) -> bool {
     let is_long = text.len() > MOST_TEXT;

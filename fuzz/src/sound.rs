@@ -138,7 +138,7 @@ fn check_numbers(value: &Value) -> Result<(), String> {
 
 /// The beginnings of the bridge's own lines: of alerts and their details, reports, notes of a forge, digests and
 /// notices.
-const MARKS: [&str; 38] = [
+const MARKS: [&str; 41] = [
     "🔴",
     "🟠",
     "🔵",
@@ -168,6 +168,9 @@ const MARKS: [&str; 38] = [
     "📝",
     "🎁",
     "📁",
+    "🔔",
+    "ℹ️",
+    "🧪",
     "🤖 nats-matrix",
     "⚙️",
     "📚",

@@ -21,6 +21,7 @@ use crate::{
         waiting,
     },
     config::{Config, Exposure, Login, RoomTarget, Route, Summary},
+    decode::Library,
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
@@ -75,6 +76,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
     for route in config.routes.iter().filter(|route| route.templates.is_some()) {
         templates(route, &mut findings);
     }
+    shapes(&config, &mut findings);
     if !options.offline
         && let Err(failure) = block_on(online(config, &mut findings))
     {
@@ -129,6 +131,23 @@ fn templates(route: &Route, findings: &mut Findings) {
         Err(failure) => {
             for line in failure.to_string().lines() {
                 findings.fail("templates", Failure::Config(line.to_owned()));
+            }
+        }
+    }
+}
+
+/// Reports the shapes of the user's own, which are read for all routes together.
+fn shapes(config: &Config, findings: &mut Findings) {
+    match Library::load(&config.routes) {
+        Ok(library) => {
+            for (path, count) in library.counts() {
+                let plural = if count == 1 { "" } else { "s" };
+                findings.ok("shapes", format!("{}: {count} shape{plural}", path.display()));
+            }
+        }
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                findings.fail("shapes", Failure::Config(line.to_owned()));
             }
         }
     }

@@ -14,6 +14,7 @@ mod retention;
 mod rights;
 mod run;
 mod schema;
+mod shape;
 mod stored_subjects;
 mod summary;
 mod unused_consumers;
@@ -64,6 +65,8 @@ enum Command {
     Preview(preview::Options),
     /// Summarise a route's messages up to now, to look at the summary or to post it.
     Summary(summary::Options),
+    /// Help to write shapes, which say how the messages of other programs are shown.
+    Shape(shape::Options),
     /// Print the JSON Schema of a report, an alert or the configuration.
     Schema(schema::Options),
 }
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),
         Command::Summary(options) => summary::main(&options),
+        Command::Shape(options) => shape::main(&options),
         Command::Schema(options) => {
             schema::main(&options);
             Ok(())

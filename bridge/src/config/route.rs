@@ -79,6 +79,8 @@ pub(crate) struct Route {
     pub display: Display,
     /// The directory of templates that replace the built-in ones.
     pub templates: Option<PathBuf>,
+    /// The directory of shapes that are tried before the built-in ones.
+    pub shapes: Option<PathBuf>,
     /// The number of bytes of attachments that may be uploaded within an hour; 0 for none.
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
@@ -106,7 +108,7 @@ impl Route {
     /// The first mistake, as when another version of the bridge wrote it.
     pub(crate) fn restore(written: &Value) -> Result<Self, ConfigError> {
         let raw = RawRoute::deserialize(written).map_err(|error| ConfigError::new("routes", error));
-        raw?.check(0, &Display::default(), &Files::in_directories(None, Path::new("")))
+        raw?.check(0, &Display::default(), None, &Files::in_directories(None, Path::new("")))
     }
 
     /// Returns the route without the templates of its own.
@@ -152,11 +154,12 @@ impl Route {
                     .ok()
                     .map(|language| ("language".to_owned(), language)),
             );
-            let templates = self.templates.as_deref().map(|path| {
+            let paths = [("templates", &self.templates), ("shapes", &self.shapes)];
+            let paths = paths.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)));
+            keys.extend(paths.map(|(key, path)| {
                 let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-                Value::from(path.to_string_lossy())
-            });
-            keys.extend(templates.map(|path| ("templates".to_owned(), path)));
+                (key.to_owned(), Value::from(path.to_string_lossy()))
+            }));
         }
         written
     }
@@ -329,6 +332,13 @@ pub(super) struct RawRoute {
     /// absolute or beside the configuration.
     #[schemars(example = &"templates", extend("x-type" = "directory"))]
     templates: Option<PathBuf>,
+    /// A directory of [shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md), or the file
+    /// of one, instead of the `shapes` of all routes.
+    #[schemars(
+        example = &"shapes",
+        extend("x-type" = "directory", "x-default" = "that of all routes")
+    )]
+    shapes: Option<PathBuf>,
     /// The language of the built-in texts.
     #[serde(
         default,
@@ -386,11 +396,17 @@ fn check_unmasked(key: &str, unmasked: &[String]) -> Result<Mask, ConfigError> {
 }
 
 impl RawRoute {
-    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, ConfigError> {
+    fn check(
+        self,
+        index: usize,
+        display: &Display,
+        shapes: Option<&PathBuf>,
+        files: &Files,
+    ) -> Result<Route, ConfigError> {
         let written = serde_json::to_value(&self);
         let written =
             written.map_err(|error| ConfigError::new(format!("routes[{index}]"), error))?;
-        let mut route = self.check_keys(index, display, files)?;
+        let mut route = self.check_keys(index, display, shapes, files)?;
         route.written = Arc::new(route.complete(written));
         Ok(route)
     }
@@ -399,6 +415,7 @@ impl RawRoute {
         self,
         index: usize,
         display: &Display,
+        shapes: Option<&PathBuf>,
         files: &Files,
     ) -> Result<Route, ConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
@@ -470,6 +487,7 @@ impl RawRoute {
             quiet: quiet.transpose()?,
             display,
             templates: self.templates.map(|path| files.find(&path)),
+            shapes: self.shapes.as_ref().or(shapes).map(|path| files.find(path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             attach_limit: attach_limit
@@ -516,12 +534,13 @@ fn check_stream(key: &str, stream: &str) -> Result<(), ConfigError> {
 pub(super) fn check(
     written: Vec<RawRoute>,
     display: &Display,
+    shapes: Option<&PathBuf>,
     files: &Files,
 ) -> Result<Vec<Route>, ConfigError> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index, display, files))
+        .map(|(index, route)| route.check(index, display, shapes, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(ConfigError::new(

@@ -27,7 +27,7 @@ pub(crate) use self::{
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
     gist::Gist,
     kind::Kind,
-    note::Note,
+    note::{Note, Remark, Test},
     origin::{Origin, Position, Span, StreamId},
     payload::{Binary, Decoded, Event, Item, Payload, PayloadKind},
     removal::Removal,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::message::{
     alert::{Alert, Group, Summary, Workflow},
     forge::{Deed, ForgeEvent, ForgeEventKind, Outcome, Push},
-    note::Note,
+    note::{Note, Remark, Test},
     payload::{Event, Payload},
     report::Report,
 };
@@ -26,6 +26,11 @@ impl Payload {
             Self::Text(text) => change("", text),
             Self::Several(items) => {
                 items.iter_mut().for_each(|item| item.decoded.payload.each_text(change));
+            }
+            Self::Note(Note::Said(remark)) => of_remark(remark, change),
+            Self::Note(Note::Test(test)) => {
+                let Test { sender: _, source, text, url } = &mut **test;
+                [source, text, url].into_iter().flatten().for_each(|text| change("", text));
             }
             Self::Note(Note::NatsAnswer) | Self::Binary(_) => {}
         }
@@ -84,6 +89,13 @@ fn of_value(name: &str, value: &mut Value, change: Change<'_>) {
         Value::Object(object) => of_object(object, change),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+fn of_remark(remark: &mut Remark, change: Change<'_>) {
+    let Remark { headline, source, time, lines, rows, url, is_urgent: _ } = remark;
+    let texts = std::iter::once(headline).chain(lines);
+    texts.chain([source, time, url].into_iter().flatten()).for_each(|text| change("", text));
+    rows.iter_mut().for_each(|(name, value)| change(name, value));
 }
 
 fn of_forge(event: &mut ForgeEvent, change: Change<'_>) {

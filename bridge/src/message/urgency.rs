@@ -30,6 +30,7 @@ impl Payload {
     /// The urgency of the message as far as it says itself how urgent it is.
     pub(crate) fn stated_urgency(&self) -> Option<Urgency> {
         match self {
+            Payload::Note(note) if note.is_urgent() => Some(Urgency::Notable),
             Payload::Report(_) | Payload::Note(_) => Some(Urgency::Routine),
             Payload::Alert(alert) => Some(alert_urgency(alert)),
             Payload::Alerts(group) => Some(group_urgency(group)),

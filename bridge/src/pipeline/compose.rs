@@ -18,6 +18,7 @@ use crate::{
         attachments::{Budget, Candidate},
         parts::Part,
         poison::{self, Handling},
+        routing::Routing,
     },
     render::{Incoming, Rendered, Renderer},
     source::{Delivery, Feed},
@@ -30,6 +31,7 @@ pub(crate) struct Composer {
     /// The name of the stream that holds the messages.
     stream: String,
     pub(crate) renderer: Arc<Renderer>,
+    routing: Routing,
     poison: Rc<poison::Guard>,
     /// The templates whose failure was logged.
     told: HashSet<String>,
@@ -43,6 +45,7 @@ impl Composer {
     pub(crate) fn new(
         feed: &Feed,
         renderer: Arc<Renderer>,
+        routing: Routing,
         budget: Arc<Mutex<Budget>>,
         account: Arc<Account>,
         health: RouteHealth,
@@ -55,6 +58,7 @@ impl Composer {
             route,
             stream,
             renderer,
+            routing,
             poison,
             told: HashSet::new(),
             budget,
@@ -85,7 +89,9 @@ impl Composer {
     pub(crate) fn decode(&self, delivery: &Delivery) -> Decoded {
         let (published, sequence) = (delivery.published.as_nanosecond(), delivery.sequence);
         self.poison.work(published, sequence, || match self.poison.handling(published, sequence) {
-            Handling::Usual => Decoded::from_bytes(delivery.payload()),
+            Handling::Usual => {
+                self.routing.decode(delivery.subject(), delivery.headers(), delivery.payload())
+            }
             Handling::AsBytes | Handling::Never | Handling::Leave => Decoded::as_bytes(
                 delivery.payload(),
                 "the bridge ended twice while it worked on this, so it is not looked into",

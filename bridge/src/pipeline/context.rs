@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerts::Store,
     config::{self, Route},
+    decode::Library,
     matrix::{Account, NewRooms},
     nats::Nats,
     pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
@@ -27,6 +28,8 @@ pub(crate) struct Services {
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
     pub(crate) letter_ids: Arc<LetterIds>,
+    /// The users' own shapes.
+    pub(crate) library: Arc<Library>,
     pub(crate) health: Health,
     pub(crate) lease: Lease,
     pub(crate) stop: CancellationToken,
@@ -68,7 +71,7 @@ impl RouteContext {
             feed: Feed::live(route, &account.user),
             state_dir: state_dir.into(),
             route: Arc::clone(route),
-            routing: Routing::of(route, all, dead_letters),
+            routing: Routing::of(route, all, dead_letters).with_shapes(&services.library, route),
             renderer,
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
         }

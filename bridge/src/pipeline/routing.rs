@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::{
     config::{Field, Matcher, RoomTarget, Route},
+    decode::{
+        Decoder, Library,
+        shape::{Shapes, Surroundings},
+    },
     json,
     message::{
         Decoded, Payload, Status,
@@ -54,10 +58,35 @@ pub(crate) struct Routing {
     earlier: Vec<Arc<Epoch>>,
     /// The present rules of all routes of the stream, each by the name of its consumer.
     all: Arc<[(String, Rules)]>,
+    reading: Reading,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
     /// The beginning of the subjects of all dead letters.
     dead_letters: Subject,
+}
+
+/// The shapes by which the messages of a route are read.
+#[derive(Clone, Default)]
+struct Reading {
+    /// The users' own shapes of all routes.
+    library: Arc<Library>,
+    /// Those of this route.
+    own: Option<Arc<Shapes>>,
+}
+
+impl Reading {
+    /// Whether a route takes a message, which it may read by other shapes than this one. Of a route of an earlier
+    /// configuration only those are known that a present route has, too.
+    fn takes(&self, route: &Route, message: &Facts<'_>) -> bool {
+        let shapes = self.library.of(route);
+        let is_same = self.own.as_ref().map(Arc::as_ptr) == shapes.as_ref().map(Arc::as_ptr);
+        if is_same || route.matchers.is_empty() {
+            return takes(route, message);
+        }
+        let Facts { created, sequence, subject, headers, original, .. } = *message;
+        let decoded = decode(shapes.as_deref(), subject, headers, original);
+        takes(route, &Facts { created, sequence, subject, headers, decoded: &decoded, original })
+    }
 }
 
 /// The rules of one route in one configuration.
@@ -89,8 +118,9 @@ impl Rules {
         routes.iter().map(|route| (route.consumer_key().to_owned(), Self::of(route, routes)))
     }
 
-    fn take(&self, message: &Facts<'_>) -> bool {
-        takes(&self.route, message) && !self.rivals.iter().any(|rival| takes(rival, message))
+    fn take(&self, message: &Facts<'_>, reading: &Reading) -> bool {
+        reading.takes(&self.route, message)
+            && !self.rivals.iter().any(|rival| reading.takes(rival, message))
     }
 }
 
@@ -171,9 +201,26 @@ impl Routing {
             present: is_present.then(|| Rules::of(route, &all)),
             earlier: Vec::new(),
             all: Rules::of_all(&all).collect(),
+            reading: Reading::default(),
             takes_all: false,
             dead_letters: dead_letters.clone(),
         }
+    }
+
+    /// Returns the same rules for messages that are read by the users' own shapes, too.
+    pub(crate) fn with_shapes(self, library: &Arc<Library>, route: &Route) -> Self {
+        let reading = Reading { library: Arc::clone(library), own: library.of(route) };
+        Self { reading, ..self }
+    }
+
+    /// Decodes a message with the shapes of the route.
+    pub(crate) fn decode(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        original: &[u8],
+    ) -> Decoded {
+        decode(self.reading.own.as_deref(), subject, headers, original)
     }
 
     /// Returns the rules for messages of the same route that have already been decided on.
@@ -196,12 +243,13 @@ impl Routing {
 
     /// Whether the rules that were in force when the message was stored give it to the route.
     fn decides_for(&self, message: &Facts<'_>) -> bool {
-        let takes_now = || self.present.as_ref().is_some_and(|rules| rules.take(message));
+        let takes_now =
+            || self.present.as_ref().is_some_and(|rules| rules.take(message, &self.reading));
         let Some(epoch) = self.earlier.iter().find(|epoch| epoch.decides(message)) else {
             return takes_now();
         };
         match epoch.of_consumer(&self.consumer) {
-            Some(rules) => rules.take(message) || epoch.is_work_queue && takes_now(),
+            Some(rules) => rules.take(message, &self.reading) || epoch.is_work_queue && takes_now(),
             // A new route shows what the stream has, but not what still waits for another one to which it belonged.
             None => takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)),
         }
@@ -210,10 +258,11 @@ impl Routing {
     /// Whether a message that a new route would take is left to one of an earlier configuration, for which it waited and
     /// which would not take it now.
     fn is_left_to(&self, other: &EpochRoute, message: &Facts<'_>) -> bool {
-        let takes_now =
-            |(name, rules): &(String, Rules)| *name == other.consumer && rules.take(message);
+        let takes_now = |(name, rules): &(String, Rules)| {
+            *name == other.consumer && rules.take(message, &self.reading)
+        };
         other.done.is_some_and(|done| message.sequence > done)
-            && other.rules.take(message)
+            && other.rules.take(message, &self.reading)
             && !self.all.iter().any(takes_now)
     }
 
@@ -230,7 +279,7 @@ impl Routing {
         // Deferred messages were decided on before.
         let rules = self.rules(message).filter(|_| !self.takes_all);
         let passing_on = rules.into_iter().flat_map(|rules| &rules.passing_on);
-        let earlier = passing_on.filter(|route| takes(route, message));
+        let earlier = passing_on.filter(|route| self.reading.takes(route, message));
         earlier.map(|route| route.rooms.of(message.subject)).collect()
     }
 
@@ -241,6 +290,15 @@ impl Routing {
         let before = epoch.and_then(|epoch| epoch.of_consumer(&self.consumer));
         before.or(self.present.as_ref())
     }
+}
+
+fn decode(
+    own: Option<&Shapes>,
+    subject: &str,
+    headers: Option<&HeaderMap>,
+    original: &[u8],
+) -> Decoded {
+    Decoder { own, around: Surroundings { subject, headers }, trace: None }.decode(original)
 }
 
 fn takes(route: &Route, message: &Facts<'_>) -> bool {
@@ -301,6 +359,28 @@ mod tests {
 
     fn dead() -> Subject {
         Subject::literal("ops.dead").unwrap()
+    }
+
+    /// A route must not take what an earlier one takes, even if only the shapes of that one tell what it is.
+    #[test]
+    fn an_earlier_route_decides_by_its_own_shapes() {
+        let directory = tempfile::tempdir().unwrap();
+        let shape = "name = 'Own'\nrecognise.has = ['ups']\n[[rule]]\nas = 'alert'\nsummary = 'payload.ups'\n";
+        std::fs::write(directory.path().join("own.toml"), shape).unwrap();
+        let shapes = format!("shapes = {:?}", directory.path());
+        let first = Arc::new(Route::with(&format!("{shapes}\nmatch.kind = \"alert\"")));
+        let second = Arc::new(Route::with(""));
+        let all = [Arc::clone(&first), Arc::clone(&second)];
+        let library = Arc::new(Library::load(all.iter().map(Arc::as_ref)).unwrap());
+        let takes = |route: &Arc<Route>, original: &[u8]| {
+            let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
+            let decoded = routing.decode("ops.a", None, original);
+            let (created, sequence, subject, headers) = ("1", 1, "ops.a", None);
+            let decoded = &decoded;
+            routing.takes(&Facts { created, sequence, subject, headers, decoded, original })
+        };
+        assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
+        assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
     }
 
     #[test]

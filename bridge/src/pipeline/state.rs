@@ -54,7 +54,15 @@ impl State {
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
-            composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
+            composer: Composer::new(
+                &feed,
+                renderer,
+                routing.clone(),
+                budget,
+                account,
+                health.clone(),
+                stop.clone(),
+            ),
             threads: Threads::new(Arc::clone(&route), alerts),
             dead_letters: DeadLetters::of(
                 nats,

@@ -59,8 +59,13 @@ impl Threads {
     ) -> Option<AlertThread> {
         let update = AlertUpdate::of(&decoded.payload)?;
         let key = update.key(&self.route, room, delivery.subject());
-        let before = self.known([key.clone()]).await.remove(&key);
-        Some(self.after(before, key, update, delivery.said))
+        let shared = update.shared_key(&self.route, room, delivery.subject());
+        let mut known = self.known(shared.iter().cloned().chain([key.clone()])).await;
+        let before = shared.as_ref().and_then(|shared| known.remove(shared));
+        let before = before.or_else(|| known.remove(&key));
+        let mut thread = self.after(before, key, update, delivery.said);
+        thread.shared_key = shared;
+        Some(thread)
     }
 
     /// Returns what is known of some threads, by their names.
@@ -94,9 +99,10 @@ impl Threads {
         root: Option<OwnedEventId>,
         origin: Origin,
     ) {
-        let has_pushed = thread.pushes();
-        if let Some(after) = thread.after(root, origin, has_pushed) {
-            self.note_all(vec![after]).await;
+        let (has_pushed, shared) = (thread.pushes(), thread.shared_key.clone());
+        if let Some((key, after)) = thread.after(root, origin, has_pushed) {
+            let shared = shared.map(|shared| (shared, after.clone()));
+            self.note_all(shared.into_iter().chain([(key, after)]).collect()).await;
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) fn worded<'a>(summary: &'a Summary, words: &dyn Words) -> Cow<'a, str
     match summary {
         Summary::Said(text) => Cow::Borrowed(text),
         Summary::Unsaid => Cow::Owned(words.unnamed_alert().to_owned()),
+        Summary::NoData(rule) => Cow::Owned(words.no_data(rule)),
+        Summary::QueryFailed(rule) => Cow::Owned(words.query_failed(rule)),
         Summary::Monitor(monitor, state) => Cow::Owned(match &monitor.name {
             Some(name) => words.monitored(name, *state),
             None => words.monitored(&words.monitor(monitor.id), *state),

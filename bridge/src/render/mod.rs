@@ -38,4 +38,6 @@ pub(crate) use self::{
 };
 
 #[cfg(test)]
+mod shapes_tests;
+#[cfg(test)]
 mod tests;

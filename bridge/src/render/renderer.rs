@@ -386,7 +386,7 @@ impl Renderer {
             Payload::Report(report) => report_view(report, message.subject, voice),
             Payload::Alert(alert) => alert::view(alert, voice),
             Payload::Alerts(group) => alert::group_view(group, voice),
-            Payload::Note(note) => note::view(note, voice.words),
+            Payload::Note(note) => note::view(note, voice),
             Payload::Event(event) => event_view(event, self.flaw(message), voice),
             Payload::Object(object) => self.object_view(object, message),
             Payload::Text(body) => {

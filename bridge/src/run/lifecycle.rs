@@ -347,6 +347,7 @@ async fn serve(
         administrators,
         config,
         letter_ids: Arc::new(LetterIds::of(state_dir)),
+        library: Arc::clone(&setup.library),
         health: health.clone(),
         lease: lease.clone(),
         stop: stop.clone(),

@@ -101,7 +101,7 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
 
 /// Decodes a message if the route takes it.
 fn taken(routing: &Routing, created: &str, message: &Delivery) -> Option<Decoded> {
-    let decoded = Decoded::from_bytes(message.payload());
+    let decoded = routing.decode(message.subject(), message.headers(), message.payload());
     let facts = Facts {
         created,
         sequence: message.sequence,

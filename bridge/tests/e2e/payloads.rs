@@ -230,7 +230,7 @@ async fn a_flood_and_broken_messages_of_others_lose_nothing() -> Result<()> {
     let file = scene.alice.download(events[1].content["url"].as_str().unwrap()).await?;
     // Conduit sorts the keys of every body that is JSON, files among them.
     assert!(serde_json::from_slice::<serde_json::Value>(&file)? == flood, "the file is all of it");
-    let flaw = "looks like a notification of Uptime Kuma but is not";
+    let flaw = "looks like a message of Uptime Kuma but has no summary";
     assert!(events[2].body().contains("ECONNREFUSED"), "{}", events[2].body());
     assert!(!events[2].body().contains(flaw), "{}", events[2].body());
     assert_eq!(log.lines().filter(|line| line.contains(flaw)).count(), 1, "{log}");

@@ -220,7 +220,7 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
             "truncated",
             "url",
         ],
-        "note" => &["mark", "headline", "lines"],
+        "note" => &["mark", "headline", "lines", "source", "when"],
         "event" => &["type", "source", "time", "when", "text", "rows"],
         "object" => &["title", "place", "description", "when", "lines", "url", "rows"],
         "text" => &["text"],

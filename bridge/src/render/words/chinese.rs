@@ -129,6 +129,18 @@ impl Words for Chinese {
         format!("（经由 {subject}）")
     }
 
+    fn test_of(&self, sender: &str) -> String {
+        format!("{sender} 的测试消息")
+    }
+
+    fn no_data(&self, rule: &str) -> String {
+        format!("{rule} 没有数据")
+    }
+
+    fn query_failed(&self, rule: &str) -> String {
+        format!("{rule} 无法检查：查询失败")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
         format!("{subject} 收到一条空消息")
     }

@@ -133,6 +133,18 @@ impl Words for English {
         format!("(via {subject})")
     }
 
+    fn test_of(&self, sender: &str) -> String {
+        format!("Test message of {sender}")
+    }
+
+    fn no_data(&self, rule: &str) -> String {
+        format!("No data for {rule}")
+    }
+
+    fn query_failed(&self, rule: &str) -> String {
+        format!("{rule} cannot be checked: its query fails")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
         format!("an empty message on {subject}")
     }

@@ -66,6 +66,15 @@ pub(crate) trait Words: Sync {
     /// The subject of a message, if the subject does not name the machine that the message claims to be about.
     fn via(&self, subject: &str) -> String;
 
+    /// The headline of a message that somebody sent to try out the way to the room.
+    fn test_of(&self, sender: &str) -> String;
+
+    /// The summary of an alert rule that got no data.
+    fn no_data(&self, rule: &str) -> String;
+
+    /// The summary of an alert rule whose query fails.
+    fn query_failed(&self, rule: &str) -> String;
+
     fn empty_message(&self, subject: &str) -> String;
     /// The text for a message that is only an answer from NATS to a publisher.
     fn answer_of_nats(&self) -> &'static str;
