@@ -171,6 +171,7 @@ async fn check_tries_the_rights_of_each_feature_and_changes_nothing() -> Result<
     let _bridge = scene.start(&scene.config().nats(LOGIN).lines(CONSUMER))?;
     let mut reader = scene.reader().await?;
     reader.wait_for(1, PATIENCE).await?;
+    scene.wait_until_done(sequence).await?;
     let before = scene.consumer().await?;
     run()?;
     let after = scene.consumer().await?;

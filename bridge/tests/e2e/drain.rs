@@ -409,7 +409,7 @@ async fn a_removed_route_whose_room_is_closed_waits_and_is_visible() -> Result<(
     two.close(&[&room]).await?;
     two.publish("ops.a", "old", 0..BACKLOG).await?;
     running.takes(&after).await?;
-    let pages = Pages::latest(&running.bridge)?;
+    let pages = Pages::latest(&running.bridge).await?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let said = pages.wait_for("not-in-room").await?;
@@ -478,7 +478,7 @@ async fn a_removed_route_whose_consumer_is_deleted_ends() -> Result<()> {
     stream.delete_consumer(&consumer).await?;
     let line = "its consumer was deleted, so nothing is left of what waited for it";
     running.bridge.wait_for_log(line, PATIENCE).await?;
-    let pages = Pages::latest(&running.bridge)?;
+    let pages = Pages::latest(&running.bridge).await?;
     let said = pages.wait_for("connected").await?;
     assert!(said["routes"]["reports:draining"].is_null(), "{said}");
     two.shows(&[], &[], &running.bridge).await
@@ -495,7 +495,7 @@ async fn a_removed_route_for_which_nothing_waits_needs_no_room() -> Result<()> {
     two.publish("ops.c", "never", 0..3).await?;
     running.takes(&after).await?;
     two.wait_until_deleted("reports", &running.bridge).await?;
-    let said = Pages::latest(&running.bridge)?.wait_for("connected").await?;
+    let said = Pages::latest(&running.bridge).await?.wait_for("connected").await?;
     assert_eq!(said["routes"].as_object().map(serde_json::Map::len), Some(1), "{said}");
     assert!(!running.bridge.logs().contains("route reports is not in the configuration any more"));
     Ok(())

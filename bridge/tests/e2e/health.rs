@@ -33,11 +33,23 @@ pub(crate) struct Pages {
 impl Pages {
     pub(crate) async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
         bridge.wait_for_log(LISTENS, PATIENCE).await?;
-        Self::latest(bridge)
+        Self::last(bridge)
     }
 
-    /// The pages of a bridge that may have been reloaded, and listens elsewhere since.
-    pub(crate) fn latest(bridge: &BridgeProcess) -> Result<Self> {
+    /// The pages of a bridge that may have been reloaded, and then listens elsewhere.
+    pub(crate) async fn latest(bridge: &BridgeProcess) -> Result<Self> {
+        let begun = Instant::now();
+        loop {
+            let pages = Self::last(bridge)?;
+            if pages.get("livez").await.is_ok() {
+                return Ok(pages);
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "no page: {}", bridge.logs());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn last(bridge: &BridgeProcess) -> Result<Self> {
         let logs = bridge.logs();
         let line = logs.lines().rfind(|line| line.contains(LISTENS)).context("no page")?;
         let url = line.split("status page on ").nth(1).context("no address")?.trim().to_owned();

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     TooManyRequests,
     BadGateway,
     RoutesChanged,
+    RoutesNarrowed,
+    SecondBridge,
 }
 
 impl Kind {
@@ -66,6 +68,10 @@ impl Kind {
             Self::TooManyRequests => "storms of 429 Too Many Requests",
             Self::BadGateway => "502 Bad Gateway",
             Self::RoutesChanged => "a route removed while messages wait, and put back",
+            Self::RoutesNarrowed => {
+                "a route narrowed while messages wait that it does not take any more"
+            }
+            Self::SecondBridge => "a second bridge with the same routes, which ends or is killed",
         }
     }
 
@@ -82,7 +88,8 @@ impl Kind {
             | Self::HomeserverHalfOpen
             | Self::TooManyRequests
             | Self::BadGateway => Lane::HomeserverLink,
-            Self::RoutesChanged => Lane::Configuration,
+            Self::RoutesChanged | Self::RoutesNarrowed => Lane::Configuration,
+            Self::SecondBridge => Lane::SecondBridge,
         }
     }
 
@@ -92,6 +99,8 @@ impl Kind {
             Self::TokenRevoked | Self::NatsHalfOpen => (0..=0, 0..=0),
             // There has to be time for the bridge to notice.
             Self::DiskFull | Self::ClockJump => (4_000..=8_000, 10_000..=20_000),
+            // It has to start, log in, and find out that another one has the routes.
+            Self::SecondBridge => (8_000..=16_000, 25_000..=40_000),
             // JetStream delivers again after 30 s.
             Self::BridgeStop => (200..=5_000, 31_000..=40_000),
             Self::BridgeKill | Self::HomeserverKill | Self::NatsNodeKill => {
@@ -115,11 +124,12 @@ pub(crate) enum Lane {
     Homeserver,
     HomeserverLink,
     Configuration,
+    SecondBridge,
 }
 
 impl Lane {
     /// All there are.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Bridge,
         Self::Surroundings,
         Self::Nats,
@@ -127,6 +137,7 @@ impl Lane {
         Self::Homeserver,
         Self::HomeserverLink,
         Self::Configuration,
+        Self::SecondBridge,
     ];
 }
 

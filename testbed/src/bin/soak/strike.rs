@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     routes::ROUTES,
-    scene::Scene,
+    scene::{Change, Scene},
     schedule::{Fault, Kind},
 };
 
@@ -99,9 +99,21 @@ impl Scene {
                 Ok(())
             }
             Kind::RoutesChanged => {
-                self.reload_without(Some(fault.turn % ROUTES.len())).await?;
+                self.reload(Change::Without(fault.turn % ROUTES.len())).await?;
                 sleep(lasts).await;
-                self.reload_without(None).await
+                self.reload(Change::None).await
+            }
+            Kind::RoutesNarrowed => {
+                // Messages of the phase before wait, or are under way, when the route stops taking them.
+                let phase = self.begin_phase().await;
+                self.reload(Change::Only(fault.turn % ROUTES.len(), phase)).await?;
+                sleep(lasts).await;
+                self.reload(Change::None).await
+            }
+            Kind::SecondBridge => {
+                let config = self.second_config(fault.turn)?;
+                let kill = fault.turn.is_multiple_of(2);
+                self.bridge.run_second(&config, lasts, kill).await
             }
         }
     }
