@@ -78,6 +78,8 @@ pub(crate) struct Source {
     stream: Option<StreamId>,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
+    /// Whether the stream drops messages that all its consumers have acknowledged.
+    drops_done: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
     begun: Option<Timestamp>,
     /// The last message of the stream that the consumer has delivered, as far as it is known.
@@ -102,6 +104,12 @@ pub(crate) struct Source {
     checkpoints: Checkpoints,
     /// The checkpoint at the start. `None` as long as it was not asked for.
     resumed: Option<Result<Option<Checkpoint>, Unknown>>,
+    /// The message up to which everything was done with at the start, and whether that is known exactly.
+    done_before: Option<(u64, bool)>,
+    /// The message up to which the stream has nothing that is not done with, if it was looked at.
+    checked: u64,
+    /// A message that the consumer has delivered first of all, which may not be the first of the feed.
+    unexpected: Option<u64>,
     inspection: Inspection,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
@@ -134,6 +142,17 @@ impl Upstream {
     }
 }
 
+/// A range of messages that the consumer is past although the feed is not known to be done with them: somebody else has
+/// acknowledged them or moved the consumer, or the stream has removed them.
+struct Passed {
+    after: u64,
+    last: u64,
+    /// Whether it is certain that the feed is not done with them.
+    is_exact: bool,
+    /// The number of deliveries that the feed has not seen.
+    unseen: u64,
+}
+
 /// The open flow of messages.
 struct Flow {
     pull: Pull<'static>,
@@ -164,6 +183,9 @@ impl Source {
             is_changed: false,
             finished: 0,
             resumed: None,
+            done_before: None,
+            checked: 0,
+            unexpected: None,
             health,
             reconnected,
             memory: nats.memory.of_one(),
@@ -172,6 +194,7 @@ impl Source {
             tenure,
             stream: None,
             keeps_messages: false,
+            drops_done: false,
             begun: None,
             reached: None,
             reread: None,
@@ -362,8 +385,10 @@ impl Source {
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
         self.finished = delivery.sequence;
-        let (_payload, acker) = delivery.message.split();
-        self.done.push(acker);
+        if !delivery.is_acknowledged {
+            let (_payload, acker) = delivery.message.split();
+            self.done.push(acker);
+        }
         // Without a pull the acknowledgements are settled before the next pull begins.
         let is_idle = !self.has_next() && self.flow.is_some();
         if self.done.len() >= ACK_BATCH || is_idle {
@@ -379,6 +404,9 @@ impl Source {
         self.finished = delivery.sequence;
         // Earlier messages are acknowledged first: everything outstanding has to be newer than everything acknowledged.
         self.flush_acks().await;
+        if delivery.is_acknowledged {
+            return;
+        }
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
         if let Err(error) = self.nats.client.publish(reply, text.into()).await {
             debug!(sequence = delivery.sequence, "termination not sent: {error}");
@@ -484,10 +512,18 @@ impl Source {
         let mut all = all.filter(|it| it.is_unacknowledged && it.sequence >= state.first_sequence);
         let held = all.next().map(|delivery| delivery.sequence);
         match self.inspection.compare_floor(info, held) {
-            Some(first) => self.recover = Some(self.recover.map_or(first, |it| it.min(first))),
+            Some(first) => self.recover_from(first),
             // Everything that somebody else has acknowledged is posted by now.
             None if self.flow.is_some() => self.recover = None,
             None => {}
+        }
+        let floor = info.ack_floor.stream_sequence;
+        if self.flow.is_some()
+            && held.is_none_or(|held| held > floor)
+            && self.passed(info).is_some()
+        {
+            debug!("messages may have been taken");
+            self.flow = None;
         }
         self.inspection.note_pause(info);
         let is_ahead = info.delivered.stream_sequence > state.last_sequence;
@@ -523,7 +559,8 @@ impl Source {
         let is_known = self.reached.is_some() && self.resumed.is_some();
         let Some(stream) = self.stream.as_ref().filter(|_| is_known) else { return };
         let finished = (self.finished, self.ledger.borrow().done_at(self.finished));
-        let checkpoint = Checkpoint::new(stream, &self.feed, finished, self.recover);
+        let lease = self.tenure.lease();
+        let checkpoint = Checkpoint::new(stream, &self.feed, lease, finished, self.recover);
         let is_wanted = if is_end {
             self.checkpoints.is_new(&checkpoint)
         } else {
@@ -601,7 +638,7 @@ impl Source {
 
     fn take(&mut self, item: Result<jetstream::Message, PullError>) {
         self.note_answer();
-        let Some(flow) = &mut self.flow else { return };
+        let Some(next) = self.flow.as_ref().map(|flow| flow.next) else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
                 // Whether the consumer leaves out the payloads is found out before anything of it is shown.
@@ -609,7 +646,13 @@ impl Source {
                     debug!("a message may lack its payload");
                     self.flow = None;
                 }
-                Some((mut delivery, number)) if number == flow.next => {
+                // A consumer that was moved counts from 1 again, so that nothing seems to be missing.
+                Some((delivery, 1)) if next == 1 && self.may_not_be_first(&delivery) => {
+                    self.unexpected = Some(delivery.sequence);
+                    self.flow = None;
+                }
+                Some((mut delivery, number)) if number == next => {
+                    let Some(flow) = &mut self.flow else { return };
                     flow.next += 1;
                     delivery.is_unacknowledged = true;
                     delivery.reservation = flow.pull.reservation();
@@ -691,6 +734,7 @@ impl Source {
         }
         // The other bridge has written its checkpoint later.
         (self.resumed, self.settled, self.recover) = (None, None, None);
+        self.done_before = None;
         Ok(None)
     }
 
@@ -703,8 +747,8 @@ impl Source {
         if consumer::is_ahead(&self.nats, &stream, &info).await? {
             (consumer, info) =
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
-            self.finished = 0;
-            (self.recover, self.reread) = (None, None);
+            (self.finished, self.checked) = (0, 0);
+            (self.recover, self.reread, self.done_before) = (None, None, None);
             self.is_changed = false;
         }
         if self.settled.is_some() {
@@ -712,8 +756,7 @@ impl Source {
         }
         if self.is_changed {
             // The messages that it has left out are looked for by the filters that it has to have.
-            let first = self.inspection.first_left_out(&info);
-            self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+            self.recover_from(self.inspection.first_left_out(&info));
             self.reread = None;
             let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
             consumer = adjusted.unwrap_or(consumer);
@@ -724,14 +767,24 @@ impl Source {
             consumer::suggest_move(&self.feed, &info);
         }
         self.begun.get_or_insert(timestamp(info.created));
+        let passed = self.passed(&info);
+        // The ledger counts what was removed of it. Another bridge has counted that on its own.
+        if let Some(passed) = passed.as_ref().filter(|passed| passed.is_exact) {
+            self.recover_from(passed.after + 1);
+        }
         if self.reread.is_none() {
+            self.ledger.borrow_mut().hold(self.tenure.lease());
             self.compare(Some(&info)).await?;
         }
-        let is_outstanding = self.take_outstanding(&info).await?;
+        if let Some(passed) = &passed {
+            self.recover_from(passed.after + 1);
+        }
+        let is_outstanding = self.take_outstanding(&info, passed).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
             let first = outstanding::begin(&info).0;
             self.finished = self.recover.map_or(first, |recover| recover.min(first)) - 1;
+            self.keep_checkpoint(false).await;
             return Ok(());
         }
         self.recover = None;
@@ -749,9 +802,63 @@ impl Source {
         Ok(())
     }
 
-    /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
-    /// stream still has have been read: whatever else is outstanding was done with, and comes again.
-    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, ReadError> {
+    /// Has the messages from `first` on read from the stream, even if the server has them as acknowledged.
+    fn recover_from(&mut self, first: u64) {
+        self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+    }
+
+    /// Returns the range of messages that the consumer is past, and the feed is not done with as far as is known.
+    fn passed(&self, info: &ConsumerInfo) -> Option<Passed> {
+        let ledger = self.ledger.borrow();
+        let (done, is_exact) = if self.reached.is_some() {
+            (ledger.done_in(self.stream.as_ref()?)?, true)
+        } else {
+            self.done_before?
+        };
+        let before_unexpected = self.unexpected.map_or(0, |sequence| sequence - 1);
+        let last = info.ack_floor.stream_sequence.max(before_unexpected);
+        let unseen = info.delivered.consumer_sequence.saturating_sub(ledger.deliveries());
+        let after = done.max(self.checked);
+        (last > after).then_some(Passed { after, last, is_exact, unseen })
+    }
+
+    /// Whether the stream may have messages of the feed before this one that are not done with.
+    fn may_not_be_first(&self, delivery: &Delivery) -> bool {
+        let ledger = self.ledger.borrow();
+        let done = self.stream.as_ref().and_then(|stream| ledger.done_in(stream));
+        done.is_some_and(|done| delivery.sequence > done.max(self.checked) + 1)
+    }
+
+    /// Notes which messages of a range that the consumer is past were found in the stream.
+    fn note_taken(&mut self, info: &ConsumerInfo, passed: &Passed, found: &[Delivery]) {
+        let Passed { after, last, is_exact, unseen } = *passed;
+        self.unexpected = None;
+        let sequences = found.iter().map(|delivery| delivery.sequence);
+        let taken: Vec<u64> = sequences.filter(|it| *it > after && *it <= last).collect();
+        match taken.first() {
+            Some(_) if is_exact => self.inspection.taken(info, &taken, last),
+            Some(first) => info!(
+                "another process went on after message {after} of stream {}: looking which messages from {first} to {last} \
+                 the room lacks",
+                info.stream_name
+            ),
+            None => {
+                self.checked = last;
+                if is_exact && unseen > 0 && self.drops_done {
+                    self.inspection.gone(info, (after + 1, last), unseen.min(last - after));
+                }
+            }
+        }
+    }
+
+    /// Reads some of the messages that were delivered and are not acknowledged, and of those that were `passed`. Returns
+    /// false if all those that the stream still has have been read: whatever else is outstanding was done with, and comes
+    /// again.
+    async fn take_outstanding(
+        &mut self,
+        info: &ConsumerInfo,
+        passed: Option<Passed>,
+    ) -> Result<bool, ReadError> {
         if !outstanding::is_any(info) && self.recover.is_none() {
             return Ok(false);
         }
@@ -761,6 +868,9 @@ impl Source {
         drop(wait);
         let outstanding =
             outstanding::read(&self.nats, info, self.reread, self.recover, memory).await?;
+        if let Some(passed) = &passed {
+            self.note_taken(info, passed, &outstanding);
+        }
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {
@@ -785,6 +895,7 @@ impl Source {
             {
                 if self.reached.is_none() {
                     self.finished = checkpoint.reached;
+                    self.done_before = self.done_by(checkpoint, stream);
                 }
                 self.recover = self.recover.into_iter().chain(checkpoint.unposted).min();
             }
@@ -810,18 +921,34 @@ impl Source {
         }
     }
 
+    /// Returns up to which message everything was done with when this checkpoint was the last, and whether that is known
+    /// exactly: the ledger tells, unless another bridge has had the feed since.
+    fn done_by(&self, checkpoint: &Checkpoint, stream: &StreamId) -> Option<(u64, bool)> {
+        let Checkpoint { created, lease, reached, .. } = checkpoint;
+        if *created != stream.created {
+            return None;
+        }
+        let ledger = self.ledger.borrow();
+        let Some(done) = ledger.done_in(stream).filter(|_| ledger.is_of(lease)) else {
+            return Some((*reached, false));
+        };
+        // The two are equal after a clean end.
+        Some((done.max(*reached), done == *reached || !ledger.may_be_older()))
+    }
+
     fn note_stream(&mut self, info: &StreamInfo) {
         let id = StreamId {
             stream: info.config.name.clone(),
             created: timestamp(info.created).as_nanosecond().to_string(),
         };
         let age = info.config.max_age;
+        self.drops_done = info.config.retention != RetentionPolicy::Limits;
         self.keeps_messages = info.config.retention == RetentionPolicy::Limits
             && (age.is_zero() || age >= LONG_ENOUGH);
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
-                self.finished = 0;
+                (self.finished, self.checked, self.unexpected) = (0, 0, None);
                 if is_restored(info) {
                     info!("stream {} was restored from a backup; going on where it is", id.stream);
                     self.reached = self.reached.map(|it| kept(it, info));

@@ -47,5 +47,6 @@ mod shutdown;
 mod standby;
 mod strangers;
 mod summary;
+mod taken;
 mod templates;
 mod transforms;
