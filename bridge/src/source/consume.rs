@@ -27,6 +27,7 @@ use crate::{
     message::{Removal, StreamId},
     nats::{Allowance, Memory, Nats, timestamp},
     source::{
+        account::{Account, Passed},
         backlog::{Backlog, Queue},
         checkpoint::{Checkpoint, Checkpoints, Unknown},
         consumer::{self, ACK_WAIT, Resume},
@@ -78,8 +79,6 @@ pub(crate) struct Source {
     stream: Option<StreamId>,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
-    /// Whether the stream drops messages that all its consumers have acknowledged.
-    drops_done: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
     begun: Option<Timestamp>,
     /// The last message of the stream that the consumer has delivered, as far as it is known.
@@ -104,12 +103,7 @@ pub(crate) struct Source {
     checkpoints: Checkpoints,
     /// The checkpoint at the start. `None` as long as it was not asked for.
     resumed: Option<Result<Option<Checkpoint>, Unknown>>,
-    /// The message up to which everything was done with at the start, and whether that is known exactly.
-    done_before: Option<(u64, bool)>,
-    /// The message up to which the stream has nothing that is not done with, if it was looked at.
-    checked: u64,
-    /// A message that the consumer has delivered first of all, which may not be the first of the feed.
-    unexpected: Option<u64>,
+    account: Account,
     inspection: Inspection,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
@@ -142,17 +136,6 @@ impl Upstream {
     }
 }
 
-/// A range of messages that the consumer is past although the feed is not known to be done with them: somebody else has
-/// acknowledged them or moved the consumer, or the stream has removed them.
-struct Passed {
-    after: u64,
-    last: u64,
-    /// Whether it is certain that the feed is not done with them.
-    is_exact: bool,
-    /// The number of deliveries that the feed has not seen.
-    unseen: u64,
-}
-
 /// The open flow of messages.
 struct Flow {
     pull: Pull<'static>,
@@ -183,9 +166,7 @@ impl Source {
             is_changed: false,
             finished: 0,
             resumed: None,
-            done_before: None,
-            checked: 0,
-            unexpected: None,
+            account: Account::default(),
             health,
             reconnected,
             memory: nats.memory.of_one(),
@@ -194,7 +175,6 @@ impl Source {
             tenure,
             stream: None,
             keeps_messages: false,
-            drops_done: false,
             begun: None,
             reached: None,
             reread: None,
@@ -646,9 +626,8 @@ impl Source {
                     debug!("a message may lack its payload");
                     self.flow = None;
                 }
-                // A consumer that was moved counts from 1 again, so that nothing seems to be missing.
-                Some((delivery, 1)) if next == 1 && self.may_not_be_first(&delivery) => {
-                    self.unexpected = Some(delivery.sequence);
+                Some((delivery, 1)) if next == 1 && self.is_unexpected(&delivery) => {
+                    debug!("messages may have been taken");
                     self.flow = None;
                 }
                 Some((mut delivery, number)) if number == next => {
@@ -734,7 +713,7 @@ impl Source {
         }
         // The other bridge has written its checkpoint later.
         (self.resumed, self.settled, self.recover) = (None, None, None);
-        self.done_before = None;
+        self.account.forget_start();
         Ok(None)
     }
 
@@ -747,8 +726,9 @@ impl Source {
         if consumer::is_ahead(&self.nats, &stream, &info).await? {
             (consumer, info) =
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
-            (self.finished, self.checked) = (0, 0);
-            (self.recover, self.reread, self.done_before) = (None, None, None);
+            self.finished = 0;
+            self.account.forget();
+            (self.recover, self.reread) = (None, None);
             self.is_changed = false;
         }
         if self.settled.is_some() {
@@ -809,46 +789,15 @@ impl Source {
 
     /// Returns the range of messages that the consumer is past, and the feed is not done with as far as is known.
     fn passed(&self, info: &ConsumerInfo) -> Option<Passed> {
-        let ledger = self.ledger.borrow();
-        let (done, is_exact) = if self.reached.is_some() {
-            (ledger.done_in(self.stream.as_ref()?)?, true)
-        } else {
-            self.done_before?
-        };
-        let before_unexpected = self.unexpected.map_or(0, |sequence| sequence - 1);
-        let last = info.ack_floor.stream_sequence.max(before_unexpected);
-        let unseen = info.delivered.consumer_sequence.saturating_sub(ledger.deliveries());
-        let after = done.max(self.checked);
-        (last > after).then_some(Passed { after, last, is_exact, unseen })
+        let (stream, ledger) = (self.stream.as_ref()?, self.ledger.borrow());
+        self.account.passed(&ledger, stream, self.reached.is_some(), info)
     }
 
-    /// Whether the stream may have messages of the feed before this one that are not done with.
-    fn may_not_be_first(&self, delivery: &Delivery) -> bool {
+    /// Whether the stream may have messages of the feed before the first one that its consumer has delivered.
+    fn is_unexpected(&mut self, delivery: &Delivery) -> bool {
         let ledger = self.ledger.borrow();
-        let done = self.stream.as_ref().and_then(|stream| ledger.done_in(stream));
-        done.is_some_and(|done| delivery.sequence > done.max(self.checked) + 1)
-    }
-
-    /// Notes which messages of a range that the consumer is past were found in the stream.
-    fn note_taken(&mut self, info: &ConsumerInfo, passed: &Passed, found: &[Delivery]) {
-        let Passed { after, last, is_exact, unseen } = *passed;
-        self.unexpected = None;
-        let sequences = found.iter().map(|delivery| delivery.sequence);
-        let taken: Vec<u64> = sequences.filter(|it| *it > after && *it <= last).collect();
-        match taken.first() {
-            Some(_) if is_exact => self.inspection.taken(info, &taken, last),
-            Some(first) => info!(
-                "another process went on after message {after} of stream {}: looking which messages from {first} to {last} \
-                 the room lacks",
-                info.stream_name
-            ),
-            None => {
-                self.checked = last;
-                if is_exact && unseen > 0 && self.drops_done {
-                    self.inspection.gone(info, (after + 1, last), unseen.min(last - after));
-                }
-            }
-        }
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| self.account.is_unexpected(delivery, &ledger, stream))
     }
 
     /// Reads some of the messages that were delivered and are not acknowledged, and of those that were `passed`. Returns
@@ -869,7 +818,7 @@ impl Source {
         let outstanding =
             outstanding::read(&self.nats, info, self.reread, self.recover, memory).await?;
         if let Some(passed) = &passed {
-            self.note_taken(info, passed, &outstanding);
+            self.account.found(passed, &outstanding, info, &mut self.inspection);
         }
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
@@ -895,7 +844,7 @@ impl Source {
             {
                 if self.reached.is_none() {
                     self.finished = checkpoint.reached;
-                    self.done_before = self.done_by(checkpoint, stream);
+                    self.account.start(checkpoint, stream, &self.ledger.borrow());
                 }
                 self.recover = self.recover.into_iter().chain(checkpoint.unposted).min();
             }
@@ -921,34 +870,20 @@ impl Source {
         }
     }
 
-    /// Returns up to which message everything was done with when this checkpoint was the last, and whether that is known
-    /// exactly: the ledger tells, unless another bridge has had the feed since.
-    fn done_by(&self, checkpoint: &Checkpoint, stream: &StreamId) -> Option<(u64, bool)> {
-        let Checkpoint { created, lease, reached, .. } = checkpoint;
-        if *created != stream.created {
-            return None;
-        }
-        let ledger = self.ledger.borrow();
-        let Some(done) = ledger.done_in(stream).filter(|_| ledger.is_of(lease)) else {
-            return Some((*reached, false));
-        };
-        // The two are equal after a clean end.
-        Some((done.max(*reached), done == *reached || !ledger.may_be_older()))
-    }
-
     fn note_stream(&mut self, info: &StreamInfo) {
         let id = StreamId {
             stream: info.config.name.clone(),
             created: timestamp(info.created).as_nanosecond().to_string(),
         };
         let age = info.config.max_age;
-        self.drops_done = info.config.retention != RetentionPolicy::Limits;
+        self.account.note_stream(&info.config);
         self.keeps_messages = info.config.retention == RetentionPolicy::Limits
             && (age.is_zero() || age >= LONG_ENOUGH);
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
-                (self.finished, self.checked, self.unexpected) = (0, 0, None);
+                self.finished = 0;
+                self.account.forget();
                 if is_restored(info) {
                     info!("stream {} was restored from a backup; going on where it is", id.stream);
                     self.reached = self.reached.map(|it| kept(it, info));

@@ -3,15 +3,20 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
-use async_nats::{Client, Message, Subscriber, jetstream::stream::Config as StreamConfig};
+use async_nats::{
+    Client, Message, Subscriber,
+    jetstream::stream::{Config as StreamConfig, RetentionPolicy},
+};
 use futures_util::StreamExt;
-use nats_matrix_testbed::{BridgeProcess, Fault, FaultKind, ScratchDir, not_run};
+use nats_matrix_testbed::{
+    BridgeProcess, Event, Fault, FaultKind, FaultProxy, Nats, ScratchDir, not_run,
+};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     health::{Pages, listening},
-    scene::{BINARY, Config, PATIENCE, Scene, read_all, through_proxy},
+    scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver, through_proxy},
 };
 
 /// The line of the log about messages that were taken.
@@ -48,7 +53,7 @@ impl Thief {
         let consumer = scene.consumer().await?.name;
         let to = client.new_inbox();
         let inbox = client.subscribe(to.clone()).await?;
-        let wanted = json!({ "batch": batch, "expires": EXPIRED.as_nanos() as u64 });
+        let wanted = json!({ "batch": batch, "expires": EXPIRED.as_secs() * 1_000_000_000 });
         let (subject, wanted) = match ask {
             Ask::Next => (format!("$JS.API.CONSUMER.MSG.NEXT.OPS.{consumer}"), wanted.to_string()),
             Ask::Acknowledgement => {
@@ -154,7 +159,10 @@ async fn what_is_taken_from_a_route_with_digests_is_in_one() -> Result<()> {
     let scene = Scene::new().await?;
     let (mut bridge, pages) = begun(&scene, &scene.config().digests(5)).await?;
     let thief = Thief::asking(&scene, Ask::Next, REQUESTS, 5).await?;
-    scene.publish_numbered(4, 43).await?;
+    // The bridge is the first whose turn it is. It would read what is there already for its digest.
+    scene.publish_numbered(4, 4).await?;
+    sleep(Duration::from_millis(300)).await;
+    scene.publish_numbered(5, 43).await?;
     let taken = thief.end("+ACK").await?;
     assert!(taken >= 20, "only {taken}");
     is_said(&scene, &mut bridge, &pages).await?;
@@ -163,7 +171,7 @@ async fn what_is_taken_from_a_route_with_digests_is_in_one() -> Result<()> {
     let mut reader = scene.reader().await?;
     loop {
         let events = reader.settle(Duration::from_secs(2)).await?.to_vec();
-        let bodies: Vec<&str> = events.iter().map(nats_matrix_testbed::Event::body).collect();
+        let bodies: Vec<&str> = events.iter().map(Event::body).collect();
         let lines = || bodies.iter().flat_map(|body| body.lines()).map(str::trim);
         if !lines().any(|line| line == "message 44") {
             sleep(Duration::from_secs(1)).await;
@@ -228,6 +236,36 @@ async fn what_is_taken_while_no_bridge_runs_is_shown_on_another_machine() -> Res
         scene.shows_numbered(23).await.with_context(|| bridge.logs())?;
         nothing_is_said(&bridge, &pages).await?;
     }
+    Ok(())
+}
+
+/// A stream that keeps no message that is acknowledged.
+#[tokio::test]
+async fn what_is_taken_from_a_work_queue_is_said() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.nats.delete_stream("OPS").await?;
+    let queue = StreamConfig {
+        name: "OPS".to_owned(),
+        subjects: vec!["ops.>".to_owned()],
+        retention: RetentionPolicy::WorkQueue,
+        ..StreamConfig::default()
+    };
+    scene.nats.jetstream().await?.create_stream(queue).await?;
+    let (mut bridge, pages) = begun(&scene, &scene.config()).await?;
+    let thief = Thief::asking(&scene, Ask::Next, REQUESTS, 2).await?;
+    scene.publish_numbered(4, 15).await?;
+    let taken = thief.end("+ACK").await?;
+    assert!(taken >= 8, "only {taken}");
+    pages.wait_for("acked-elsewhere").await?;
+    bridge.wait_for_log("; stream OPS keeps no message that is acknowledged", PATIENCE).await?;
+    assert!(pages.number(TAKEN).await? >= 8.0, "{}", bridge.logs());
+    scene.publish_numbered(16, 16).await?;
+    let mut reader = scene.reader().await?;
+    // The room is told, too.
+    let events = read_all(&mut reader, 16 - taken + 1).await?;
+    let of = |event: &&Event| event.body().contains("before they could be read");
+    assert_eq!(events.iter().filter(of).count(), 1, "{events:#?}");
+    assert_eq!(events.last().context("nothing")?.body(), "message 16");
     Ok(())
 }
 
@@ -318,9 +356,9 @@ async fn a_consumer_that_was_moved_and_counts_from_one_again_leaves_nothing_out(
 /// delivered again.
 #[tokio::test]
 async fn where_nobody_takes_anything_nobody_is_accused() -> Result<()> {
-    let nats = nats_matrix_testbed::Nats::builder().as_process().start().await?;
-    let scene = Scene::with(crate::scene::shared_homeserver().await?, nats).await?.in_haste()?;
-    let proxy = nats_matrix_testbed::FaultProxy::start(&scene.bot.homeserver).await?;
+    let nats = Nats::builder().as_process().start().await?;
+    let scene = Scene::with(shared_homeserver().await?, nats).await?.in_haste()?;
+    let proxy = FaultProxy::start(&scene.bot.homeserver).await?;
     let refused = FaultKind::respond(413, json!({ "errcode": "M_TOO_LARGE" }));
     let config = Config::new(&scene.nats.url(), &proxy.url(), &scene.bot);
     let config = listening(config.route("reports", "ops.text", &scene.room));
@@ -363,7 +401,7 @@ async fn where_nobody_takes_anything_nobody_is_accused() -> Result<()> {
         let last = scene.nats.jetstream().await?.get_stream("OPS").await?;
         let last = last.cached_info().state.last_sequence;
         stream.delete_message(last - 5).await?;
-        if round == 2 {
+        if round == 3 {
             let limits = StreamConfig { max_messages: 5, ..stream.cached_info().config.clone() };
             scene.nats.jetstream().await?.update_stream(limits).await?;
         }
