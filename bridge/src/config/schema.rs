@@ -128,7 +128,8 @@ mod tests {
             .flat_map(|(section, of)| {
                 let inner = of.get("items").or(of.get("additionalProperties"));
                 let inner = inner.filter(|inner| inner.is_object()).unwrap_or(of);
-                let keys = inner["properties"].as_object().unwrap().iter();
+                // A key outside of all sections has none.
+                let keys = inner["properties"].as_object().into_iter().flatten();
                 keys.map(|(key, of)| {
                     (section.clone(), key.clone(), of.as_object().unwrap().clone())
                 })

@@ -27,6 +27,7 @@ use crate::{
     message::{Removal, StreamId},
     nats::{Allowance, Memory, Nats, timestamp},
     source::{
+        account::{Account, Passed},
         backlog::{Backlog, Queue},
         checkpoint::{Checkpoint, Checkpoints, Unknown},
         consumer::{self, ACK_WAIT, Resume},
@@ -106,6 +107,7 @@ pub(crate) struct Source {
     checkpoints: Checkpoints,
     /// The checkpoint at the start. `None` as long as it was not asked for.
     resumed: Option<Result<Option<Checkpoint>, Unknown>>,
+    account: Account,
     inspection: Inspection,
     /// The number of messages that are held, for the backlog.
     queue: Rc<Queue>,
@@ -168,6 +170,7 @@ impl Source {
             is_changed: false,
             finished: 0,
             resumed: None,
+            account: Account::default(),
             health,
             reconnected,
             memory: nats.memory.of_one(),
@@ -407,8 +410,10 @@ impl Source {
     pub(crate) async fn ack(&mut self, delivery: Delivery) {
         self.ledger.borrow_mut().done(delivery.sequence, delivery.published);
         self.finished = delivery.sequence;
-        let (_payload, acker) = delivery.message.split();
-        self.done.push(acker);
+        if !delivery.is_acknowledged {
+            let (_payload, acker) = delivery.message.split();
+            self.done.push(acker);
+        }
         // Without a pull the acknowledgements are settled before the next pull begins.
         let is_idle = !self.has_next() && self.flow.is_some();
         if self.done.len() >= ACK_BATCH || is_idle {
@@ -424,6 +429,9 @@ impl Source {
         self.finished = delivery.sequence;
         // Earlier messages are acknowledged first: everything outstanding has to be newer than everything acknowledged.
         self.flush_acks().await;
+        if delivery.is_acknowledged {
+            return;
+        }
         let text = format!("+TERM {reason}").replace(['\r', '\n'], " ");
         if let Err(error) = self.nats.client.publish(reply, text.into()).await {
             debug!(sequence = delivery.sequence, "termination not sent: {error}");
@@ -529,10 +537,18 @@ impl Source {
         let mut all = all.filter(|it| it.is_unacknowledged && it.sequence >= state.first_sequence);
         let held = all.next().map(|delivery| delivery.sequence);
         match self.inspection.compare_floor(info, held) {
-            Some(first) => self.recover = Some(self.recover.map_or(first, |it| it.min(first))),
+            Some(first) => self.recover_from(first),
             // Everything that somebody else has acknowledged is posted by now.
             None if self.flow.is_some() => self.recover = None,
             None => {}
+        }
+        let floor = info.ack_floor.stream_sequence;
+        if self.flow.is_some()
+            && held.is_none_or(|held| held > floor)
+            && self.passed(info).is_some()
+        {
+            debug!("messages may have been taken");
+            self.flow = None;
         }
         self.inspection.note_pause(info);
         let is_ahead = info.delivered.stream_sequence > state.last_sequence;
@@ -568,7 +584,8 @@ impl Source {
         let is_known = self.reached.is_some() && self.resumed.is_some();
         let Some(stream) = self.stream.as_ref().filter(|_| is_known) else { return };
         let finished = (self.finished, self.ledger.borrow().done_at(self.finished));
-        let checkpoint = Checkpoint::new(stream, &self.feed, finished, self.recover);
+        let lease = self.tenure.lease();
+        let checkpoint = Checkpoint::new(stream, &self.feed, lease, finished, self.recover);
         let is_wanted = if is_end {
             self.checkpoints.is_new(&checkpoint)
         } else {
@@ -646,7 +663,7 @@ impl Source {
 
     fn take(&mut self, item: Result<jetstream::Message, PullError>) {
         self.note_answer();
-        let Some(flow) = &mut self.flow else { return };
+        let Some(next) = self.flow.as_ref().map(|flow| flow.next) else { return };
         match item {
             Ok(message) => match Delivery::new(message) {
                 // Whether the consumer leaves out the payloads is found out before anything of it is shown.
@@ -654,7 +671,12 @@ impl Source {
                     debug!("a message may lack its payload");
                     self.flow = None;
                 }
-                Some((mut delivery, number)) if number == flow.next => {
+                Some((delivery, 1)) if next == 1 && self.is_unexpected(&delivery) => {
+                    debug!("messages may have been taken");
+                    self.flow = None;
+                }
+                Some((mut delivery, number)) if number == next => {
+                    let Some(flow) = &mut self.flow else { return };
                     flow.next += 1;
                     delivery.is_unacknowledged = true;
                     delivery.reservation = flow.pull.reservation();
@@ -747,6 +769,7 @@ impl Source {
         }
         // The other bridge has written its checkpoint later.
         (self.resumed, self.settled, self.recover) = (None, None, None);
+        self.account.forget_start();
         Ok(None)
     }
 
@@ -767,6 +790,7 @@ impl Source {
             (consumer, info) =
                 consumer::begin_anew(&stream, &self.feed, &info, &mut self.settled).await?;
             self.finished = 0;
+            self.account.forget();
             (self.recover, self.reread) = (None, None);
             self.is_changed = false;
         }
@@ -775,8 +799,7 @@ impl Source {
         }
         if self.is_changed {
             // The messages that it has left out are looked for by the filters that it has to have.
-            let first = self.inspection.first_left_out(&info);
-            self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+            self.recover_from(self.inspection.first_left_out(&info));
             self.reread = None;
             let adjusted = consumer::adjust(&stream, &self.feed, &info, &mut self.settled).await?;
             consumer = adjusted.unwrap_or(consumer);
@@ -787,14 +810,24 @@ impl Source {
             consumer::suggest_move(&self.feed, &info);
         }
         self.begun.get_or_insert(timestamp(info.created));
+        let passed = self.passed(&info);
+        // The ledger counts what was removed of it. Another bridge has counted that on its own.
+        if let Some(passed) = passed.as_ref().filter(|passed| passed.is_exact) {
+            self.recover_from(passed.after + 1);
+        }
         if self.reread.is_none() {
+            self.ledger.borrow_mut().hold(self.tenure.lease());
             self.compare(Some(&info)).await?;
         }
-        let is_outstanding = self.take_outstanding(&info).await?;
+        if let Some(passed) = &passed {
+            self.recover_from(passed.after + 1);
+        }
+        let is_outstanding = self.take_outstanding(&info, passed).await?;
         self.reached = Some(info.delivered.stream_sequence);
         if is_outstanding {
             let first = outstanding::begin(&info).0;
             self.finished = self.recover.map_or(first, |recover| recover.min(first)) - 1;
+            self.keep_checkpoint(false).await;
             return Ok(());
         }
         self.recover = None;
@@ -812,9 +845,32 @@ impl Source {
         Ok(())
     }
 
-    /// Reads some of the messages that were delivered and are not acknowledged. Returns false if all those that the
-    /// stream still has have been read: whatever else is outstanding was done with, and comes again.
-    async fn take_outstanding(&mut self, info: &ConsumerInfo) -> Result<bool, ReadError> {
+    /// Has the messages from `first` on read from the stream, even if the server has them as acknowledged.
+    fn recover_from(&mut self, first: u64) {
+        self.recover = Some(self.recover.map_or(first, |recover| recover.min(first)));
+    }
+
+    /// Returns the range of messages that the consumer is past, and the feed is not done with as far as is known.
+    fn passed(&self, info: &ConsumerInfo) -> Option<Passed> {
+        let (stream, ledger) = (self.stream.as_ref()?, self.ledger.borrow());
+        self.account.passed(&ledger, stream, self.reached.is_some(), info)
+    }
+
+    /// Whether the stream may have messages of the feed before the first one that its consumer has delivered.
+    fn is_unexpected(&mut self, delivery: &Delivery) -> bool {
+        let ledger = self.ledger.borrow();
+        let stream = self.stream.as_ref();
+        stream.is_some_and(|stream| self.account.is_unexpected(delivery, &ledger, stream))
+    }
+
+    /// Reads some of the messages that were delivered and are not acknowledged, and of those that were `passed`. Returns
+    /// false if all those that the stream still has have been read: whatever else is outstanding was done with, and comes
+    /// again.
+    async fn take_outstanding(
+        &mut self,
+        info: &ConsumerInfo,
+        passed: Option<Passed>,
+    ) -> Result<bool, ReadError> {
         if !outstanding::is_any(info) && self.recover.is_none() {
             return Ok(false);
         }
@@ -824,6 +880,9 @@ impl Source {
         drop(wait);
         let outstanding =
             outstanding::read(&self.nats, info, self.reread, self.recover, memory).await?;
+        if let Some(passed) = &passed {
+            self.account.found(passed, &outstanding, info, &mut self.inspection);
+        }
         let last = outstanding.last().map(|delivery| delivery.sequence);
         debug!(of = info.num_ack_pending, ?last, "outstanding messages");
         if last.is_none() {
@@ -848,6 +907,7 @@ impl Source {
             {
                 if self.reached.is_none() {
                     self.finished = checkpoint.reached;
+                    self.account.start(checkpoint, stream, &self.ledger.borrow());
                 }
                 self.recover = self.recover.into_iter().chain(checkpoint.unposted).min();
             }
@@ -887,12 +947,14 @@ impl Source {
             created: timestamp(info.created).as_nanosecond().to_string(),
         };
         let age = info.config.max_age;
+        self.account.note_stream(&info.config);
         self.keeps_messages = info.config.retention == RetentionPolicy::Limits
             && (age.is_zero() || age >= LONG_ENOUGH);
         match &self.stream {
             Some(known) if *known == id => return,
             Some(_) => {
                 self.finished = 0;
+                self.account.forget();
                 if is_restored(info) {
                     info!("stream {} was restored from a backup; going on where it is", id.stream);
                     self.reached = self.reached.map(|it| kept(it, info));

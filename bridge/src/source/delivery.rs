@@ -41,6 +41,8 @@ pub(crate) struct Delivery {
     pub(crate) received: Instant,
     /// Whether the message was certainly not acknowledged when it was delivered.
     pub(super) is_unacknowledged: bool,
+    /// Whether the server had the message as acknowledged when it was read from the stream.
+    pub(super) is_acknowledged: bool,
 }
 
 impl Delivery {
@@ -74,6 +76,7 @@ impl Delivery {
             reservation: None,
             received,
             is_unacknowledged: false,
+            is_acknowledged: false,
         };
         Some((delivery_of, delivery))
     }

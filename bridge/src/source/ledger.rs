@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::{
     directory::{Directory, Missing},
-    message::Removal,
+    message::{Removal, StreamId},
     source::{consumer::MAX_ACK_PENDING, feed::Feed, observation::Observation},
     status::RouteHealth,
 };
@@ -40,6 +40,9 @@ struct Kept {
     /// The stream, and the time of its creation in nanoseconds since 1970.
     stream: String,
     created: String,
+    /// The lease of the bridge that has the feed, which no other ledger of it has.
+    #[serde(default)]
+    lease: String,
     /// The sequence number up to which everything is done with, not of this feed, or counted as removed.
     done: u64,
     /// The time when the last message that is done with was published.
@@ -76,6 +79,8 @@ pub(super) struct Ledger {
     /// The file. `None` if it cannot be written; then the ledger lasts as long as the process.
     file: Option<File>,
     kept: Kept,
+    /// Whether the machine was started anew since the file was written, so that the last changes may be lost.
+    may_be_older: bool,
     /// The sequence number up to which missing numbers are counted.
     counted: u64,
     /// The number of missing numbers from `counted` on that an earlier process has counted, or that were missing when the
@@ -105,11 +110,14 @@ impl Ledger {
                 (None, None)
             }
         };
+        let kept = kept.unwrap_or_default();
+        let uptime = SignedDuration::from_secs(rustix::system::sysinfo().uptime);
         Self {
             route: feed.route.name.to_string(),
             health,
             file,
-            kept: kept.unwrap_or_default(),
+            may_be_older: Timestamp::now().duration_since(kept.seen) > uptime,
+            kept,
             counted: 0,
             credit: 0,
             in_hand: BTreeSet::new(),
@@ -132,10 +140,11 @@ impl Ledger {
             if self.kept.stream == seen.stream && !seen.is_restored() {
                 self.count_deleted_stream();
             }
-            let Kept { untold, telling, told, .. } = std::mem::take(&mut self.kept);
+            let Kept { lease, untold, telling, told, .. } = std::mem::take(&mut self.kept);
             self.kept = Kept {
                 stream: seen.stream.clone(),
                 created: seen.created.clone(),
+                lease,
                 done: seen.beginning(),
                 done_at: seen.first_at,
                 is_whole: seen.is_whole,
@@ -182,6 +191,32 @@ impl Ledger {
         if unread > 0 {
             self.add(unread, done + 1, last.max(done + 1), (done_at, Timestamp::now()));
         }
+    }
+
+    /// Notes with which lease the bridge has the feed.
+    pub(super) fn hold(&mut self, lease: String) {
+        self.kept.lease = lease;
+    }
+
+    /// Whether the ledger is that of the bridge that has, or had, the feed with this lease.
+    pub(super) fn is_of(&self, lease: &str) -> bool {
+        self.kept.lease == lease
+    }
+
+    /// Returns the message of this stream up to which everything is done with.
+    pub(super) fn done_in(&self, stream: &StreamId) -> Option<u64> {
+        let Kept { stream: name, created, done, .. } = &self.kept;
+        (*name == stream.stream && *created == stream.created).then_some(*done)
+    }
+
+    /// Whether the ledger may lack the last changes, as the machine was started anew since.
+    pub(super) fn may_be_older(&self) -> bool {
+        self.may_be_older
+    }
+
+    /// Returns the number of deliveries that the feed has seen.
+    pub(super) fn deliveries(&self) -> u64 {
+        self.kept.delivered
     }
 
     /// Returns when the last message that is done with was stored, if it is this one.

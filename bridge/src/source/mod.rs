@@ -3,6 +3,7 @@
 //! [`Source`] is that sequence, for one [`Feed`]. [`Backlog`] counts and reads what waits behind it without taking it.
 //! This layer uses `nats`; the layer above it is `pipeline`.
 
+mod account;
 mod backlog;
 pub(crate) mod beside;
 mod checkpoint;

@@ -75,6 +75,7 @@ pub(super) async fn read(
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
             let mut next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            next.is_acknowledged = next.sequence <= info.ack_floor.stream_sequence;
             next.is_unacknowledged = next.sequence > info.ack_floor.stream_sequence && has_no_gap;
             if next.weight > BATCH_BYTES {
                 large = Some(next);

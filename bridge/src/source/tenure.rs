@@ -171,6 +171,11 @@ impl Tenure {
         }
     }
 
+    /// Returns the id of the lease with which the bridge has the route.
+    pub(super) fn lease(&self) -> String {
+        self.hold.0.lease.id()
+    }
+
     /// Notes that a request was abandoned that may still take effect.
     pub(crate) fn doubt(&self) {
         self.hold.0.lease.doubt();

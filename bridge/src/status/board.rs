@@ -138,7 +138,7 @@ impl State {
                 "report the bug that the reason names, with the message: it is tried again every half minute, and a message that fails each time is soon left aside; messages of the route wait in NATS, the others go on"
             }
             Self::AckedElsewhere => {
-                "find the other reader of the consumer that the reason names, and give one of them another consumer; what the bridge held is posted, but after a kill something may be missing"
+                "find the other reader of the consumer that the reason names, and give one of them another consumer; what the stream still has of the messages is posted all the same"
             }
             Self::HomeserverUnreachable => {
                 "check that the homeserver runs, and read its log; messages wait in NATS"

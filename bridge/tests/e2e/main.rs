@@ -51,6 +51,7 @@ mod shutdown;
 mod standby;
 mod strangers;
 mod summary;
+mod taken;
 mod templates;
 mod transforms;
 mod unknown;
