@@ -23,6 +23,7 @@ let
       ../fuzz/corpus
       ../fuzz/src
       ../manual
+      ../nixos-module/debian/etc
       ../testbed/Cargo.toml
       ../testbed/clients
       ../testbed/images

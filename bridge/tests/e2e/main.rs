@@ -34,6 +34,7 @@ mod planted;
 mod provision;
 mod publish;
 mod quiet;
+mod refresh;
 mod reload;
 mod replaced_rooms;
 mod rights;

@@ -1,0 +1,98 @@
+//! A homeserver that grows is restarted as planned, and the bridge rides over it.
+//!
+//! The tests do what systemd does: they list the homeserver's process in a cgroup, which is a directory here, and start
+//! it again whenever it has ended.
+
+use std::{fs, process::Command, time::Duration};
+
+use anyhow::{Context, Result};
+use nats_matrix_testbed::{BridgeProcess, Homeserver, HomeserverKind, ScratchDir};
+use tokio::time::timeout;
+
+use crate::scene::{BINARY, PATIENCE, Scene};
+
+/// `nats-matrix refresh` for one homeserver.
+struct Watched<'a> {
+    homeserver: &'a Homeserver,
+    watch: BridgeProcess,
+    /// The directory that lists the homeserver, which also has the log of the watch.
+    cgroup: ScratchDir,
+}
+
+impl<'a> Watched<'a> {
+    fn start(homeserver: &'a Homeserver, above: &str) -> Result<Self> {
+        let cgroup = ScratchDir::new("cgroup")?;
+        list(homeserver, &cgroup)?;
+        let mut command = Command::new(BINARY);
+        command.arg("refresh").arg("--cgroup").arg(cgroup.path()).args(["--above", above]);
+        let watch = BridgeProcess::spawn_command(&command, cgroup.path())?;
+        Ok(Self { homeserver, watch, cgroup })
+    }
+
+    /// Starts the homeserver again once it has ended. Returns its exit code.
+    async fn start_again(&self) -> Result<i32> {
+        let ended = timeout(PATIENCE, self.homeserver.ended()).await;
+        let code = ended.with_context(|| self.watch.logs())??;
+        self.homeserver.restart().await?;
+        list(self.homeserver, &self.cgroup)?;
+        Ok(code)
+    }
+}
+
+fn list(homeserver: &Homeserver, cgroup: &ScratchDir) -> Result<()> {
+    let pid = homeserver.pid().context("it runs as a process")?;
+    Ok(fs::write(cgroup.path().join("cgroup.procs"), format!("{pid}\n"))?)
+}
+
+/// The memory of the homeserver without files, in KiB.
+fn anonymous_kib(homeserver: &Homeserver) -> Result<u64> {
+    let pid = homeserver.pid().context("it runs as a process")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+#[tokio::test]
+async fn a_homeserver_that_has_grown_is_restarted_and_nothing_is_lost_or_shown_twice() -> Result<()>
+{
+    let homeserver = Homeserver::builder().as_process().as_packaged().start(BINARY).await?;
+    if homeserver.kind() != HomeserverKind::Conduit {
+        return Ok(()); // the others do not grow with each message
+    }
+    let scene = Scene::on(&homeserver).await?;
+    let phone = scene.phone().await?;
+    let bridge = scene.start(&scene.config().digests(0))?;
+    scene.publish_numbered(1, 1).await?;
+    scene.shows_numbered(1).await?;
+    // A message takes 6 to 9 KiB.
+    let above = anonymous_kib(&homeserver)? + 4096;
+    let mut watched = Watched::start(&homeserver, &format!("{above}KiB"))?;
+
+    scene.publish_numbered(2, 1500).await?;
+    assert_eq!(watched.start_again().await?, 0, "it was asked to end, not killed");
+    let told = watched.watch.wait_for_log("is back after", PATIENCE).await?;
+    scene.wait_until_done(1500).await?;
+    scene.shows_numbered(1500).await?;
+    assert!(told.contains("it is restarted, as planned"), "{told}");
+    assert!(anonymous_kib(&homeserver)? < above, "{told}");
+
+    let logs = bridge.logs();
+    assert!(logs.contains("works again after"), "{logs}");
+    assert!(!logs.contains("ERROR"), "a planned restart alarms nobody: {logs}");
+    assert!(!phone.settle(1, PATIENCE, Duration::from_secs(1)).await.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_homeserver_that_a_restart_does_not_make_smaller_is_left_alone_and_that_is_said()
+-> Result<()> {
+    let homeserver = Homeserver::builder().as_process().as_packaged().start(BINARY).await?;
+    let pid = homeserver.pid();
+    let mut watched = Watched::start(&homeserver, "1MiB")?;
+    watched.watch.wait_for_log("a restart may be of no use", PATIENCE).await?;
+    assert_eq!(homeserver.pid(), pid);
+    assert!(!watched.watch.logs().contains("as planned"));
+    anonymous_kib(&homeserver)?;
+    Ok(())
+}
