@@ -10,7 +10,7 @@ mod memory;
 mod report;
 mod stack;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -35,9 +35,6 @@ struct Arguments {
     #[arg(long, default_value = "40MiB")]
     above: String,
 }
-
-/// The time after which systemd starts the homeserver again, as its unit says.
-const RESTART_SEC: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -9,10 +9,12 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    RESTART_SEC,
     memory::{Memory, look},
     report::{Report, Row},
 };
+
+/// The time after which systemd starts the homeserver again, as its unit says.
+const RESTART_SEC: Duration = Duration::from_secs(1);
 
 /// The time between two looks at memory and progress.
 const LOOK: Duration = Duration::from_millis(200);
