@@ -74,7 +74,8 @@ async fn a_homeserver_that_has_grown_is_restarted_and_nothing_is_lost_or_shown_t
 
     scene.publish_numbered(3, 1200).await?;
     assert_eq!(watched.start_again().await?, 0, "it was asked to end, not killed");
-    let told = watched.watch.wait_for_log("is back after", PATIENCE).await?;
+    watched.watch.wait_for_log("is back after", PATIENCE).await?;
+    let told = watched.watch.logs();
     scene.wait_until_done(1200).await?;
     scene.shows_numbered(1200).await?;
     assert!(told.contains("it is restarted, as planned"), "{told}");
