@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 
-use crate::refresh;
+use crate::{cli::common::block_on, failure::Failure, refresh};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -16,6 +16,6 @@ pub(super) struct Options {
     above: ByteSize,
 }
 
-pub(super) fn main(options: &Options) -> ! {
-    refresh::watch(&options.cgroup, options.above)
+pub(super) fn main(options: &Options) -> Result<(), Failure> {
+    match block_on(refresh::watch(&options.cgroup, options.above))? {}
 }

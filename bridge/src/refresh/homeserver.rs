@@ -51,8 +51,8 @@ mod tests {
     use std::{
         os::unix::process::ExitStatusExt,
         process::{Child, Command, Stdio},
-        thread::sleep,
-        time::Duration,
+        thread::yield_now,
+        time::{Duration, Instant},
     };
 
     use super::*;
@@ -73,11 +73,12 @@ mod tests {
         assert!(Homeserver::of(dir.path()).is_none(), "it would be killed");
 
         io::Write::write_all(shell.stdin.as_mut().unwrap(), b"\n").unwrap();
+        let end = Instant::now() + Duration::from_mins(1);
         let ready = std::iter::repeat_with(|| {
-            sleep(Duration::from_millis(10));
+            yield_now();
             Homeserver::of(dir.path())
         });
-        let homeserver = ready.take(1000).flatten().next().unwrap();
+        let homeserver = ready.take_while(|_| Instant::now() < end).flatten().next().unwrap();
         assert!(homeserver.look.anonymous > 0);
         let other = ProcessId { started: 1, ..homeserver.look.process };
         let other = Homeserver { look: Look { process: other, ..homeserver.look } };

@@ -8,13 +8,14 @@ mod homeserver;
 mod judge;
 
 use std::{
+    convert::Infallible,
     path::Path,
-    thread::sleep,
     time::{Duration, Instant},
 };
 
 use bytesize::ByteSize;
 use rustix::process::Signal;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use self::{
@@ -26,14 +27,14 @@ use self::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Watches the homeserver that runs in a cgroup, for ever.
-pub(crate) fn watch(cgroup: &Path, above: ByteSize) -> ! {
+pub(crate) async fn watch(cgroup: &Path, above: ByteSize) -> Infallible {
     let mut judge = Judge::new(above.as_u64());
     loop {
         if let Some(homeserver) = Homeserver::of(cgroup) {
             let verdict = judge.judge(homeserver.look, Instant::now());
             act(&homeserver, verdict, above);
         }
-        sleep(PAUSE);
+        sleep(PAUSE).await;
     }
 }
 

@@ -58,9 +58,10 @@ async fn run(arguments: Arguments) -> Result<Report> {
     let grows = homeserver.kind() == HomeserverKind::Conduit;
     let above = Some(arguments.above).filter(|above| grows && above != "0");
     let mut report = Report::new(&nats, &homeserver, arguments.messages, above.as_deref()).await?;
-    let stack = Stack::start(&binary, nats, homeserver, above.as_deref()).await?;
-    let measured = stack.run(arguments.messages, arguments.every, &mut report).await;
+    let mut stack = Stack::start(&binary, nats, homeserver, above.as_deref()).await?;
+    let measured = Box::pin(stack.run(arguments.messages, arguments.every, &mut report)).await;
     measured.map_err(|error| error.context(stack.logs()))?;
+    stack.settle().await?;
     history::check(&stack.alice, &stack.room, arguments.messages).await?;
     Ok(report)
 }

@@ -78,6 +78,12 @@ impl Stack {
         format!("the bridge:\n{}the watch:\n{watch}", self.bridge.logs())
     }
 
+    /// Ends the watch and starts the homeserver anew, so that no restart comes while the room is read.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        self.watch = None;
+        self.homeserver.restart().await
+    }
+
     /// Has the bridge post the messages, and measures meanwhile.
     pub(crate) async fn run(
         &self,
