@@ -67,6 +67,10 @@ memory:
 bench *ARGS:
     cargo bench-bridge {{ ARGS }}
 
+# Measure bridge and homeserver over many messages.
+bench-stack *ARGS:
+    cargo bench-stack {{ ARGS }}
+
 # Run scenarios in a virtual machine with Debian 12.
 vm *SCENARIOS:
     cargo vm-test {{ SCENARIOS }}

@@ -25,6 +25,7 @@ let
       ../fuzz/src
       ../docs/src/reference/payloads-of-others.md
       ../manual
+      ../nixos-module/debian/etc
       ../testbed/Cargo.toml
       ../testbed/clients
       ../testbed/images

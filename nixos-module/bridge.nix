@@ -116,6 +116,15 @@ let
           administrators among {option}`services.natsMatrix.users`. The bridge does not post into rooms of anybody else.
         '';
       };
+      order = lib.mkOption {
+        type = lib.types.int;
+        default = 1000;
+        example = 10;
+        description = ''
+          The place of the route: those with smaller numbers are tried first, and those with the same number in the order of
+          their names. The first that matches takes a message.
+        '';
+      };
       consumer = lib.mkOption {
         type = lib.types.nullOr (lib.types.strMatching "[A-Za-z0-9_-]{1,80}");
         default = null;
@@ -165,8 +174,8 @@ let
         default = false;
         example = true;
         description = ''
-          Whether later routes may also take the messages of this one. Routes are tried in the order of their names; the first
-          that matches takes a message.
+          Whether later routes may also take the messages of this one. Otherwise the first route that matches takes a message:
+          see {option}`services.natsMatrix.routes.<name>.order`.
         '';
       };
       default = lib.mkOption {
@@ -344,6 +353,11 @@ let
     };
   };
 
+  # Those with the same `order` by name; `sort` keeps them so.
+  routesInOrder = lib.sort (a: b: a.value.order < b.value.order) (
+    lib.mapAttrsToList lib.nameValuePair cfg.routes
+  );
+
   # The settings that the units of `run` and `check` share.
   service = {
     documentation = [ "https://github.com/nats-matrix/nats-matrix" ];
@@ -513,8 +527,11 @@ in
           inherit (cfg.display) language;
           time_zone = cfg.display.timeZone;
         });
-        routes = lib.mapAttrsToList (
-          name: route:
+        routes = map (
+          { name, value }:
+          let
+            route = value;
+          in
           dropNull {
             inherit (route) consumer language quiet;
             time_zone = route.timeZone;
@@ -548,7 +565,7 @@ in
             late_after = route.lateAfter;
             attach_limit = route.attachLimit;
           }
-        ) cfg.routes;
+        ) routesInOrder;
       }
       (credentialNames cfg matrixFiles)
     ];

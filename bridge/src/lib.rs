@@ -46,6 +46,7 @@ mod nats;
 mod pipeline;
 mod provision;
 mod publish;
+mod refresh;
 mod render;
 mod reserved;
 mod run;

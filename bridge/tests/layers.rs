@@ -51,7 +51,7 @@ const LAYERS: &[&[&str]] = &[
     &["summary"],
     &["health"],
     // Programs of their own in the same binary, which only `cli` knows.
-    &["provision", "publish"],
+    &["provision", "publish", "refresh"],
     &["run"],
     &["cli"],
     &["fuzzing"],

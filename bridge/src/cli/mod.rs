@@ -9,6 +9,7 @@ mod permissions;
 mod preview;
 mod provision;
 mod publisher;
+mod refresh;
 mod report;
 mod retention;
 mod rights;
@@ -57,6 +58,11 @@ enum Command {
     Provision(provision::Options),
     /// Show how to get to the room with a phone, with a QR code.
     Connect(connect::Options),
+    /// Restart a homeserver on this machine whenever it holds too much memory.
+    ///
+    /// The homeserver is sent SIGTERM, and systemd has to start it again. It has to run as the same user, and is looked at
+    /// each second. One that holds as much right after a restart is left alone for ten minutes, then for longer and longer.
+    Refresh(refresh::Options),
     /// Publish a report about this machine: disk, memory, load, failed units and finished tasks.
     Report(report::Options),
     /// Publish an alert that needs a person's attention.
@@ -116,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Permissions(options) => permissions::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
+        Command::Refresh(options) => refresh::main(&options),
         Command::Report(options) => report::main(options),
         Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),

@@ -37,6 +37,7 @@ mod planted;
 mod provision;
 mod publish;
 mod quiet;
+mod refresh;
 mod reload;
 mod removed;
 mod replaced_rooms;
