@@ -346,7 +346,7 @@ fn is_secret(name: &str, between: &str, value: &str) -> bool {
     ];
     let lower = value.to_lowercase();
     let is_hidden = value.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '…' | '•'))
-        || value.starts_with('[');
+        || value.starts_with(['[', '…']);
     if value.is_empty() || is_hidden || WORDS.contains(&lower.trim_matches(['.', '!', ','])) {
         return false;
     }

@@ -81,6 +81,8 @@ impl States {
         match known {
             Some(status) => (status, false),
             None if OVER.contains(&word.as_str()) => (Status::Resolved, false),
+            // An expression may say so itself.
+            None if word == "firing" => (Status::Firing, false),
             None => (Status::Firing, self.0.values().any(|status| *status == Status::Firing)),
         }
     }
