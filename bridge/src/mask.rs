@@ -87,7 +87,7 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
         r"(?P<user>://[!-.0-9;=?A-~]{0,64}:)(?P<userword>[!-.0-;=?A-~]{1,100})@",
         r"(?P<bearer>(?i-u:bearer|basic)[ \t]{1,3})(?P<borne>[A-Za-z0-9._~+/=-]{16,})",
     ];
-    let option = r#"(?P<option>--(?i-u:[a-z0-9-]{0,32}(?:password|passwd|passphrase|secret|token|api-key))[ \t]{1,3})(?P<argument>[!#$%&(-,./0-~][!#-&(-~]{0,100})"#;
+    let option = r#"(?P<option>--(?i-u:[a-z0-9-]{0,32}(?:password|passwd|passphrase|secret|token|api-key))[ \t]{1,3})(?P<argument>[!#$%&(-,./0-Z^-~][!#-&(-~]{0,100})"#;
     let named = format!(
         r#"(?P<name>(?i-u:{NAMES}))(?P<between>\\{{0,4}}["']?[ \t]{{0,3}}(?:=>|[:=])[ \t]{{0,3}})(?P<scheme>(?i-u:bearer|basic|digest|token)[ \t]{{1,3}})?(?P<value>"(?:[^"\\]|\\.)*|'[^']*|\\{{1,4}}["'][^"'\\]*|[^\s"'&,;)}}\]<>|\\]+)"#
     );
