@@ -369,7 +369,7 @@ pub(super) const TELLING: &[&str] = &[
     "result",
 ];
 
-/// Brings a name into the form of the lists: "started_at", "startedAt" and "Started-At" are one name.
+/// Brings a name into the form of the lists: `started_at`, `startedAt` and `Started-At` are one name.
 pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
