@@ -87,7 +87,7 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
         r"(?P<user>://[!-.0-9;=?A-~]{0,64}:)(?P<userword>[!-.0-;=?A-~]{1,100})@",
         r"(?P<bearer>(?i-u:bearer|basic)[ \t]{1,3})(?P<borne>[A-Za-z0-9._~+/=-]{16,})",
     ];
-    let option = r#"(?P<option>--(?i-u:[a-z0-9-]{0,32}(?:password|passwd|passphrase|secret|token|api-key))[ \t]{1,3})(?P<argument>[!#$%&(-,./0-Z\\\]-~][!#-&(-~]{0,100})"#;
+    let option = r"(?P<option>--(?i-u:[a-z0-9-]{0,32}(?:password|passwd|passphrase|secret|token|api-key))[ \t]{1,3})(?P<argument>[!#$%&(-,./0-Z^-~][!#-&(-~]{0,100})";
     let named = format!(
         r#"(?P<name>(?i-u:{NAMES}))(?P<between>\\{{0,4}}["']?[ \t]{{0,3}}(?:=>|[:=])[ \t]{{0,3}})(?P<scheme>(?i-u:bearer|basic|digest|token)[ \t]{{1,3}})?(?P<value>"(?:[^"\\]|\\.)*|'[^']*|\\{{1,4}}["'][^"'\\]*|[^\s"'&,;)}}\]<>|\\]+)"#
     );
@@ -221,16 +221,13 @@ fn blocks(text: &str) -> Vec<(Range<usize>, Secret)> {
         let body = from + length + "-----".len();
         let end = if has_ends { text[body..].find(END) } else { None };
         has_ends = end.is_some();
-        let end = match end {
-            Some(end) => {
-                let after = body + end + END.len();
-                let tail = text[after..].find("-----").filter(|length| *length <= NAME);
-                tail.map_or(after, |length| after + length + "-----".len())
-            }
-            None => {
-                let is_body = |c: char| c.is_ascii_alphanumeric() || "+/=\\-_.\r\n\t ".contains(c);
-                text[body..].find(|c| !is_body(c)).map_or(text.len(), |length| body + length)
-            }
+        let end = if let Some(end) = end {
+            let after = body + end + END.len();
+            let tail = text[after..].find("-----").filter(|length| *length <= NAME);
+            tail.map_or(after, |length| after + length + "-----".len())
+        } else {
+            let is_body = |c: char| c.is_ascii_alphanumeric() || "+/=\\-_.\r\n\t ".contains(c);
+            text[body..].find(|c| !is_body(c)).map_or(text.len(), |length| body + length)
         };
         // Credentials of NATS end with six hyphens.
         let end = end + text[end..].len() - text[end..].trim_start_matches('-').len();

@@ -72,7 +72,7 @@ fn utf_16(bytes: &[u8]) -> Option<&'static Encoding> {
     match bytes {
         [0xff, 0xfe, ..] => return Some(UTF_16LE),
         [0xfe, 0xff, ..] => return Some(UTF_16BE),
-        _ if bytes.len() < 4 || bytes.len() % 2 != 0 => return None,
+        _ if bytes.len() < 4 || !bytes.len().is_multiple_of(2) => return None,
         _ => {}
     }
     let pairs: Vec<&[u8]> = bytes.chunks_exact(2).take(HEAD).collect();

@@ -82,8 +82,8 @@ impl Decoded {
             return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
         };
         let several = || several::split(&text).filter(|_| encoding.is_none());
-        let decoded = match Self::list_of_alerts(&text) {
-            Some(decoded) => decoded,
+        let shown = match Self::list_of_alerts(&text) {
+            Some(shown) => shown,
             None => match several() {
                 // A byte order mark is not a part of the text.
                 Some(ranges) => Self::several(&text, &ranges, bytes.len() - text.len(), decoder),
@@ -91,10 +91,10 @@ impl Decoded {
             },
         };
         match encoding {
-            Some(name) if decoded.flaw.is_none() => {
-                decoded.with_flaw(format!("is in {name}, not in UTF-8"))
+            Some(name) if shown.flaw.is_none() => {
+                shown.with_flaw(format!("is in {name}, not in UTF-8"))
             }
-            _ => decoded,
+            _ => shown,
         }
     }
 
@@ -146,11 +146,11 @@ impl Decoded {
         let share = ranges.len();
         let items = ranges.iter().map(|range| {
             let text = &text[range.clone()];
-            let decoded = match json::object_of(text, share) {
+            let shown = match json::object_of(text, share) {
                 Ok(object) => Self::from_object(text, object, decoder),
                 Err(_) => Self::text(text),
             };
-            Item { decoded, range: start + range.start..start + range.end }
+            Item { decoded: shown, range: start + range.start..start + range.end }
         });
         let mut items: Vec<Item> = items.collect();
         match items.pop() {
@@ -196,9 +196,9 @@ impl Decoded {
         };
         match parsed {
             // The members of a group were read from the whole text, so the cut of the object does not affect them.
-            Ok(decoded) => {
+            Ok(shown) => {
                 let is_whole = matches!(known, Known::Alertmanager | Known::CloudEvent);
-                Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
+                Self { is_cut: shown.is_cut || is_cut && !is_whole, ..shown }
             }
             Err(error) => Self::unknown(object, is_cut)
                 .with_flaw(format!("looks like {known} but is not: {error}")),

@@ -63,12 +63,11 @@ pub(super) fn alert(object: &Map<String, Value>) -> serde_json::Result<Decoded> 
         return Err(serde::de::Error::missing_field("severity"));
     }
     let mut fields = Fields::of(object);
-    let severity = match fields.text("severity") {
-        Some(severity) => Severity::from(severity),
-        None => {
-            fields.wrong("severity", "is missing, so that it counts as a warning");
-            Severity::Warning
-        }
+    let severity = if let Some(severity) = fields.text("severity") {
+        Severity::from(severity)
+    } else {
+        fields.wrong("severity", "is missing, so that it counts as a warning");
+        Severity::Warning
     };
     let summary = fields.text("summary").map(Summary::Said);
     if summary.is_none() {
@@ -127,13 +126,11 @@ impl Fields {
     /// Reads a text, or another value that can be written as one.
     fn text(&mut self, name: &str) -> Option<String> {
         let value = self.take(name)?;
-        match scalar(&value) {
-            Some(text) => Some(text),
-            None => {
-                self.put_back(name, value, "a text");
-                None
-            }
+        let text = scalar(&value);
+        if text.is_none() {
+            self.put_back(name, value, "a text");
         }
+        text
     }
 
     fn required(&mut self, name: &str) -> String {
@@ -185,13 +182,11 @@ impl Fields {
 
     fn status(&mut self) -> Status {
         let Some(value) = self.take("status") else { return Status::default() };
-        match value.as_str().and_then(Gist::status_of) {
-            Some(status) => status,
-            None => {
-                self.put_back("status", value, "\"firing\" or \"resolved\"");
-                Status::default()
-            }
+        if let Some(status) = value.as_str().and_then(Gist::status_of) {
+            return status;
         }
+        self.put_back("status", value, "\"firing\" or \"resolved\"");
+        Status::default()
     }
 
     fn time(&mut self, name: &str) -> Option<String> {

@@ -24,9 +24,9 @@ pub(super) fn split(text: &str) -> Option<Vec<Range<usize>>> {
 }
 
 fn documents(text: &str) -> Option<Vec<Range<usize>>> {
-    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
     let mut ranges = Vec::new();
-    while let Some(document) = documents.next() {
+    for document in documents {
         ranges.push(object(text, document.ok()?)?);
         if ranges.len() > MOST {
             return None;

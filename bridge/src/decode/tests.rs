@@ -69,7 +69,7 @@ fn a_wrong_value_costs_its_line_and_not_the_message() {
         let found = decoded.flaw.map(|flaw| flaw.to_string());
         match flaw {
             Some(flaw) => {
-                assert!(found.as_ref().is_some_and(|it| it.contains(flaw)), "{text}: {found:?}")
+                assert!(found.as_ref().is_some_and(|it| it.contains(flaw)), "{text}: {found:?}");
             }
             None => assert_eq!(found, None, "{text}"),
         }

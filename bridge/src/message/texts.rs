@@ -25,7 +25,9 @@ impl Payload {
             Self::Object(object) => of_object(object, change),
             Self::Text(text) => change("", text),
             Self::Several(items) => {
-                items.iter_mut().for_each(|item| item.decoded.payload.each_text(change));
+                for item in items {
+                    item.decoded.payload.each_text(change);
+                }
             }
             Self::Note(Note::Said(remark)) => of_remark(remark, change),
             Self::Note(Note::Test(test)) => {
@@ -119,7 +121,8 @@ fn of_forge(event: &mut ForgeEvent, change: Change<'_>) {
             of_outcome(outcome, change);
         }
         ForgeEventKind::Job { job, branch, outcome } => {
-            [job, branch].into_iter().for_each(|text| change("", text));
+            change("", job);
+            change("", branch);
             of_outcome(outcome, change);
         }
     }

@@ -55,13 +55,12 @@ pub(crate) async fn show(
     decoded: &Decoded,
     upstream: &Upstream,
 ) -> Result<Fate, Halted> {
-    let fate = match &decoded.payload {
-        Payload::Several(items) => show_all(state, delivery, items, upstream).await?,
-        _ => {
-            let original = delivery.payload().clone();
-            let piece = Piece { decoded, original, first: 0, is_whole: true };
-            show_piece(state, delivery, &piece, upstream).await?
-        }
+    let fate = if let Payload::Several(items) = &decoded.payload {
+        show_all(state, delivery, items, upstream).await?
+    } else {
+        let original = delivery.payload().clone();
+        let piece = Piece { decoded, original, first: 0, is_whole: true };
+        show_piece(state, delivery, &piece, upstream).await?
     };
     if let Fate::Shown = fate {
         state.note_late(delivery, upstream);

@@ -3,12 +3,11 @@
 use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 
 use minijinja::{Value, context, value::Serde};
-use url::Url;
 
 use crate::{
     message::{Alert, Counts, Group, Severity, State, Summary, rfc3339},
     render::{rows::rows, voice::Voice, words::Words},
-    text::{self, address, shown},
+    text::{self, address::MAX_LINK_BYTES, shown},
 };
 
 /// The number of alerts of a group that are shown. The others are counted, and the message is attached with all of
@@ -72,7 +71,7 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
         ended => alert.ended.clone(),
         when => voice.span(alert.time.as_deref(), alert.ended.as_deref()),
         rows => rows(&alert.extra),
-        url => alert.url.as_deref().map(shown::line),
+        url => linked_url(alert),
         short_url => short_url(alert),
         fingerprint => alert.fingerprint.clone(),
     }
@@ -135,19 +134,22 @@ fn common(group: &Group) -> Labels {
     labels
 }
 
+/// Returns the link of an alert, if it is not too long to be one; else a shorter one.
+fn linked_url(alert: &Alert) -> Option<String> {
+    let url = alert.url.as_deref()?;
+    if url.len() > MAX_LINK_BYTES { short_url(alert) } else { Some(shown::line(url)) }
+}
+
 /// Returns the link of an alert for plain text, where a link of kilobytes would hide everything else: then it leads to
-/// the sender, or to the place that the link leads to.
+/// the page without its query, or to the sender.
 fn short_url(alert: &Alert) -> Option<String> {
     /// The longest link in plain text, in characters.
     const MOST: usize = 400;
     let is_short = |url: &&str| url.chars().count() <= MOST;
     let url = alert.url.as_deref()?;
-    let short = Some(url).filter(is_short).or_else(|| alert.sender.as_deref().filter(is_short));
-    let short = short.map(shown::line);
-    short.or_else(|| {
-        let url: Url = url.parse().ok()?;
-        Some(format!("{}://{}/", url.scheme(), address::place(&url)))
-    })
+    let page = url.split(['?', '#']).next();
+    let short = [Some(url), page, alert.sender.as_deref()].into_iter().flatten().find(is_short);
+    short.map(shown::line)
 }
 
 /// Builds the values of a group.

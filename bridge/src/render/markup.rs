@@ -125,7 +125,7 @@ fn push_block(html: &mut String, lines: &[&str]) {
     html.push_str(begin);
     for (index, line) in lines.iter().enumerate() {
         html.push_str(if index == 0 { "" } else { between });
-        let _ = write!(html, "{}", HtmlEscape(*line));
+        let _ = write!(html, "{}", HtmlEscape(line));
     }
     html.push_str(end);
 }

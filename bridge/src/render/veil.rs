@@ -40,7 +40,7 @@ impl<'a> Veil<'a> {
     /// Hides the secrets of a text with a name.
     fn cover(&self, name: &str, text: &mut String) {
         if let Some(secret) = self.mask.of_name(name, text) {
-            *text = self.words.hidden(secret).to_owned();
+            self.words.hidden(secret).clone_into(text);
             self.hidden.set(self.hidden.get() + 1);
             return;
         }

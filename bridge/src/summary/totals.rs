@@ -137,7 +137,9 @@ impl Digest {
                 None => self.others += 1,
             },
             Payload::Several(items) => {
-                items.iter().for_each(|item| self.add(published, subject, &item.decoded));
+                for item in items {
+                    self.add(published, subject, &item.decoded);
+                }
             }
             Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
                 self.others += 1;

@@ -30,7 +30,7 @@ async fn broken_payloads_are_posted_readably_in_order_and_logged_once() -> Resul
         b"".to_vec(),
         b"not JSON, just text".to_vec(),
         b"{\"host\": \"server-01\", \"completed\": [".to_vec(),
-        b"\xff\xfe\x00binary\x80".to_vec(),
+        b"\xff\xfd\x00binary\x80".to_vec(),
         json!({ "host": "server-01", "disk_percent": "a lot" }).to_string().into(),
         json!({ "temperature": 21.5, "list": [1.25, { "x": 2e300 }] }).to_string().into(),
         json!({ "severity": "critical" }).to_string().into(),

@@ -64,6 +64,7 @@ async fn a_route_shows_the_secrets_that_it_names() -> Result<()> {
     let _bridge = scene.start(&config)?;
     scene.nats.publish("ops.x", format!("token {JWT} and password=hunter2")).await?;
     let mut headers = HeaderMap::new();
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
     headers.insert("Nats-Matrix-Show-Flaw", "true");
     let report = "{\"host\":\"a\",\"disk_percent\":\"a lot\"}";
     let jetstream = scene.nats.jetstream().await?;

@@ -115,7 +115,7 @@ impl Lines {
             names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());
         let is_poor =
             is_link(text) || plain.contains("version") || plain == "kind" || plain == "type";
-        let rank = 2 * level + if is_telling { 0 } else { 1 } + if is_poor { 6 } else { 0 };
+        let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
         self.lines.push(Line { path, value, rank });
     }
 
@@ -200,10 +200,9 @@ pub(super) fn nested(text: &str) -> Option<Map<String, Value>> {
 /// Returns a value in one text, or `None` if it says nothing: null, blank, zero times and the like.
 pub(super) fn words(name: &str, value: &Value) -> Option<String> {
     let text = match value {
-        Value::Null => return None,
         Value::String(text) => text.clone(),
         Value::Array(items) => text_of_bytes(name, items)?,
-        Value::Object(_) => return None,
+        Value::Null | Value::Object(_) => return None,
         value => match moment::of_named(name, value) {
             Some(time) => time,
             None => value.to_string(),

@@ -200,11 +200,14 @@ fn alert_name(summary: &Summary, source: Option<&str>) -> Option<String> {
     is_state.then(|| format!("{} {}", source.unwrap_or_default(), name.trim()).trim().to_owned())
 }
 
+/// The plain name of a field, its name and its value.
+type Field<'a> = (String, &'a str, &'a Value);
+
 /// A search for fields. Each value that is found is used, so that it is not shown again.
 struct Search<'a> {
     object: &'a Map<String, Value>,
     /// The objects that are searched one after another, each with its path and the plain names of its keys.
-    levels: Vec<(String, Vec<(String, &'a str, &'a Value)>)>,
+    levels: Vec<(String, Vec<Field<'a>>)>,
     used: HashSet<String>,
     /// The paths of the severity and the status.
     ruled: Vec<(&'static str, String)>,

@@ -12,8 +12,6 @@ pub(super) const TITLES: &[&str] = &[
     "rulename",
     "problemname",
     "incidentname",
-    "monitorname",
-    "checkname",
     "subject",
     "eventname",
 ];
@@ -105,6 +103,9 @@ pub(super) const HOSTS: &[&str] = &[
 pub(super) const SOURCES: &[&str] = &[
     "involvedobject",
     "regarding",
+    "monitorname",
+    "checkname",
+    "agent",
     "service",
     "servicename",
     "application",
@@ -164,6 +165,12 @@ pub(super) const WRAPPERS: &[&str] = &[
     "content",
     "job",
     "backup",
+    "rule",
+    "period",
+    "monitorperiod",
+    "checkresult",
+    "links",
+    "messages",
     "annotations",
     "commonannotations",
     "labels",
@@ -362,7 +369,7 @@ pub(super) const TELLING: &[&str] = &[
     "result",
 ];
 
-/// Brings a name into the form of the lists: "started_at", "startedAt" and "Started-At" are one name.
+/// Brings a name into the form of the lists: `started_at`, `startedAt` and `Started-At` are one name.
 pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }

@@ -48,6 +48,25 @@ fn the_fields_are_found_in_wrappers_too() {
 }
 
 #[test]
+fn a_monitor_and_an_agent_are_sources_and_not_titles() {
+    let found = gist(json!({
+        "alert": { "name": "API answers slowly", "monitorName": "API", "severity": "critical" },
+        "links": [{ "href": "https://watch.example.com/1", "text": "Open" }],
+    }));
+    assert_eq!(found.title.as_deref(), Some("API answers slowly"));
+    assert_eq!(found.source.as_deref(), Some("API"));
+    assert_eq!(found.url.as_deref(), Some("https://watch.example.com/1"));
+    let found = gist(json!({
+        "rule": { "level": 10, "description": "Many failed logins" },
+        "agent": { "id": "003", "name": "web-2" },
+    }));
+    assert_eq!(found.title.as_deref(), Some("Many failed logins"));
+    assert_eq!(found.source.as_deref(), Some("web-2"));
+    let over = json!({ "description": "Shop answers again.", "period": { "state": "UP" } });
+    assert_eq!(gist(over).state(), Some(State::Resolved));
+}
+
+#[test]
 fn a_time_can_be_a_number_of_any_unit() {
     for number in [
         json!(1_795_416_000),
