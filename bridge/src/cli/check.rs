@@ -2,7 +2,8 @@
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
 use std::{
-    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
+    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
 use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
@@ -18,7 +19,7 @@ use crate::{
         stored_subjects::{held, unrouted},
         waiting,
     },
-    config::{Config, Exposure, Login, RoomTarget, Route, Summary},
+    config::{Config, Exposure, Login, Means, RoomTarget, Route, Summary},
     failure::{Failure, chain},
     matrix::{
         Account, LoginError, MatrixError, Membership, Room, account,
@@ -27,6 +28,7 @@ use crate::{
     },
     nats::{Nats, bucket, streams},
     pipeline::deferral,
+    provision::readable_database,
     render::{Parsed, Renderer},
     reserved::DEFERRED_STREAM,
     source::{self, Feed, ReadError, consumer, identity, stored},
@@ -137,6 +139,11 @@ fn exposed(config: &Config, findings: &mut Findings) {
         if let Some(exposure) = Exposure::of(path) {
             findings.note("secrets", format!("{key}: {exposure}"));
         }
+    }
+    if let Some(Means::Conduit { config, .. }) = &config.provision.means
+        && let Some(exposure) = readable_database(config)
+    {
+        findings.note("secrets", format!("the homeserver's database_path: {exposure}"));
     }
 }
 
