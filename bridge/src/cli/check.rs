@@ -2,14 +2,14 @@
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
 use std::{
-    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc,
+    collections::BTreeSet, fmt::Display, net::IpAddr, path::Path, process::ExitCode, sync::Arc,
     time::Duration,
 };
 
 use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
 use jiff::Timestamp;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
-use tokio::time::timeout;
+use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
     cli::{
@@ -147,8 +147,30 @@ fn exposed(config: &Config, findings: &mut Findings) {
     }
 }
 
+/// Reports servers whose name leads to several addresses on this machine. Each has ports of its own, which any user may
+/// take where the server does not listen.
+async fn ambiguous(config: &Config, findings: &mut Findings) {
+    let matrix = &config.matrix;
+    let homeserver = matrix.homeserver.domain().filter(|_| matrix.is_here());
+    let homeserver = homeserver.map(|name| ("homeserver", name.to_owned()));
+    let servers = config.nats.names_on_loopback().into_iter().map(|name| ("nats", name));
+    for (step, name) in homeserver.into_iter().chain(servers) {
+        let Ok(found) = lookup_host((&*name, 0)).await else { continue };
+        let addresses: BTreeSet<IpAddr> = found.map(|found| found.ip()).collect();
+        if addresses.len() > 1 {
+            let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let what = format!(
+                "{name} is {all}: any user of this machine may listen on the one where the server does not; give the \
+                 address of the server instead of the name"
+            );
+            findings.note(step, what);
+        }
+    }
+}
+
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    ambiguous(&config, findings).await;
     // The names of consumers depend on the account; whether it can be used is reported further below.
     let login = Account::open_briefly(config.matrix.clone()).await;
     let user = login.as_ref().ok().map(|account| account.user.clone());
