@@ -6,6 +6,9 @@ pub(crate) const DEFERRED_STREAM: &str = "NATS_MATRIX_HELD";
 /// The stream of dead letters that is made when no other one keeps them.
 pub(crate) const DEAD_LETTERS_STREAM: &str = "NATS_MATRIX_DEAD_LETTERS";
 
+/// The beginning of the bridge's own subjects.
+pub(crate) const SUBJECTS: &str = "nats-matrix.";
+
 /// The prefix of the subjects of deferred messages.
 pub(crate) const DEFERRED_PREFIX: &str = "nats-matrix.held";
 
