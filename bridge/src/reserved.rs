@@ -18,6 +18,12 @@ pub(crate) const SUBJECT_HEADER: &str = "Nats-Matrix-Subject";
 /// A header of each deferred message: the time when it was originally published, in nanoseconds since 1970.
 pub(crate) const PUBLISHED_HEADER: &str = "Nats-Matrix-Published";
 
+/// A header of each deferred message: the time when it was deferred, in nanoseconds since 1970.
+pub(crate) const DEFERRED_AT_HEADER: &str = "Nats-Matrix-Deferred-At";
+
+/// A header of each deferred message: the signature of the bridge that has deferred it.
+pub(crate) const SIGNATURE_HEADER: &str = "Nats-Matrix-Signature";
+
 /// Returns the filter for all messages that are deferred for a route.
 pub(crate) fn deferred_subjects(route: &str) -> String {
     format!("{DEFERRED_PREFIX}.{route}.>")

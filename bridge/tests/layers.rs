@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
         "secrets",
         "signals",
         "reserved",
+        "signature",
     ],
     &["samples"],
     &["message"],

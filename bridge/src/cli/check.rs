@@ -27,7 +27,7 @@ use crate::{
         room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, bucket, streams},
-    pipeline::deferral,
+    pipeline::{dead_letter, deferral},
     provision::readable_database,
     render::{Parsed, Renderer},
     reserved::DEFERRED_STREAM,
@@ -45,9 +45,6 @@ const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
 /// The time for which a stream should keep messages at least: an outage that somebody has to end.
 const OUTAGE: Duration = Duration::from_hours(1);
-
-/// The time for which the stream of deferred messages should: the longest quiet hours, and an outage.
-const NIGHT: Duration = Duration::from_hours(25);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -184,7 +181,7 @@ async fn online(config: Config, findings: &mut Findings) {
         if let Some(failure) = refused {
             findings.fail("nats", failure);
         }
-        limits(&nats, &config.routes, findings).await;
+        own_streams(&nats, &config, findings).await;
     }
     if config.matrix.is_here() {
         for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
@@ -373,17 +370,26 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
     }
 }
 
-/// Reports streams of the bridge that have no size limit and could fill the disk. The bridge creates new ones with a
-/// limit.
-async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
-    let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(deferral::stream_config);
-    for wanted in [bucket::config()].into_iter().chain(held) {
+/// Reports streams of the bridge that lose messages, because somebody else has created or changed them, or that have no
+/// size limit and could fill the disk. The bridge creates new ones with a limit.
+async fn own_streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+    let quiet = config.routes.iter().find(|route| route.quiet.is_some());
+    let like = quiet.or(config.routes.first()).map_or("", |route| &*route.stream);
+    let letters = dead_letter::stream_config(&config.nats.dead_letter_subject);
+    let held = quiet.map(|_| deferral::stream_config());
+    for wanted in [bucket::config(), letters].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
-        if wanted.name == DEFERRED_STREAM {
-            retention(stream.cached_info(), NIGHT, findings, |line| line);
+        let faults = streams::faults(nats, &stream.cached_info().config, &wanted, like).await;
+        if !faults.is_empty() {
+            let (name, unfit) = (&wanted.name, streams::unfit(&faults, &wanted.name));
+            findings.note(
+                "stream",
+                format!("{name} does not keep what nats-matrix writes there: {unfit}"),
+            );
+        } else if wanted.name == DEFERRED_STREAM {
+            retention(stream.cached_info(), streams::NEEDED, findings, |line| line);
         }
         if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);

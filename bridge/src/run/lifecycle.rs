@@ -17,7 +17,7 @@ use crate::{
     health::{self, Pulse},
     log::Log,
     nats::Nats,
-    pipeline::{LetterIds, RouteContext, Services},
+    pipeline::{RouteContext, Services},
     run::{
         refusal_alert::tell,
         reload::Setup,
@@ -27,6 +27,7 @@ use crate::{
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
+    signature::SigningKey,
     source::Lease,
     status::{Condition, Health, State},
 };
@@ -344,7 +345,7 @@ async fn serve(
         account,
         administrators,
         config,
-        letter_ids: Arc::new(LetterIds::of(state_dir)),
+        key: SigningKey::of(state_dir)?,
         health: health.clone(),
         lease: lease.clone(),
         stop: stop.clone(),

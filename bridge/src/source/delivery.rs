@@ -12,7 +12,6 @@ use tracing::debug;
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
     nats::{Reservation, headers, timestamp},
-    reserved,
     source::size,
 };
 
@@ -49,22 +48,13 @@ impl Delivery {
         let (sequence, published, pending, delivery) =
             (info.stream_sequence, timestamp(info.published), info.pending, info.consumer_sequence);
         let is_redelivered = info.delivered > 1;
-        let is_held = info.stream == reserved::DEFERRED_STREAM;
-        let header = |name: &str| {
-            let headers = message.headers.as_ref().filter(|_| is_held)?;
-            headers.get(name).map(headers::text)
-        };
-        let subject =
-            header(reserved::SUBJECT_HEADER).unwrap_or_else(|| message.subject.to_string());
-        let said = header(reserved::PUBLISHED_HEADER)
-            .and_then(|said| Timestamp::from_nanosecond(said.parse().ok()?).ok())
-            .unwrap_or(published);
+        let subject = message.subject.to_string();
         let received = Instant::now();
         let size::Size { weight, headers_left_out } = size::reduce(&mut message);
         let delivery_of = Self {
             message,
             subject,
-            said,
+            said: published,
             sequence,
             published,
             pending,
@@ -88,6 +78,14 @@ impl Delivery {
     /// Returns the subject that the message was originally published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Gives the copy of a deferred message the subject and the time of the message, as far as they are known.
+    pub(crate) fn restore(&mut self, subject: Option<String>, published: Option<Timestamp>) {
+        if let Some(subject) = subject {
+            self.subject = subject;
+        }
+        self.said = published.unwrap_or(self.said);
     }
 
     /// Returns the payload.

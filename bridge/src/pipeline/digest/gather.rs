@@ -46,10 +46,11 @@ pub(super) async fn gather(
         last: current.sequence,
         published: current.published,
     };
-    for delivery in read {
+    for mut delivery in read {
         if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
         }
+        state.restore(&mut delivery);
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
         if let Some(entry) = entry(state, current, upstream, &delivery, may_defer).await? {
