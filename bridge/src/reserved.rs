@@ -15,6 +15,9 @@ pub(crate) const DEFERRED_PREFIX: &str = "nats-matrix.held";
 /// A header of each deferred message: the subject that it was originally published on.
 pub(crate) const SUBJECT_HEADER: &str = "Nats-Matrix-Subject";
 
+/// A header of a deferred message: the subject of the schedule that has made it.
+pub(crate) const SCHEDULER_HEADER: &str = "Nats-Matrix-Scheduler";
+
 /// A header of each deferred message: the time when it was originally published, in nanoseconds since 1970.
 pub(crate) const PUBLISHED_HEADER: &str = "Nats-Matrix-Published";
 

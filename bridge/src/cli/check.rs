@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
+use async_nats::jetstream::stream::{Config as StreamConfig, Info as StreamInfo, Stream};
 use jiff::Timestamp;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
 use tokio::{net::lookup_host, time::timeout};
@@ -269,6 +269,9 @@ async fn stream(
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
     retention(info, OUTAGE, findings, of);
+    for line in powers(&info.config) {
+        findings.note("stream", of(format!("{} {line}", route.stream)));
+    }
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -316,6 +319,31 @@ async fn permissions(
     for lack in lacks.optional {
         findings.note("rights", of(lack));
     }
+}
+
+/// Returns what the configuration of a stream lets publishers do beyond publishing on the subjects that NATS permits them.
+fn powers(config: &StreamConfig) -> Vec<&'static str> {
+    let has_sources = config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    [
+        (
+            config.allow_message_schedules,
+            "has allow_msg_schedules: whoever may publish on one of its subjects can have messages stored on any other; \
+             they are shown with both subjects",
+        ),
+        (
+            config.allow_rollup,
+            "has allow_rollup_hdrs: whoever may publish on one of its subjects can delete all its messages, also those \
+             that wait; the room is told how many",
+        ),
+        (
+            config.mirror.is_some() || has_sources,
+            "takes messages of other streams: whoever may publish there speaks here, too",
+        ),
+    ]
+    .into_iter()
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, line)| line)
+    .collect()
 }
 
 /// Reports limits by which a stream drops messages before they can be read.

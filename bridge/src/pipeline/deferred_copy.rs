@@ -12,8 +12,8 @@ use crate::{
     message::Origin,
     nats::headers,
     reserved::{
-        DEFERRED_AT_HEADER, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SIGNATURE_HEADER,
-        SUBJECT_HEADER,
+        DEFERRED_AT_HEADER, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SCHEDULER_HEADER,
+        SIGNATURE_HEADER, SUBJECT_HEADER,
     },
     signature::{Purpose, Signer, SigningKey},
     source::Delivery,
@@ -124,12 +124,15 @@ impl Copies {
         ] {
             headers::set(&mut headers, name, text);
         }
+        if let Some(scheduler) = delivery.scheduler() {
+            headers::set(&mut headers, SCHEDULER_HEADER, scheduler);
+        }
         let signature = self.contents.sign(signed(subject, &headers, delivery.payload()));
         headers::set(&mut headers, SIGNATURE_HEADER, &signature);
         headers
     }
 
-    /// Gives a copy the subject and the time of the message that was deferred. A copy that the bridge has not made is
+    /// Gives a copy the subjects and the time of the message that was deferred. A copy that the bridge has not made is
     /// left as what it is, a message on the subject that it was published on.
     pub(crate) fn restore(&mut self, copy: &mut Delivery) {
         if self.are_own(copy) {
@@ -137,7 +140,7 @@ impl Copies {
             let subject = text(SUBJECT_HEADER);
             let published = text(PUBLISHED_HEADER)
                 .and_then(|published| Timestamp::from_nanosecond(published.parse().ok()?).ok());
-            copy.restore(subject, published);
+            copy.restore(subject, text(SCHEDULER_HEADER), published);
         } else if !std::mem::replace(&mut self.is_said, true) {
             warn!(
                 "message {} of stream {DEFERRED_STREAM} was not deferred by this bridge: it is shown as a message on {}, as \
@@ -167,7 +170,8 @@ impl Copies {
 fn signed<'a>(subject: &'a str, headers: &'a HeaderMap, payload: &'a [u8]) -> Vec<&'a [u8]> {
     let is_signed = |name: &str| {
         !name.starts_with("Nats-")
-            || [SUBJECT_HEADER, PUBLISHED_HEADER, DEFERRED_AT_HEADER].contains(&name)
+            || [SUBJECT_HEADER, SCHEDULER_HEADER, PUBLISHED_HEADER, DEFERRED_AT_HEADER]
+                .contains(&name)
     };
     let mut named: Vec<(&str, &str)> = headers
         .iter()

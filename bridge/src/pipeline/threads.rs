@@ -58,7 +58,7 @@ impl Threads {
         decoded: &Decoded,
     ) -> Option<AlertThread> {
         let update = AlertUpdate::of(&decoded.payload)?;
-        let key = update.key(&self.route, room, delivery.subject());
+        let key = update.key(&self.route, room, &delivery.speaking_subject());
         let before = self.known([key.clone()]).await.remove(&key);
         Some(self.after(before, key, update, delivery.said))
     }

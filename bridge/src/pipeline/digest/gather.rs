@@ -91,6 +91,7 @@ async fn entry(
     yield_now().await;
     let shown = state.composer.render(delivery, &decoded, current).await?;
     let room = state.rooms.sender().room();
+    let subject = &*delivery.speaking_subject();
     let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
     let renderer = &state.composer.renderer;
     Ok(Some(Entry {
