@@ -53,6 +53,7 @@ mod run;
 mod samples;
 mod secrets;
 mod signals;
+mod signature;
 mod source;
 mod state_file;
 mod status;

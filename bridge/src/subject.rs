@@ -197,6 +197,24 @@ impl fmt::Display for Subject {
     }
 }
 
+/// The mark between the subject of a schedule and that of the message that it has made. No subject has a space.
+const SCHEDULED: &str = " → ";
+
+/// The longest subject of a schedule that is looked at, in bytes. A publisher can write that header, too.
+const SCHEDULER_AT_MOST: usize = 1024;
+
+/// Returns the subject of a message with that of the schedule, if one has made it. In a stream with
+/// `allow_msg_schedules`, whoever may publish on one subject can have messages stored on another.
+pub(crate) fn scheduled(subject: &str, scheduler: &str) -> String {
+    let scheduler = &scheduler[..scheduler.floor_char_boundary(SCHEDULER_AT_MOST)];
+    format!("{scheduler}{SCHEDULED}{subject}")
+}
+
+/// Whether a text is a subject with that of a schedule.
+pub(crate) fn is_scheduled(subject: &str) -> bool {
+    subject.contains(SCHEDULED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,7 @@ const LAYERS: &[&[&str]] = &[
         "signals",
         "reserved",
         "book",
+        "signature",
     ],
     &["samples"],
     &["message"],

@@ -52,8 +52,8 @@ fn a_wrong_shape_is_refused_by_check_and_at_the_start_with_file_and_line() -> io
     fs::write(&file, SHAPE)?;
     let config = config.to_string_lossy();
     let check = || run(&["check", "--offline", "--config", &config], "");
-    let fine = check()?;
-    assert!(fine.status.success() && said(&fine).contains("shapes: 1 shape"), "{}", said(&fine));
+    let sound = check()?;
+    assert!(sound.status.success() && said(&sound).contains("shapes: 1 shape"), "{}", said(&sound));
     fs::write(&file, SHAPE.replace("summary", "sumary"))?;
     let fault =
         format!("{}:9: there is no field `sumary`; did you mean `summary`?", file.display());

@@ -411,6 +411,13 @@ impl ThreadState {
             || self.last.published() > i128::from(latest) * 1_000_000_000
     }
 
+    /// Returns the state of a thread of which it is not known that anybody was told.
+    pub(crate) fn untold(self) -> Self {
+        let level = Urgency::Routine;
+        let members = Members::default();
+        Self { pushed: 0, said: 0, eased: 0, urgency: level, level, members, ..self }
+    }
+
     /// Returns the state after a message.
     pub(crate) fn after(
         mut self,

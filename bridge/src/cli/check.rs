@@ -2,13 +2,14 @@
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
 use std::{
-    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
+    collections::BTreeSet, fmt::Display, net::IpAddr, path::Path, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
-use async_nats::jetstream::stream::{Info as StreamInfo, Stream};
+use async_nats::jetstream::stream::{Config as StreamConfig, Info as StreamInfo, Stream};
 use jiff::Timestamp;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
-use tokio::time::timeout;
+use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
     book,
@@ -20,7 +21,7 @@ use crate::{
         unused_consumers::unused,
         waiting,
     },
-    config::{Config, Exposure, Login, RoomTarget, Route, Summary},
+    config::{Config, Exposure, Login, Means, RoomTarget, Route, Summary},
     decode::Library,
     failure::{Failure, chain},
     matrix::{
@@ -29,7 +30,8 @@ use crate::{
         room::{encrypted, is_ours, resolve},
     },
     nats::{Nats, bucket, streams},
-    pipeline::deferral,
+    pipeline::{dead_letter, deferral},
+    provision::readable_database,
     render::{Parsed, Renderer},
     reserved::DEFERRED_STREAM,
     run::history::History,
@@ -47,9 +49,6 @@ const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
 /// The time for which a stream should keep messages at least: an outage that somebody has to end.
 const OUTAGE: Duration = Duration::from_hours(1);
-
-/// The time for which the stream of deferred messages should: the longest quiet hours, and an outage.
-const NIGHT: Duration = Duration::from_hours(25);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -160,10 +159,37 @@ fn exposed(config: &Config, findings: &mut Findings) {
             findings.note("secrets", format!("{key}: {exposure}"));
         }
     }
+    if let Some(Means::Conduit { config, .. }) = &config.provision.means
+        && let Some(exposure) = readable_database(config)
+    {
+        findings.note("secrets", format!("the homeserver's database_path: {exposure}"));
+    }
+}
+
+/// Reports servers whose name leads to several addresses on this machine. Each has ports of its own, which any user may
+/// take where the server does not listen.
+async fn ambiguous(config: &Config, findings: &mut Findings) {
+    let matrix = &config.matrix;
+    let homeserver = matrix.homeserver.domain().filter(|_| matrix.is_here());
+    let homeserver = homeserver.map(|name| ("homeserver", name.to_owned()));
+    let servers = config.nats.names_on_loopback().into_iter().map(|name| ("nats", name));
+    for (step, name) in homeserver.into_iter().chain(servers) {
+        let Ok(found) = lookup_host((&*name, 0)).await else { continue };
+        let addresses: BTreeSet<IpAddr> = found.map(|found| found.ip()).collect();
+        if addresses.len() > 1 {
+            let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let what = format!(
+                "{name} is {all}: any user of this machine may listen on the one where the server does not; give the \
+                 address of the server instead of the name"
+            );
+            findings.note(step, what);
+        }
+    }
 }
 
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    ambiguous(&config, findings).await;
     // The names of consumers depend on the account; whether it can be used is reported further below.
     let login = Account::open_briefly(config.matrix.clone()).await;
     let user = login.as_ref().ok().map(|account| account.user.clone());
@@ -177,7 +203,7 @@ async fn online(config: Config, findings: &mut Findings) {
         if let Some(failure) = refused {
             findings.fail("nats", failure);
         }
-        limits(&nats, &config.routes, findings).await;
+        own_streams(&nats, &config, findings).await;
     }
     if config.matrix.is_here() {
         for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
@@ -266,6 +292,9 @@ async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mu
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
     retention(info, OUTAGE, findings, of);
+    for line in powers(&info.config) {
+        findings.note("stream", of(format!("{} {line}", route.stream)));
+    }
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -307,6 +336,31 @@ async fn permissions(nats: &Nats, feed: &Feed, durable: &Durable, findings: &mut
     for lack in lacks.optional {
         findings.note("rights", of(lack));
     }
+}
+
+/// Returns what the configuration of a stream lets publishers do beyond publishing on the subjects that NATS permits them.
+fn powers(config: &StreamConfig) -> Vec<&'static str> {
+    let has_sources = config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    [
+        (
+            config.allow_message_schedules,
+            "has allow_msg_schedules: whoever may publish on one of its subjects can have messages stored on any other; \
+             they are shown with both subjects",
+        ),
+        (
+            config.allow_rollup,
+            "has allow_rollup_hdrs: whoever may publish on one of its subjects can delete all its messages, also those \
+             that wait; the room is told how many",
+        ),
+        (
+            config.mirror.is_some() || has_sources,
+            "takes messages of other streams: whoever may publish there speaks here, too",
+        ),
+    ]
+    .into_iter()
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, line)| line)
+    .collect()
 }
 
 /// Reports limits by which a stream drops messages before they can be read.
@@ -361,17 +415,26 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
     }
 }
 
-/// Reports streams of the bridge that have no size limit and could fill the disk. The bridge creates new ones with a
-/// limit.
-async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
-    let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(deferral::stream_config);
-    for wanted in [bucket::config()].into_iter().chain(held) {
+/// Reports streams of the bridge that lose messages, because somebody else has created or changed them, or that have no
+/// size limit and could fill the disk. The bridge creates new ones with a limit.
+async fn own_streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+    let quiet = config.routes.iter().find(|route| route.quiet.is_some());
+    let like = quiet.or(config.routes.first()).map_or("", |route| &*route.stream);
+    let letters = dead_letter::stream_config(&config.nats.dead_letter_subject);
+    let held = quiet.map(|_| deferral::stream_config());
+    for wanted in [bucket::config(), letters].into_iter().chain(held) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
-        if wanted.name == DEFERRED_STREAM {
-            retention(stream.cached_info(), NIGHT, findings, |line| line);
+        let faults = streams::faults(nats, &stream.cached_info().config, &wanted, like).await;
+        if !faults.is_empty() {
+            let (name, unfit) = (&wanted.name, streams::unfit(&faults, &wanted.name));
+            findings.note(
+                "stream",
+                format!("{name} does not keep what nats-matrix writes there: {unfit}"),
+            );
+        } else if wanted.name == DEFERRED_STREAM {
+            retention(stream.cached_info(), streams::NEEDED, findings, |line| line);
         }
         if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);

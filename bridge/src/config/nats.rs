@@ -1,6 +1,7 @@
 //! `[nats]`: servers, TLS and credentials.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -69,6 +70,13 @@ impl Nats {
     /// The servers on this machine that are used without TLS.
     pub(crate) fn on_loopback(&self) -> Vec<String> {
         self.without_tls(is_here)
+    }
+
+    /// The names, other than addresses, by which servers on this machine are used without TLS.
+    pub(crate) fn names_on_loopback(&self) -> BTreeSet<String> {
+        let servers = self.servers.iter().filter(|_| !self.is_over_tls());
+        let names = servers.map(ServerAddr::host).filter(|host| *host == LOCALHOST);
+        names.map(str::to_owned).collect()
     }
 
     /// Whether a secret itself is sent to the server. With an nkey or credentials only a signature is.
@@ -389,9 +397,12 @@ fn inbox_prefix(key: &str, text: &str) -> Result<Subject, ConfigError> {
     Ok(prefix)
 }
 
+/// The name of this machine for itself.
+const LOCALHOST: &str = "localhost";
+
 fn is_here(host: &str) -> bool {
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    host == LOCALHOST || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Refuses a list that mixes servers with and without TLS: an attacker who blocks the ones with TLS would make the

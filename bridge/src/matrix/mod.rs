@@ -12,6 +12,7 @@ mod neighbour;
 mod new_rooms;
 mod ownership;
 pub(crate) mod remembered;
+mod resolver;
 pub(crate) mod room;
 pub(crate) mod session;
 

@@ -97,7 +97,9 @@ fn of_remark(remark: &mut Remark, change: Change<'_>) {
     let Remark { headline, source, time, lines, rows, url, is_urgent: _ } = remark;
     let texts = std::iter::once(headline).chain(lines);
     texts.chain([source, time, url].into_iter().flatten()).for_each(|text| change("", text));
-    rows.iter_mut().for_each(|(name, value)| change(name, value));
+    for (name, value) in rows {
+        change(name, value);
+    }
 }
 
 fn of_forge(event: &mut ForgeEvent, change: Change<'_>) {

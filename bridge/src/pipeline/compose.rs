@@ -125,7 +125,7 @@ impl Composer {
         let rendered =
             self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, || {
                 self.renderer.render(&Incoming {
-                    subject: delivery.subject(),
+                    subject: &delivery.speaking_subject(),
                     headers: delivery.headers(),
                     stream: &self.stream,
                     sequence: delivery.sequence,

@@ -12,8 +12,9 @@ use crate::{
     decode::Library,
     matrix::{Account, NewRooms},
     nats::Nats,
-    pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
+    pipeline::{attachments::Budget, routing::Routing},
     render::Renderer,
+    signature::{Purpose, SigningKey},
     source::{Feed, Hold, Lease},
     status::Health,
     subject::Subject,
@@ -27,7 +28,7 @@ pub(crate) struct Services {
     /// The administrators of the homeserver and of the rooms.
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
-    pub(crate) letter_ids: Arc<LetterIds>,
+    pub(crate) key: SigningKey,
     /// The users' own shapes.
     pub(crate) library: Arc<Library>,
     pub(crate) health: Health,
@@ -63,7 +64,8 @@ impl RouteContext {
         services: &Services,
         state_dir: &Path,
     ) -> Self {
-        let Services { nats, account, lease, .. } = services.clone();
+        let Services { nats, account, lease, key, .. } = services.clone();
+        let signer = key.signer(Purpose::AlertThreads);
         Self {
             hold: Hold::of(route, &account.user, lease),
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
@@ -73,7 +75,7 @@ impl RouteContext {
             route: Arc::clone(route),
             routing: Routing::of(route, all, dead_letters).with_shapes(&services.library, route),
             renderer,
-            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
+            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len(), signer))),
         }
     }
 

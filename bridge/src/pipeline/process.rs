@@ -75,6 +75,11 @@ impl Pipeline {
         defer::wait_for_end(&self.state).await
     }
 
+    /// Gives the copy of a deferred message the subject and the time of the message.
+    pub(crate) fn restore(&mut self, delivery: &mut Delivery) {
+        self.state.restore(delivery);
+    }
+
     /// Processes a message until it is shown, deferred, buried or found not to belong to this route.
     pub(crate) async fn process(
         &mut self,

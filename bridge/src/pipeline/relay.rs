@@ -73,7 +73,7 @@ impl Relay {
     /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
     /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
-        let ended = self.relay_all().await;
+        let ended = Box::pin(self.relay_all()).await;
         // Messages that are in the room are acknowledged even when something else is wrong.
         self.source.close().await;
         match ended {
@@ -149,7 +149,7 @@ impl Relay {
         }
     }
 
-    async fn relay(&mut self, delivery: Delivery) -> Result<(), Interrupted> {
+    async fn relay(&mut self, mut delivery: Delivery) -> Result<(), Interrupted> {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
@@ -162,6 +162,7 @@ impl Relay {
         let confirmed = self.stop.run_until_cancelled(self.tenure.confirm());
         let confirmed = self.source.keep_alive(Some(&delivery), confirmed).await;
         confirmed.unwrap_or(Err(Interrupted::Stopping))?;
+        self.pipeline.restore(&mut delivery);
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory().clone(), self.health.clone());

@@ -12,6 +12,7 @@ use crate::{
         context::{RouteContext, Services},
         dead_letter::DeadLetters,
         deferral::DeferredStore,
+        deferred_copy::Copies,
         outcome::Halted,
         rooms::Rooms,
         routing::{Facts, Routing},
@@ -31,6 +32,8 @@ pub(crate) struct State {
     pub(crate) composer: Composer,
     pub(crate) threads: Threads,
     pub(crate) dead_letters: DeadLetters,
+    /// The copies of deferred messages, if this is their feed.
+    pub(crate) copies: Option<Copies>,
     /// The store of deferred messages. `None` without quiet hours, and for the feed of deferred messages itself.
     pub(crate) deferred: Option<DeferredStore>,
     pub(crate) backlog: Backlog,
@@ -49,8 +52,8 @@ impl State {
         health: RouteHealth,
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, budget, .. } = context;
-        let Services { nats, account, config, letter_ids, stop, .. } = services.clone();
-        let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
+        let Services { nats, account, config, key, stop, .. } = services.clone();
+        let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone(), &key);
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
             rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
@@ -64,12 +67,8 @@ impl State {
                 stop.clone(),
             ),
             threads: Threads::new(Arc::clone(&route), alerts),
-            dead_letters: DeadLetters::of(
-                nats,
-                &config.dead_letter_subject,
-                &route.name,
-                letter_ids,
-            ),
+            dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name, &key),
+            copies: feed.is_deferred().then(|| Copies::of(route.name.as_str(), &key)),
             deferred,
             routing,
             backlog,
@@ -94,6 +93,14 @@ impl State {
             }
         }
         Ok(false)
+    }
+
+    /// Gives a message of the feed of deferred messages the subject and the time of the one that was deferred, if the
+    /// bridge has deferred it.
+    pub(crate) fn restore(&mut self, delivery: &mut Delivery) {
+        if let Some(copies) = &mut self.copies {
+            copies.restore(delivery);
+        }
     }
 
     /// Notes what became of a message, or of several of which this is the last.

@@ -58,8 +58,9 @@ impl Threads {
         decoded: &Decoded,
     ) -> Option<AlertThread> {
         let update = AlertUpdate::of(&decoded.payload)?;
-        let key = update.key(&self.route, room, delivery.subject());
-        let shared = update.shared_key(&self.route, room, delivery.subject());
+        let subject = delivery.speaking_subject();
+        let key = update.key(&self.route, room, &subject);
+        let shared = update.shared_key(&self.route, room, &subject);
         let mut known = self.known(shared.iter().cloned().chain([key.clone()])).await;
         let before = shared.as_ref().and_then(|shared| known.remove(shared));
         let before = before.or_else(|| known.remove(&key));

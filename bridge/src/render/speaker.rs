@@ -1,7 +1,13 @@
 //! Checks whether the subject of a message names the machine that the message claims to be about: publishers choose
 //! what they write, but NATS decides on which subjects they may publish.
 
-use crate::{config::Route, message::Payload, render::words::Words, subject::Subject, text::shown};
+use crate::{
+    config::Route,
+    message::Payload,
+    render::words::Words,
+    subject::{self, Subject},
+    text::shown,
+};
 
 /// The filters of a route, which decide which tokens of a subject name a machine or service.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +45,12 @@ impl Speakers {
     /// Whether a subject has a token that names a machine or service. `ops.alert.db-01` names `db-01`, `db-01:9100` and
     /// `db-01.example.com`; `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` name `db-01.example.com`,
     /// too.
+    ///
+    /// A subject with that of a schedule names nobody: one of the two may be another publisher's.
     pub(crate) fn name(&self, subject: &str, source: &str) -> bool {
+        if subject::is_scheduled(subject) {
+            return false;
+        }
         let source = source.trim().to_lowercase();
         let host = without_port(&source).trim_end_matches('.');
         let lower = subject.to_lowercase();
@@ -166,6 +177,8 @@ mod tests {
             ("ops.alertmanager", "db-01:9100"),
             ("ops.alert.evil", ""),
             ("ops.alert.evil", "."),
+            ("ops.alert.evil → ops.alert.db-01", "db-01"),
+            ("ops.alert.db-01 → ops.alert.evil", "db-01"),
         ] {
             assert!(!Speakers::default().name(subject, source), "{subject} {source}");
         }

@@ -17,7 +17,7 @@ use crate::{
     health::{self, Pulse},
     log::Log,
     nats::Nats,
-    pipeline::{LetterIds, RouteContext, Services},
+    pipeline::{RouteContext, Services},
     run::{
         drain::{serve_removed, serve_removed_deferred},
         history::{History, StreamHistory},
@@ -29,6 +29,7 @@ use crate::{
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
+    signature::SigningKey,
     source::Lease,
     status::{Condition, Health, State},
 };
@@ -346,7 +347,7 @@ async fn serve(
         account,
         administrators,
         config,
-        letter_ids: Arc::new(LetterIds::of(state_dir)),
+        key: SigningKey::of(state_dir)?,
         library: Arc::clone(&setup.library),
         health: health.clone(),
         lease: lease.clone(),
@@ -365,7 +366,7 @@ async fn serve(
         let (services, trial) = (|| services.clone(), || trial.clone());
         routes.spawn_local(keep_going(deferred, services(), trial(), serve_deferred));
         let live_with_history =
-            async move |context, services| serve_live(context, services, &history).await;
+            async move |context, services| Box::pin(serve_live(context, services, &history)).await;
         routes.spawn_local(keep_going(live, services(), trial(), live_with_history));
     }
     for history in streams {
@@ -435,7 +436,7 @@ fn drain(
     routes.spawn_local(keep_going(live, services.clone(), None, serve));
     let of_deferred = Arc::clone(history);
     let serve = async move |context, services| {
-        serve_removed_deferred(context, services, &of_deferred).await
+        Box::pin(serve_removed_deferred(context, services, &of_deferred)).await
     };
     routes.spawn_local(keep_going(deferred, services.clone(), None, serve));
 }

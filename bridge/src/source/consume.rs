@@ -720,7 +720,7 @@ impl Source {
         }
         loop {
             self.reconnected.mark_unchanged();
-            match self.try_begin().await {
+            match Box::pin(self.try_begin()).await {
                 Ok(()) => {
                     if self.flow.is_none() {
                         // Messages were read from the stream.

@@ -55,7 +55,7 @@ pub(super) async fn gather(
                 return Next::Stop;
             }
             if let Some(decoded) = taken(message) {
-                digest.add(published, message.subject(), &decoded);
+                digest.add(published, &message.speaking_subject(), &decoded);
             }
             Next::GoOn
         })

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::kv;
 use futures_util::TryStreamExt;
 use nats_matrix_testbed::{Event, Homeserver, Nats};
@@ -292,7 +292,7 @@ async fn forge(
     for event in &events {
         let name = names.iter().find(|name| event.body().contains(**name)).expect("one of them");
         let (key, mut known) = kept(&bucket, &event.event_id).await?;
-        change(name, &mut known);
+        change(name, &mut known["state"]);
         bucket.put(key, known.to_string().into()).await?;
     }
     bridge.kill();
@@ -307,7 +307,7 @@ async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Value)> {
             for key in keys {
                 let Some(value) = bucket.get(&key).await? else { continue };
                 let value: Value = serde_json::from_slice(&value)?;
-                if value["root"] == root {
+                if value["state"]["root"] == root {
                     return anyhow::Ok((key, value));
                 }
             }
@@ -396,6 +396,57 @@ async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     let events = read_all(&mut reader, before + 1).await?;
     let [_, shown] = events.as_slice() else { panic!("{events:#?}") };
     assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.said());
+    Ok(())
+}
+
+/// Who may write the bucket can neither say that people were told of an alert, nor take the signature of another state.
+#[tokio::test]
+async fn a_forged_push_mutes_no_alert() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let of = |severity: &str, name: &str| {
+        json!({ "severity": severity, "summary": name, "source": "db-01", "fingerprint": name })
+            .to_string()
+    };
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let names = ["changed", "unsigned", "copied", "true"];
+    for name in names {
+        let severity = if name == "true" { "critical" } else { "warning" };
+        scene.nats.publish("ops.alert.db-01", of(severity, name)).await?;
+    }
+    let events = read_all(&mut reader, 4).await?;
+    let bucket = scene.nats.jetstream().await?.get_key_value(BUCKET).await?;
+    let (_, told) = kept(&bucket, &events[3].event_id).await?;
+    for (event, name) in events.iter().zip(names) {
+        let (key, mut known) = kept(&bucket, &event.event_id).await?;
+        let state = &mut known["state"];
+        state["urgency"] = json!("critical");
+        state["level"] = json!("critical");
+        state["members"] = told["state"]["members"].clone();
+        match name {
+            "changed" => {}
+            "unsigned" => known = state.take(),
+            "copied" => known = told.clone(),
+            _ => continue,
+        }
+        bucket.put(key, known.to_string().into()).await?;
+    }
+    bridge.terminate()?;
+    bridge.wait(PATIENCE).await?;
+    for name in names {
+        scene.nats.publish("ops.alert.db-01", of("critical", name)).await?;
+    }
+    let bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 8).await?;
+    let shown = |name: &str| {
+        let of_name = |event: &&Event| event.body().contains(name);
+        events[4..].iter().find(of_name).with_context(|| format!("{name}: {events:#?}"))
+    };
+    for name in ["changed", "unsigned", "copied"] {
+        assert_eq!(shown(name)?.msgtype(), "m.text", "{name}: {}", bridge.logs());
+    }
+    assert_eq!(shown("true")?.msgtype(), "m.notice", "people were told: {}", bridge.logs());
     Ok(())
 }
 

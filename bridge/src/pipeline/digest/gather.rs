@@ -46,10 +46,11 @@ pub(super) async fn gather(
         last: current.sequence,
         published: current.published,
     };
-    for delivery in read {
+    for mut delivery in read {
         if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
         }
+        state.restore(&mut delivery);
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
         if let Some(entry) = entry(state, current, upstream, &delivery, may_defer).await? {
@@ -97,6 +98,7 @@ async fn entry(
     let shown = state.composer.render(delivery, (&decoded, delivery.payload()), current).await?;
     let room = state.rooms.sender().room();
     let sayings = AlertUpdate::all(&decoded.payload);
+    let subject = &*delivery.speaking_subject();
     let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
     let renderer = &state.composer.renderer;
     Ok(Some(Entry {
