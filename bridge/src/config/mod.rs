@@ -88,9 +88,9 @@ struct RawConfig {
     /// Which messages go into which room. There has to be at least one.
     #[serde(default)]
     routes: Vec<route::RawRoute>,
-    /// The directory of [shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) for all
-    /// routes that name none.
-    #[schemars(example = &"shapes", extend("x-type" = "directory"))]
+    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, for all routes
+    /// that name none.
+    #[schemars(example = &"shapes", extend("x-type" = "directory or file"))]
     shapes: Option<PathBuf>,
     /// The language and time zone of all rooms; a route may differ.
     #[serde(default)]

@@ -332,11 +332,11 @@ pub(super) struct RawRoute {
     /// absolute or beside the configuration.
     #[schemars(example = &"templates", extend("x-type" = "directory"))]
     templates: Option<PathBuf>,
-    /// A directory of [shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md), or the file
-    /// of one, instead of the `shapes` of all routes.
+    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, absolute or
+    /// beside the configuration.
     #[schemars(
         example = &"shapes",
-        extend("x-type" = "directory", "x-default" = "that of all routes")
+        extend("x-type" = "directory or file", "x-default" = "that of all routes")
     )]
     shapes: Option<PathBuf>,
     /// The language of the built-in texts.
