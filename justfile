@@ -42,6 +42,10 @@ fuzz TARGET SECONDS="300":
     mkdir -p fuzz/found/{{ TARGET }}
     cargo +nightly fuzz run --sanitizer none {{ TARGET }} fuzz/found/{{ TARGET }} fuzz/corpus/{{ TARGET }} -- -max_total_time={{ SECONDS }} -timeout=20
 
+# Write the chapter of the book that shows the messages of other programs.
+payloads:
+    UPDATE_PAYLOADS=1 cargo test --package nats-matrix --lib --locked -- the_book_shows_every_sample
+
 # Check the alert rules for Prometheus.
 rules:
     promtool test rules bridge/monitoring/prometheus-rules-test.yml
@@ -63,6 +67,10 @@ memory:
 bench *ARGS:
     cargo bench-bridge {{ ARGS }}
 
+# Measure bridge and homeserver over many messages.
+bench-stack *ARGS:
+    cargo bench-stack {{ ARGS }}
+
 # Run scenarios in a virtual machine with Debian 12.
 vm *SCENARIOS:
     cargo vm-test {{ SCENARIOS }}
@@ -74,6 +82,10 @@ nix:
 # Make the manual and the completions, in bridge/manual.
 manual:
     cargo run --release --package nats-matrix-manual --locked -- bridge/manual
+
+# Make the picture of a room for the README, with a built Cinny (github.com/cinnyapp/cinny) in DIRECTORY.
+screenshot DIRECTORY:
+    cargo screenshot {{ DIRECTORY }}
 
 # Make the reference in the book and the JSON Schemas from the code; needs nix-instantiate.
 reference:

@@ -18,11 +18,14 @@ let
       ./examples
       ./monitoring
       ./schema
+      ./shapes
       ./src
       ./tests
       ../fuzz/corpus
       ../fuzz/src
+      ../docs/src/reference/payloads-of-others.md
       ../manual
+      ../nixos-module/debian/etc
       ../testbed/Cargo.toml
       ../testbed/clients
       ../testbed/images

@@ -42,6 +42,14 @@ let
     file: "${lib.getExe cfg.package} check --offline --config ${file}"
   ) (format.generate "nats-matrix.toml" cfg.settings);
 
+  # A directory with a file for each shape. A path of the Nix language is copied to the store, where the bridge can read it.
+  shapes = pkgs.linkFarm "nats-matrix-shapes" (
+    lib.mapAttrsToList (name: shape: {
+      name = "${name}.toml";
+      path = if lib.isAttrs shape then format.generate "${name}.toml" shape else "${shape}";
+    }) cfg.shapes
+  );
+
   languageOption = lib.mkOption {
     type = lib.types.nullOr (
       lib.types.enum [
@@ -108,6 +116,15 @@ let
           administrators among {option}`services.natsMatrix.users`. The bridge does not post into rooms of anybody else.
         '';
       };
+      order = lib.mkOption {
+        type = lib.types.int;
+        default = 1000;
+        example = 10;
+        description = ''
+          The place of the route: those with smaller numbers are tried first, and those with the same number in the order of
+          their names. The first that matches takes a message.
+        '';
+      };
       consumer = lib.mkOption {
         type = lib.types.nullOr (lib.types.strMatching "[A-Za-z0-9_-]{1,80}");
         default = null;
@@ -157,8 +174,8 @@ let
         default = false;
         example = true;
         description = ''
-          Whether later routes may also take the messages of this one. Routes are tried in the order of their names; the first
-          that matches takes a message.
+          Whether later routes may also take the messages of this one. Otherwise the first route that matches takes a message:
+          see {option}`services.natsMatrix.routes.<name>.order`.
         '';
       };
       default = lib.mkOption {
@@ -186,6 +203,15 @@ let
         description = ''
           A directory of templates that replace the built-in ones, such as `report.html.jinja`. They are tested when the system
           is built.
+        '';
+      };
+      shapes = lib.mkOption {
+        type = lib.types.nullOr lib.types.path;
+        default = null;
+        defaultText = lib.literalMD "{option}`services.natsMatrix.shapes`";
+        example = lib.literalExpression "./shapes";
+        description = ''
+          A directory of shapes for this route alone, instead of those of all routes.
         '';
       };
       digestAbove = lib.mkOption {
@@ -341,6 +367,33 @@ let
           these files. Beyond the limit the room gets the beginning of a message and its number in the stream. `0` for nothing.
         '';
       };
+      unknown = lib.mkOption {
+        type = lib.types.enum [
+          "notice"
+          "text"
+        ];
+        default = "text";
+        description = ''
+          How messages are sent that do not say how urgent they are, such as plain text: `text`, which pushes as the room does
+          for everybody's messages, or `notice`, which does not push.
+        '';
+      };
+      unmasked = lib.mkOption {
+        type = lib.types.listOf (
+          lib.types.enum [
+            "jwt"
+            "private-key"
+            "nkey"
+            "password"
+            "token"
+            "unsubscribe-link"
+            "all"
+          ]
+        );
+        default = [ ];
+        example = [ "unsubscribe-link" ];
+        description = "The kinds of secrets that are shown as they are. All others are hidden in the room and in attached files.";
+      };
       remind = lib.mkOption {
         type = lib.types.str;
         default = "4h";
@@ -349,6 +402,11 @@ let
       };
     };
   };
+
+  # Those with the same `order` by name; `sort` keeps them so.
+  routesInOrder = lib.sort (a: b: a.value.order < b.value.order) (
+    lib.mapAttrsToList lib.nameValuePair cfg.routes
+  );
 
   # The settings that the units of `run` and `check` share.
   service = {
@@ -434,6 +492,30 @@ in
       timeZone = timeZoneOption;
     };
 
+    shapes = lib.mkOption {
+      type = lib.types.attrsOf (lib.types.either lib.types.path format.type);
+      default = { };
+      example = lib.literalExpression ''
+        {
+          ups = ./shapes/ups.toml;
+          door = {
+            name = "Door";
+            recognise.has = [ "door" "state" ];
+            rule = [
+              {
+                as = "note";
+                headline = "payload.door ~ ' is ' ~ payload.state";
+              }
+            ];
+          };
+        }
+      '';
+      description = ''
+        [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md), which say how the messages
+        of other programs are shown: files, or their content. They are checked when the system is built.
+      '';
+    };
+
     routes = lib.mkOption {
       type = lib.types.attrsOf route;
       default = { };
@@ -481,6 +563,7 @@ in
       ];
 
     services.natsMatrix.settings = lib.mkMerge [
+      (lib.mkIf (cfg.shapes != { }) { shapes = lib.mkDefault "${shapes}"; })
       {
         matrix = lib.mapAttrs (_: lib.mkDefault) (dropNull {
           inherit (cfg.matrix) homeserver user;
@@ -494,13 +577,17 @@ in
           inherit (cfg.display) language;
           time_zone = cfg.display.timeZone;
         });
-        routes = lib.mapAttrsToList (
-          name: route:
+        routes = map (
+          { name, value }:
+          let
+            route = value;
+          in
           dropNull {
             inherit (route) consumer language quiet;
             time_zone = route.timeZone;
             # A path of the Nix language is copied to the store, where the bridge can read it.
             templates = if route.templates == null then null else "${route.templates}";
+            shapes = if route.shapes == null then null else "${route.shapes}";
             summary = if route.summary == null then null else dropNull route.summary;
             answers =
               if route.answers == null then
@@ -527,6 +614,8 @@ in
               match
               continue
               default
+              unknown
+              unmasked
               ;
             room = fullRoom route.room;
             alert_scope = route.alertScope;
@@ -534,7 +623,7 @@ in
             late_after = route.lateAfter;
             attach_limit = route.attachLimit;
           }
-        ) cfg.routes;
+        ) routesInOrder;
       }
       (credentialNames cfg matrixFiles)
     ];

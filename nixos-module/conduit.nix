@@ -12,7 +12,9 @@ let
     assertNoSecret
     assertOutsideStore
     mebibytes
+    memoryLimits
     sandbox
+    size
     ;
 
   format = pkgs.formats.toml { };
@@ -88,6 +90,9 @@ let
   budget = mebibytes cfg.memory.conduit.high;
   databaseCache = budget / 150.0 * 16.0;
   cacheModifier = budget / 150.0 * 0.1;
+
+  restarts = cfg.conduit.restartAbove != null;
+  refresh = "nats-matrix-conduit-refresh";
 in
 {
   options.services.natsMatrix.conduit = {
@@ -154,6 +159,19 @@ in
       '';
     };
 
+    restartAbove = lib.mkOption {
+      type = lib.types.nullOr size;
+      default =
+        if cfg.conduit.implementation == "conduit" then "${toString (budget * 4 / 15)}M" else null;
+      defaultText = lib.literalMD "`40M` for Conduit, in proportion to `memory.conduit.high`; `null` for the others";
+      example = "60M";
+      description = ''
+        The memory, without files, above which the homeserver is restarted, which takes a few seconds. Conduit writes what its
+        database holds in memory to disk only when it starts: it grows by 6 to 9 MB with each 1,000 messages, and becomes slower.
+        A larger value makes restarts rarer and longer. `null` for never.
+      '';
+    };
+
     environmentFile = lib.mkOption {
       type = lib.types.nullOr lib.types.path;
       default = null;
@@ -176,7 +194,14 @@ in
         "registration_token"
         "turn_password"
         "turn_secret"
-      ] cfg.conduit.settings.global "services.natsMatrix.conduit.environmentFile";
+      ] cfg.conduit.settings.global "services.natsMatrix.conduit.environmentFile"
+      ++ lib.optional restarts {
+        assertion = mebibytes cfg.conduit.restartAbove < mebibytes cfg.memory.conduit.high;
+        message = ''
+          services.natsMatrix.conduit.restartAbove (${cfg.conduit.restartAbove}) has to be less than
+          services.natsMatrix.memory.conduit.high (${cfg.memory.conduit.high}), at which the homeserver nearly stands still.
+        '';
+      };
 
     services.natsMatrix = {
       matrix.homeserver = lib.mkDefault homeserver;
@@ -221,7 +246,7 @@ in
         description = "Matrix homeserver of nats-matrix";
         documentation = [ "https://docs.conduit.rs/" ];
         wantedBy = [ "multi-user.target" ];
-        wants = [ "network-online.target" ];
+        wants = [ "network-online.target" ] ++ lib.optional restarts "${refresh}.service";
         after = [ "network-online.target" ];
         path = lib.mkForce [ ]; # it runs no programs
         restartTriggers = [ config.environment.etc."nats-matrix/conduit.toml".source ];
@@ -231,9 +256,45 @@ in
           ExecStart = program;
           # A new version may migrate the database before it is ready.
           TimeoutStartSec = "10min";
+          # A planned restart keeps phones waiting no longer than necessary.
+          RestartSec = lib.mkForce 1;
         };
       }
     ];
+
+    systemd.services.${refresh} = lib.mkIf restarts (
+      lib.mkMerge [
+        alwaysBack
+        {
+          description = "Planned restarts of the homeserver when it holds too much memory";
+          documentation = [ "https://github.com/nats-matrix/nats-matrix" ];
+          after = [ "nats-matrix-conduit.service" ];
+          path = lib.mkForce [ ]; # it runs no programs
+          # The homeserver wants it, and it ends with the homeserver. It goes on while that restarts, since it remembers
+          # whether the restart was of use.
+          unitConfig.StopWhenUnneeded = true;
+          serviceConfig =
+            sandbox
+            // memoryLimits {
+              # Measured: 1 MB, and the files of the program, which the bridge runs, too.
+              high = "12M";
+              max = "16M";
+            }
+            // {
+              ExecStart =
+                "${lib.getExe cfg.package} refresh"
+                + " --cgroup /sys/fs/cgroup/natsmatrix.slice/nats-matrix-conduit.service"
+                + " --above ${toString (mebibytes cfg.conduit.restartAbove)}MiB";
+              # As the homeserver's user it may send the homeserver a signal, and needs no other right.
+              User = user;
+              # The homeserver is in another user namespace, so its process would be invisible although it has the same user.
+              ProtectProc = "default";
+              PrivateNetwork = true;
+              RestrictAddressFamilies = [ "AF_UNIX" ];
+            };
+        }
+      ]
+    );
 
     systemd.services.nats-matrix-provision = lib.mkIf cfg.provision.enable database;
   };

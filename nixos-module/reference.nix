@@ -15,6 +15,7 @@ let
     bool = named "boolean";
     path = named "path";
     port = named "port";
+    int = named "number";
     package = named "package";
     enum = values: named (builtins.concatStringsSep ", " (map quoted values));
     either = one: other: named "${one.description}, ${other.description}";

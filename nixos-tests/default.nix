@@ -49,6 +49,7 @@ lib.genAttrs [
   "publishers"
   "nothing-lost"
   "memory-limits"
+  "long-run"
   "closed-doors"
   "secrets-stay-secret"
   "tls-nkey"

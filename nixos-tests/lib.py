@@ -27,6 +27,8 @@ CHANGE = ""
 """The command for the test of provisioning that changes the declaration."""
 CHANGE_IS_SWITCH = False
 """Whether that command also applies the change, as a switch to another generation does."""
+LONG_RUN = 50_000
+"""The number of messages of the long run."""
 
 SECRETS = "/root/secrets"
 """The directory of the administrator's secrets, which only root can read."""
@@ -397,8 +399,9 @@ def assert_each_once_in_order(where: str, seen: list[str], expected: list[str]) 
     Raises AssertionError, with the first few of each, unless there are none.
     """
     place = {text: index for index, text in enumerate(expected)}
-    lost = [text for text in expected if text not in set(seen)]
-    twice = sorted({text for text in seen if seen.count(text) > 1})
+    times = Counter(seen)
+    lost = [text for text in expected if text not in times]
+    twice = sorted(text for text, count in times.items() if count > 1)
     foreign = [text for text in seen if text not in place]
     misordered: list[str] = []
     newest = -1

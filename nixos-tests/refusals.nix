@@ -52,6 +52,10 @@ let
       says = "exactly one of credentialsFile";
     }
     {
+      mistake.conduit.restartAbove = "150M";
+      says = "conduit.restartAbove (150M) has to be less than";
+    }
+    {
       mistake.memory.max = "200M";
       says = "the parts (bridge 100M + conduit 200M + tunnel 100M = 400M) exceed the whole (max = 200M)";
     }

@@ -21,6 +21,7 @@ nsc add user --account OPS --name bridge \
   --allow-pub '$JS.API.CONSUMER.CREATE.OPS' \
   --allow-pub '$JS.API.CONSUMER.CREATE.OPS.>' \
   --allow-pub '$JS.API.CONSUMER.DELETE.OPS.*' \
+  --allow-pub '$JS.API.CONSUMER.LIST.OPS' \
   --allow-pub '$JS.API.INFO' \
   --allow-pub '$JS.API.STREAM.INFO.KV_nats-matrix-alerts' \
   --allow-pub '$JS.API.STREAM.CREATE.KV_nats-matrix-alerts' \

@@ -229,6 +229,19 @@ impl Directory {
         Ok(Self { fd, stat, path, way })
     }
 
+    /// Checks that the directory belongs to root or to our own user, or that we are root: others who own it could have put
+    /// there what we then use with our own rights.
+    pub(crate) fn check_owner(&self) -> io::Result<()> {
+        let owner = self.stat.st_uid;
+        if geteuid().is_root() || is_trusted_user(owner) {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} belongs to uid {owner}, who may put files there", self.path.display()),
+        ))
+    }
+
     /// Checks that nobody but root, us and the owner of this directory can replace a new file in it.
     pub(crate) fn check_place(&self, name: &OsStr) -> io::Result<()> {
         self.check_way(name, &self.stat)

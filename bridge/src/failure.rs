@@ -83,6 +83,8 @@ pub(crate) enum Interrupted {
     /// The work starts again from the beginning, because others need the memory that it takes. Messages that are being
     /// worked on come again.
     GivingWay,
+    /// Another bridge may have taken over the route. Messages that are being worked on are its business now.
+    Displaced,
     /// An error that trying again does not solve.
     Fatal(Failure),
 }

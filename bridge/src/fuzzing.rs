@@ -37,6 +37,10 @@ use serde_json::Value;
 use crate::{
     alerts::AlertUpdate,
     config::{Config, Display, Language, Publisher},
+    decode::{
+        Decoder,
+        shape::{Shapes, Surroundings},
+    },
     failure::Failure,
     matrix::{MatrixError, Ownership, elements::Elements, error, room},
     message::{Decoded, Kind, Payload, PayloadKind, Position, StreamId, Urgency, payload},
@@ -201,7 +205,7 @@ fn digest(
         rendered: shown.clone(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(message.subject, &decoded.payload),
-        saying: None,
+        sayings: Vec::new(),
     };
     let entries: Vec<Entry> = (1..=5).map(entry).collect();
     let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Critical);
@@ -227,6 +231,20 @@ pub fn render_with(
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let decoded = Decoded::from_bytes(&message.payload);
     Ok(Posted::from(&renderer.render(&message.incoming(&decoded))))
+}
+
+/// Decodes a message with the shape of a user, and renders it.
+///
+/// # Errors
+///
+/// The faults of the shape.
+pub fn shape(toml: &str, message: &Message<'_>) -> Result<Posted, Vec<String>> {
+    let own = Shapes::parse(toml, Path::new("own.toml"))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let around = Surroundings { subject: message.subject, headers: Some(&message.headers) };
+    let decoded = Decoder { own: Some(&own), around, trace: None }.decode(&message.payload);
+    let _ = AlertUpdate::of(&decoded.payload);
+    Ok(Posted::from(&RENDERERS[0].render(&message.incoming(&decoded))))
 }
 
 /// Returns the names of the kinds of messages that have templates, and whether these have rows.
@@ -299,7 +317,7 @@ impl Answer<'_> {
         let has_own_position = page.and_then(|page| {
             let stream = StreamId { stream: "OPS".to_owned(), created: "1".to_owned() };
             let reached = room::reached_in(&page.chunk, &stream, "reports")?;
-            let is_ours = reached.origin.stream == stream && reached.origin.route == "reports";
+            let is_ours = reached.origin.is_of(&stream) && reached.origin.route == "reports";
             Some(is_ours && reached.events.contains_key(&reached.origin.position))
         });
         Understood { errors, elements: self.elements(), has_own_position }
@@ -381,7 +399,10 @@ impl Work {
         let decoded = Decoded::from_bytes(payload);
         let message = incoming("ops.x.y", &headers, &decoded, payload);
         let Incoming { subject, headers, .. } = message;
-        self.routing.takes(&Facts { subject, headers, decoded: &decoded, original: payload });
+        let (created, sequence) = ("1", 1);
+        let original = payload;
+        let facts = Facts { created, sequence, subject, headers, decoded: &decoded, original };
+        self.routing.takes(&facts);
         let _ = (payload::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
         let _ = AlertUpdate::of(&decoded.payload);
         for renderer in &self.renderers {

@@ -49,15 +49,40 @@ pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>>
     }
 }
 
+/// Parses one of several JSON objects, which share the budget of one.
+///
+/// # Errors
+///
+/// The errors of [`object`].
+pub(crate) fn object_of(
+    text: &str,
+    several: usize,
+) -> serde_json::Result<Kept<Map<String, Value>>> {
+    let several = several.max(1);
+    let budget = Budget {
+        values: Cell::new(MOST_VALUES / several),
+        text: Cell::new(MOST_TEXT_IN_ALL / several),
+        is_cut: Cell::new(false),
+    };
+    let kept = within(text, &budget)?;
+    match kept.value {
+        Value::Object(value) => Ok(Kept { value, is_cut: kept.is_cut }),
+        _ => Err(serde::de::Error::custom("it is not an object")),
+    }
+}
+
 /// Parses any JSON value.
 ///
 /// # Errors
 ///
 /// The errors of [`object`].
 pub(crate) fn any(text: &str) -> serde_json::Result<Kept<Value>> {
-    let budget = Budget::default();
+    within(text, &Budget::default())
+}
+
+fn within(text: &str, budget: &Budget) -> serde_json::Result<Kept<Value>> {
     let mut json = serde_json::Deserializer::from_str(text);
-    let value = Node { budget: &budget, level: 0 }.deserialize(&mut json)?;
+    let value = Node { budget, level: 0 }.deserialize(&mut json)?;
     json.end()?;
     Ok(Kept { value: value.unwrap_or_default(), is_cut: budget.is_cut.get() })
 }
@@ -96,6 +121,38 @@ pub(crate) fn map<'de, D: Deserializer<'de>>(
         None | Some(Value::Null) => Ok(Map::new()),
         Some(_) => Err(serde::de::Error::custom("it is not an object")),
     }
+}
+
+/// Deserializes any value, as a field of one of our types.
+pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let budget = Budget::default();
+    let value = (Node { budget: &budget, level: 0 }).deserialize(deserializer)?;
+    Ok(value.unwrap_or_default())
+}
+
+/// Deserializes a map like [`map`]. A value that is no map is an empty one.
+pub(crate) fn map_if_any<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Map<String, Value>, D::Error> {
+    let budget = Budget::default();
+    match (Node { budget: &budget, level: 0 }).deserialize(deserializer)? {
+        Some(Value::Object(map)) => Ok(map),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// Passes each element of the array `text` to `take`, one after another.
+///
+/// # Errors
+///
+/// The errors of [`each`].
+pub(crate) fn elements<'de, T: Deserialize<'de>>(
+    text: &'de str,
+    mut take: impl FnMut(T),
+) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    Elements { take: &mut take, of: PhantomData }.deserialize(&mut json)?;
+    json.end()
 }
 
 /// Cuts a text to [`MOST_TEXT`] bytes, and returns whether it was longer.

@@ -3,8 +3,9 @@
 //! The list below names the modules from the bottom up. A module imports only from those before it; `tests/layers.rs`
 //! checks that, and docs/src/design/architecture.md describes a message's way through them.
 //!
-//! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `json` (within a budget),
-//!   `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `samples`
+//! - Leaves: `failure` (why the program stops), `subject`, `text` (text as people see it), `mask` (secrets in texts),
+//!   `json` (within a budget), `hash`, `suggest`, `directory`, `state_file`, `secrets`, `signals`, `reserved`, `book`,
+//!   `samples`
 //! - `message`: the types of reports, alerts, notes and events
 //! - `config`: TOML and environment variables, parsed into types
 //! - `log`, `status`: the log, and the bridge's own condition
@@ -28,6 +29,7 @@
 
 mod alerts;
 mod answers;
+mod book;
 mod cli;
 mod config;
 mod decode;
@@ -41,18 +43,21 @@ mod health;
 mod json;
 mod listen;
 mod log;
+mod mask;
 mod matrix;
 mod message;
 mod nats;
 mod pipeline;
 mod provision;
 mod publish;
+mod refresh;
 mod render;
 mod reserved;
 mod run;
 mod samples;
 mod secrets;
 mod signals;
+mod signature;
 mod source;
 mod state_file;
 mod status;
@@ -62,4 +67,4 @@ mod summary;
 mod text;
 mod tls;
 
-pub use cli::{command, main, metrics, schemas};
+pub use cli::{command, example_permissions, main, metrics, schemas};

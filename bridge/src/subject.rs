@@ -131,6 +131,30 @@ impl Subject {
         theirs.next().is_none()
     }
 
+    /// Returns the narrowest filter that matches everything that either of two filters does.
+    #[must_use]
+    pub(crate) fn joined(&self, other: &Self) -> Self {
+        let (mut a, mut b) = (self.0.split('.'), other.0.split('.'));
+        let mut tokens = Vec::new();
+        loop {
+            match (a.next(), b.next()) {
+                (None, None) => return Self(tokens.join(".")),
+                (Some(x), Some(y)) if x == y => tokens.push(x),
+                (Some(x), Some(y)) if x != ">" && y != ">" => tokens.push("*"),
+                (Some(_), Some(_)) => {
+                    tokens.push(">");
+                    return Self(tokens.join("."));
+                }
+                // The shorter one ends here, and a rest has at least one token.
+                _ => {
+                    tokens.pop();
+                    tokens.push(">");
+                    return Self(tokens.join("."));
+                }
+            }
+        }
+    }
+
     /// Whether this filter can match a subject whose token of this number, counted from 1, satisfies `fits`.
     #[must_use]
     pub(crate) fn may_have_token(&self, number: usize, fits: impl Fn(&str) -> bool) -> bool {
@@ -173,6 +197,24 @@ impl fmt::Display for Subject {
     }
 }
 
+/// The mark between the subject of a schedule and that of the message that it has made. No subject has a space.
+const SCHEDULED: &str = " → ";
+
+/// The longest subject of a schedule that is looked at, in bytes. A publisher can write that header, too.
+const SCHEDULER_AT_MOST: usize = 1024;
+
+/// Returns the subject of a message with that of the schedule, if one has made it. In a stream with
+/// `allow_msg_schedules`, whoever may publish on one subject can have messages stored on another.
+pub(crate) fn scheduled(subject: &str, scheduler: &str) -> String {
+    let scheduler = &scheduler[..scheduler.floor_char_boundary(SCHEDULER_AT_MOST)];
+    format!("{scheduler}{SCHEDULED}{subject}")
+}
+
+/// Whether a text is a subject with that of a schedule.
+pub(crate) fn is_scheduled(subject: &str) -> bool {
+    subject.contains(SCHEDULED)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +234,24 @@ mod tests {
         assert!(!overlap("ops.report.>", "ops.report"));
         assert!(!overlap("ops.report.*", "ops.report.a.b"));
         assert!(!overlap("ops.reports.>", "ops.report.>"));
+    }
+
+    #[test]
+    fn two_filters_are_joined_into_one_that_covers_both() {
+        for (a, b, joined) in [
+            ("ops.a", "ops.a", "ops.a"),
+            ("ops.*.x", "ops.a.*", "ops.*.*"),
+            ("ops.>", "ops.a.b", "ops.>"),
+            ("ops.a.b", "ops.a", "ops.>"),
+            ("ops", "ops.a", ">"),
+            (">", "a", ">"),
+        ] {
+            let (a, b) = (Subject::filter(a).unwrap(), Subject::filter(b).unwrap());
+            let both = [a.joined(&b), b.joined(&a)];
+            for it in &both {
+                assert!(it.as_str() == joined && it.covers(&a) && it.covers(&b), "{it}");
+            }
+        }
     }
 
     #[test]

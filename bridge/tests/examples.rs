@@ -46,6 +46,12 @@ fn every_configuration_in_the_documents_is_accepted() -> io::Result<()> {
     let templates = directory.join("templates");
     fs::create_dir_all(&templates)?;
     fs::write(templates.join("report.txt.jinja"), "{{ host }}")?;
+    for shapes in ["shapes", "shapes-of-power"] {
+        let shapes = directory.join(shapes);
+        fs::create_dir_all(&shapes)?;
+        let shape = "name = \"UPS\"\nrecognise.has = [\"ups\"]\n[[rule]]\nas = \"text\"\ntext = \"payload.ups\"\n";
+        fs::write(shapes.join("ups.toml"), shape)?;
+    }
     let config = directory.join("config.toml");
     let mut documents = files_with(&root().join("docs/src"), "md")?;
     documents.push(root().join("README.md"));

@@ -141,6 +141,25 @@ pub fn template(bytes: &[u8]) {
     assert_eq!(read.to_string(), as_it_is, "Matrix does not allow all of it");
 }
 
+/// Decodes any message with any shape, and asserts that the shape is refused or that the message is shown soundly.
+///
+/// The input is the file of a shape, a line `---` and a message.
+///
+/// # Panics
+///
+/// Panics if one of the assertions fails.
+pub fn shape(bytes: &[u8]) {
+    let (file, rest) = split(bytes, b"\n---\n");
+    let (message, payload) = message(rest);
+    match fuzzing::shape(&String::from_utf8_lossy(file), &message) {
+        Ok(posted) => assert_posted_soundly(&posted, payload, Markup::BuiltIn),
+        Err(faults) => {
+            assert!(!faults.is_empty(), "a shape is refused without a reason");
+            assert!(faults.iter().all(|fault| !fault.is_empty()), "{faults:?}");
+        }
+    }
+}
+
 /// Parses any text as a configuration with an environment, and asserts that it is accepted, or refused with an error
 /// that contains no secret.
 ///
@@ -253,10 +272,11 @@ mod tests {
     #[test]
     fn all_of_the_corpus_keeps_the_promises() {
         let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus");
-        let targets: [(&str, Target); 5] = [
+        let targets: [(&str, Target); 6] = [
             ("payload", super::payload),
             ("render", super::render),
             ("template", super::template),
+            ("shape", super::shape),
             ("config", super::config),
             ("homeserver", super::homeserver),
         ];

@@ -30,6 +30,7 @@ impl Markup {
                 ("br", &[]),
                 ("code", &[]),
                 ("em", &[]),
+                ("pre", &[]),
                 ("strong", &[]),
             ],
             // https://spec.matrix.org/v1.18/client-server-api/#mroommessage-msgtypes
@@ -137,7 +138,7 @@ fn check_numbers(value: &Value) -> Result<(), String> {
 
 /// The beginnings of the bridge's own lines: of alerts and their details, reports, notes of a forge, digests and
 /// notices.
-const MARKS: [&str; 38] = [
+const MARKS: [&str; 41] = [
     "🔴",
     "🟠",
     "🔵",
@@ -167,6 +168,9 @@ const MARKS: [&str; 38] = [
     "📝",
     "🎁",
     "📁",
+    "🔔",
+    "ℹ️",
+    "🧪",
     "🤖 nats-matrix",
     "⚙️",
     "📚",
@@ -194,8 +198,9 @@ fn check_lines(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the lines of HTML that are outside quotes.
+/// Returns the lines of HTML that are outside quotes and preformatted text.
 fn unquoted(html: &str) -> String {
+    let html = html.replace("<pre>", "<blockquote>").replace("</pre>", "</blockquote>");
     let (mut depth, mut lines) = (0_usize, String::new());
     for part in html.split_inclusive("blockquote>") {
         let (text, tag) = part.split_at(part.rfind('<').unwrap_or(part.len()));

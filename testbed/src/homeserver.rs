@@ -49,9 +49,16 @@ pub struct HomeserverBuilder {
     max_upload: Option<u32>,
     people: Option<usize>,
     as_process: bool,
+    as_packaged: bool,
 }
 
 impl HomeserverBuilder {
+    /// Gives a Conduit the settings that our package gives it. Others have the usual ones of the testbed.
+    pub fn as_packaged(mut self) -> Self {
+        self.as_packaged = true;
+        self
+    }
+
     /// Runs it as a process even if others run in containers: in one, no other Conduit can take the place of a Conduit.
     pub fn as_process(mut self) -> Self {
         self.as_process = true;
@@ -89,6 +96,7 @@ impl HomeserverBuilder {
             rate_limited,
             max_upload: self.max_upload.map_or(MAX_UPLOAD, |bytes| bytes.max(least)),
             in_container: matches!(chosen.software, Software::Image(_)),
+            as_packaged: self.as_packaged,
         };
         let instance = Instance::start(&chosen, &settings).await?;
         let count = self.people.unwrap_or(PEOPLE);
@@ -174,6 +182,11 @@ impl Homeserver {
         self.instance.server.pid()
     }
 
+    /// Waits until it has ended by itself, or by what somebody else did to it.
+    pub async fn ended(&self) -> Result<i32> {
+        self.instance.server.ended().await
+    }
+
     /// Kills the homeserver with SIGKILL.
     pub async fn kill(&self) {
         self.instance.server.kill().await;
@@ -182,6 +195,11 @@ impl Homeserver {
     /// Starts the homeserver again on the same port and data, killing it first if it runs.
     pub async fn restart(&self) -> Result<()> {
         self.instance.server.start().await
+    }
+
+    /// Where the homeserver keeps its configuration and data, unless it runs in a container.
+    pub fn files(&self) -> Option<&Path> {
+        self.instance.server.files()
     }
 
     /// Freezes the homeserver: connections are taken, but nothing answers.

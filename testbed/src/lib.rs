@@ -60,8 +60,8 @@ mod setup;
 
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary, release_bridge};
 pub use clients::{
-    ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
-    PhoneView,
+    Cinny, ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
+    PhoneView, Scene as PhoneScene,
 };
 pub use clock::Clock;
 pub use cluster::NatsCluster;

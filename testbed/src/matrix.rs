@@ -82,6 +82,19 @@ impl Event {
         self.text("body")
     }
 
+    /// The plain text of a message that was published as text, without the subject that the bridge shows with it.
+    pub fn said(&self) -> &str {
+        let body = self.body();
+        if let Some((_, value)) = body.strip_prefix("📨 ").and_then(|line| line.split_once(": "))
+        {
+            return value;
+        }
+        match body.rsplit_once("\n📍 ") {
+            Some((said, subject)) if !subject.contains(char::is_whitespace) => said,
+            _ => body,
+        }
+    }
+
     /// The HTML, or "" if there is none.
     pub fn html(&self) -> &str {
         self.text("formatted_body")

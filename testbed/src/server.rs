@@ -173,6 +173,23 @@ impl Server {
         }
     }
 
+    /// Waits until it ends by itself; returns its exit code.
+    pub(crate) async fn ended(&self) -> Result<i32> {
+        loop {
+            if let Some(code) = self.exit_code().await? {
+                return Ok(code);
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn exit_code(&self) -> Result<Option<i32>> {
+        match &self.host {
+            Host::Process(process) => process.exit_code(),
+            Host::Container(container) => container.exit_code().await,
+        }
+    }
+
     async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -182,11 +199,7 @@ impl Server {
                 Ok(Err(error)) => format!("{error:#}"),
                 Err(_) => "no answer within 5 s".to_owned(),
             };
-            let ended = match &self.host {
-                Host::Process(process) => process.exit_code()?,
-                Host::Container(container) => container.exit_code().await?,
-            };
-            if let Some(code) = ended {
+            if let Some(code) = self.exit_code().await? {
                 bail!(
                     "{} ended with exit code {code} while it started; its log ends with:\n{}",
                     self.name,

@@ -9,16 +9,20 @@ use async_nats::jetstream::kv;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use quick_cache::{Weighter, unsync::Cache};
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     alerts::thread::ThreadState,
     failure::chain,
     nats::{
         Nats,
-        bucket::{self, BUCKET, BucketError, answered},
+        bucket::{self, BucketError, answered},
     },
+    reserved::BUCKET,
+    signature::Signer,
 };
 
 /// The time for which the bucket is not tried again after a failure.
@@ -33,6 +37,15 @@ const OVERHEAD: usize = 96;
 
 /// The number of requests that may be in flight at once.
 const TOGETHER: usize = 64;
+
+/// An entry of the bucket. The signature covers the key of the thread and its state, so that nobody can have the bridge
+/// believe that somebody was told.
+#[derive(Serialize, Deserialize)]
+struct Entry<'a> {
+    signature: String,
+    #[serde(borrow)]
+    state: &'a RawValue,
+}
 
 /// The alert threads of one route.
 pub(crate) struct Store {
@@ -52,8 +65,17 @@ pub(crate) struct Store {
     room: usize,
     /// Whether the log already says that there is no memory for more unwritten threads.
     is_full: bool,
-    /// Whether the log already says that the bucket has a thread with times in the future.
+    signer: Signer,
+    doubts: Doubts,
+}
+
+/// The entries of the bucket that the log already speaks of.
+#[derive(Default)]
+struct Doubts {
+    /// One with times in the future.
     has_future: bool,
+    /// One that this bridge has not written.
+    has_unsigned: bool,
 }
 
 /// Weighs threads by the memory that they take.
@@ -72,7 +94,7 @@ fn weight(key: &str, conversation: &ThreadState) -> usize {
 
 impl Store {
     /// Creates the store of a route that reads this stream; all `routes` share the memory limit.
-    pub(crate) fn new(nats: Nats, stream: String, routes: usize) -> Self {
+    pub(crate) fn new(nats: Nats, stream: String, routes: usize, signer: Signer) -> Self {
         let room = AT_HAND / routes.max(1);
         Self {
             nats,
@@ -84,7 +106,8 @@ impl Store {
             unwritten: HashMap::new(),
             room,
             is_full: false,
-            has_future: false,
+            signer,
+            doubts: Doubts::default(),
         }
     }
 
@@ -119,11 +142,7 @@ impl Store {
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok((Some(found), key)) => {
-                    // A thread that another version wrote is ignored; the next message begins a new one.
-                    let Ok(conversation) = serde_json::from_slice::<ThreadState>(&found) else {
-                        continue;
-                    };
-                    if self.believes(&key, &conversation) {
+                    if let Some(conversation) = self.open(&key, &found) {
                         self.remember(&key, conversation.clone());
                         known.insert(key, conversation);
                     }
@@ -138,10 +157,37 @@ impl Store {
         known
     }
 
+    /// Reads an entry. A state that this bridge has not signed says where the thread is, but not that anybody was told: it
+    /// is of an earlier version, of a bridge on another machine, or forged. `None` if another version wrote it, or if it
+    /// cannot be true; the next message then begins a new thread.
+    fn open(&mut self, key: &str, found: &[u8]) -> Option<ThreadState> {
+        let (state, is_signed) = match serde_json::from_slice::<Entry<'_>>(found) {
+            Ok(Entry { signature, state }) => {
+                let state = state.get();
+                (serde_json::from_str(state), self.signer.verifies([key, state], &signature))
+            }
+            Err(_) => (serde_json::from_slice(found), false),
+        };
+        let state: ThreadState = state.ok()?;
+        if !self.believes(key, &state) {
+            return None;
+        }
+        if is_signed {
+            return Some(state);
+        }
+        if !std::mem::replace(&mut self.doubts.has_unsigned, true) {
+            info!(
+                "the bucket {BUCKET} has an alert thread, {key}, that this bridge has not written: its next message is not \
+                 silent, as are those of others like it"
+            );
+        }
+        Some(state.untold())
+    }
+
     /// Whether the stored state of a thread can be true. Others may have permission to write to the bucket.
     fn believes(&mut self, key: &str, conversation: &ThreadState) -> bool {
         let is_of_future = conversation.is_of_future(Timestamp::now().as_second());
-        if is_of_future && !std::mem::replace(&mut self.has_future, true) {
+        if is_of_future && !std::mem::replace(&mut self.doubts.has_future, true) {
             warn!(
                 "the bucket {BUCKET} has an alert thread, {key}, with times in the future; it is ignored, as are others like \
                  it, and such an alert begins a new thread: check the clocks, and that only the bridge may publish on \
@@ -164,7 +210,7 @@ impl Store {
         let Some(bucket) = self.bucket().await else { return };
         let put = |(key, conversation): (&String, &ThreadState)| {
             let (bucket, key) = (&bucket, key.clone());
-            let value = serde_json::to_vec(conversation).expect("a thread's state is plain data");
+            let value = self.sealed(&key, conversation);
             async move { answered(bucket.put(key, value.into())).await.map(drop) }
         };
         let puts = stream::iter(&self.unwritten).map(Ok);
@@ -176,6 +222,14 @@ impl Store {
             }
             Err(error) => self.failed(&error),
         }
+    }
+
+    /// Returns the entry for a thread.
+    fn sealed(&self, key: &str, conversation: &ThreadState) -> Vec<u8> {
+        let state = to_raw_value(conversation).expect("a thread's state is plain data");
+        let signature = self.signer.sign([key, state.get()]);
+        let entry = Entry { signature, state: &state };
+        serde_json::to_vec(&entry).expect("an entry is plain data")
     }
 
     /// Adds threads to those that wait to be written. When there is no memory left, the older ones are dropped.
@@ -201,6 +255,12 @@ impl Store {
 
     fn remember(&mut self, key: &str, conversation: ThreadState) {
         self.at_hand.insert(key.to_owned(), conversation);
+    }
+
+    /// Forgets all threads, because another bridge may have changed them.
+    pub(crate) fn forget(&mut self) {
+        self.at_hand.clear();
+        self.unwritten.clear();
     }
 
     async fn bucket(&mut self) -> Option<kv::Store> {

@@ -161,6 +161,85 @@ fn what_was_well_for_a_while_has_begun_again() {
     );
 }
 
+/// An alert as Alertmanager sends it.
+fn of_alertmanager(status: &str, begun: i64, sender: &str) -> AlertUpdate {
+    let begun = Timestamp::from_second(begun).unwrap().to_string();
+    saying(&json!({
+        "groupKey": "g", "externalURL": sender,
+        "alerts": [{ "status": status, "startsAt": begun, "fingerprint": "f", "labels": { "severity": "critical" } }],
+    }))
+}
+
+#[test]
+fn an_alert_that_begins_anew_is_news_although_nobody_said_that_it_was_over() {
+    let firing = |begun| of_alertmanager("firing", begun, "http://a");
+    assert_eq!(
+        turns(&[
+            (1_000, firing(990)),
+            // The same again, with the same beginning.
+            (3_000, firing(990)),
+            (5_400, firing(5_390)),
+            // It flaps.
+            (5_700, firing(5_690)),
+            (6_000, firing(5_690)),
+        ]),
+        [
+            Transition::Opened,
+            UPDATE,
+            Transition::Reopened { pushes: true },
+            Transition::Reopened { pushes: false },
+            UPDATE,
+        ]
+    );
+    // A group in which another alert fires on.
+    let group = |a: i64, b: i64| {
+        let member = |name: &str, begun| {
+            let begun = Timestamp::from_second(begun).unwrap().to_string();
+            json!({ "startsAt": begun, "labels": { "alertname": name }, "fingerprint": name })
+        };
+        saying(&json!({ "groupKey": "g", "alerts": [member("a", a), member("b", b)] }))
+    };
+    assert_eq!(
+        turns(&[(1_000, group(900, 910)), (3_000, group(900, 910)), (9_000, group(900, 8_990))]),
+        [Transition::Opened, UPDATE, Transition::Reopened { pushes: true }]
+    );
+}
+
+#[test]
+fn a_monitor_that_is_down_again_after_hours_is_news_and_a_reminder_is_not() {
+    let down = |at: i64, is_important: bool| {
+        let time = Timestamp::from_second(at).unwrap().to_string();
+        let heartbeat = json!({ "monitorID": 7, "status": 0, "time": time, "msg": "m", "important": is_important });
+        saying(&json!({ "heartbeat": heartbeat, "monitor": { "id": 7, "name": "n" }, "msg": "m" }))
+    };
+    assert_eq!(
+        turns(&[(10, down(9, true)), (3_600, down(3_599, false)), (7_200, down(7_199, true))]),
+        [Transition::Opened, UPDATE, Transition::Reopened { pushes: true }]
+    );
+}
+
+#[test]
+fn servers_of_one_cluster_share_a_thread_and_those_of_two_do_not() {
+    let (route, room) = (Route::with(""), room_id!("!r:x"));
+    let keys = |update: &AlertUpdate| {
+        (update.key(&route, room, "ops.am"), update.shared_key(&route, room, "ops.am").unwrap())
+    };
+    let (one, two) =
+        (of_alertmanager("firing", 9, "http://n1"), of_alertmanager("firing", 9, "http://n2"));
+    assert!(keys(&one).0 != keys(&two).0 && keys(&one).1 == keys(&two).1);
+    assert_eq!(keys(&one).1, keys(&of_alertmanager("resolved", 9, "http://n3")).1);
+    assert_ne!(keys(&one).1, keys(&of_alertmanager("firing", 10, "http://n1")).1);
+    // What one server repeats after the other said that it is over is no news.
+    assert_eq!(
+        turns(&[
+            (10, one.clone()),
+            (60, of_alertmanager("resolved", 9, "http://n1")),
+            (5_000, two)
+        ]),
+        [Transition::Opened, Transition::Resolved, Transition::Reopened { pushes: false }]
+    );
+}
+
 #[test]
 fn a_member_of_a_group_that_comes_back_is_news_unless_it_flaps() {
     let (a, b, ab) = (group_of(&["a"], 0), group_of(&["b"], 0), group_of(&["a", "b"], 0));

@@ -47,6 +47,10 @@ pub(crate) struct AlertUpdate {
     last_ok: Option<i64>,
     /// The time at which the alert began, if the message has it, in seconds since 1970.
     begun: Option<i64>,
+    /// The latest beginning of a firing alert, if the message tells beginnings, in seconds since 1970.
+    latest_beginning: Option<i64>,
+    /// The identity and the beginning of the only alert of the message, if it tells the beginning.
+    episode: Option<(u32, i64)>,
     /// The time at which the alert ended, if the message has it, in seconds since 1970.
     ended: Option<i64>,
 }
@@ -80,6 +84,9 @@ pub(crate) struct ThreadState {
     /// was published later.
     #[serde(default)]
     pub(crate) said: i64,
+    /// The latest beginning of a firing alert that a message has told, in seconds since 1970.
+    #[serde(default)]
+    latest_beginning: Option<i64>,
     /// The last message that was posted in the thread.
     pub(crate) last: Origin,
     /// The people who have acknowledged the alert. Others may be able to write them here, so the caller must also find
@@ -137,9 +144,13 @@ pub(crate) struct Posted {
 #[derive(Debug)]
 pub(crate) struct AlertThread {
     key: String,
+    /// The key under which other servers find the thread.
+    pub(crate) shared_key: Option<String>,
     saying: AlertUpdate,
     pub(crate) before: Option<ThreadState>,
     pub(crate) turn: Transition,
+    /// Whether the thread had a first message that the room does not show.
+    pub(crate) has_lost_root: bool,
     at: Timestamp,
 }
 
@@ -154,9 +165,20 @@ impl AlertUpdate {
         }
     }
 
+    /// The updates that a message with several objects makes, in their order.
+    pub(crate) fn all(payload: &Payload) -> Vec<Self> {
+        match payload {
+            Payload::Several(items) => {
+                items.iter().filter_map(|item| Self::of(&item.decoded.payload)).collect()
+            }
+            one => Self::of(one).into_iter().collect(),
+        }
+    }
+
     fn of_one(alert: &Alert, urgency: Urgency) -> Self {
         let identity = identity(alert);
         let fires = alert.status == Status::Firing;
+        let episode_member = member(&identity);
         Self {
             members: if fires { [member(&identity)].into() } else { BTreeSet::new() },
             fingerprint: alert
@@ -169,6 +191,8 @@ impl AlertUpdate {
             is_partial: false,
             last_ok: alert.last_ok.as_deref().and_then(rfc3339::seconds),
             begun: alert.time.as_deref().and_then(rfc3339::seconds),
+            latest_beginning: beginning(alert).filter(|_| fires),
+            episode: beginning(alert).map(|begun| (episode_member, begun)),
             ended: alert.ended.as_deref().and_then(rfc3339::seconds),
         }
     }
@@ -192,6 +216,8 @@ impl AlertUpdate {
             is_partial: group.truncated > 0 || group.left_out.firing() > 0,
             last_ok: None,
             begun: times(|alert| alert.time.as_deref()).into_iter().min(),
+            latest_beginning: firing().filter_map(beginning).max(),
+            episode: None,
             ended: times(|alert| alert.ended.as_deref()).into_iter().max(),
         }
     }
@@ -211,6 +237,20 @@ impl AlertUpdate {
         let parts = scope.into_iter().chain(self.fingerprint.iter().map(String::as_str));
         let hash = hash::of_texts([route.name.as_str(), room.as_str()].into_iter().chain(parts));
         HEXLOWER.encode(&hash[..16])
+    }
+
+    /// The key under which another server that says the same finds the thread. Two Alertmanagers of a cluster send the
+    /// same alert, with the same beginning, each under its own address. An alert of another cluster has other labels,
+    /// and so another identity. Groups of several alerts have no such key, as their members come and go.
+    pub(crate) fn shared_key(&self, route: &Route, room: &RoomId, subject: &str) -> Option<String> {
+        self.sender.as_ref()?;
+        let episode = self.episode?;
+        let scope = route.alert_scope.texts(subject, None);
+        let episode = format!("{:08x} {}", episode.0, episode.1);
+        let parts = scope.into_iter().chain(self.fingerprint.iter().map(String::as_str));
+        let parts =
+            [route.name.as_str(), room.as_str(), "episode", &episode].into_iter().chain(parts);
+        Some(HEXLOWER.encode(&hash::of_texts(parts)[..16]))
     }
 
     /// The transition that this update makes from the state `before`.
@@ -244,12 +284,24 @@ impl AlertUpdate {
         };
         let pushes = is_worse || is_news || is_due;
         let was_well = || self.last_ok.is_some_and(|well| well > before.said && is_long(well));
+        // An alert that began after the latest message must have ended before, although nobody said so.
+        let has_begun_anew = self.latest_beginning.is_some_and(|begun| begun > before.said);
         match (before.status, self.status) {
+            (Status::Firing, Status::Firing) if has_begun_anew && before.is_older_than(self) => {
+                Transition::Reopened { pushes: pushes || is_long(before.said) }
+            }
             (Status::Firing, Status::Firing) if was_well() => Transition::Reopened { pushes: true },
             (Status::Firing, Status::Firing) => {
                 Transition::Updated { pushes, is_other: self.urgency != before.level }
             }
             (Status::Firing, Status::Resolved) => Transition::Resolved,
+            // Another server of a cluster repeats what is over; it will say that, too.
+            (Status::Resolved, Status::Firing)
+                if self.latest_beginning.is_some()
+                    && self.latest_beginning == before.latest_beginning =>
+            {
+                Transition::Reopened { pushes: false }
+            }
             (Status::Resolved, Status::Firing) if is_long(before.resolved) => Transition::Opened,
             (Status::Resolved, Status::Firing) => Transition::Reopened { pushes },
             (Status::Resolved, Status::Resolved) => {
@@ -269,7 +321,7 @@ impl AlertThread {
         patience: Patience,
     ) -> Self {
         let turn = saying.turn(before.as_ref(), at.as_second(), patience);
-        Self { key, saying, before, turn, at }
+        Self { key, shared_key: None, saying, before, turn, has_lost_root: false, at }
     }
 
     /// Whether the stored state says that this message, or a later one, was already posted. Others may be able to write
@@ -373,7 +425,13 @@ impl AlertThread {
     /// Returns the thread without its former state, for when the room does not have those messages or no longer has
     /// them.
     pub(crate) fn anew(self, patience: Patience) -> Self {
-        Self::new(self.key, self.saying, None, self.at, patience)
+        let shared_key = self.shared_key;
+        Self { shared_key, ..Self::new(self.key, self.saying, None, self.at, patience) }
+    }
+
+    /// Returns the thread [anew](Self::anew), because the room does not show its first message.
+    pub(crate) fn without_root(self, patience: Patience) -> Self {
+        Self { has_lost_root: true, ..self.anew(patience) }
     }
 
     /// The key and the state of the thread after the message was posted. Without the first event of it, and without a
@@ -415,6 +473,7 @@ impl ThreadState {
             level: saying.urgency,
             eased: 0,
             members: Members::firing(&saying.members),
+            latest_beginning: saying.latest_beginning,
             last,
             holders: Vec::new(),
             edit: None,
@@ -446,6 +505,13 @@ impl ThreadState {
             || self.last.published() > i128::from(latest) * 1_000_000_000
     }
 
+    /// Returns the state of a thread of which it is not known that anybody was told.
+    pub(crate) fn untold(self) -> Self {
+        let level = Urgency::Routine;
+        let members = Members::default();
+        Self { pushed: 0, said: 0, eased: 0, urgency: level, level, members, ..self }
+    }
+
     /// Returns the state after a message.
     pub(crate) fn after(
         mut self,
@@ -473,6 +539,7 @@ impl ThreadState {
                 self.eased = at;
             }
             self.level = saying.urgency;
+            self.latest_beginning = saying.latest_beginning.or(self.latest_beginning);
             self.urgency = self.urgency.max(saying.urgency);
         }
         self.note_members(saying, at);
@@ -486,6 +553,11 @@ impl ThreadState {
             self.members.all_gone(at);
         }
         self.members.fire(&saying.members, MOST_MEMBERS);
+    }
+
+    /// Whether the state has all members of an update, so that a late beginning is not that of a new one.
+    fn is_older_than(&self, update: &AlertUpdate) -> bool {
+        update.members.iter().all(|member| !self.members.is_news(*member, |_| true))
     }
 
     /// The memory that the state takes, in bytes.
@@ -503,6 +575,11 @@ impl ThreadState {
             + holders.sum::<usize>()
             + edit
     }
+}
+
+/// The time at which an alert began, if the message does not merely tell its own time.
+fn beginning(alert: &Alert) -> Option<i64> {
+    alert.time.as_deref().filter(|_| alert.is_beginning_known).and_then(rfc3339::seconds)
 }
 
 fn member(identity: &[String]) -> u32 {

@@ -2,21 +2,27 @@
 //! It changes nothing: it creates no consumer, joins no room and keeps no session.
 
 use std::{
-    collections::BTreeSet, fmt::Display, path::Path, process::ExitCode, sync::Arc, time::Duration,
+    collections::BTreeSet, fmt::Display, net::IpAddr, path::Path, process::ExitCode, sync::Arc,
+    time::Duration,
 };
 
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::stream::{Config as StreamConfig, Info as StreamInfo, Stream};
+use jiff::Timestamp;
 use matrix_sdk::ruma::{RoomAliasId, UserId};
-use tokio::time::timeout;
+use tokio::{net::lookup_host, time::timeout};
 
 use crate::{
+    book,
     cli::{
         common::{ConfigFile, UNASKED, block_on},
+        retention::too_short,
         rights,
         stored_subjects::{held, unrouted},
+        unused_consumers::unused,
         waiting,
     },
-    config::{Config, Exposure, Login, RoomTarget, Route, Summary},
+    config::{Config, Exposure, Login, Means, RoomTarget, Route, Summary},
+    decode::Library,
     failure::{Failure, chain},
     listen::event,
     matrix::{
@@ -26,8 +32,11 @@ use crate::{
         sync::sync,
     },
     nats::{Nats, bucket, streams},
-    pipeline::deferral,
+    pipeline::{dead_letter, deferral},
+    provision::readable_database,
     render::{Parsed, Renderer},
+    reserved::DEFERRED_STREAM,
+    run::history::History,
     source::{self, Feed, ReadError, consumer, identity, stored},
     summary::poster,
     text,
@@ -39,6 +48,9 @@ const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
 
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
+
+/// The time for which a stream should keep messages at least: an outage that somebody has to end.
+const OUTAGE: Duration = Duration::from_hours(1);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
@@ -65,6 +77,7 @@ pub(super) fn main(options: &Options) -> ExitCode {
     for route in config.routes.iter().filter(|route| route.templates.is_some()) {
         templates(route, &mut findings);
     }
+    shapes(&config, &mut findings);
     if !options.offline
         && let Err(failure) = block_on(online(config, &mut findings))
     {
@@ -124,6 +137,23 @@ fn templates(route: &Route, findings: &mut Findings) {
     }
 }
 
+/// Reports the shapes of the user's own, which are read for all routes together.
+fn shapes(config: &Config, findings: &mut Findings) {
+    match Library::load(&config.routes) {
+        Ok(library) => {
+            for (path, count) in library.counts() {
+                let plural = if count == 1 { "" } else { "s" };
+                findings.ok("shapes", format!("{}: {count} shape{plural}", path.display()));
+            }
+        }
+        Err(failure) => {
+            for line in failure.to_string().lines() {
+                findings.fail("shapes", Failure::Config(line.to_owned()));
+            }
+        }
+    }
+}
+
 /// Reports secrets that every user of this machine can read or write.
 fn exposed(config: &Config, findings: &mut Findings) {
     for (key, path) in config.secret_files() {
@@ -131,10 +161,37 @@ fn exposed(config: &Config, findings: &mut Findings) {
             findings.note("secrets", format!("{key}: {exposure}"));
         }
     }
+    if let Some(Means::Conduit { config, .. }) = &config.provision.means
+        && let Some(exposure) = readable_database(config)
+    {
+        findings.note("secrets", format!("the homeserver's database_path: {exposure}"));
+    }
+}
+
+/// Reports servers whose name leads to several addresses on this machine. Each has ports of its own, which any user may
+/// take where the server does not listen.
+async fn ambiguous(config: &Config, findings: &mut Findings) {
+    let matrix = &config.matrix;
+    let homeserver = matrix.homeserver.domain().filter(|_| matrix.is_here());
+    let homeserver = homeserver.map(|name| ("homeserver", name.to_owned()));
+    let servers = config.nats.names_on_loopback().into_iter().map(|name| ("nats", name));
+    for (step, name) in homeserver.into_iter().chain(servers) {
+        let Ok(found) = lookup_host((&*name, 0)).await else { continue };
+        let addresses: BTreeSet<IpAddr> = found.map(|found| found.ip()).collect();
+        if addresses.len() > 1 {
+            let all = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let what = format!(
+                "{name} is {all}: any user of this machine may listen on the one where the server does not; give the \
+                 address of the server instead of the name"
+            );
+            findings.note(step, what);
+        }
+    }
 }
 
 async fn online(config: Config, findings: &mut Findings) {
     exposed(&config, findings);
+    ambiguous(&config, findings).await;
     // The names of consumers depend on the account; whether it can be used is reported further below.
     let login = Account::open_briefly(config.matrix.clone()).await;
     let user = login.as_ref().ok().map(|account| account.user.clone());
@@ -148,7 +205,7 @@ async fn online(config: Config, findings: &mut Findings) {
         if let Some(failure) = refused {
             findings.fail("nats", failure);
         }
-        limits(&nats, &config.routes, findings).await;
+        own_streams(&nats, &config, findings).await;
     }
     if config.matrix.is_here() {
         for (step, unit) in [("conduit", CONDUIT_UNIT), ("tunnel", TUNNEL_UNIT)] {
@@ -195,7 +252,7 @@ async fn nats(config: &Config, findings: &mut Findings) -> Option<Nats> {
 
 async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: &mut Findings) {
     for route in &config.routes {
-        stream(nats, config, route, user, findings).await;
+        stream(nats, route, user, findings).await;
     }
     for lack in rights::lacks_for_alerts(nats).await {
         findings.note("rights", lack);
@@ -204,18 +261,19 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
     for name in streams {
         left_over(nats, name, &config.routes, findings).await;
     }
+    let Some(user) = user else { return };
+    let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    for history in History::peek(&config.matrix.state_dir).of_streams(&all, user) {
+        for line in unused(nats, &history, &all, user).await {
+            findings.note("consumer", line);
+        }
+    }
 }
 
-async fn stream(
-    nats: &Nats,
-    config: &Config,
-    route: &Route,
-    user: Option<&UserId>,
-    findings: &mut Findings,
-) {
+async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mut Findings) {
     let of = |text: String| format!("route {}: {text}", route.name);
     // Each later check would only report that there was no answer.
-    let right = source::rights::to_find_stream(nats, &route.stream);
+    let right = source::rights::to_find_stream(nats.config(), &route.stream);
     let denied = source::rights::denied(nats, &[right]).await;
     for lack in &denied {
         findings.fail("rights", Failure::Refused(of(lack.clone())));
@@ -236,6 +294,10 @@ async fn stream(
         "stream",
         of(format!("{} holds {} messages and takes {taken}", route.stream, info.state.messages)),
     );
+    retention(info, OUTAGE, findings, of);
+    for line in powers(&info.config) {
+        findings.note("stream", of(format!("{} {line}", route.stream)));
+    }
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -250,7 +312,7 @@ async fn stream(
         Some(user) => {
             let feed = Feed::live(&Arc::new(route.clone()), user);
             if let Some(durable) = durable(nats, &stream, &feed, findings).await {
-                permissions(nats, config, &feed, &durable, findings).await;
+                permissions(nats, &feed, &durable, findings).await;
             }
         }
         None => findings.note("consumer", of("its name is known once the login works".to_owned())),
@@ -261,16 +323,10 @@ async fn stream(
 }
 
 /// Reports the permissions in NATS that a route does not have.
-async fn permissions(
-    nats: &Nats,
-    config: &Config,
-    feed: &Feed,
-    durable: &Durable,
-    findings: &mut Findings,
-) {
+async fn permissions(nats: &Nats, feed: &Feed, durable: &Durable, findings: &mut Findings) {
     let route = &*feed.route;
     let of = |text: String| format!("route {}: {text}", route.name);
-    let lacks = rights::lacks(nats, config, feed, &durable.name, durable.is_changed).await;
+    let lacks = rights::lacks(nats, feed, &durable.name, durable.is_changed).await;
     if lacks.essential.is_empty() {
         if let Err(error) = stored::check(nats, &route.stream).await {
             findings.fail("stream", Failure::Unavailable(chain(&error)).of(route));
@@ -282,6 +338,49 @@ async fn permissions(
     }
     for lack in lacks.optional {
         findings.note("rights", of(lack));
+    }
+}
+
+/// Returns what the configuration of a stream lets publishers do beyond publishing on the subjects that NATS permits them.
+fn powers(config: &StreamConfig) -> Vec<&'static str> {
+    let has_sources = config.sources.as_ref().is_some_and(|sources| !sources.is_empty());
+    [
+        (
+            config.allow_message_schedules,
+            "has allow_msg_schedules: whoever may publish on one of its subjects can have messages stored on any other; \
+             they are shown with both subjects",
+        ),
+        (
+            config.allow_rollup,
+            "has allow_rollup_hdrs: whoever may publish on one of its subjects can delete all its messages, also those \
+             that wait; the room is told how many",
+        ),
+        (
+            config.mirror.is_some() || has_sources,
+            "takes messages of other streams: whoever may publish there speaks here, too",
+        ),
+    ]
+    .into_iter()
+    .filter(|(is_so, _)| *is_so)
+    .map(|(_, line)| line)
+    .collect()
+}
+
+/// Reports limits by which a stream drops messages before they can be read.
+fn retention(
+    stream: &StreamInfo,
+    needed: Duration,
+    findings: &mut Findings,
+    of: impl Fn(String) -> String,
+) {
+    for line in too_short(stream, needed, Timestamp::now()) {
+        let name = &stream.config.name;
+        let hours = needed.as_secs() / 3600;
+        let what = format!(
+            "stream {name}: {line}: messages that have to wait, as in an outage of {hours} h, are lost then; raise it (nats \
+             stream edit {name})"
+        );
+        findings.note("retention", of(what));
     }
 }
 
@@ -319,17 +418,29 @@ async fn left_over(nats: &Nats, name: &str, routes: &[Route], findings: &mut Fin
     }
 }
 
-/// Reports streams of the bridge that have no size limit and could fill the disk. The bridge creates new ones with a
-/// limit.
-async fn limits(nats: &Nats, routes: &[Route], findings: &mut Findings) {
-    let holds = routes.iter().any(|route| route.quiet.is_some());
-    let held = holds.then(deferral::stream_config);
-    let listens = routes.iter().any(|route| route.answers.is_some());
+/// Reports streams of the bridge that lose messages, because somebody else has created or changed them, or that have no
+/// size limit and could fill the disk. The bridge creates new ones with a limit.
+async fn own_streams(nats: &Nats, config: &Config, findings: &mut Findings) {
+    let quiet = config.routes.iter().find(|route| route.quiet.is_some());
+    let like = quiet.or(config.routes.first()).map_or("", |route| &*route.stream);
+    let letters = dead_letter::stream_config(&config.nats.dead_letter_subject);
+    let held = quiet.map(|_| deferral::stream_config());
+    let listens = config.routes.iter().any(|route| route.answers.is_some());
     let answers = listens.then(event::stream_config);
-    for wanted in [bucket::config()].into_iter().chain(held).chain(answers) {
+    for wanted in [bucket::config(), letters].into_iter().chain(held).chain(answers) {
         // A missing permission is reported by the check that needs it.
         let asked = timeout(UNASKED, nats.jetstream.get_stream(&wanted.name)).await;
         let Ok(Ok(stream)) = asked else { continue };
+        let faults = streams::faults(nats, &stream.cached_info().config, &wanted, like).await;
+        if !faults.is_empty() {
+            let (name, unfit) = (&wanted.name, streams::unfit(&faults, &wanted.name));
+            findings.note(
+                "stream",
+                format!("{name} does not keep what nats-matrix writes there: {unfit}"),
+            );
+        } else if wanted.name == DEFERRED_STREAM {
+            retention(stream.cached_info(), streams::NEEDED, findings, |line| line);
+        }
         if !streams::is_limited(&stream.cached_info().config) {
             let (name, bytes) = (&wanted.name, wanted.max_bytes);
             let what = format!(
@@ -662,6 +773,9 @@ impl Findings {
     }
 
     fn end(self) -> ExitCode {
+        if self.failure.is_some() {
+            Self::line("see", "book", format!("{} explains each FAIL", book::troubleshooting()));
+        }
         self.failure.as_ref().map_or(ExitCode::SUCCESS, ExitCode::from)
     }
 }

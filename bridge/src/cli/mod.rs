@@ -5,22 +5,29 @@ mod check;
 mod common;
 mod connect;
 mod consumers;
+mod permissions;
 mod preview;
 mod provision;
 mod publisher;
+mod refresh;
 mod report;
+mod retention;
 mod rights;
 mod run;
 mod schema;
+mod shape;
 mod stored_subjects;
 mod summary;
+mod unused_consumers;
 mod waiting;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text};
+use crate::{
+    book, cli::common::ConfigFile, failure::Failure, log::Log, status::metrics::Metrics, text,
+};
 
 /// Relay reports and alerts from NATS JetStream into Matrix rooms.
 #[derive(Debug, Parser)]
@@ -43,10 +50,19 @@ enum Command {
     Check(check::Options),
     /// List the durable consumers of the routes, or rename them.
     Consumers(consumers::Options),
+    /// Print the permissions in NATS that the bridge needs for its configuration, each with the reason.
+    ///
+    /// Neither NATS nor the homeserver is asked. `check` tries whether the bridge has these permissions.
+    Permissions(permissions::Options),
     /// Create the declared accounts and rooms that are missing, and update the others.
     Provision(provision::Options),
     /// Show how to get to the room with a phone, with a QR code.
     Connect(connect::Options),
+    /// Restart a homeserver on this machine whenever it holds too much memory.
+    ///
+    /// The homeserver is sent SIGTERM, and systemd has to start it again. It has to run as the same user, and is looked at
+    /// each second. One that holds as much right after a restart is left alone for ten minutes, then for longer and longer.
+    Refresh(refresh::Options),
     /// Publish a report about this machine: disk, memory, load, failed units and finished tasks.
     Report(report::Options),
     /// Publish an alert that needs a person's attention.
@@ -55,6 +71,8 @@ enum Command {
     Preview(preview::Options),
     /// Summarise a route's messages up to now, to look at the summary or to post it.
     Summary(summary::Options),
+    /// Help to write shapes, which say how the messages of other programs are shown.
+    Shape(shape::Options),
     /// Print the JSON Schema of a report, an alert or the configuration.
     Schema(schema::Options),
 }
@@ -77,6 +95,13 @@ pub fn metrics() -> String {
     Metrics::sample()
 }
 
+/// Returns the permissions in NATS of a bridge that uses every feature, from which the reference is made: the feature,
+/// the subject and the purpose of each.
+#[must_use]
+pub fn example_permissions() -> Vec<[String; 3]> {
+    permissions::example()
+}
+
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -94,12 +119,15 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::main(&options, &log),
         Command::Check(options) => return check::main(&options),
         Command::Consumers(options) => consumers::main(&options),
+        Command::Permissions(options) => permissions::main(&options),
         Command::Provision(options) => provision::main(&options),
         Command::Connect(options) => connect::main(&options),
+        Command::Refresh(options) => refresh::main(&options),
         Command::Report(options) => report::main(options),
         Command::Alert(options) => alert::main(&options),
         Command::Preview(options) => preview::main(&options),
         Command::Summary(options) => summary::main(&options),
+        Command::Shape(options) => shape::main(&options),
         Command::Schema(options) => {
             schema::main(&options);
             Ok(())
@@ -114,8 +142,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the failure as one line for the person who must act.
+/// Prints the failure as one line for the person who must act, and where to read more.
 #[expect(clippy::print_stderr, reason = "the final error message, not a log record")]
 fn say_error(failure: &Failure) {
     eprintln!("nats-matrix: {}", text::clean(&failure.to_string()));
+    eprintln!("nats-matrix: what such a line means: {}", book::troubleshooting());
 }

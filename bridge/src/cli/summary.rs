@@ -8,6 +8,7 @@ use jiff::civil::Weekday;
 use crate::{
     cli::common::{ConfigFile, block_on, fitting, names, print},
     config::{Config, Every, Route, Summary},
+    decode::Library,
     failure::{Failure, chain},
     matrix::{Account, Entry, MatrixError, Room},
     nats::Nats,
@@ -45,6 +46,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
 }
 
 async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
+    let library = Arc::new(Library::load(&config.routes)?);
     let routes: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
     let route = chosen(&routes, options.route.as_deref())?;
     let summary = match options.of {
@@ -54,6 +56,7 @@ async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
     };
     let nats = Nats::connect(&config.nats).await?;
     let routing = Routing::of(route, &routes, &config.nats.dead_letter_subject);
+    let routing = routing.with_shapes(&library, route);
     let summaries = Summaries::of(Arc::clone(route), routing, nats.clone());
     let period = summaries.period_up_to_now(summary);
     let composed = tokio::select! {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::subject::Subject;
+use crate::subject::{self, Subject};
 
 /// The scope in which a fingerprint names one alert of a route. The same fingerprint in another scope is a different
 /// alert, so that nobody can resolve or mute an alert of somebody else.
@@ -54,6 +54,8 @@ impl AlertScope {
     pub(crate) fn texts<'a>(self, subject: &'a str, sender: Option<&'a str>) -> Vec<&'a str> {
         let sender = sender.unwrap_or_default();
         match self {
+            // With a schedule, any token but those of the whole could be another publisher's.
+            Self::Token(_) if subject::is_scheduled(subject) => vec!["scheduled", subject, sender],
             Self::Subject => vec!["subject", subject, sender],
             // An empty text is unambiguous, as no token is empty.
             Self::Token(number) => {
@@ -117,6 +119,11 @@ mod tests {
         assert!(!same(AlertScope::Subject, db, evil) && !same(AlertScope::Subject, eu, us));
         assert!(same(AlertScope::Token(2), db, evil) && !same(AlertScope::Token(3), db, evil));
         assert!(!same(AlertScope::Token(2), eu, us) && same(AlertScope::Token(9), db, evil));
+        let scheduled = subject::scheduled("ops.alert.db", "ops.alert.evil");
+        let by_evil = (&*scheduled, None);
+        assert!(
+            !same(AlertScope::Subject, db, by_evil) && !same(AlertScope::Token(2), db, by_evil)
+        );
         assert!(same(AlertScope::Route, db, evil) && same(AlertScope::Route, eu, us));
     }
 }

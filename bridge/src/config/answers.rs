@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{duration, error::ConfigError};
 
@@ -29,7 +29,7 @@ pub(crate) struct Answers {
     pub remind_after: Duration,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawAnswers {
     /// The reactions that acknowledge an alert.

@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::config::{error::ConfigError, one_of};
@@ -17,7 +17,9 @@ pub(crate) struct Display {
 }
 
 /// A language of the built-in texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema, clap::ValueEnum)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema, clap::ValueEnum,
+)]
 pub(crate) enum Language {
     /// English.
     #[default]

@@ -17,6 +17,7 @@ const SEARCH: u32 = 0o001;
 pub(crate) struct Exposure {
     path: PathBuf,
     mode: u32,
+    is_directory: bool,
 }
 
 impl Exposure {
@@ -28,7 +29,18 @@ impl Exposure {
         let is_open = mode(&place)? & (READ | WRITE) != 0;
         let mut above = place.ancestors().skip(1);
         let is_reached = above.all(|dir| mode(dir).is_some_and(|mode| mode & SEARCH != 0));
-        (is_open && is_reached).then_some(Self { path: path.to_owned(), mode: mode(&place)? })
+        let is_directory = place.is_dir();
+        (is_open && is_reached).then_some(Self {
+            path: path.to_owned(),
+            mode: mode(&place)?,
+            is_directory,
+        })
+    }
+
+    /// Checks a directory with secret files, which every user can enter and list. Returns `None` if they cannot, or if it
+    /// does not exist.
+    pub(crate) fn of_directory(path: &Path) -> Option<Self> {
+        Self::of(path).filter(|found| found.is_directory && found.mode & SEARCH != 0)
     }
 
     /// Whether every user may have changed the content.
@@ -40,6 +52,7 @@ impl Exposure {
 impl fmt::Display for Exposure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, mode) = (self.path.display(), self.mode);
+        let right = if self.is_directory { 700 } else { 600 };
         let (what, first) = if self.is_writable() {
             ("write", "put a new secret there and ")
         } else {
@@ -47,7 +60,7 @@ impl fmt::Display for Exposure {
         };
         write!(
             f,
-            "{path} has mode {mode:03o}, so every user of this machine can {what} it: {first}run chmod 600 {path}"
+            "{path} has mode {mode:03o}, so every user of this machine can {what} it: {first}run chmod {right} {path}"
         )
     }
 }
@@ -82,5 +95,14 @@ mod tests {
         let (is_writable, words) = of(0o666).unwrap();
         assert!(is_writable && words.contains("mode 666") && words.contains("write it"), "{words}");
         assert!(Exposure::of(Path::new("/no/such/file")).is_none());
+        let database = dir.path().join("db");
+        fs::create_dir(&database).unwrap();
+        let of_directory = |mode| {
+            set(&database, mode).unwrap();
+            Exposure::of_directory(&database).map(|exposure| exposure.to_string())
+        };
+        assert_eq!((of_directory(0o700), of_directory(0o744)), (None, None));
+        let words = of_directory(0o755).unwrap();
+        assert!(words.ends_with(&format!("run chmod 700 {}", database.display())), "{words}");
     }
 }

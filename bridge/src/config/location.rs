@@ -14,7 +14,7 @@ pub(crate) struct Source<'a> {
 impl Source<'_> {
     /// Returns the file and the line of a key such as `routes[0].match."severity"`, or of the table in which it should
     /// be, as in `config.toml:12`.
-    pub(super) fn place(&self, key: &str) -> String {
+    pub(crate) fn place(&self, key: &str) -> String {
         let file = self.file.display();
         match self.line(key) {
             Some(line) => format!("{file}:{line}"),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wildmatch::WildMatchPattern;
 
@@ -57,7 +57,7 @@ const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 const STATUSES: [&str; 2] = ["firing", "resolved"];
 
 /// The pattern, or a list of several.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged, expecting = "must be a text, like \"critical\", or a list of texts")]
 pub(super) enum RawPattern {
     One(String),

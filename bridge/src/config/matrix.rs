@@ -156,8 +156,10 @@ pub(super) struct RawMatrix {
     /// The file of the access token.
     #[schemars(example = &"matrix-token", extend("x-type" = "file"))]
     access_token_file: Option<PathBuf>,
-    /// Where the session and a few notes are kept, such as which [room an alias led
-    /// to](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/rooms.md#when-an-alias-leads-to-another-room).
+    /// Where the session and a few notes are kept, by one `run` at a time, such as the routes under which the bridge
+    /// [last
+    /// ran](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/reload.md#messages-that-wait-while-you-change-a-route)
+    /// and which [room an alias led to](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/rooms.md#when-an-alias-leads-to-another-room).
     #[schemars(
         example = &"/var/lib/nats-matrix",
         extend(

@@ -33,7 +33,7 @@ pub(crate) mod summary;
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use schemars::JsonSchema;
@@ -55,7 +55,7 @@ pub(crate) use self::{
     publish::Publisher,
     quiet::Quiet,
     room::RoomTarget,
-    route::{Patience, Route, Start},
+    route::{Patience, Route, Start, Unknown},
     schema::schema,
     secret::{Files, Secret, read as read_file},
     summary::{Every, Summary},
@@ -90,6 +90,10 @@ struct RawConfig {
     /// Which messages go into which room. There has to be at least one.
     #[serde(default)]
     routes: Vec<route::RawRoute>,
+    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, for all routes
+    /// that name none.
+    #[schemars(example = &"shapes", extend("x-type" = "directory or file"))]
+    shapes: Option<PathBuf>,
     /// The language and time zone of all rooms; a route may differ.
     #[serde(default)]
     display: display::RawDisplay,
@@ -177,7 +181,8 @@ impl Config {
         provision.check_bridge(&matrix.login).map_err(within)?;
         let display = written.display.check("display", &Display::default()).map_err(within)?;
         let nats = written.nats.check(&files, &nats::bridge_inbox()).map_err(within)?;
-        let routes = route::check(written.routes, &display, &files).map_err(within)?;
+        let routes = route::check(written.routes, &display, written.shapes.as_ref(), &files)
+            .map_err(within)?;
         route::check_dead_letters(&routes, &nats.dead_letter_subject).map_err(within)?;
         Ok(Self {
             nats,

@@ -1,6 +1,7 @@
 //! `[nats]`: servers, TLS and credentials.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -71,6 +72,13 @@ impl Nats {
         self.without_tls(is_here)
     }
 
+    /// The names, other than addresses, by which servers on this machine are used without TLS.
+    pub(crate) fn names_on_loopback(&self) -> BTreeSet<String> {
+        let servers = self.servers.iter().filter(|_| !self.is_over_tls());
+        let names = servers.map(ServerAddr::host).filter(|host| *host == LOCALHOST);
+        names.map(str::to_owned).collect()
+    }
+
     /// Whether a secret itself is sent to the server. With an nkey or credentials only a signature is.
     pub(crate) fn sends_secret(&self) -> bool {
         matches!(self.auth, Auth::Password { .. } | Auth::Token(_))
@@ -82,6 +90,22 @@ impl Nats {
         }
         let servers = self.servers.iter().filter(|server| is_meant(server.host()));
         servers.map(|server| server.as_url_str().to_owned()).collect()
+    }
+
+    /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
+    pub(crate) fn api(&self, request: &str) -> String {
+        match &self.jetstream_domain {
+            Some(domain) => format!("$JS.{domain}.API.{request}"),
+            None => format!("$JS.API.{request}"),
+        }
+    }
+
+    /// Returns the subject on which a value of a key-value bucket is published, from that without a domain.
+    pub(crate) fn key(&self, subject: &str) -> String {
+        match &self.jetstream_domain {
+            Some(_) => self.api(subject),
+            None => subject.to_owned(),
+        }
     }
 
     /// The files for TLS, each with the key that names it.
@@ -373,9 +397,12 @@ fn inbox_prefix(key: &str, text: &str) -> Result<Subject, ConfigError> {
     Ok(prefix)
 }
 
+/// The name of this machine for itself.
+const LOCALHOST: &str = "localhost";
+
 fn is_here(host: &str) -> bool {
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    host == LOCALHOST || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Refuses a list that mixes servers with and without TLS: an attacker who blocks the ones with TLS would make the

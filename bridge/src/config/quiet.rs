@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, ToSpan, civil::Time, tz::TimeZone};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::error::ConfigError;
 
@@ -14,7 +14,7 @@ pub(crate) struct Quiet {
     time_zone: TimeZone,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawQuiet {
     /// The time of day at which the quiet hours begin.

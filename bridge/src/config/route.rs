@@ -3,13 +3,15 @@
 use std::{
     collections::{BTreeMap, HashSet},
     num::NonZeroU64,
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     config::{
@@ -26,7 +28,8 @@ use crate::{
         size,
         summary::{self, Summary},
     },
-    message::{ConsumerName, RouteName},
+    mask::{Mask, Secret},
+    message::{ConsumerName, RouteName, Urgency},
     reserved,
     subject::Subject,
 };
@@ -77,12 +80,112 @@ pub(crate) struct Route {
     pub display: Display,
     /// The directory of templates that replace the built-in ones.
     pub templates: Option<PathBuf>,
+    /// The directory of shapes that are tried before the built-in ones.
+    pub shapes: Option<PathBuf>,
     /// The number of bytes of attachments that may be uploaded within an hour; 0 for none.
     pub attach_limit: u64,
     /// The schedule of summaries, if there are any.
     pub summary: Option<Summary>,
     /// The answers that people in the room may give, if they may answer at all.
     pub answers: Option<Answers>,
+    /// The urgency of messages that do not say how urgent they are.
+    pub unknown: Unknown,
+    /// The choice of the secrets that are hidden.
+    pub mask: Mask,
+    /// The route as it is written, complete in itself: [`Route::restore`] makes the same route of it.
+    pub written: Arc<Value>,
+}
+
+/// The keys that decide which messages a route takes.
+const DECIDING: [&str; 7] =
+    ["name", "consumer", "stream", "subjects", "match", "continue", "default"];
+
+/// The number of characters behind the last hyphen of a consumer's name that the bridge has made.
+const MADE: usize = 8;
+
+impl Route {
+    /// Makes a route of what an earlier one had in [`written`](Self::written).
+    ///
+    /// # Errors
+    ///
+    /// The first mistake, as when another version of the bridge wrote it.
+    pub(crate) fn restore(written: &Value) -> Result<Self, ConfigError> {
+        let raw = RawRoute::deserialize(written).map_err(|error| ConfigError::new("routes", error));
+        raw?.check(0, &Display::default(), None, &Files::in_directories(None, Path::new("")))
+    }
+
+    /// Returns the route without the templates of its own.
+    pub(crate) fn with_built_in_templates(&self) -> Self {
+        Self { templates: None, ..self.clone() }
+    }
+
+    /// Returns the key by which the route is known as long as it keeps its durable consumer, also when its name changes: a
+    /// name that the bridge has made for a consumer begins with that of the route.
+    pub(crate) fn consumer_key(&self) -> &str {
+        let Some(consumer) = &self.consumer else { return self.name.as_str() };
+        let is_hash = |end: &str| {
+            end.len() == MADE && end.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let made = consumer.as_str().rsplit_once('-').filter(|(_, end)| is_hash(end));
+        made.map_or(consumer.as_str(), |(route, _)| route)
+    }
+
+    /// Returns the route as if it had the durable consumer of another one.
+    pub(crate) fn with_consumer_of(&self, other: &Self) -> Self {
+        let mut written = (*self.written).clone();
+        if let Some(keys) = written.as_object_mut() {
+            keys.remove("consumer");
+            let consumer = other.written.get("consumer").cloned();
+            keys.extend(consumer.map(|consumer| ("consumer".to_owned(), consumer)));
+        }
+        Self { consumer: other.consumer.clone(), written: Arc::new(written), ..self.clone() }
+    }
+
+    /// Whether this route takes the same messages as another one, if both are in the same place among others.
+    pub(crate) fn decides_like(&self, other: &Self) -> bool {
+        DECIDING.iter().all(|key| self.written.get(key) == other.written.get(key))
+    }
+
+    /// Completes what the route has in common with all, and what depends on where the configuration is.
+    fn complete(&self, mut written: Value) -> Value {
+        if let Some(keys) = written.as_object_mut() {
+            keys.retain(|_, value| !value.is_null());
+            let zone = self.display.time_zone.iana_name().map(Value::from);
+            keys.extend(zone.map(|zone| ("time_zone".to_owned(), zone)));
+            keys.extend(
+                serde_json::to_value(self.display.language)
+                    .ok()
+                    .map(|language| ("language".to_owned(), language)),
+            );
+            let paths = [("templates", &self.templates), ("shapes", &self.shapes)];
+            let paths = paths.into_iter().filter_map(|(key, path)| Some((key, path.as_deref()?)));
+            keys.extend(paths.map(|(key, path)| {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+                (key.to_owned(), Value::from(path.to_string_lossy()))
+            }));
+        }
+        written
+    }
+}
+
+/// The urgency of messages that do not say how urgent they are: texts, and JSON of no known shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// They are sent as `m.notice`, for which no phone buzzes.
+    Notice,
+    /// They are sent as `m.text`: one of them could be an alert of a program that the bridge does not know.
+    #[default]
+    Text,
+}
+
+impl Unknown {
+    pub(crate) fn urgency(self) -> Urgency {
+        match self {
+            Self::Notice => Urgency::Routine,
+            Self::Text => Urgency::Notable,
+        }
+    }
 }
 
 /// The default of `digest_above`: nobody reads more messages than these one by one.
@@ -117,7 +220,7 @@ pub(crate) struct Patience {
 }
 
 /// The position at which a new consumer begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Start {
     /// The oldest message that the stream still has.
@@ -127,7 +230,7 @@ pub(crate) enum Start {
     New,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawRoute {
     /// The name of the route: letters, digits, `-` and `_`.
@@ -234,8 +337,19 @@ pub(super) struct RawRoute {
     /// absolute or beside the configuration.
     #[schemars(example = &"templates", extend("x-type" = "directory"))]
     templates: Option<PathBuf>,
+    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, absolute or
+    /// beside the configuration.
+    #[schemars(
+        example = &"shapes",
+        extend("x-type" = "directory or file", "x-default" = "that of all routes")
+    )]
+    shapes: Option<PathBuf>,
     /// The language of the built-in texts.
-    #[serde(default, deserialize_with = "one_of::some_of")]
+    #[serde(
+        default,
+        deserialize_with = "one_of::some_of",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(example = &"zh", extend("x-default" = "that of `[display]`"))]
     language: Option<Language>,
     /// The time zone of times and schedules.
@@ -259,10 +373,64 @@ pub(super) struct RawRoute {
         extend("x-type" = "table")
     )]
     answers: Option<answers::RawAnswers>,
+    /// How messages are sent that [do not say how urgent they
+    /// are](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/configuration.md#unknown).
+    #[serde(default, deserialize_with = "one_of::one_of")]
+    #[schemars(example = &"notice", extend("default" = "text"))]
+    unknown: Unknown,
+    /// Which [secrets](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/payloads.md#secrets) are
+    /// shown: `"jwt"`, `"private-key"`, `"nkey"`, `"password"`, `"token"`, `"unsubscribe-link"`, or `["all"]`.
+    #[serde(default)]
+    #[schemars(
+        example = ["unsubscribe-link"],
+        extend("x-type" = "list of kinds", "x-default" = "`[]`")
+    )]
+    unmasked: Vec<String>,
+}
+
+/// Checks which secrets are shown: kinds of secrets, or "all".
+fn check_unmasked(key: &str, unmasked: &[String]) -> Result<Mask, ConfigError> {
+    if let [all] = unmasked
+        && all == "all"
+    {
+        return Ok(Mask { shown: Secret::ALL.to_vec() });
+    }
+    let kind = |name: &String| {
+        Secret::ALL.into_iter().find(|secret| secret.name() == name).ok_or_else(|| {
+            let kinds: Vec<&str> = Secret::ALL.into_iter().map(Secret::name).collect();
+            let what = format!(
+                "\"{name}\" is no kind of secret: use {}, or [\"all\"] to hide nothing",
+                kinds.join(", ")
+            );
+            ConfigError::new(key, what)
+        })
+    };
+    Ok(Mask { shown: unmasked.iter().map(kind).collect::<Result<_, _>>()? })
 }
 
 impl RawRoute {
-    fn check(self, index: usize, display: &Display, files: &Files) -> Result<Route, ConfigError> {
+    fn check(
+        self,
+        index: usize,
+        display: &Display,
+        shapes: Option<&PathBuf>,
+        files: &Files,
+    ) -> Result<Route, ConfigError> {
+        let written = serde_json::to_value(&self);
+        let written =
+            written.map_err(|error| ConfigError::new(format!("routes[{index}]"), error))?;
+        let mut route = self.check_keys(index, display, shapes, files)?;
+        route.written = Arc::new(route.complete(written));
+        Ok(route)
+    }
+
+    fn check_keys(
+        self,
+        index: usize,
+        display: &Display,
+        shapes: Option<&PathBuf>,
+        files: &Files,
+    ) -> Result<Route, ConfigError> {
         let key = |key: &str| format!("routes[{index}].{key}");
         let subjects = check_subjects(&key("subjects"), &self.subjects)?;
         let stream = self.stream;
@@ -335,14 +503,18 @@ impl RawRoute {
             quiet: quiet.transpose()?,
             display,
             templates: self.templates.map(|path| files.find(&path)),
+            shapes: self.shapes.as_ref().or(shapes).map(|path| files.find(path)),
             matchers: matcher::check(&key("match"), self.matchers, &subjects)?,
             continues: self.continues,
             attach_limit: attach_limit
                 .map_err(|what| ConfigError::new(key("attach_limit"), what))?,
             summary,
             answers,
+            unknown: self.unknown,
+            mask: check_unmasked(&key("unmasked"), &self.unmasked)?,
             is_default: self.is_default,
             subjects,
+            written: Arc::default(),
         })
     }
 }
@@ -379,12 +551,13 @@ fn check_stream(key: &str, stream: &str) -> Result<(), ConfigError> {
 pub(super) fn check(
     written: Vec<RawRoute>,
     display: &Display,
+    shapes: Option<&PathBuf>,
     files: &Files,
 ) -> Result<Vec<Route>, ConfigError> {
     let routes = written
         .into_iter()
         .enumerate()
-        .map(|(index, route)| route.check(index, display, files))
+        .map(|(index, route)| route.check(index, display, shapes, files))
         .collect::<Result<Vec<_>, _>>()?;
     if routes.is_empty() {
         return Err(ConfigError::new(
@@ -434,7 +607,8 @@ fn check_consumer(routes: &[Route], index: usize) -> Result<(), ConfigError> {
     let Some(consumer) = &route.consumer else { return Ok(()) };
     let same = |(other_index, other): &(usize, &Route)| {
         let name = other.consumer.as_ref().map_or(other.name.as_str(), ConsumerName::as_str);
-        *other_index != index && other.stream == route.stream && name == consumer.as_str()
+        let is_same = name == consumer.as_str() || other.consumer_key() == route.consumer_key();
+        *other_index != index && other.stream == route.stream && is_same
     };
     match routes.iter().enumerate().find(same) {
         Some((_, other)) => Err(ConfigError::new(

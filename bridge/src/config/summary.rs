@@ -5,7 +5,7 @@ use jiff::{
     fmt::strtime,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{error::ConfigError, one_of};
 
@@ -32,7 +32,7 @@ impl Summary {
     pub(crate) const DAILY: Self = Self { every: Every::Day, at: Time::constant(8, 0, 0, 0) };
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawSummary {
     /// The interval, which is also the time that each summary covers.
@@ -50,7 +50,7 @@ pub(super) struct RawSummary {
     at: Option<String>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum RawEvery {
     /// A summary each day.

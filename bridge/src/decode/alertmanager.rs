@@ -2,43 +2,70 @@
 //! <https://prometheus.io/docs/alerting/latest/configuration/#webhook_config>,
 //! <https://grafana.com/docs/grafana/latest/alerting/configure-notifications/manage-contact-points/integrations/webhook-notifier/>.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::lenient::{filled, known, or_default},
-    json,
-    message::{
-        Alert, Counts, Decoded, Group, Payload, Severity, State, Status, Summary, alert, rfc3339,
+    decode::{
+        lenient::{filled, known, labels, text},
+        members::Members,
+        number, place,
     },
+    json,
+    message::{Alert, Counts, Decoded, Group, Note, Payload, Severity, Status, Summary, Test},
 };
 
 type Labels = BTreeMap<String, String>;
 
-/// The labels that name the machine or service of an alert, the most specific first.
-const SOURCES: [&str; 4] = ["instance", "host", "hostname", "node"];
-
 pub(crate) fn is(object: &Map<String, Value>) -> bool {
-    object.get("alerts").is_some_and(Value::is_array)
-        && ["groupKey", "groupLabels", "commonLabels"].iter().any(|key| object.contains_key(*key))
+    let group = ["groupKey", "groupLabels", "commonLabels"];
+    let Some(alerts) = object.get("alerts").and_then(Value::as_array) else { return false };
+    group.iter().any(|key| object.contains_key(*key)) || alerts.first().is_some_and(is_alert)
 }
 
-/// Decodes one alert as an alert, and several as a group. `object` is the part of the JSON in `text` that was kept. The
-/// alerts are read from `text` one by one, because there can be thousands of them and the worst may come last.
-pub(crate) fn decode(text: &str, object: &Map<String, Value>) -> serde_json::Result<Decoded> {
+/// Whether a value is an alert in a list, as Alertmanager's API gives them, or in a message without a group.
+pub(crate) fn is_alert(value: &Value) -> bool {
+    let Some(alert) = value.as_object() else { return false };
+    alert.get("labels").is_some_and(Value::is_object)
+        && ["startsAt", "generatorURL", "annotations", "endsAt"]
+            .iter()
+            .any(|key| alert.contains_key(*key))
+}
+
+/// Decodes one alert as an alert, and several as a group. `object` is the part of the JSON in `written` that was kept.
+/// The alerts are read from there one by one, because there can be thousands of them and the worst may come last.
+pub(crate) fn decode(written: &str, object: &Map<String, Value>) -> serde_json::Result<Decoded> {
     let webhook = Webhook::deserialize(object)?;
     let mut members = Members::default();
-    let status = webhook.status.unwrap_or_default();
-    json::each(text, "alerts", |entry: Entry| members.add(entry.alert(status)))?;
+    let status = webhook.status.as_deref().map_or(Status::Firing, status);
+    let mut tests = Tests::default();
+    json::each(written, "alerts", |entry: Entry| {
+        tests.look_at(&entry);
+        members.add(entry.alert(status));
+    })?;
+    if let Some(test) = tests.test() {
+        return Ok(test);
+    }
+    group(webhook.group(), members)
+}
+
+/// Decodes the list of alerts that Alertmanager's API gives.
+pub(crate) fn decode_list(written: &str) -> serde_json::Result<Decoded> {
+    let mut members = Members::default();
+    json::elements(written, |entry: Entry| members.add(entry.alert(Status::Firing)))?;
+    group(Group::default(), members)
+}
+
+/// Makes an alert of a single member, and a group of several.
+fn group(group: Group, members: Members) -> serde_json::Result<Decoded> {
     let is_any_cut = members.is_cut;
     let (alerts, left_out) = members.finish();
     if alerts.is_empty() {
         return Err(serde::de::Error::custom("it holds no alerts"));
     }
     let is_cut = is_any_cut || left_out.total() > 0;
-    let group = webhook.group();
     let payload = match <[Alert; 1]>::try_from(alerts) {
         Ok([mut alert]) if group.truncated == 0 && left_out.total() == 0 => {
             alert.sender.clone_from(&group.url);
@@ -52,21 +79,53 @@ pub(crate) fn decode(text: &str, object: &Map<String, Value>) -> serde_json::Res
     Ok(Decoded { is_cut, ..Decoded::sound(payload) })
 }
 
+fn status(word: &str) -> Status {
+    if word.eq_ignore_ascii_case("resolved") { Status::Resolved } else { Status::Firing }
+}
+
+/// Looks whether all alerts of a message are the one by which Grafana tests a contact point. Grafana never ends it.
+#[derive(Default)]
+struct Tests {
+    text: Option<String>,
+    others: usize,
+}
+
+impl Tests {
+    fn look_at(&mut self, entry: &Entry) {
+        let is = |name: &str, value: &str| entry.labels.get(name).is_some_and(|it| it == value);
+        if is("alertname", "TestAlert") && is("instance", "Grafana") {
+            self.text = Some(entry.annotations.get("summary").cloned().unwrap_or_default());
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn test(self) -> Option<Decoded> {
+        let summary = self.text.filter(|_| self.others == 0)?;
+        let sender = "Grafana".to_owned();
+        let test = Test { sender, source: None, text: filled(Some(summary)), url: None };
+        Some(Decoded::sound(Payload::Note(Note::Test(Box::new(test)))))
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Webhook {
+    // A text since version 4, and a number before.
+    #[serde(default, deserialize_with = "text")]
     group_key: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     receiver: Option<String>,
-    #[serde(default)]
-    status: Option<Status>,
-    #[serde(default, deserialize_with = "alert::labels")]
+    #[serde(default, deserialize_with = "text")]
+    status: Option<String>,
+    #[serde(default, deserialize_with = "labels")]
     group_labels: Labels,
-    #[serde(default, deserialize_with = "alert::labels")]
+    #[serde(default, deserialize_with = "labels")]
     common_labels: Labels,
-    #[serde(rename = "externalURL")]
+    #[serde(default, deserialize_with = "text", rename = "externalURL")]
     external_url: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
-    truncated_alerts: u64,
+    #[serde(default, deserialize_with = "text")]
+    truncated_alerts: Option<String>,
 }
 
 impl Webhook {
@@ -77,7 +136,7 @@ impl Webhook {
             labels: own(self.common_labels),
             fingerprint: filled(self.group_key),
             url: filled(self.external_url),
-            truncated: self.truncated_alerts,
+            truncated: self.truncated_alerts.and_then(|count| count.parse().ok()).unwrap_or(0),
             alerts: Vec::new(),
             left_out: Counts::default(),
         }
@@ -96,82 +155,56 @@ impl Webhook {
     }
 }
 
-/// The members of a group: the worst and newest of them, and the counts of the others.
-#[derive(Default)]
-struct Members {
-    /// The members that are kept, each with its position among all.
-    kept: Vec<(usize, Alert)>,
-    /// The approximate memory that the kept members take, in bytes.
-    weight: usize,
-    count: usize,
-    left_out: Counts,
-    /// Whether a part of a member was left out.
-    is_cut: bool,
-}
-
-impl Members {
-    /// The number of members that are kept if they are small. While the alerts are read, there may be twice as many.
-    const MOST: usize = 256;
-    /// The memory that the kept members may take, in bytes. While the alerts are read, they may take twice as much.
-    const MOST_WEIGHT: usize = 1024 * 1024;
-
-    fn add(&mut self, mut alert: Alert) {
-        self.is_cut |= alert.shorten();
-        self.weight += alert.weight();
-        self.kept.push((self.count, alert));
-        self.count += 1;
-        if self.kept.len() >= 2 * Self::MOST || self.weight >= 2 * Self::MOST_WEIGHT {
-            self.leave_out();
-        }
-    }
-
-    /// Drops the least severe members, and among equally severe ones the oldest, until the others are within both
-    /// limits.
-    fn leave_out(&mut self) {
-        let time = |alert: &Alert| alert.time.as_deref().and_then(rfc3339::seconds);
-        self.kept.sort_by_cached_key(|(_, alert)| (State::of(alert), Reverse(time(alert))));
-        let mut weight = 0;
-        let fits = |(_, alert): &&(usize, Alert)| {
-            weight += alert.weight();
-            weight <= Self::MOST_WEIGHT
-        };
-        let most = self.kept.iter().take(Self::MOST).take_while(fits).count().max(1);
-        self.kept.drain(most..).for_each(|(_, alert)| self.left_out.add(&alert));
-        self.weight = self.kept.iter().map(|(_, alert)| alert.weight()).sum();
-    }
-
-    /// Returns the kept members in the order in which they were sent, and the counts of the others.
-    fn finish(mut self) -> (Vec<Alert>, Counts) {
-        if self.kept.len() > Self::MOST || self.weight > Self::MOST_WEIGHT {
-            self.leave_out();
-        }
-        self.kept.sort_by_key(|(place, _)| *place);
-        (self.kept.into_iter().map(|(_, alert)| alert).collect(), self.left_out)
-    }
-}
-
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
-    status: Option<Status>,
-    #[serde(default, deserialize_with = "alert::labels")]
+    #[serde(default)]
+    status: EntryStatus,
+    #[serde(default, deserialize_with = "labels")]
     labels: Labels,
-    #[serde(default, deserialize_with = "alert::labels")]
+    #[serde(default, deserialize_with = "labels")]
     annotations: Labels,
+    #[serde(default, deserialize_with = "text")]
     starts_at: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     ends_at: Option<String>,
-    #[serde(rename = "generatorURL")]
+    #[serde(default, deserialize_with = "text", rename = "generatorURL")]
     generator_url: Option<String>,
+    #[serde(default, deserialize_with = "text")]
     fingerprint: Option<String>,
     // Only Grafana sends this field.
-    #[serde(rename = "panelURL")]
+    #[serde(default, deserialize_with = "text", rename = "panelURL")]
     panel_url: Option<String>,
-    #[serde(rename = "dashboardURL")]
+    #[serde(default, deserialize_with = "text", rename = "dashboardURL")]
     dashboard_url: Option<String>,
-    #[serde(rename = "silenceURL")]
+    #[serde(default, deserialize_with = "text", rename = "silenceURL")]
     silence_url: Option<String>,
-    #[serde(default, deserialize_with = "json::map")]
+    #[serde(default, deserialize_with = "json::map_if_any")]
     values: Map<String, Value>,
+    #[serde(default, deserialize_with = "text")]
+    value_string: Option<String>,
+}
+
+/// The status of an alert: a word in a webhook, and an object in the API.
+#[derive(Default)]
+struct EntryStatus {
+    word: Option<String>,
+    /// Whether the alert is silenced or inhibited.
+    is_suppressed: bool,
+}
+
+impl<'de> Deserialize<'de> for EntryStatus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = json::value(deserializer)?;
+        let word = |value: &Value| value.as_str().map(str::to_owned);
+        Ok(match &entries {
+            Value::Object(status) => {
+                let state = status.get("state").and_then(Value::as_str);
+                Self { word: None, is_suppressed: state == Some("suppressed") }
+            }
+            other => Self { word: word(other), is_suppressed: false },
+        })
+    }
 }
 
 impl Entry {
@@ -179,41 +212,90 @@ impl Entry {
         let labels = own(self.labels);
         let mut annotations = own(self.annotations);
         let severity = labels.get("severity").cloned().unwrap_or_else(|| "warning".to_owned());
-        let summary = ["summary", "title", "message"]
-            .iter()
-            .find_map(|name| filled(annotations.remove(*name)))
-            .or_else(|| filled(labels.get("alertname").cloned()))
-            .or_else(|| filled(annotations.remove("description")))
-            .map_or(Summary::Unsaid, Summary::Said);
+        let summary = summary(&labels, &mut annotations);
         let mut alert = Alert::new(Severity::from(severity), summary);
-        alert.status = self.status.unwrap_or(status_of_all);
-        alert.source = SOURCES.iter().find_map(|name| filled(labels.get(*name).cloned()));
+        alert.status = self.status.word.as_deref().map_or(status_of_all, status);
+        if self.status.is_suppressed {
+            alert.severity = Severity::Info;
+        }
+        alert.source = place::of(&labels);
         alert.description = filled(annotations.remove("description"))
             .filter(|description| description != alert.summary.in_no_language());
         alert.time = known(self.starts_at);
+        alert.is_beginning_known = alert.time.is_some();
         // While an alert fires, this field only has the time at which it would be assumed to be over.
         alert.ended = known(self.ends_at).filter(|_| alert.status == Status::Resolved);
         alert.url =
             [self.panel_url, self.dashboard_url, self.generator_url].into_iter().find_map(filled);
         alert.fingerprint = filled(self.fingerprint);
         alert.labels = labels;
-        alert.extra = rest(annotations, &self.values, filled(self.silence_url));
+        let values = measured(&self.values).or_else(|| measured_text(&self.value_string?));
+        alert.extra = rest(annotations, values, filled(self.silence_url));
         alert
     }
+}
+
+/// Returns the summary of an alert. Grafana gives an alert of its own to a rule that has no data or whose query fails,
+/// with the annotations of the rule, which say that something else is wrong.
+fn summary(labels: &Labels, annotations: &mut Labels) -> Summary {
+    let said =
+        ["summary", "title", "message"].iter().find_map(|name| filled(annotations.remove(*name)));
+    let name = filled(labels.get("alertname").cloned());
+    let rule = || {
+        let rule = filled(labels.get("rulename").cloned()).or_else(|| said.clone());
+        rule.or_else(|| name.clone()).unwrap_or_default()
+    };
+    match name.as_deref() {
+        Some("DatasourceNoData") => Summary::NoData(rule()),
+        Some("DatasourceError") => Summary::QueryFailed(rule()),
+        _ => said
+            .or(name)
+            .or_else(|| filled(annotations.remove("description")))
+            .map_or(Summary::Unsaid, Summary::Said),
+    }
+}
+
+/// Returns the measured values in one line.
+fn measured(values: &Map<String, Value>) -> Option<String> {
+    let values: Vec<String> = values
+        .iter()
+        .filter_map(|(name, value)| match value {
+            Value::Number(number) => Some(format!("{name}={}", number::text(number.as_f64()?))),
+            Value::String(text) => Some(format!("{name}={text}")),
+            Value::Bool(flag) => Some(format!("{name}={flag}")),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        })
+        .collect();
+    filled(Some(values.join(", ")))
+}
+
+/// Returns the measured values of a text like `[ var='B0' metric='Value' labels={server=a} value=503 ], …`, which older
+/// versions of Grafana send instead of `values`.
+fn measured_text(written: &str) -> Option<String> {
+    let one = |part: &str| {
+        let (before, value) = part.rsplit_once("value=")?;
+        let value = value.trim().trim_end_matches(']').trim();
+        let value = value.parse().map_or_else(|_| value.to_owned(), number::text);
+        let between = |from: &str, to: char| {
+            let (_, rest) = before.split_once(from)?;
+            filled(rest.split_once(to).map(|(inner, _)| inner.to_owned()))
+        };
+        let name = between("var='", '\'').or_else(|| between("metric='", '\''));
+        let labels = between("labels={", '}').map(|labels| format!(" ({labels})"));
+        let (name, labels) = (name.unwrap_or_default(), labels.unwrap_or_default());
+        Some(format!("{name}={value}{labels}"))
+    };
+    let values: Vec<String> = written.split("], [").filter_map(one).collect();
+    filled(Some(values.join(", ")))
 }
 
 /// Returns what else may help a person: the annotations, the measured values, and the link to silence the alert.
 fn rest(
     annotations: Labels,
-    values: &Map<String, Value>,
+    values: Option<String>,
     silence: Option<String>,
 ) -> Map<String, Value> {
-    let values: Vec<String> = values
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let values = filled(Some(values.join(", "))).map(|values| ("values".to_owned(), values));
+    let values = values.map(|values| ("values".to_owned(), values));
     let silence = silence.map(|silence| ("silence".to_owned(), silence));
     annotations
         .into_iter()

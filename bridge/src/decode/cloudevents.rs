@@ -1,11 +1,12 @@
-//! Decodes `CloudEvents` in the JSON event format, which their NATS binding sends:
-//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>.
+//! Decodes `CloudEvents` in the JSON event format, and in binary mode, in which the attributes are headers:
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md>,
+//! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/nats-protocol-binding.md>.
 //!
-//! An event in binary mode has its attributes in headers. Only its data arrives here, and is decoded like any other
-//! payload.
+//! They are no shape, because their data is a message of its own, of any shape.
 
 use std::borrow::Cow;
 
+use async_nats::HeaderMap;
 use data_encoding::BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
@@ -35,37 +36,55 @@ pub(crate) fn is(object: &Map<String, Value>) -> bool {
 }
 
 /// A function that decodes an object, whose JSON is given as text, too.
-type DecodeObject = fn(&str, Kept<Map<String, Value>>) -> Decoded;
+type DecodeObject<'a> = &'a dyn Fn(&str, Kept<Map<String, Value>>) -> Decoded;
 
 /// Decodes an event. If its data has a known shape, the result is that data, which is shown in its usual form.
-pub(crate) fn decode(text: &str, decode_object: DecodeObject) -> serde_json::Result<Decoded> {
-    let Envelope { mut kind, mut source, mut subject, mut time, data, data_base64 } =
-        serde_json::from_str(text)?;
-    let texts = [&mut kind, &mut source].into_iter().chain(&mut subject).chain(&mut time);
-    let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
+pub(crate) fn decode(text: &str, decode_object: DecodeObject<'_>) -> serde_json::Result<Decoded> {
+    let Envelope { kind, source, subject, time, data, data_base64 } = serde_json::from_str(text)?;
     let data = contents(data, data_base64.as_deref(), decode_object)?;
+    Ok(enclose(Event { kind, source, subject, time, data: None }, data))
+}
+
+/// Returns the attributes of an event in binary mode, which are in headers.
+pub(crate) fn in_headers(headers: Option<&HeaderMap>) -> Option<Event> {
+    let headers = headers?;
+    let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    header("ce-specversion")?;
+    Some(Event {
+        kind: header("ce-type")?,
+        source: header("ce-source")?,
+        subject: header("ce-subject"),
+        time: header("ce-time"),
+        data: None,
+    })
+}
+
+/// Puts data into its event. If it has a known shape, the result is the data.
+pub(crate) fn enclose(mut event: Event, data: Option<Decoded>) -> Decoded {
+    let texts = [&mut event.kind, &mut event.source].into_iter();
+    let texts = texts.chain(&mut event.subject).chain(&mut event.time);
+    let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
     let Some(Decoded { payload, is_cut, flaw }) = data else {
-        let event = Event { kind, source, subject, time, data: None };
-        return Ok(Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) });
+        return Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) };
     };
     let payload = match payload {
         Payload::Alert(mut alert) => {
-            alert.source = alert.source.or(Some(source));
-            alert.time = alert.time.or(time);
+            alert.source = alert.source.or(Some(event.source));
+            alert.time = alert.time.or(event.time);
             Payload::Alert(alert)
         }
         Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
-            Payload::Event(Event { kind, source, subject, time, data: Some(Box::new(payload)) })
+            Payload::Event(Event { data: Some(Box::new(payload)), ..event })
         }
         known => known,
     };
-    Ok(Decoded { payload, is_cut: is_cut || was_long, flaw })
+    Decoded { payload, is_cut: is_cut || was_long, flaw }
 }
 
 fn contents(
     data: Option<&RawValue>,
     base64: Option<&str>,
-    decode_object: DecodeObject,
+    decode_object: DecodeObject<'_>,
 ) -> serde_json::Result<Option<Decoded>> {
     if let Some(base64) = base64 {
         let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| {

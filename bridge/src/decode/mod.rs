@@ -8,47 +8,154 @@
 
 mod alertmanager;
 mod cloudevents;
-mod forgejo;
+pub(crate) mod encoding;
+mod known;
 mod lenient;
+mod library;
+mod members;
 mod nats_answer;
-mod shape;
-mod uptime_kuma;
+mod number;
+mod own;
+mod place;
+mod repair;
+mod several;
+pub(crate) mod shape;
 
-use serde::Deserialize;
+use std::{cell::RefCell, ops::Range};
+
 use serde_json::{Map, Value};
 
 use crate::{
-    decode::shape::Shape,
+    decode::{
+        encoding::Readable,
+        known::Known,
+        shape::{Matched, Shapes, Surroundings, Trace},
+    },
     json::{self, Kept},
-    message::{Alert, Binary, Decoded, Note, Payload, Report},
+    message::{Binary, Decoded, Gist, Item, Note, Payload},
 };
 
-impl Decoded {
+pub(crate) use self::library::Library;
+
+/// The longest JSON string that is opened to look for JSON in it, in bytes.
+const MOST_OPENED: usize = 64 * 1024;
+
+/// A decoder of the messages of a route.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Decoder<'a> {
+    /// The user's own shapes, which come first.
+    pub(crate) own: Option<&'a Shapes>,
+    pub(crate) around: Surroundings<'a>,
+    /// The place where to note how the message was understood.
+    pub(crate) trace: Option<&'a RefCell<Trace>>,
+}
+
+impl Decoder<'_> {
     /// Decodes the bytes of a message. Flaws are in English, like the log.
     #[must_use]
+    pub(crate) fn decode(&self, bytes: &[u8]) -> Decoded {
+        Decoded::read(bytes, self)
+    }
+}
+
+impl Decoded {
+    /// Decodes the bytes of a message of which nothing else is known.
+    #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Self {
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let at = error.valid_up_to();
-                let payload = Payload::Binary(Binary::of(bytes));
-                return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
+        Self::read(bytes, &Decoder::default())
+    }
+
+    fn read(bytes: &[u8], decoder: &Decoder<'_>) -> Self {
+        match cloudevents::in_headers(decoder.around.headers) {
+            None => Self::read_content(bytes, decoder),
+            Some(event) => {
+                let data = (!bytes.is_empty()).then(|| Self::read_content(bytes, decoder));
+                cloudevents::enclose(event, data)
             }
+        }
+    }
+
+    fn read_content(bytes: &[u8], decoder: &Decoder<'_>) -> Self {
+        let Some(Readable { text, encoding }) = encoding::read(bytes) else {
+            let at = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+            let payload = Payload::Binary(Binary::of(bytes));
+            return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
         };
-        // A byte order mark is not content, and JSON with one would not parse.
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let trimmed = text.trim();
-        if trimmed.is_empty() {
-            return Self::sound(Payload::Text(String::new())).with_flaw("empty payload");
-        }
-        if !trimmed.starts_with('{') {
-            return Self::text(text);
-        }
-        match json::object(trimmed) {
-            Ok(object) => Self::from_object(trimmed, object),
-            Err(error) => {
-                Self::text(text).with_flaw(format!("begins like JSON but is not: {error}"))
+        let several = || several::split(&text).filter(|_| encoding.is_none());
+        let shown = match Self::list_of_alerts(&text) {
+            Some(shown) => shown,
+            None => match several() {
+                // A byte order mark is not a part of the text.
+                Some(ranges) => Self::several(&text, &ranges, bytes.len() - text.len(), decoder),
+                None => Self::from_text(&text, true, decoder),
+            },
+        };
+        match encoding {
+            Some(name) if shown.flaw.is_none() => {
+                shown.with_flaw(format!("is in {name}, not in UTF-8"))
             }
+            _ => shown,
+        }
+    }
+
+    /// Decodes the list of alerts that Alertmanager's API gives, however many there are.
+    fn list_of_alerts(text: &str) -> Option<Self> {
+        let list = text.trim();
+        if !list.starts_with('[') {
+            return None;
+        }
+        let Ok(Kept { value: Value::Array(items), .. }) = json::any(list) else { return None };
+        items.first().filter(|first| alertmanager::is_alert(first))?;
+        alertmanager::decode_list(list).ok()
+    }
+
+    /// Decodes a text, which may be a JSON string with JSON in it if `opens`.
+    fn from_text(text: &str, opens: bool, decoder: &Decoder<'_>) -> Self {
+        let trimmed = text.trim();
+        match trimmed.chars().next() {
+            None => Self::sound(Payload::Text(String::new())).with_flaw("empty payload"),
+            Some('{') => Self::from_braces(text, trimmed, decoder),
+            Some('"') if opens && trimmed.len() <= MOST_OPENED => {
+                match serde_json::from_str::<String>(trimmed) {
+                    Ok(inner) => Self::from_text(&inner, false, decoder),
+                    Err(_) => Self::text(text),
+                }
+            }
+            Some(_) => Self::text(text),
+        }
+    }
+
+    /// Decodes a text that begins like an object, and may only be meant to be one.
+    fn from_braces(text: &str, trimmed: &str, decoder: &Decoder<'_>) -> Self {
+        let error = match json::object(trimmed) {
+            Ok(object) => return Self::from_object(trimmed, object, decoder),
+            Err(error) => error,
+        };
+        let repaired = repair::repaired(trimmed);
+        match repaired.as_deref().map(|text| (text, json::object(text))) {
+            Some((text, Ok(object))) => Self::from_object(text, object, decoder)
+                .with_flaw(format!("is not quite JSON: {error}")),
+            _ => Self::text(text)
+                .with_flaw(format!("begins like JSON but is not: {error}"))
+                .shown_raw(),
+        }
+    }
+
+    /// Decodes the objects at `ranges` of a text, which begins at `start` of the message.
+    fn several(text: &str, ranges: &[Range<usize>], start: usize, decoder: &Decoder<'_>) -> Self {
+        let share = ranges.len();
+        let items = ranges.iter().map(|range| {
+            let text = &text[range.clone()];
+            let shown = match json::object_of(text, share) {
+                Ok(object) => Self::from_object(text, object, decoder),
+                Err(_) => Self::text(text),
+            };
+            Item { decoded: shown, range: start + range.start..start + range.end }
+        });
+        let mut items: Vec<Item> = items.collect();
+        match items.pop() {
+            Some(only) if items.is_empty() => only.decoded,
+            last => Self::sound(Payload::Several(items.into_iter().chain(last).collect())),
         }
     }
 
@@ -59,38 +166,61 @@ impl Decoded {
     }
 
     /// Decodes an object whose JSON is `text`.
-    fn from_object(text: &str, object: Kept<Map<String, Value>>) -> Self {
+    fn from_object(text: &str, object: Kept<Map<String, Value>>, decoder: &Decoder<'_>) -> Self {
         let Kept { value: object, is_cut } = object;
-        let shape = Shape::of(&object);
-        let parsed = match shape {
-            Shape::Report => Report::deserialize(&object).map(Payload::Report).map(Self::sound),
-            Shape::Alert => Alert::deserialize(&object).map(Payload::Alert).map(Self::sound),
-            Shape::Alertmanager => alertmanager::decode(text, &object),
-            Shape::UptimeKuma => uptime_kuma::decode(&object).map(Self::sound),
-            Shape::Forgejo => forgejo::decode(&object).map(Self::sound),
-            Shape::CloudEvent => cloudevents::decode(text, Self::within),
-            Shape::NatsAnswer => Ok(Self::sound(Payload::Note(Note::NatsAnswer))),
-            Shape::Other => return Self { is_cut, ..Self::sound(Payload::Object(object)) },
+        let of_shape = |shapes: &Shapes| shapes.decode(&object, decoder.around, decoder.trace);
+        let mut matched = decoder.own.and_then(of_shape);
+        let declared = Known::declared(&object);
+        if declared.is_none() {
+            matched = matched.or_else(|| of_shape(Shapes::builtin()));
+        }
+        let known = match matched {
+            Some(Matched::Decoded(shown)) => {
+                return Self { is_cut: shown.is_cut || is_cut, ..*shown };
+            }
+            Some(Matched::Lacking { shape, field }) => {
+                return Self::unknown(object, is_cut)
+                    .with_flaw(format!("looks like a message of {shape} but has no {field}"));
+            }
+            None => declared.unwrap_or_else(|| Known::by_keys(&object)),
+        };
+        let parsed = match known {
+            Known::Report => own::report(&object),
+            Known::Alert => own::alert(&object),
+            Known::Alertmanager => alertmanager::decode(text, &object),
+            Known::CloudEvent => {
+                cloudevents::decode(text, &|text, data| Self::within(text, data, decoder))
+            }
+            Known::NatsAnswer => Ok(Self::sound(Payload::Note(Note::NatsAnswer))),
+            Known::Other => return Self::unknown(object, is_cut),
         };
         match parsed {
             // The members of a group were read from the whole text, so the cut of the object does not affect them.
-            Ok(decoded) => {
-                let is_whole = matches!(shape, Shape::Alertmanager | Shape::CloudEvent);
-                Self { is_cut: decoded.is_cut || is_cut && !is_whole, ..decoded }
+            Ok(shown) => {
+                let is_whole = matches!(known, Known::Alertmanager | Known::CloudEvent);
+                Self { is_cut: shown.is_cut || is_cut && !is_whole, ..shown }
             }
-            Err(error) => Self { is_cut, ..Self::sound(Payload::Object(object)) }
-                .with_flaw(format!("looks like {shape} but is not: {error}")),
+            Err(error) => Self::unknown(object, is_cut)
+                .with_flaw(format!("looks like {known} but is not: {error}")),
+        }
+    }
+
+    /// Decodes an object of no known shape: an alert if it is one by its fields.
+    fn unknown(object: Map<String, Value>, is_cut: bool) -> Self {
+        match Gist::of(&object).into_alert() {
+            Some((alert, leaves_out)) => {
+                Self { is_cut: is_cut || leaves_out, ..Self::sound(Payload::Alert(alert)) }
+            }
+            None => Self { is_cut, ..Self::sound(Payload::Object(object)) },
         }
     }
 
     /// Decodes an object inside an envelope. A second envelope in it is not opened, as they can be nested without end.
-    fn within(text: &str, object: Kept<Map<String, Value>>) -> Self {
-        match Shape::of(&object.value) {
-            Shape::CloudEvent => {
-                Self { is_cut: object.is_cut, ..Self::sound(Payload::Object(object.value)) }
-            }
-            _ => Self::from_object(text, object),
+    fn within(text: &str, object: Kept<Map<String, Value>>, decoder: &Decoder<'_>) -> Self {
+        if cloudevents::is(&object.value) {
+            return Self { is_cut: object.is_cut, ..Self::sound(Payload::Object(object.value)) };
         }
+        Self::from_object(text, object, decoder)
     }
 }
 

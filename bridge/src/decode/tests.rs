@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::message::{Severity, Status};
+use crate::message::{Severity, Status, Urgency};
 
 fn decode(text: &str) -> Decoded {
     Decoded::from_bytes(text.as_bytes())
@@ -48,20 +48,72 @@ fn an_alert_of_a_severity_of_its_own_is_kept() {
 }
 
 #[test]
-fn what_looks_like_a_report_or_alert_but_is_not_is_an_object_with_a_flaw() {
-    for (text, shape) in [
-        (r#"{"host":"a","disk_percent":"full"}"#, "looks like a report but is not"),
-        (r#"{"host":1,"disk_percent":2}"#, "looks like a report but is not"),
-        (r#"{"kind":"report"}"#, "looks like a report but is not: missing field `host`"),
-        (r#"{"severity":5,"summary":"s"}"#, "looks like an alert but is not"),
-        (r#"{"severity":"info","summary":"s","status":"over"}"#, "unknown variant `over`"),
-        (r#"{"severity":"info","summary":"s","labels":{"a":[]}}"#, "labels must be an object"),
+fn a_wrong_value_costs_its_line_and_not_the_message() {
+    for (text, flaw) in [
+        (r#"{"host":"a","disk_percent":"full"}"#, Some("disk_percent is not a number")),
+        (r#"{"host":["a"],"disk_percent":2}"#, Some("host is not a text")),
+        (r#"{"kind":"report","completed":7}"#, Some("host is missing; completed is not a list")),
+        (r#"{"host":"a","disk_percent":"N/A","memory_percent":null}"#, None),
+        (r#"{"host":7,"disk_percent":"12,5 %","completed":"x"}"#, None),
+        (r#"{"host":"a","disk_percent":NaN}"#, Some("is not quite JSON")),
+        (r#"{"severity":"info","summary":"s","status":"over"}"#, Some("status is not \"firing\"")),
+        (
+            r#"{"severity":"info","summary":"s","labels":{"a":[1]}}"#,
+            Some("labels is not an object"),
+        ),
+        (r#"{"severity":"info","summary":"s","labels":7}"#, Some("labels is not an object")),
+        (r#"{"kind":"alert","summary":"s"}"#, Some("severity is missing")),
+        (r#"{"severity":5,"summary":"s","status":"Closed","labels":{"a":null}}"#, None),
     ] {
         let decoded = decode(text);
-        let flaw = decoded.flaw.expect(text).to_string();
-        assert!(flaw.contains(shape), "{flaw}");
-        assert!(matches!(decoded.payload, Payload::Object(_)), "{text}");
+        let found = decoded.flaw.map(|flaw| flaw.to_string());
+        match flaw {
+            Some(flaw) => {
+                assert!(found.as_ref().is_some_and(|it| it.contains(flaw)), "{text}: {found:?}");
+            }
+            None => assert_eq!(found, None, "{text}"),
+        }
+        let is_it = matches!(decoded.payload, Payload::Report(_) | Payload::Alert(_));
+        assert!(is_it, "{text}");
+        let is_quiet = decoded.payload.urgency() == Urgency::Routine;
+        assert_eq!(
+            is_quiet,
+            !text.contains("kind\":\"alert")
+                && !text.contains("severity\":5,\"summary\":\"s\",\"labels"),
+            "{text}"
+        );
     }
+    let Payload::Report(report) =
+        decode(r#"{"host":"a","disk_percent":"N/A","memory_percent":"7%"}"#).payload
+    else {
+        panic!("not a report")
+    };
+    assert!(report.unknown.disk && report.disk_percent.is_none());
+    assert_eq!(report.memory_percent, Some(7.0));
+}
+
+#[test]
+fn several_objects_are_several_messages() {
+    let text = "\u{feff}{\"severity\":\"critical\",\"summary\":\"a\"}\n{\"host\":\"b\",\"disk_percent\":3}\n{\"x\":1}\n";
+    let decoded = decode(text);
+    let Payload::Several(items) = &decoded.payload else { panic!("{decoded:?}") };
+    let kinds: Vec<_> = items.iter().map(|item| item.decoded.payload.kind().name()).collect();
+    assert_eq!(kinds, ["alert", "report", "object"]);
+    let originals: Vec<_> = items.iter().map(|item| &text[item.range.clone()]).collect();
+    assert_eq!(originals, text.trim_start_matches('\u{feff}').lines().collect::<Vec<_>>());
+    assert_eq!(decoded.payload.urgency(), Urgency::Critical);
+    let array = decode(r#"[{"severity":"info","summary":"a"},{"severity":"info","summary":"b"}]"#);
+    assert!(matches!(array.payload, Payload::Several(items) if items.len() == 2));
+    assert!(matches!(payload(r#"[{"severity":"info","summary":"a"}]"#), Payload::Alert(_)));
+    assert!(matches!(payload("[1,2]"), Payload::Text(_)));
+}
+
+#[test]
+fn json_in_a_text_is_decoded_once_more() {
+    assert!(matches!(payload(r#""{\"severity\":\"info\",\"summary\":\"a\"}""#), Payload::Alert(_)));
+    assert_eq!(payload(r#""\"{}\"""#), Payload::Text("\"{}\"".to_owned()));
+    assert_eq!(payload(r#""plain \"text\"""#), Payload::Text("plain \"text\"".to_owned()));
+    assert_eq!(payload(r#""no json"#), Payload::Text("\"no json".to_owned()));
 }
 
 #[test]
@@ -109,12 +161,17 @@ proptest! {
 
 #[test]
 fn a_flaw_is_one_clean_line_whatever_it_quotes() {
-    let alert = |status: &str| {
-        let alert = json!({ "severity": "info", "summary": "s", "status": status });
-        decode(&alert.to_string()).flaw.unwrap().to_string()
+    let flaw = |text: &str| {
+        Decoded::sound(Payload::Text(String::new())).with_flaw(text).flaw.unwrap().to_string()
     };
-    let flaw = alert("fir\u{202e}\r\nWARN all is\u{200b} lost");
-    assert!(flaw.contains("unknown variant `fir\u{fffd} WARN all is\u{fffd} lost`"), "{flaw}");
-    let flaw = alert(&"x".repeat(1_000_000));
-    assert!(flaw.chars().count() < 410 && flaw.ends_with(" …"), "{flaw}");
+    assert_eq!(
+        flaw("fir\u{202e}\r\nWARN all is\u{200b} lost"),
+        "fir\u{fffd} WARN all is\u{fffd} lost"
+    );
+    let long = flaw(&"x".repeat(1_000_000));
+    assert!(long.chars().count() < 410 && long.ends_with(" …"), "{long}");
+    assert_eq!(
+        flaw("invalid value: password=hunter2"),
+        "invalid value: password=[password hidden]"
+    );
 }

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::{
     config::Language,
-    status::{ClosedRoom, DeadLetters, Recent, RouteSnapshot, Snapshot, State, age, passed},
+    status::{
+        ClosedRoom, DeadLetters, Recent, RemovedUnread, RouteSnapshot, Snapshot, State, age, passed,
+    },
 };
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -59,6 +61,7 @@ struct RouteView<'a> {
     oldest: Option<String>,
     last_posted: Option<String>,
     dead_letters: Option<DeadLettersView>,
+    removed_unread: Option<RemovedView>,
     closed_rooms: &'a [ClosedRoom],
     recent: Vec<RecentView<'a>>,
 }
@@ -68,6 +71,12 @@ struct DeadLettersView {
     count: u64,
     without_room: u64,
     pushed_out: u64,
+    last: String,
+}
+
+#[derive(Serialize)]
+struct RemovedView {
+    count: u64,
     last: String,
 }
 
@@ -106,6 +115,9 @@ pub(super) fn readiness(snapshot: &Snapshot) -> Value {
         if let Some(dead_letters) = route.dead_letters {
             said["dead_letters"] = json!(dead_letters);
         }
+        if let Some(removed) = route.removed_unread {
+            said["removed_unread"] = json!(removed);
+        }
         if !route.closed_rooms.is_empty() {
             said["closed_rooms"] = json!(route.closed_rooms);
         }
@@ -130,6 +142,7 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
         oldest: (oldest.is_positive()).then(|| words(oldest)),
         last_posted: route.last_posted.map(ago),
         dead_letters: route.dead_letters.map(dead_letters),
+        removed_unread: route.removed_unread.map(removed_unread),
         closed_rooms: &route.closed_rooms,
         recent: route.recent.iter().map(recent).collect(),
     }
@@ -138,6 +151,10 @@ fn view(route: &RouteSnapshot) -> RouteView<'_> {
 fn dead_letters(all: DeadLetters) -> DeadLettersView {
     let DeadLetters { count, without_room, pushed_out, last } = all;
     DeadLettersView { count, without_room, pushed_out, last: ago(last) }
+}
+
+fn removed_unread(removed: RemovedUnread) -> RemovedView {
+    RemovedView { count: removed.count, last: ago(removed.last) }
 }
 
 fn recent(recent: &Recent) -> RecentView<'_> {

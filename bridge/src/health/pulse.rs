@@ -169,13 +169,17 @@ impl Pulse {
         let lacks = match has_consumer {
             Some(true) => {
                 let consumer = feed.consumer().unwrap_or_default();
-                rights::lacking(&self.nats, &rights::to_take(&self.nats, feed, &consumer)).await
+                let rights = rights::to_take(self.nats.config(), feed.stream(), &consumer);
+                rights::lacking(&self.nats, &rights).await
             }
             // The route makes its consumer, and reports it if that is denied.
             Some(false) => Vec::new(),
             // Without permissions for deferred messages all messages are shown at once.
             None if feed.is_deferred() => Vec::new(),
-            None => rights::denied(&self.nats, &rights::to_ask(&self.nats, feed)).await,
+            None => {
+                let rights = rights::to_ask(self.nats.config(), feed);
+                rights::denied(&self.nats, &rights).await
+            }
         };
         if lacks.is_empty() {
             outage.over();

@@ -13,6 +13,7 @@ mod neighbour;
 mod new_rooms;
 mod ownership;
 pub(crate) mod remembered;
+mod resolver;
 pub(crate) mod room;
 pub(crate) mod session;
 pub(crate) mod sync;

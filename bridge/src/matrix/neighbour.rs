@@ -114,6 +114,29 @@ impl Guard {
         ours.try_for_each(|socket| self.judge(socket.remote(), &sockets.who_has(socket)))
     }
 
+    /// Returns the addresses where nobody but the homeserver listens, as far as that is known; all of them if there is
+    /// none. Only the check of a connection tells for certain.
+    pub(super) fn without_strangers(&self, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        match Sockets::read() {
+            Ok(sockets) => self.choose(addresses, &sockets, &Users::read()),
+            Err(_) => addresses,
+        }
+    }
+
+    fn choose(
+        &self,
+        addresses: Vec<SocketAddr>,
+        sockets: &Sockets,
+        users: &Users,
+    ) -> Vec<SocketAddr> {
+        let is_trusted = |address: &&SocketAddr| {
+            let listeners = sockets.listeners(SocketAddr::new(address.ip(), self.port));
+            listeners.iter().all(|listener| self.allows(listener.0.uid, users))
+        };
+        let trusted: Vec<SocketAddr> = addresses.iter().filter(is_trusted).copied().collect();
+        if trusted.is_empty() { addresses } else { trusted }
+    }
+
     fn judge(&self, place: SocketAddr, other: &Other) -> Result<(), Stranger> {
         let users = Users::read();
         let uids = match other {
@@ -295,6 +318,18 @@ impl Sockets {
         Self(entries.into_iter().map(Socket::of).collect())
     }
 
+    /// Returns the listeners that get a new connection to an address: those on the very address, else those on all of its
+    /// family, else those on all.
+    fn listeners(&self, place: SocketAddr) -> Vec<&Socket> {
+        let rank = |socket: &&Socket| {
+            let ip = socket.local().ip();
+            (ip != place.ip(), ip.is_ipv4() != place.is_ipv4())
+        };
+        let all = || self.0.iter().filter(|socket| socket.listens_on(place));
+        let first = all().map(|socket| rank(&socket)).min();
+        all().filter(|socket| Some(rank(socket)) == first).collect()
+    }
+
     /// Returns the users of the other end of one of our sockets.
     ///
     /// Before a connection is accepted, they are the users of the listeners, as these can accept it. Nobody else can
@@ -411,6 +446,35 @@ mod tests {
             "2: 00000000000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 0:0 00:0 0 1 0 14 1",
         );
         assert_eq!(table.0[2].local(), "[::1]:8080".parse().unwrap());
+    }
+
+    #[test]
+    fn an_address_where_a_stranger_listens_is_passed_over() {
+        let listening = |sockets: &[(&str, u32)]| {
+            let line = |(index, (place, uid)): (usize, &(&str, u32))| {
+                format!("{index}: {place} 00000000:0000 0A 0:0 00:0 0 {uid} 0 {} 1", index + 11)
+            };
+            let head = "  sl  local_address rem_address   st".to_owned();
+            let lines: Vec<String> =
+                [head].into_iter().chain(sockets.iter().enumerate().map(line)).collect();
+            let table = lines.join("\n");
+            let table = TcpNetEntries::from_read(table.as_bytes(), current_system_info());
+            Sockets::of(table.unwrap().0)
+        };
+        let guard = guard(HomeserverOwner::Named("997".to_owned()));
+        let users = Users { passwd: String::new() };
+        let [first, second] = ["127.0.0.2:0", "127.0.0.1:0"].map(|it| it.parse().unwrap());
+        let choose = |sockets: &[(&str, u32)]| {
+            guard.choose(vec![first, second], &listening(sockets), &users)
+        };
+        let (on_first, on_second, on_all) = ("0200007F:1817", "0100007F:1817", "00000000:1817");
+        assert_eq!(choose(&[(on_first, 1001), (on_second, 997)]), [second]);
+        assert_eq!(choose(&[(on_first, 997), (on_all, 1001)]), [first]);
+        // Where nobody listens nobody is told anything.
+        assert_eq!(choose(&[(on_first, 997)]), [first, second]);
+        // The check of the connection says who it is.
+        assert_eq!(choose(&[(on_all, 1001)]), [first, second]);
+        assert_eq!(choose(&[("0200007F:1818", 1001)]), [first, second], "another port");
     }
 
     #[test]

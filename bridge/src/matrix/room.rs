@@ -30,7 +30,7 @@ use matrix_sdk::ruma::{
     events::{AnyTimelineEvent, MessageLikeEventType, StateEventType, TimelineEventType},
     serde::Raw,
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -40,7 +40,10 @@ use crate::{
         error::MatrixError,
         ownership::{self, Ownership},
     },
-    message::{Attachment, Mark, Origin, Position, StreamId, origin::ORIGIN_KEY},
+    message::{
+        Attachment, Mark, Origin, Position, Removal, StreamId,
+        origin::{ANEW, ORIGIN_KEY},
+    },
 };
 
 /// The difference between the clocks of NATS and of the homeserver that is allowed for when the room is searched for
@@ -319,6 +322,16 @@ impl Room {
         self.look_back(mark.until, || {}, |events| events.iter().any(is_it)).await
     }
 
+    /// Whether the room has an event that reports these removed messages, posted after `since`.
+    pub(crate) async fn has_removal(
+        &self,
+        removal: &Removal,
+        since: Timestamp,
+    ) -> Result<bool, MatrixError> {
+        let is_it = |event: &Posted| event.content.removed.as_ref() == Some(removal);
+        self.look_back(since, || {}, |events| events.iter().any(is_it)).await
+    }
+
     /// Reads the account's own latest events, page by page, until `find` has found enough or they are all older than
     /// `oldest`. Returns whether `find` has.
     async fn look_back(
@@ -558,7 +571,7 @@ impl LastPosted {
         let ours = events
             .into_iter()
             .filter_map(|event| Some((event.content.origin?, event.event_id)))
-            .filter(|(origin, _)| origin.stream == *stream && origin.route == route);
+            .filter(|(origin, _)| origin.is_of(stream) && origin.route == route);
         for (origin, event) in ours {
             Self::note(reached, origin, event);
         }
@@ -584,7 +597,8 @@ impl LastPosted {
     }
 
     fn is_whole(&self) -> bool {
-        self.origin.digest.is_some() || self.events.keys().any(|position| position.part == 0)
+        self.origin.digest.is_some()
+            || self.events.keys().any(|position| matches!(position.part, 0 | ANEW))
     }
 }
 
@@ -614,6 +628,8 @@ struct PostedContent {
     // Another program with this account may write anything there.
     #[serde(default, rename = "io.github.nats-matrix.summary", deserialize_with = "lenient")]
     summary: Option<Mark>,
+    #[serde(default, rename = "io.github.nats-matrix.removed", deserialize_with = "lenient")]
+    removed: Option<Removal>,
 }
 
 /// Returns the events of a page that could be messages of the bridge.
@@ -633,7 +649,9 @@ pub(crate) fn reached_in(
     reached
 }
 
-fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Mark>, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Value::deserialize(deserializer).map(|mark| serde_json::from_value(mark).ok())
 }
 

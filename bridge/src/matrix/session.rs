@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::{
     config,
     failure::{Failure, chain},
-    matrix::{elements::Elements, error::MatrixError, neighbour::Guard},
+    matrix::{elements::Elements, error::MatrixError, neighbour::Guard, resolver::Resolver},
 };
 
 /// Builds the HTTP client for a homeserver's API. Redirects are off, as they would carry our access token elsewhere;
@@ -53,6 +53,9 @@ pub(crate) fn http_client(config: &config::Matrix) -> Result<reqwest::Client, Fa
         }
     }
     if let Some(guard) = Guard::of(config) {
+        if config.is_here() {
+            builder = builder.dns_resolver(Resolver::of(&guard));
+        }
         builder = guard.on(builder);
     }
     if config.homeserver.scheme() == "http" {

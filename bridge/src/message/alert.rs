@@ -69,6 +69,10 @@ pub(crate) struct Alert {
     #[serde(skip)]
     #[schemars(skip)]
     pub sender: Option<String>,
+    /// Whether `time` is known to be the beginning of the problem, and not the time of the message.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub is_beginning_known: bool,
     /// All other keys of the object.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -86,6 +90,10 @@ pub(crate) enum Summary {
     Monitor(Box<Monitor>, MonitorState),
     /// A workflow that fails, or succeeds again.
     Workflow(Box<Workflow>),
+    /// A rule that gets no data, so that nobody knows whether all is well.
+    NoData(String),
+    /// A rule whose query fails.
+    QueryFailed(String),
 }
 
 /// A workflow of a forge, and its last run.
@@ -118,7 +126,7 @@ impl Summary {
     /// Returns the part of the summary that does not depend on the language. It distinguishes the alert from others.
     pub(crate) fn in_no_language(&self) -> &str {
         match self {
-            Self::Said(text) => text,
+            Self::Said(text) | Self::NoData(text) | Self::QueryFailed(text) => text,
             Self::Unsaid => "",
             Self::Monitor(monitor, _) => monitor.name.as_deref().unwrap_or_default(),
             Self::Workflow(workflow) => &workflow.name,
@@ -128,7 +136,7 @@ impl Summary {
     /// Returns the same part for shortening.
     pub(crate) fn text_mut(&mut self) -> Option<&mut String> {
         match self {
-            Self::Said(text) => Some(text),
+            Self::Said(text) | Self::NoData(text) | Self::QueryFailed(text) => Some(text),
             Self::Unsaid => None,
             Self::Monitor(monitor, _) => monitor.name.as_mut(),
             Self::Workflow(workflow) => Some(&mut workflow.name),
@@ -236,6 +244,7 @@ impl Alert {
             labels: BTreeMap::new(),
             group: None,
             sender: None,
+            is_beginning_known: false,
             extra: Map::new(),
         }
     }
@@ -285,7 +294,7 @@ impl Alert {
 }
 
 /// The alerts of one message.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Group {
     /// The common ground of the alerts, in a few words; may be empty.
     pub title: String,
@@ -349,7 +358,8 @@ impl Counts {
     }
 }
 
-/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels.
+/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels, and a value
+/// that is no label is left out.
 pub(crate) fn labels<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
@@ -359,11 +369,8 @@ pub(crate) fn labels<'de, D: Deserializer<'de>>(
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     };
-    let wrong =
-        || serde::de::Error::custom("labels must be an object of text, numbers and booleans");
-    let labels = json::map(deserializer).map_err(|_: D::Error| wrong())?;
-    let labels = labels.into_iter().take(MOST_LABELS);
-    labels.map(|(name, value)| Some((name, text(value)?))).collect::<Option<_>>().ok_or_else(wrong)
+    let labels = json::map(deserializer)?.into_iter().take(MOST_LABELS);
+    Ok(labels.filter_map(|(name, value)| Some((name, text(value)?))).collect())
 }
 
 /// The state of an alert: its severity, or that it is resolved. The worst state comes first.

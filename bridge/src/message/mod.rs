@@ -7,14 +7,17 @@ pub(crate) mod alert;
 pub(crate) mod alert_mark;
 mod file;
 pub(crate) mod forge;
+mod gist;
 mod kind;
 pub(crate) mod note;
 pub(crate) mod origin;
 pub(crate) mod payload;
+pub(crate) mod removal;
 pub(crate) mod report;
 pub(crate) mod rfc3339;
 mod route_name;
 pub(crate) mod summary_mark;
+mod texts;
 pub(crate) mod urgency;
 
 pub(crate) use self::{
@@ -24,10 +27,12 @@ pub(crate) use self::{
     alert_mark::AlertMark,
     file::{Attachment, Withheld, picture_type},
     forge::{Commit, Deed, ForgeEvent, ForgeEventKind, Outcome, Push, Reference, Thing},
+    gist::Gist,
     kind::Kind,
-    note::Note,
+    note::{Note, Remark, Test},
     origin::{Origin, Position, Span, StreamId},
-    payload::{Binary, Decoded, Event, Payload, PayloadKind},
+    payload::{Binary, Decoded, Event, Item, Payload, PayloadKind},
+    removal::Removal,
     report::Report,
     route_name::{ConsumerName, RouteName},
     summary_mark::Mark,

@@ -12,14 +12,39 @@ use crate::{hash, message::route_name::RouteName};
 /// The key of an event's content under which its [`Origin`] is stored.
 pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
 
+/// The part number of the first event of a message that begins the thread of its alert anew, counted from the first part
+/// of the message, or of its object if it has several. Events with lower numbers belong to a first message that the room
+/// does not show, so nobody can see them either.
+pub(crate) const ANEW: u32 = 4;
+
 /// One incarnation of a stream. A stream that was deleted and created again has the same name and starts again at
-/// sequence 1, but has another creation time.
+/// sequence 1, but has another creation time. So has a stream that was restored from a backup, whose messages keep their
+/// sequence and time: see [`Origin::is_of`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct StreamId {
     /// The name of the stream.
     pub stream: String,
     /// The creation time, in nanoseconds since 1970. It is a text because numbers in an event may be at most 2^53.
     pub created: String,
+}
+
+impl StreamId {
+    /// The creation time in nanoseconds since 1970; 0 in a damaged event.
+    fn created(&self) -> i128 {
+        self.created.parse().unwrap_or_default()
+    }
+
+    /// Whether sequence and time of a message in `earlier`, which was stored at `published`, can be compared with those of
+    /// messages in this stream.
+    ///
+    /// Messages of an earlier incarnation can, because the stream may have been restored from a backup. They were stored
+    /// before the present one was created, and all new messages of a stream that was made anew are later. If the
+    /// message is not that old, the clock of NATS was set back, and its time says nothing about those messages.
+    #[must_use]
+    pub(crate) fn continues(&self, earlier: &Self, published: i128) -> bool {
+        earlier.stream == self.stream
+            && (earlier.created == self.created || published < self.created())
+    }
 }
 
 /// The progress of a route: a message, and the last of its parts that is in the room.
@@ -82,11 +107,18 @@ impl Origin {
         Self { digest: Some(span), ..self }
     }
 
-    /// Whether this message is `later` or comes before it in the same stream.
+    /// Whether sequence and time of this message can be compared with those of messages in `stream`, as
+    /// [`StreamId::continues`] says.
+    #[must_use]
+    pub(crate) fn is_of(&self, stream: &StreamId) -> bool {
+        stream.continues(&self.stream, self.published())
+    }
+
+    /// Whether this message, or this part of it, is `later` or comes before it in the same stream.
     #[must_use]
     pub(crate) fn is_up_to(&self, later: &Self) -> bool {
-        self.stream == later.stream
-            && self.position.sequence <= later.position.sequence
+        later.is_of(&self.stream)
+            && self.position <= later.position
             && self.published() <= later.published()
     }
 
@@ -142,6 +174,33 @@ mod tests {
         ]
         .into();
         assert_eq!(ids.len(), 7);
+    }
+
+    #[test]
+    fn a_message_of_a_restored_stream_is_the_same_and_one_of_a_new_stream_is_not() {
+        let at = |created: &str, sequence, nanosecond| {
+            let published = Timestamp::from_nanosecond(nanosecond).unwrap();
+            Origin {
+                published: published.as_nanosecond().to_string(),
+                ..origin("OPS", created, sequence, 0)
+            }
+        };
+        let shown = at("10", 7, 70);
+        assert!(at("90", 7, 70).is_up_to(&shown), "restored");
+        assert!(at("90", 6, 60).is_up_to(&shown) && !at("90", 8, 80).is_up_to(&shown));
+        assert!(!at("90", 7, 95).is_up_to(&shown), "made anew");
+        let by_a_fast_clock = at("10", 7, 1_000);
+        assert!(
+            !at("90", 7, 95).is_up_to(&by_a_fast_clock),
+            "made anew after the clock was set back"
+        );
+        assert!(
+            !Origin {
+                stream: StreamId { stream: "OPT".to_owned(), ..shown.stream.clone() },
+                ..shown.clone()
+            }
+            .is_up_to(&shown)
+        );
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Decoded payloads and their kinds.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
+use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{
-    json,
+    json, mask,
     message::{
         alert::{Alert, Group},
         note::Note,
@@ -20,6 +21,9 @@ pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
         Payload::Alert(alert) => vec![alert],
         Payload::Alerts(group) => group.alerts.iter().collect(),
         Payload::Event(event) => event.data.as_deref().map(alerts).unwrap_or_default(),
+        Payload::Several(items) => {
+            items.iter().flat_map(|item| alerts(&item.decoded.payload)).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -28,6 +32,9 @@ pub(crate) fn alerts(payload: &Payload) -> Vec<&Alert> {
 pub(crate) fn sources(payload: &Payload) -> Vec<&str> {
     match payload {
         Payload::Report(report) => vec![report.host.as_str()],
+        Payload::Several(items) => {
+            items.iter().flat_map(|item| sources(&item.decoded.payload)).collect()
+        }
         other => alerts(other).into_iter().filter_map(|alert| alert.source.as_deref()).collect(),
     }
 }
@@ -49,8 +56,26 @@ pub(crate) enum Payload {
     Object(Map<String, Value>),
     /// Any other UTF-8 text, including other JSON.
     Text(String),
-    /// Bytes that are not UTF-8.
+    /// Bytes that are not text.
     Binary(Binary),
+    /// Several objects in one message, each of which is shown as if it had come alone.
+    Several(Vec<Item>),
+}
+
+/// One of several objects in a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Item {
+    pub decoded: Decoded,
+    /// The place of its JSON among the published bytes.
+    pub range: Range<usize>,
+}
+
+impl Item {
+    /// Returns its part of the published bytes.
+    pub(crate) fn original(&self, message: &Bytes) -> Bytes {
+        let part = message.get(self.range.clone());
+        part.map_or_else(Bytes::new, |part| message.slice_ref(part))
+    }
 }
 
 /// The kinds of payloads, by which users name them.
@@ -117,6 +142,19 @@ impl Payload {
             Self::Object(_) => PayloadKind::Object,
             Self::Text(_) => PayloadKind::Text,
             Self::Binary(_) => PayloadKind::Binary,
+            // Each of them has templates of its own kind.
+            Self::Several(items) => {
+                let first = items.first().map(|item| item.decoded.payload.kind());
+                first.unwrap_or(PayloadKind::Text)
+            }
+        }
+    }
+
+    /// The kinds of what is in the message.
+    pub(crate) fn kinds(&self) -> Vec<PayloadKind> {
+        match self {
+            Self::Several(items) => items.iter().map(|item| item.decoded.payload.kind()).collect(),
+            one => vec![one.kind()],
         }
     }
 }
@@ -166,28 +204,48 @@ impl Decoded {
     pub(crate) fn with_flaw(self, flaw: impl AsRef<str>) -> Self {
         Self { flaw: Some(Flaw::new(flaw.as_ref())), ..self }
     }
+
+    /// Notes that the message is shown as it came because of its flaw.
+    pub(crate) fn shown_raw(mut self) -> Self {
+        self.flaw.iter_mut().for_each(|flaw| flaw.is_shown_raw = true);
+        self
+    }
+
+    /// The first flaw of the message, or of what is in it.
+    pub(crate) fn any_flaw(&self) -> Option<&Flaw> {
+        let items = match &self.payload {
+            Payload::Several(items) => &items[..],
+            _ => &[],
+        };
+        self.flaw.iter().chain(items.iter().filter_map(|item| item.decoded.flaw.as_ref())).next()
+    }
 }
 
 /// The mistake in a payload, described for its publisher.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Flaw(String);
+pub(crate) struct Flaw {
+    text: String,
+    /// Whether the message is shown as it came, so that a reader needs to know why.
+    pub(crate) is_shown_raw: bool,
+}
 
 /// The longest flaw, in characters.
 pub(crate) const MAX_FLAW_CHARS: usize = 400;
 
 impl Flaw {
-    /// Creates a flaw as one line of readable text of bounded length, because it may quote the payload and is logged
-    /// and shown.
+    /// Creates a flaw as one line of readable text of bounded length without secrets, because it may quote the payload
+    /// and is logged and shown.
     pub(crate) fn new(text: &str) -> Self {
-        let line = shown::line(text);
+        let line = shown::line(&mask::for_log(text));
         let head = text::head(&line, MAX_FLAW_CHARS);
-        Self(if head.len() < line.len() { format!("{head} …") } else { line })
+        let text = if head.len() < line.len() { format!("{head} …") } else { line };
+        Self { text, is_shown_raw: false }
     }
 }
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

@@ -8,6 +8,14 @@ use serde_json::{Map, Value};
 pub(crate) const FIELDS: [&str; 5] =
     ["completed", "in_progress", "disk_percent", "memory_percent", "satisfaction"];
 
+/// The fields of a report that have a value, but no number, like "N/A".
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Unknowns {
+    pub disk: bool,
+    pub memory: bool,
+    pub satisfaction: bool,
+}
+
 /// A routine report of a machine: finished tasks, tasks in progress, and how full disk and memory are.
 ///
 /// A JSON object is a report if it has `"kind": "report"`, or `host` and at least one of the other
@@ -39,6 +47,10 @@ pub(crate) struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 5))]
     pub satisfaction: Option<f64>,
+    /// The fields whose values are no numbers.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unknown: Unknowns,
     /// All other keys of the object.
     #[serde(flatten)]
     pub extra: Map<String, Value>,

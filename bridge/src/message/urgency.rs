@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::message::{
-    alert::{Alert, Group, Severity, Status},
+    alert::{Alert, Group, Severity, State, Status},
+    gist::Gist,
     payload::Payload,
 };
 
@@ -21,15 +22,27 @@ pub(crate) enum Urgency {
 }
 
 impl Payload {
-    /// The urgency of the message.
+    /// The urgency of the message. One that does not say how urgent it is could be an alert of any program.
     pub(crate) fn urgency(&self) -> Urgency {
+        self.stated_urgency().unwrap_or(Urgency::Notable)
+    }
+
+    /// The urgency of the message as far as it says itself how urgent it is.
+    pub(crate) fn stated_urgency(&self) -> Option<Urgency> {
         match self {
-            Payload::Report(_) | Payload::Note(_) => Urgency::Routine,
-            Payload::Alert(alert) => alert_urgency(alert),
-            Payload::Alerts(group) => group_urgency(group),
-            Payload::Event(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
-                Urgency::Notable
+            Payload::Note(note) if note.is_urgent() => Some(Urgency::Notable),
+            Payload::Report(_) | Payload::Note(_) => Some(Urgency::Routine),
+            Payload::Alert(alert) => Some(alert_urgency(alert)),
+            Payload::Alerts(group) => Some(group_urgency(group)),
+            Payload::Event(event) => event.data.as_deref().and_then(Self::stated_urgency),
+            Payload::Object(object) => match Gist::of(object).state()? {
+                State::Info | State::Resolved => Some(Urgency::Routine),
+                State::Warning | State::Critical => Some(Urgency::Notable),
+            },
+            Payload::Several(items) => {
+                items.iter().filter_map(|item| item.decoded.payload.stated_urgency()).max()
             }
+            Payload::Text(_) | Payload::Binary(_) => None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The key-value bucket of the bridge in the user's NATS: the state of alert threads, and how far each route is.
+//! The key-value bucket of the bridge in the user's NATS: the state of alert threads, how far each route is, and which
+//! bridge posts for it.
 
 use std::{error::Error, time::Duration};
 
@@ -9,10 +10,10 @@ use async_nats::jetstream::{
 use thiserror::Error;
 use tokio::time::timeout;
 
-use crate::nats::{connection::Nats, streams};
-
-/// The name of the bucket.
-pub(crate) const BUCKET: &str = "nats-matrix-alerts";
+use crate::{
+    nats::{connection::Nats, streams},
+    reserved::BUCKET,
+};
 
 /// The time for which an entry is kept after it was written: a thread after its last message. A position is written again
 /// every day.
@@ -34,6 +35,9 @@ pub(crate) enum BucketError {
     /// There was no answer in time.
     #[error("no answer")]
     NoAnswer,
+    /// The server denies a permission; this is its reason.
+    #[error("{0}")]
+    Denied(String),
     /// A request failed.
     #[error(transparent)]
     Request(Box<dyn Error + Send + Sync>),
@@ -70,9 +74,7 @@ pub(crate) fn stream_name() -> String {
 
 /// Returns the subjects that the bridge has to be permitted to publish on, as text.
 pub(crate) fn permissions() -> String {
-    format!(
-        "$KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>"
-    )
+    format!("$KV.{BUCKET}.>, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>")
 }
 
 /// The configuration of the bucket: as clients create it, except that a full bucket drops its oldest entry. The thread
@@ -81,7 +83,8 @@ pub(crate) fn config() -> StreamConfig {
     StreamConfig {
         name: stream_name(),
         description: Some(
-            "Alerts that nats-matrix has shown, and how far its routes are".to_owned(),
+            "Alerts that nats-matrix has shown, how far its routes are, and which bridge posts for them"
+                .to_owned(),
         ),
         subjects: vec![format!("$KV.{BUCKET}.>")],
         max_messages_per_subject: 1,

@@ -261,20 +261,9 @@ impl Nats {
         Denials(self.link.denials.subscribe())
     }
 
-    /// Returns the subject of a request to `JetStream`, such as "STREAM.INFO.OPS".
-    pub(crate) fn api(&self, request: &str) -> String {
-        match &self.config.jetstream_domain {
-            Some(domain) => format!("$JS.{domain}.API.{request}"),
-            None => format!("$JS.API.{request}"),
-        }
-    }
-
-    /// Returns the subject on which a value of a key-value bucket is published, from that without a domain.
-    pub(crate) fn key(&self, subject: &str) -> String {
-        match &self.config.jetstream_domain {
-            Some(_) => self.api(subject),
-            None => subject.to_owned(),
-        }
+    /// Returns the configuration of the connection.
+    pub(crate) fn config(&self) -> &config::Nats {
+        &self.config
     }
 
     /// Returns the largest message that the server takes, in bytes.
@@ -366,7 +355,7 @@ impl Link {
             }
             Event::Disconnected => {
                 self.is_up.send_replace(false);
-                warn!("NATS: connection lost; reconnecting, nothing is lost");
+                warn!("NATS: connection lost; reconnecting; messages wait in NATS");
             }
             Event::ServerError(ServerError::AuthorizationViolation) => {
                 self.refused.send_replace(Some("authorization violation".to_owned()));
@@ -374,10 +363,11 @@ impl Link {
             Event::ClientError(ClientError::Other(reason)) if is_refusal(&reason) => {
                 self.refused.send_replace(Some(reason));
             }
-            // The code that needs the stream reports the consequence; other code only checks whether something is left
-            // in it.
+            // The code that needs the stream or the bucket reports the consequence; other code only checks whether
+            // something is left in the stream.
             Event::ServerError(ServerError::Other(reason))
-                if is_about(&reason, reserved::DEFERRED_STREAM) =>
+                if is_about(&reason, reserved::DEFERRED_STREAM)
+                    || is_about(&reason, reserved::BUCKET) =>
             {
                 debug!("NATS: {reason}");
                 self.deny(reason);

@@ -47,7 +47,7 @@ struct Spent {
     /// The time when the hour began, in seconds since 1970.
     since: i64,
     bytes: u64,
-    /// The decisions for each stream, by the time at which it was created.
+    /// The decisions for each stream, by its name.
     decided: BTreeMap<String, Decided>,
 }
 
@@ -65,7 +65,7 @@ struct Decided {
 /// A message with a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
-    /// The time at which the message's stream was created.
+    /// The name of the message's stream.
     pub(crate) stream: &'a str,
     pub(crate) sequence: u64,
     /// The time when the message was published, in nanoseconds since 1970.

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, rc::Rc, sync::Arc};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use matrix_sdk::ruma::EventId;
 use tokio::sync::Mutex;
@@ -12,11 +13,12 @@ use crate::{
     config::Route,
     failure::Interrupted,
     matrix::Account,
-    message::{Attachment, Decoded, StreamId, Withheld},
+    message::{Attachment, Decoded, Withheld},
     pipeline::{
         attachments::{Budget, Candidate},
         parts::Part,
         poison::{self, Handling},
+        routing::Routing,
     },
     render::{Incoming, Rendered, Renderer},
     source::{Delivery, Feed},
@@ -29,6 +31,7 @@ pub(crate) struct Composer {
     /// The name of the stream that holds the messages.
     stream: String,
     pub(crate) renderer: Arc<Renderer>,
+    routing: Routing,
     poison: Rc<poison::Guard>,
     /// The templates whose failure was logged.
     told: HashSet<String>,
@@ -42,6 +45,7 @@ impl Composer {
     pub(crate) fn new(
         feed: &Feed,
         renderer: Arc<Renderer>,
+        routing: Routing,
         budget: Arc<Mutex<Budget>>,
         account: Arc<Account>,
         health: RouteHealth,
@@ -54,6 +58,7 @@ impl Composer {
             route,
             stream,
             renderer,
+            routing,
             poison,
             told: HashSet::new(),
             budget,
@@ -69,20 +74,24 @@ impl Composer {
     }
 
     /// Whether a message has ended the process in every way it was handled, so that it is only kept as a dead letter.
-    pub(crate) fn is_hopeless(&self, delivery: &Delivery, stream: &StreamId) -> bool {
-        self.poison.handling(&stream.created, delivery.sequence) == Handling::Never
+    pub(crate) fn is_hopeless(&self, delivery: &Delivery) -> bool {
+        self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
+            == Handling::Never
     }
 
     /// Whether a message has ended the process even while it was being kept as a dead letter.
-    pub(crate) fn is_to_be_left(&self, delivery: &Delivery, stream: &StreamId) -> bool {
-        self.poison.handling(&stream.created, delivery.sequence) == Handling::Leave
+    pub(crate) fn is_to_be_left(&self, delivery: &Delivery) -> bool {
+        self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
+            == Handling::Leave
     }
 
     /// Decodes a message, unless decoding it has ended the process before.
-    pub(crate) fn decode(&self, delivery: &Delivery, stream: &StreamId) -> Decoded {
-        let (created, sequence) = (&stream.created, delivery.sequence);
-        self.poison.work(created, sequence, || match self.poison.handling(created, sequence) {
-            Handling::Usual => Decoded::from_bytes(delivery.payload()),
+    pub(crate) fn decode(&self, delivery: &Delivery) -> Decoded {
+        let (published, sequence) = (delivery.published.as_nanosecond(), delivery.sequence);
+        self.poison.work(published, sequence, || match self.poison.handling(published, sequence) {
+            Handling::Usual => {
+                self.routing.decode(delivery.subject(), delivery.headers(), delivery.payload())
+            }
             Handling::AsBytes | Handling::Never | Handling::Leave => Decoded::as_bytes(
                 delivery.payload(),
                 "the bridge ended twice while it worked on this, so it is not looked into",
@@ -90,19 +99,18 @@ impl Composer {
         })
     }
 
-    /// Renders a message. If its file must not be uploaded, the file is left out and the text says so. `current` is the
-    /// first message that is not done with.
+    /// Renders a message, or the one of its objects that was published as `original`. If its file must not be uploaded,
+    /// the file is left out and the text says so. `current` is the first message that is not done with.
     pub(crate) async fn render(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
-        stream: &StreamId,
+        (decoded, original): (&Decoded, &Bytes),
         current: &Delivery,
     ) -> Result<Rendered, Interrupted> {
-        let rendered = self.render_whole(delivery, decoded, stream);
+        let rendered = self.render_whole(delivery, (decoded, original));
         let Some(file) = &rendered.attachment else { return Ok(rendered) };
         let size = file.bytes.len();
-        let withheld = self.withheld(delivery, stream, current.sequence, size).await?;
+        let withheld = self.withheld(delivery, current.sequence, size).await?;
         let Some(why) = withheld else { return Ok(rendered) };
         self.health.metrics.withheld.inc();
         Ok(self.renderer.without_file(rendered, why, &self.stream, delivery.sequence))
@@ -112,22 +120,23 @@ impl Composer {
     pub(crate) fn render_whole(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
-        stream: &StreamId,
+        (decoded, original): (&Decoded, &Bytes),
     ) -> Rendered {
-        let rendered = self.poison.work(&stream.created, delivery.sequence, || {
-            self.renderer.render(&Incoming {
-                subject: delivery.subject(),
-                headers: delivery.headers(),
-                stream: &self.stream,
-                sequence: delivery.sequence,
-                published: delivery.said,
-                route: self.route.name.as_str(),
-                decoded,
-                original: delivery.payload(),
-            })
-        });
+        let rendered =
+            self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, || {
+                self.renderer.render(&Incoming {
+                    subject: &delivery.speaking_subject(),
+                    headers: delivery.headers(),
+                    stream: &self.stream,
+                    sequence: delivery.sequence,
+                    published: delivery.said,
+                    route: self.route.name.as_str(),
+                    decoded,
+                    original,
+                })
+            });
         self.note_fault(delivery, &rendered);
+        self.health.metrics.masked.inc_by(rendered.hidden);
         rendered
     }
 
@@ -145,7 +154,6 @@ impl Composer {
     async fn withheld(
         &self,
         delivery: &Delivery,
-        stream: &StreamId,
         current: u64,
         size: usize,
     ) -> Result<Option<Withheld>, Interrupted> {
@@ -155,15 +163,22 @@ impl Composer {
         if let Some(limit) = limit.filter(|limit| size as u64 > *limit) {
             return Ok(Some(Withheld::TooLarge(limit)));
         }
-        let candidate = Candidate::of(delivery, current, &stream.created, size);
+        let candidate = Candidate::of(delivery, current, &self.stream, size);
         Ok(self.budget.lock().await.take(candidate, Timestamp::now()).err())
     }
 
     /// Counts and logs what is wrong with a message, which is shown all the same.
     pub(crate) fn note_flaw(&self, delivery: &Delivery, decoded: &Decoded) {
-        let Some(flaw) = &decoded.flaw else { return };
+        let Some(flaw) = decoded.any_flaw() else { return };
         self.health.metrics.flawed.inc();
-        warn!("message {} on {} is posted as it is: {flaw}", delivery.sequence, delivery.subject());
+        let (sequence, subject) = (delivery.sequence, delivery.subject());
+        if flaw.is_shown_raw {
+            warn!("message {sequence} on {subject} is posted as it is: {flaw}");
+        } else {
+            warn!(
+                "message {sequence} on {subject} is posted, although something in it is wrong: {flaw}"
+            );
+        }
     }
 
     /// Counts every failure of a template, but logs only the first of each template: the room shows it below every

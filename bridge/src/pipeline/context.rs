@@ -2,18 +2,20 @@
 
 use std::{path::Path, sync::Arc};
 
-use matrix_sdk::ruma::{OwnedUserId, UserId};
+use matrix_sdk::ruma::OwnedUserId;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts::Store,
     config::{self, Route},
+    decode::Library,
     matrix::{Account, Listened, NewRooms},
     nats::Nats,
-    pipeline::{attachments::Budget, letter_ids::LetterIds, routing::Routing},
+    pipeline::{attachments::Budget, routing::Routing},
     render::Renderer,
-    source::Feed,
+    signature::{Purpose, SigningKey},
+    source::{Feed, Hold, Lease},
     status::Health,
     subject::Subject,
 };
@@ -26,10 +28,13 @@ pub(crate) struct Services {
     /// The administrators of the homeserver and of the rooms.
     pub(crate) administrators: Arc<[OwnedUserId]>,
     pub(crate) config: Arc<config::Nats>,
-    pub(crate) letter_ids: Arc<LetterIds>,
+    pub(crate) key: SigningKey,
+    /// The users' own shapes.
+    pub(crate) library: Arc<Library>,
     /// The rooms in which people may answer.
     pub(crate) listened: Listened,
     pub(crate) health: Health,
+    pub(crate) lease: Lease,
     pub(crate) stop: CancellationToken,
 }
 
@@ -39,6 +44,8 @@ pub(crate) struct Services {
 pub(crate) struct RouteContext {
     pub(crate) route: Arc<Route>,
     pub(crate) feed: Feed,
+    /// The right to post the messages of the route.
+    pub(crate) hold: Hold,
     pub(crate) routing: Routing,
     /// The renderer. `None` if the route's templates were refused.
     pub(crate) renderer: Option<Arc<Renderer>>,
@@ -48,6 +55,7 @@ pub(crate) struct RouteContext {
     pub(crate) editing: Arc<Mutex<()>>,
     /// The upload budget that the route has left.
     pub(crate) budget: Arc<Mutex<Budget>>,
+    pub(crate) state_dir: Arc<Path>,
 }
 
 impl RouteContext {
@@ -57,20 +65,35 @@ impl RouteContext {
         all: &[Arc<Route>],
         dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
-        nats: Nats,
+        services: &Services,
         state_dir: &Path,
-        user: &UserId,
     ) -> Self {
+        let Services { nats, account, lease, key, .. } = services.clone();
+        let signer = key.signer(Purpose::AlertThreads);
         Self {
+            hold: Hold::of(route, &account.user, lease),
             new_rooms: Arc::new(NewRooms::of(route, state_dir)),
             budget: Arc::new(Mutex::new(Budget::of(route, state_dir))),
-            feed: Feed::live(route, user),
+            feed: Feed::live(route, &account.user),
+            state_dir: state_dir.into(),
             route: Arc::clone(route),
-            routing: Routing::of(route, all, dead_letters),
+            routing: Routing::of(route, all, dead_letters).with_shapes(&services.library, route),
             renderer,
             editing: Arc::default(),
-            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len()))),
+            alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len(), signer))),
         }
+    }
+
+    /// Returns the context of the live feed of a route that is not among `all` any more.
+    pub(crate) fn removed(
+        route: &Arc<Route>,
+        all: &[Arc<Route>],
+        services: &Services,
+        state_dir: &Path,
+    ) -> Self {
+        let dead_letters = &services.config.dead_letter_subject;
+        let live = Self::live(route, all, dead_letters, None, services, state_dir);
+        Self { feed: live.feed.clone().removed(), ..live }
     }
 
     /// Returns the context of the feed of messages that quiet hours of the route have deferred, now or before they were

@@ -1,6 +1,6 @@
 //! Keeps messages that can never be posted under a subject of their own, with the reason.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use async_nats::{
     HeaderMap,
@@ -24,8 +24,8 @@ use crate::{
         Nats, headers,
         streams::{self, StreamError},
     },
-    pipeline::letter_ids::LetterIds,
     reserved::DEAD_LETTERS_STREAM,
+    signature::{Purpose, Signer, SigningKey},
     source::{Delivery, Upstream},
     subject::Subject,
 };
@@ -82,7 +82,9 @@ pub(crate) struct DeadLetters {
     nats: Nats,
     prefix: Subject,
     subject: String,
-    ids: Arc<LetterIds>,
+    /// Makes the ids of dead letters. Somebody else may publish to the stream that keeps them. If he could guess the id of
+    /// the next one, he could use it first, and the server would take ours for a repetition.
+    ids: Signer,
     /// Whether the stream also keeps messages that are done with.
     has_originals: bool,
     /// The time until which the dead letters are not counted.
@@ -128,12 +130,12 @@ struct Subjects {
 
 impl DeadLetters {
     /// Creates the destination of one route's dead letters, under `<prefix>.<route>`.
-    pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName, ids: Arc<LetterIds>) -> Self {
+    pub(crate) fn of(nats: Nats, prefix: &Subject, route: &RouteName, key: &SigningKey) -> Self {
         let subject = format!("{prefix}.{route}");
         Self {
             nats,
             subject,
-            ids,
+            ids: key.signer(Purpose::DeadLetterIds),
             prefix: prefix.clone(),
             has_originals: false,
             uncounted_until: None,
@@ -254,7 +256,7 @@ impl DeadLetters {
             published => return published.map_err(|error| self.not_kept(error)),
         }
         // No stream has been set up before the first dead letter.
-        let made = streams::ensure(&self.nats, self.stream_config(), origin).await;
+        let made = streams::ensure(&self.nats, stream_config(&self.prefix), origin).await;
         made.map_err(|error| NotKept::NoStream { prefix: self.prefix.to_string(), error })?;
         self.publish(subject, letter).await.map_err(|error| self.not_kept(error))
     }
@@ -283,14 +285,21 @@ impl DeadLetters {
         set(SEQUENCE_HEADER, &delivery.sequence.to_string());
         set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
-        let id = self.ids.id(&self.subject, &stream.created, delivery.sequence);
-        set("Nats-Msg-Id", &id);
+        set("Nats-Msg-Id", &self.id(stream, delivery));
         let mut payload = delivery.payload().clone();
         if payload.len() > share.payload {
             set("Nats-Matrix-Cut", &format!("{} of {} bytes", share.payload, payload.len()));
             payload.truncate(share.payload);
         }
         Letter { headers, payload }
+    }
+
+    /// Returns the id of the dead letter of a message. A message is the same one in a stream that was restored from a
+    /// backup.
+    fn id(&self, stream: &StreamId, delivery: &Delivery) -> String {
+        let (published, number) = (delivery.published.as_nanosecond(), delivery.sequence);
+        let parts = [&self.subject, &stream.stream, &published.to_string(), &number.to_string()];
+        self.ids.sign(parts)
     }
 
     async fn publish(&self, subject: &str, letter: &Letter) -> Result<PublishAck, PublishError> {
@@ -308,21 +317,21 @@ impl DeadLetters {
             _ => NotKept::Unpublished(error),
         }
     }
+}
 
-    fn stream_config(&self) -> StreamConfig {
-        StreamConfig {
-            name: DEAD_LETTERS_STREAM.to_owned(),
-            description: Some(
-                "Messages that nats-matrix could not post, with the reason in their headers"
-                    .to_owned(),
-            ),
-            subjects: vec![format!("{}.>", self.prefix)],
-            max_bytes: KEPT_BYTES,
-            max_messages_per_subject: KEPT_ON_SUBJECT,
-            max_age: KEPT_FOR,
-            discard: DiscardPolicy::Old,
-            ..StreamConfig::default()
-        }
+/// Returns the configuration that the stream of dead letters is created with.
+pub(crate) fn stream_config(prefix: &Subject) -> StreamConfig {
+    StreamConfig {
+        name: DEAD_LETTERS_STREAM.to_owned(),
+        description: Some(
+            "Messages that nats-matrix could not post, with the reason in their headers".to_owned(),
+        ),
+        subjects: vec![format!("{prefix}.>")],
+        max_bytes: KEPT_BYTES,
+        max_messages_per_subject: KEPT_ON_SUBJECT,
+        max_age: KEPT_FOR,
+        discard: DiscardPolicy::Old,
+        ..StreamConfig::default()
     }
 }
 

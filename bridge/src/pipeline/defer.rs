@@ -65,7 +65,7 @@ pub(crate) async fn defer(
     }
     // The message may come again after it was shown as an update of an alert that was going on.
     let sender = state.rooms.sender();
-    if sender.has_begun(&upstream.stream, &state.route, delivery).await? {
+    if sender.has_begun(&upstream.stream, &state.route, delivery, 0).await? {
         return Ok(false);
     }
     // People who look at an alert during quiet hours should see what has become of it.

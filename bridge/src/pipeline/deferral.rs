@@ -3,13 +3,13 @@
 //!
 //! Whether a message is deferred depends on the hour in which it comes. A message that comes again later, because a
 //! kill came before the acknowledgement, may or may not have been deferred. Each copy has a subject of its own that is
-//! made of the message's origin, so that the stream shows which copies it has, and takes none twice.
+//! made of the message's origin and of a secret, so that the stream shows which copies it has, and takes none twice.
 
 use std::{error::Error as _, time::Duration};
 
 use async_nats::jetstream::{
     self, ErrorCode,
-    context::{GetStreamError, PublishError, PublishErrorKind},
+    context::{GetStreamError, GetStreamErrorKind, PublishError, PublishErrorKind},
     stream::{Config as StreamConfig, DiscardPolicy, InfoError},
 };
 use futures_util::TryStreamExt;
@@ -26,7 +26,9 @@ use crate::{
         Memory, Nats, headers,
         streams::{self, StreamError},
     },
-    reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM, PUBLISHED_HEADER, SUBJECT_HEADER},
+    pipeline::deferred_copy::{Copies, Extent},
+    reserved::{self, DEFERRED_PREFIX, DEFERRED_STREAM},
+    signature::SigningKey,
     source::{Delivery, Feed, ReadError, Stored, StoredError, consumer, stored},
 };
 
@@ -42,6 +44,9 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// The time after which a request without an answer is repeated.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// The time for which the stream is taken to be as it was found.
+const CHECKED: Duration = Duration::from_secs(10);
+
 /// The permissions that deferring needs.
 const PERMISSIONS: &str = "https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/nats-permissions.md#quiet-hours";
 
@@ -52,12 +57,15 @@ pub(crate) struct DeferredStore {
     memory: Memory,
     quiet: Quiet,
     route: String,
+    copies: Copies,
     /// The stream of the route.
     stream: String,
     /// The range of the route's copies, once that is known.
     reach: Option<Extent>,
     /// The time when deferring may be tried again after it failed.
     retry: Option<Instant>,
+    /// The time when the stream was last found to keep what it takes.
+    checked: Option<Instant>,
     /// Whether it was logged that nothing can be deferred.
     is_said: bool,
 }
@@ -71,41 +79,6 @@ pub(crate) enum Deferral {
     Defer,
     /// The message was deferred before.
     WasDeferred,
-}
-
-/// The range of messages of which there may be copies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Extent {
-    Nothing,
-    /// There may be copies up to this message.
-    UpTo {
-        created: String,
-        sequence: u64,
-    },
-}
-
-impl Extent {
-    fn of(origin: &Origin) -> Self {
-        let (created, sequence) = (origin.stream.created.clone(), origin.position.sequence);
-        Self::UpTo { created, sequence }
-    }
-
-    /// Reads the extent from the subject of the last copy.
-    fn read(subject: &str) -> Option<Self> {
-        let mut parts = subject.rsplit('.');
-        let sequence = parts.next()?.parse().ok()?;
-        let created = parts.nth(1)?.to_owned();
-        Some(Self::UpTo { created, sequence })
-    }
-
-    fn may_have(&self, origin: &Origin) -> bool {
-        match self {
-            Self::Nothing => false,
-            Self::UpTo { created, sequence } => {
-                *created == origin.stream.created && origin.position.sequence <= *sequence
-            }
-        }
-    }
 }
 
 /// The reason why nothing can be deferred.
@@ -129,6 +102,9 @@ pub(crate) enum DeferError {
     /// The stream was not there, and takes no copy after it was created.
     #[error("its stream does not take it")]
     NoStream,
+    /// The stream would lose copies, for these reasons.
+    #[error("stream {DEFERRED_STREAM} does not keep what it takes: {}", streams::unfit(.0, DEFERRED_STREAM))]
+    Unfit(Vec<String>),
     /// There is no stream, and none was created.
     #[error(transparent)]
     Create(#[from] StreamError),
@@ -150,15 +126,17 @@ impl From<StoredError> for NoCopy {
 
 impl DeferredStore {
     /// Creates the store of a route that has quiet hours.
-    pub(crate) fn of(route: &Route, nats: Nats, memory: Memory) -> Option<Self> {
+    pub(crate) fn of(route: &Route, nats: Nats, memory: Memory, key: &SigningKey) -> Option<Self> {
         Some(Self {
             nats,
             memory,
             quiet: route.quiet.clone()?,
             route: route.name.to_string(),
+            copies: Copies::of(route.name.as_str(), key),
             stream: route.stream.clone(),
             reach: None,
             retry: None,
+            checked: None,
             is_said: false,
         })
     }
@@ -203,8 +181,12 @@ impl DeferredStore {
 
     /// Copies a message into the stream. Returns false if the stream does not take it, so that it has to be shown.
     pub(crate) async fn hold(&mut self, delivery: &Delivery, origin: &Origin) -> bool {
-        let subject = subject(&self.route, origin);
-        match self.insist(async || self.copy(delivery, &subject).await).await {
+        let subject = self.copies.subject(origin);
+        let held = match self.require_fit().await {
+            Ok(()) => self.insist(async || self.copy(delivery, &subject).await).await,
+            Err(error) => Err(error),
+        };
+        match held {
             Ok(true) => {
                 self.reach = Some(Extent::of(origin));
                 true
@@ -223,12 +205,37 @@ impl DeferredStore {
         }
     }
 
+    /// Makes sure that the stream keeps what it takes: somebody else may have created or changed it.
+    async fn require_fit(&mut self) -> Result<(), DeferError> {
+        if self.checked.is_some_and(|checked| checked.elapsed() < CHECKED) {
+            return Ok(());
+        }
+        self.insist(async || self.check_stream().await).await?;
+        self.checked = Some(Instant::now());
+        Ok(())
+    }
+
+    async fn check_stream(&self) -> Result<(), NoCopy> {
+        let stream = match self.nats.jetstream.get_stream(DEFERRED_STREAM).await {
+            Ok(stream) => stream,
+            // It is created with the first copy.
+            Err(error) if streams::is_missing(&error) => return Ok(()),
+            Err(error) if error.kind() == GetStreamErrorKind::Request => {
+                return Err(NoCopy::Unknown);
+            }
+            Err(error) => return Err(NoCopy::Refused(error.into())),
+        };
+        let present = &stream.cached_info().config;
+        let faults = streams::faults(&self.nats, present, &stream_config(), &self.stream).await;
+        if faults.is_empty() { Ok(()) } else { Err(NoCopy::Refused(DeferError::Unfit(faults))) }
+    }
+
     /// Whether there is a copy of a message.
     async fn has(&mut self, origin: &Origin) -> Result<bool, DeferError> {
         if !self.extent().await?.may_have(origin) {
             return Ok(false);
         }
-        let subject = subject(&self.route, origin);
+        let subject = self.copies.subject_of_any(origin);
         self.insist(async || self.is_there(&subject).await).await
     }
 
@@ -245,8 +252,7 @@ impl DeferredStore {
         let memory = self.memory.queue(stored::need(&self.nats)).reservation(None).await;
         let subjects = reserved::deferred_subjects(&self.route);
         let last = Stored::last(&self.nats, DEFERRED_STREAM, &subjects, &memory).await?;
-        let reach = last.and_then(|last| Extent::read(&last.message.subject));
-        Ok(reach.unwrap_or(Extent::Nothing))
+        Ok(last.map_or(Extent::Nothing, |last| self.copies.extent(&last.message.subject)))
     }
 
     /// Whether the stream has a message on a subject. The message itself is not read.
@@ -296,16 +302,9 @@ impl DeferredStore {
     /// Copies a message, and returns whether there is a copy now. A message that is too large together with the added
     /// headers is not copied.
     async fn copy(&self, delivery: &Delivery, subject: &str) -> Result<bool, NoCopy> {
-        let mut headers = delivery.own_headers();
-        let published = delivery.published.as_nanosecond().to_string();
-        for (name, text) in [
-            (SUBJECT_HEADER, delivery.subject()),
-            (PUBLISHED_HEADER, &published),
-            (headers::EXPECTED_STREAM, DEFERRED_STREAM),
-            ("Nats-Expected-Last-Subject-Sequence", "0"),
-        ] {
-            headers::set(&mut headers, name, text);
-        }
+        let mut headers = self.copies.headers(delivery, subject);
+        headers::set(&mut headers, headers::EXPECTED_STREAM, DEFERRED_STREAM);
+        headers::set(&mut headers, "Nats-Expected-Last-Subject-Sequence", "0");
         for is_made in [false, true] {
             let payload = delivery.payload().clone();
             let jetstream = &self.nats.jetstream;
@@ -316,7 +315,7 @@ impl DeferredStore {
             };
             let Err(error) = answer else { return Ok(true) };
             match error.kind() {
-                // The copy is there already.
+                // The copy is there already: nobody else can know its subject.
                 PublishErrorKind::WrongLastSequence => return Ok(true),
                 _ if streams::is_too_large(&error) => return Ok(false),
                 PublishErrorKind::StreamNotFound if !is_made => {
@@ -337,6 +336,11 @@ impl DeferredStore {
         self.retry = Some(Instant::now() + PAUSE);
         if !std::mem::replace(&mut self.is_said, true) {
             let reason = chain(error);
+            if let DeferError::Unfit(_) = error {
+                return warn!(
+                    "nothing can be held back in quiet hours, so all is shown at once: {reason}"
+                );
+            }
             warn!(
                 "nothing can be held back in quiet hours ({reason}), so all is shown at once; {DEFERRED_STREAM} must \
                  not be full (nats stream edit {DEFERRED_STREAM} --max-bytes), and the NATS user needs the permissions \
@@ -344,12 +348,6 @@ impl DeferredStore {
             );
         }
     }
-}
-
-/// Returns the subject of a message's copy.
-pub(crate) fn subject(route: &str, origin: &Origin) -> String {
-    let (created, sequence) = (&origin.stream.created, origin.position.sequence);
-    format!("{DEFERRED_PREFIX}.{route}.{created}.{}.{sequence}", origin.published())
 }
 
 /// Creates the stream if there is none, for the messages of the stream `like`.
@@ -371,6 +369,9 @@ pub(crate) fn stream_config() -> StreamConfig {
         max_age: KEPT_FOR,
         max_bytes: KEPT_BYTES,
         discard: DiscardPolicy::New,
+        // So nobody can publish a copy again that has been there.
+        max_messages_per_subject: 1,
+        discard_new_per_subject: true,
         ..StreamConfig::default()
     }
 }
@@ -419,26 +420,4 @@ async fn left(nats: &Nats, feed: &Feed) -> Result<u64, LookError> {
     let memory = nats.memory.queue(stored::need(nats)).reservation(None).await;
     let last = Stored::last(nats, DEFERRED_STREAM, &subjects, &memory).await?;
     Ok(u64::from(last.is_some()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::{Position, RouteName, StreamId};
-
-    #[test]
-    fn the_subject_of_a_copy_tells_how_far_copies_go() {
-        let origin = |created: &str, sequence| {
-            let stream = StreamId { stream: "OPS".to_owned(), created: created.to_owned() };
-            let route = RouteName::parse("r-1").unwrap();
-            let position = Position { sequence, part: 0 };
-            Origin::new(stream, &route, position, Timestamp::UNIX_EPOCH)
-        };
-        let last = origin("17", 40);
-        let reach = Extent::read(&subject("r-1", &last)).unwrap();
-        assert_eq!(reach, Extent::of(&last));
-        assert!(reach.may_have(&last) && reach.may_have(&origin("17", 1)));
-        assert!(!reach.may_have(&origin("17", 41)) && !reach.may_have(&origin("18", 1)));
-        assert_eq!(Extent::read("something"), None);
-    }
 }

@@ -7,11 +7,11 @@ pub(crate) mod attachments;
 mod bury;
 mod compose;
 mod context;
-mod dead_letter;
+pub(crate) mod dead_letter;
 mod defer;
 pub(crate) mod deferral;
+mod deferred_copy;
 mod digest;
-mod letter_ids;
 mod outcome;
 mod parts;
 mod poison;
@@ -28,7 +28,6 @@ mod threads;
 
 pub(crate) use self::{
     context::{RouteContext, Services},
-    letter_ids::LetterIds,
     relay::{Ended, Relay},
-    routing::{Facts, Routing},
+    routing::{Epoch, Facts, Routing},
 };

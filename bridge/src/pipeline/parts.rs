@@ -23,6 +23,8 @@ pub(crate) struct Message<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) route: &'a Route,
     pub(crate) parts: Vec<Part>,
+    /// The number of the first event: a message with several objects numbers those of each from another one.
+    pub(crate) first_part: u32,
 }
 
 /// An event that shows a message, or a part of it.
@@ -59,7 +61,8 @@ impl Message<'_> {
 
     /// Returns the number of the last part, but never of the first, which may be the very one that was refused.
     pub(crate) fn note_part(&self) -> u32 {
-        u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1)
+        let last = u32::try_from(self.parts.len().saturating_sub(1)).unwrap_or(u32::MAX).max(1);
+        self.first_part.saturating_add(last)
     }
 }
 

@@ -49,8 +49,9 @@ pub(crate) struct Guard {
 /// The message that was worked on, and how often it ended the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Note {
-    /// The time when the message's stream was created, as in [`StreamId`](crate::message::StreamId).
-    created: String,
+    /// The time when the stream stored the message, in nanoseconds since 1970. A stream that was made anew assigns its
+    /// numbers again.
+    published: i128,
     sequence: u64,
     times: u32,
     is_in_digest: bool,
@@ -81,8 +82,8 @@ impl Guard {
     }
 
     /// Returns how a message is to be handled.
-    pub(crate) fn handling(&self, created: &str, sequence: u64) -> Handling {
-        match self.times(created, sequence) {
+    pub(crate) fn handling(&self, published: i128, sequence: u64) -> Handling {
+        match self.times(published, sequence) {
             0 | 1 => Handling::Usual,
             ENDED_TWICE => Handling::AsBytes,
             ENDED_AS_BYTES => Handling::Never,
@@ -103,8 +104,8 @@ impl Guard {
     }
 
     /// Does work that may end the process, with a note of the message.
-    pub(crate) fn work<T>(&self, created: &str, sequence: u64, work: impl FnOnce() -> T) -> T {
-        self.note(created, sequence);
+    pub(crate) fn work<T>(&self, published: i128, sequence: u64, work: impl FnOnce() -> T) -> T {
+        self.note(published, sequence);
         self.is_at_work.set(true);
         let done = work();
         self.is_at_work.set(false);
@@ -114,32 +115,32 @@ impl Guard {
 
     /// Notes that the work on a message has panicked, which ends the work of its route. A panic inside [`Self::work`]
     /// or in a digest has left its note already.
-    pub(crate) fn blame(&self, created: &str, sequence: u64) {
+    pub(crate) fn blame(&self, published: i128, sequence: u64) {
         if !self.is_at_work.get() && !self.is_in_digest.get() {
-            self.note(created, sequence);
+            self.note(published, sequence);
         }
     }
 
-    fn note(&self, created: &str, sequence: u64) {
-        let times = self.times(created, sequence) + 1;
+    fn note(&self, published: i128, sequence: u64) {
+        let times = self.times(published, sequence) + 1;
         let is_in_digest = self.is_in_digest.get();
-        let note = Note { created: created.to_owned(), sequence, times, is_in_digest };
+        let note = Note { published, sequence, times, is_in_digest };
         self.write(&note.to_string());
     }
 
     /// Clears the note. During a digest a note remains that names the digest and blames no message.
     fn clear(&self) {
         if self.is_in_digest.get() {
-            let note = Note { created: "-".to_owned(), sequence: 0, times: 0, is_in_digest: true };
+            let note = Note { published: 0, sequence: 0, times: 0, is_in_digest: true };
             self.write(&note.to_string());
         } else {
             self.write("");
         }
     }
 
-    fn times(&self, created: &str, sequence: u64) -> u32 {
+    fn times(&self, published: i128, sequence: u64) -> u32 {
         let found = self.found.as_ref();
-        let same = found.filter(|note| note.created == created && note.sequence == sequence);
+        let same = found.filter(|note| note.published == published && note.sequence == sequence);
         same.map_or(0, |note| note.times)
     }
 
@@ -167,9 +168,9 @@ impl Drop for DigestNote {
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { created, sequence, times, is_in_digest } = self;
+        let Self { published, sequence, times, is_in_digest } = self;
         let place = if *is_in_digest { "digest" } else { "one" };
-        write!(f, "{created} {sequence} {times} {place}")
+        write!(f, "{published} {sequence} {times} {place}")
     }
 }
 
@@ -177,7 +178,7 @@ impl Note {
     fn read(text: &str) -> Option<Self> {
         let mut words = text.split_whitespace();
         Some(Self {
-            created: words.next()?.to_owned(),
+            published: words.next()?.parse().ok()?,
             sequence: words.next()?.parse().ok()?,
             times: words.next()?.parse().ok()?,
             is_in_digest: words.next()? == "digest",
@@ -208,28 +209,28 @@ mod tests {
         let guard = || Guard::open(directory.path(), "r");
         let path = directory.path().join("in-hand-r");
         // The file's content while a message is worked on is what a kill would leave.
-        let die = |guard: &Guard, created: &str, sequence| {
-            let left = guard.work(created, sequence, || std::fs::read(&path).unwrap());
+        let die = |guard: &Guard, published: i128, sequence| {
+            let left = guard.work(published, sequence, || std::fs::read(&path).unwrap());
             std::fs::write(&path, left).unwrap();
         };
         let first = guard();
-        assert_eq!(first.handling("17", 7), Handling::Usual);
-        assert_eq!(first.work("17", 7, || 1), 1);
+        assert_eq!(first.handling(17, 7), Handling::Usual);
+        assert_eq!(first.work(17, 7, || 1), 1);
         assert!(guard().found.is_none(), "it is over");
         for handling in
             [Handling::Usual, Handling::AsBytes, Handling::Never, Handling::Leave, Handling::Leave]
         {
-            die(&guard(), "17", 7);
-            assert_eq!(guard().handling("17", 7), handling);
-            assert_eq!(guard().handling("17", 8), Handling::Usual, "another message");
-            assert_eq!(guard().handling("18", 7), Handling::Usual, "another stream");
+            die(&guard(), 17, 7);
+            assert_eq!(guard().handling(17, 7), handling);
+            assert_eq!(guard().handling(17, 8), Handling::Usual, "another message");
+            assert_eq!(guard().handling(18, 7), Handling::Usual, "another stream");
         }
-        die(&guard(), "17", 8);
-        assert_eq!(guard().handling("17", 7), Handling::Usual, "nobody has died of it lately");
+        die(&guard(), 17, 8);
+        assert_eq!(guard().handling(17, 7), Handling::Usual, "nobody has died of it lately");
         let digest = Rc::new(guard());
         let note = digest.digest();
-        digest.work("17", 9, || assert!(guard().ended_in_digest()));
-        assert!(guard().ended_in_digest() && guard().handling("17", 9) == Handling::Usual);
+        digest.work(17, 9, || assert!(guard().ended_in_digest()));
+        assert!(guard().ended_in_digest() && guard().handling(17, 9) == Handling::Usual);
         drop(note);
         assert!(!guard().ended_in_digest());
     }
@@ -240,14 +241,14 @@ mod tests {
         let guard = || Guard::open(directory.path(), "r");
         let found = || guard().found.map(|note| (note.sequence, note.times, note.is_in_digest));
         for times in 1..=4 {
-            guard().blame("17", 7);
+            guard().blame(17, 7);
             assert_eq!(found(), Some((7, times, false)));
         }
         // `work` made a note before the panic, and `blame` does not replace it.
         let panicked = guard();
-        let work = || panicked.work("17", 8, || panic!("poison"));
+        let work = || panicked.work(17, 8, || panic!("poison"));
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
-        panicked.blame("17", 7);
+        panicked.blame(17, 7);
         assert_eq!(found(), Some((8, 1, false)));
         // The panic comes during a digest, so no single message is known to be the cause.
         let in_digest = Rc::new(guard());
@@ -256,14 +257,14 @@ mod tests {
             panic!("poison");
         };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
-        in_digest.blame("17", 9);
+        in_digest.blame(17, 9);
         assert_eq!(found(), Some((0, 0, true)));
     }
 
     #[test]
     fn without_a_place_for_the_note_it_works_all_the_same() {
         let guard = Guard::open(Path::new("/proc/nowhere"), "r");
-        assert_eq!(guard.work("17", 7, || 1), 1);
-        assert_eq!(guard.handling("17", 7), Handling::Usual);
+        assert_eq!(guard.work(17, 7, || 1), 1);
+        assert_eq!(guard.handling(17, 7), Handling::Usual);
     }
 }

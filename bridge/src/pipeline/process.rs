@@ -1,15 +1,16 @@
 //! Takes one message all the way from its bytes to the room: route, defer, digest or show, report what was late.
 
+use jiff::Timestamp;
 use tracing::{Span, debug, error, info, warn};
 
 use crate::{
     failure::Interrupted,
-    message::Decoded,
+    message::Removal,
     pipeline::{
         bury::{bury, put_away},
         defer::{self, defer},
         digest::Digests,
-        outcome::Halted,
+        outcome::{Halted, NotPosted},
         parts::Message,
         rooms::JoinOutcome,
         routing::Facts,
@@ -74,6 +75,11 @@ impl Pipeline {
         defer::wait_for_end(&self.state).await
     }
 
+    /// Gives the copy of a deferred message the subject and the time of the message.
+    pub(crate) fn restore(&mut self, delivery: &mut Delivery) {
+        self.state.restore(delivery);
+    }
+
     /// Processes a message until it is shown, deferred, buried or found not to belong to this route.
     pub(crate) async fn process(
         &mut self,
@@ -82,11 +88,13 @@ impl Pipeline {
     ) -> Result<Verdict, Interrupted> {
         let (state, stream) = (&mut self.state, &upstream.stream);
         state.dead_letters.note(upstream);
-        if state.composer.is_to_be_left(delivery, stream) {
+        if state.composer.is_to_be_left(delivery) {
             return Ok(leave(state, delivery));
         }
-        let decoded = state.composer.decode(delivery, stream);
+        let decoded = state.composer.decode(delivery);
         let facts = Facts {
+            created: &stream.created,
+            sequence: delivery.sequence,
             subject: delivery.subject(),
             headers: delivery.headers(),
             decoded: &decoded,
@@ -115,7 +123,7 @@ impl Pipeline {
                     return Ok(Verdict::Dead(reason));
                 }
             }
-            match Box::pin(self.process_here(delivery, &decoded, upstream)).await {
+            match Box::pin(self.process_here(delivery, &facts, upstream)).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(Halted::Closed(closed)) => self.state.rooms.close(&closed),
                 Err(Halted::Replaced(reason)) => {
@@ -131,16 +139,21 @@ impl Pipeline {
     async fn process_here(
         &mut self,
         delivery: &Delivery,
-        decoded: &Decoded,
+        facts: &Facts<'_>,
         upstream: &Upstream,
     ) -> Result<Verdict, Halted> {
+        let decoded = facts.decoded;
         let (state, stream) = (&mut self.state, &upstream.stream);
         Span::current().record("room", state.rooms.sender().room().as_str());
         if state.rooms.sender().is_done(stream, delivery) {
             debug!(sequence = delivery.sequence, "delivered again after it was done with");
             return Ok(Verdict::Done);
         }
-        if state.composer.is_hopeless(delivery, stream) {
+        if state.is_shown_by_earlier(facts).await? {
+            debug!(sequence = delivery.sequence, "an earlier route shows it in this room");
+            return Ok(Verdict::Done);
+        }
+        if state.composer.is_hopeless(delivery) {
             return Ok(give_up(state, delivery, upstream).await?);
         }
         if defer(state, delivery, decoded, upstream, true).await?
@@ -151,7 +164,7 @@ impl Pipeline {
         let fate = show(state, delivery, decoded, upstream).await?;
         state.rooms.sender().done(delivery);
         Ok(match fate {
-            Fate::Shown => {
+            Fate::Shown | Fate::Known => {
                 debug!(sequence = delivery.sequence, "posted");
                 state.composer.note_flaw(delivery, decoded);
                 Verdict::Done
@@ -160,10 +173,39 @@ impl Pipeline {
         })
     }
 
+    /// Reports in the room that messages were removed before they could be read: in the room of the route or, if it has
+    /// many, in its fallback room. `since` is the time after which that may have been done before.
+    pub(crate) async fn tell_removed(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+    ) -> Result<(), Interrupted> {
+        let state = &mut self.state;
+        let content = state.composer.renderer.removed(removal).content(&state.route.mention);
+        loop {
+            if let JoinOutcome::Closed(reason) = state.rooms.enter_default().await? {
+                warn!("the removed messages are not reported in a room: {reason}");
+                return Ok(());
+            }
+            let posted = state.rooms.sender().removal(removal, since, content.clone()).await;
+            let error = match posted {
+                Ok(()) => return Ok(()),
+                Err(NotPosted::Halted(Halted::Replaced(_))) => {
+                    state.rooms.forget();
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let reason = error.failure()?;
+            warn!("the removed messages are not reported in the room: {reason}");
+            return Ok(());
+        }
+    }
+
     /// Notes that the work on a message has panicked. When that happens again and again, the message is handled with
     /// more and more care.
-    pub(crate) fn blame(&self, delivery: &Delivery, upstream: &Upstream) {
-        self.state.composer.poison().blame(&upstream.stream.created, delivery.sequence);
+    pub(crate) fn blame(&self, delivery: &Delivery) {
+        self.state.composer.poison().blame(delivery.published.as_nanosecond(), delivery.sequence);
     }
 
     /// Ends the work on a message; `is_there` says whether it is in its room.
@@ -202,7 +244,8 @@ async fn give_up(
     upstream: &Upstream,
 ) -> Result<Verdict, Interrupted> {
     let route = state.route.clone();
-    let message = Message { delivery, stream: &upstream.stream, route: &route, parts: Vec::new() };
+    let (stream, parts) = (&upstream.stream, Vec::new());
+    let message = Message { delivery, stream, route: &route, parts, first_part: 0 };
     let reason = "the bridge ended each time it worked on this message".to_owned();
     bury(state, &message, &reason).await?;
     Ok(Verdict::Dead(reason))

@@ -25,6 +25,8 @@ pub(crate) struct Progress {
     /// under a known number is a different message: a NATS server that lost its last messages in a power failure
     /// assigns their numbers again.
     pub(crate) newest: i128,
+    /// Whether `reached` is a message of an earlier incarnation of the stream.
+    is_earlier: bool,
     /// Whether all events in the room are known. False at the start, and after a request without an answer.
     pub(crate) certain: bool,
 }
@@ -36,6 +38,11 @@ impl Progress {
         let highest = self.done.max(self.reached.map(|reached| reached.sequence));
         let is_reused =
             highest.is_some_and(|highest| sequence <= highest) && published > self.newest;
+        if is_known && is_reused && self.is_earlier {
+            // The stream was made anew: the room shows nothing of it, as even the latest event is older than the message.
+            *self = Self { stream: self.stream.take(), certain: self.certain, ..Self::default() };
+            return;
+        }
         if is_known && is_reused {
             warn!(
                 "stream {}: number {sequence} is used again, so the stream has lost messages",
@@ -64,9 +71,16 @@ impl Progress {
         if reached == position {
             self.events.retain(|event, _| event.sequence == origin.position.sequence);
             self.digest.clone_from(&origin.digest);
+            self.is_earlier = self.stream.as_ref() != Some(&origin.stream);
         }
         self.reached = reached;
         self.newest = self.newest.max(origin.published());
+    }
+
+    /// Forgets which events are in the room, before it is read again. What is done with stays so.
+    pub(crate) fn forget_posted(&mut self) {
+        (self.reached, self.digest) = (None, None);
+        self.events.clear();
     }
 
     pub(crate) fn found(&mut self, found: LastPosted) {
@@ -119,6 +133,19 @@ mod tests {
         known.done(7, 70);
         known.of(&StreamId { created: "2".to_owned(), ..stream() }, 1, 80);
         assert!(!known.is_done(1, 80));
+    }
+
+    #[test]
+    fn what_the_room_shows_of_a_stream_before_it_was_restored_counts() {
+        let mut known = Progress::default();
+        let restored = StreamId { created: "1000".to_owned(), ..stream() };
+        known.of(&restored, 7, 70);
+        known.reached(&origin(7, 0, 70));
+        known.certain = true;
+        assert!(known.has(&origin(6, 0, 60)) && known.has(&origin(7, 0, 70)));
+        // The stream was made anew instead, and begins with number 1.
+        known.of(&restored, 1, 1_001);
+        assert!(known.certain && known.reached.is_none() && !known.has(&origin(1, 0, 1_001)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
         state::State,
     },
     render::Renderer,
-    source::{Delivery, Source, Upstream},
+    source::{Delivery, Source, Tenure, Upstream},
     status::{First, RouteHealth},
 };
 
@@ -37,12 +37,17 @@ pub(crate) enum Ended {
     Stopped,
     /// Other routes need the memory that the relay has taken. The caller starts it again.
     GaveWay,
+    /// Another bridge may have taken over. The caller starts the relay again, which stands by if another one has.
+    Displaced,
+    /// The feed has come to its end.
+    Drained,
 }
 
 /// The task of one feed.
 pub(crate) struct Relay {
     source: Source,
     pipeline: Pipeline,
+    tenure: Tenure,
     health: RouteHealth,
     stop: CancellationToken,
 }
@@ -50,10 +55,14 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(context: RouteContext, renderer: Arc<Renderer>, services: &Services) -> Self {
         let health = services.health.route(&context.feed.label());
-        let source = Source::new(services.nats.clone(), context.feed.clone(), health.clone());
-        let state = State::new(context, renderer, services, source.backlog(), health.clone());
+        let tenure = context.hold.tenure();
+        let (nats, feed) = (services.nats.clone(), context.feed.clone());
+        let source = Source::new(nats, feed, tenure.clone(), health.clone(), &context.state_dir);
+        let backlog = source.backlog();
+        let state =
+            State::new(context, renderer, services, backlog, tenure.clone(), health.clone());
         let stop = services.stop.clone();
-        Self { source, pipeline: Pipeline::new(state), health, stop }
+        Self { source, pipeline: Pipeline::new(state), tenure, health, stop }
     }
 
     /// Relays messages until told to stop, or until it has to free memory for other routes and be started again.
@@ -64,19 +73,24 @@ impl Relay {
     /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
     /// that was being worked on then waits for the next relay of the route.
     pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
-        let interrupted = self.relay_all().await;
+        let ended = Box::pin(self.relay_all()).await;
         // Messages that are in the room are acknowledged even when something else is wrong.
         self.source.close().await;
-        match interrupted {
-            Interrupted::Fatal(failure) => return Err(failure),
-            Interrupted::GivingWay => {
+        match ended {
+            Ok(ended) => return Ok(ended),
+            Err(Interrupted::Fatal(failure)) => return Err(failure),
+            Err(Interrupted::GivingWay) => {
                 self.health.put_back();
                 return Ok(Ended::GaveWay);
             }
-            Interrupted::Stopping if self.health.reconnects_often() => {
+            Err(Interrupted::Displaced) => {
+                self.health.put_back();
+                return Ok(Ended::Displaced);
+            }
+            Err(Interrupted::Stopping) if self.health.reconnects_often() => {
                 debug!("stopped; {}", self.health.metrics);
             }
-            Interrupted::Stopping => {
+            Err(Interrupted::Stopping) => {
                 info!("stopped; {}", self.health.metrics);
             }
         }
@@ -84,35 +98,47 @@ impl Relay {
     }
 
     /// Relays messages, and returns why it ends.
-    async fn relay_all(&mut self) -> Interrupted {
-        if let Err(interrupted) = self.pipeline.enter_first().await {
-            return interrupted;
-        }
+    async fn relay_all(&mut self) -> Result<Ended, Interrupted> {
+        self.pipeline.enter_first().await?;
         let mut looks = interval(LOOK_AT_ROOM);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         looks.reset();
         loop {
-            let delivery = match self.next(&mut looks).await {
-                Ok(delivery) => delivery,
-                Err(interrupted) => return interrupted,
-            };
-            let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
-            let span = info_span!("message", stream, sequence, room = Empty);
-            let relayed = self.relay(delivery).instrument(span).await;
-            if let Err(interrupted) = relayed {
-                return interrupted;
+            match self.next(&mut looks).await? {
+                None => {
+                    self.tell_removed().await?;
+                    if self.source.is_over() {
+                        return Ok(Ended::Drained);
+                    }
+                }
+                Some(delivery) => {
+                    let (stream, sequence) = (self.source.stream_name(), delivery.sequence);
+                    let span = info_span!("message", stream, sequence, room = Empty);
+                    self.relay(delivery).instrument(span).await?;
+                }
             }
         }
     }
 
-    /// Waits for the next message, and looks now and then whether the room was replaced.
-    async fn next(&mut self, looks: &mut Interval) -> Result<Delivery, Interrupted> {
+    /// Tells the room of messages that the stream has removed before they could be read.
+    async fn tell_removed(&mut self) -> Result<(), Interrupted> {
+        let Some((removal, since)) = self.source.removed() else { return Ok(()) };
+        let tell = Box::pin(self.pipeline.tell_removed(&removal, since));
+        self.source.keep_alive(None, tell).await?;
+        self.source.told();
+        Ok(())
+    }
+
+    /// Waits for the next message, and looks now and then whether the room was replaced. `None` if a report of removed
+    /// messages is due, or the feed has come to its end.
+    async fn next(&mut self, looks: &mut Interval) -> Result<Option<Delivery>, Interrupted> {
         let next = self.source.next();
         tokio::pin!(next);
         loop {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Interrupted::Stopping),
+                () = self.tenure.ended() => return Err(Interrupted::Displaced),
                 delivery = &mut next => return Ok(delivery?),
                 _ = looks.tick() => {
                     let look = Box::pin(self.pipeline.look_at_room());
@@ -123,7 +149,7 @@ impl Relay {
         }
     }
 
-    async fn relay(&mut self, delivery: Delivery) -> Result<(), Interrupted> {
+    async fn relay(&mut self, mut delivery: Delivery) -> Result<(), Interrupted> {
         let Some(upstream) = self.source.upstream() else {
             return Err(Failure::Bug("a message of no stream".to_owned()).into());
         };
@@ -132,7 +158,11 @@ impl Relay {
             self.source.put_back(delivery);
             return self.pipeline.wait_for_turn().await;
         }
-        self.source.keep_alive(&delivery, self.pipeline.wait_for_turn()).await?;
+        self.source.keep_alive(Some(&delivery), self.pipeline.wait_for_turn()).await?;
+        let confirmed = self.stop.run_until_cancelled(self.tenure.confirm());
+        let confirmed = self.source.keep_alive(Some(&delivery), confirmed).await;
+        confirmed.unwrap_or(Err(Interrupted::Stopping))?;
+        self.pipeline.restore(&mut delivery);
         let Delivery { sequence, published, .. } = delivery;
         self.health.begin(First { sequence, published });
         let gives_way = give_way(self.source.memory().clone(), self.health.clone());
@@ -164,17 +194,17 @@ impl Relay {
     ) -> Result<Verdict, Interrupted> {
         let process = Box::pin(self.pipeline.process(delivery, upstream));
         let process = AssertUnwindSafe(process).catch_unwind();
-        let verdict = match self.source.keep_alive(delivery, process).await {
+        let verdict = match self.source.keep_alive(Some(delivery), process).await {
             Ok(verdict) => verdict?,
             Err(panic) => {
-                self.pipeline.blame(delivery, upstream);
+                self.pipeline.blame(delivery);
                 let what = format!("message {} on {}", delivery.sequence, delivery.subject());
                 return Err(Failure::Bug(format!("{what}: {}", panic_words(&*panic))).into());
             }
         };
         if matches!(verdict, Verdict::Done) && self.source.is_last(delivery) {
             let told = Box::pin(self.pipeline.tell_what_was_late(delivery, upstream));
-            self.source.keep_alive(delivery, told).await?;
+            self.source.keep_alive(Some(delivery), told).await?;
         }
         Ok(verdict)
     }

@@ -19,7 +19,7 @@ use crate::{
         sender::{Sender, Shown},
         storm::Storms,
     },
-    source::Delivery,
+    source::{Delivery, Tenure},
     status::{Condition, RouteHealth, State},
 };
 
@@ -36,6 +36,9 @@ const LEFT_ALONE_SHORTLY: Duration = Duration::from_secs(30);
 /// The time that finding the room of an alias may take, when it is only to be read.
 const FINDING: Duration = Duration::from_secs(10);
 
+/// The time for which an alias is assumed to lead where it did.
+const FOUND: Duration = Duration::from_mins(5);
+
 /// The interval of reports that no more rooms are created.
 const SAID_AGAIN: Duration = Duration::from_hours(1);
 
@@ -48,6 +51,7 @@ pub(crate) struct Rooms {
     health: RouteHealth,
     /// The condition that the fallback room cannot be used.
     fallback: Condition,
+    tenure: Tenure,
     stop: CancellationToken,
     guard: Guard,
     places: Vec<Place>,
@@ -104,6 +108,8 @@ pub(crate) struct Place {
     /// Whether the room let the bridge in once, and no longer does.
     is_closed: bool,
     pub(crate) sender: Sender,
+    /// The ids and aliases that were found to lead to this room or to another one, and when.
+    found: HashMap<RoomTarget, (bool, Instant)>,
     /// The storms that were shown in the room.
     pub(crate) storms: Storms,
     late: Option<Late>,
@@ -131,6 +137,7 @@ impl Rooms {
         route: Arc<Route>,
         new_rooms: Arc<NewRooms>,
         services: &Services,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let trusted = services.administrators.iter().chain(&route.room_creators).cloned().collect();
@@ -140,6 +147,7 @@ impl Rooms {
             listened: services.listened.clone(),
             fallback: health.condition(),
             health,
+            tenure,
             stop: services.stop.clone(),
             guard: Guard { trusted, new_rooms },
             places: Vec::new(),
@@ -163,6 +171,24 @@ impl Rooms {
             Some(room) => self.open(&room, false).await.map(drop),
             None => self.enter_fallback().await.map(drop),
         }
+    }
+
+    /// Enters the room for what concerns the whole route: its only one, or else its fallback room.
+    pub(crate) async fn enter_default(&mut self) -> Result<JoinOutcome, Interrupted> {
+        let Some(room) = self.route.rooms.one().cloned() else {
+            return self.enter_fallback().await;
+        };
+        if let Some(index) = self.places.iter().position(|place| place.has(&room)) {
+            self.here = index;
+            return Ok(JoinOutcome::In);
+        }
+        Ok(match self.open(&room, false).await? {
+            Opening::At(index) => {
+                self.here = index;
+                JoinOutcome::In
+            }
+            Opening::Closed(closed) => JoinOutcome::Closed(closed.to_string()),
+        })
     }
 
     /// Enters the room of a message, and waits until the bridge is let in. A route with several rooms uses the fallback
@@ -275,8 +301,9 @@ impl Rooms {
                 Ok(Err(_)) | Err(_) => return Ok(Shown::Unknown),
             };
             let room = Room::new(Arc::clone(&self.account), id);
-            let (health, stop) = (self.health.clone(), self.stop.clone());
-            let mut sender = Sender::new(&self.route, target, room, health, stop);
+            let (tenure, health) = (self.tenure.clone(), self.health.clone());
+            let mut sender =
+                Sender::new(&self.route, target, room, tenure, health, self.stop.clone());
             sender.suspect_everything();
             self.read = Some((target.clone(), Instant::now(), Box::new(sender)));
         }
@@ -383,7 +410,7 @@ impl Rooms {
         if self.sender().is_done(stream, delivery) {
             return Ok(true);
         }
-        match self.sender().has_begun(stream, &route, delivery).await {
+        match self.sender().has_begun(stream, &route, delivery, 0).await {
             Ok(is_there) => Ok(is_there),
             Err(Halted::Interrupted(interrupted)) => Err(interrupted),
             Err(Halted::Closed(closed)) => {
@@ -472,12 +499,16 @@ impl Rooms {
         if self.route.rooms.one().is_some() {
             self.health.entered(room.id());
         }
+        let (tenure, health) = (self.tenure.clone(), self.health.clone());
+        let sender =
+            Sender::new(&self.route, target, room.clone(), tenure, health, self.stop.clone());
         self.places.push(Place {
             id: room.id().to_owned(),
             targets: vec![target.clone()],
             is_fallback,
             is_closed: false,
-            sender: Sender::new(&self.route, target, room, self.health.clone(), self.stop.clone()),
+            sender,
+            found: HashMap::new(),
             storms: Storms::default(),
             late: None,
             too_few_until: Timestamp::UNIX_EPOCH,
@@ -535,6 +566,24 @@ impl Place {
     /// Whether a name leads to this room.
     pub(crate) fn has(&self, target: &RoomTarget) -> bool {
         self.targets.contains(target)
+    }
+
+    /// Whether an id or alias leads to this room, whatever the route calls it.
+    pub(crate) async fn is_at(&mut self, target: &RoomTarget) -> Result<bool, Halted> {
+        if self.has(target) {
+            return Ok(true);
+        }
+        if let Some((is_here, at)) = self.found.get(target)
+            && at.elapsed() < FOUND
+        {
+            return Ok(*is_here);
+        }
+        let is_here = self.sender.is_at(target).await?;
+        if self.found.len() >= MOST_PLACES {
+            self.found.clear();
+        }
+        self.found.insert(target.clone(), (is_here, Instant::now()));
+        Ok(is_here)
     }
 
     /// Notes that a message came late, at this age.

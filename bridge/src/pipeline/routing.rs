@@ -7,10 +7,14 @@ use async_nats::HeaderMap;
 use serde_json::Value;
 
 use crate::{
-    config::{Field, Matcher, Route},
+    config::{Field, Matcher, RoomTarget, Route},
+    decode::{
+        Decoder, Library,
+        shape::{Shapes, Surroundings},
+    },
     json,
     message::{
-        Decoded, Status,
+        Decoded, Payload, Status,
         payload::{alerts, sources},
     },
     pipeline::dead_letter::is_dead_letter,
@@ -19,6 +23,10 @@ use crate::{
 
 /// The facts about a message that routes decide by.
 pub(crate) struct Facts<'a> {
+    /// The time when the message's stream was created, as in [`StreamId`](crate::message::StreamId).
+    pub(crate) created: &'a str,
+    /// The sequence number of the message in its stream.
+    pub(crate) sequence: u64,
     pub(crate) subject: &'a str,
     pub(crate) headers: Option<&'a HeaderMap>,
     pub(crate) decoded: &'a Decoded,
@@ -42,18 +50,60 @@ impl Facts<'_> {
 /// The routing rules of one route.
 #[derive(Clone)]
 pub(crate) struct Routing {
-    route: Arc<Route>,
-    /// The routes that come first: what they take and do not pass on does not belong to this route.
-    rivals: Vec<Arc<Route>>,
+    /// The name of the route's consumer, which the route keeps when its configuration changes.
+    consumer: String,
+    /// The present rules. `None` for a route that is not in the configuration any more.
+    present: Option<Rules>,
+    /// The rules of earlier configurations, the oldest first.
+    earlier: Vec<Arc<Epoch>>,
+    /// The present rules of all routes of the stream, each by the name of its consumer.
+    all: Arc<[(String, Rules)]>,
+    reading: Reading,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
     /// The beginning of the subjects of all dead letters.
     dead_letters: Subject,
 }
 
-impl Routing {
-    /// Returns the rules of one route among all routes.
-    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
+/// The shapes by which the messages of a route are read.
+#[derive(Clone, Default)]
+struct Reading {
+    /// The users' own shapes of all routes.
+    library: Arc<Library>,
+    /// Those of this route.
+    own: Option<Arc<Shapes>>,
+}
+
+impl Reading {
+    /// Whether a route takes a message, which it may read by other shapes than this one. Of a route of an earlier
+    /// configuration only those are known that a present route has, too.
+    fn takes(&self, route: &Route, message: &Facts<'_>) -> bool {
+        let shapes = self.library.of(route);
+        let is_same = self.own.as_ref().map(Arc::as_ptr) == shapes.as_ref().map(Arc::as_ptr);
+        if is_same || route.matchers.is_empty() {
+            return takes(route, message);
+        }
+        let Facts { created, sequence, subject, headers, original, .. } = *message;
+        let decoded = decode(shapes.as_deref(), subject, headers, original);
+        takes(route, &Facts { created, sequence, subject, headers, decoded: &decoded, original })
+    }
+}
+
+/// The rules of one route in one configuration.
+#[derive(Debug, Clone)]
+struct Rules {
+    route: Arc<Route>,
+    /// The routes that come first: what they take and do not pass on does not belong to this route.
+    rivals: Vec<Arc<Route>>,
+    /// The routes that come first and pass on what they take.
+    passing_on: Vec<Arc<Route>>,
+}
+
+impl Rules {
+    fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
+        let passes_on = |other: &&Arc<Route>| other.continues && other.stream == route.stream;
+        let before = all.iter().take_while(|other| !Arc::ptr_eq(other, route));
+        let passing_on = before.filter(passes_on).cloned().collect();
         let same_stream = all.iter().filter(|other| other.stream == route.stream);
         let rivals = if route.is_default {
             same_stream.filter(|other| !other.is_default).cloned().collect()
@@ -61,8 +111,116 @@ impl Routing {
             let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
             before.filter(|other| !other.is_default && !other.continues).cloned().collect()
         };
-        let (route, dead_letters) = (Arc::clone(route), dead_letters.clone());
-        Self { route, rivals, takes_all: false, dead_letters }
+        Self { route: Arc::clone(route), rivals, passing_on }
+    }
+
+    fn of_all(routes: &[Arc<Route>]) -> impl Iterator<Item = (String, Self)> {
+        routes.iter().map(|route| (route.consumer_key().to_owned(), Self::of(route, routes)))
+    }
+
+    fn take(&self, message: &Facts<'_>, reading: &Reading) -> bool {
+        reading.takes(&self.route, message)
+            && !self.rivals.iter().any(|rival| reading.takes(rival, message))
+    }
+}
+
+/// The rules of an earlier configuration, which decide about the messages that were stored under it.
+#[derive(Debug)]
+pub(crate) struct Epoch {
+    created: String,
+    until: u64,
+    is_work_queue: bool,
+    routes: Vec<EpochRoute>,
+}
+
+/// A route of an earlier configuration.
+#[derive(Debug)]
+struct EpochRoute {
+    consumer: String,
+    rules: Rules,
+    /// The message up to which the route was done with all. `None` if it had no consumer yet, so that nothing waited.
+    done: Option<u64>,
+}
+
+impl Epoch {
+    /// Returns the rules of a configuration of a stream, which was created at `created`, up to the message `until`. Each
+    /// route has the message up to which it was done with all, if it had a consumer.
+    ///
+    /// A work queue delivers a message to one consumer, which may be another one than before.
+    pub(crate) fn new(
+        created: &str,
+        until: u64,
+        is_work_queue: bool,
+        routes: Vec<(Arc<Route>, Option<u64>)>,
+    ) -> Self {
+        let (routes, done): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
+        let rules = Rules::of_all(&routes).zip(done);
+        let routes =
+            rules.map(|((consumer, rules), done)| EpochRoute { consumer, rules, done }).collect();
+        Self { created: created.to_owned(), until, is_work_queue, routes }
+    }
+
+    /// Returns the routes that had a consumer.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter().filter(|it| it.done.is_some()).map(|it| &it.rules.route)
+    }
+
+    /// Returns the number of the last message that the rules decide about.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// Returns the time when the stream was created, as in [`StreamId`](crate::message::StreamId).
+    pub(crate) fn created(&self) -> &str {
+        &self.created
+    }
+
+    /// Whether the stream is a work queue.
+    pub(crate) fn is_work_queue(&self) -> bool {
+        self.is_work_queue
+    }
+
+    fn of_consumer(&self, consumer: &str) -> Option<&Rules> {
+        let had = |it: &&EpochRoute| it.done.is_some() && it.consumer == consumer;
+        self.routes.iter().find(had).map(|it| &it.rules)
+    }
+
+    fn decides(&self, message: &Facts<'_>) -> bool {
+        message.sequence <= self.until && message.created == self.created
+    }
+}
+
+impl Routing {
+    /// Returns the rules of one route among all routes. A route that is not among them takes nothing.
+    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
+        let all: Vec<_> =
+            all.iter().filter(|other| other.stream == route.stream).cloned().collect();
+        let is_present = all.iter().any(|other| Arc::ptr_eq(other, route));
+        Self {
+            consumer: route.consumer_key().to_owned(),
+            present: is_present.then(|| Rules::of(route, &all)),
+            earlier: Vec::new(),
+            all: Rules::of_all(&all).collect(),
+            reading: Reading::default(),
+            takes_all: false,
+            dead_letters: dead_letters.clone(),
+        }
+    }
+
+    /// Returns the same rules for messages that are read by the users' own shapes, too.
+    pub(crate) fn with_shapes(self, library: &Arc<Library>, route: &Route) -> Self {
+        let reading = Reading { library: Arc::clone(library), own: library.of(route) };
+        Self { reading, ..self }
+    }
+
+    /// Decodes a message with the shapes of the route.
+    pub(crate) fn decode(
+        &self,
+        subject: &str,
+        headers: Option<&HeaderMap>,
+        original: &[u8],
+    ) -> Decoded {
+        decode(self.reading.own.as_deref(), subject, headers, original)
     }
 
     /// Returns the rules for messages of the same route that have already been decided on.
@@ -70,15 +228,42 @@ impl Routing {
         Self { takes_all: true, ..self.clone() }
     }
 
+    /// Returns the same rules after those of earlier configurations, the oldest first.
+    pub(crate) fn after(self, earlier: &[Arc<Epoch>]) -> Self {
+        Self { earlier: earlier.to_vec(), ..self }
+    }
+
     /// Whether the route is to post a message that its consumer received.
     pub(crate) fn takes(&self, message: &Facts<'_>) -> bool {
         if message.is_marker() {
             return false;
         }
-        self.takes_all
-            || takes(&self.route, message)
-                && !self.rivals.iter().any(|rival| takes(rival, message))
-                && !self.is_dead_letter(message)
+        self.takes_all || self.decides_for(message) && !self.is_dead_letter(message)
+    }
+
+    /// Whether the rules that were in force when the message was stored give it to the route.
+    fn decides_for(&self, message: &Facts<'_>) -> bool {
+        let takes_now =
+            || self.present.as_ref().is_some_and(|rules| rules.take(message, &self.reading));
+        let Some(epoch) = self.earlier.iter().find(|epoch| epoch.decides(message)) else {
+            return takes_now();
+        };
+        match epoch.of_consumer(&self.consumer) {
+            Some(rules) => rules.take(message, &self.reading) || epoch.is_work_queue && takes_now(),
+            // A new route shows what the stream has, but not what still waits for another one to which it belonged.
+            None => takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)),
+        }
+    }
+
+    /// Whether a message that a new route would take is left to one of an earlier configuration, for which it waited and
+    /// which would not take it now.
+    fn is_left_to(&self, other: &EpochRoute, message: &Facts<'_>) -> bool {
+        let takes_now = |(name, rules): &(String, Rules)| {
+            *name == other.consumer && rules.take(message, &self.reading)
+        };
+        other.done.is_some_and(|done| message.sequence > done)
+            && other.rules.take(message, &self.reading)
+            && !self.all.iter().any(takes_now)
     }
 
     /// Whether a message is a dead letter, which a route that reads all of a stream may find there. The room already
@@ -88,6 +273,32 @@ impl Routing {
     pub(crate) fn is_dead_letter(&self, message: &Facts<'_>) -> bool {
         is_dead_letter(&self.dead_letters, message.subject, message.headers)
     }
+
+    /// Returns the rooms in which routes that come first show a message that this route takes, too.
+    pub(crate) fn rooms_of_earlier(&self, message: &Facts<'_>) -> Vec<RoomTarget> {
+        // Deferred messages were decided on before.
+        let rules = self.rules(message).filter(|_| !self.takes_all);
+        let passing_on = rules.into_iter().flat_map(|rules| &rules.passing_on);
+        let earlier = passing_on.filter(|route| self.reading.takes(route, message));
+        earlier.map(|route| route.rooms.of(message.subject)).collect()
+    }
+
+    /// Returns the rules of the route that were in force when a message was stored. A route that had none then has its
+    /// present ones.
+    fn rules(&self, message: &Facts<'_>) -> Option<&Rules> {
+        let epoch = self.earlier.iter().find(|epoch| epoch.decides(message));
+        let before = epoch.and_then(|epoch| epoch.of_consumer(&self.consumer));
+        before.or(self.present.as_ref())
+    }
+}
+
+fn decode(
+    own: Option<&Shapes>,
+    subject: &str,
+    headers: Option<&HeaderMap>,
+    original: &[u8],
+) -> Decoded {
+    Decoder { own, around: Surroundings { subject, headers }, trace: None }.decode(original)
 }
 
 fn takes(route: &Route, message: &Facts<'_>) -> bool {
@@ -98,7 +309,9 @@ fn takes(route: &Route, message: &Facts<'_>) -> bool {
 pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
     match &matcher.field {
-        Field::Kind => fits(message.decoded.payload.kind().in_match()),
+        Field::Kind => {
+            message.decoded.payload.kinds().into_iter().any(|kind| fits(kind.in_match()))
+        }
         Field::Severity => alerts(&message.decoded.payload)
             .iter()
             .any(|alert| fits(&String::from(alert.severity.clone()))),
@@ -112,8 +325,20 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
         Field::Header(name) => message.headers.is_some_and(|headers| {
             headers.get_all(name.as_str()).any(|value| fits(value.as_str()))
         }),
-        Field::Payload(path) => value(message.original, path).is_some_and(|text| fits(&text)),
+        Field::Payload(path) => originals(message)
+            .into_iter()
+            .any(|original| value(original, path).is_some_and(|text| fits(&text))),
         Field::Subject(number) => message.subject.split('.').nth(number - 1).is_some_and(fits),
+    }
+}
+
+/// Returns the published bytes of each object in a message, or of the message.
+fn originals<'a>(message: &Facts<'a>) -> Vec<&'a [u8]> {
+    match &message.decoded.payload {
+        Payload::Several(items) => {
+            items.iter().filter_map(|item| message.original.get(item.range.clone())).collect()
+        }
+        _ => vec![message.original],
     }
 }
 
@@ -130,10 +355,32 @@ fn value(original: &[u8], path: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nats::headers;
+    use crate::{message::RouteName, nats::headers};
 
     fn dead() -> Subject {
         Subject::literal("ops.dead").unwrap()
+    }
+
+    /// A route must not take what an earlier one takes, even if only the shapes of that one tell what it is.
+    #[test]
+    fn an_earlier_route_decides_by_its_own_shapes() {
+        let directory = tempfile::tempdir().unwrap();
+        let shape = "name = 'Own'\nrecognise.has = ['ups']\n[[rule]]\nas = 'alert'\nsummary = 'payload.ups'\n";
+        std::fs::write(directory.path().join("own.toml"), shape).unwrap();
+        let shapes = format!("shapes = {:?}", directory.path());
+        let first = Arc::new(Route::with(&format!("{shapes}\nmatch.kind = \"alert\"")));
+        let second = Arc::new(Route::with(""));
+        let all = [Arc::clone(&first), Arc::clone(&second)];
+        let library = Arc::new(Library::load(all.iter().map(Arc::as_ref)).unwrap());
+        let takes = |route: &Arc<Route>, original: &[u8]| {
+            let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
+            let decoded = routing.decode("ops.a", None, original);
+            let (created, sequence, subject, headers) = ("1", 1, "ops.a", None);
+            let decoded = &decoded;
+            routing.takes(&Facts { created, sequence, subject, headers, decoded, original })
+        };
+        assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
+        assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
     }
 
     #[test]
@@ -155,7 +402,8 @@ mod tests {
             ("ops.dead.r", Some(&stranger), true),
             ("ops.dead.r", None, true),
         ] {
-            let facts = Facts { subject, headers, decoded: &decoded, original: b"text" };
+            let (created, sequence, original) = ("1", 1, &b"text"[..]);
+            let facts = Facts { created, sequence, subject, headers, decoded: &decoded, original };
             assert_eq!(routing.takes(&facts), taken, "{subject}");
             assert!(routing.decided().takes(&facts), "{subject}");
         }
@@ -170,7 +418,9 @@ mod tests {
             headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
             let decoded = Decoded::from_bytes(original);
             let headers = Some(&headers);
-            routing.takes(&Facts { subject: "ops.a", headers, decoded: &decoded, original })
+            let (created, sequence, subject) = ("1", 1, "ops.a");
+            let decoded = &decoded;
+            routing.takes(&Facts { created, sequence, subject, headers, decoded, original })
         };
         for (name, value) in
             [("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL"), ("KV-Operation", "PURGE")]
@@ -211,6 +461,8 @@ mod tests {
         ] {
             let decoded = Decoded::from_bytes(payload.as_bytes());
             let facts = Facts {
+                created: "1",
+                sequence: 1,
                 subject: "ops.alert.db",
                 headers: Some(&headers),
                 decoded: &decoded,
@@ -219,6 +471,71 @@ mod tests {
             let route = Arc::new(Route::with(lines));
             let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
+        }
+    }
+
+    /// Whether each of some routes takes the message of this number on a subject.
+    fn take<const N: usize>(routings: [&Routing; N], subject: &str, sequence: u64) -> [bool; N] {
+        let decoded = Decoded::from_bytes(b"x");
+        let facts = Facts {
+            created: "1",
+            sequence,
+            subject,
+            headers: None,
+            decoded: &decoded,
+            original: b"x",
+        };
+        routings.map(|routing| routing.takes(&facts))
+    }
+
+    fn route(name: &str, lines: &str) -> Arc<Route> {
+        let mut route = Route::with(lines);
+        route.name = RouteName::parse(name).unwrap();
+        Arc::new(route)
+    }
+
+    #[test]
+    fn the_configuration_under_which_a_message_was_stored_decides() {
+        let (a, b) = (route("a", "match.\"subject.2\" = \"x\""), route("b", ""));
+        let (new_a, added) = (route("a", "match.\"subject.2\" = \"y\""), route("added", ""));
+        let before = vec![(Arc::clone(&a), Some(3)), (Arc::clone(&b), Some(3))];
+        let epoch = [Arc::new(Epoch::new("1", 10, false, before))];
+        let now = [Arc::clone(&new_a), Arc::clone(&added)];
+        let of = |route| Routing::of(route, &now, &dead()).after(&epoch);
+        let (a, removed, added) = (of(&new_a), of(&b), of(&added));
+        let all = [&a, &removed, &added];
+        assert_eq!(take(all, "ops.x", 10), [true, false, false]);
+        assert_eq!(take(all, "ops.x", 11), [false, false, true]);
+        assert_eq!(take(all, "ops.y", 10), [false, true, false]);
+        assert_eq!(take(all, "ops.y", 11), [true, false, false]);
+        // What was done with before is history, which a new route shows.
+        assert_eq!(take([&added], "ops.x", 3), [true]);
+        // Another stream has nothing to do with it.
+        let other = [Arc::new(Epoch::new("2", 10, false, Vec::new()))];
+        let routing = Routing::of(&new_a, &now, &dead()).after(&other);
+        assert_eq!(take([&routing], "ops.y", 10), [true]);
+    }
+
+    #[test]
+    fn a_route_beside_others_shows_what_waits_for_them_too() {
+        let (a, beside) = (route("a", ""), route("beside", "continue = true"));
+        let before = vec![(Arc::clone(&a), Some(0))];
+        let epoch = [Arc::new(Epoch::new("1", 10, false, before))];
+        let now = [Arc::clone(&beside), Arc::clone(&a)];
+        let of = |route| Routing::of(route, &now, &dead()).after(&epoch);
+        assert_eq!(take([&of(&beside), &of(&a)], "ops.x", 5), [true, true]);
+    }
+
+    #[test]
+    fn a_work_queue_gives_a_moved_message_to_the_present_route() {
+        let (a, b) = (route("a", "match.\"subject.2\" = \"x\""), route("b", ""));
+        let wide = route("a", "");
+        let before = vec![(Arc::clone(&a), Some(0)), (Arc::clone(&b), Some(0))];
+        for (is_work_queue, takes) in [(false, false), (true, true)] {
+            let epoch = Epoch::new("1", 10, is_work_queue, before.clone());
+            let now = [Arc::clone(&wide)];
+            let routing = Routing::of(&wide, &now, &dead()).after(&[Arc::new(epoch)]);
+            assert_eq!(take([&routing], "ops.y", 5), [takes]);
         }
     }
 }

@@ -16,14 +16,16 @@ use crate::{
         Closed, Failures, LastPosted, MatrixError, Membership, Room,
         room::{self, encrypted},
     },
-    message::{Attachment, Origin, Position, RouteName, Span, StreamId},
+    message::{
+        Attachment, Origin, Position, Removal, RouteName, Span, StreamId, removal::REMOVAL_KEY,
+    },
     pipeline::{
         outcome::{Halted, NotPosted},
         parts::{Message, Part},
         progress::Progress,
     },
     render::{content::in_thread, digest_entries},
-    source::Delivery,
+    source::{Delivery, Tenure},
     status::{Outage, RouteHealth, State},
 };
 
@@ -88,6 +90,7 @@ pub(crate) struct Sender {
     reentries: Failures,
     /// The time when uploads were last refused while everything else worked.
     no_uploads: Option<Instant>,
+    tenure: Tenure,
     stop: CancellationToken,
 }
 
@@ -97,6 +100,7 @@ impl Sender {
         route: &Route,
         target: &RoomTarget,
         room: Room,
+        tenure: Tenure,
         health: RouteHealth,
         stop: CancellationToken,
     ) -> Self {
@@ -116,6 +120,7 @@ impl Sender {
             failing: None,
             reentries: Failures::default(),
             no_uploads: None,
+            tenure,
             stop,
         }
     }
@@ -266,6 +271,32 @@ impl Sender {
         posted
     }
 
+    /// Posts an event that reports removed messages, unless the room has it, posted after `since`.
+    pub(crate) async fn removal(
+        &mut self,
+        removal: &Removal,
+        since: Timestamp,
+        mut content: Value,
+    ) -> Result<(), NotPosted> {
+        content[REMOVAL_KEY] = json!(removal);
+        self.is_doubted = false;
+        loop {
+            // Looked for before each attempt, as the one before may have succeeded without an answer.
+            let has = async |room: &Room| room.has_removal(removal, since).await;
+            let is_there = match self.insist(has).await {
+                // A homeserver that refuses to let the bridge read does not count against the report.
+                Err(NotPosted::Refused(_)) => false,
+                is_there => is_there?,
+            };
+            let send =
+                async |room: &Room| room.send_as(removal.transaction_id(room.id()), &content).await;
+            if is_there || self.attempt(send).await?.is_some() {
+                self.works();
+                return Ok(());
+            }
+        }
+    }
+
     /// Ends the work on a message. If the message is in the room, whatever failed before works again; if it will never
     /// be, the failures no longer matter.
     pub(crate) fn end(&mut self, is_there: bool) {
@@ -323,15 +354,16 @@ impl Sender {
         self.known.reached
     }
 
-    /// Whether one of the events that show a message is in the room.
+    /// Whether the event that shows a part of a message, or one that comes after it, is in the room.
     pub(crate) async fn has_begun(
         &mut self,
         stream: &StreamId,
         route: &Route,
         delivery: &Delivery,
+        part: u32,
     ) -> Result<bool, Halted> {
         self.look_if_open(stream, route, delivery.published).await?;
-        Ok(self.has_any_of(delivery))
+        Ok(self.has(delivery, part))
     }
 
     /// Whether the room shows a message of the bridge with its text.
@@ -372,6 +404,15 @@ impl Sender {
         &self.room.account().user
     }
 
+    /// Whether an id or alias leads to this room.
+    pub(crate) async fn is_at(&mut self, target: &RoomTarget) -> Result<bool, Halted> {
+        match self.insist(async |room: &Room| room::resolve(room.account(), target).await).await {
+            Ok(found) => Ok(found.as_deref() == Some(self.room.id())),
+            // The homeserver does not say where an alias leads.
+            Err(error) => error.refusal().map(|_| false),
+        }
+    }
+
     /// Reads the room if necessary. If the homeserver does not let the bridge read it, nothing is known of it.
     async fn look_if_open(
         &mut self,
@@ -387,21 +428,25 @@ impl Sender {
 
     /// Whether one of the events that show a message is known to be in the room.
     pub(crate) fn has_any_of(&self, delivery: &Delivery) -> bool {
-        let is_reached = |reached: Position| delivery.sequence <= reached.sequence;
-        self.known.reached.is_some_and(is_reached)
+        self.has(delivery, 0)
+    }
+
+    fn has(&self, delivery: &Delivery, part: u32) -> bool {
+        let position = Position { sequence: delivery.sequence, part };
+        self.known.reached.is_some_and(|reached| position <= reached)
             && delivery.published.as_nanosecond() <= self.known.newest
     }
 
     async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, NotPosted> {
         let published = message.delivery.published;
         let mut first = None;
-        for (number, part) in (0..).zip(&message.parts) {
+        for (number, part) in (message.first_part..).zip(&message.parts) {
             let name = match part {
                 Part::File { file, .. } => message.file_name(file),
                 Part::Text(_) => String::new(),
             };
             let event = self.one(&message.origin(number), published, part.clone(), &name).await?;
-            if number == 0 {
+            if number == message.first_part {
                 first = event;
             }
         }
@@ -560,6 +605,8 @@ impl Sender {
                     looked => break looked?,
                 }
             };
+            // A homeserver that was restored from an older copy has lost events.
+            self.known.forget_posted();
             self.note_look(last);
         }
         Ok(())
@@ -592,15 +639,22 @@ impl Sender {
         Ok(None)
     }
 
-    /// Makes a request once, and returns its error unchanged.
+    /// Makes a request once, and returns its error unchanged. No request begins after another bridge may have taken over.
     async fn once<T>(
         &self,
         mut request: impl AsyncFnMut(&Room) -> Result<T, MatrixError>,
     ) -> Result<Result<T, MatrixError>, Halted> {
+        let request = async {
+            self.tenure.confirm().await?;
+            Ok::<_, Interrupted>(request(&self.room).await)
+        };
         let answer = tokio::select! {
             biased;
-            answer = request(&self.room) => answer,
-            () = async { self.stop.cancelled().await; sleep(GRACE).await } => return Err(Interrupted::Stopping.into()),
+            answer = request => answer?,
+            () = async { self.stop.cancelled().await; sleep(GRACE).await } => {
+                self.tenure.doubt();
+                return Err(Interrupted::Stopping.into());
+            }
         };
         if answer.is_ok() {
             self.health.attempt_succeeded();

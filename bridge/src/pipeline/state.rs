@@ -12,12 +12,14 @@ use crate::{
         context::{RouteContext, Services},
         dead_letter::DeadLetters,
         deferral::DeferredStore,
+        deferred_copy::Copies,
+        outcome::Halted,
         rooms::Rooms,
-        routing::Routing,
+        routing::{Facts, Routing},
         threads::Threads,
     },
     render::Renderer,
-    source::{Backlog, Delivery, Feed, Upstream},
+    source::{Backlog, Delivery, Feed, Tenure, Upstream},
     status::{RouteHealth, Shown},
 };
 
@@ -30,6 +32,8 @@ pub(crate) struct State {
     pub(crate) composer: Composer,
     pub(crate) threads: Threads,
     pub(crate) dead_letters: DeadLetters,
+    /// The copies of deferred messages, if this is their feed.
+    pub(crate) copies: Option<Copies>,
     /// The store of deferred messages. `None` without quiet hours, and for the feed of deferred messages itself.
     pub(crate) deferred: Option<DeferredStore>,
     pub(crate) backlog: Backlog,
@@ -44,22 +48,27 @@ impl State {
         renderer: Arc<Renderer>,
         services: &Services,
         backlog: Backlog,
+        tenure: Tenure,
         health: RouteHealth,
     ) -> Self {
         let RouteContext { route, feed, routing, new_rooms, alerts, editing, budget, .. } = context;
-        let Services { nats, account, config, letter_ids, stop, .. } = services.clone();
-        let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone());
+        let Services { nats, account, config, key, stop, .. } = services.clone();
+        let deferred = DeferredStore::of(&route, nats.clone(), backlog.memory().clone(), &key);
         let deferred = deferred.filter(|_| !feed.is_deferred());
         Self {
-            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, health.clone()),
-            composer: Composer::new(&feed, renderer, budget, account, health.clone(), stop.clone()),
-            threads: Threads::new(Arc::clone(&route), alerts, editing),
-            dead_letters: DeadLetters::of(
-                nats,
-                &config.dead_letter_subject,
-                &route.name,
-                letter_ids,
+            rooms: Rooms::new(Arc::clone(&route), new_rooms, services, tenure, health.clone()),
+            composer: Composer::new(
+                &feed,
+                renderer,
+                routing.clone(),
+                budget,
+                account,
+                health.clone(),
+                stop.clone(),
             ),
+            threads: Threads::new(Arc::clone(&route), alerts, editing),
+            dead_letters: DeadLetters::of(nats, &config.dead_letter_subject, &route.name, &key),
+            copies: feed.is_deferred().then(|| Copies::of(route.name.as_str(), &key)),
             deferred,
             routing,
             backlog,
@@ -73,6 +82,25 @@ impl State {
     /// Returns the origin of the first event that shows a message.
     pub(crate) fn origin(&self, delivery: &Delivery, stream: &StreamId) -> Origin {
         delivery.origin(stream, &self.route.name, 0)
+    }
+
+    /// Whether an earlier route shows a message in the same room, under whatever name. One message is shown in one room
+    /// once.
+    pub(crate) async fn is_shown_by_earlier(&mut self, facts: &Facts<'_>) -> Result<bool, Halted> {
+        for room in self.routing.rooms_of_earlier(facts) {
+            if self.rooms.here().is_at(&room).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Gives a message of the feed of deferred messages the subject and the time of the one that was deferred, if the
+    /// bridge has deferred it.
+    pub(crate) fn restore(&mut self, delivery: &mut Delivery) {
+        if let Some(copies) = &mut self.copies {
+            copies.restore(delivery);
+        }
     }
 
     /// Notes what became of a message, or of several of which this is the last.

@@ -77,9 +77,15 @@ impl Threads {
         decoded: &Decoded,
     ) -> Option<AlertThread> {
         let update = AlertUpdate::of(&decoded.payload)?;
-        let key = update.key(&self.route, room, delivery.subject());
-        let before = self.known([key.clone()]).await.remove(&key);
-        Some(self.after(before, key, update, delivery.said))
+        let subject = delivery.speaking_subject();
+        let key = update.key(&self.route, room, &subject);
+        let shared = update.shared_key(&self.route, room, &subject);
+        let mut known = self.known(shared.iter().cloned().chain([key.clone()])).await;
+        let before = shared.as_ref().and_then(|shared| known.remove(shared));
+        let before = before.or_else(|| known.remove(&key));
+        let mut thread = self.after(before, key, update, delivery.said);
+        thread.shared_key = shared;
+        Some(thread)
     }
 
     /// Returns what is known of some threads, by their names.
@@ -111,9 +117,10 @@ impl Threads {
 
     /// Notes what was shown of a message: its events, and whether phones buzzed for it.
     pub(crate) async fn note(&self, thread: AlertThread, posted: Posted, origin: Origin) {
-        let has_pushed = thread.pushes();
-        if let Some(after) = thread.after(posted, origin, has_pushed) {
-            self.note_all(vec![after]).await;
+        let (has_pushed, shared) = (thread.pushes(), thread.shared_key.clone());
+        if let Some((key, after)) = thread.after(posted, origin, has_pushed) {
+            let shared = shared.map(|shared| (shared, after.clone()));
+            self.note_all(shared.into_iter().chain([(key, after)]).collect()).await;
         }
     }
 
@@ -122,8 +129,8 @@ impl Threads {
         self.store.lock().await.put_all(states).await;
     }
 
-    /// Checks a thread against the room: a message counts as shown only if the room confirms it, and a thread is
-    /// continued only if the room still shows its first message.
+    /// Checks a thread against the room, for a message whose parts begin with the number `first`: it counts as shown only if
+    /// the room confirms it, and a thread is continued only if the room still shows its first message.
     ///
     /// # Errors
     ///
@@ -133,14 +140,15 @@ impl Threads {
         sender: &mut Sender,
         delivery: &Delivery,
         stream: &StreamId,
+        first: u32,
         thread: AlertThread,
     ) -> Result<Confirmed, Halted> {
         let name = &self.route.name;
-        if !thread.is_said(&delivery.origin(stream, name, 0)) {
+        if !thread.is_said(&delivery.origin(stream, name, first)) {
             let thread = self.with_root(sender, thread).await?;
             return Ok(Confirmed::Thread(Box::new(thread)));
         }
-        if sender.has_begun(stream, &self.route, delivery).await? {
+        if sender.has_begun(stream, &self.route, delivery, first).await? {
             return Ok(Confirmed::Shown);
         }
         warn!(
@@ -148,7 +156,7 @@ impl Threads {
              conversation starts again",
             delivery.sequence
         );
-        Ok(Confirmed::Thread(Box::new(thread.anew(self.route.patience))))
+        Ok(Confirmed::Thread(Box::new(thread.without_root(self.route.patience))))
     }
 
     /// Returns the same thread if the room shows its first message, else a new thread. People have acknowledged an alert
@@ -163,13 +171,16 @@ impl Threads {
         thread: AlertThread,
     ) -> Result<AlertThread, Halted> {
         let Some(before) = thread.before.as_ref() else { return Ok(thread) };
-        if !self.is_fresh(&before.root) {
+        // What people must not miss is never put under a message that somebody has just removed.
+        let may_assume =
+            thread.is_quiet() && !thread.outdates_root() && self.is_fresh(&before.root);
+        if !may_assume {
             if !sender.shows(&before.root).await? {
                 info!(
                     "the first message of an alert, {}, is no longer in the room; the alert begins anew",
                     before.root
                 );
-                return Ok(thread.anew(self.route.patience));
+                return Ok(thread.without_root(self.route.patience));
             }
             self.note_seen(before.root.clone());
         }

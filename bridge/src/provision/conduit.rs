@@ -19,7 +19,10 @@ use matrix_sdk::ruma::{
     RoomAliasId, UserId,
     api::client::membership::{invite_user, join_room_by_id, joined_members},
 };
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::{
+    fs::Mode,
+    process::{Pid, Signal, geteuid, kill_process, umask},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -33,7 +36,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
-    config::{self, HomeserverOwner, Implementation, Source},
+    config::{self, Exposure, HomeserverOwner, Implementation, Source},
     failure::Failure,
     matrix::{Account, LoginError, MatrixError, account, room},
     provision::password,
@@ -107,7 +110,7 @@ impl Private {
         for variable in SECRET_VARIABLES {
             command.env_remove(prefix(implementation).to_owned() + variable);
         }
-        let child = command.spawn().map_err(|error| {
+        let child = for_us_alone(|| command.spawn()).map_err(|error| {
             wrong(format!("cannot be started: {error}: correct provision.conduit_program"))
         })?;
         let homeserver = Url::parse(&format!("http://127.0.0.1:{port}/")).expect("a valid URL");
@@ -227,7 +230,8 @@ pub(super) async fn make_admins_by_command(
     }
     command.args(["--execute", "server shutdown"]);
     command.env(prefix(implementation).to_owned() + "ADMIN_EXECUTE_ERRORS_IGNORE", "true");
-    let ended = timeout(PATIENCE, command.status()).await;
+    let status = for_us_alone(|| command.status());
+    let ended = timeout(PATIENCE, status).await;
     match ended.map_err(|_| wrong(format!("did not end within {PATIENCE:?}")))? {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
@@ -310,6 +314,21 @@ fn private_config(
 /// Returns the table of this name within another one, created if it is missing; `None` if the name is not a table.
 fn table<'a>(settings: &'a mut Table, name: &str) -> Option<&'a mut Table> {
     settings.entry(name).or_insert_with(|| Table::new().into()).as_table_mut()
+}
+
+/// Starts a program, which is to make its files for this user alone: the database holds what people write.
+fn for_us_alone<T>(start: impl FnOnce() -> T) -> T {
+    let before = umask(Mode::RWXG | Mode::RWXO);
+    let started = start();
+    umask(before);
+    started
+}
+
+/// Returns the directory of the database, if every user of this machine can read it; with the mode that allows it.
+pub(crate) fn readable_database(config: &Path) -> Option<Exposure> {
+    let settings: Table = std::fs::read_to_string(config).ok()?.parse().ok()?;
+    let database = settings.get("global")?.get("database_path")?.as_str()?;
+    Exposure::of_directory(Path::new(database))
 }
 
 fn command(implementation: Implementation, program: &Path, config: &Path) -> Command {

@@ -9,7 +9,7 @@ mod rotate;
 
 use matrix_sdk::ruma::{OwnedUserId, UserId, api::client::profile::get_profile};
 
-pub(crate) use self::rotate::rotate;
+pub(crate) use self::{conduit::readable_database, rotate::rotate};
 use crate::{
     config::{self, Config, DeclaredRoom, Implementation, Login, Means, Person, Secret, User},
     failure::Failure,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::{failure::Failure, subject::Subject};
+use crate::{failure::Failure, reserved, subject::Subject};
 
 /// The age from which a message is late: it then carries its own time, and it may already be stored.
 const LATE: SignedDuration = SignedDuration::from_mins(1);
@@ -98,16 +98,21 @@ enum Unpublishable {
     TooLong,
     #[error("the subject {0} is NATS's own, and no report or alert goes there")]
     OfNats(Subject),
+    #[error("the subject {0} is the bridge's own, and no report or alert goes there")]
+    OfTheBridge(Subject),
 }
 
-/// Refuses subjects that begin with `$`, by which NATS is controlled, and subjects that are so long that NATS would end
+/// Refuses subjects that begin with `$`, by which NATS is controlled, those of answers, those of the bridge, and subjects that are so long that NATS would end
 /// the connection.
 fn may_be_published(subject: &Subject) -> Result<(), Unpublishable> {
     if subject.as_str().len() > MOST_OF_SUBJECT {
         return Err(Unpublishable::TooLong);
     }
-    if subject.as_str().starts_with('$') {
+    if subject.as_str().starts_with('$') || subject.as_str().starts_with("_INBOX") {
         return Err(Unpublishable::OfNats(subject.clone()));
+    }
+    if subject.as_str().starts_with(reserved::SUBJECTS) {
+        return Err(Unpublishable::OfTheBridge(subject.clone()));
     }
     Ok(())
 }

@@ -83,7 +83,7 @@ impl Spool {
         if text.len() as u64 > MOST_OF_ONE {
             return Err(SpoolError::Large { size: text.len() });
         }
-        let directory = Directory::open(dir, Missing::Make).map_err(failed(dir))?;
+        let directory = self.open(Missing::Make).map_err(failed(dir))?;
         let lock = locked(&directory, "put.lock", Instant::now() + PATIENCE).await;
         let _lock = lock.map_err(failed(dir))?.ok_or_else(|| {
             let held = format!("put.lock is held for more than {} s", PATIENCE.as_secs());
@@ -110,12 +110,12 @@ impl Spool {
 
     /// Returns the waiting messages in order.
     pub(crate) fn waiting(&self) -> io::Result<Vec<Number>> {
-        numbers(&self.open()?)
+        numbers(&self.open(Missing::Fail)?)
     }
 
     /// Reads a waiting message. Returns `None` if it was removed.
     pub(crate) fn message(&self, number: Number) -> io::Result<Option<Message>> {
-        match self.open()?.read(&number.name(), MOST_OF_ONE) {
+        match self.open(Missing::Fail)?.read(&number.name(), MOST_OF_ONE) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -124,17 +124,17 @@ impl Spool {
 
     /// Whether the message still waits.
     pub(crate) fn holds(&self, number: Number) -> bool {
-        self.open().is_ok_and(|directory| directory.holds(&number.name()))
+        self.open(Missing::Fail).is_ok_and(|directory| directory.holds(&number.name()))
     }
 
     /// Removes a message that NATS has stored.
     pub(crate) fn done(&self, number: Number) -> io::Result<()> {
-        self.open()?.remove(&number.name())
+        self.open(Missing::Fail)?.remove(&number.name())
     }
 
     /// Waits for the lock for sending. Returns `None` if other processes hold it until then.
     pub(crate) async fn turn(&self, until: Instant) -> io::Result<Option<Turn>> {
-        let lock = locked(&self.open()?, "send.lock", until).await?;
+        let lock = locked(&self.open(Missing::Fail)?, "send.lock", until).await?;
         Ok(lock.map(|lock| Turn { _lock: lock }))
     }
 
@@ -143,8 +143,11 @@ impl Spool {
         self.dir.join(number.name())
     }
 
-    fn open(&self) -> io::Result<Directory> {
-        Directory::open(&self.dir, Missing::Fail)
+    /// Opens the directory. Root also uses that of a service; see [`Directory`].
+    fn open(&self, missing: Missing) -> io::Result<Directory> {
+        let directory = Directory::open(&self.dir, missing)?;
+        directory.check_owner()?;
+        Ok(directory)
     }
 }
 
@@ -277,7 +280,14 @@ mod tests {
         let (_dir, spool) = spool();
         let number = spool.put(&message("a")).await.unwrap();
         let text = fs::read_to_string(spool.path(number)).unwrap();
-        for subject in ["$JS.API.STREAM.DELETE.OPS", "ops.>", "ops.a\\r\\nPUB ops.b 0"] {
+        for subject in [
+            "$JS.API.STREAM.DELETE.OPS",
+            "ops.>",
+            "ops.a\\r\\nPUB ops.b 0",
+            "nats-matrix.held.ops.1.2.3",
+            "_INBOX.x",
+            "_INBOX_nats-matrix.x",
+        ] {
             fs::write(spool.path(number), text.replace("ops.report.a", subject)).unwrap();
             let refused = spool.message(number).unwrap_err().to_string();
             assert!(refused.contains("subject") || refused.contains("wildcards"), "{refused}");

@@ -7,12 +7,15 @@ use minijinja::{Value, context, value::Serde};
 use crate::{
     message::{Alert, Counts, Group, Severity, State, Summary, rfc3339},
     render::{rows::rows, voice::Voice, words::Words},
-    text::{self, shown},
+    text::{self, address::MAX_LINK_BYTES, shown},
 };
 
 /// The number of alerts of a group that are shown. The others are counted, and the message is attached with all of
 /// them.
 pub(super) const MOST_ALERTS: usize = 10;
+
+/// The number of characters that the alerts of a group may take together.
+const MEMBERS_CHARS: usize = 3_000;
 
 /// The number of characters that are shown of a description in a group.
 const DESCRIPTION_CHARS: usize = 200;
@@ -24,6 +27,8 @@ pub(crate) fn worded<'a>(summary: &'a Summary, words: &dyn Words) -> Cow<'a, str
     match summary {
         Summary::Said(text) => Cow::Borrowed(text),
         Summary::Unsaid => Cow::Owned(words.unnamed_alert().to_owned()),
+        Summary::NoData(rule) => Cow::Owned(words.no_data(rule)),
+        Summary::QueryFailed(rule) => Cow::Owned(words.query_failed(rule)),
         Summary::Monitor(monitor, state) => Cow::Owned(match &monitor.name {
             Some(name) => words.monitored(name, *state),
             None => words.monitored(&words.monitor(monitor.id), *state),
@@ -66,22 +71,96 @@ pub(super) fn view(alert: &Alert, voice: &Voice) -> Value {
         ended => alert.ended.clone(),
         when => voice.span(alert.time.as_deref(), alert.ended.as_deref()),
         rows => rows(&alert.extra),
-        url => alert.url.as_deref().map(shown::line),
+        url => linked_url(alert),
+        short_url => short_url(alert),
         fingerprint => alert.fingerprint.clone(),
     }
 }
 
-/// Builds the values of a group: the worst alerts first, and among equally bad ones the newest.
-pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
+/// Returns the alerts of a group: the worst ones first, and among equally bad ones the newest.
+fn sorted(group: &Group) -> Vec<&Alert> {
     let mut alerts: Vec<&Alert> = group.alerts.iter().collect();
     alerts.sort_by_key(|alert| {
         (State::of(alert), Reverse(alert.time.as_deref().and_then(rfc3339::parse)))
     });
+    alerts
+}
+
+/// Returns the alerts of a group that are shown: as many as there is room for, so that neither the number of the others
+/// nor the link is cut off.
+pub(super) fn members(group: &Group) -> Vec<&Alert> {
+    let common = common(group);
+    let mut left = MEMBERS_CHARS;
+    let fits = |alert: &&Alert| {
+        let length = length(alert, &common);
+        let fits = length <= left;
+        left = left.saturating_sub(length);
+        fits
+    };
+    let alerts = sorted(group);
+    let count = alerts.iter().copied().take(MOST_ALERTS).take_while(fits).count().max(1);
+    alerts.into_iter().take(count).collect()
+}
+
+/// The approximate number of characters that an alert takes in a group.
+fn length(alert: &Alert, common: &Labels) -> usize {
+    /// The characters of the marks, the time and the state.
+    const FRAME: usize = 80;
+    let chars = |text: Option<&str>| text.map_or(0, |text| text.chars().count());
+    let labels = alert.labels.iter().filter(|(name, value)| common.get(*name) != Some(value));
+    let labels = labels.map(|(name, value)| name.chars().count() + value.chars().count() + 3);
+    FRAME
+        + chars(Some(alert.summary.in_no_language()))
+        + chars(alert.description.as_deref()).min(DESCRIPTION_CHARS)
+        + chars(alert.source.as_deref())
+        + chars(measured(alert))
+        + labels.sum::<usize>()
+}
+
+/// Returns the labels that all alerts of a group share, even if its sender does not list them.
+fn common(group: &Group) -> Labels {
+    let mut labels = group.labels.clone();
+    if let [first, rest @ ..] = &group.alerts[..]
+        && !rest.is_empty()
+        && group.left_out.total() == 0
+    {
+        let is_shared = |(name, value): &(&String, &String)| {
+            rest.iter().all(|alert| alert.labels.get(*name) == Some(*value))
+        };
+        let is_name = |value: &String| value == first.summary.in_no_language();
+        let shared = first.labels.iter().filter(is_shared).filter(|(_, value)| !is_name(value));
+        labels.extend(shared.map(|(name, value)| (name.clone(), value.clone())));
+    }
+    labels
+}
+
+/// Returns the link of an alert, if it is not too long to be one; else a shorter one.
+fn linked_url(alert: &Alert) -> Option<String> {
+    let url = alert.url.as_deref()?;
+    if url.len() > MAX_LINK_BYTES { short_url(alert) } else { Some(shown::line(url)) }
+}
+
+/// Returns the link of an alert for plain text, where a link of kilobytes would hide everything else: then it leads to
+/// the page without its query, or to the sender.
+fn short_url(alert: &Alert) -> Option<String> {
+    /// The longest link in plain text, in characters.
+    const MOST: usize = 400;
+    let is_short = |url: &&str| url.chars().count() <= MOST;
+    let url = alert.url.as_deref()?;
+    let page = url.split(['?', '#']).next();
+    let short = [Some(url), page, alert.sender.as_deref()].into_iter().flatten().find(is_short);
+    short.map(shown::line)
+}
+
+/// Builds the values of a group.
+pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
+    let alerts = sorted(group);
+    let labels = common(group);
+    let members = members(group);
     let shown: Vec<Value> =
-        alerts.iter().take(MOST_ALERTS).map(|alert| member_view(alert, group, voice)).collect();
+        members.iter().map(|alert| member_view(alert, &labels, voice)).collect();
     let titles: Vec<&str> = group.title.split(", ").collect();
-    let common: Labels = group
-        .labels
+    let common: Labels = labels
         .iter()
         .filter(|(name, value)| *name != "severity" && **value != group.title)
         .filter(|(name, value)| !titles.contains(&format!("{name}={value}").as_str()))
@@ -91,7 +170,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let sent = (alerts.len() as u64).saturating_add(group.left_out.total());
     let count = sent.saturating_add(group.truncated);
     let title = shown::line(&group.title);
-    let hidden = sent.saturating_sub(MOST_ALERTS as u64);
+    let hidden = sent.saturating_sub(members.len() as u64);
     let truncated = group.truncated;
     let rest = [
         (hidden > 0).then(|| words.more(usize::try_from(hidden).unwrap_or(usize::MAX))),
@@ -103,7 +182,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
         tally => tally(&alerts, group.left_out, truncated, words),
         count,
         title,
-        labels => group.labels.clone(),
+        labels => labels.clone(),
         tags => pairs(&common),
         rest => rest.into_iter().flatten().collect::<Vec<_>>(),
         hidden,
@@ -114,7 +193,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
 }
 
 /// Builds the values of an alert in a group: a short form without the labels that all alerts of the group share.
-fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
+fn member_view(alert: &Alert, common: &Labels, voice: &Voice) -> Value {
     let words = voice.words;
     let description = description(alert, words).map(|text| shown::line(&text));
     let description = description.map(|line| {
@@ -123,7 +202,7 @@ fn member_view(alert: &Alert, group: &Group, voice: &Voice) -> Value {
     });
     let details = [
         alert.source.as_deref().map(|source| format!("📍 {}", shown::name(source))),
-        Some(tags(alert, &worded(&alert.summary, words), &group.labels))
+        Some(tags(alert, &worded(&alert.summary, words), common))
             .filter(|it| !it.is_empty())
             .map(|it| format!("🏷️ {it}")),
         measured(alert).map(|values| format!("📈 {}", shown::line(values))),
@@ -182,6 +261,7 @@ fn tags(alert: &Alert, summary: &str, common: &Labels) -> String {
         common.get(name) == Some(value)
             || value == summary
             || Some(value) == alert.source.as_ref()
+            || is_part_of_source(alert, value)
             || name == "severity" && Severity::from(value.clone()) == alert.severity
     };
     let labels: Labels = alert
@@ -191,6 +271,12 @@ fn tags(alert: &Alert, summary: &str, common: &Labels) -> String {
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     pairs(&labels)
+}
+
+/// Whether a value is the namespace or the name in a source like "shop/cart-5f".
+fn is_part_of_source(alert: &Alert, value: &str) -> bool {
+    let parts = alert.source.as_deref().and_then(|source| source.split_once('/'));
+    parts.is_some_and(|(namespace, name)| value == namespace || value == name)
 }
 
 fn pairs(labels: &Labels) -> String {

@@ -31,6 +31,8 @@ pub(crate) struct Rendered {
     pub attachment: Option<Attachment>,
     /// The reason why a template of the user was not used; the text says it, too.
     pub fault: Option<Fault>,
+    /// The number of secrets that are hidden.
+    pub hidden: u64,
     /// The offsets of the last line in the plain text and in the HTML, if that line says where the original is.
     tail: Option<(usize, usize)>,
 }
@@ -43,6 +45,7 @@ impl Attachment {
             | Payload::Alerts(_)
             | Payload::Note(_)
             | Payload::Event(_)
+            | Payload::Several(_)
             | Payload::Object(_) => ("json", "application/json"),
             Payload::Text(_) => ("txt", "text/plain"),
             Payload::Binary(_) => return Self::binary(original.clone()),
@@ -53,7 +56,7 @@ impl Attachment {
 
 impl Rendered {
     pub(crate) fn new(plain: String, html: String, urgency: Urgency) -> Self {
-        Self { plain, html, urgency, attachment: None, fault: None, tail: None }
+        Self { plain, html, urgency, attachment: None, fault: None, hidden: 0, tail: None }
     }
 
     /// Creates a line in the bridge's own words, which people should notice.
@@ -103,6 +106,15 @@ impl Rendered {
     pub(crate) fn at_most(mut self, urgency: Urgency) -> Self {
         self.urgency = self.urgency.min(urgency);
         self
+    }
+
+    /// Returns the texts without the line that says where the original is.
+    pub(super) fn without_tail(&self) -> (&str, &str) {
+        let (plain, html) = self.tail.unwrap_or((self.plain.len(), self.html.len()));
+        (
+            self.plain.get(..plain).unwrap_or(&self.plain),
+            self.html.get(..html).unwrap_or(&self.html),
+        )
     }
 
     /// Builds the content of a plain text in the thread of a digest, where nothing sends a push notification.

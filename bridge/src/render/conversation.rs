@@ -40,6 +40,7 @@ impl Renderer {
             Payload::Alerts(group) => shown::line(&group.title),
             _ => String::new(),
         };
+        let summary = self.veil().line(&summary).into_owned();
         Rendered::words(&words.resolved_after(&took, &summary)).at_most(Urgency::Routine)
     }
 

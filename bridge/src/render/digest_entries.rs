@@ -47,8 +47,8 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// The machines or services that the message is about, as a room shows them.
     pub(crate) sources: Vec<String>,
-    /// The key of the alert's thread, and the update that the message makes to it.
-    pub(crate) saying: Option<(String, AlertUpdate)>,
+    /// The keys of the alerts' threads, and the updates that the message makes to them.
+    pub(crate) sayings: Vec<(String, AlertUpdate)>,
 }
 
 /// The news in a digest, which people have not been notified of.
@@ -78,13 +78,16 @@ impl Entry {
     pub(crate) fn weight(&self) -> usize {
         let sources: usize =
             self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
-        let saying = self.saying.as_ref().map_or(0, |(key, saying)| key.len() + saying.weight());
+        let sayings = self
+            .sayings
+            .iter()
+            .map(|(key, saying)| size_of::<(String, AlertUpdate)>() + key.len() + saying.weight());
         size_of::<Self>()
             + self.subject.len()
             + self.head.len()
             + self.rendered.plain.len()
             + sources
-            + saying
+            + sayings.sum::<usize>()
     }
 }
 
@@ -118,24 +121,30 @@ pub(crate) fn pieces(entries: &[Entry], reached: Position) -> impl Iterator<Item
 /// Returns the entries that are still true at the end: the last one of each alert, and all that are about no alert.
 pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
     let last = last_words(entries);
-    let is_last = |entry: &&Entry| match &entry.saying {
-        Some((key, _)) => last.get(key.as_str()).is_some_and(|last| std::ptr::eq(*last, *entry)),
-        None => true,
+    let is_last = |entry: &Entry, key: &str| {
+        last.get(key).is_some_and(|(last, _)| std::ptr::eq(*last, entry))
     };
-    entries.iter().filter(is_last).collect()
+    let is_true = |entry: &&Entry| {
+        entry.sayings.is_empty() || entry.sayings.iter().any(|(key, _)| is_last(entry, key))
+    };
+    entries.iter().filter(is_true).collect()
 }
 
-/// Returns the last entry of each alert, by the key of the alert's thread.
-pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, &Entry> {
-    let said = entries.iter();
-    said.filter_map(|entry| Some((entry.saying.as_ref()?.0.as_str(), entry))).collect()
+/// Returns the last entry of each alert, and its last update there, by the key of the alert's thread.
+pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, (&Entry, &AlertUpdate)> {
+    let said = entries.iter().flat_map(|entry| {
+        entry.sayings.iter().map(move |(key, update)| (key.as_str(), (entry, update)))
+    });
+    said.collect()
 }
 
 /// Returns the news among the entries that are still true at the end. A resolved alert is not news, and neither is one
 /// that has already sent a push notification, which `is_known` tells by the key of its thread.
 pub(crate) fn news(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> News<'_> {
     let mut news = News { urgency: Urgency::Routine, critical: BTreeSet::new() };
-    let is_news = |entry: &&Entry| entry.saying.as_ref().is_none_or(|(key, _)| !is_known(key));
+    let is_news = |entry: &&Entry| {
+        entry.sayings.is_empty() || entry.sayings.iter().any(|(key, _)| !is_known(key))
+    };
     for entry in still_true(entries).into_iter().filter(is_news) {
         let urgency = entry.rendered.urgency;
         news.urgency = news.urgency.max(urgency);
@@ -180,7 +189,7 @@ mod tests {
             }),
             kind: Kind::of(&decoded.payload),
             sources: Vec::new(),
-            saying: saying.map(|saying| (payload["source"].to_string(), saying)),
+            sayings: saying.map(|it| (payload["source"].to_string(), it)).into_iter().collect(),
         }
     }
 

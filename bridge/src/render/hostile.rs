@@ -144,7 +144,7 @@ fn words_of_others_are_set_apart_and_what_is_harmless_stays_bare() {
         ("one\n\n📍 db-01", "│ one\n│\n│ 📍 db-01"),
     ] {
         let rendered = show("ops.x", text.as_bytes(), Language::English);
-        assert_eq!(rendered.plain, shown);
+        assert_eq!(rendered.plain, format!("{shown}\n📍 ops.x"));
         assert_eq!(rendered.html.starts_with("<blockquote>"), shown.starts_with('│'), "{text}");
     }
     let alert = json!({ "severity": "critical", "summary": "s", "description": "a\n📍 db-01",
@@ -239,7 +239,7 @@ fn what_blanks_push_to_the_next_line_is_set_apart() {
     }
     // The columns of a table stay as they are.
     let row = "db-01            running       97 %   /var";
-    assert_eq!(show("ops.x", row.as_bytes(), Language::English).plain, row);
+    assert_eq!(show("ops.x", row.as_bytes(), Language::English).plain, format!("{row}\n📍 ops.x"));
     let table = format!("host             state\n{row}");
     let shown = show("ops.x", json!({ "table": table }).to_string().as_bytes(), Language::English);
     assert_eq!(shown.plain, format!("📨 ops.x\ntable: host             state\n│ {row}"));
@@ -351,7 +351,7 @@ fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
         rendered,
         kind,
         sources: Vec::new(),
-        saying: None,
+        sayings: Vec::new(),
     }
 }
 

@@ -27,7 +27,16 @@ pub(crate) struct Incoming<'a> {
     pub original: &'a Bytes,
 }
 
+/// The header by which a publisher asks to see in the room what is wrong with a message.
+const SHOW_FLAW: &str = "Nats-Matrix-Show-Flaw";
+
 impl<'a> Incoming<'a> {
+    /// Whether the publisher asks to see in the room what is wrong with the message.
+    pub(crate) fn asks_for_flaw(&self) -> bool {
+        let value = self.headers.and_then(|headers| headers.get(SHOW_FLAW));
+        value.is_some_and(|value| !matches!(value.as_str(), "" | "0" | "false" | "no"))
+    }
+
     /// Builds a sample message as if it came in on a subject.
     pub(crate) fn sample(
         subject: &'a str,

@@ -4,7 +4,10 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use minijinja::{HtmlEscape, Value};
 
-use crate::{message::Binary, render::words::Words};
+use crate::{
+    message::Binary,
+    render::{columns, words::Words},
+};
 
 /// The mark before each line from others that could be mistaken for one of ours. Our own lines never begin with it.
 const QUOTE: char = '│';
@@ -82,32 +85,57 @@ pub(super) fn starts_with(line: &str, mark: char) -> bool {
     beginnings(line).any(|part| part.trim_start().starts_with(mark))
 }
 
-/// Returns plain text as HTML with the same lines. Lines that are set apart become a quote.
+/// Returns plain text as HTML with the same lines. Lines that are set apart become a quote, or preformatted text if they
+/// are aligned.
 pub(crate) fn html(text: &str) -> String {
     let mut html = String::with_capacity(text.len());
-    let mut is_in_quote = false;
-    for (index, line) in text.split('\n').enumerate() {
-        let quoted = line.strip_prefix(QUOTE);
-        let was_in_quote = std::mem::replace(&mut is_in_quote, quoted.is_some());
-        html.push_str(match (was_in_quote, is_in_quote) {
-            (false, true) => "<blockquote>",
-            (true, false) => "</blockquote>",
-            _ if index == 0 => "",
-            _ => "<br>",
-        });
-        let line = quoted.map_or(line, |line| line.strip_prefix(' ').unwrap_or(line));
+    let lines: Vec<&str> = text.split('\n').collect();
+    let mut rest = &lines[..];
+    while !rest.is_empty() {
+        let is_first = rest.len() == lines.len();
+        let quoted = rest.iter().take_while(|line| is_quoted(line)).count();
+        if quoted > 0 {
+            let inner: Vec<&str> = rest[..quoted].iter().map(|line| unquoted(line)).collect();
+            push_block(&mut html, &inner);
+            rest = &rest[quoted..];
+            continue;
+        }
+        let is_after_block = html.ends_with("</blockquote>") || html.ends_with("</pre>");
+        html.push_str(if is_first || is_after_block { "" } else { "<br>" });
         // Writing to a String cannot fail.
-        let _ = write!(html, "{}", HtmlEscape(line));
-    }
-    if is_in_quote {
-        html.push_str("</blockquote>");
+        let _ = write!(html, "{}", HtmlEscape(rest[0]));
+        rest = &rest[1..];
     }
     html
 }
 
+fn unquoted(line: &str) -> &str {
+    let line = line.strip_prefix(QUOTE).unwrap_or(line);
+    line.strip_prefix(' ').unwrap_or(line)
+}
+
+/// Adds lines that are set apart. A line end in preformatted text is written as a reference, because those in templates
+/// are removed.
+fn push_block(html: &mut String, lines: &[&str]) {
+    let (begin, between, end) = if columns::are_aligned(lines) {
+        ("<pre><code>", "&#10;", "</code></pre>")
+    } else {
+        ("<blockquote>", "<br>", "</blockquote>")
+    };
+    html.push_str(begin);
+    for (index, line) in lines.iter().enumerate() {
+        html.push_str(if index == 0 { "" } else { between });
+        let _ = write!(html, "{}", HtmlEscape(line));
+    }
+    html.push_str(end);
+}
+
 /// Removes the line breaks beside HTML elements that begin and end a line themselves.
 pub(super) fn tidy(html: &str) -> String {
-    html.replace("<br><blockquote>", "<blockquote>").replace("</blockquote><br>", "</blockquote>")
+    html.replace("<br><blockquote>", "<blockquote>")
+        .replace("</blockquote><br>", "</blockquote>")
+        .replace("<br><pre>", "<pre>")
+        .replace("</pre><br>", "</pre>")
 }
 
 /// Escapes a value, and breaks lines where the value does.

@@ -6,7 +6,9 @@
 //! it.
 
 pub(crate) mod alert;
+mod budget;
 mod builtin;
+mod columns;
 pub(crate) mod content;
 pub(crate) mod conversation;
 pub(crate) mod digest;
@@ -23,6 +25,7 @@ mod own;
 pub(crate) mod renderer;
 mod rows;
 mod speaker;
+mod veil;
 mod voice;
 pub(crate) mod words;
 
@@ -34,5 +37,7 @@ pub(crate) use self::{
     speaker::{Speaker, Speakers},
 };
 
+#[cfg(test)]
+mod shapes_tests;
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,13 @@
 use minijinja::{Value as View, context};
 
 use crate::{
-    message::{Commit, Deed, ForgeEvent, ForgeEventKind, Note, Outcome, Push, Reference, Thing},
-    render::words::{NOTICE_MARK, Words},
+    message::{
+        Commit, Deed, ForgeEvent, ForgeEventKind, Note, Outcome, Push, Reference, Remark, Thing,
+    },
+    render::{
+        voice::Voice,
+        words::{NOTICE_MARK, Words},
+    },
     text::shown,
 };
 
@@ -20,19 +25,47 @@ struct Line {
     url: Option<String>,
 }
 
-pub(super) fn view(note: &Note, words: &dyn Words) -> View {
+pub(super) fn view(note: &Note, voice: &Voice) -> View {
+    let words = voice.words;
     match note {
         Note::Forge(event) => {
             let headline = Line { text: headline(event, words), url: event.url.clone() };
             let lines: Vec<View> = lines(event, words).into_iter().map(Line::view).collect();
-            context! { mark => mark(&event.kind), headline => headline.view(), lines }
+            let mark = mark(&event.kind);
+            context! { mark, headline => headline.view(), lines, source => (), when => () }
+        }
+        Note::Said(remark) => said(remark, voice),
+        Note::Test(test) => {
+            let headline = Line { text: words.test_of(&test.sender), url: test.url.clone() };
+            let lines = test.text.iter().flat_map(|text| text.lines());
+            let lines: Vec<View> = lines.map(plain).collect();
+            let source = test.source.as_deref().map(shown::name);
+            context! { mark => "🧪", headline => headline.view(), lines, source, when => () }
         }
         Note::NatsAnswer => {
             let headline = Line { text: words.answer_of_nats().to_owned(), url: None };
             let lines: Vec<View> = Vec::new();
-            context! { mark => NOTICE_MARK.to_string(), headline => headline.view(), lines }
+            let mark = NOTICE_MARK.to_string();
+            context! { mark, headline => headline.view(), lines, source => (), when => () }
         }
     }
+}
+
+/// Shows an event in the words of its sender.
+fn said(remark: &Remark, voice: &Voice) -> View {
+    let (colon, gap) = (voice.words.colon(), voice.words.gap());
+    let headline = Line { text: remark.headline.clone(), url: remark.url.clone() };
+    let rows = remark.rows.iter().map(|(name, value)| format!("{name}{colon}{gap}{value}"));
+    let lines = remark.lines.iter().flat_map(|text| text.lines().map(str::to_owned));
+    let lines: Vec<View> = lines.chain(rows).map(|line| plain(&line)).collect();
+    let source = remark.source.as_deref().map(shown::name);
+    let when = remark.time.as_deref().map(|time| voice.moment(time));
+    let mark = if remark.is_urgent { "🔔" } else { "ℹ️" };
+    context! { mark, headline => headline.view(), lines, source, when }
+}
+
+fn plain(text: &str) -> View {
+    Line { text: text.to_owned(), url: None }.view()
 }
 
 impl Line {
@@ -136,7 +169,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Language,
+        config::{Display, Language},
         message::{Decoded, Payload},
     };
 
@@ -165,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_nats_is_told_in_our_words_alone() {
-        let shown = view(&Note::NatsAnswer, Language::English.words());
+        let shown = view(&Note::NatsAnswer, &Voice::of(&Display::default()));
         assert_eq!(shown.get_attr("mark").unwrap().to_string(), "🤖");
         let headline = shown.get_attr("headline").unwrap().get_attr("text").unwrap().to_string();
         assert!(headline.starts_with("nats-matrix: an answer of NATS"), "{headline}");

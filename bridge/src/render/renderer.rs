@@ -10,20 +10,26 @@ use std::{
 use bytes::Bytes;
 use jiff::SignedDuration;
 use minijinja::{Environment, Value, context};
+use serde_json::{Map, Value as Json};
 
 use crate::{
-    config::{Display, Route},
+    config::{Display, Route, Unknown},
     failure::Failure,
-    message::{Attachment, Decoded, Event, Payload, Report, Urgency, Withheld, payload},
+    mask::Mask,
+    message::{
+        Attachment, Decoded, Event, Gist, Item, Payload, Removal, Report, Urgency, Withheld,
+        payload, report::Unknowns,
+    },
     render::{
-        alert, builtin,
+        alert, budget, builtin,
         content::Rendered,
         filters,
         incoming::Incoming,
         markup, note,
         own::{fault::Fault, templates::Own},
-        rows::rows,
+        rows::{self, rows},
         speaker::Speakers,
+        veil::Veil,
         voice::Voice,
     },
     samples::SAMPLES,
@@ -47,6 +53,9 @@ pub(crate) struct Renderer {
     pub(crate) builtin: Arc<Environment<'static>>,
     own: Option<Arc<Own>>,
     pub(super) speakers: Speakers,
+    pub(super) mask: Mask,
+    /// The urgency of messages that do not say how urgent they are.
+    unknown: Urgency,
 }
 
 /// The parsed templates that renderers of several routes share: parsed, the built-in ones alone take 160 kB.
@@ -86,7 +95,8 @@ impl Renderer {
 
     fn sharing(parsed: &mut Parsed, display: &Display) -> Self {
         let (voice, speakers) = (Voice::of(display), Speakers::default());
-        Self { builtin: parsed.builtin(display), own: None, voice, speakers }
+        let (mask, unknown) = (Mask::default(), Unknown::default().urgency());
+        Self { builtin: parsed.builtin(display), own: None, voice, speakers, mask, unknown }
     }
 
     /// Creates a renderer that prefers the templates of a directory, or a single template file, to the built-in ones.
@@ -118,8 +128,12 @@ impl Renderer {
     ///
     /// Returns [`Failure::Config`] with a line for each fault.
     pub(crate) fn of(route: &Route, parsed: &mut Parsed) -> Result<Self, Failure> {
-        let renderer =
-            Self { speakers: Speakers::of(route), ..Self::sharing(parsed, &route.display) };
+        let renderer = Self {
+            speakers: Speakers::of(route),
+            mask: route.mask.clone(),
+            unknown: route.unknown.urgency(),
+            ..Self::sharing(parsed, &route.display)
+        };
         let Some(path) = &route.templates else { return Ok(renderer) };
         let subject = example(route.subjects.first().map_or("ops", Subject::as_str));
         let tried = parsed.own(&route.display, path).and_then(|own| {
@@ -172,7 +186,8 @@ impl Renderer {
         kept_on: Option<&str>,
     ) -> Rendered {
         let words = self.voice.words;
-        Rendered::words(&words.notice(&words.refused(sequence, subject, reason, kept_on)))
+        let refused = words.refused(sequence, subject, reason, kept_on);
+        Rendered::words(&words.notice(&self.veil().line(&refused)))
     }
 
     /// Renders the notice in place of a file, of this size in bytes, that the homeserver did not accept.
@@ -192,6 +207,13 @@ impl Renderer {
         Rendered::words(&words.notice(&caught_up)).at_most(Urgency::Routine)
     }
 
+    /// Renders the notice that messages are missing. People should notice it.
+    pub(crate) fn removed(&self, removal: &Removal) -> Rendered {
+        let words = self.voice.words;
+        let (since, until) = (self.voice.time(removal.since), self.voice.time(removal.until));
+        Rendered::words(&words.notice(&words.removed(removal, &since, &until)))
+    }
+
     /// Returns the line that a message is perhaps shown in another room, too.
     pub(crate) fn may_be_repeated(&self, room: &str) -> String {
         let words = self.voice.words;
@@ -208,7 +230,11 @@ impl Renderer {
 
     /// Returns the machines or services that a message claims to be about, as a room shows them.
     pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
-        let shown = |source| self.speakers.speaker(subject, source).shown(self.voice.words);
+        let veil = self.veil();
+        let shown = |source| {
+            let speaker = self.speakers.speaker(subject, source);
+            veil.line(&speaker.shown(self.voice.words)).into_owned()
+        };
         payload::sources(payload).into_iter().map(shown).collect()
     }
 
@@ -218,15 +244,70 @@ impl Renderer {
     /// original is attached if a part of it was left out or cannot be shown as text.
     #[must_use]
     pub(crate) fn render(&self, message: &Incoming<'_>) -> Rendered {
-        let payload = &message.decoded.payload;
+        if let Payload::Several(items) = &message.decoded.payload {
+            return self.render_several(items, message);
+        }
         let words = self.voice.words;
+        let veil = self.veil();
+        let mut decoded = veil.decoded(message.decoded);
+        decoded.is_cut |= budget::fit(&mut decoded.payload);
+        let looks_inside = self.own.as_ref().is_some_and(|own| own.looks_inside);
+        let headers = message.headers.map(|headers| veil.headers(headers));
+        let original =
+            if looks_inside { veil.original(message.original) } else { message.original.clone() };
+        let message = &Incoming {
+            headers: headers.as_ref(),
+            decoded: &decoded,
+            original: &original,
+            ..*message
+        };
+        let payload = &decoded.payload;
         let (texts, fault) = self.texts(message);
-        let (rendered, is_cut) = Rendered::bounded(texts, payload.urgency());
-        let rendered = rendered.with_fault(fault, words);
-        if is_cut || message.decoded.is_cut || leaves_something_out(payload) {
-            return rendered.with_original(Attachment::of(payload, message.original), words);
+        let urgency = payload.stated_urgency().unwrap_or(self.unknown);
+        let (rendered, is_cut) = Rendered::bounded(texts, urgency);
+        let mut rendered = rendered.with_fault(fault, words);
+        rendered.hidden = veil.hidden();
+        if !shows_flaw(payload)
+            && let Some(flaw) = self.flaw(message)
+        {
+            rendered = rendered.with_line(&flaw);
+        }
+        if is_cut || decoded.is_cut || leaves_something_out(payload) {
+            let file = Attachment::of(payload, &veil.original(message.original));
+            return rendered.with_original(file, words);
         }
         rendered
+    }
+
+    /// Renders several objects one below the other, as a digest shows them.
+    fn render_several(&self, items: &[Item], message: &Incoming<'_>) -> Rendered {
+        let (mut plain, mut html) = (Vec::new(), Vec::new());
+        let (mut urgency, mut hidden, mut fault, mut is_cut) = (Urgency::Routine, 0, None, false);
+        for item in items {
+            let original = item.original(message.original);
+            let shown =
+                self.render(&Incoming { decoded: &item.decoded, original: &original, ..*message });
+            is_cut |= shown.attachment.is_some();
+            urgency = urgency.max(shown.urgency);
+            hidden += shown.hidden;
+            let (text, markup) = shown.without_tail();
+            plain.push(text.to_owned());
+            html.push(markup.to_owned());
+            fault = fault.or(shown.fault);
+        }
+        let texts = (plain.join("\n\n"), html.join("<br><br>"));
+        let (mut rendered, is_long) = Rendered::bounded(texts, urgency);
+        (rendered.hidden, rendered.fault) = (hidden, fault);
+        if is_cut || is_long {
+            let original = self.veil().original(message.original);
+            let file = Attachment::of(&message.decoded.payload, &original);
+            return rendered.with_original(file, self.voice.words);
+        }
+        rendered
+    }
+
+    pub(super) fn veil(&self) -> Veil<'_> {
+        Veil::new(&self.mask, self.voice.words)
     }
 
     /// Removes the file of a message. The text then says why, and where the original is.
@@ -273,8 +354,18 @@ impl Renderer {
                 words.notice(&words.empty_message(&subject()))
             }
             Payload::Text(body) => {
-                let lines = [markup::body(&shown::clean(body.trim_end()))];
-                lines.into_iter().chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
+                let body = shown::clean(body.trim_end());
+                // A text has no sender, so it is shown with its subject; of a bare value that is the only meaning.
+                let lines = if is_bare(&body) {
+                    [
+                        format!("📨 {}{}{}{body}", subject(), words.colon(), words.gap()),
+                        String::new(),
+                    ]
+                } else {
+                    [markup::body(&body), format!("📍 {}", subject())]
+                };
+                let lines = lines.into_iter().filter(|line| !line.is_empty());
+                lines.chain(self.flaw(message)).collect::<Vec<_>>().join("\n")
             }
             Payload::Binary(bytes) => markup::binary(&subject(), bytes, words),
             payload => {
@@ -292,49 +383,81 @@ impl Renderer {
         let via = (!self.speakers.tell(payload, message.subject))
             .then(|| voice.words.via(&shown::name(message.subject)));
         let view = match payload {
-            Payload::Report(report) => report_view(report, voice),
+            Payload::Report(report) => report_view(report, message.subject, voice),
             Payload::Alert(alert) => alert::view(alert, voice),
             Payload::Alerts(group) => alert::group_view(group, voice),
-            Payload::Note(note) => note::view(note, voice.words),
+            Payload::Note(note) => note::view(note, voice),
             Payload::Event(event) => event_view(event, self.flaw(message), voice),
-            Payload::Object(object) => context! {
-                subject => shown::line(message.subject),
-                rows => rows(object),
-                flaw => self.flaw(message),
-            },
+            Payload::Object(object) => self.object_view(object, message),
             Payload::Text(body) => {
                 context! { text => shown::clean(body.trim_end()), flaw => self.flaw(message) }
             }
             Payload::Binary(bytes) => context! { size => bytes.len },
+            Payload::Several(_) => context! {},
         };
-        context! { via, ..view }
+        if matches!(payload, Payload::Object(_)) {
+            view
+        } else {
+            context! { via, ..view }
+        }
+    }
+
+    /// Builds the values of an object of no known shape. `rows` are all its entries as they are, `lines` those that are
+    /// worth showing beside the others.
+    fn object_view(&self, object: &Map<String, Json>, message: &Incoming<'_>) -> Value {
+        let gist = Gist::of(object);
+        let subject = shown::line(message.subject);
+        let source = gist.source.as_deref();
+        let is_told = source.is_none_or(|source| self.speakers.name(message.subject, source));
+        let via = (!is_told && gist.title.is_some())
+            .then(|| self.voice.words.via(&shown::name(message.subject)));
+        // A message without a sender shows its subject, which NATS decides on.
+        let place =
+            source.map(shown::name).or_else(|| gist.title.as_ref().map(|_| subject.clone()));
+        context! {
+            title => gist.title.as_deref().map(shown::line),
+            place,
+            via,
+            description => gist.description.as_deref().map(|text| shown::clean(text.trim_end())),
+            when => gist.time.as_deref().map(|time| self.voice.moment(time)),
+            lines => gist.rows.iter().map(|(name, value)| rows::row(name, value)).collect::<Vec<_>>(),
+            url => gist.url.as_deref().map(shown::line),
+            rows => rows(object),
+            flaw => self.flaw(message),
+            subject,
+        }
     }
 
     fn flaw(&self, message: &Incoming<'_>) -> Option<String> {
-        message
-            .decoded
-            .flaw
-            .as_ref()
-            .map(|flaw| self.voice.words.flaw(&flaw.to_string()))
-            .map(|flaw| self.voice.words.notice(&flaw))
+        let words = self.voice.words;
+        let flaw = message.decoded.flaw.as_ref()?;
+        if message.asks_for_flaw() {
+            return Some(words.notice(&words.flaw(&flaw.to_string())));
+        }
+        flaw.is_shown_raw.then(|| words.notice(words.shown_raw()))
     }
 }
 
-fn report_view(report: &Report, voice: &Voice) -> Value {
+fn report_view(report: &Report, subject: &str, voice: &Voice) -> Value {
     let words = voice.words;
-    let percent = |name: &str, value: Option<f64>| {
+    let Unknowns { disk, memory, satisfaction } = report.unknown;
+    let value = |name: &str, value: Option<f64>, is_unknown: bool, unit: &str| {
         let (colon, gap) = (words.colon(), words.gap());
-        value.map(|value| format!("{name}{colon}{gap}{}%", filters::number_text(value, 1)))
+        let value = value.map(|value| format!("{}{unit}", filters::number_text(value, 1)));
+        let value = value.or_else(|| is_unknown.then(|| words.unknown().to_owned()));
+        value.map(|value| format!("{name}{colon}{gap}{value}"))
     };
     let usage: Vec<String> = [
-        percent(words.disk_usage(), report.disk_percent),
-        percent(words.memory_usage(), report.memory_percent),
+        value(words.disk_usage(), report.disk_percent, disk, "%"),
+        value(words.memory_usage(), report.memory_percent, memory, "%"),
+        value(words.satisfaction(), None, satisfaction, ""),
     ]
     .into_iter()
     .flatten()
     .collect();
+    let host = if report.host.trim().is_empty() { subject } else { &report.host };
     context! {
-        host => shown::name(&report.host),
+        host => shown::name(host),
         completed => list(&report.completed),
         in_progress => list(&report.in_progress),
         disk_percent => report.disk_percent,
@@ -347,7 +470,7 @@ fn report_view(report: &Report, voice: &Voice) -> Value {
 
 fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     let (rows, text) = match event.data.as_deref() {
-        Some(Payload::Object(object)) => (rows(object), None),
+        Some(Payload::Object(object)) => (rows::best(object), None),
         Some(Payload::Text(body)) => (Vec::new(), Some(shown::clean(body.trim_end()))),
         Some(Payload::Binary(bytes)) => {
             let (size, bytes) = markup::bytes(bytes, voice.words);
@@ -369,13 +492,31 @@ fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     }
 }
 
+/// Whether the text of a payload says itself what is wrong with it.
+fn shows_flaw(payload: &Payload) -> bool {
+    matches!(payload, Payload::Event(_) | Payload::Object(_) | Payload::Text(_))
+}
+
+/// Whether a text is a single value, which says nothing without its subject.
+fn is_bare(text: &str) -> bool {
+    /// The longest such value, in characters.
+    const MOST: usize = 40;
+    let text = text.trim();
+    let is_word = !text.contains(char::is_whitespace) && text.chars().count() <= MOST;
+    is_word && text.chars().any(|c| c.is_ascii_alphanumeric()) && text.is_ascii()
+}
+
 /// Whether the text, however short, cannot show all of the payload.
 fn leaves_something_out(payload: &Payload) -> bool {
     match payload {
         Payload::Alerts(group) => {
-            group.alerts.len() > alert::MOST_ALERTS || group.left_out.total() > 0
+            group.alerts.len() > alert::members(group).len() || group.left_out.total() > 0
         }
-        Payload::Event(event) => event.data.as_deref().is_some_and(leaves_something_out),
+        Payload::Event(event) => match event.data.as_deref() {
+            Some(Payload::Object(object)) => Gist::rows_of(object).1,
+            data => data.is_some_and(leaves_something_out),
+        },
+        Payload::Object(object) => Gist::of(object).is_cut,
         Payload::Binary(_) => true,
         _ => false,
     }

@@ -1,7 +1,13 @@
 //! Checks whether the subject of a message names the machine that the message claims to be about: publishers choose
 //! what they write, but NATS decides on which subjects they may publish.
 
-use crate::{config::Route, message::Payload, render::words::Words, subject::Subject, text::shown};
+use crate::{
+    config::Route,
+    message::Payload,
+    render::words::Words,
+    subject::{self, Subject},
+    text::shown,
+};
 
 /// The filters of a route, which decide which tokens of a subject name a machine or service.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +25,9 @@ impl Speakers {
     pub(super) fn tell(&self, payload: &Payload, subject: &str) -> bool {
         let is_named = |source: Option<&str>| source.is_some_and(|it| self.name(subject, it));
         match payload {
-            Payload::Report(report) => self.name(subject, &report.host),
+            Payload::Report(report) => {
+                report.host.trim().is_empty() || self.name(subject, &report.host)
+            }
             Payload::Alert(alert) => is_named(alert.source.as_deref()),
             Payload::Alerts(group) => {
                 group.alerts.iter().all(|alert| is_named(alert.source.as_deref()))
@@ -28,14 +36,21 @@ impl Speakers {
             // The type of an event and the thing that it is about can be any words, even those of another subject.
             Payload::Event(_) => false,
             // These are shown with their subject, or do not claim to be about anything.
-            Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => true,
+            Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) | Payload::Several(_) => {
+                true
+            }
         }
     }
 
     /// Whether a subject has a token that names a machine or service. `ops.alert.db-01` names `db-01`, `db-01:9100` and
     /// `db-01.example.com`; `ops.alert.db-01_example_com` and `ops.alert.db-01.example.com` name `db-01.example.com`,
     /// too.
+    ///
+    /// A subject with that of a schedule names nobody: one of the two may be another publisher's.
     pub(crate) fn name(&self, subject: &str, source: &str) -> bool {
+        if subject::is_scheduled(subject) {
+            return false;
+        }
         let source = source.trim().to_lowercase();
         let host = without_port(&source).trim_end_matches('.');
         let lower = subject.to_lowercase();
@@ -162,6 +177,8 @@ mod tests {
             ("ops.alertmanager", "db-01:9100"),
             ("ops.alert.evil", ""),
             ("ops.alert.evil", "."),
+            ("ops.alert.evil → ops.alert.db-01", "db-01"),
+            ("ops.alert.db-01 → ops.alert.evil", "db-01"),
         ] {
             assert!(!Speakers::default().name(subject, source), "{subject} {source}");
         }

@@ -13,7 +13,6 @@ use crate::{
     alerts::AlertUpdate,
     config::{Display, Language},
     message::{Decoded, Kind, Urgency},
-    render::content::MAX_TEXT_CHARS,
     samples::{SAMPLES, Sample},
 };
 
@@ -69,6 +68,8 @@ fn sheet(render: impl Fn(&Display) -> Rendered) -> String {
             |it| format!("{} bytes of {} in a .{}", it.bytes.len(), it.media_type, it.extension),
         );
         let head = format!("== {language}, {:?}, {file}", shown.urgency);
+        let head =
+            if shown.hidden == 0 { head } else { format!("{head}, {} hidden", shown.hidden) };
         sheet.push_str(&[&head, "", &shown.plain, "", "-- HTML", "", &html, "", ""].join("\n"));
     }
     sheet
@@ -89,7 +90,10 @@ fn digest(display: &Display) -> Rendered {
             head: renderer.head(at, sample.subject),
             rendered: show(&renderer, sample.subject, sample.payload, &decoded),
             kind: Kind::of(&decoded.payload),
-            saying: AlertUpdate::of(&decoded.payload).map(|it| (sample.name.to_owned(), it)),
+            sayings: AlertUpdate::all(&decoded.payload)
+                .into_iter()
+                .map(|it| (sample.name.to_owned(), it))
+                .collect(),
             sources: vec![source],
         }
     };
@@ -119,6 +123,12 @@ fn messages_are_shown_as_in_the_snapshots() {
         if is_json && SAMPLES.iter().all(|sample| sample.payload != payload) {
             add(path.file_stem().unwrap().to_str().unwrap(), "ops.x", &payload);
         }
+    }
+    // Messages of no known shape, each with what makes it odd.
+    for file in std::fs::read_dir(format!("{here}/src/samples/others")).unwrap() {
+        let path = file.unwrap().path();
+        let name = format!("other-{}", path.file_stem().unwrap().to_str().unwrap());
+        add(&name, "ops.other.7", &std::fs::read(&path).unwrap());
     }
     let snapshots = format!("{here}/src/render/snapshots");
     let mut settings = insta::Settings::clone_current();
@@ -191,19 +201,16 @@ fn an_alert_that_is_over_says_how_long_it_went_on_and_labels_are_not_said_twice(
 #[test]
 fn text_that_runs_backwards_is_shown_as_it_was_sent() {
     let rendered = render("pay \u{202e}evil\u{202c} now\u{2066}x\u{2069}");
-    assert_eq!(rendered.plain, "pay \u{fffd}evil\u{fffd} now\u{fffd}x\u{fffd}");
+    assert_eq!(rendered.plain, "pay \u{fffd}evil\u{fffd} now\u{fffd}x\u{fffd}\n📍 ops.x");
 }
 
 #[test]
 fn objects_show_keys_and_values_in_their_order() {
     let rendered =
         render(r#"{"z":"last","a":{"nested":[1,2.5]},"text":"two\nlines","nothing":null}"#);
-    assert_eq!(
-        rendered.plain,
-        "📨 ops.x\nz: last\na: {\"nested\":[1,2.5]}\ntext: two\n│ lines\nnothing: null"
-    );
+    assert_eq!(rendered.plain, "📨 two\n📍 ops.x\n│ lines\nz: last\na.nested: 1, 2.5");
     assert!(
-        rendered.html.contains("<strong>text:</strong> two<blockquote>lines</blockquote>"),
+        rendered.html.contains("📨 <strong>two</strong><br>📍 ops.x<blockquote>lines</blockquote>"),
         "{}",
         rendered.html
     );
@@ -214,16 +221,18 @@ fn a_cut_is_made_between_words_and_never_within_a_character() {
     let text = "wörter ".repeat(1_000);
     let rendered = render(&text);
     assert!(rendered.plain.starts_with("wörter wörter"));
-    assert!(
-        rendered
-            .plain
-            .contains("wörter …\n🤖 nats-matrix: the whole (7.8 KiB) is in the attached file")
-    );
+    assert!(rendered.plain.contains(
+        "wörter …\n📍 ops.x\n🤖 nats-matrix: the whole (7.8 KiB) is in the attached file"
+    ));
     assert_eq!(rendered.attachment.unwrap().bytes, text.as_bytes());
     let cut = render_in(&chinese(), "很".repeat(5_000).as_bytes());
-    assert!(cut.plain.ends_with(" …\n🤖 nats-matrix：完整内容（14.6 KiB）见附件"), "{}", cut.plain);
+    assert!(
+        cut.plain.ends_with(" …\n📍 ops.x\n🤖 nats-matrix：完整内容（14.6 KiB）见附件"),
+        "{}",
+        cut.plain
+    );
     let unbroken = "ö".repeat(10_000);
-    assert!(render(&unbroken).plain.starts_with(&"ö".repeat(MAX_TEXT_CHARS)));
+    assert!(render(&unbroken).plain.starts_with(&"ö".repeat(3_400)));
 }
 
 /// Whether `html` has no tags and entities other than ours, and no links other than to web pages.
@@ -240,6 +249,8 @@ fn is_safe(html: &str) -> bool {
         "</a>",
         "<blockquote>",
         "</blockquote>",
+        "<pre>",
+        "</pre>",
     ] {
         rest = rest.replace(ours, "");
     }
@@ -314,7 +325,6 @@ fn even_the_costliest_links_fit_into_an_event() {
             .map(|row| (row.to_string(), json!(format!("https://a/{}", c.to_string().repeat(180)))))
             .collect();
         let rendered = render(&serde_json::Value::Object(links).to_string());
-        assert!(rendered.attachment.is_none());
         assert!(rendered.content(&[]).to_string().len() < EVENT_LIMIT, "{c}");
     }
 }

@@ -18,16 +18,21 @@ use crate::{
     log::Log,
     matrix::Listened,
     nats::Nats,
-    pipeline::{LetterIds, RouteContext, Services},
+    pipeline::{RouteContext, Services},
     run::{
         answers::{answered_route, keep_listening},
+        drain::{serve_removed, serve_removed_deferred},
+        history::{History, StreamHistory},
         refusal_alert::tell,
         reload::Setup,
         route::{serve_deferred, serve_live},
         service_manager::{Watchdog, notify},
+        state_lock::StateLock,
         supervise::{Trial, keep_going},
     },
     signals::{Hangup, Signals},
+    signature::SigningKey,
+    source::Lease,
     status::{Condition, Health, State},
 };
 
@@ -62,7 +67,18 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         is_asked: false,
         watchdog: Watchdog::new(health.clone()),
         health,
+        lease: Lease::new()?,
+        lock: None,
     };
+    tokio::select! {
+        lock = StateLock::take(&setup.config.matrix.state_dir, &manager.lease) => {
+            manager.lock = Some(lock?);
+        }
+        name = manager.signals.next() => {
+            info!("{name}: stopped");
+            return Ok(());
+        }
+    }
     let mut setup = Rc::new(setup);
     let mut before: Option<(Setup, Trial)> = None;
     loop {
@@ -71,6 +87,11 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         let trial = before.as_ref().map(|(_, trial)| trial.clone());
         match manager.attend(&setup, trial).await {
             Ended::Replaced(next) => {
+                if let Err(failure) = manager.lock_next(&setup, &next).await {
+                    manager.refuse(&failure);
+                    setup = Rc::new(setup.apart().instead_of(failure));
+                    continue;
+                }
                 info!("the new configuration takes over");
                 if std::env::var_os("CREDENTIALS_DIRECTORY").is_some() {
                     info!(
@@ -82,15 +103,16 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 setup = next;
             }
             Ended::Stopped => {
+                manager.lease.release().await;
                 info!("stopped");
                 return Ok(());
             }
             // A lost client is not the fault of a configuration.
             Ended::Failed(Failure::Unavailable(reason)) => {
                 if manager.health.reconnects() {
-                    warn!("{reason}; reconnecting, nothing is lost");
+                    warn!("{reason}; reconnecting; messages wait in NATS");
                 } else {
-                    debug!("{reason}; reconnecting, nothing is lost");
+                    debug!("{reason}; reconnecting; messages wait in NATS");
                 }
                 setup = Rc::new(setup.reconnected());
             }
@@ -104,10 +126,11 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 _ => match failure {
                     // A program that answers in the place of NATS must not be able to end the bridge for good.
                     Failure::RefusedByNats(reason) if setup.was_accepted_by_nats() => {
-                        error!("{reason}; trying again, nothing is lost");
+                        error!("{reason}; trying again; messages wait in NATS");
                         setup = Rc::new(setup.refused_by_nats(&reason));
                     }
                     failure => {
+                        manager.lease.release().await;
                         manager.give_up(&failure);
                         return Err(failure);
                     }
@@ -175,6 +198,9 @@ struct Manager<'a> {
     is_asked: bool,
     watchdog: Watchdog,
     health: Health,
+    lease: Lease,
+    /// The lock on the state directory.
+    lock: Option<StateLock>,
 }
 
 impl Manager<'_> {
@@ -192,7 +218,7 @@ impl Manager<'_> {
                 Err(failure) => return Ended::Failed(failure),
             }
         }
-        let work = serve(Rc::clone(setup), self.health.clone(), trial, stop.clone());
+        let work = serve(Rc::clone(setup), self.health.clone(), &self.lease, trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // The first status has to be reported, too.
@@ -225,11 +251,14 @@ impl Manager<'_> {
                         };
                     }
                     // Work that is still not finished is abandoned; nothing is lost by that, as after a kill.
-                    PhaseEnd::Overdue => break Ok(()),
+                    PhaseEnd::Overdue => {
+                        self.lease.doubt();
+                        break Ok(());
+                    }
                 },
                 () = self.watchdog.tick() => self.watchdog.feed(),
                 count = self.health.untold_reconnections() => {
-                    warn!("NATS: the client ended {count} more times since; nothing is lost");
+                    warn!("NATS: the client ended {count} more times since; messages wait in NATS");
                 }
                 Ok(()) = changes.changed() => {
                     let words = self.health.words();
@@ -252,6 +281,15 @@ impl Manager<'_> {
             }
             (_, Err(failure)) => Ended::Failed(failure),
         }
+    }
+
+    /// Locks the state directory of the next configuration, if it is another one.
+    async fn lock_next(&mut self, present: &Setup, next: &Setup) -> Result<(), Failure> {
+        let (present, next) = (&present.config.matrix.state_dir, &next.config.matrix.state_dir);
+        if present != next {
+            self.lock = Some(StateLock::take(next, &self.lease).await?);
+        }
+        Ok(())
     }
 
     fn refuse(&self, failure: &Failure) {
@@ -278,6 +316,7 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Phase<'a> {
 async fn serve(
     setup: Rc<Setup>,
     health: Health,
+    lease: &Lease,
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
@@ -299,7 +338,6 @@ async fn serve(
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
-    let user = account.user.clone();
     let mut pulse = Pulse {
         health: health.clone(),
         nats: nats.clone(),
@@ -311,16 +349,19 @@ async fn serve(
         account,
         administrators,
         config,
-        letter_ids: Arc::new(LetterIds::of(state_dir)),
+        key: SigningKey::of(state_dir)?,
+        library: Arc::clone(&setup.library),
         listened: Listened::default(),
         health: health.clone(),
+        lease: lease.clone(),
         stop: stop.clone(),
     };
     let mut answered = Vec::new();
+    let streams = History::read(state_dir).of_streams(&all, &services.account.user);
     for (route, renderer) in all.iter().zip(&setup.renderers) {
+        let Some(history) = streams.iter().find(|it| it.is_of(route)).cloned() else { continue };
         let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
-        let (all, nats) = (&all, nats.clone());
-        let live = RouteContext::live(route, all, dead_letters, renderer, nats, state_dir, &user);
+        let live = RouteContext::live(route, &all, dead_letters, renderer, &services, state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {
@@ -329,7 +370,20 @@ async fn serve(
         answered.extend(answered_route(&live));
         let (services, trial) = (|| services.clone(), || trial.clone());
         routes.spawn_local(keep_going(deferred, services(), trial(), serve_deferred));
-        routes.spawn_local(keep_going(live, services(), trial(), serve_live));
+        let live_with_history =
+            async move |context, services| Box::pin(serve_live(context, services, &history)).await;
+        routes.spawn_local(keep_going(live, services(), trial(), live_with_history));
+    }
+    for history in streams {
+        for route in history.removed() {
+            let context = RouteContext::removed(&route, &all, &services, state_dir);
+            drain(&mut routes, context, &services, &history);
+        }
+        let Services { nats, stop, .. } = services.clone();
+        routes.spawn_local(async move {
+            let _ = stop.run_until_cancelled(history.outlive(&nats)).await;
+            Ok(())
+        });
     }
     if !answered.is_empty() {
         routes.spawn_local(keep_listening(answered, services.clone()));
@@ -341,6 +395,8 @@ async fn serve(
     let mut refusal = Box::pin(refused_for_good(&nats, &setup, &refused));
     let mut pulse = Box::pin(pulse.run());
     let mut alert = Box::pin(tell(&setup, &health, &stop));
+    let like = all.first().map_or_else(String::new, |route| route.stream.clone());
+    let mut lease = Box::pin(lease.keep(&nats, &like));
     let mut accepted = Box::pin(sleep(ACCEPTED_AFTER));
     let mut is_accepted = false;
     let mut first_failure = None;
@@ -356,6 +412,7 @@ async fn serve(
             never = &mut alert => match never {},
             () = nats.gone(), if first_failure.is_none() => Some(Ok(Err(client_gone()))),
             failure = &mut pulse, if first_failure.is_none() => Some(Ok(Err(failure))),
+            never = &mut lease => match never {},
         };
         let failure = match ended {
             None => return first_failure.map_or(Ok(()), Err),
@@ -373,6 +430,25 @@ async fn serve(
     }
 }
 
+/// Starts the tasks of a route that was removed. Its failures are no reason to refuse the configuration that removed it.
+fn drain(
+    routes: &mut JoinSet<Result<(), Failure>>,
+    live: RouteContext,
+    services: &Services,
+    history: &Arc<StreamHistory>,
+) {
+    let deferred = live.deferred();
+    let of_live = Arc::clone(history);
+    let serve =
+        async move |context, services| Box::pin(serve_removed(context, services, &of_live)).await;
+    routes.spawn_local(keep_going(live, services.clone(), None, serve));
+    let of_deferred = Arc::clone(history);
+    let serve = async move |context, services| {
+        Box::pin(serve_removed_deferred(context, services, &of_deferred)).await
+    };
+    routes.spawn_local(keep_going(deferred, services.clone(), None, serve));
+}
+
 /// Waits until NATS refuses the bridge in a way that only a new connection may end. Credentials that it no longer accepts
 /// are read again and tried for as long as it takes.
 async fn refused_for_good(nats: &Nats, setup: &Setup, refused: &Condition) -> Failure {
@@ -381,7 +457,7 @@ async fn refused_for_good(nats: &Nats, setup: &Setup, refused: &Condition) -> Fa
         if !nats.is_refused() {
             return failure;
         }
-        error!("{failure}; trying again, nothing is lost");
+        error!("{failure}; trying again; messages wait in NATS");
         setup.refusals.note(&failure.to_string());
         nats.accepted().await;
         setup.refusals.over();

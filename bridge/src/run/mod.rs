@@ -3,6 +3,8 @@
 //! [`lifecycle`] is the entry, `route` what one route does all the time. It uses everything but `cli`.
 
 mod answers;
+mod drain;
+pub(crate) mod history;
 pub(crate) mod lifecycle;
 mod patience;
 mod refusal;
@@ -10,6 +12,8 @@ mod refusal_alert;
 mod reload;
 mod route;
 mod service_manager;
+mod settle;
+mod state_lock;
 mod supervise;
 
 pub(crate) use self::reload::Setup;

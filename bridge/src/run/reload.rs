@@ -8,6 +8,7 @@ use tracing::info;
 
 use crate::{
     config::{self, Config},
+    decode::Library,
     failure::{AttemptError, Failure},
     matrix::{Account, LoginError, account},
     nats::Nats,
@@ -24,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) config: Config,
     /// The renderer of each route; `None` if its templates were refused, in which case loading them is retried.
     pub(crate) renderers: Vec<Option<Arc<Renderer>>>,
+    /// The users' own shapes.
+    pub(crate) library: Arc<Library>,
     nats: OnceCell<Made<Nats>>,
     account: OnceCell<Made<Arc<Account>>>,
     /// The failure of the later configuration that this one has replaced, if any.
@@ -49,6 +52,7 @@ impl Setup {
     /// and whoever starts the bridge should know at once.
     pub(crate) fn begin(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
+        let library = Arc::new(Library::load(&config.routes)?);
         let (mut renderers, mut refused) = (Vec::new(), None);
         let mut parsed = Parsed::default();
         for route in &config.routes {
@@ -62,7 +66,7 @@ impl Setup {
         }
         match refused {
             Some(failure) if renderers.iter().all(Option::is_none) => Err(failure),
-            _ => Ok(Self::of(config, renderers)),
+            _ => Ok(Self::of(config, renderers, library)),
         }
     }
 
@@ -73,10 +77,11 @@ impl Setup {
     /// [`Failure::Config`] if anything in either is invalid.
     fn load(file: &Path) -> Result<Self, Failure> {
         let config = Config::load(file)?;
+        let library = Arc::new(Library::load(&config.routes)?);
         let mut parsed = Parsed::default();
         let renderer = |route| Renderer::of(route, &mut parsed).map(|it| Some(Arc::new(it)));
         let renderers = config.routes.iter().map(renderer).collect::<Result<_, _>>()?;
-        Ok(Self::of(config, renderers))
+        Ok(Self::of(config, renderers, library))
     }
 
     /// Makes the next setup from the present content of the files, while this one is still in use. Connections whose
@@ -104,7 +109,10 @@ impl Setup {
     /// Returns the same configuration without its connections.
     pub(crate) fn apart(&self) -> Self {
         let refusals = self.refusals.clone();
-        Self { refusals, ..Self::of(self.config.clone(), self.renderers.clone()) }
+        Self {
+            refusals,
+            ..Self::of(self.config.clone(), self.renderers.clone(), Arc::clone(&self.library))
+        }
     }
 
     /// Returns the same setup without its connection to NATS.
@@ -134,10 +142,10 @@ impl Setup {
         Self { refused: Some(failure), ..self }
     }
 
-    fn of(config: Config, renderers: Vec<Option<Arc<Renderer>>>) -> Self {
+    fn of(config: Config, renderers: Vec<Option<Arc<Renderer>>>, library: Arc<Library>) -> Self {
         let (nats, account) = (OnceCell::new(), OnceCell::new());
         let refusals = Refusals::default();
-        Self { config, renderers, nats, account, refused: None, refusals }
+        Self { config, renderers, library, nats, account, refused: None, refusals }
     }
 
     /// Returns the connection to NATS, and waits for it if there is none. Returns `None` if the bridge is told to stop

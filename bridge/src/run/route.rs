@@ -14,6 +14,7 @@ use crate::{
     matrix::{Opened, RoomRole, join},
     pipeline::{Ended, Relay, RouteContext, Services, deferral},
     render::{Parsed, Renderer},
+    run::{history::StreamHistory, settle::settled},
     summary::{Poster, Summaries},
 };
 
@@ -28,11 +29,16 @@ const AGAIN: Duration = Duration::from_hours(1);
 /// # Errors
 ///
 /// See [`Relay::run`] and, if the route's templates were refused, [`Renderer::of`].
-pub(crate) async fn serve_live(context: RouteContext, services: Services) -> Result<(), Failure> {
+pub(crate) async fn serve_live(
+    context: RouteContext,
+    services: Services,
+    history: &StreamHistory,
+) -> Result<(), Failure> {
+    let Some(context) = settled(context, &services, history).await else { return Ok(()) };
     let summaries = sum_up(&context, &services);
     let relayed = relay(context, services).await;
     drop(summaries);
-    relayed
+    relayed.map(drop)
 }
 
 /// Relays deferred messages, once the stream for them exists. If nothing can be deferred, the route reports that when
@@ -59,10 +65,15 @@ pub(crate) async fn serve_deferred(
             return Ok(());
         }
     }
-    Box::pin(relay(context, services)).await
+    Box::pin(relay(context, services)).await.map(drop)
 }
 
-async fn relay(context: RouteContext, services: Services) -> Result<(), Failure> {
+/// Relays the messages of a feed until told to stop, or until the feed ends.
+///
+/// # Errors
+///
+/// See [`serve_live`].
+pub(super) async fn relay(context: RouteContext, services: Services) -> Result<Ended, Failure> {
     let renderer = match &context.renderer {
         Some(renderer) => Arc::clone(renderer),
         // The templates may have been repaired.
@@ -71,18 +82,21 @@ async fn relay(context: RouteContext, services: Services) -> Result<(), Failure>
     let span = info_span!("route", route = %context.feed.route.name);
     loop {
         let relay = Relay::new(context.clone(), Arc::clone(&renderer), &services);
-        if Box::pin(relay.run().instrument(span.clone())).await? == Ended::Stopped {
-            return Ok(());
+        match Box::pin(relay.run().instrument(span.clone())).await? {
+            Ended::GaveWay => {}
+            Ended::Displaced => context.alerts.lock().await.forget(),
+            ended => return Ok(ended),
         }
     }
 }
 
-/// Starts a task for the summaries, whose failure does not stop the relay. The task ends when the returned set is
-/// dropped.
+/// Starts a task for the summaries, which posts while the bridge has the route, and whose failure does not stop the
+/// relay. The task ends when the returned set is dropped.
 fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
     let summary = context.route.summary?;
     let target = context.route.rooms.one()?.clone();
     let (route, services) = (Arc::clone(&context.route), services.clone());
+    let hold = context.hold.clone();
     let summaries =
         Summaries::of(Arc::clone(&route), context.routing.clone(), services.nats.clone());
     let health = services.health.route(&context.feed.label());
@@ -90,15 +104,14 @@ fn sum_up(context: &RouteContext, services: &Services) -> Option<JoinSet<()>> {
     let span = info_span!("route", route = %route.name);
     let summaries = async move {
         let Services { account, stop, .. } = &services;
-        let post = async || {
+        let post = async || loop {
+            let tenure = hold.held().await;
             // The relay reports why the bridge is not let in.
             let room = (&target, RoomRole::Only);
             // Each time that the room is replaced, the one in its place is entered.
-            while let Ok(Opened::Room(room)) =
-                join::open_room(&route, room, account, &health, stop).await
-            {
-                Box::pin(Poster::new(summaries.clone(), summary, room, &health).run()).await;
-            }
+            let opened = join::open_room(&route, room, account, &health, stop).await;
+            let Ok(Opened::Room(room)) = opened else { return };
+            Box::pin(Poster::new(summaries.clone(), summary, room, tenure, &health).run()).await;
         };
         while let Err(panic) = AssertUnwindSafe(post()).catch_unwind().await {
             error!(

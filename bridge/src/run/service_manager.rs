@@ -44,7 +44,7 @@ impl Watchdog {
             && !std::mem::replace(&mut self.is_said, true)
         {
             error!(
-                "{stuck}: no longer notifying the watchdog, so that the service manager restarts the bridge; nothing is lost"
+                "{stuck}: no longer notifying the watchdog, so that the service manager restarts the bridge; messages wait in NATS"
             );
         }
         stuck.is_none()

@@ -98,7 +98,7 @@ impl<H: Fn() -> RouteHealth> Supervised<H> {
             let is_news = health.fails(state, reason);
             if is_news || said.is_none_or(|said| said.elapsed() >= REMIND) {
                 error!(
-                    "route {}: {reason}; its messages wait, nothing is lost, and it is tried again every {RETRY:?}",
+                    "route {}: {reason}; its messages wait in NATS, and it is tried again every {RETRY:?}",
                     health.name()
                 );
                 said = Some(Instant::now());

@@ -1,8 +1,15 @@
 //! Reads and counts what waits for a route, beside its consumer, which delivers only a few messages at a time.
 
-use std::{cell::Cell, collections::VecDeque, ops::ControlFlow, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    ops::ControlFlow,
+    rc::Rc,
+    time::Duration,
+};
 
 use async_nats::jetstream::consumer::DeliverPolicy;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -14,6 +21,7 @@ use crate::{
         consumer,
         delivery::Delivery,
         feed::Feed,
+        ledger::Ledger,
         problem::ReadError,
         pull::PullError,
         stored::Stored,
@@ -66,6 +74,7 @@ pub(crate) struct Backlog {
     feed: Feed,
     health: RouteHealth,
     queue: Rc<Queue>,
+    ledger: Rc<RefCell<Ledger>>,
     /// The number of waiting messages, and the time when they were counted.
     counted: Option<(Instant, u64)>,
 }
@@ -77,8 +86,14 @@ impl Backlog {
         feed: Feed,
         health: RouteHealth,
         queue: Rc<Queue>,
+        ledger: Rc<RefCell<Ledger>>,
     ) -> Self {
-        Self { nats, memory, feed, health, queue, counted: None }
+        Self { nats, memory, feed, health, queue, ledger, counted: None }
+    }
+
+    /// Notes that the messages of the last [`Backlog::read`] are done with, up to this one.
+    pub(crate) fn done(&self, last: u64, published: Timestamp) {
+        self.ledger.borrow_mut().read_done(last, published);
     }
 
     /// Returns the route's view of the memory for messages.
@@ -131,6 +146,7 @@ impl Backlog {
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
             done => done?,
         }
+        self.ledger.borrow_mut().read(read.messages.iter().map(|delivery| delivery.sequence));
         Ok(read.messages)
     }
 

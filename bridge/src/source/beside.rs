@@ -60,34 +60,8 @@ impl<'a> Reader<'a> {
         wanted: Selection<'_>,
         allowance: Allowance<'a>,
     ) -> Result<Self, ReadError> {
-        let name = wanted.consumer.as_deref();
-        let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
-        let stream = stream.map_err(ReadError::request)?;
-        if let Some(name) = name {
-            // The consumer may still exist if the process was killed while reading.
-            let _ = stream.delete_consumer(name).await;
-        }
-        let (filter_subject, filter_subjects) = consumer::filter_fields(wanted.filters);
-        let config = PullConfig {
-            name: wanted.consumer.clone(),
-            description: Some("nats-matrix reads beside the consumer of a route".to_owned()),
-            deliver_policy: wanted.begin,
-            ack_policy: AckPolicy::None,
-            replay_policy: ReplayPolicy::Instant,
-            filter_subject,
-            filter_subjects,
-            inactive_threshold: FORGET,
-            memory_storage: true,
-            num_replicas: 1,
-            ..PullConfig::default()
-        };
-        let consumer = Box::pin(stream.create_consumer_strict(config)).await;
-        let consumer = consumer.map_err(|error| ReadError::ConsumerRefused {
-            consumer: name.unwrap_or("(unnamed)").to_owned(),
-            stream: wanted.stream.to_owned(),
-            done: "made",
-            error: error.into(),
-        })?;
+        let has_fixed_name = wanted.consumer.is_some();
+        let (stream, consumer) = make(nats, wanted).await?;
         Ok(Self {
             nats: nats.clone(),
             stream,
@@ -95,7 +69,7 @@ impl<'a> Reader<'a> {
             pull: Pull::begin(nats, consumer.clone(), allowance).await?,
             consumer,
             read: 0,
-            has_fixed_name: wanted.consumer.is_some(),
+            has_fixed_name,
         })
     }
 
@@ -160,6 +134,55 @@ impl<'a> Reader<'a> {
             let _ = self.stream.delete_consumer(&self.consumer.cached_info().name).await;
         }
     }
+}
+
+/// Counts the messages from a sequence number on that the filters match.
+///
+/// # Errors
+///
+/// The reason why they cannot be counted.
+pub(super) async fn count(
+    nats: &Nats,
+    stream: &str,
+    from: u64,
+    filters: Vec<String>,
+) -> Result<u64, ReadError> {
+    let begin = DeliverPolicy::ByStartSequence { start_sequence: from };
+    let (_, consumer) = make(nats, Selection { stream, begin, filters, consumer: None }).await?;
+    Ok(consumer.cached_info().num_pending)
+}
+
+/// Creates the temporary consumer of a flow.
+async fn make(nats: &Nats, wanted: Selection<'_>) -> Result<(Stream<()>, PullConsumer), ReadError> {
+    let name = wanted.consumer.as_deref();
+    let stream = nats.jetstream.get_stream_no_info(wanted.stream).await;
+    let stream = stream.map_err(ReadError::request)?;
+    if let Some(name) = name {
+        // The consumer may still exist if the process was killed while reading.
+        let _ = stream.delete_consumer(name).await;
+    }
+    let (filter_subject, filter_subjects) = consumer::filter_fields(wanted.filters);
+    let config = PullConfig {
+        name: wanted.consumer.clone(),
+        description: Some("nats-matrix reads beside the consumer of a route".to_owned()),
+        deliver_policy: wanted.begin,
+        ack_policy: AckPolicy::None,
+        replay_policy: ReplayPolicy::Instant,
+        filter_subject,
+        filter_subjects,
+        inactive_threshold: FORGET,
+        memory_storage: true,
+        num_replicas: 1,
+        ..PullConfig::default()
+    };
+    let consumer = Box::pin(stream.create_consumer_strict(config)).await;
+    let consumer = consumer.map_err(|error| ReadError::ConsumerRefused {
+        consumer: name.unwrap_or("(unnamed)").to_owned(),
+        stream: wanted.stream.to_owned(),
+        done: "made",
+        error: error.into(),
+    })?;
+    Ok((stream, consumer))
 }
 
 /// Returns the first message from a sequence number on that a filter matches, over a connection of its own, into

@@ -2,12 +2,14 @@
 //!
 //! The consumer knows that, too, but it can be gone: deleted, removed after a time without a bridge, or with its stream.
 //! A route that begins with what is new would begin anew then, and what was published meanwhile would be lost. The
-//! checkpoint is written seldom, as messages that come again are recognised in the room.
+//! checkpoint is not written with each message, as those that come again are recognised in the room. It also shows what
+//! somebody else has acknowledged while no bridge ran.
 
 use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::warn;
@@ -18,14 +20,16 @@ use crate::{
     message::StreamId,
     nats::{
         Nats,
-        bucket::{self, BUCKET, BucketError, answered},
+        bucket::{self, BucketError, answered},
         streams,
     },
+    reserved::BUCKET,
     source::feed::Feed,
 };
 
-/// The interval at which a checkpoint is written while the feed goes on.
-const OFTEN: Duration = Duration::from_mins(10);
+/// The interval at which a checkpoint is written while the feed goes on. A bridge on another machine that takes over after a
+/// kill reads again what was acknowledged since.
+const OFTEN: Duration = Duration::from_mins(1);
 
 /// The interval at which a checkpoint is written even if nothing has changed. The bucket forgets old entries.
 const SELDOM: Duration = Duration::from_hours(24);
@@ -42,22 +46,40 @@ pub(super) struct Checkpoint {
     pub(super) created: String,
     /// The route, for people who look into the bucket.
     route: String,
+    /// The lease of the bridge that has written the checkpoint.
+    #[serde(default)]
+    pub(super) lease: String,
     /// The sequence number up to which all messages are done with.
     pub(super) reached: u64,
+    /// The time when the last of these messages was stored, in the form of [`StreamId::created`]. Earlier versions leave
+    /// it out.
+    #[serde(default)]
+    published: Option<String>,
     /// The first message that somebody else has acknowledged before it was posted, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) unposted: Option<u64>,
 }
 
 impl Checkpoint {
-    pub(super) fn new(stream: &StreamId, feed: &Feed, reached: u64, unposted: Option<u64>) -> Self {
+    pub(super) fn new(
+        stream: &StreamId,
+        feed: &Feed,
+        lease: String,
+        (reached, published): (u64, Option<Timestamp>),
+        unposted: Option<u64>,
+    ) -> Self {
         let StreamId { stream, created } = stream.clone();
-        Self { stream, created, route: feed.route.name.to_string(), reached, unposted }
+        let published = published.map(|published| published.as_nanosecond().to_string());
+        let route = feed.route.name.to_string();
+        Self { stream, created, route, lease, reached, published, unposted }
     }
 
-    /// Whether the checkpoint is in this incarnation of the stream.
+    /// Whether the checkpoint can be compared with messages in this incarnation of the stream, which may have been restored
+    /// from a backup.
     pub(super) fn is_of(&self, stream: &StreamId) -> bool {
-        self.stream == stream.stream && self.created == stream.created
+        let own = StreamId { stream: self.stream.clone(), created: self.created.clone() };
+        let published = self.published.as_ref().and_then(|published| published.parse().ok());
+        stream.continues(&own, published.unwrap_or(i128::MAX))
     }
 }
 
@@ -85,7 +107,8 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     pub(super) fn of(nats: Nats, feed: &Feed) -> Self {
-        let name = feed.declared_consumer().unwrap_or(feed.route.name.as_str());
+        let route = &feed.route;
+        let name = if feed.is_deferred() { route.name.as_str() } else { route.consumer_key() };
         let hash = hash::of_texts([feed.user().as_str(), feed.stream(), name]);
         let key = format!("checkpoint.{}", HEXLOWER.encode(&hash[..16]));
         Self { nats, key, bucket: None, written: None, retry: None, is_said: false }
@@ -136,10 +159,9 @@ impl Checkpoints {
     /// Whether a checkpoint is to be written by now.
     pub(super) fn is_due(&self, checkpoint: &Checkpoint) -> bool {
         let Some((written, at)) = &self.written else { return true };
-        let is_urgent =
-            written.unposted != checkpoint.unposted || written.created != checkpoint.created;
+        let urgent = |of: &Checkpoint| (of.unposted, of.created.clone(), of.lease.clone());
         let interval = if written == checkpoint { SELDOM } else { OFTEN };
-        is_urgent || at.elapsed() >= interval
+        urgent(written) != urgent(checkpoint) || at.elapsed() >= interval
     }
 
     /// Whether the checkpoint is not the one that is in the bucket.

@@ -20,10 +20,12 @@ use tracing::{info, warn};
 use crate::{
     config::Start,
     failure::{Failure, chain},
-    nats::{Nats, bucket::BUCKET},
+    nats::Nats,
+    reserved::BUCKET,
     source::{
         feed::Feed,
         identity::{self, Owner},
+        passage::Passage,
         problem::{ClientError, Problem, ReadError},
         pull,
     },
@@ -153,25 +155,36 @@ pub(crate) async fn stream(nats: &Nats, name: &str) -> Result<Stream, ReadError>
     })
 }
 
-/// Returns the consumer, which is created if there is none.
+/// Returns the consumer, which is created if there is none, and whether it was.
 ///
 /// If an earlier one was there and somebody deleted it, the messages published since are not lost. `settled` is set to
-/// what the server has made of the configuration of a new one.
+/// what the server has made of the configuration of a new one. None is created for the live feed of a route that was
+/// removed.
 pub(super) async fn find_or_make(
     nats: &Nats,
     stream: &Stream,
     feed: &Feed,
     resume: Resume,
     settled: &mut Option<PullConfig>,
-) -> Result<(PullConsumer, ConsumerInfo), Problem> {
+) -> Result<Option<(PullConsumer, ConsumerInfo, bool)>, Problem> {
     if let Some(info) = find(nats, stream, feed).await? {
         let config = usable(feed, &info)?;
-        return Ok((PullConsumer::new(config, info.clone(), nats.jetstream.clone()), info));
+        let consumer = PullConsumer::new(config, info.clone(), nats.jetstream.clone());
+        return Ok(Some((consumer, info, false)));
+    }
+    if feed.is_draining() && !feed.is_deferred() {
+        return Ok(None);
     }
     let deliver_policy = match feed.start() {
-        Start::All => DeliverPolicy::All,
+        Start::All => feed.begin_after().map_or(DeliverPolicy::All, |before| {
+            DeliverPolicy::ByStartSequence { start_sequence: before + 1 }
+        }),
         // Not `DeliverPolicy::New`: outstanding messages are looked for from a sequence number on.
         Start::New => {
+            let resume = match feed.begin_after() {
+                Some(before) if matches!(resume, Resume::Begin) => Resume::After(before),
+                _ => resume,
+            };
             let last = stream.cached_info().state.last_sequence;
             DeliverPolicy::ByStartSequence { start_sequence: resume.after(feed, last)? + 1 }
         }
@@ -180,7 +193,7 @@ pub(super) async fn find_or_make(
     let consumer = make(stream, feed, &name, deliver_policy).await?;
     let info = consumer.cached_info().clone();
     *settled = settings(&consumer);
-    Ok((consumer, info))
+    Ok(Some((consumer, info, true)))
 }
 
 /// Where a consumer begins that is created for a route with `start = "new"`.
@@ -371,13 +384,12 @@ pub(super) async fn adjust(
     for line in differences(&present, &wanted) {
         info!("changing durable consumer {name}: {line}");
     }
-    let filters =
-        |config: &PullConfig| (config.filter_subject.clone(), config.filter_subjects.clone());
-    if filters(&present) != filters(&wanted) {
+    if lacks(feed, info) {
+        let until = feed.passage().map_or(0, Passage::until);
         info!(
             "messages on the added subjects that were stored before message {} are not shown; a route with \
              another name would show them",
-            info.delivered.stream_sequence + 1
+            info.delivered.stream_sequence.max(until) + 1
         );
     }
     let changed = update(stream, feed, name, wanted).await?;
@@ -406,6 +418,13 @@ pub(super) fn changes(
         Some(settled) => differences(settled, &present),
         None => differences(&wanted, &present),
     }
+}
+
+/// Whether the feed has a filter that the consumer does not have yet.
+pub(super) fn lacks(feed: &Feed, info: &ConsumerInfo) -> bool {
+    let present = filters(&info.config);
+    let present: Vec<_> = present.into_iter().filter_map(|it| Subject::filter(it).ok()).collect();
+    feed.subjects().iter().any(|subject| !present.iter().any(|present| present.covers(subject)))
 }
 
 /// Returns the configuration of an existing consumer, if the bridge can work with a consumer of its kind.

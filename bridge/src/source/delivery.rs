@@ -1,5 +1,7 @@
 //! A message as it was delivered.
 
+use std::borrow::Cow;
+
 use async_nats::{
     HeaderMap,
     jetstream::{self, AckKind},
@@ -12,8 +14,8 @@ use tracing::debug;
 use crate::{
     message::{Origin, Position, RouteName, StreamId},
     nats::{Reservation, headers, timestamp},
-    reserved,
     source::size,
+    subject,
 };
 
 /// A message as it was delivered.
@@ -22,6 +24,8 @@ pub(crate) struct Delivery {
     pub(crate) message: jetstream::Message,
     /// The subject that the message was originally published on.
     subject: String,
+    /// The subject of the schedule by which the server says it has made the message, if that is another one.
+    scheduler: Option<String>,
     /// The time that the room shows for the message: when it was originally published.
     pub(crate) said: Timestamp,
     /// The sequence number of the message in its stream.
@@ -41,6 +45,8 @@ pub(crate) struct Delivery {
     pub(crate) received: Instant,
     /// Whether the message was certainly not acknowledged when it was delivered.
     pub(super) is_unacknowledged: bool,
+    /// Whether the server had the message as acknowledged when it was read from the stream.
+    pub(super) is_acknowledged: bool,
 }
 
 impl Delivery {
@@ -49,22 +55,16 @@ impl Delivery {
         let (sequence, published, pending, delivery) =
             (info.stream_sequence, timestamp(info.published), info.pending, info.consumer_sequence);
         let is_redelivered = info.delivered > 1;
-        let is_held = info.stream == reserved::DEFERRED_STREAM;
-        let header = |name: &str| {
-            let headers = message.headers.as_ref().filter(|_| is_held)?;
-            headers.get(name).map(headers::text)
-        };
-        let subject =
-            header(reserved::SUBJECT_HEADER).unwrap_or_else(|| message.subject.to_string());
-        let said = header(reserved::PUBLISHED_HEADER)
-            .and_then(|said| Timestamp::from_nanosecond(said.parse().ok()?).ok())
-            .unwrap_or(published);
+        let subject = message.subject.to_string();
+        let scheduler = message.headers.as_ref().and_then(|headers| headers.get("Nats-Scheduler"));
+        let scheduler = scheduler.map(ToString::to_string).filter(|it| *it != subject);
         let received = Instant::now();
         let size::Size { weight, headers_left_out } = size::reduce(&mut message);
         let delivery_of = Self {
             message,
             subject,
-            said,
+            scheduler,
+            said: published,
             sequence,
             published,
             pending,
@@ -74,6 +74,7 @@ impl Delivery {
             reservation: None,
             received,
             is_unacknowledged: false,
+            is_acknowledged: false,
         };
         Some((delivery_of, delivery))
     }
@@ -88,6 +89,34 @@ impl Delivery {
     /// Returns the subject that the message was originally published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Gives the copy of a deferred message the subjects and the time of the message, as far as they are known.
+    pub(crate) fn restore(
+        &mut self,
+        subject: Option<String>,
+        scheduler: Option<String>,
+        published: Option<Timestamp>,
+    ) {
+        if let Some(subject) = subject {
+            self.subject = subject;
+        }
+        self.scheduler = scheduler;
+        self.said = published.unwrap_or(self.said);
+    }
+
+    /// Returns the subject of the schedule that has made the message, unless it is that of the message.
+    pub(crate) fn scheduler(&self) -> Option<&str> {
+        self.scheduler.as_deref()
+    }
+
+    /// Returns the subject by which people and alerts tell publishers apart: the one that the message was published on,
+    /// with that of a schedule before it.
+    pub(crate) fn speaking_subject(&self) -> Cow<'_, str> {
+        match &self.scheduler {
+            Some(scheduler) => Cow::Owned(subject::scheduled(&self.subject, scheduler)),
+            None => Cow::Borrowed(&self.subject),
+        }
     }
 
     /// Returns the payload.

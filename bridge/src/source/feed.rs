@@ -13,6 +13,7 @@ use crate::{
     config::{Route, Start},
     message::ConsumerName,
     reserved,
+    source::passage::Passage,
     subject::Subject,
 };
 
@@ -30,6 +31,12 @@ pub(crate) struct Feed {
     names: Arc<Mutex<KnownNames>>,
     /// The last regular observation of the consumer.
     observed: watch::Sender<Option<Arc<Observed>>>,
+    /// The place up to which an earlier configuration decides, if there is one.
+    passage: Option<Passage>,
+    /// Whether the route is not in the configuration any more.
+    is_removed: bool,
+    /// The message after which a new consumer begins, if the configuration does not say that alone.
+    begin_after: Option<u64>,
 }
 
 /// The names of a feed's consumer.
@@ -76,7 +83,53 @@ impl Feed {
     fn new(route: &Arc<Route>, kind: Kind, subjects: Arc<[Subject]>, user: &UserId) -> Self {
         let (route, user) = (Arc::clone(route), user.to_owned());
         let observed = watch::Sender::new(None);
-        Self { route, kind, subjects, user, names: Arc::default(), observed }
+        Self {
+            route,
+            kind,
+            subjects,
+            user,
+            names: Arc::default(),
+            observed,
+            passage: None,
+            is_removed: false,
+            begin_after: None,
+        }
+    }
+
+    /// Returns the feed for a route that is not in the configuration any more.
+    pub(crate) fn removed(self) -> Self {
+        Self { is_removed: true, ..self }
+    }
+
+    /// Returns the feed with the place up to which an earlier configuration decides.
+    pub(crate) fn passing(self, passage: Passage) -> Self {
+        Self { passage: Some(passage), ..self }
+    }
+
+    /// Returns the feed of messages that a removed route has deferred. It ends after the live one.
+    pub(crate) fn ending_after(self, live: &Passage) -> Self {
+        let passage = Passage::of_deferred(Arc::clone(&self.subjects), live);
+        self.passing(passage).removed()
+    }
+
+    /// Returns the feed with the message after which a new consumer begins.
+    pub(crate) fn beginning_after(self, begin_after: Option<u64>) -> Self {
+        Self { begin_after, ..self }
+    }
+
+    /// Returns the place up to which an earlier configuration decides, if there is one.
+    pub(crate) fn passage(&self) -> Option<&Passage> {
+        self.passage.as_ref()
+    }
+
+    /// Returns the message after which a new consumer begins, if the configuration does not say that alone.
+    pub(super) fn begin_after(&self) -> Option<u64> {
+        self.begin_after
+    }
+
+    /// Whether the route is not in the configuration any more, and the feed ends when nothing is left of what waited.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_removed
     }
 
     /// Whether this is the feed of deferred messages.
@@ -143,12 +196,12 @@ impl Feed {
 
     /// Returns the filter subjects of the consumer.
     pub(crate) fn subjects(&self) -> &[Subject] {
-        &self.subjects
+        self.passage.as_ref().and_then(Passage::subjects).unwrap_or(&self.subjects)
     }
 
     /// Returns the filter subjects of the consumer as NATS takes them.
     pub(crate) fn filters(&self) -> Vec<String> {
-        self.subjects.iter().map(ToString::to_string).collect()
+        self.subjects().iter().map(ToString::to_string).collect()
     }
 
     /// Returns where the consumer begins when it is created.
@@ -163,6 +216,7 @@ impl Feed {
     pub(crate) fn label(&self) -> Cow<'_, str> {
         let name = self.route.name.as_str();
         match self.kind {
+            Kind::Live if self.is_draining() => Cow::Owned(format!("{name}:draining")),
             Kind::Live => Cow::Borrowed(name),
             Kind::Deferred => Cow::Owned(format!("{name}:held")),
         }

@@ -31,10 +31,12 @@ pub(super) struct Inspection {
     said: Option<String>,
 }
 
-/// A range of messages that somebody else has acknowledged while they were held.
+/// A range of messages that somebody else has acknowledged before they were posted.
 struct Passed {
     first: u64,
     last: u64,
+    /// The message up to which they are counted.
+    counted: u64,
     seen: Instant,
 }
 
@@ -79,23 +81,11 @@ impl Inspection {
     pub(super) fn compare_floor(&mut self, info: &ConsumerInfo, held: Option<u64>) -> Option<u64> {
         let floor = info.ack_floor.stream_sequence;
         if let Some(first) = held.filter(|first| *first <= floor) {
-            let is_news = self.passed.as_ref().is_none_or(|passed| passed.last < first);
-            if is_news {
+            if self.passed.as_ref().is_none_or(|passed| passed.last < first) {
                 self.health.metrics.acked_elsewhere.inc_by(floor - first + 1);
-                error!(
-                    "somebody else acknowledged messages {first} to {floor} of consumer {name}, which are not posted yet; they \
-                     are posted now. {CAUSE}",
-                    name = info.name
-                );
-                let reason = format!(
-                    "somebody else acknowledges messages of consumer {} on stream {}: {CAUSE}",
-                    info.name, info.stream_name
-                );
-                self.acked_elsewhere.set(State::AckedElsewhere, &reason, Duration::ZERO);
             }
-            let before = self.passed.as_ref().filter(|_| !is_news);
-            let first = before.map_or(first, |passed| passed.first.min(first));
-            self.passed = Some(Passed { first, last: floor, seen: Instant::now() });
+            self.note_passed(info, first, floor);
+            self.counted_to(floor);
         }
         let passed = self.passed.as_ref()?;
         if passed.seen.elapsed() >= REMEMBERED {
@@ -103,6 +93,57 @@ impl Inspection {
         }
         let is_held = held.is_some_and(|held| held <= passed.last);
         is_held.then_some(passed.first)
+    }
+
+    /// Notes which messages of a range were taken: those that are not posted yet although the server has all up to `last`
+    /// as acknowledged. There may be more of them, which are noted later.
+    pub(super) fn taken(&mut self, info: &ConsumerInfo, taken: &[u64], last: u64) {
+        let ([first, ..], [.., end]) = (taken, taken) else { return };
+        self.note_passed(info, *first, last);
+        let counted = self.passed.as_ref().map_or(0, |passed| passed.counted);
+        let news = taken.iter().filter(|sequence| **sequence > counted).count();
+        self.health.metrics.acked_elsewhere.inc_by(news as u64);
+        self.counted_to(*end);
+    }
+
+    /// Notes that somebody else has acknowledged messages that the stream does not keep after that.
+    pub(super) fn gone(&mut self, info: &ConsumerInfo, (first, last): (u64, u64), count: u64) {
+        let ConsumerInfo { name, stream_name: stream, .. } = info;
+        error!(
+            "somebody else acknowledged {count} messages from {first} to {last} of consumer {name}; stream {stream} keeps no \
+             message that is acknowledged, so these are never posted. {CAUSE}"
+        );
+        self.health.metrics.acked_elsewhere.inc_by(count);
+        self.report(info);
+        self.passed = Some(Passed { first, last, counted: last, seen: Instant::now() });
+    }
+
+    fn note_passed(&mut self, info: &ConsumerInfo, first: u64, last: u64) {
+        let before = self.passed.take_if(|passed| passed.last >= first);
+        if before.is_none() {
+            error!(
+                "somebody else acknowledged messages {first} to {last} of consumer {name}, which are not posted yet; they \
+                 are posted now. {CAUSE}",
+                name = info.name
+            );
+        }
+        self.report(info);
+        let (first, counted) = before.map_or((first, 0), |it| (it.first.min(first), it.counted));
+        self.passed = Some(Passed { first, last, counted, seen: Instant::now() });
+    }
+
+    fn report(&mut self, info: &ConsumerInfo) {
+        let reason = format!(
+            "somebody else acknowledges messages of consumer {} on stream {}: {CAUSE}",
+            info.name, info.stream_name
+        );
+        self.acked_elsewhere.set(State::AckedElsewhere, &reason, Duration::ZERO);
+    }
+
+    fn counted_to(&mut self, sequence: u64) {
+        if let Some(passed) = &mut self.passed {
+            passed.counted = passed.counted.max(sequence);
+        }
     }
 
     /// Reports whether the consumer is paused.
@@ -150,4 +191,5 @@ impl Inspection {
 }
 
 const CAUSE: &str = "Another bridge, perhaps at another site behind a leaf node, or a tool has a consumer of this name: name \
-                     another one with `consumer` of the route";
+                     another one with `consumer` of the route. Or somebody has taken messages from it, or has moved it: see \
+                     which users may publish on $JS.ACK, $JS.API.CONSUMER.MSG.NEXT and $JS.API.CONSUMER.RESET of it";

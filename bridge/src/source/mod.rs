@@ -3,6 +3,7 @@
 //! [`Source`] is that sequence, for one [`Feed`]. [`Backlog`] counts and reads what waits behind it without taking it.
 //! This layer uses `nats`; the layer above it is `pipeline`.
 
+mod account;
 mod backlog;
 pub(crate) mod beside;
 mod checkpoint;
@@ -12,13 +13,18 @@ mod delivery;
 mod feed;
 pub(crate) mod identity;
 mod inspect;
+mod lease;
+mod ledger;
+mod observation;
 pub(crate) mod outstanding;
+mod passage;
 mod problem;
 pub(crate) mod pull;
 pub(crate) mod rename;
 pub(crate) mod rights;
 mod size;
 pub(crate) mod stored;
+mod tenure;
 pub(crate) mod waiting;
 
 pub(crate) use self::{
@@ -26,6 +32,9 @@ pub(crate) use self::{
     consume::{Source, Upstream},
     delivery::Delivery,
     feed::Feed,
+    lease::Lease,
+    passage::Passage,
     problem::{Problem, ReadError, StoredError},
     stored::Stored,
+    tenure::{Hold, Tenure},
 };

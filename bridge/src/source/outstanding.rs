@@ -11,6 +11,7 @@ use crate::{
     source::{
         consumer::{self, MAX_ACK_PENDING},
         delivery::Delivery,
+        feed::Feed,
         problem::ReadError,
         pull::BATCH_BYTES,
         stored::Stored,
@@ -21,6 +22,22 @@ use crate::{
 /// yet, but knows from which number on some are not acknowledged.
 pub(super) fn is_any(info: &ConsumerInfo) -> bool {
     info.num_ack_pending > 0 || info.ack_floor.consumer_sequence < info.delivered.consumer_sequence
+}
+
+/// Returns the number of the message up to which a feed is done with all: any, if nothing waits.
+pub(crate) fn done(feed: &Feed, info: &ConsumerInfo) -> u64 {
+    if is_any(info) {
+        return info.ack_floor.stream_sequence;
+    }
+    // What waits on subjects that were added shows only once the consumer has them.
+    let is_all = info.num_pending == 0 && !consumer::lacks(feed, info);
+    if is_all { u64::MAX } else { info.delivered.stream_sequence }
+}
+
+/// Returns the number of messages up to `until` that are not done with, or a larger one: the server only counts all.
+pub(crate) fn left(info: &ConsumerInfo, until: u64) -> u64 {
+    let waiting = info.num_pending + info.num_ack_pending as u64;
+    waiting.min(until.saturating_sub(info.ack_floor.stream_sequence))
 }
 
 /// Reads some outstanding messages in stream order, starting after the message `after`; returns none only if there are
@@ -58,6 +75,7 @@ pub(super) async fn read(
         if since.is_none_or(|since| next.published >= since) {
             let given = info.delivered.consumer_sequence;
             let mut next = next.delivery(nats, stream, &info.name, given, AGAIN)?;
+            next.is_acknowledged = next.sequence <= info.ack_floor.stream_sequence;
             next.is_unacknowledged = next.sequence > info.ack_floor.stream_sequence && has_no_gap;
             if next.weight > BATCH_BYTES {
                 large = Some(next);

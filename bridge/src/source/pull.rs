@@ -274,9 +274,7 @@ impl<'a> Pull<'a> {
             no_wait: false,
             max_bytes: self.limits.bytes_of_request(wanted),
             idle_heartbeat,
-            min_pending: None,
-            min_ack_pending: None,
-            group: None,
+            ..BatchConfig::default()
         };
         self.consumer.request_batch(request, self.inbox.clone()).await?;
         self.open.messages += wanted.messages;

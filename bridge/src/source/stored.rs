@@ -221,7 +221,7 @@ enum Got {
 }
 
 async fn get(nats: &Nats, stream: &str, wanted: &Value) -> Result<Got, StoredError> {
-    let subject = nats.api(&format!("STREAM.MSG.GET.{stream}"));
+    let subject = nats.config().api(&format!("STREAM.MSG.GET.{stream}"));
     let names = || (stream.to_owned(), wanted.to_string());
     let answer = nats.client.request(subject, wanted.to_string().into()).await;
     let answer = answer

@@ -73,7 +73,9 @@ pub(crate) async fn waiting(
 fn is_in(message: First, stream: &StreamInfo, from: u64) -> bool {
     let state = &stream.state;
     let (first, last) = (state.first_sequence.max(from), state.last_sequence);
-    (first..=last).contains(&message.sequence) && message.published >= timestamp(stream.created)
+    // A stream that was made anew assigns the numbers again, to later messages.
+    (first..=last).contains(&message.sequence)
+        && message.published >= timestamp(state.first_timestamp)
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(crate) enum State {
     Connected,
     /// NATS and the homeserver have not answered yet.
     Starting,
+    /// Another bridge posts the messages of a route.
+    StandingBy,
     /// A large message of a route waits until those of other routes have left the memory.
     MemoryTaken,
     /// Somebody has paused the consumer of a route.
@@ -63,9 +65,10 @@ pub(crate) enum State {
 
 impl State {
     /// All states.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Connected,
         Self::Starting,
+        Self::StandingBy,
         Self::MemoryTaken,
         Self::ConsumerPaused,
         Self::NotInRoom,
@@ -91,6 +94,7 @@ impl State {
         match self {
             Self::Connected => "connected",
             Self::Starting => "starting",
+            Self::StandingBy => "standing-by",
             Self::MemoryTaken => "memory-taken",
             Self::ConsumerPaused => "consumer-paused",
             Self::NotInRoom => "not-in-room",
@@ -112,6 +116,9 @@ impl State {
         match self {
             Self::Connected => "nothing",
             Self::Starting => "wait; if it lasts, see the log: journalctl -u nats-matrix",
+            Self::StandingBy => {
+                "nothing during a change of machines: this bridge takes over when the other one stops; otherwise stop one of them"
+            }
             Self::MemoryTaken => {
                 "wait; if it lasts, see which other route has had a large message or a digest in hand for long, and why; messages wait in NATS"
             }
@@ -131,7 +138,7 @@ impl State {
                 "report the bug that the reason names, with the message: it is tried again every half minute, and a message that fails each time is soon left aside; messages of the route wait in NATS, the others go on"
             }
             Self::AckedElsewhere => {
-                "find the other reader of the consumer that the reason names, and give one of them another consumer; what the bridge held is posted, but after a kill something may be missing"
+                "find the other reader of the consumer that the reason names, and give one of them another consumer; what the stream still has of the messages is posted all the same"
             }
             Self::HomeserverUnreachable => {
                 "check that the homeserver runs, and read its log; messages wait in NATS"
@@ -202,6 +209,15 @@ pub(crate) struct DeadLetters {
     pub(crate) last: Timestamp,
 }
 
+/// The messages of a route that its stream has removed before they could be read, since the start.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct RemovedUnread {
+    /// The number of messages. In a stream with messages of others it is the highest possible one.
+    pub(crate) count: u64,
+    /// The time when the last ones were found missing.
+    pub(crate) last: Timestamp,
+}
+
 /// Something that does not work.
 #[derive(Debug)]
 struct Ailment {
@@ -229,6 +245,8 @@ pub(crate) struct Board {
     routes: BTreeMap<Arc<str>, Line>,
     /// The dead letters of each route that has some, whatever configuration is in force.
     dead_letters: BTreeMap<Arc<str>, DeadLetters>,
+    /// The removed messages of each route that has lost some, whatever configuration is in force.
+    removed: BTreeMap<Arc<str>, RemovedUnread>,
 }
 
 /// The current state of a route.
@@ -294,6 +312,7 @@ pub(crate) struct RouteSnapshot {
     pub(crate) oldest_seconds: i64,
     pub(crate) last_posted: Option<Timestamp>,
     pub(crate) dead_letters: Option<DeadLetters>,
+    pub(crate) removed_unread: Option<RemovedUnread>,
     /// Some of its many rooms that cannot be used.
     pub(crate) closed_rooms: Vec<ClosedRoom>,
     pub(crate) recent: Vec<Recent>,
@@ -350,6 +369,14 @@ impl Board {
             dead_letters.last = Timestamp::now();
         }
         self.route(name).note(subject, published, shown);
+    }
+
+    /// Notes messages of a route that were removed before they could be read.
+    pub(crate) fn removed(&mut self, name: &Arc<str>, count: u64) {
+        let none = RemovedUnread { count: 0, last: Timestamp::now() };
+        let removed = self.removed.entry(Arc::clone(name)).or_insert(none);
+        removed.count = removed.count.saturating_add(count);
+        removed.last = Timestamp::now();
     }
 
     /// Notes that an older dead letter of a route was given up.
@@ -512,6 +539,7 @@ impl Board {
             oldest_seconds: age.unwrap_or_default().as_secs(),
             last_posted: line.last_posted,
             dead_letters: self.dead_letters.get(name).copied(),
+            removed_unread: self.removed.get(name).copied(),
             closed_rooms: line.closed_rooms(),
             recent: line.recent.iter().cloned().collect(),
         }

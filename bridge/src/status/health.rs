@@ -224,6 +224,12 @@ impl RouteHealth {
         self.metrics.note(shown);
     }
 
+    /// Notes that the stream has removed this many messages before they could be read.
+    pub(crate) fn removed(&self, count: u64) {
+        self.health.board().removed(&self.name, count);
+        self.metrics.removed.inc_by(count);
+    }
+
     /// Notes that an older dead letter was given up for one that is kept.
     pub(crate) fn pushed_out(&self) {
         self.health.board().pushed_out(&self.name);

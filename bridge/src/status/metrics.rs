@@ -50,9 +50,11 @@ pub(crate) struct Metrics {
     without_room: Family<Of, Counter>,
     pushed_out: Family<Of, Counter>,
     diverted: Family<Of, Counter>,
+    removed: Family<Of, Counter>,
     rooms_made: Family<Of, Counter>,
     retried: Family<Of, Counter>,
     flawed: Family<Of, Counter>,
+    masked: Family<Of, Counter>,
     fallbacks: Family<Of, Counter>,
     withheld: Family<Of, Counter>,
     acked_elsewhere: Family<Of, Counter>,
@@ -87,11 +89,15 @@ pub(crate) struct RouteMetrics {
     pub(crate) pushed_out: Counter,
     /// The messages whose own room could not be used.
     pub(crate) diverted: Counter,
+    /// The messages that the stream has removed before they could be read.
+    pub(crate) removed: Counter,
     pub(crate) rooms_made: Counter,
     /// The attempts that failed and were repeated.
     pub(crate) retried: Counter,
     /// The messages that were posted unformatted because they could not be read.
     pub(crate) flawed: Counter,
+    /// The secrets that were hidden.
+    pub(crate) masked: Counter,
     /// The messages that were posted with a built-in template because the user's own template failed.
     pub(crate) fallbacks: Counter,
     /// The files that were not uploaded.
@@ -173,9 +179,11 @@ impl Default for Metrics {
             without_room: Family::default(),
             pushed_out: Family::default(),
             diverted: Family::default(),
+            removed: Family::default(),
             rooms_made: Family::default(),
             retried: Family::default(),
             flawed: Family::default(),
+            masked: Family::default(),
             fallbacks: Family::default(),
             withheld: Family::default(),
             acked_elsewhere: Family::default(),
@@ -212,6 +220,7 @@ impl Metrics {
             oldest_seconds: 0,
             last_posted: Some(Timestamp::UNIX_EPOCH),
             dead_letters: None,
+            removed_unread: None,
             closed_rooms: Vec::new(),
             recent: Vec::new(),
         };
@@ -229,6 +238,12 @@ impl Metrics {
         let build = Family::<Label, Gauge>::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION"))]).set(1);
         registry.register("build_info", "The program that runs, always 1", build);
+        self.register_counters();
+        self.register_gauges();
+        self
+    }
+
+    fn register_counters(&mut self) {
         for (name, help, family) in [
             (
                 "received",
@@ -259,12 +274,22 @@ impl Metrics {
                 "Messages whose own room could not be used: in the fallback room, or kept in NATS",
                 &self.diverted,
             ),
+            (
+                "removed_unread",
+                "Messages that the stream removed before they could be read, at most this many",
+                &self.removed,
+            ),
             ("rooms_made", "Rooms that the bridge made", &self.rooms_made),
             ("retried", "Attempts to post that failed and were repeated", &self.retried),
             (
                 "flawed",
                 "Messages that were posted unformatted because they cannot be read",
                 &self.flawed,
+            ),
+            (
+                "secrets_masked",
+                "Secrets in messages that were hidden before anything was shown",
+                &self.masked,
             ),
             (
                 "template_failures",
@@ -292,8 +317,12 @@ impl Metrics {
                 &self.markers,
             ),
         ] {
-            registry.register(name, help, family.clone());
+            self.registry.register(name, help, family.clone());
         }
+    }
+
+    fn register_gauges(&mut self) {
+        let registry = &mut self.registry;
         let seconds = Unit::Seconds;
         let help = "Time that the homeserver took to answer requests that post";
         registry.register_with_unit("send_duration", help, seconds.clone(), self.sends.clone());
@@ -321,7 +350,6 @@ impl Metrics {
         let help = "Times that the connection to NATS was lost and restored";
         registry.register("nats_reconnects", help, self.nats_reconnects.clone());
         self.register_answers();
-        self
     }
 
     fn register_answers(&mut self) {
@@ -355,9 +383,11 @@ impl Metrics {
             without_room: counter(&self.without_room),
             pushed_out: counter(&self.pushed_out),
             diverted: counter(&self.diverted),
+            removed: counter(&self.removed),
             rooms_made: counter(&self.rooms_made),
             retried: counter(&self.retried),
             flawed: counter(&self.flawed),
+            masked: counter(&self.masked),
             fallbacks: counter(&self.fallbacks),
             withheld: counter(&self.withheld),
             acked_elsewhere: counter(&self.acked_elsewhere),

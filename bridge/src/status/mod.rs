@@ -13,7 +13,10 @@ mod repetitions;
 mod waiting;
 
 pub(crate) use self::{
-    board::{ClosedRoom, DeadFor, DeadLetters, Recent, RouteSnapshot, Shown, Snapshot, State},
+    board::{
+        ClosedRoom, DeadFor, DeadLetters, Recent, RemovedUnread, RouteSnapshot, Shown, Snapshot,
+        State,
+    },
     health::{Condition, Health, RouteHealth},
     metrics::Answered,
     moment::{age, passed},

@@ -59,7 +59,7 @@ impl Outage {
             .as_ref()
             .is_some_and(|(at, last)| *last == reason && now.duration_since(*at) < REMIND);
         if !silent {
-            warn!("{}: {reason}; trying again, nothing is lost", self.what);
+            warn!("{}: {reason}; trying again; messages wait in NATS", self.what);
             self.said = Some((now, reason));
         }
         pause

@@ -44,6 +44,8 @@ pub(super) async fn gather(
     let stream = consumer::stream(nats, &route.stream).await?;
     check_retention(&stream)?;
     let mut digest = Digest::new(period.clone(), route.alert_scope, Speakers::of(route));
+    let created = timestamp(stream.cached_info().created).as_nanosecond().to_string();
+    let taken = |message: &Delivery| taken(routing, &created, message);
     let review = Review { nats, route };
     let _permit = nats.memory.reader().await;
     let start_time = offset_date_time(period.start);
@@ -52,8 +54,8 @@ pub(super) async fn gather(
             if published >= period.end {
                 return Next::Stop;
             }
-            if let Some(decoded) = taken(routing, message) {
-                digest.add(published, message.subject(), &decoded);
+            if let Some(decoded) = taken(message) {
+                digest.add(published, &message.speaking_subject(), &decoded);
             }
             Next::GoOn
         })
@@ -65,12 +67,15 @@ pub(super) async fn gather(
     digest.kept_since =
         (has_deleted && oldest > period.start && oldest < period.end).then_some(oldest);
     if digest.is_empty() {
-        if timestamp(stream.cached_info().created) >= period.end {
+        // A stream that was restored from a backup is older than it says.
+        let created = timestamp(stream.cached_info().created);
+        let begun = if state.messages == 0 { created } else { created.min(oldest) };
+        if begun >= period.end {
             return Ok(None);
         }
         review
             .read(DeliverPolicy::Last, |published, message| {
-                let is_before = published < period.start && taken(routing, message).is_some();
+                let is_before = published < period.start && taken(message).is_some();
                 digest.last_before = is_before.then_some(published);
                 Next::Stop
             })
@@ -95,9 +100,11 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
 }
 
 /// Decodes a message if the route takes it.
-fn taken(routing: &Routing, message: &Delivery) -> Option<Decoded> {
-    let decoded = Decoded::from_bytes(message.payload());
+fn taken(routing: &Routing, created: &str, message: &Delivery) -> Option<Decoded> {
+    let decoded = routing.decode(message.subject(), message.headers(), message.payload());
     let facts = Facts {
+        created,
+        sequence: message.sequence,
         subject: message.subject(),
         headers: message.headers(),
         decoded: &decoded,

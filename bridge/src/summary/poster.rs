@@ -21,7 +21,7 @@ use crate::{
     nats::Nats,
     pipeline::Routing,
     render::Rendered,
-    source::{Problem, ReadError},
+    source::{Problem, ReadError, Tenure},
     status::{Outage, RouteHealth, State},
     summary::{
         gather, lines,
@@ -113,7 +113,8 @@ impl Summaries {
         let digest = gather::gather(&self.nats, &self.route, &self.routing, period).await?;
         let Some(digest) = digest else { return Ok(None) };
         let (name, display) = (self.route.name.as_str(), &self.route.display);
-        let words = words::words(name, &digest, &lines::numbered(&digest), display);
+        let words =
+            words::words(name, &digest, &lines::numbered(&digest), display, &self.route.mask);
         let pictures = self.draw(digest).await?;
         Ok(Some(Composed { words, pictures }))
     }
@@ -193,6 +194,7 @@ pub(crate) struct Poster {
     summaries: Summaries,
     summary: Summary,
     room: Room,
+    tenure: Tenure,
     outage: Outage,
     /// Whether the room is replaced by another one.
     is_replaced: bool,
@@ -204,16 +206,26 @@ impl Poster {
         summaries: Summaries,
         summary: Summary,
         room: Room,
+        tenure: Tenure,
         health: &RouteHealth,
     ) -> Self {
         let what = "summary";
         let outage = Outage::of(what, health.condition());
-        Self { summaries, summary, room, outage, is_replaced: false }
+        Self { summaries, summary, room, tenure, outage, is_replaced: false }
     }
 
-    /// Posts every summary that becomes due, until the room is replaced by another one. The future may be dropped at any
-    /// moment.
-    pub(crate) async fn run(mut self) {
+    /// Posts every summary that becomes due, until the room is replaced by another one, or another bridge may have taken
+    /// over the route. The future may be dropped at any moment.
+    pub(crate) async fn run(self) {
+        let tenure = self.tenure.clone();
+        tokio::select! {
+            biased;
+            () = tenure.ended() => {}
+            () = self.post_all() => {}
+        }
+    }
+
+    async fn post_all(mut self) {
         let mut newest = Timestamp::MIN;
         loop {
             let period = self.last_period();
@@ -283,6 +295,10 @@ impl Poster {
             *content = Some(self.content(period, &composed).await?);
         }
         let Some(content) = content else { return Ok(()) };
+        if self.tenure.confirm().await.is_err() {
+            // The work ends.
+            return std::future::pending().await;
+        }
         self.summaries.send(&self.room, period, content.clone()).await?;
         info!("posted the summary up to {}", mark.until);
         Ok(())

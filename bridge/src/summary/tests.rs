@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::{
     config::{AlertScope, Display, Language},
+    mask::Mask,
     message::Decoded,
     render::Speakers,
     summary::{lines::numbered, picture, totals::Digest, words::words},
@@ -91,7 +92,8 @@ impl Fleet {
     }
 
     fn words(&self, language: Language) -> String {
-        words("reports", &self.digest, &numbered(&self.digest), &berlin(language)).plain
+        words("reports", &self.digest, &numbered(&self.digest), &berlin(language), &Mask::default())
+            .plain
     }
 
     /// Draws the picture, and writes it into `$PICTURES` for people who change how it looks.
@@ -271,7 +273,7 @@ fn names_of_strangers_are_text_of_bounded_length() {
     let name = format!("<b>\u{202e}{}", "x".repeat(5_000));
     let report = serde_json::json!({ "host": name, "disk_percent": 99, "memory_percent": -1e300 });
     fleet.publish(fleet.digest.period.start, &report.to_string());
-    let rendered = words("r", &fleet.digest, &[], &berlin(Language::English));
+    let rendered = words("r", &fleet.digest, &[], &berlin(Language::English), &Mask::default());
     assert!(rendered.plain.len() < 500 && rendered.html.len() < 600);
     assert!(rendered.html.contains("&lt;b&gt;\u{fffd}xxx"), "{}", rendered.html);
     fleet.draw("strangers");

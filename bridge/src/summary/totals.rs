@@ -136,6 +136,11 @@ impl Digest {
                 Some(data) => self.add_payload(published, subject, data),
                 None => self.others += 1,
             },
+            Payload::Several(items) => {
+                for item in items {
+                    self.add(published, subject, &item.decoded);
+                }
+            }
             Payload::Note(_) | Payload::Object(_) | Payload::Text(_) | Payload::Binary(_) => {
                 self.others += 1;
             }
@@ -144,6 +149,9 @@ impl Digest {
 
     fn add_report(&mut self, published: Timestamp, subject: &str, report: &Report) {
         self.reports += 1;
+        if report.host.trim().is_empty() {
+            return;
+        }
         let speaker = self.speakers.speaker(subject, &report.host);
         if self.hosts.len() >= MOST_HOSTS && !self.hosts.contains_key(&speaker) {
             self.has_more_hosts = true;

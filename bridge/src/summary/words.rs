@@ -4,6 +4,7 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use crate::{
     config::Display,
+    mask::Mask,
     message::{Counts, Urgency},
     render::{Rendered, Speaker, alert, markup, words::Words},
     summary::totals::{Digest, Unresolved},
@@ -21,6 +22,7 @@ pub(super) fn words(
     digest: &Digest,
     numbered: &[(String, &Speaker)],
     display: &Display,
+    mask: &Mask,
 ) -> Rendered {
     let words = Caption { words: display.language.words(), zone: &display.time_zone };
     let title = words.title(name, digest);
@@ -38,6 +40,7 @@ pub(super) fn words(
     lines.extend((digest.unreadable > 0).then(|| texts.unreadable_headers(digest.unreadable)));
     lines.extend(digest.read_until.map(|until| texts.read_until(&words.time(until))));
     let body = lines.join("\n");
+    let body = mask.text(&body, &|secret| texts.hidden(secret)).0;
     let html = format!("<strong>{}</strong><br>{}", markup::html(&title), markup::html(&body));
     // A summary is routine, because nobody has to act on it at once.
     Rendered::new(format!("{title}\n{body}"), html, Urgency::Routine)

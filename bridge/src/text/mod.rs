@@ -2,6 +2,7 @@
 //! character is visible in one of them and invisible in another.
 
 pub(crate) mod address;
+mod ansi;
 pub(crate) mod shown;
 
 use icu_properties::{
@@ -49,8 +50,9 @@ const MOST_ACCENTS: usize = 10;
 /// Invisible characters are kept where they have a visible effect: joiners in scripts and emoji that are written with
 /// them, and variation selectors after emoji and ideographs.
 pub(crate) fn clean(text: &str) -> String {
+    let text = ansi::without_codes(text);
     let mut clean = String::with_capacity(text.len());
-    let (mut rest, mut accents) = (text, 0);
+    let (mut rest, mut accents) = (&*text, 0);
     while let Some(c) = rest.chars().next() {
         if c == FLAG
             && let Some(length) = flag(rest)
@@ -100,6 +102,23 @@ pub(crate) fn head(text: &str, max_chars: usize) -> &str {
     let head = &text[..end];
     let near = head.char_indices().rev().take(200).find(|(_, c)| c.is_whitespace());
     near.map_or(head, |(at, _)| &head[..at]).trim_end()
+}
+
+/// Returns the first lines of a text, without the blank ones at its end.
+pub(crate) fn first_lines(text: &str, most: usize) -> &str {
+    let end = text.match_indices('\n').nth(most.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    text[..end].trim_end()
+}
+
+/// Returns a text of at most `max_chars` characters, from which the middle is left out if it is longer: names differ at
+/// their beginnings and ends.
+pub(crate) fn shorten_middle(text: &str, max_chars: usize) -> String {
+    let chars = text.chars().count();
+    if chars <= max_chars {
+        return text.to_owned();
+    }
+    let (head, tail) = (max_chars.saturating_sub(1).div_ceil(2), max_chars.saturating_sub(1) / 2);
+    text.chars().take(head).chain(['…']).chain(text.chars().skip(chars - tail)).collect()
 }
 
 fn has<P: BinaryProperty>(c: char) -> bool {
@@ -257,7 +276,7 @@ mod tests {
                 "🏴\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e0069}\u{e0068}\u{e007f}",
                 "🏴\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}\u{fffd}",
             ),
-            ("\u{1b}[2Jok\u{9b}0m\u{7}", "\u{fffd}[2Jok\u{fffd}0m\u{fffd}"),
+            ("\u{1b}[2Jok\u{9b}0m\u{7}\u{1b}", "ok\u{fffd}0m\u{fffd}\u{fffd}"),
             ("a\u{fffc}b\u{1d159}c", "a\u{fffd}b\u{fffd}c"),
             ("a\u{2063}b\u{17b4}", "a\u{fffd}b\u{fffd}"),
         ] {

@@ -54,6 +54,33 @@ async fn all_is_well() -> Result<()> {
 }
 
 #[tokio::test]
+async fn limits_that_drop_messages_within_an_hour_are_named() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.publish_numbered(1, 30).await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let mut config = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    config.max_age = Duration::from_mins(30);
+    config.max_messages = 40;
+    config.max_bytes = 1_000_000_000;
+    config.max_messages_per_subject = 50;
+    jetstream.update_stream(config.clone()).await?;
+    let (_, text) = check(&scene, &scene.config())?;
+    for what in [
+        "route reports: stream OPS: max_age of 30m drops messages that wait for longer",
+        "max_msgs of 40 is reached in 1m 20s at the current rate",
+        "max_msgs_per_subject of 50 drops earlier messages that still wait",
+    ] {
+        assert_line(&text, "note", "retention", what);
+    }
+    assert!(!text.contains("max_bytes"), "{text}");
+    config.max_age = Duration::from_hours(2);
+    (config.max_messages, config.max_messages_per_subject) = (-1, -1);
+    jetstream.update_stream(config).await?;
+    assert!(!check(&scene, &scene.config())?.1.contains("retention"));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_subject_that_the_stream_does_not_have_is_named_by_check_and_run() -> Result<()> {
     let scene = Scene::new().await?;
     let config = scene.config_for("report.ops.>", &scene.room);

@@ -85,7 +85,7 @@ impl Hosts {
 }
 
 fn bodies(events: &[Event]) -> Vec<String> {
-    events.iter().map(|event| event.body().to_owned()).collect()
+    events.iter().map(|event| event.said().to_owned()).collect()
 }
 
 /// Gives a room more state than the bridge reads.

@@ -202,8 +202,8 @@ fn each_mistake_gets_its_one_line() -> Result<()> {
         assert!(text.contains(expected), "expected {expected:?} in:\n{text}");
         assert!(text.contains("DIR/config.toml"), "the file is named: {text}");
         assert!(
-            expected.contains("TOML") || text.trim_end().lines().count() == 1,
-            "one line: {text}"
+            expected.contains("TOML") || text.trim_end().lines().count() == 2,
+            "one line, and where to read more: {text}"
         );
     }
     Ok(())
@@ -267,10 +267,17 @@ fn a_missing_file_is_named() -> Result<()> {
         Command::new(BINARY).args(["run", "--config", "/nonexistent/config.toml"]).output()?;
     let text = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(64));
+    let mut lines = text.lines();
     assert_eq!(
-        text,
-        "nats-matrix: cannot read /nonexistent/config.toml: No such file or directory (os error 2)\n"
+        lines.next(),
+        Some(
+            "nats-matrix: cannot read /nonexistent/config.toml: No such file or directory (os error 2)"
+        )
     );
+    let more = lines.next().unwrap_or_default();
+    assert!(more.starts_with("nats-matrix: what such a line means: "), "{text}");
+    assert!(more.ends_with("docs/src/guide/troubleshooting.md"), "{text}");
+    assert_eq!(lines.next(), None, "{text}");
 
     let nkey = GOOD.replace("[nats]", "[nats]\nnkey_seed_file = \"bridge.nk\"");
     let (code, text) = run(&["run"], &nkey, &[])?;

@@ -97,7 +97,7 @@ async fn arrives(scene: &Scene, config: &Config) -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 1).await.with_context(|| bridge.logs())?;
-    assert_eq!(events[0].body(), "hello");
+    assert_eq!(events[0].said(), "hello");
     Ok(())
 }
 
@@ -241,7 +241,7 @@ async fn user_and_password_from_a_file_of_systemd() -> Result<()> {
     let _bridge = BridgeProcess::spawn_command(&command, scene.dir.path())?;
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -267,7 +267,7 @@ async fn the_loudest_log_has_no_secret_either() -> Result<()> {
         bridge.wait_for_log(" TRACE ", PATIENCE).await?;
         let mut reader = scene.reader().await?;
         // The process ends here, and its log is searched then.
-        reader.wait_until(|events| events.iter().any(|it| it.body() == text), PATIENCE).await?;
+        reader.wait_until(|events| events.iter().any(|it| it.said() == text), PATIENCE).await?;
     }
     Ok(())
 }
@@ -372,7 +372,7 @@ async fn credentials_that_expire_while_it_runs_are_waited_for() -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
     let has_it =
-        |events: &[nats_matrix_testbed::Event]| events.iter().any(|event| event.body() == "hello");
+        |events: &[nats_matrix_testbed::Event]| events.iter().any(|event| event.said() == "hello");
     reader.wait_until(has_it, PATIENCE).await.with_context(|| bridge.logs())?;
     Ok(())
 }
@@ -392,23 +392,32 @@ pub(crate) const NEEDED: [&str; 6] = [
 pub(crate) const CONSUMER: &str = "consumer = \"reports\"";
 
 /// The permissions for what the bridge keeps of conversations, and of how far its routes are.
-pub(crate) const KEPT: [&str; 4] = [
+pub(crate) const KEPT: [&str; 5] = [
     "$KV.nats-matrix-alerts.>",
-    "$JS.API.INFO",
-    "$JS.API.STREAM.*.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.INFO.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.CREATE.KV_nats-matrix-alerts",
+    "$JS.API.STREAM.UPDATE.KV_nats-matrix-alerts",
     "$JS.API.DIRECT.GET.KV_nats-matrix-alerts.>",
 ];
 
 /// The permissions for dead letters, whose stream the bridge makes.
-pub(crate) const DEAD: [&str; 2] =
-    ["nats-matrix.dead-letter.>", "$JS.API.STREAM.*.NATS_MATRIX_DEAD_LETTERS"];
+pub(crate) const DEAD: [&str; 4] = [
+    "nats-matrix.dead-letter.>",
+    "$JS.API.STREAM.INFO.NATS_MATRIX_DEAD_LETTERS",
+    "$JS.API.STREAM.CREATE.NATS_MATRIX_DEAD_LETTERS",
+    "$JS.API.STREAM.UPDATE.NATS_MATRIX_DEAD_LETTERS",
+];
 
-/// The permissions that digests need besides.
-pub(crate) const WANTED: [&str; 4] = [
+/// The permissions that digests and summaries need besides, and a stream that has lost messages.
+pub(crate) const WANTED: [&str; 8] = [
+    "$JS.API.CONSUMER.DELETE.OPS.reports",
     "$JS.API.CONSUMER.CREATE.OPS",
-    "$JS.API.CONSUMER.CREATE.OPS.>",
-    "$JS.API.CONSUMER.MSG.NEXT.OPS.>",
-    "$JS.API.CONSUMER.DELETE.OPS.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.*",
+    "$JS.API.CONSUMER.INFO.OPS.*",
+    "$JS.API.CONSUMER.CREATE.OPS.reports:summary.>",
+    "$JS.API.CONSUMER.MSG.NEXT.OPS.reports:summary",
+    "$JS.API.CONSUMER.INFO.OPS.reports:summary",
+    "$JS.API.CONSUMER.DELETE.OPS.reports:summary",
 ];
 
 /// The lines by which the bridge logs in to [`restricted`]. No secret of less than 8 characters is looked for in what
@@ -450,6 +459,23 @@ async fn the_documented_permissions_suffice() -> Result<()> {
     let bridge = scene.start(&config)?;
     reader.wait_for(51, PATIENCE).await.with_context(|| bridge.logs())?;
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
+    let limited = "a second bridge with the same routes is noticed only while it reads";
+    assert!(!bridge.logs().contains(limited), "{}", bridge.logs());
+    Ok(())
+}
+
+/// Without the permission to read the bucket, a claim could not be looked at.
+#[tokio::test]
+async fn a_part_of_the_permissions_for_the_bucket_holds_nothing_up() -> Result<()> {
+    let some =
+        ["$KV.nats-matrix-alerts.>", "$JS.API.INFO", "$JS.API.STREAM.*.KV_nats-matrix-alerts"];
+    let scene = restricted(&[&NEEDED[..], &some].concat()).await?;
+    let config = scene.config().nats(LOGIN).lines(CONSUMER);
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&config)?;
+    scene.shows_numbered(3).await.with_context(|| bridge.logs())?;
+    let limited = "a second bridge with the same routes is noticed only while it reads";
+    assert!(bridge.logs().contains(limited), "{}", bridge.logs());
     Ok(())
 }
 
@@ -465,7 +491,7 @@ async fn the_documented_permissions_suffice_for_dead_letters() -> Result<()> {
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     let line = events[0].body();
     assert!(line.contains("message 1") && line.contains("400 M_BAD_JSON no."), "{line}");
-    assert_eq!(events[1].body(), "message 2");
+    assert_eq!(events[1].said(), "message 2");
     assert!(!bridge.logs().contains("ermissions"), "{}", bridge.logs());
     Ok(())
 }

@@ -363,7 +363,7 @@ async fn one_that_delivers_headers_alone_is_put_right_and_nothing_is_shown_empty
     }
     scene.nats.publish("ops.text", "after it").await?;
     let events = read_all(&mut scene.reader().await?, 154).await?;
-    assert_eq!(events[153].body(), "after it");
+    assert_eq!(events[153].said(), "after it");
     Ok(())
 }
 

@@ -1,16 +1,16 @@
 //! Alerts that go on, get worse, come back and end.
 
-use std::time::Duration;
+use std::{path::Path, process::Command, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 use async_nats::jetstream::kv;
 use futures_util::TryStreamExt;
-use nats_matrix_testbed::{Event, Nats};
+use nats_matrix_testbed::{Event, Homeserver, Nats};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::noise::mention;
-use crate::scene::{Config, PATIENCE, Scene, read_all, shared_homeserver};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver};
 
 fn alert(severity: &str, status: &str) -> String {
     json!({
@@ -184,7 +184,7 @@ async fn kills_show_nothing_twice_and_forget_no_end() -> Result<()> {
             let is_it = |event: &&Event| relation(event) == Some((kind, root.event_id.as_str()));
             events.iter().filter(is_it).count()
         };
-        assert_eq!((to_root("m.replace"), to_root("m.thread")), (1, 1), "{}", root.body());
+        assert_eq!((to_root("m.replace"), to_root("m.thread")), (1, 1), "{}", root.said());
     }
     Ok(())
 }
@@ -292,7 +292,7 @@ async fn forge(
     for event in &events {
         let name = names.iter().find(|name| event.body().contains(**name)).expect("one of them");
         let (key, mut known) = kept(&bucket, &event.event_id).await?;
-        change(name, &mut known);
+        change(name, &mut known["state"]);
         bucket.put(key, known.to_string().into()).await?;
     }
     bridge.kill();
@@ -307,7 +307,7 @@ pub(crate) async fn kept(bucket: &kv::Store, root: &str) -> Result<(String, Valu
             for key in keys {
                 let Some(value) = bucket.get(&key).await? else { continue };
                 let value: Value = serde_json::from_slice(&value)?;
-                if value["root"] == root {
+                if value["state"]["root"] == root {
                     return anyhow::Ok((key, value));
                 }
             }
@@ -395,7 +395,58 @@ async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, before + 1).await?;
     let [_, shown] = events.as_slice() else { panic!("{events:#?}") };
-    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.body());
+    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{}", shown.said());
+    Ok(())
+}
+
+/// Who may write the bucket can neither say that people were told of an alert, nor take the signature of another state.
+#[tokio::test]
+async fn a_forged_push_mutes_no_alert() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config();
+    let of = |severity: &str, name: &str| {
+        json!({ "severity": severity, "summary": name, "source": "db-01", "fingerprint": name })
+            .to_string()
+    };
+    let mut bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    let names = ["changed", "unsigned", "copied", "true"];
+    for name in names {
+        let severity = if name == "true" { "critical" } else { "warning" };
+        scene.nats.publish("ops.alert.db-01", of(severity, name)).await?;
+    }
+    let events = read_all(&mut reader, 4).await?;
+    let bucket = scene.nats.jetstream().await?.get_key_value(BUCKET).await?;
+    let (_, told) = kept(&bucket, &events[3].event_id).await?;
+    for (event, name) in events.iter().zip(names) {
+        let (key, mut known) = kept(&bucket, &event.event_id).await?;
+        let state = &mut known["state"];
+        state["urgency"] = json!("critical");
+        state["level"] = json!("critical");
+        state["members"] = told["state"]["members"].clone();
+        match name {
+            "changed" => {}
+            "unsigned" => known = state.take(),
+            "copied" => known = told.clone(),
+            _ => continue,
+        }
+        bucket.put(key, known.to_string().into()).await?;
+    }
+    bridge.terminate()?;
+    bridge.wait(PATIENCE).await?;
+    for name in names {
+        scene.nats.publish("ops.alert.db-01", of("critical", name)).await?;
+    }
+    let bridge = scene.start(&config)?;
+    let events = read_all(&mut reader, 8).await?;
+    let shown = |name: &str| {
+        let of_name = |event: &&Event| event.body().contains(name);
+        events[4..].iter().find(of_name).with_context(|| format!("{name}: {events:#?}"))
+    };
+    for name in ["changed", "unsigned", "copied"] {
+        assert_eq!(shown(name)?.msgtype(), "m.text", "{name}: {}", bridge.logs());
+    }
+    assert_eq!(shown("true")?.msgtype(), "m.notice", "people were told: {}", bridge.logs());
     Ok(())
 }
 
@@ -423,6 +474,83 @@ async fn an_alert_whose_first_message_was_removed_begins_anew() -> Result<()> {
         events.iter().any(|event| relation(event) == Some(("m.thread", anew.as_str())))
     };
     reader.wait_until(replies, PATIENCE).await?;
+    Ok(())
+}
+
+/// The bridge has just seen the first message, which an update of the alert goes under.
+#[tokio::test]
+async fn what_gets_critical_is_never_put_under_a_message_that_was_just_removed() -> Result<()> {
+    let scene = Scene::new().await?;
+    let phone = scene.phone().await?;
+    let config = scene.config().lines(&mention(&scene.alice.user_id));
+    let _bridge = scene.start(&config)?;
+    let mut reader = scene.reader().await?;
+    for _ in 0..2 {
+        scene.nats.publish("ops.alert.db-01", alert("warning", "firing")).await?;
+    }
+    let root = read_all(&mut reader, 2).await?[0].event_id.clone();
+    scene.alice.redact(&scene.room, &root).await?;
+    scene.nats.publish("ops.alert.db-01", alert("critical", "firing")).await?;
+    let is_critical = |event: &Event| event.body().contains("CRITICAL");
+    let events = reader.wait_until(|events| events.iter().any(is_critical), PATIENCE).await?;
+    let shown = events.iter().find(|event| is_critical(event)).expect("seen");
+    assert_eq!((shown.msgtype(), relation(shown)), ("m.text", None), "{shown:?}");
+    assert_eq!(shown.content["m.mentions"]["user_ids"], json!([scene.alice.user_id]));
+    let id = shown.event_id.clone();
+    let pushes = phone.settle(2, PATIENCE, Duration::from_secs(1)).await;
+    assert!(pushes.iter().any(|push| push.event_id == id), "{pushes:?}");
+    Ok(())
+}
+
+fn of_host(name: &str, status: &str) -> String {
+    json!({
+        "severity": "critical",
+        "summary": format!("Disk of {name} almost full"),
+        "source": name,
+        "fingerprint": format!("disk:{name}"),
+        "status": status,
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn the_end_of_an_alert_is_seen_after_its_beginning_was_lost_with_a_backup() -> Result<()> {
+    let homeserver = Homeserver::start(BINARY).await?;
+    let Some(files) = homeserver.files().map(Path::to_owned) else { return Ok(()) };
+    let scene = Scene::on(&homeserver).await?;
+    let backup = scene.dir.path().join("backup");
+    let copy = |from: &Path, to: &Path| -> Result<()> {
+        if to.exists() {
+            std::fs::remove_dir_all(to)?;
+        }
+        let status = Command::new("cp").arg("-a").args([from, to]).status()?;
+        ensure!(status.success(), "cp: {status}");
+        Ok(())
+    };
+    let _bridge = scene.start(&scene.config())?;
+    scene.nats.publish("ops.alert.db-01", of_host("db-01", "firing")).await?;
+    read_all(&mut scene.reader().await?, 1).await?;
+    homeserver.kill().await;
+    copy(&files, &backup)?;
+    homeserver.restart().await?;
+    for _ in 0..2 {
+        scene.nats.publish("ops.alert.db-02", of_host("db-02", "firing")).await?;
+    }
+    read_all(&mut scene.reader().await?, 3).await?;
+    homeserver.kill().await;
+    copy(&backup, &files)?;
+    homeserver.restart().await?;
+    for name in ["db-01", "db-02"] {
+        scene.nats.publish(&format!("ops.alert.{name}"), of_host(name, "resolved")).await?;
+    }
+    let mut reader = scene.reader().await?;
+    // The first message of db-01, its edit and its end, and a new first message of db-02.
+    let is_end = |event: &Event| event.body().contains("db-02") && relation(event).is_none();
+    let events = reader.wait_until(|events| events.iter().any(is_end), PATIENCE).await?;
+    let end = events.iter().find(|event| is_end(event)).expect("seen");
+    assert!(end.body().starts_with("✅ RESOLVED"), "{}", end.body());
+    let seen = reader.settle(Duration::from_secs(1)).await?;
+    assert_eq!(seen.iter().filter(|event| is_end(event)).count(), 1, "{seen:#?}");
     Ok(())
 }
 

@@ -137,7 +137,7 @@ async fn the_homeserver_is_down_for_a_while() -> Result<()> {
     bridge.wait_for_log("posting into", PATIENCE).await?;
     homeserver.kill().await;
     scene.publish_numbered(1, 20).await?;
-    bridge.wait_for_log("trying again, nothing is lost", PATIENCE).await?;
+    bridge.wait_for_log("trying again; messages wait in NATS", PATIENCE).await?;
     homeserver.restart().await?;
     scene.shows_numbered(20).await?;
     bridge.wait_for_log("works again after", PATIENCE).await?;
@@ -258,6 +258,7 @@ async fn the_stream_is_made_anew_while_the_bridge_is_away() -> Result<()> {
     let bridge = scene.start(&scene.config())?;
     let mut reader = scene.reader().await?;
     reader.wait_for(10, PATIENCE).await?;
+    scene.acknowledged(10).await?;
     bridge.kill();
     scene.nats.delete_stream("OPS").await?;
     scene.nats.create_stream("OPS", &["ops.>"]).await?;
@@ -281,7 +282,7 @@ async fn a_route_whose_room_is_closed_holds_no_other_up() -> Result<()> {
     scene.shows_numbered(10).await?;
     scene.alice.invite(&closed, &scene.bot.user_id).await?;
     let mut late = scene.alice.reader(&closed).await?;
-    assert_eq!(read_all(&mut late, 1).await?[0].body(), "waits");
+    assert_eq!(read_all(&mut late, 1).await?[0].said(), "waits");
     Ok(())
 }
 

@@ -35,9 +35,9 @@ fn assert_files(events: &[Event], files: usize, withheld: usize) {
         let texts: Vec<_> = events.iter().filter(|it| it.body().starts_with(&begin)).collect();
         let [text] = texts.as_slice() else { panic!("{number}: {texts:?}") };
         let is_said = text.body().contains("not attached");
-        assert_eq!(is_said, number > files, "{}", text.body());
+        assert_eq!(is_said, number > files, "{}", text.said());
         let place = format!("it is message {number} of stream OPS");
-        assert_eq!(text.body().contains(&place), number > files, "{}", text.body());
+        assert_eq!(text.said().contains(&place), number > files, "{}", text.said());
     }
 }
 
@@ -137,7 +137,7 @@ async fn when_the_homeserver_takes_no_files_the_texts_come_without_them() -> Res
         assert!(pair[1].body().contains(&line), "{events:#?}");
         assert_eq!(pair[1].msgtype(), "m.notice");
     }
-    assert_eq!((events[4].body(), events.len()), ("message 3", 5));
+    assert_eq!((events[4].said(), events.len()), ("message 3", 5));
     let pages = Pages::of(&mut bridge).await?;
     let withheld = "nats_matrix_attachments_withheld_total{route=\"reports\"}";
     assert!((pages.number(withheld).await? - 2.0).abs() < 0.1);

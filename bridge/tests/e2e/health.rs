@@ -21,6 +21,9 @@ use crate::{
     scene::{Config, PATIENCE, Scene, read_all, through_proxy},
 };
 
+/// What the log says where the pages are.
+const LISTENS: &str = "status page on http://";
+
 /// The listener of a bridge.
 pub(crate) struct Pages {
     client: reqwest::Client,
@@ -29,12 +32,31 @@ pub(crate) struct Pages {
 
 impl Pages {
     pub(crate) async fn of(bridge: &mut BridgeProcess) -> Result<Self> {
-        let line = bridge.wait_for_log("status page on http://", PATIENCE).await?;
+        bridge.wait_for_log(LISTENS, PATIENCE).await?;
+        Self::last(bridge)
+    }
+
+    /// The pages of a bridge that may have been reloaded, and then listens elsewhere.
+    pub(crate) async fn latest(bridge: &BridgeProcess) -> Result<Self> {
+        let begun = Instant::now();
+        loop {
+            let pages = Self::last(bridge)?;
+            if pages.get("livez").await.is_ok() {
+                return Ok(pages);
+            }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "no page: {}", bridge.logs());
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn last(bridge: &BridgeProcess) -> Result<Self> {
+        let logs = bridge.logs();
+        let line = logs.lines().rfind(|line| line.contains(LISTENS)).context("no page")?;
         let url = line.split("status page on ").nth(1).context("no address")?.trim().to_owned();
         Ok(Self { client: reqwest::Client::new(), url })
     }
 
-    async fn get(&self, page: &str) -> Result<(StatusCode, String)> {
+    pub(crate) async fn get(&self, page: &str) -> Result<(StatusCode, String)> {
         let answer = self.client.get(format!("{}{page}", self.url)).send().await?;
         Ok((answer.status(), answer.text().await?))
     }
@@ -173,7 +195,7 @@ async fn a_room_that_has_put_us_out_is_noticed_and_entered_when_we_are_invited()
     pages.wait_for("connected").await?;
     let mut reader = scene.reader().await?;
     scene.nats.publish("ops.x", "hello").await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -289,7 +311,7 @@ async fn the_listener_reads_only_and_bad_guests_do_not_keep_others_out() -> Resu
     assert!(first.is_err(), "the first is open, and was told {first:?}");
     scene.nats.publish("ops.x", "hello").await?;
     let mut reader = scene.reader().await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -358,7 +380,7 @@ async fn a_backlog_that_was_worked_off_is_told_once() -> Result<()> {
     let _bridge = scene.start(&config)?;
     scene.publish_numbered(5, 5).await?;
     let events = read_all(&mut reader, 6).await?;
-    assert_eq!(events[5].body(), "message 5");
+    assert_eq!(events[5].said(), "message 5");
     Ok(())
 }
 

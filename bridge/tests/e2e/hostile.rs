@@ -22,7 +22,7 @@ const END: &str = "the end";
 async fn all_sound(scene: &Scene, markup: Markup) -> Result<Vec<Event>> {
     scene.nats.publish("ops.x", END).await?;
     let mut reader = scene.reader().await?;
-    let is_end = |events: &[Event]| events.iter().any(|event| event.body() == END);
+    let is_end = |events: &[Event]| events.iter().any(|event| event.said() == END);
     let events = reader.wait_until(is_end, PATIENCE).await?.to_vec();
     for event in events.iter().filter(|event| event.sender == scene.bot.user_id) {
         assert_sound(&event.content, markup);
@@ -287,7 +287,7 @@ async fn nor_do_they_in_a_digest() -> Result<()> {
     let mut reader = scene.reader().await?;
     let has_end = |events: &[Event]| is_shown(events, END);
     let events = reader.wait_until(has_end, PATIENCE).await.with_context(|| bridge.logs())?;
-    let all: Vec<&str> = events.iter().map(Event::body).collect();
+    let all: Vec<&str> = events.iter().map(Event::said).collect();
     assert!(all[0].starts_with("📚"), "{}", bridge.logs());
     for number in 1..=count {
         let line = format!("message {number}");
@@ -352,7 +352,7 @@ async fn nor_do_they_after_a_digest_that_was_begun() -> Result<()> {
     let has_last = |events: &[Event]| is_shown(events, &last);
     let events = reader.wait_until(has_last, PATIENCE).await.with_context(|| bridge.logs())?;
     assert!(events[0].body().starts_with("📚 20 messages"), "{}", events[0].body());
-    assert_eq!(events[1].body().matches("── ").count(), 20, "{}", events[1].body());
+    assert_eq!(events[1].said().matches("── ").count(), 20, "{}", events[1].said());
     Ok(())
 }
 
@@ -457,9 +457,9 @@ async fn a_message_of_which_no_dead_letter_is_taken_holds_nothing_up() -> Result
 
 /// Leaves what a bridge leaves behind that is killed while it works on a message.
 async fn killed_at(scene: &Scene, sequence: u64, times: u32) -> Result<()> {
-    let mut stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
-    let created = stream.info().await?.created.unix_timestamp_nanos();
-    let note = format!("{:<95}\n", format!("{created} {sequence} {times} one"));
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    let published = stream.get_raw_message(sequence).await?.time.unix_timestamp_nanos();
+    let note = format!("{:<95}\n", format!("{published} {sequence} {times} one"));
     std::fs::write(scene.dir.path().join("state/in-hand-reports"), note)?;
     Ok(())
 }
@@ -522,7 +522,7 @@ async fn a_message_that_ended_the_process_is_handled_with_care_and_holds_nothing
         scene.nats.publish("ops.x", last.clone()).await?;
         killed_at(&scene, 3 * u64::from(times) - 1, times).await?;
         let mut bridge = scene.start(&scene.config())?;
-        let is_there = |events: &[Event]| events.iter().any(|event| event.body() == last);
+        let is_there = |events: &[Event]| events.iter().any(|event| event.said() == last);
         let events = reader.wait_until(is_there, PATIENCE).await?;
         let place = |text: &str| events.iter().position(|event| event.body().contains(text));
         let before = place(&format!("before {times}"));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use async_nats::HeaderMap;
 use nats_matrix_testbed::Event;
 use serde_json::json;
 
@@ -130,7 +131,7 @@ async fn a_stranger_resolves_nothing_in_a_digest() -> Result<()> {
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
     assert!(events[0].body().starts_with("📚 7 messages"), "{}", events[0].body());
-    assert_eq!(events[0].msgtype(), "m.text", "it is still critical: {}", events[0].body());
+    assert_eq!(events[0].msgtype(), "m.text", "it is still critical: {}", events[0].said());
     // And the alert goes on in the digest's thread.
     scene.nats.publish("ops.alert.db-01", alert("Disk full", "firing")).await?;
     let events = read_all(&mut reader, 3).await?;
@@ -232,6 +233,40 @@ async fn what_was_held_back_is_of_whoever_published_it() -> Result<()> {
     let events = read_all(&mut reader, 3).await?;
     let relation = &events[2].content["m.relates_to"];
     assert_eq!(relation["event_id"], events[0].event_id.as_str(), "it goes on");
-    assert_eq!(events[2].msgtype(), "m.notice", "and was not over: {}", events[2].body());
+    assert_eq!(events[2].msgtype(), "m.notice", "and was not over: {}", events[2].said());
+    Ok(())
+}
+
+/// In a stream with schedules, whoever may publish on one subject can have the server store messages on another.
+#[tokio::test]
+async fn a_stranger_resolves_nothing_by_a_schedule() -> Result<()> {
+    let scene = Scene::new().await?;
+    let bridge = scene.start(&scene.config())?;
+    say(&scene, &[("ops.alert.db-01", "firing")]).await?;
+    let mut reader = scene.reader().await?;
+    read_all(&mut reader, 1).await?;
+    let jetstream = scene.nats.jetstream().await?;
+    let mut config = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    config.allow_message_schedules = true;
+    config.allow_rollup = true;
+    jetstream.update_stream(config).await?;
+    let check = String::from_utf8(scene.run(&scene.config(), &["check"])?.stdout)?;
+    for setting in ["allow_msg_schedules", "allow_rollup_hdrs"] {
+        assert!(check.contains(&format!("OPS has {setting}: whoever may publish")), "{check}");
+    }
+    let at = format!("@at {:.0}", jiff::Timestamp::now() + Duration::from_secs(1));
+    let headers = [("Nats-Schedule", &*at), ("Nats-Schedule-Target", "ops.alert.db-01")]
+        .into_iter()
+        .map(|(name, value)| anyhow::Ok((name.parse()?, value.parse()?)))
+        .collect::<Result<HeaderMap>>()?;
+    let resolved = alert("Disk full", "resolved").into();
+    jetstream.publish_with_headers("ops.alert.evil", headers, resolved).await?.await?;
+    let vias = ["ops.alert.evil", "ops.alert.evil → ops.alert.db-01"];
+    let is_shown = |events: &[Event], via: &str| {
+        events.iter().any(|event| event.body().contains(&format!("(via {via})")))
+    };
+    let are_shown = |events: &[Event]| vias.iter().all(|via| is_shown(events, via));
+    let events = reader.wait_until(are_shown, PATIENCE).await.with_context(|| bridge.logs())?;
+    assert_eq!(edited(events, &events[0]), None, "nobody has resolved db-01's: {events:#?}");
     Ok(())
 }

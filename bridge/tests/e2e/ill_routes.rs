@@ -45,7 +45,7 @@ impl Ward {
         self.scene.nats.publish("ops.sound", format!("sound {nth}")).await?;
         let mut reader = self.scene.reader().await?;
         let events = read_all(&mut reader, nth).await?;
-        assert_eq!(events[nth - 1].body(), format!("sound {nth}"));
+        assert_eq!(events[nth - 1].said(), format!("sound {nth}"));
         assert!(self.bridge.is_running()?, "{}", self.bridge.logs());
         Ok(said["routes"]["sick"]["reason"].as_str().unwrap().to_owned())
     }
@@ -105,7 +105,7 @@ async fn an_encrypted_room_is_the_trouble_of_its_route_alone() -> Result<()> {
     let next = listening(routes(&ward.scene, &open));
     ward.takes(&next).await?;
     let mut reader = ward.scene.alice.reader(&open).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "waits");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "waits");
     Ok(())
 }
 
@@ -119,7 +119,7 @@ async fn encryption_that_is_switched_on_is_noticed_and_nothing_is_posted_in_clea
     ward.pages.wait_for("connected").await?;
     ward.scene.nats.publish("ops.sick", "before").await?;
     let mut reader = ward.scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "before");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "before");
     ward.scene.alice.set_state(&room, "m.room.encryption", "", encryption()).await?;
     let begun = Instant::now();
     // Nothing is published meanwhile: it asks by itself.
@@ -136,7 +136,7 @@ async fn encryption_that_is_switched_on_is_noticed_and_nothing_is_posted_in_clea
     ward.takes(&next).await?;
     let mut reader = ward.scene.alice.reader(&open).await?;
     let shown = read_all(&mut reader, 2).await?;
-    assert_eq!((shown[0].body(), shown[1].body()), ("waits 1", "waits 2"));
+    assert_eq!((shown[0].said(), shown[1].said()), ("waits 1", "waits 2"));
     Ok(())
 }
 
@@ -153,7 +153,7 @@ async fn a_consumer_that_cannot_be_used_is_used_once_it_is_mended() -> Result<()
     stream.delete_consumer("sick").await?;
     ward.pages.wait_for("connected").await?;
     let mut reader = ward.scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "waits");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "waits");
     assert!(ward.bridge.logs().contains("route sick: works again"), "{}", ward.bridge.logs());
     Ok(())
 }
@@ -190,7 +190,7 @@ async fn a_work_queue_that_has_another_consumer_is_read_once_it_has_not() -> Res
     stream.delete_consumer("other").await?;
     ward.pages.wait_for("connected").await?;
     let mut reader = ward.scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "waits");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "waits");
     Ok(())
 }
 
@@ -209,7 +209,7 @@ async fn templates_that_are_wrong_are_tried_again() -> Result<()> {
     assert!(reason.contains("text.txt.jinja:1") && reason.contains("sizee"), "{reason}");
     write(&templates, "text.txt.jinja", "{{ text }}, mended")?;
     let mut reader = ward.scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "waits, mended");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "waits, mended");
     ward.pages.wait_for("connected").await?;
     Ok(())
 }
@@ -228,7 +228,7 @@ async fn a_route_that_was_ill_before_is_no_reason_to_refuse_a_new_configuration(
     ward.takes(&listening(next)).await?;
     ward.scene.nats.publish("ops.third", "taken").await?;
     let mut reader = ward.scene.alice.reader(&open).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "taken");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "taken");
     assert!(!ward.bridge.logs().contains("is refused, the one before"), "{}", ward.bridge.logs());
     Ok(())
 }

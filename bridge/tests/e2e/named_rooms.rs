@@ -69,7 +69,7 @@ impl Named {
 }
 
 fn bodies(events: &[Event]) -> Vec<&str> {
-    events.iter().map(Event::body).collect()
+    events.iter().map(Event::said).collect()
 }
 
 fn was_left(account: &str, timeline: &[Event]) -> bool {

@@ -45,7 +45,7 @@ async fn only_what_is_critical_mentions_those_whom_the_route_names() -> Result<(
             assert!(event.html().ends_with(&pill), "{}", event.html());
             assert!(event.body().ends_with(&format!("👤 {}", scene.alice.localpart())));
         } else {
-            assert_eq!(*mentions, serde_json::json!({}), "{}", event.body());
+            assert_eq!(*mentions, serde_json::json!({}), "{}", event.said());
         }
     }
     let unread = scene.alice.unread(&scene.room).await?;

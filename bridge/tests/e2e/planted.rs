@@ -407,3 +407,36 @@ async fn the_picture_of_a_summary_is_written_through_no_link_of_others() -> Resu
     assert_eq!(fs::symlink_metadata(&picture)?.uid(), OWNER);
     state.is_untouched()
 }
+
+/// The user of a service, who has been told to use a spool that somebody else has made.
+#[tokio::test]
+async fn a_service_sends_nothing_from_a_spool_of_somebody_else() -> Result<()> {
+    const VICTIM: u32 = 61_235;
+    if !is_root()? {
+        return Ok(());
+    }
+    let nats = Nats::start().await?;
+    nats.create_stream("OPS", &["ops.>"]).await?;
+    let dir = tempfile::Builder::new().prefix("nats-matrix-spool").tempdir_in("/tmp")?;
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
+    let binary = dir.path().join("nats-matrix");
+    fs::copy(BINARY, &binary)?;
+    let spool = dir.path().join("spool");
+    fs::create_dir(&spool)?;
+    fs::write(spool.join("0000000001.json"), secret())?;
+    for path in [&spool, &spool.join("0000000001.json")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+        chown(path, Some(OWNER), Some(OWNER))?;
+    }
+    let mut command = Command::new(binary);
+    command.args(["alert", "--severity", "info", "--summary", "mine", "--timeout", "2s"]);
+    command.args(["--subject", "ops.alert.a", "--server", &nats.url(), "--spool"]).arg(&spool);
+    command.current_dir("/").uid(VICTIM).gid(VICTIM).stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(PATIENCE / 2, command.output()).await??;
+    let said = printed(&output);
+    ensure!(said.contains(&format!("belongs to uid {OWNER}, who may put files there")), "{said}");
+    let state = nats.jetstream().await?.get_stream("OPS").await?.cached_info().state.clone();
+    ensure!(state.messages <= 1, "{state:?}: {said}");
+    ensure!(spool.join("0000000001.json").exists(), "it was sent: {said}");
+    Ok(())
+}

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nats_matrix_testbed::{
     Account, BridgeConfig, BridgeProcess, Fault, FaultKind, FaultProxy, Homeserver, HomeserverKind,
     Nats, ScratchDir, secrets,
@@ -280,7 +280,7 @@ async fn people_only_read_where_the_bridge_posts() -> Result<()> {
     let mut bridge = BridgeProcess::spawn(BINARY, &fs::read_to_string(&config)?, site.dir.path())?;
     let mut reader = bob.reader(&room).await?;
     reader
-        .wait_until(|seen| seen.iter().any(|event| event.body() == "the report"), PATIENCE)
+        .wait_until(|seen| seen.iter().any(|event| event.said() == "the report"), PATIENCE)
         .await?;
     bridge.terminate()?;
     assert_eq!(bridge.wait(PATIENCE).await?, 0);
@@ -853,6 +853,42 @@ fn scan(text: &str) -> Result<String> {
         });
     let grids = image.detect_grids();
     Ok(grids.first().context("no code is seen")?.decode()?.1)
+}
+
+/// In a terminal the umask lets everybody read what a program makes.
+#[tokio::test]
+async fn a_database_that_it_makes_is_for_its_user_alone() -> Result<()> {
+    let site = Site::new().await?;
+    if !site.homeserver.kind().stops_for_provisioning() {
+        return Ok(());
+    }
+    let mode = |path: &Path| anyhow::Ok(fs::metadata(path)?.permissions().mode() & 0o777);
+    let usual = site.dir.path().join("usual");
+    fs::create_dir(&usual)?;
+    ensure!(mode(&usual)? & 0o005 == 0o005, "the umask of the test hides the fault");
+    let mut declared: toml::Table = site.homeserver.provisioning(&site.made())?.parse()?;
+    let provision = declared["provision"].as_table_mut().context("no [provision]")?;
+    let conduit = provision["conduit"].as_str().context("no conduit")?.to_owned();
+    let mut settings: toml::Table = fs::read_to_string(conduit)?.parse()?;
+    let database = site.dir.path().join("fresh");
+    let global = settings["global"].as_table_mut().context("no [global]")?;
+    global.insert("database_path".to_owned(), database.display().to_string().into());
+    let conduit = site.dir.path().join("fresh.toml");
+    fs::write(&conduit, toml::to_string(&settings)?)?;
+    provision.insert("conduit".to_owned(), conduit.display().to_string().into());
+    let state = site.dir.path().join("state");
+    let sections = format!("{}{DECLARED}", toml::to_string(&declared)?);
+    let url = site.homeserver.url();
+    let config = BridgeConfig::declared("nats://127.0.0.1:1", &url, &state, &sections);
+    let config = site.write(config.route("reports", "OPS", &["ops.>"], ALIAS).toml())?;
+    let (code, text) = run(&config, &["provision"])?;
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(mode(&database)?, 0o700, "{text}");
+    fs::set_permissions(&database, fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(site.dir.path(), fs::Permissions::from_mode(0o711))?;
+    let (_, text) = run(&config, &["check"])?;
+    assert!(text.contains("the homeserver's database_path: "), "{text}");
+    Ok(())
 }
 
 #[tokio::test]

@@ -3,6 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self,
+        stream::{Config as StreamConfig, SubjectTransform},
+    },
+};
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use nats_matrix_testbed::{Clock, Event, Nats, TcpProxy};
 use serde_json::json;
@@ -79,7 +86,7 @@ async fn what_is_not_critical_comes_in_the_morning() -> Result<()> {
     for text in
         ["db-01 Operational Report", "🟠 WARNING: first", "🔵 INFO: third", "· ops.report\n"]
     {
-        assert_eq!(thread.body().matches(text).count(), 1, "{}", thread.body());
+        assert_eq!(thread.said().matches(text).count(), 1, "{}", thread.said());
     }
     // By day all is as ever, and the conversations go on.
     scene.nats.publish("ops.alert", alert("warning", "first", "resolved")).await?;
@@ -108,7 +115,7 @@ async fn what_was_published_on_a_broken_subject_is_held_and_shown_with_it() -> R
     let events = reader.wait_for(2, PATIENCE).await;
     let events = events.with_context(|| format!("{logs}\n{}", bridge.logs()))?;
     let via = "🟠 WARNING: broken\n📍 (via ops.text.a X:b%0D)";
-    assert_eq!(events[1].body(), via);
+    assert_eq!(events[1].said(), via);
     Ok(())
 }
 
@@ -164,7 +171,7 @@ async fn what_is_too_large_to_be_held_is_shown_alone() -> Result<()> {
     let events = reader.settle(Duration::from_secs(2)).await?;
     let [text, file, with_headers] = events else { panic!("{events:#?}") };
     assert!(text.body().starts_with("xxx") && file.msgtype() == "m.file");
-    assert_eq!(with_headers.body(), "with huge headers");
+    assert_eq!(with_headers.said(), "with huge headers");
     Ok(())
 }
 
@@ -263,14 +270,18 @@ async fn of_a_busy_night_nothing_is_lost_and_nothing_shown_twice() -> Result<()>
 }
 
 /// The permissions that quiet hours need besides, as docs/src/reference/nats-permissions.md says.
-const HELD: [&str; 7] = [
-    "nats-matrix.held.>",
-    "$JS.API.STREAM.*.NATS_MATRIX_HELD",
+pub(crate) const HELD: [&str; 11] = [
+    "nats-matrix.held.reports.>",
+    "$JS.API.STREAM.INFO.NATS_MATRIX_HELD",
+    "$JS.API.STREAM.CREATE.NATS_MATRIX_HELD",
+    "$JS.API.STREAM.UPDATE.NATS_MATRIX_HELD",
     "$JS.API.STREAM.MSG.GET.NATS_MATRIX_HELD",
+    "$JS.API.CONSUMER.INFO.NATS_MATRIX_HELD.*",
+    "$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD.*.>",
+    "$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.*",
+    "$JS.ACK.NATS_MATRIX_HELD.*.>",
     "$JS.API.CONSUMER.CREATE.NATS_MATRIX_HELD",
-    "$JS.API.CONSUMER.*.NATS_MATRIX_HELD.>",
-    "$JS.API.CONSUMER.MSG.NEXT.NATS_MATRIX_HELD.>",
-    "$JS.ACK.NATS_MATRIX_HELD.>",
+    "$JS.API.CONSUMER.DELETE.NATS_MATRIX_HELD.*",
 ];
 
 /// The number of messages that are held.
@@ -286,7 +297,7 @@ pub(crate) async fn wait_until_held(scene: &Scene, count: u64) -> Result<()> {
 }
 
 /// Waits until a few messages are held, and others perhaps on their way.
-async fn wait_until_held_some(scene: &Scene) -> Result<()> {
+pub(crate) async fn wait_until_held_some(scene: &Scene) -> Result<()> {
     wait_until(async || held(scene).await > 5).await
 }
 
@@ -363,5 +374,118 @@ async fn what_cannot_be_held_back_is_shown() -> Result<()> {
     let said = pages.wait_for("connected").await?;
     assert_eq!(said["routes"].as_object().map(serde_json::Map::len), Some(1), "{said}");
     bridge.wait_for_log("nothing can be held back in quiet hours", PATIENCE).await?;
+    Ok(())
+}
+
+/// The header of a copy as an earlier version of the bridge has made it, or somebody else does.
+#[expect(clippy::disallowed_methods, reason = "texts without line breaks")]
+fn headers_of_a_copy(subject: &str, published: i128) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Matrix-Subject", subject);
+    headers.insert("Nats-Matrix-Published", published.to_string());
+    headers
+}
+
+/// Waits until the bridge has its stream for quiet hours.
+async fn wait_until_prepared(scene: &Scene) -> Result<jetstream::stream::Stream> {
+    let jetstream = scene.nats.jetstream().await?;
+    wait_until(async || jetstream.get_stream("NATS_MATRIX_HELD").await.is_ok()).await?;
+    Ok(jetstream.get_stream("NATS_MATRIX_HELD").await?)
+}
+
+/// Somebody who may publish there stores his message first, in the place of one that waits to be held.
+#[tokio::test]
+async fn a_forged_copy_neither_takes_the_place_of_a_message_nor_speaks_for_another() -> Result<()> {
+    let scene = Scene::new().await?;
+    let by_day = scene.config();
+    let mut by_night = by_day.clone();
+    by_night.routes.push_str(&quiet());
+    let mut bridge = scene.start(&by_night)?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    let held = wait_until_prepared(&scene).await?;
+    bridge.kill();
+
+    let jetstream = scene.nats.jetstream().await?;
+    let sequence = scene.nats.publish("ops.alert", alert("warning", "true", "firing")).await?;
+    let ops = jetstream.get_stream("OPS").await?;
+    let published = ops.get_raw_message(sequence).await?.time.unix_timestamp_nanos();
+    let created = ops.cached_info().created.unix_timestamp_nanos();
+    for (subject, summary) in [
+        (format!("{created}.{published}.{sequence}"), "in its place"),
+        (format!("{created}.{}.{}", published + 1, u64::MAX), "of the future"),
+        ("x".to_owned(), "of nothing"),
+    ] {
+        let headers = headers_of_a_copy("ops.alert", published);
+        let subject = format!("nats-matrix.held.reports.{subject}");
+        let forged = alert("info", summary, "firing").into();
+        jetstream.publish_with_headers(subject, headers, forged).await?.await?;
+    }
+    let bridge = scene.start(&by_night)?;
+    wait_until_held(&scene, 4).await.with_context(|| bridge.logs())?;
+    bridge.kill();
+    // A true copy that is published once more is not taken.
+    let copy = held.get_last_raw_message_by_subject("nats-matrix.held.reports.>").await?;
+    let again = jetstream.publish_with_headers(copy.subject, copy.headers, copy.payload);
+    again.await?.await.unwrap_err();
+
+    let bridge = scene.start(&by_day)?;
+    let events = read_all(&mut scene.reader().await?, 2).await?;
+    let [_, thread] = events.as_slice() else { panic!("{events:#?}") };
+    let all = thread.body();
+    let (forged, own) = all.split_at(all.find("· ops.alert\n").with_context(|| bridge.logs())?);
+    assert!(own.contains("🟠 WARNING: true\n📍 (via ops.alert)"), "{all}");
+    for (subject, summary) in [
+        (format!("{created}.{published}.{sequence}"), "in its place"),
+        (format!("{created}.{}.{}", published + 1, u64::MAX), "of the future"),
+        ("x".to_owned(), "of nothing"),
+    ] {
+        let said = format!("🔵 INFO: {summary}\n📍 (via nats-matrix.held.reports.{subject})");
+        assert!(forged.contains(&said), "{said}\n{all}");
+    }
+    assert_eq!(bridge.logs().matches("was not deferred by this bridge").count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_has_held_is_shown_as_what_it_is() -> Result<()> {
+    let scene = Scene::new().await?;
+    let jetstream = scene.nats.jetstream().await?;
+    scene.nats.create_stream("NATS_MATRIX_HELD", &["nats-matrix.held.>"]).await?;
+    let headers = headers_of_a_copy("ops.alert", Timestamp::now().as_nanosecond());
+    let payload = alert("warning", "first", "firing").into();
+    let subject = "nats-matrix.held.reports.1.2.3";
+    jetstream.publish_with_headers(subject, headers, payload).await?.await?;
+    let bridge = scene.start(&scene.config())?;
+    let events = read_all(&mut scene.reader().await?, 1).await?;
+    assert_eq!(events[0].body(), "🟠 WARNING: first\n📍 (via ops.alert)", "{}", bridge.logs());
+    Ok(())
+}
+
+/// Somebody else may have made the stream: one that moves what it takes, and soon forgets it.
+#[tokio::test]
+async fn what_a_stream_of_others_would_lose_is_shown_at_once() -> Result<()> {
+    let scene = Scene::new().await?;
+    let transform = SubjectTransform { source: ">".to_owned(), destination: "moved.>".to_owned() };
+    let held = StreamConfig {
+        name: "NATS_MATRIX_HELD".to_owned(),
+        subjects: vec!["nats-matrix.held.>".to_owned()],
+        max_age: Duration::from_secs(10),
+        subject_transform: Some(transform),
+        ..StreamConfig::default()
+    };
+    scene.nats.jetstream().await?.create_stream(held).await?;
+    let mut config = scene.config();
+    config.routes.push_str(&quiet());
+    let check = String::from_utf8(scene.run(&config, &["check"])?.stdout)?;
+    let said = "NATS_MATRIX_HELD does not keep what nats-matrix writes there: a subject transform moves its messages, \
+                its max_age is shorter than 25 hours: correct that";
+    assert!(check.contains(said), "{check}");
+    scene.nats.publish("ops.alert", alert("warning", "first", "firing")).await?;
+    let mut bridge = scene.start(&config)?;
+    let events = read_all(&mut scene.reader().await?, 1).await?;
+    assert_eq!(events[0].body(), "🟠 WARNING: first\n📍 (via ops.alert)");
+    let said =
+        "nothing can be held back in quiet hours, so all is shown at once: stream NATS_MATRIX_HELD";
+    bridge.wait_for_log(said, PATIENCE).await?;
     Ok(())
 }

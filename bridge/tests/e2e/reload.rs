@@ -27,13 +27,13 @@ const TAKES_OVER: &str = "the new configuration takes over";
 const REFUSED: &str = "the new configuration is refused, the one before is in force";
 
 /// A bridge whose configuration is changed while it runs.
-struct Running<'a> {
+pub(crate) struct Running<'a> {
     scene: &'a Scene,
-    bridge: BridgeProcess,
+    pub(crate) bridge: BridgeProcess,
 }
 
 impl<'a> Running<'a> {
-    async fn start(scene: &'a Scene, config: &Config) -> Result<Self> {
+    pub(crate) async fn start(scene: &'a Scene, config: &Config) -> Result<Self> {
         let mut bridge = scene.start(config)?;
         bridge.wait_for_log("posting into", PATIENCE).await?;
         Ok(Self { scene, bridge })
@@ -43,7 +43,7 @@ impl<'a> Running<'a> {
         write(self.scene.dir.path(), "nats-matrix.toml", config)
     }
 
-    fn lines(&self, text: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         let logs = self.bridge.logs();
         logs.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
     }
@@ -64,7 +64,7 @@ impl<'a> Running<'a> {
         lines.get(before).cloned().with_context(|| format!("not {text}:\n{}", self.bridge.logs()))
     }
 
-    async fn takes(&mut self, config: &Config) -> Result<()> {
+    pub(crate) async fn takes(&mut self, config: &Config) -> Result<()> {
         self.write(&config.toml())?;
         self.hang_up(TAKES_OVER).await.map(drop)
     }
@@ -100,14 +100,14 @@ async fn a_new_route_another_room_and_a_new_template_are_used() -> Result<()> {
     let report = json!({ "host": "server-01", "disk_percent": 14 }).to_string();
     scene.nats.publish("ops.report", report.clone()).await?;
     let mut other = scene.alice.reader(&second).await?;
-    assert_eq!(read_all(&mut other, 1).await?[0].body(), "in another room");
-    assert_eq!(read_all(&mut reader, 2).await?[1].body(), "server-01 by a template");
+    assert_eq!(read_all(&mut other, 1).await?[0].said(), "in another room");
+    assert_eq!(read_all(&mut reader, 2).await?[1].said(), "server-01 by a template");
 
     // The configuration is the same, a template is not.
     write(&templates, "report.txt.jinja", "{{ host }} by a newer one")?;
     running.takes(&both).await?;
     scene.nats.publish("ops.report", report).await?;
-    assert_eq!(read_all(&mut reader, 3).await?[2].body(), "server-01 by a newer one");
+    assert_eq!(read_all(&mut reader, 3).await?[2].said(), "server-01 by a newer one");
     Ok(())
 }
 
@@ -197,7 +197,7 @@ async fn signals_that_come_together_are_one_more_reload() -> Result<()> {
     scene.nats.publish("ops.text", "last").await?;
     let mut last = scene.alice.reader(&second).await?;
     let some = Duration::from_secs(1);
-    while last.settle(some).await?.last().is_none_or(|event| event.body() != "last") {
+    while last.settle(some).await?.last().is_none_or(|event| event.said() != "last") {
         assert!(running.bridge.is_running()?, "{}", running.bridge.logs());
     }
     let first = scene.reader().await?.settle(Duration::from_secs(2)).await?.to_vec();
@@ -299,7 +299,7 @@ async fn another_account_logs_in_unless_the_homeserver_refuses_it() -> Result<()
     scene.nats.publish("ops.text", "from another").await?;
     let mut reader = scene.alice.reader(&room).await?;
     let events = read_all(&mut reader, 1).await?;
-    assert_eq!((events[0].body(), &events[0].sender), ("from another", &other.user_id));
+    assert_eq!((events[0].said(), &events[0].sender), ("from another", &other.user_id));
     Ok(())
 }
 
@@ -347,7 +347,7 @@ async fn a_renewed_password_of_nats_is_used_without_a_signal() -> Result<()> {
 
     // Nobody renews them.
     scene.nats.reload(&users("fourth-password"), &[]).await?;
-    running.bridge.wait_for_log("trying again, nothing is lost", PATIENCE).await?;
+    running.bridge.wait_for_log("trying again; messages wait in NATS", PATIENCE).await?;
     Ok(())
 }
 

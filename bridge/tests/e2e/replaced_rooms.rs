@@ -80,7 +80,7 @@ impl Upgrade {
     async fn bodies(&self, room: &str, count: usize) -> Result<Vec<String>> {
         let mut reader = self.scene.alice.reader(room).await?;
         let events = read_all(&mut reader, count).await?;
-        Ok(events.iter().map(|event| event.body().to_owned()).collect())
+        Ok(events.iter().map(|event| event.said().to_owned()).collect())
     }
 
     /// Gives the alias to another room.

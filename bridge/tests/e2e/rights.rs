@@ -111,7 +111,7 @@ fn spool(scene: &Scene) -> std::path::PathBuf {
 }
 
 /// Asserts that neither the bridge, which logged this, nor NATS speaks of a right that is missing.
-async fn assert_no_violation(scene: &Scene, logs: &str) {
+pub(crate) async fn assert_no_violation(scene: &Scene, logs: &str) {
     for log in [logs, &scene.nats.log().await] {
         let violations = log.lines().filter(|line| line.to_lowercase().contains("violation"));
         assert_eq!(violations.collect::<Vec<_>>(), [""; 0], "{log}");
@@ -691,6 +691,6 @@ async fn an_inbox_that_is_not_permitted_is_named() -> Result<()> {
     // The report was stored, only nobody was told.
     let events = read_all(&mut reader, 2).await.with_context(|| bridge.logs())?;
     assert!(events[0].body().contains("db.example.com"), "{}", events[0].body());
-    assert_eq!(events[1].body(), "hello");
+    assert_eq!(events[1].said(), "hello");
     Ok(())
 }

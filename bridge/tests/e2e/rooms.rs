@@ -20,7 +20,7 @@ async fn a_public_room_is_joined_by_its_alias() -> Result<()> {
     scene.nats.publish("ops.x", "hello").await?;
     let _bridge = scene.start(&scene.config_for("ops.>", &format!("#{name}:{SERVER_NAME}")))?;
     let mut reader = scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -36,13 +36,13 @@ async fn a_free_alias_becomes_a_room_with_those_who_are_to_be_invited() -> Resul
     bridge.wait_for_log("posting into", PATIENCE).await?;
     let room = scene.alice.join(&alias).await?;
     let mut reader = scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
 
     // The second start finds the room.
     bridge.kill();
     scene.nats.publish("ops.x", "again").await?;
     let _bridge = scene.start(&config)?;
-    assert_eq!(read_all(&mut reader, 2).await?[1].body(), "again");
+    assert_eq!(read_all(&mut reader, 2).await?[1].said(), "again");
     Ok(())
 }
 
@@ -56,7 +56,7 @@ async fn a_bridge_that_is_not_invited_says_whom_to_invite_and_waits() -> Result<
     assert!(line.contains(&format!("invite {}", scene.bot.user_id)), "{line}");
     scene.alice.invite(&room, &scene.bot.user_id).await?;
     let mut reader = scene.alice.reader(&room).await?;
-    assert_eq!(read_all(&mut reader, 1).await?[0].body(), "hello");
+    assert_eq!(read_all(&mut reader, 1).await?[0].said(), "hello");
     Ok(())
 }
 
@@ -80,7 +80,7 @@ async fn chatter_of_others_between_our_messages_does_not_hide_them() -> Result<(
     let _bridge = scene.start(&scene.config())?;
     scene.publish_numbered(4, 4).await?;
     reader
-        .wait_until(|events| events.iter().any(|event| event.body() == "message 4"), PATIENCE)
+        .wait_until(|events| events.iter().any(|event| event.said() == "message 4"), PATIENCE)
         .await?;
     let ours: Vec<_> = read_all(&mut reader, 154)
         .await?
@@ -139,7 +139,7 @@ async fn chatter_of_others_that_looks_old_does_not_hide_our_messages() -> Result
     forgets_all(&scene).await?;
     let _bridge = scene.start(&config)?;
     scene.publish_numbered(4, 4).await?;
-    let is_last = |event: &Event| event.body() == "message 4";
+    let is_last = |event: &Event| event.said() == "message 4";
     reader.wait_until(|events| events.iter().any(is_last), PATIENCE).await?;
     let events = reader.settle(Duration::from_secs(2)).await?;
     let ours: Vec<Event> =

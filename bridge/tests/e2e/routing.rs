@@ -22,7 +22,7 @@ async fn more_rooms(scene: &Scene) -> Result<[(String, Reader); 2]> {
 }
 
 fn bodies(events: &[Event]) -> Vec<&str> {
-    events.iter().map(|event| event.body().lines().next().unwrap_or_default()).collect()
+    events.iter().map(|event| event.said().lines().next().unwrap_or_default()).collect()
 }
 
 #[tokio::test]
@@ -217,5 +217,43 @@ async fn a_value_of_the_payload_decides() -> Result<()> {
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
     assert!(events.iter().all(|event| event.body().contains("text: in")), "{events:?}");
+    Ok(())
+}
+
+/// The configuration cannot tell that an alias leads to the room of another route.
+#[tokio::test]
+async fn one_room_shows_a_message_once_whatever_its_names() -> Result<()> {
+    let scene = Scene::new().await?;
+    let room = json!({
+        "preset": "private_chat",
+        "room_alias_name": scene.bot.localpart(),
+        "invite": [scene.bot.user_id],
+    });
+    let room = scene.alice.create_room(room).await?;
+    let server = scene.bot.user_id.split_once(':').unwrap_or_default().1;
+    let alias = format!("#{}:{server}", scene.bot.localpart());
+    let mut first = scene.config_for("ops.text", &alias).lines("continue = true");
+    first = first.route("again", "ops.>", &room);
+    for digest_above in [0, 5] {
+        let config = first.clone().digests(digest_above);
+        scene.publish_numbered(1, 20).await?;
+        scene.nats.publish("ops.other", "of the second route alone").await?;
+        let bridge = scene.start(&config)?;
+        let mut reader = scene.alice.reader(&room).await?;
+        let is_last = |event: &Event| event.body() == "of the second route alone";
+        reader.wait_until(|events| events.iter().any(is_last), PATIENCE).await?;
+        let events = reader.settle(Duration::from_secs(4)).await?;
+        let shown = |text: &str| events.iter().filter(|event| event.body() == text).count();
+        if digest_above == 0 {
+            for number in 1..=20 {
+                assert_eq!(shown(&format!("message {number}")), 1, "{events:#?}");
+            }
+        } else {
+            let of_digests = |event: &&Event| event.body().contains("20 messages");
+            assert_eq!(events.iter().filter(of_digests).count(), 1, "{events:#?}");
+            assert_eq!(shown("of the second route alone"), 2, "{events:#?}");
+        }
+        bridge.kill();
+    }
     Ok(())
 }

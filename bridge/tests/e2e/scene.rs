@@ -244,7 +244,7 @@ impl Config {
 /// Asserts that the room shows "message 1" to "message `count`", each once, in order, and nothing else.
 #[track_caller]
 pub(crate) fn assert_each_once_in_order(events: &[Event], count: usize) {
-    let seen: Vec<&str> = events.iter().map(Event::body).collect();
+    let seen: Vec<&str> = events.iter().map(Event::said).collect();
     let expected: Vec<String> = (1..=count).map(|number| format!("message {number}")).collect();
     if seen == expected {
         return;

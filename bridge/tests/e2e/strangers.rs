@@ -66,7 +66,7 @@ async fn a_nats_server_that_refuses_the_bridge_does_not_end_it() -> Result<()> {
     scene.nats.reload(&users("right"), &[]).await?;
     pages.wait_for("connected").await?;
     scene.nats.publish("ops.x", "hello").await?;
-    let has_it = |events: &[Event]| events.iter().any(|event| event.body() == "hello");
+    let has_it = |events: &[Event]| events.iter().any(|event| event.said() == "hello");
     let events = reader.wait_until(has_it, PATIENCE).await.with_context(|| bridge.logs())?;
     assert_eq!(is_told(events), 2, "said once each: {events:?}");
     let alert = events.iter().find(|event| event.body().contains("nothing arrives")).unwrap();

@@ -85,7 +85,7 @@ async fn a_summary_comes_once_when_it_is_due() -> Result<()> {
     let mut bridge = scene.start(&config)?;
     scene.nats.publish("ops.x", "after the summary").await?;
     reader
-        .wait_until(|events| events.last().unwrap().body() == "after the summary", PATIENCE)
+        .wait_until(|events| events.last().unwrap().said() == "after the summary", PATIENCE)
         .await?;
     bridge.terminate()?;
     assert_eq!(bridge.wait(PATIENCE).await?, 0);

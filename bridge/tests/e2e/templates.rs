@@ -56,7 +56,7 @@ async fn a_route_shows_what_its_templates_say() -> Result<()> {
     scene.nats.publish("ops.alert", alert.to_string()).await?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
-    assert_eq!(events[0].body(), "server-01: 91.2% of 3.2 GiB, up 1 d 2 h\nr3 at 14:35, 07:35 CET");
+    assert_eq!(events[0].said(), "server-01: 91.2% of 3.2 GiB, up 1 d 2 h\nr3 at 14:35, 07:35 CET");
     assert_eq!(
         events[0].html(),
         "<h4>server-01</h4><p><b>Disk usage</b> 91.2%</p><p>2026-11-23 07:35:51 CET</p>"
@@ -85,7 +85,7 @@ async fn a_template_that_fails_gives_way_and_the_room_learns_why() -> Result<()>
     }
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 5).await?;
-    let bodies: Vec<&str> = events.iter().map(Event::body).collect();
+    let bodies: Vec<&str> = events.iter().map(Event::said).collect();
     let note = "🤖 nats-matrix: report.html.jinja:2: `payload.extra` is undefined; shown with the built-in template";
     assert_eq!(
         bodies[0],

@@ -44,7 +44,7 @@ async fn what_a_stream_stores_under_other_subjects_matches() -> Result<()> {
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let shown = read_all(&mut reader, 1).await.with_context(|| bridge.logs())?;
-    assert_eq!(shown[0].body(), "of raw");
+    assert_eq!(shown[0].said(), "of raw");
     assert!(!bridge.logs().contains("can never match"), "{}", bridge.logs());
 
     // Nothing is stored under the subject that is published on; but what is not transformed is.
@@ -69,7 +69,7 @@ async fn what_a_stream_takes_from_another_under_other_subjects_matches() -> Resu
     let bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let shown = read_all(&mut reader, 1).await.with_context(|| bridge.logs())?;
-    assert_eq!(shown[0].body(), "copied");
+    assert_eq!(shown[0].said(), "copied");
     let output = scene.run(&config, &["check"])?;
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     Ok(())

@@ -5,7 +5,13 @@ use serde_json::Value;
 use super::settings::{CONDUIT_CONFIG, REGISTRATION_TOKEN, SERVER_NAME, Settings};
 use crate::setup::{Placement, Setup};
 
+/// The configuration of our Debian package, which is the one of the module.
+const PACKAGED: &str = include_str!("../../../nixos-module/debian/etc/conduit.toml");
+
 pub(super) fn setup(settings: &Settings, place: &Placement) -> Setup {
+    if settings.as_packaged {
+        return packaged(place);
+    }
     // In a container it cannot be provisioned as its users do it, by a Conduit in its place.
     let allow_registration = settings.in_container;
     let own = format!(
@@ -18,6 +24,19 @@ enable_lightning_bolt = false
 "#
     );
     setup_with(&own, "CONDUIT_CONFIG", settings, place)
+}
+
+/// The configuration of the package, with another name and at another place, in the environment of the package's unit.
+fn packaged(place: &Placement) -> Setup {
+    let database = Value::from(format!("{}/database", place.data));
+    let config = PACKAGED
+        .replace("chat.example.com", SERVER_NAME)
+        .replace("port = 6167", &format!("port = {}\nlog = \"warn\"", place.port))
+        .replace("\"/var/lib/nats-matrix-conduit/\"", &database.to_string());
+    Setup::default()
+        .file(CONDUIT_CONFIG, config)
+        .environment("CONDUIT_CONFIG", &format!("{}/{CONDUIT_CONFIG}", place.files))
+        .environment("MALLOC_ARENA_MAX", "2")
 }
 
 /// A configuration with lines of the implementation's own; `variable` of the environment says where the file is.

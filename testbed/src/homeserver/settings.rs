@@ -21,4 +21,6 @@ pub(super) struct Settings {
     pub(super) max_upload: u32,
     /// Whether it runs in a container.
     pub(super) in_container: bool,
+    /// Whether a Conduit has the settings of our package.
+    pub(super) as_packaged: bool,
 }

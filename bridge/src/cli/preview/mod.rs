@@ -2,7 +2,9 @@
 
 mod page;
 
-use std::{io::Read, path::PathBuf};
+use std::{cell::RefCell, io::Read, path::PathBuf};
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 
 use bytes::Bytes;
 use clap::{ValueEnum, builder::PossibleValuesParser};
@@ -11,10 +13,16 @@ use jiff::{Timestamp, tz::TimeZone};
 use crate::{
     cli::{common::print, preview::page::Shown},
     config::{Display, Language, time_zone},
+    decode::{
+        Decoder,
+        shape::{Outcome, Shapes, Surroundings, Trace},
+    },
     failure::Failure,
-    message::{Decoded, Urgency, payload},
+    message::{Urgency, payload},
+    nats::headers,
     render::{Incoming, Renderer},
     samples::{SAMPLES, Sample},
+    text::shown::line,
 };
 
 #[derive(Debug, clap::Args)]
@@ -28,6 +36,13 @@ pub(super) struct Options {
     /// A template, or a directory of templates, to use instead of the built-in ones.
     #[arg(long, value_name = "PATH")]
     template: Option<PathBuf>,
+    /// A shape, or a directory of shapes, to try before the built-in ones. The rule that takes the message is shown with
+    /// each of its fields.
+    #[arg(long, value_name = "PATH")]
+    shape: Option<PathBuf>,
+    /// A header of the message, as in "X-GitHub-Event: push"; may be given several times.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
     /// The language of the built-in texts.
     #[arg(long, value_enum, default_value_t)]
     language: Language,
@@ -58,16 +73,26 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
             Failure::Config(faults.join("\n"))
         })?,
     };
+    let own = options.shape.as_deref().map(Shapes::load).transpose().map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failure::Config(faults.join("\n"))
+    })?;
+    let mut headers = HeaderMap::new();
+    for (name, value) in &options.header {
+        headers::add(&mut headers, name, value);
+    }
+    let preview = Preview { renderer, own, headers };
     let sample = options.sample.as_deref().and_then(Sample::named);
     let shown: Vec<Shown> = match sample {
         _ if options.gallery => {
-            SAMPLES.iter().map(|sample| show_sample(&renderer, options, sample)).collect()
+            SAMPLES.iter().map(|sample| preview.sample(options, sample)).collect()
         }
-        Some(sample) => vec![show_sample(&renderer, options, &sample)],
+        Some(sample) => vec![preview.sample(options, &sample)],
         None => {
             let payload = read_payload()?;
-            let subject = options.subject.clone().unwrap_or_else(|| usual_subject(&payload));
-            vec![show(&renderer, ("", &subject, payload))]
+            let subject =
+                options.subject.clone().unwrap_or_else(|| preview.usual_subject(&payload));
+            vec![preview.show(("", &subject, payload))]
         }
     };
     match options.format {
@@ -84,15 +109,6 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns a subject that ends with the name of the message's source, as publishers use.
-fn usual_subject(payload: &[u8]) -> String {
-    let decoded = Decoded::from_bytes(payload);
-    match payload::sources(&decoded.payload)[..] {
-        [source] if !source.contains(char::is_whitespace) => format!("ops.report.{source}"),
-        _ => "ops.report.example".to_owned(),
-    }
-}
-
 fn read_payload() -> Result<Bytes, Failure> {
     let mut payload = Vec::new();
     std::io::stdin().read_to_end(&mut payload).map_err(|error| {
@@ -101,25 +117,79 @@ fn read_payload() -> Result<Bytes, Failure> {
     Ok(payload.into())
 }
 
-fn show_sample(renderer: &Renderer, options: &Options, sample: &Sample) -> Shown {
-    let subject = options.subject.as_deref().unwrap_or(sample.subject);
-    show(renderer, (sample.name, subject, Bytes::from_static(sample.payload)))
+/// Reads a header from the command line.
+fn header(written: &str) -> Result<(HeaderName, HeaderValue), InvalidHeader> {
+    let (name, value) = written.split_once(':').ok_or(InvalidHeader)?;
+    let name = name.trim().parse().map_err(|_| InvalidHeader)?;
+    let value = value.trim().parse().map_err(|_| InvalidHeader)?;
+    Ok((name, value))
 }
 
-fn show(with: &Renderer, (name, subject, payload): (&str, &str, Bytes)) -> Shown {
-    let decoded = Decoded::from_bytes(&payload);
-    let message = Incoming {
-        subject,
-        headers: None,
-        stream: "OPS",
-        sequence: 1,
-        published: Timestamp::now(),
-        route: "preview",
-        decoded: &decoded,
-        original: &payload,
+#[derive(Debug, thiserror::Error)]
+#[error("a header is written as in \"X-GitHub-Event: push\"")]
+struct InvalidHeader;
+
+/// The way in which messages are shown.
+struct Preview {
+    renderer: Renderer,
+    own: Option<Shapes>,
+    headers: HeaderMap,
+}
+
+impl Preview {
+    /// Returns a subject that ends with the name of the message's source, as publishers use.
+    fn usual_subject(&self, payload: &[u8]) -> String {
+        let around = Surroundings { subject: "ops.report.example", headers: Some(&self.headers) };
+        let decoded = Decoder { own: self.own.as_ref(), around, trace: None }.decode(payload);
+        match payload::sources(&decoded.payload)[..] {
+            [source] if !source.contains(char::is_whitespace) => format!("ops.report.{source}"),
+            _ => "ops.report.example".to_owned(),
+        }
+    }
+
+    fn sample(&self, options: &Options, sample: &Sample) -> Shown {
+        let subject = options.subject.as_deref().unwrap_or(sample.subject);
+        self.show((sample.name, subject, Bytes::from_static(sample.payload)))
+    }
+
+    fn show(&self, (name, subject, payload): (&str, &str, Bytes)) -> Shown {
+        let trace = RefCell::new(Trace::default());
+        let around = Surroundings { subject, headers: Some(&self.headers) };
+        let own = self.own.as_ref();
+        let decoded = Decoder { own, around, trace: Some(&trace) }.decode(&payload);
+        let message = Incoming {
+            subject,
+            headers: Some(&self.headers),
+            stream: "OPS",
+            sequence: 1,
+            published: Timestamp::now(),
+            route: "preview",
+            decoded: &decoded,
+            original: &payload,
+        };
+        let rendered = self.renderer.render(&message);
+        let has_fields = self.own.is_some();
+        let trace = trace.into_inner();
+        let (name, subject) = (name.to_owned(), subject.to_owned());
+        Shown { name, subject, payload, decoded, rendered, trace, has_fields }
+    }
+}
+
+/// Returns the lines that say by which rule a message was understood.
+fn understood(shown: &Shown) -> Vec<String> {
+    let Some((shape, rule, _)) = &shown.trace.rule else {
+        return shown.has_fields.then(|| "Shape:   none".to_owned()).into_iter().collect();
     };
-    let rendered = with.render(&message);
-    Shown { name: name.to_owned(), subject: subject.to_owned(), payload, decoded, rendered }
+    let mut lines = vec![format!("Shape:   {shape}, {rule}")];
+    for field in shown.trace.fields.iter().filter(|_| shown.has_fields) {
+        let value = match &field.value {
+            Outcome::Text(value) => line(value),
+            Outcome::Nothing => "(nothing)".to_owned(),
+            Outcome::Fails(error) => format!("(fails: {error})"),
+        };
+        lines.push(format!("  {} = {}\n    {value}", field.name, line(&field.expression)));
+    }
+    lines
 }
 
 fn text(shown: &Shown) -> String {
@@ -134,6 +204,7 @@ fn text(shown: &Shown) -> String {
         lines.push(format!("=== {} on {} ===", shown.name, shown.subject));
     }
     lines.push(format!("Sent as: {urgency}"));
+    lines.extend(understood(shown));
     lines.extend(shown.decoded.flaw.iter().map(|flaw| format!("Flaw:    {flaw}")));
     lines.extend(rendered.fault.iter().map(|fault| format!("Fault:   {fault}")));
     lines.extend(rendered.attachment.iter().map(|file| {

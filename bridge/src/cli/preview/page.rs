@@ -5,6 +5,7 @@ use minijinja::{AutoEscape, Environment, Value, context};
 
 use crate::{
     config::Language,
+    decode::shape::Trace,
     message::{Decoded, Urgency},
     render::Rendered,
 };
@@ -48,4 +49,8 @@ pub(crate) struct Shown {
     pub(crate) payload: Bytes,
     pub(crate) decoded: Decoded,
     pub(crate) rendered: Rendered,
+    /// The way in which the message was understood.
+    pub(crate) trace: Trace,
+    /// Whether the fields of the rule are shown.
+    pub(crate) has_fields: bool,
 }

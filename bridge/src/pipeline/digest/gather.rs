@@ -46,10 +46,11 @@ pub(super) async fn gather(
         last: current.sequence,
         published: current.published,
     };
-    for delivery in read {
+    for mut delivery in read {
         if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
         }
+        state.restore(&mut delivery);
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
         if let Some(entry) = entry(state, current, upstream, &delivery, may_defer).await? {
@@ -69,13 +70,20 @@ async fn entry(
     delivery: &Delivery,
     may_defer: bool,
 ) -> Result<Option<Entry>, Halted> {
-    let (stream, subject) = (&upstream.stream, delivery.subject());
+    let subject = delivery.subject();
     if !state.rooms.here().has(&state.route.rooms.of(subject)) {
         return Ok(None);
     }
-    let decoded = state.composer.decode(delivery, stream);
-    let (headers, original) = (delivery.headers(), delivery.payload());
-    if !state.routing.takes(&Facts { subject, headers, decoded: &decoded, original }) {
+    let decoded = state.composer.decode(delivery);
+    let facts = Facts {
+        created: &upstream.stream.created,
+        sequence: delivery.sequence,
+        subject,
+        headers: delivery.headers(),
+        decoded: &decoded,
+        original: delivery.payload(),
+    };
+    if !state.routing.takes(&facts) || state.is_shown_by_earlier(&facts).await? {
         return Ok(None);
     }
     // It was decided before that the current message is shown.
@@ -87,8 +95,10 @@ async fn entry(
     }
     // Other routes and the watchdog must get their turn.
     yield_now().await;
-    let shown = state.composer.render(delivery, &decoded, stream, current).await?;
+    let shown = state.composer.render(delivery, (&decoded, delivery.payload()), current).await?;
     let room = state.rooms.sender().room();
+    let sayings = AlertUpdate::all(&decoded.payload);
+    let subject = &*delivery.speaking_subject();
     let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
     let renderer = &state.composer.renderer;
     Ok(Some(Entry {
@@ -102,6 +112,6 @@ async fn entry(
         rendered: shown.without_html(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(subject, &decoded.payload),
-        saying: AlertUpdate::of(&decoded.payload).map(key),
+        sayings: sayings.into_iter().map(key).collect(),
     }))
 }

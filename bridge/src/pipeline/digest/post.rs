@@ -7,8 +7,8 @@ use matrix_sdk::ruma::{OwnedEventId, OwnedTransactionId};
 use tracing::{info, warn};
 
 use crate::{
-    alerts::{AlertThread, Posted, ThreadState},
-    message::{Origin, Position, Span, Urgency},
+    alerts::{AlertThread, AlertUpdate, Posted, ThreadState},
+    message::{Origin, Payload, Position, Span, Urgency},
     pipeline::{
         bury::put_away,
         digest::gather::Gathered,
@@ -31,6 +31,9 @@ const TOGETHER: usize = 256;
 /// In a digest with more alerts than this, the room is not asked whether it still shows each alert's first message,
 /// which takes one request each: the digest shows them all in any case.
 const MOST_CONFIRMED: usize = 1000;
+
+/// The key of an alert's thread, its last message and the last update in it.
+type Last<'a> = (&'a str, (&'a Entry, &'a AlertUpdate));
 
 /// A digest while it is being posted.
 pub(super) struct Digest<'a> {
@@ -95,6 +98,7 @@ impl<'a> Digest<'a> {
         let last = self.originals.last().unwrap_or(self.delivery);
         state.note(last, Shown::Digested(shown as u64));
         state.rooms.sender().done_up_to(self.span.last, self.published);
+        state.backlog.done(self.span.last, self.published);
         Ok(true)
     }
 
@@ -131,14 +135,13 @@ impl<'a> Digest<'a> {
     }
 
     /// Returns some of the threads that messages of the digest belong to, with the last update of each.
-    async fn threads(&self, state: &mut State, last: &[(&str, &Entry)]) -> Result<ByName, Halted> {
+    async fn threads(&self, state: &mut State, last: &[Last<'_>]) -> Result<ByName, Halted> {
         let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
         let mut known = state.threads.known(keys).await;
         let is_confirmed = self.entries.len() <= MOST_CONFIRMED;
         let mut threads = ByName::new();
-        for (key, entry) in last {
-            let Some((_, update)) = entry.saying.clone() else { continue };
-            let before = known.remove(*key);
+        for (key, (entry, update)) in last {
+            let (before, update) = (known.remove(*key), (*update).clone());
             let mut thread = state.threads.after(before, (*key).to_owned(), update, entry.said);
             // The bucket cannot have an entry for a message that the room has not begun to show.
             let origin = self.origin(state, entry.sequence, 0, entry.published);
@@ -168,11 +171,11 @@ impl<'a> Digest<'a> {
         &self,
         state: &mut State,
         root: &OwnedEventId,
-        last: &[(&str, &Entry)],
+        last: &[Last<'_>],
     ) -> Result<(), Halted> {
         let mut threads = self.threads(state, last).await?;
         let mut after: Vec<(String, ThreadState)> = Vec::new();
-        for (key, entry) in last.iter().copied() {
+        for (key, (entry, _)) in last.iter().copied() {
             let Some(thread) = threads.remove(key) else { continue };
             let origin = self.origin(state, entry.sequence, 0, entry.published);
             if thread.is_said(&origin) {
@@ -207,10 +210,23 @@ impl<'a> Digest<'a> {
         else {
             return Ok(None);
         };
-        let stream = &self.upstream.stream;
-        let decoded = state.composer.decode(original, stream);
-        let decoded = with_times(&decoded, thread.begun(), thread.ended());
-        let rendered = state.composer.render_whole(original, &decoded, stream);
+        let decoded = state.composer.decode(original);
+        let room = state.rooms.sender().room().to_owned();
+        let is_it = |payload: &Payload| {
+            AlertUpdate::of(payload)
+                .is_some_and(|update| update.key(&state.route, &room, original.subject()) == key)
+        };
+        let (decoded, bytes) = match &decoded.payload {
+            // The last object about the alert.
+            Payload::Several(items) => {
+                let item = items.iter().rev().find(|item| is_it(&item.decoded.payload));
+                let Some(item) = item else { return Ok(None) };
+                (&item.decoded, item.original(original.payload()))
+            }
+            _ => (&decoded, original.payload().clone()),
+        };
+        let decoded = with_times(decoded, thread.begun(), thread.ended());
+        let rendered = state.composer.render_whole(original, (&decoded, &bytes));
         let people = people(state, thread);
         let content = thread.edit(&before.root, &rendered, &people, &state.route);
         let origin = self.origin(state, entry.sequence, 0, entry.published);

@@ -203,6 +203,7 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
             "when",
             "rows",
             "url",
+            "short_url",
             "fingerprint",
         ],
         "alerts" => &[
@@ -219,9 +220,9 @@ fn known_names(file: &str) -> impl Iterator<Item = &'static str> {
             "truncated",
             "url",
         ],
-        "note" => &["mark", "headline", "lines"],
+        "note" => &["mark", "headline", "lines", "source", "when"],
         "event" => &["type", "source", "time", "when", "text", "rows"],
-        "object" => &["rows"],
+        "object" => &["title", "place", "description", "when", "lines", "url", "rows"],
         "text" => &["text"],
         _ => &[],
     };

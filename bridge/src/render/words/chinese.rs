@@ -4,7 +4,8 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    mask::Secret,
+    message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
         vocabulary::Words,
@@ -42,6 +43,9 @@ impl Words for Chinese {
     }
     fn memory_usage(&self) -> &'static str {
         "内存使用率"
+    }
+    fn unknown(&self) -> &'static str {
+        "未知"
     }
     fn satisfaction(&self) -> &'static str {
         "满意度"
@@ -131,11 +135,33 @@ impl Words for Chinese {
         format!("（经由 {subject}）")
     }
 
+    fn test_of(&self, sender: &str) -> String {
+        format!("{sender} 的测试消息")
+    }
+
+    fn no_data(&self, rule: &str) -> String {
+        format!("{rule} 没有数据")
+    }
+
+    fn query_failed(&self, rule: &str) -> String {
+        format!("{rule} 无法检查：查询失败")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
         format!("{subject} 收到一条空消息")
     }
     fn answer_of_nats(&self) -> &'static str {
         "nats-matrix：NATS 对某个发布者的应答，由其指定发到此主题；不含任何信息"
+    }
+    fn hidden(&self, secret: Secret) -> &'static str {
+        match secret {
+            Secret::Jwt => "[已隐藏JWT]",
+            Secret::PrivateKey => "[已隐藏私钥]",
+            Secret::Nkey => "[已隐藏NATS凭据]",
+            Secret::Password => "[已隐藏密码]",
+            Secret::Token => "[已隐藏令牌]",
+            Secret::Unsubscribe => "[已隐藏链接]",
+        }
     }
     fn not_text(&self, size: &str) -> String {
         format!("{size} 非文本数据")
@@ -159,11 +185,23 @@ impl Words for Chinese {
     fn flaw(&self, flaw: &str) -> String {
         format!("消息格式有误：{flaw}")
     }
+    fn shown_raw(&self) -> &'static str {
+        "发送者的格式有误，因此按原样显示"
+    }
     fn template_failed(&self, fault: &str) -> String {
         format!("模板出错，已改用内置模板：{fault}")
     }
     fn caught_up(&self, count: u64, oldest: &str) -> String {
         format!("积压已全部送达：{count} 条消息迟到，最久迟了 {oldest}")
+    }
+
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String {
+        let Removal { stream, count, first, last, is_exact, .. } = removal;
+        let count = grouped(*count);
+        let up_to = if *is_exact { "" } else { "最多" };
+        format!(
+            "{up_to}{count} 条消息（序号 {first} 至 {last}，{since} 至 {until}）在读取之前已被流 {stream} 删除，无法显示"
+        )
     }
 
     fn may_be_repeated(&self, room: &str) -> String {

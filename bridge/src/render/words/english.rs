@@ -3,7 +3,8 @@
 use jiff::SignedDuration;
 
 use crate::{
-    message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld},
+    mask::{self, Secret},
+    message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
     render::words::{
         figures::{grouped, large_size, two_units},
         vocabulary::Words,
@@ -41,6 +42,9 @@ impl Words for English {
     }
     fn memory_usage(&self) -> &'static str {
         "Memory usage"
+    }
+    fn unknown(&self) -> &'static str {
+        "unknown"
     }
     fn satisfaction(&self) -> &'static str {
         "Satisfaction rating"
@@ -135,11 +139,26 @@ impl Words for English {
         format!("(via {subject})")
     }
 
+    fn test_of(&self, sender: &str) -> String {
+        format!("Test message of {sender}")
+    }
+
+    fn no_data(&self, rule: &str) -> String {
+        format!("No data for {rule}")
+    }
+
+    fn query_failed(&self, rule: &str) -> String {
+        format!("{rule} cannot be checked: its query fails")
+    }
+
     fn empty_message(&self, subject: &str) -> String {
         format!("an empty message on {subject}")
     }
     fn answer_of_nats(&self) -> &'static str {
         "nats-matrix: an answer of NATS to a publisher, who has named this subject for it; it tells nothing"
+    }
+    fn hidden(&self, secret: Secret) -> &'static str {
+        mask::english(secret)
     }
     fn not_text(&self, size: &str) -> String {
         format!("{size} of data that is not text")
@@ -168,12 +187,28 @@ impl Words for English {
     fn flaw(&self, flaw: &str) -> String {
         flaw.to_owned()
     }
+    fn shown_raw(&self) -> &'static str {
+        "its sender has made a mistake in it, so it is shown as it came"
+    }
     fn template_failed(&self, fault: &str) -> String {
         format!("{fault}; shown with the built-in template")
     }
     fn caught_up(&self, count: u64, oldest: &str) -> String {
         let messages = if count == 1 { "message was" } else { "messages were" };
         format!("caught up, {count} {messages} late, the oldest by {oldest}")
+    }
+
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String {
+        let Removal { stream, count, first, last, is_exact, .. } = removal;
+        let count = grouped(*count);
+        let up_to = if *is_exact { "" } else { "up to " };
+        let messages = if removal.count == 1 { "message" } else { "messages" };
+        let they = if removal.count == 1 { "it" } else { "they" };
+        let verb = if removal.count == 1 { "was" } else { "were" };
+        format!(
+            "{up_to}{count} {messages} (sequence {first} to {last}, from {since} to {until}) {verb} removed by the stream {stream} \
+             before {they} could be read, and cannot be shown"
+        )
     }
 
     fn may_be_repeated(&self, room: &str) -> String {

@@ -3,7 +3,10 @@
 
 use jiff::SignedDuration;
 
-use crate::message::{Counts, Deed, Kind, MonitorState, Outcome, State, Thing, Withheld};
+use crate::{
+    mask::Secret,
+    message::{Counts, Deed, Kind, MonitorState, Outcome, Removal, State, Thing, Withheld},
+};
 
 /// The character that begins a line in the bridge's own words.
 pub(crate) const NOTICE_MARK: char = '🤖';
@@ -26,6 +29,8 @@ pub(crate) trait Words: Sync {
     fn in_progress(&self) -> &'static str;
     fn disk_usage(&self) -> &'static str;
     fn memory_usage(&self) -> &'static str;
+    /// The value of something that is not known.
+    fn unknown(&self) -> &'static str;
     fn satisfaction(&self) -> &'static str;
 
     /// The beginning of the line of an alert.
@@ -65,20 +70,35 @@ pub(crate) trait Words: Sync {
     /// The subject of a message, if the subject does not name the machine that the message claims to be about.
     fn via(&self, subject: &str) -> String;
 
+    /// The headline of a message that somebody sent to try out the way to the room.
+    fn test_of(&self, sender: &str) -> String;
+
+    /// The summary of an alert rule that got no data.
+    fn no_data(&self, rule: &str) -> String;
+
+    /// The summary of an alert rule whose query fails.
+    fn query_failed(&self, rule: &str) -> String;
+
     fn empty_message(&self, subject: &str) -> String;
     /// The text for a message that is only an answer from NATS to a publisher.
     fn answer_of_nats(&self) -> &'static str;
+    /// The words in place of a secret.
+    fn hidden(&self, secret: Secret) -> &'static str;
     fn not_text(&self, size: &str) -> String;
     /// The line that says that the original is attached, with its size.
     fn attached(&self, size: &str) -> String;
     /// The line that says that the original is not attached, with its size, the reason, and its place in the stream.
     fn withheld(&self, size: &str, why: Withheld, stream: &str, sequence: u64) -> String;
-    /// The line about a flaw of a payload. The flaw itself is in English, for the publisher and the log.
+    /// The line about a message that is shown as it came because it cannot be read.
+    fn shown_raw(&self) -> &'static str;
+    /// The line about a flaw of a payload, for publishers who asked for it. The flaw itself is in English, as in the log.
     fn flaw(&self, flaw: &str) -> String;
     /// The line that says that the user's template failed for a message.
     fn template_failed(&self, fault: &str) -> String;
     /// The line that says that all messages of a backlog are in the room.
     fn caught_up(&self, count: u64, oldest: &str) -> String;
+    /// The line about messages that the stream has removed before they could be read, published between these times.
+    fn removed(&self, removal: &Removal, since: &str, until: &str) -> String;
     /// The line about a message that is perhaps shown in another room, too, which no longer takes anything.
     fn may_be_repeated(&self, room: &str) -> String;
     /// The line about a NATS server that refuses the bridge.

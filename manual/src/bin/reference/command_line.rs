@@ -31,8 +31,11 @@ fn add(blocks: &mut Blocks, name: &str, command: &Command) {
         .filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
         .map(row)
         .collect();
-    let options = table(["option", "default", "meaning"], &rows);
-    blocks.insert(name.to_owned(), format!("{}\n\n{options}", sentence(&about)));
+    let mut text = sentence(&about);
+    if !rows.is_empty() {
+        text = format!("{text}\n\n{}", table(["option", "default", "meaning"], &rows));
+    }
+    blocks.insert(name.to_owned(), text);
     for inner in command.get_subcommands() {
         add(blocks, &format!("{name} {}", inner.get_name()), inner);
     }

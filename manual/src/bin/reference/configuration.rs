@@ -9,18 +9,30 @@ use crate::{
     page::Blocks,
 };
 
+/// The part for the keys that are in no section.
+const ABOVE_ALL: &str = "above all sections";
+
 /// Returns a part for each section: a table of its keys, and behind it what is more than a cell of a table can hold.
 pub(crate) fn blocks(schema: &str) -> io::Result<Blocks> {
     let schema: Value = serde_json::from_str(schema)?;
-    let sections = schema["properties"].as_object().into_iter().flatten();
-    let block = |(name, section): (&String, &Value)| {
-        let keys = keys("", within(section));
-        let rows: Vec<_> = keys.iter().map(Key::row).collect();
-        let details = keys.iter().filter_map(Key::details);
-        let table = table(["key", "type", "default", "example", "meaning"], &rows);
-        (name.clone(), details.fold(table, |text, more| format!("{text}\n{more}")))
-    };
-    Ok(sections.map(block).collect())
+    let (mut above_all, mut blocks) = (Vec::new(), Blocks::new());
+    for (name, section) in schema["properties"].as_object().into_iter().flatten() {
+        let table = within(section);
+        if table["properties"].is_object() {
+            blocks.insert(name.clone(), block(&keys("", table)));
+        } else {
+            above_all.push(Key { name: name.clone(), schema: section, is_required: false });
+        }
+    }
+    blocks.insert(ABOVE_ALL.to_owned(), block(&above_all));
+    Ok(blocks)
+}
+
+fn block(keys: &[Key<'_>]) -> String {
+    let rows: Vec<_> = keys.iter().map(Key::row).collect();
+    let details = keys.iter().filter_map(Key::details);
+    let table = table(["key", "type", "default", "example", "meaning"], &rows);
+    details.fold(table, |text, more| format!("{text}\n{more}"))
 }
 
 /// The schema of one of several tables, in a list or each with a name; or the schema itself.

@@ -10,6 +10,7 @@ mod markdown;
 mod metrics;
 mod options;
 mod page;
+mod permissions;
 
 use std::{
     fs, io,
@@ -63,6 +64,11 @@ fn made_from_code(root: &Path) -> io::Result<Vec<(String, String)>> {
         filled(root, "configuration", &configuration::blocks(config.unwrap_or_default())?)?,
         filled(root, "cli", &command_line::blocks(nats_matrix::command()))?,
         filled(root, "metrics", &metrics::blocks(&nats_matrix::metrics()))?,
+        filled(
+            root,
+            "nats-permissions",
+            &permissions::blocks(&nats_matrix::example_permissions()),
+        )?,
     ];
     let schemas = schemas.into_iter();
     files.extend(
@@ -97,7 +103,7 @@ mod tests {
     fn the_reference_is_what_the_code_says() {
         let root = root();
         let files = made_from_code(&root).unwrap();
-        assert_eq!(files.len(), 6, "pages and schemas");
+        assert_eq!(files.len(), 7, "pages and schemas");
         for (path, text) in files {
             assert_current(&root, &path, &text);
         }

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nats_matrix_testbed::BridgeProcess;
 use tokio::{sync::Mutex, time::sleep};
 
 /// The pause before it is started again when it ended by itself.
 const RESTART: Duration = Duration::from_secs(1);
+/// The time in which a bridge that is told to stop does so, whatever is broken.
+const STOPS: Duration = Duration::from_mins(1);
 
 /// The bridge, whichever process it is at the moment.
 pub(crate) struct Bridge {
@@ -30,6 +32,9 @@ struct State {
     starts: u32,
     /// The ends of those processes that nobody had killed.
     ends: Vec<String>,
+    /// The number of second bridges, and of those that stood by.
+    seconds: u32,
+    stood_by: usize,
 }
 
 /// The life of the bridge, as the logs of all its processes tell it.
@@ -40,6 +45,8 @@ pub(crate) struct Life {
     pub(crate) logins: usize,
     /// The number of times that it could not keep its session.
     pub(crate) disk_full: usize,
+    /// The number of second bridges that stood by while this one posted.
+    pub(crate) stood_by: usize,
     /// The way it ended each time that it ended by itself.
     pub(crate) ends: Vec<String>,
 }
@@ -77,10 +84,64 @@ impl Bridge {
         Ok(())
     }
 
+    /// Runs a second bridge with this configuration for a while, and then stops or kills it.
+    ///
+    /// # Errors
+    ///
+    /// It has ended by itself, or does not end.
+    pub(crate) async fn run_second(
+        &self,
+        config: &Path,
+        lasts: Duration,
+        kill: bool,
+    ) -> Result<()> {
+        let number = {
+            let mut state = self.state.lock().await;
+            state.seconds += 1;
+            state.seconds
+        };
+        let dir = self.logs.join(format!("second-{number:04}"));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("--config").arg(config).current_dir(&dir);
+        command.env("NATS_MATRIX_LOG", "nats_matrix=debug");
+        let mut process = BridgeProcess::spawn_command(&command, &dir)?;
+        sleep(lasts).await;
+        ensure!(process.is_running()?, "it ended by itself: {}", process.logs());
+        if process.logs().contains("standing by: ") {
+            self.state.lock().await.stood_by += 1;
+        }
+        if kill {
+            process.kill();
+        } else {
+            process.terminate()?;
+            let code = process.wait(STOPS).await?;
+            ensure!(code == 0, "it ended with {code}: {}", process.logs());
+        }
+        Ok(())
+    }
+
     /// Kills it with SIGKILL, if it runs.
     pub(crate) async fn kill(&self) {
         if let Some(process) = self.state.lock().await.process.take() {
             process.kill();
+        }
+    }
+
+    /// Has it read its configuration again, if it runs.
+    pub(crate) async fn hang_up(&self) {
+        loop {
+            match &mut self.state.lock().await.process {
+                // A process that has not logged anything may not listen for signals yet, and would end.
+                Some(process) if process.logs().is_empty() => {}
+                Some(process) => {
+                    // It may end by itself at this very moment, which the watch notices.
+                    let _ = process.hang_up();
+                    return;
+                }
+                None => return,
+            }
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
@@ -128,7 +189,12 @@ impl Bridge {
     /// Reads what happened to it so far.
     pub(crate) async fn life(&self) -> Life {
         let state = self.state.lock().await;
-        let mut life = Life { starts: state.starts, ends: state.ends.clone(), ..Life::default() };
+        let mut life = Life {
+            starts: state.starts,
+            stood_by: state.stood_by,
+            ends: state.ends.clone(),
+            ..Life::default()
+        };
         for number in 1..=state.starts {
             let log = fs::read(self.dir(number).join("nats-matrix.log")).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);

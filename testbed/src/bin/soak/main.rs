@@ -179,7 +179,7 @@ struct Soaked {
 
 async fn soak(scene: &Scene, schedule: &Schedule, rate: u32, seed: u64) -> Result<Soaked> {
     scene.bridge.start().await?;
-    let publishers = Publishers::start(&scene.cluster, rate, seed).await?;
+    let publishers = Publishers::start(&scene.cluster, &scene.phase, rate, seed).await?;
     let work = async {
         let (faults, not_run) = strike_all(scene, schedule).await?;
         println!("all is repaired; {} messages were published", publishers.count());

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Result;
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
 use nats_matrix_testbed::NatsCluster;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::RwLock, task::JoinSet, time::sleep};
 
 use crate::{
     check::Mark,
@@ -32,6 +32,9 @@ pub(crate) struct Publishers {
     tasks: JoinSet<()>,
 }
 
+/// The phase of the run, which is a part of all subjects. It changes only while nothing is being published.
+pub(crate) type Phase = Arc<RwLock<u32>>;
+
 #[derive(Default)]
 struct Ledger {
     stop: AtomicBool,
@@ -40,7 +43,12 @@ struct Ledger {
 
 impl Publishers {
     /// Starts them; together they publish so many messages a second.
-    pub(crate) async fn start(cluster: &NatsCluster, rate: u32, seed: u64) -> Result<Self> {
+    pub(crate) async fn start(
+        cluster: &NatsCluster,
+        phase: &Phase,
+        rate: u32,
+        seed: u64,
+    ) -> Result<Self> {
         let ledger = Arc::new(Ledger::default());
         let mut tasks = JoinSet::new();
         let count = ROUTES.iter().map(|_| PUBLISHERS).sum::<u32>();
@@ -49,6 +57,7 @@ impl Publishers {
             for number in 1..=PUBLISHERS {
                 let publisher = Publisher {
                     jetstream: cluster.jetstream(PATIENCE).await?,
+                    phase: Arc::clone(phase),
                     route,
                     number,
                     pause: Duration::from_secs(1) * count / rate,
@@ -84,6 +93,7 @@ impl Ledger {
 
 struct Publisher {
     jetstream: jetstream::Context,
+    phase: Phase,
     route: &'static Route,
     number: u32,
     /// The average pause after each message.
@@ -115,7 +125,9 @@ impl Publisher {
         let mut headers = HeaderMap::new();
         #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
         headers.insert(NATS_MESSAGE_ID, format!("{route}-{publisher}-{number}"));
-        let subject = self.route.subject(publisher);
+        // Held until NATS has the message, so that none comes later on a subject of an earlier phase.
+        let phase = self.phase.read().await;
+        let subject = self.route.subject(publisher, *phase);
         let payload = self.route.payload(mark);
         loop {
             let sent = self.jetstream.publish_with_headers(

@@ -58,6 +58,10 @@ impl Report {
                 (struck(Kind::TokenRevoked) || struck(Kind::DiskFull)) && self.life.logins == 0,
                 "the bridge's token was revoked, and it never logged in again",
             ),
+            (
+                struck(Kind::SecondBridge) && self.life.stood_by == 0,
+                "a second bridge was started, and none ever stood by",
+            ),
         ];
         let unnoticed = unnoticed.into_iter().filter(|(is_so, _)| *is_so);
         unnoticed.map(|(_, what)| what.to_owned()).chain(missing).collect()
@@ -92,6 +96,7 @@ impl Report {
                 "starts": self.life.starts,
                 "logins": self.life.logins,
                 "sessions_not_kept": self.life.disk_full,
+                "second_bridges_that_stood_by": self.life.stood_by,
                 "ended_by_itself": self.life.ends,
             },
         })
@@ -110,11 +115,11 @@ impl fmt::Display for Report {
         for (kind, reason) in &self.not_run {
             writeln!(f, "NOT RUN: {} ({}): {reason}", kind.name(), kind.words())?;
         }
-        let Life { starts, logins, disk_full, ends } = &self.life;
+        let Life { starts, logins, disk_full, stood_by, ends } = &self.life;
         writeln!(
             f,
             "The bridge was started {starts} times, logged in again {logins} times, and {disk_full} times could not \
-             keep its session.\n"
+             keep its session. {stood_by} second bridges stood by.\n"
         )?;
         writeln!(f, "| route | messages | lost | seen twice | out of order |")?;
         writeln!(f, "| --- | --- | --- | --- | --- |")?;
@@ -223,6 +228,17 @@ mod tests {
             assert!(!unnoticed.is_well(), "{said}");
             assert!(unnoticed.to_string().contains(said), "{unnoticed}");
         }
+    }
+
+    #[test]
+    fn a_second_bridge_counts_only_if_it_stood_by() {
+        let faults = BTreeMap::from([(Kind::SecondBridge, 1)]);
+        let of = |stood_by| {
+            let life = Life { stood_by, ..Life::default() };
+            Report { faults: faults.clone(), life, ..report() }
+        };
+        assert!(of(1).is_well());
+        assert!(!of(0).is_well());
     }
 
     #[test]

@@ -29,9 +29,14 @@ impl Route {
         format!("soak.{}.>", self.name)
     }
 
-    /// The subject on which a publisher publishes for it.
-    pub(crate) fn subject(&self, publisher: u32) -> String {
-        format!("soak.{}.node-{publisher}", self.name)
+    /// The subject on which a publisher publishes for it in one phase of the run.
+    pub(crate) fn subject(&self, publisher: u32, phase: u32) -> String {
+        format!("soak.{}.node-{publisher}.{phase}", self.name)
+    }
+
+    /// The line of a route's configuration by which it takes the messages of one phase alone.
+    pub(crate) fn only(phase: u32) -> String {
+        format!("match.\"subject.4\" = \"{phase}\"")
     }
 
     /// The message with this mark.

@@ -1,6 +1,10 @@
 //! The servers, what stands between them and the bridge, and the rooms.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use async_nats::jetstream::{
@@ -20,6 +24,7 @@ use crate::{
     bridge::Bridge,
     check::Mark,
     disk::Disk,
+    publish::Phase,
     routes::{ROUTES, Route, STREAM},
     schedule::Kind,
 };
@@ -45,9 +50,22 @@ pub(crate) struct Scene {
     /// The bridge's account, on a device of our own.
     pub(crate) bot: Account,
     alice: Account,
+    pub(crate) phase: Phase,
+    /// The bridge's configuration file.
+    config: PathBuf,
     /// Their ids, in the order of [`ROUTES`].
     rooms: Vec<String>,
-    _dir: ScratchDir,
+    dir: ScratchDir,
+}
+
+/// A change of the bridge's configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    None,
+    /// A route is left out, by its index.
+    Without(usize),
+    /// A route takes the messages of one phase alone.
+    Only(usize, u32),
 }
 
 impl Scene {
@@ -91,12 +109,11 @@ impl Scene {
         let disk = wanted(kinds, Kind::DiskFull, || Disk::mount(&state_dir));
         let clock = wanted(kinds, Kind::ClockJump, || Clock::new(dir.path()));
         let config = dir.path().join("nats-matrix.toml");
-        let bridge = bot.through(&proxy.url());
-        fs::write(&config, configuration(&links, &bridge, &state_dir, &rooms).toml())
-            .context("cannot write the configuration")?;
         let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
         let bridge = Bridge::new(binary, &config, logs, environment);
-        Ok(Self {
+        let scene = Self {
+            phase: Phase::default(),
+            config,
             bridge,
             clock,
             disk,
@@ -107,8 +124,58 @@ impl Scene {
             bot,
             alice,
             rooms,
-            _dir: dir,
-        })
+            dir,
+        };
+        let text = scene.configuration(&state_dir, Change::None);
+        fs::write(&scene.config, text).context("cannot write the configuration")?;
+        Ok(scene)
+    }
+
+    /// Begins the next phase, once NATS has all messages of the one before.
+    pub(crate) async fn begin_phase(&self) -> u32 {
+        let mut phase = self.phase.write().await;
+        *phase += 1;
+        *phase
+    }
+
+    /// Writes the configuration of a second bridge, on a machine of its own.
+    pub(crate) fn second_config(&self, number: usize) -> Result<PathBuf> {
+        let state_dir = self.dir.path().join(format!("second-{number}"));
+        let file = self.dir.path().join(format!("second-{number}.toml"));
+        fs::write(&file, self.configuration(&state_dir, Change::None))?;
+        Ok(file)
+    }
+
+    /// Gives the bridge a configuration with this change.
+    pub(crate) async fn reload(&self, change: Change) -> Result<()> {
+        let text = self.configuration(&self.dir.path().join("state"), change);
+        // A bridge that starts at this moment must not read half of it.
+        let next = self.config.with_extension("next");
+        fs::write(&next, text)?;
+        fs::rename(&next, &self.config).context("cannot replace the configuration")?;
+        self.bridge.hang_up().await;
+        Ok(())
+    }
+
+    fn configuration(&self, state_dir: &Path, change: Change) -> String {
+        let servers: Vec<_> =
+            self.links.iter().map(|link| format!("nats://{}", link.address())).collect();
+        let servers: Vec<_> = servers.iter().map(String::as_str).collect();
+        let bridge = self.bot.through(&self.proxy.url());
+        let mut config = BridgeConfig::of_cluster(&servers, &bridge, state_dir);
+        for (index, (route, room)) in ROUTES.iter().zip(&self.rooms).enumerate() {
+            if matches!(change, Change::Without(left_out) if left_out == index) {
+                continue;
+            }
+            config = config.route(route.name, STREAM, &[&route.subjects()], room);
+            config = config.digests(route.digest_above);
+            if let Change::Only(narrowed, phase) = change
+                && narrowed == index
+            {
+                config = config.lines(&Route::only(phase));
+            }
+        }
+        config.toml().to_owned()
     }
 
     /// Waits until every route has what its stream has. What is left if that gets no further.
@@ -182,19 +249,4 @@ async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
         waiting += info.num_pending + info.num_ack_pending as u64;
     }
     Ok(waiting)
-}
-
-fn configuration(
-    links: &[TcpProxy],
-    bridge: &Account,
-    state_dir: &Path,
-    rooms: &[String],
-) -> BridgeConfig {
-    let servers: Vec<_> = links.iter().map(|link| format!("nats://{}", link.address())).collect();
-    let servers: Vec<_> = servers.iter().map(String::as_str).collect();
-    let config = BridgeConfig::of_cluster(&servers, bridge, state_dir);
-    ROUTES.iter().zip(rooms).fold(config, |config, (route, room)| {
-        let config = config.route(route.name, STREAM, &[&route.subjects()], room);
-        config.digests(route.digest_above)
-    })
 }

@@ -28,6 +28,9 @@ pub(crate) enum Kind {
     HomeserverHalfOpen,
     TooManyRequests,
     BadGateway,
+    RoutesChanged,
+    RoutesNarrowed,
+    SecondBridge,
 }
 
 impl Kind {
@@ -64,6 +67,11 @@ impl Kind {
             Self::HomeserverHalfOpen => "connections to the homeserver half open",
             Self::TooManyRequests => "storms of 429 Too Many Requests",
             Self::BadGateway => "502 Bad Gateway",
+            Self::RoutesChanged => "a route removed while messages wait, and put back",
+            Self::RoutesNarrowed => {
+                "a route narrowed while messages wait that it does not take any more"
+            }
+            Self::SecondBridge => "a second bridge with the same routes, which ends or is killed",
         }
     }
 
@@ -80,6 +88,8 @@ impl Kind {
             | Self::HomeserverHalfOpen
             | Self::TooManyRequests
             | Self::BadGateway => Lane::HomeserverLink,
+            Self::RoutesChanged | Self::RoutesNarrowed => Lane::Configuration,
+            Self::SecondBridge => Lane::SecondBridge,
         }
     }
 
@@ -89,6 +99,8 @@ impl Kind {
             Self::TokenRevoked | Self::NatsHalfOpen => (0..=0, 0..=0),
             // There has to be time for the bridge to notice.
             Self::DiskFull | Self::ClockJump => (4_000..=8_000, 10_000..=20_000),
+            // It has to start, log in, and find out that another one has the routes.
+            Self::SecondBridge => (8_000..=16_000, 25_000..=40_000),
             // JetStream delivers again after 30 s.
             Self::BridgeStop => (200..=5_000, 31_000..=40_000),
             Self::BridgeKill | Self::HomeserverKill | Self::NatsNodeKill => {
@@ -111,17 +123,21 @@ pub(crate) enum Lane {
     NatsLink,
     Homeserver,
     HomeserverLink,
+    Configuration,
+    SecondBridge,
 }
 
 impl Lane {
     /// All there are.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Bridge,
         Self::Surroundings,
         Self::Nats,
         Self::NatsLink,
         Self::Homeserver,
         Self::HomeserverLink,
+        Self::Configuration,
+        Self::SecondBridge,
     ];
 }
 

@@ -9,7 +9,8 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    scene::Scene,
+    routes::ROUTES,
+    scene::{Change, Scene},
     schedule::{Fault, Kind},
 };
 
@@ -96,6 +97,23 @@ impl Scene {
                 sleep(lasts).await;
                 self.proxy.clear();
                 Ok(())
+            }
+            Kind::RoutesChanged => {
+                self.reload(Change::Without(fault.turn % ROUTES.len())).await?;
+                sleep(lasts).await;
+                self.reload(Change::None).await
+            }
+            Kind::RoutesNarrowed => {
+                // Messages of the phase before wait, or are under way, when the route stops taking them.
+                let phase = self.begin_phase().await;
+                self.reload(Change::Only(fault.turn % ROUTES.len(), phase)).await?;
+                sleep(lasts).await;
+                self.reload(Change::None).await
+            }
+            Kind::SecondBridge => {
+                let config = self.second_config(fault.turn)?;
+                let kill = fault.turn.is_multiple_of(2);
+                self.bridge.run_second(&config, lasts, kill).await
             }
         }
     }

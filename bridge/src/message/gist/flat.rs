@@ -1,0 +1,333 @@
+//! An object as lines: nested objects as `a.b: value`, without what says nothing to a person.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    json,
+    message::gist::{moment, names},
+    text,
+};
+
+/// The longest value of one line, in characters.
+const VALUE_CHARS: usize = 160;
+
+/// The number of items of a list that are named.
+const ITEMS: usize = 8;
+
+/// The longest item of a list that is shown as JSON, in bytes.
+const ITEM_BYTES: usize = 60;
+
+/// The number of objects of a list that are shown field by field because they have no names.
+const UNNAMED_ITEMS: usize = 3;
+
+/// The number of levels of objects that are looked into.
+const LEVELS: usize = 8;
+
+/// The longest text that is tried as JSON inside a text, in bytes.
+const NESTED_BYTES: usize = 16 * 1024;
+
+/// The number of lines that are made at most, of which the best are shown.
+const MOST_LINES: usize = 512;
+
+/// One line of an object.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) path: String,
+    pub(super) value: String,
+    /// How little the line is worth; the smallest number comes first.
+    rank: usize,
+}
+
+/// The lines of an object.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) lines: Vec<Line>,
+    /// Whether something that is not empty has no line, or not all of it is in its line.
+    pub(super) is_cut: bool,
+}
+
+impl Lines {
+    /// Returns the lines of an object, without those at the paths in `used`.
+    pub(super) fn of(object: &Map<String, Value>, used: &HashSet<String>) -> Self {
+        let mut lines = Self::default();
+        lines.add_object(object, "", 0, used);
+        lines
+    }
+
+    fn add_object(
+        &mut self,
+        object: &Map<String, Value>,
+        above: &str,
+        level: usize,
+        used: &HashSet<String>,
+    ) {
+        for (name, value) in object {
+            let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+            if used.contains(&path) {
+                continue;
+            }
+            if self.lines.len() >= MOST_LINES || level >= LEVELS {
+                self.is_cut = true;
+                return;
+            }
+            self.add(name, value, path, level, used);
+        }
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        value: &Value,
+        path: String,
+        level: usize,
+        used: &HashSet<String>,
+    ) {
+        if let Some(object) = inner(value) {
+            return self.add_object(object, &path, level + 1, used);
+        }
+        match value {
+            Value::String(text) => {
+                if let Some(object) = nested(text) {
+                    return self.add_object(&object, &path, level + 1, used);
+                }
+            }
+            Value::Array(items) if text_of_bytes(name, items).is_none() => {
+                return self.add_list(name, items, path, level, used);
+            }
+            _ => {}
+        }
+        let Some(text) = words(name, value) else { return };
+        if is_noise(name, &text) {
+            self.is_cut = true;
+            return;
+        }
+        self.push(name, path, &text, level);
+    }
+
+    fn push(&mut self, name: &str, path: String, text: &str, level: usize) {
+        let text = text.trim_end();
+        let value = text::shorten_middle(text, VALUE_CHARS);
+        self.is_cut |= value.len() != text.len();
+        let plain = names::plain(name);
+        let is_telling =
+            names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());
+        let is_poor =
+            is_link(text) || plain.contains("version") || plain == "kind" || plain == "type";
+        let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
+        self.lines.push(Line { path, value, rank });
+    }
+
+    fn add_list(
+        &mut self,
+        name: &str,
+        items: &[Value],
+        path: String,
+        level: usize,
+        used: &HashSet<String>,
+    ) {
+        // An object without a name among other items is short, or left out.
+        let is_mixed = items.iter().any(|item| !item.is_object() && !item.is_array());
+        let short = |item: &Value| {
+            let json = Some(item.to_string()).filter(|json| json.len() <= ITEM_BYTES);
+            json.filter(|_| is_mixed && item.is_object())
+        };
+        let named: Vec<String> =
+            items.iter().filter_map(|value| item(value).or_else(|| short(value))).collect();
+        let is_empty =
+            |value: &&Value| words("", value).is_none() && !value.is_object() && !value.is_array();
+        let has_more = |value: &Value| {
+            value.as_object().is_some_and(|object| object.len() > 2) || value.is_array()
+        };
+        let full = items.len() - items.iter().filter(is_empty).count();
+        self.is_cut |= named.len() < full || named.len() > ITEMS || items.iter().any(has_more);
+        if named.is_empty() {
+            for (index, item) in items.iter().enumerate().take(UNNAMED_ITEMS) {
+                if let Value::Object(object) = item {
+                    self.add_object(object, &format!("{path}.{index}"), level + 1, used);
+                }
+            }
+        }
+        if named.is_empty() || named.iter().all(|item| is_noise(name, item)) {
+            return;
+        }
+        let mut text = named.iter().take(ITEMS).cloned().collect::<Vec<_>>().join(", ");
+        if named.len() > ITEMS {
+            text.push_str(", …");
+        }
+        self.push(name, path, &text, level);
+    }
+
+    /// Removes the lines that repeat what is said already, and the ones that are worth least beyond `most`.
+    pub(super) fn best(mut self, most: usize, said: &[&str]) -> (Vec<(String, String)>, bool) {
+        /// The shortest value, in bytes, that is not repeated if a text contains it.
+        const CONTAINED: usize = 6;
+        let mut seen: HashSet<String> = said.iter().map(|text| text.trim().to_owned()).collect();
+        let is_within =
+            |value: &str| value.len() >= CONTAINED && said.iter().any(|text| text.contains(value));
+        self.lines.sort_by_key(|line| line.rank);
+        self.lines.retain(|line| {
+            let is_short = line.value.len() < CONTAINED;
+            !is_within(&line.value) && (seen.insert(line.value.clone()) || is_short)
+        });
+        let is_cut = self.is_cut || self.lines.len() > most;
+        self.lines.truncate(most);
+        (self.lines.into_iter().map(|line| (line.path, line.value)).collect(), is_cut)
+    }
+}
+
+/// Returns an object, or the only one of a list.
+pub(super) fn inner(value: &Value) -> Option<&Map<String, Value>> {
+    match value {
+        Value::Object(object) => Some(object),
+        Value::Array(items) => match &items[..] {
+            [Value::Object(object)] => Some(object),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Returns the object in a text that is JSON itself.
+pub(super) fn nested(text: &str) -> Option<Map<String, Value>> {
+    let trimmed = text.trim();
+    let may_be =
+        trimmed.starts_with('{') && trimmed.ends_with('}') && trimmed.len() <= NESTED_BYTES;
+    may_be.then(|| json::object(trimmed).ok()).flatten().map(|kept| kept.value)
+}
+
+/// Returns a value in one text, or `None` if it says nothing: null, blank, zero times and the like.
+pub(super) fn words(name: &str, value: &Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => text_of_bytes(name, items)?,
+        Value::Null | Value::Object(_) => return None,
+        value => match moment::of_named(name, value) {
+            Some(time) => time,
+            None => value.to_string(),
+        },
+    };
+    let trimmed = text.trim();
+    let is_zero = trimmed.starts_with("0001-01-01T")
+        || trimmed.len() >= 32 && trimmed.chars().all(|c| matches!(c, '0' | '-'));
+    (!trimmed.is_empty() && !is_zero).then_some(text)
+}
+
+/// Returns an item of a list in a few words: a text, or the name of an object and its value.
+fn item(value: &Value) -> Option<String> {
+    let Value::Object(object) = value else { return words("", value) };
+    let at = |names: &[&str]| {
+        names.iter().find_map(|wanted| {
+            let (name, value) = object.iter().find(|(name, _)| names::plain(name) == *wanted)?;
+            words(name, value)
+        })
+    };
+    let name = at(&[
+        "displayname",
+        "name",
+        "title",
+        "tag",
+        "key",
+        "label",
+        "host",
+        "hostname",
+        "text",
+        "message",
+        "id",
+    ]);
+    let value = at(&["value", "val"]);
+    match (name, value) {
+        (Some(name), Some(value)) => Some(format!("{name}={value}")),
+        (name, value) => name.or(value),
+    }
+}
+
+/// Returns the text in an array of bytes, which is how some programs write a text that is not plain.
+pub(super) fn text_of_bytes(name: &str, items: &[Value]) -> Option<String> {
+    /// The smallest number of bytes that is a text whatever its name is.
+    const CERTAIN: usize = 24;
+    let plain = names::plain(name);
+    let is_text = names::TEXTS.contains(&plain.as_str()) || plain == "payload" || plain == "data";
+    if items.len() < if is_text { 2 } else { CERTAIN } {
+        return None;
+    }
+    let bytes = items.iter().map(|item| item.as_u64().and_then(|byte| u8::try_from(byte).ok()));
+    let text = String::from_utf8(bytes.collect::<Option<Vec<u8>>>()?).ok()?;
+    let is_readable = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{1b}');
+    let letters = text.chars().filter(|c| c.is_alphabetic() || *c == ' ').count();
+    (text.chars().all(is_readable) && 2 * letters >= text.chars().count()).then_some(text)
+}
+
+fn is_link(text: &str) -> bool {
+    let text = text.trim();
+    (text.starts_with("http://") || text.starts_with("https://"))
+        && !text.contains(char::is_whitespace)
+}
+
+/// Whether a value identifies something for machines only.
+fn is_noise(name: &str, text: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "id",
+        "uid",
+        "uuid",
+        "guid",
+        "gid",
+        "pid",
+        "nonce",
+        "cursor",
+        "etag",
+        "hash",
+        "digest",
+        "checksum",
+        "signature",
+        "sha",
+        "sha256",
+        "specversion",
+        "apiversion",
+        "schema",
+        "resourceversion",
+        "generation",
+        "nodeid",
+        "ver",
+        "seq",
+        "sequence",
+        "fingerprint",
+        "monotonictimestamp",
+        "ns",
+    ];
+    let is_id = |ending: &str| {
+        name.ends_with(&format!("_{ending}"))
+            || name.ends_with(&format!("-{ending}"))
+            || name.ends_with(&format!(".{ending}"))
+            || name.strip_suffix(ending).is_none_or(|it| it == name)
+                && name.to_lowercase().ends_with(ending)
+                && name.chars().rev().nth(ending.len() - 1).is_some_and(char::is_uppercase)
+    };
+    let plain = names::plain(name);
+    NAMES.contains(&plain.as_str())
+        || name.starts_with("__")
+        || ["id", "uuid", "uid", "hash", "sha", "digest", "checksum", "guid"]
+            .iter()
+            .any(|it| is_id(it))
+        || is_link(text)
+            && names::OTHER_LINKS.iter().any(|it| plain.contains(it))
+            && !plain.contains("runbook")
+        || is_machine_word(text)
+}
+
+/// Whether a text is a UUID, a hash, a key or the like.
+fn is_machine_word(text: &str) -> bool {
+    let text = text.trim();
+    let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
+    let parts: Vec<usize> = text.split('-').map(str::len).collect();
+    let is_uuid = parts == [8, 4, 4, 4, 12] && text.split('-').all(is_hex);
+    let is_hash = text.len() >= 32 && is_hex(text);
+    let is_code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+    let is_public_key = text.len() >= 40 && text.chars().all(is_code);
+    let is_key = text.len() >= 40
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '=' | '_' | '-'))
+        && text.chars().any(|c| c.is_ascii_digit())
+        && text.chars().any(|c| c.is_ascii_uppercase());
+    is_uuid || is_hash || is_key || is_public_key
+}

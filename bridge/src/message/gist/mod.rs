@@ -1,0 +1,514 @@
+//! The gist of an object of no known shape: what a person wants to read first, found by the names that people use.
+//!
+//! Names are tried in the order of how much they tell, first in the object itself and then in the objects that only
+//! wrap its fields. What is left becomes lines `a.b: value`, the most telling ones first; what says nothing to a person
+//! (identifiers, hashes, empty values) is left out.
+
+mod flat;
+mod moment;
+mod names;
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Map, Value};
+
+use crate::{
+    message::{
+        alert::{Alert, Severity, State, Status, Summary},
+        gist::{flat::Lines, names::Word},
+    },
+    text,
+};
+
+/// The number of lines that a message of no known shape takes at most.
+const MOST_LINES: usize = 12;
+
+/// The number of lines that are kept for the fields beside a long text.
+const LEAST_ROWS: usize = 4;
+
+/// The longest title, in characters. The rest becomes the description.
+const TITLE_CHARS: usize = 200;
+
+/// The longest description, in characters.
+const DESCRIPTION_CHARS: usize = 1_000;
+
+/// What an object of no known shape says.
+#[derive(Debug, Default)]
+pub(crate) struct Gist {
+    pub(crate) title: Option<String>,
+    pub(crate) description: Option<String>,
+    severity: Option<Severity>,
+    /// Whether the severity is named as such, and not the level of a log line.
+    is_named_severity: bool,
+    word: Option<Word>,
+    pub(crate) source: Option<String>,
+    pub(crate) time: Option<String>,
+    ended: Option<String>,
+    pub(crate) url: Option<String>,
+    fingerprint: Option<String>,
+    labels: BTreeMap<String, String>,
+    /// The other fields that are worth a line.
+    pub(crate) rows: Vec<(String, String)>,
+    /// Whether the object calls itself a report.
+    is_report: bool,
+    /// Whether the object says more than this.
+    pub(crate) is_cut: bool,
+}
+
+impl Gist {
+    pub(crate) fn of(object: &Map<String, Value>) -> Self {
+        let mut search = Search::new(object);
+        let severity = search.severity();
+        let word = search.word();
+        let (title, description) = search.texts();
+        let source = search.source(title.as_deref());
+        let ended = search.time(names::ENDS);
+        let time = search.time(names::BEGINNINGS);
+        let url = search.link();
+        let fingerprint = search.fingerprint();
+        let mut gist = Self {
+            title,
+            description,
+            is_named_severity: severity.as_ref().is_some_and(|(_, is_named)| *is_named),
+            severity: severity.map(|(severity, _)| severity),
+            word,
+            source,
+            time,
+            ended,
+            url,
+            fingerprint,
+            is_report: object.get("kind").is_some_and(|kind| kind == "report"),
+            ..Self::default()
+        };
+        let is_alert = gist.is_alert();
+        if is_alert {
+            gist.labels = search.labels();
+        }
+        // What only decides how an alert is shown is seen by its mark and word.
+        let shown = if is_alert { &["severity", "status", "fingerprint"][..] } else { &[] };
+        gist.add_rows(search.lines(shown));
+        gist
+    }
+
+    /// Returns the status that a word gives to an alert.
+    pub(crate) fn status_of(word: &str) -> Option<Status> {
+        names::state(word).and_then(|word| word.status(true))
+    }
+
+    /// Reads a time: a text, or a number since 1970.
+    pub(crate) fn time_of(value: &Value) -> Option<String> {
+        moment::read(value)
+    }
+
+    /// Returns the entries of an object that are worth a line, and whether anything is left out.
+    pub(crate) fn rows_of(object: &Map<String, Value>) -> (Vec<(String, String)>, bool) {
+        Lines::of(object, &HashSet::new()).best(MOST_LINES, &[])
+    }
+
+    fn add_rows(&mut self, lines: Lines) {
+        let fixed = [
+            true,
+            self.source.is_some(),
+            self.time.is_some(),
+            self.url.is_some(),
+            !self.labels.is_empty(),
+        ];
+        let fixed = fixed.into_iter().filter(|it| *it).count();
+        let left = MOST_LINES.saturating_sub(fixed);
+        if let Some(description) = &mut self.description {
+            let most = left.saturating_sub(lines.lines.len().min(LEAST_ROWS)).max(1);
+            let kept = text::head(text::first_lines(description, most), DESCRIPTION_CHARS);
+            if kept.len() < description.trim_end().len() {
+                *description = format!("{kept} …");
+                self.is_cut = true;
+            }
+        }
+        let described = self.description.as_ref().map_or(0, |text| text.lines().count());
+        let said = [&self.title, &self.description, &self.source, &self.time, &self.url];
+        let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
+        let (rows, is_cut) = lines.best(left.saturating_sub(described), &said);
+        self.rows = rows;
+        self.is_cut |= is_cut;
+    }
+
+    /// The status that the words of the object give to an alert, if they give any.
+    fn status(&self) -> Option<Status> {
+        self.word
+            .and_then(|word| word.status(self.severity.is_some() || self.fingerprint.is_some()))
+    }
+
+    /// Whether the object is an alert by its fields: it has a title, and a severity that needs a person's attention or a
+    /// status that only alerts have.
+    fn is_alert(&self) -> bool {
+        let is_severe = match &self.severity {
+            Some(Severity::Critical | Severity::Warning | Severity::Other(_)) => true,
+            Some(Severity::Info) => self.is_named_severity,
+            None => false,
+        };
+        self.title.is_some() && (is_severe || self.status().is_some())
+    }
+
+    /// Returns the object as an alert, if it is one by its fields.
+    pub(crate) fn into_alert(self) -> Option<(Alert, bool)> {
+        if !self.is_alert() {
+            return None;
+        }
+        let status = self.status().unwrap_or_default();
+        let title = self.title?;
+        let mut alert =
+            Alert::new(self.severity.unwrap_or(Severity::Warning), Summary::Said(title));
+        alert.fingerprint =
+            self.fingerprint.or_else(|| alert_name(&alert.summary, self.source.as_deref()));
+        alert.status = status;
+        alert.source = self.source;
+        alert.description = self.description;
+        match status {
+            Status::Firing => alert.time = self.time.or(self.ended),
+            Status::Resolved => {
+                alert.time = self.time.filter(|time| Some(time) != self.ended.as_ref());
+                alert.ended = self.ended;
+            }
+        }
+        alert.url = self.url;
+        alert.labels = self.labels;
+        alert.extra =
+            self.rows.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+        Some((alert, self.is_cut))
+    }
+
+    /// The state that the object itself names, if it does. No word makes it critical: that takes an alert.
+    pub(crate) fn state(&self) -> Option<State> {
+        match (&self.severity, self.word) {
+            (_, Some(Word::Good | Word::Ends)) => Some(State::Resolved),
+            (Some(Severity::Info), _) => Some(State::Info),
+            (Some(_), _) | (_, Some(Word::Fires | Word::Bad)) => Some(State::Warning),
+            (None, None) => self.is_report.then_some(State::Info),
+        }
+    }
+}
+
+/// Returns an identity for an alert whose title begins with its state, as in "[FIRING] Disk full": the same problem has
+/// another title when it ends.
+fn alert_name(summary: &Summary, source: Option<&str>) -> Option<String> {
+    let Summary::Said(title) = summary else { return None };
+    let (state, name) = match title.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => title.split_once(": ")?,
+    };
+    let state = state.split([':', ' ']).next().unwrap_or_default();
+    let is_state = names::state(state).is_some() || names::severity(state).is_some();
+    is_state.then(|| format!("{} {}", source.unwrap_or_default(), name.trim()).trim().to_owned())
+}
+
+/// The plain name of a field, its name and its value.
+type Field<'a> = (String, &'a str, &'a Value);
+
+/// A search for fields. Each value that is found is used, so that it is not shown again.
+struct Search<'a> {
+    object: &'a Map<String, Value>,
+    /// The objects that are searched one after another, each with its path and the plain names of its keys.
+    levels: Vec<(String, Vec<Field<'a>>)>,
+    used: HashSet<String>,
+    /// The paths of the severity and the status.
+    ruled: Vec<(&'static str, String)>,
+}
+
+impl<'a> Search<'a> {
+    /// The number of levels of wrappers that are searched.
+    const DEPTH: usize = 3;
+    /// The number of objects that are searched.
+    const OBJECTS: usize = 16;
+
+    fn new(object: &'a Map<String, Value>) -> Self {
+        let mut search =
+            Self { object, levels: Vec::new(), used: HashSet::new(), ruled: Vec::new() };
+        let mut next = vec![(String::new(), object)];
+        for _ in 0..Self::DEPTH {
+            for (path, object) in std::mem::take(&mut next) {
+                if search.levels.len() >= Self::OBJECTS {
+                    break;
+                }
+                let entries: Vec<_> = object
+                    .iter()
+                    .map(|(name, value)| (names::plain(name), name.as_str(), value))
+                    .collect();
+                next.extend(entries.iter().filter_map(|(plain, name, value)| {
+                    let inner = flat::inner(value)?;
+                    names::WRAPPERS.contains(&plain.as_str()).then(|| (join(&path, name), inner))
+                }));
+                search.levels.push((path, entries));
+            }
+        }
+        search
+    }
+
+    /// Returns the first value of one of these names that `read` accepts, and its path.
+    fn find<T>(
+        &self,
+        wanted: &[&str],
+        read: impl Fn(&str, &'a Value) -> Option<T>,
+    ) -> Option<(T, String)> {
+        self.levels.iter().find_map(|(path, entries)| {
+            wanted.iter().find_map(|wanted| {
+                entries.iter().filter(|(plain, ..)| plain == wanted).find_map(|(_, name, value)| {
+                    let path = join(path, name);
+                    (!self.used.contains(&path))
+                        .then(|| read(name, value))
+                        .flatten()
+                        .map(|it| (it, path))
+                })
+            })
+        })
+    }
+
+    /// Returns the same, and uses the value.
+    fn first<T>(
+        &mut self,
+        wanted: &[&str],
+        read: impl Fn(&str, &'a Value) -> Option<T>,
+    ) -> Option<T> {
+        let (found, path) = self.find(wanted, read)?;
+        self.used.insert(path);
+        Some(found)
+    }
+
+    /// Returns the severity, and whether it is named as such.
+    fn severity(&mut self) -> Option<(Severity, bool)> {
+        let is_log = self.find(&["msg", "pid", "hostname"], |_, _| Some(())).is_some();
+        let read = |name: &str, value: &Value| {
+            let is_named = names::plain(name).contains("sev");
+            let severity = match value {
+                Value::Number(number) if names::plain(name) == "level" && is_log => {
+                    of_pino(number.as_u64()?)?
+                }
+                Value::Number(number) if is_named => Severity::Other(number.to_string()),
+                value => {
+                    let word = named(value)?;
+                    match names::severity(&word) {
+                        Some(severity) => severity,
+                        None if is_named => Severity::Other(word),
+                        None => return None,
+                    }
+                }
+            };
+            Some((severity, is_named))
+        };
+        let (found, path) = self.find(names::SEVERITIES, read)?;
+        self.ruled.push(("severity", path));
+        Some(found)
+    }
+
+    fn word(&mut self) -> Option<Word> {
+        let (word, path) = self.find(names::STATES, |_, value| names::state(&named(value)?))?;
+        self.ruled.push(("status", path));
+        Some(word)
+    }
+
+    /// Returns the title and the description.
+    fn texts(&mut self) -> (Option<String>, Option<String>) {
+        let text = |name: &str, value: &Value| words_of(name, value);
+        let sentence = |_: &str, value: &Value| text_with_blanks(value);
+        let title = self
+            .first(names::TITLES, text)
+            .or_else(|| self.first(&["name"], sentence))
+            .or_else(|| self.first(names::TEXTS, text))
+            .or_else(|| self.first(&["event", "eventtype"], text))
+            .or_else(|| self.first(&["name"], text))
+            .or_else(|| self.first(names::EVENTS, text));
+        let Some(title) = title else { return (None, None) };
+        let title = title.trim().to_owned();
+        let (first, rest) = title.split_once('\n').unwrap_or((&title, ""));
+        let head = text::head(first, TITLE_CHARS);
+        if head.len() < first.len() {
+            let rest = format!("… {}", title[head.len()..].trim());
+            return (Some(format!("{head} …")), Some(rest));
+        }
+        let head = head.to_owned();
+        let rest = rest.trim_start_matches(['\r', '\n']).trim_end();
+        if !rest.trim().is_empty() {
+            return (Some(head), Some(rest.to_owned()));
+        }
+        let is_new = |name: &str, value: &Value| text(name, value).filter(|it| it.trim() != title);
+        let description = self.first(names::TEXTS, is_new).map(|it| it.trim_end().to_owned());
+        (Some(head), description)
+    }
+
+    fn source(&mut self, title: Option<&str>) -> Option<String> {
+        self.place(names::HOSTS, title)
+            .or_else(|| self.within_places(names::HOSTS))
+            .or_else(|| self.place(names::SOURCES, title))
+            .or_else(|| self.within_places(names::SOURCES))
+    }
+
+    /// Returns the first machine or service of these names that is not the title.
+    fn place(&mut self, wanted: &[&str], title: Option<&str>) -> Option<String> {
+        let is_new = |_: &str, value: &'a Value| {
+            place(value).filter(|(place, _)| title != Some(place.as_str()))
+        };
+        let ((place, name), path) = self.find(wanted, is_new)?;
+        self.used.insert(name.map_or_else(|| path.clone(), |name| join(&path, name)));
+        Some(place)
+    }
+
+    /// Returns the first value of these names in the objects that say where something happens.
+    fn within_places(&mut self, wanted: &[&str]) -> Option<String> {
+        let places = self.levels.iter().flat_map(|(above, entries)| {
+            entries.iter().filter_map(move |(plain, name, value)| {
+                let inner = value.as_object()?;
+                names::PLACES.contains(&plain.as_str()).then(|| (join(above, name), inner))
+            })
+        });
+        let places: Vec<(String, &Map<String, Value>)> = places.collect();
+        let (found, path) = wanted.iter().find_map(|wanted| {
+            places.iter().find_map(|(above, inner)| {
+                let (name, value) = inner.iter().find(|(name, _)| names::plain(name) == *wanted)?;
+                Some((named(value)?, join(above, name)))
+            })
+        })?;
+        self.used.insert(path);
+        Some(found)
+    }
+
+    /// Returns what identifies the problem, from the object itself or from a wrapper.
+    fn fingerprint(&mut self) -> Option<String> {
+        let is_describing = |path: &str| {
+            path.split('.').any(|name| names::DESCRIBING.contains(&names::plain(name).as_str()))
+        };
+        let described = |(path, _): &(String, _)| !is_describing(path);
+        let levels = self.levels.iter().filter(|level| described(level));
+        let (found, path) = levels.into_iter().find_map(|(path, entries)| {
+            names::FINGERPRINTS.iter().find_map(|wanted| {
+                let (_, name, value) = entries.iter().find(|(plain, ..)| plain == wanted)?;
+                Some((scalar(value)?, join(path, name)))
+            })
+        })?;
+        self.ruled.push(("fingerprint", path));
+        Some(found)
+    }
+
+    fn time(&mut self, wanted: &[&str]) -> Option<String> {
+        let (found, path) = self.find(wanted, |_, value| moment::read(value))?;
+        // One time may be both.
+        self.ruled.push(("time", path));
+        Some(found)
+    }
+
+    fn link(&mut self) -> Option<String> {
+        let read = |_: &str, value: &Value| {
+            let text = value.as_str()?.trim();
+            let is_link = text.starts_with("http://") || text.starts_with("https://");
+            (is_link && !text.contains(char::is_whitespace)).then(|| text.to_owned())
+        };
+        if let Some(link) = self.first(names::LINKS, read) {
+            return Some(link);
+        }
+        let any = |plain: &str| {
+            (plain.ends_with("url") || plain.ends_with("link") || plain.ends_with("uri"))
+                && !names::OTHER_LINKS.iter().any(|it| plain.contains(it))
+        };
+        let (found, path) = self.levels.iter().find_map(|(above, entries)| {
+            entries
+                .iter()
+                .filter(|(plain, ..)| any(plain))
+                .find_map(|(_, name, value)| Some((read(name, value)?, join(above, name))))
+        })?;
+        self.used.insert(path);
+        Some(found)
+    }
+
+    /// Returns the labels of an alert, without those that change while the problem stays the same.
+    fn labels(&mut self) -> BTreeMap<String, String> {
+        let read = |_: &str, value: &'a Value| value.as_object();
+        let Some((labels, path)) = self.find(&["labels", "commonlabels", "tags"], read) else {
+            return BTreeMap::new();
+        };
+        let is_label = |name: &str, value: &Value| {
+            let plain = names::plain(name);
+            let changes = ["severity", "priority", "value", "level"].contains(&plain.as_str())
+                || names::STATES.contains(&plain.as_str());
+            !changes && !self.used.contains(&join(&path, name)) && scalar(value).is_some()
+        };
+        let found: Vec<(&String, &Value)> =
+            labels.iter().filter(|(name, value)| is_label(name, value)).collect();
+        let kept = found
+            .iter()
+            .filter_map(|(name, value)| Some(((*name).clone(), scalar(value)?)))
+            .collect();
+        self.used.extend(found.into_iter().map(|(name, _)| join(&path, name)));
+        kept
+    }
+
+    /// Returns the lines of what was not used. What is `shown` in another form needs no line.
+    fn lines(mut self, shown: &[&str]) -> Lines {
+        let is_shown = |what: &str| what == "time" || shown.contains(&what);
+        let ruled = std::mem::take(&mut self.ruled);
+        self.used
+            .extend(ruled.into_iter().filter(|(what, _)| is_shown(what)).map(|(_, path)| path));
+        Lines::of(self.object, &self.used)
+    }
+}
+
+fn join(above: &str, name: &str) -> String {
+    if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
+}
+
+/// Returns a text, or the text in an array of bytes.
+fn words_of(name: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if flat::nested(text).is_some() => None,
+        Value::String(_) | Value::Array(_) => flat::words(name, value),
+        _ => None,
+    }
+}
+
+fn text_with_blanks(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| text.trim().contains(' ')).map(str::to_owned)
+}
+
+/// Returns a value that is not empty as text.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// Returns a word, or the name of an object.
+fn named(value: &Value) -> Option<String> {
+    place(value).map(|(name, _)| name)
+}
+
+/// Returns the name of a machine or service: a text, the name in an object together with its key, or the texts of a
+/// list.
+fn place(value: &Value) -> Option<(String, Option<&str>)> {
+    /// The number of names of a list that are shown.
+    const NAMES: usize = 4;
+    let (name, key) = match value {
+        Value::String(text) => (text.trim().to_owned(), None),
+        Value::Array(items) => {
+            let names = items.iter().filter_map(Value::as_str).take(NAMES);
+            (names.collect::<Vec<_>>().join(", "), None)
+        }
+        Value::Object(object) => names::OWN_NAMES.iter().find_map(|wanted| {
+            let (key, value) = object.iter().find(|(key, _)| names::plain(key) == *wanted)?;
+            Some((value.as_str()?.trim().to_owned(), Some(key.as_str())))
+        })?,
+        _ => return None,
+    };
+    (!name.is_empty() && !name.contains('\n')).then_some((name, key))
+}
+
+/// Returns the severity of a level in the logs of pino and bunyan.
+fn of_pino(level: u64) -> Option<Severity> {
+    Some(match level {
+        10 | 20 | 30 => Severity::Info,
+        40 | 50 => Severity::Warning,
+        60 => Severity::Critical,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,435 @@
+//! The names that people give to the fields of a message, and the words that they use in them.
+
+use crate::message::alert::{Severity, Status};
+
+/// The names of titles, the most telling first. They are compared without case and punctuation.
+pub(super) const TITLES: &[&str] = &[
+    "title",
+    "summary",
+    "headline",
+    "alertname",
+    "alerttitle",
+    "rulename",
+    "problemname",
+    "incidentname",
+    "subject",
+    "eventname",
+];
+
+/// The names of texts, the first of which is the title of a message that has no other.
+pub(super) const TEXTS: &[&str] = &[
+    "message",
+    "msg",
+    "text",
+    "body",
+    "shortmessage",
+    "description",
+    "details",
+    "detail",
+    "longdescription",
+    "fullmessage",
+    "content",
+    "output",
+    "note",
+    "comment",
+    "errormessage",
+    "error",
+    "statusmessage",
+];
+
+/// The names of titles of the last resort: what happened, rather than a text about it.
+pub(super) const EVENTS: &[&str] =
+    &["event", "eventtype", "reason", "check", "rule", "alert", "type", "action"];
+
+pub(super) const SEVERITIES: &[&str] = &[
+    "severity",
+    "sev",
+    "alertseverity",
+    "severitytext",
+    "priority",
+    "alertpriority",
+    "urgency",
+    "criticality",
+    "importance",
+    "level",
+    "loglevel",
+    "severitylevel",
+    "alertlevel",
+    "threatlevel",
+];
+
+pub(super) const STATES: &[&str] = &[
+    "status",
+    "state",
+    "alertstatus",
+    "alertstate",
+    "incidentstatus",
+    "incidentstate",
+    "currentstate",
+    "currentstatus",
+    "newstate",
+    "newstatus",
+    "newstatevalue",
+    "notificationtype",
+    "eventaction",
+    "conclusion",
+    "result",
+    "outcome",
+];
+
+/// The names of machines, the most specific first.
+pub(super) const HOSTS: &[&str] = &[
+    "host",
+    "hostname",
+    "hostdisplayname",
+    "node",
+    "nodename",
+    "server",
+    "servername",
+    "machine",
+    "machinename",
+    "device",
+    "devicename",
+    "computer",
+    "computername",
+    "fqdn",
+    "vm",
+    "pod",
+    "podname",
+    "instance",
+];
+
+/// The names of what is not a machine, but to which something can happen.
+pub(super) const SOURCES: &[&str] = &[
+    "involvedobject",
+    "regarding",
+    "monitorname",
+    "checkname",
+    "agent",
+    "service",
+    "servicename",
+    "application",
+    "applicationname",
+    "app",
+    "appname",
+    "resource",
+    "resourcename",
+    "component",
+    "entity",
+    "entityname",
+    "target",
+    "targetname",
+    "monitor",
+    "job",
+    "jobname",
+    "container",
+    "project",
+    "projectname",
+    "repository",
+    "cluster",
+    "namespace",
+    "unit",
+    "source",
+    "origin",
+    "sender",
+];
+
+/// The names of objects that only wrap the fields of a message.
+pub(super) const WRAPPERS: &[&str] = &[
+    "alert",
+    "alerts",
+    "incident",
+    "event",
+    "events",
+    "data",
+    "payload",
+    "message",
+    "body",
+    "attributes",
+    "objectattributes",
+    "issue",
+    "problem",
+    "monitor",
+    "check",
+    "notification",
+    "detail",
+    "details",
+    "record",
+    "records",
+    "object",
+    "params",
+    "result",
+    "results",
+    "items",
+    "attachments",
+    "content",
+    "job",
+    "backup",
+    "rule",
+    "period",
+    "monitorperiod",
+    "checkresult",
+    "links",
+    "messages",
+    "annotations",
+    "commonannotations",
+    "labels",
+    "commonlabels",
+];
+
+/// The wrappers whose fields describe a message without being its own: what identifies them does not identify it.
+pub(super) const DESCRIBING: &[&str] =
+    &["annotations", "commonannotations", "labels", "commonlabels"];
+
+/// The names of objects that say where something happens, besides [`WRAPPERS`] and [`HOSTS`].
+pub(super) const PLACES: &[&str] =
+    &["labels", "commonlabels", "tags", "metadata", "agent", "context", "custom"];
+
+/// The names of an object's own name, the most specific first.
+pub(super) const OWN_NAMES: &[&str] = &[
+    "hostname",
+    "fullname",
+    "pathwithnamespace",
+    "displayname",
+    "name",
+    "value",
+    "summary",
+    "text",
+    "login",
+];
+
+pub(super) const BEGINNINGS: &[&str] = &[
+    "startedat",
+    "startsat",
+    "starttime",
+    "firedat",
+    "triggeredat",
+    "activeat",
+    "openedat",
+    "occurredat",
+    "eventtime",
+    "since",
+    "timestamp",
+    "time",
+    "datetime",
+    "ts",
+    "eventdate",
+    "date",
+    "when",
+    "clock",
+    "realtimetimestamp",
+    "createdat",
+    "created",
+    "firstseen",
+    "firstoccurrence",
+    "lastreceived",
+    "updatedat",
+    "eventtimestamp",
+    "sentat",
+];
+
+pub(super) const ENDS: &[&str] = &[
+    "resolvedat",
+    "endedat",
+    "endsat",
+    "closedat",
+    "recoveredat",
+    "endtime",
+    "finishedat",
+    "timestamp",
+    "time",
+    "ts",
+    "datetime",
+    "eventtime",
+    "updatedat",
+    "date",
+    "lastreceived",
+    "clock",
+];
+
+pub(super) const LINKS: &[&str] = &[
+    "url",
+    "link",
+    "href",
+    "htmlurl",
+    "weburl",
+    "permalink",
+    "alerturl",
+    "incidenturl",
+    "problemurl",
+    "issueurl",
+    "eventurl",
+    "ruleurl",
+    "detailsurl",
+    "detailurl",
+    "targeturl",
+    "dashboardurl",
+    "panelurl",
+    "monitorurl",
+    "runurl",
+    "buildurl",
+    "joburl",
+    "titlelink",
+    "externalurl",
+    "generatorurl",
+    "selfurl",
+    "consoleurl",
+    "viewurl",
+    "actionurl",
+    "click",
+];
+
+/// Parts of the names of links that are not for people, or that do something when they are opened.
+pub(super) const OTHER_LINKS: &[&str] = &[
+    "avatar",
+    "icon",
+    "image",
+    "logo",
+    "thumbnail",
+    "picture",
+    "gravatar",
+    "api",
+    "hook",
+    "callback",
+    "silence",
+    "ack",
+    "unsubscribe",
+    "optout",
+    "mute",
+    "clone",
+    "git",
+    "ssh",
+    "runbook",
+    "footer",
+    "favicon",
+];
+
+/// The names of what identifies a problem in all messages about it.
+pub(super) const FINGERPRINTS: &[&str] = &[
+    "fingerprint",
+    "dedupkey",
+    "deduplicationkey",
+    "dedup",
+    "incidentkey",
+    "problemid",
+    "incidentid",
+    "alertid",
+    "alias",
+    "alertuid",
+    "groupkey",
+    "issueid",
+    "correlationkey",
+    "eventkey",
+    "ruleid",
+    "monitorid",
+    "checkid",
+    "id",
+];
+
+/// The names of fields that are more interesting than others.
+pub(super) const TELLING: &[&str] = &[
+    "reason",
+    "error",
+    "cause",
+    "exitcode",
+    "value",
+    "currentvalue",
+    "threshold",
+    "limit",
+    "expected",
+    "actual",
+    "environment",
+    "env",
+    "region",
+    "user",
+    "username",
+    "actor",
+    "author",
+    "branch",
+    "duration",
+    "count",
+    "metric",
+    "name",
+    "rule",
+    "tags",
+    "hosts",
+    "affected",
+    "impact",
+    "namespace",
+    "pod",
+    "container",
+    "command",
+    "action",
+    "status",
+    "state",
+    "severity",
+    "priority",
+    "level",
+    "conclusion",
+    "result",
+];
+
+/// Brings a name into the form of the lists: `started_at`, `startedAt` and `Started-At` are one name.
+pub(super) fn plain(name: &str) -> String {
+    name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// The state that a word names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// An alert goes on.
+    Fires,
+    /// An alert is over.
+    Ends,
+    /// Something went wrong, which need not be an alert.
+    Bad,
+    /// All is well, or something went well.
+    Good,
+}
+
+/// Returns the state that a word names.
+pub(super) fn state(word: &str) -> Option<Word> {
+    Some(match plain(word).as_str() {
+        "firing" | "alerting" | "alert" | "alarm" | "inalarm" | "triggered" | "trigger"
+        | "problem" | "down" | "unreachable" | "offline" | "unhealthy" | "critical" | "warning" => {
+            Word::Fires
+        }
+        "resolved" | "resolve" | "recovered" | "recovery" | "closed" | "cleared" | "fixed"
+        | "normal" | "backtonormal" => Word::Ends,
+        "failed" | "failure" | "fail" | "error" | "errored" | "timedout" | "timeout" | "broken"
+        | "degraded" | "unknown" => Word::Bad,
+        "ok" | "up" | "online" | "healthy" | "success" | "successful" | "succeeded" | "passed"
+        | "completed" | "complete" | "done" | "finished" | "running" | "ready" | "good"
+        | "started" => Word::Good,
+        _ => return None,
+    })
+}
+
+impl Word {
+    /// The status of an alert of this state. "ok" ends only what is known to be an alert.
+    pub(super) fn status(self, is_alert: bool) -> Option<Status> {
+        match self {
+            Self::Fires => Some(Status::Firing),
+            Self::Ends => Some(Status::Resolved),
+            Self::Good if is_alert => Some(Status::Resolved),
+            Self::Good | Self::Bad => None,
+        }
+    }
+}
+
+/// Returns the severity that a word names, if it is one that many publishers use.
+pub(super) fn severity(word: &str) -> Option<Severity> {
+    let plain = plain(word);
+    Some(match plain.as_str() {
+        "p0" | "p1" | "sev0" | "sev1" | "s1" | "1critical" | "highest" | "urgent" | "blocker"
+        | "severe" | "alert" | "panic" => Severity::Critical,
+        "p2" | "p3" | "sev2" | "sev3" | "s2" | "s3" | "2high" | "3medium" | "medium"
+        | "moderate" | "failure" | "failed" | "danger" => Severity::Warning,
+        "p4" | "p5" | "sev4" | "sev5" | "s4" | "lowest" | "trace" | "success" | "good"
+        | "resolved" | "default" => Severity::Info,
+        _ => match Severity::from(word.to_owned()) {
+            Severity::Other(_) => return None,
+            known => known,
+        },
+    })
+}

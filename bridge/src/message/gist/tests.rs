@@ -1,0 +1,213 @@
+use serde_json::json;
+
+use super::*;
+
+fn gist(value: Value) -> Gist {
+    let Value::Object(object) = value else { panic!("not an object") };
+    Gist::of(&object)
+}
+
+fn alert(value: Value) -> Option<Alert> {
+    gist(value).into_alert().map(|(alert, _)| alert)
+}
+
+fn row<'a>(gist: &'a Gist, name: &str) -> Option<&'a str> {
+    gist.rows.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn the_fields_are_found_under_the_names_that_people_use() {
+    for (title, host, time, link) in [
+        ("title", "host", "timestamp", "url"),
+        ("Summary", "Hostname", "startedAt", "html_url"),
+        ("alert_name", "node", "occurred-at", "permalink"),
+        ("message", "server_name", "@timestamp", "dashboardURL"),
+        ("msg", "service", "ts", "details_url"),
+    ] {
+        let found = gist(json!({
+            title: "Queue is long", host: "mq-1", time: "2026-11-23T06:35:51Z", link: "https://mq.example.com/q",
+        }));
+        assert_eq!(found.title.as_deref(), Some("Queue is long"), "{title}");
+        assert_eq!(found.source.as_deref(), Some("mq-1"), "{host}");
+        assert_eq!(found.time.as_deref(), Some("2026-11-23T06:35:51Z"), "{time}");
+        assert_eq!(found.url.as_deref(), Some("https://mq.example.com/q"), "{link}");
+        assert!(found.rows.is_empty() && !found.is_cut, "{:?}", found.rows);
+    }
+}
+
+#[test]
+fn the_fields_are_found_in_wrappers_too() {
+    let found = gist(json!({
+        "event": "incident.opened",
+        "data": { "incident": { "title": "Disk full", "host": { "name": "db-01", "os": "debian" }, "severity": "P1" } },
+    }));
+    assert_eq!(found.title.as_deref(), Some("Disk full"));
+    assert_eq!(found.source.as_deref(), Some("db-01"));
+    assert_eq!(row(&found, "data.incident.host.os"), Some("debian"));
+    assert_eq!(found.into_alert().unwrap().0.severity, Severity::Critical);
+}
+
+#[test]
+fn a_monitor_and_an_agent_are_sources_and_not_titles() {
+    let found = gist(json!({
+        "alert": { "name": "API answers slowly", "monitorName": "API", "severity": "critical" },
+        "links": [{ "href": "https://watch.example.com/1", "text": "Open" }],
+    }));
+    assert_eq!(found.title.as_deref(), Some("API answers slowly"));
+    assert_eq!(found.source.as_deref(), Some("API"));
+    assert_eq!(found.url.as_deref(), Some("https://watch.example.com/1"));
+    let found = gist(json!({
+        "rule": { "level": 10, "description": "Many failed logins" },
+        "agent": { "id": "003", "name": "web-2" },
+    }));
+    assert_eq!(found.title.as_deref(), Some("Many failed logins"));
+    assert_eq!(found.source.as_deref(), Some("web-2"));
+    let over = json!({ "description": "Shop answers again.", "period": { "state": "UP" } });
+    assert_eq!(gist(over).state(), Some(State::Resolved));
+}
+
+#[test]
+fn a_time_can_be_a_number_of_any_unit() {
+    for number in [
+        json!(1_795_416_000),
+        json!(1_795_416_000_000_u64),
+        json!("1795416000000000"),
+        json!(1.795_416e18),
+    ] {
+        let found = gist(json!({ "text": "x", "ts": number }));
+        assert_eq!(found.time.as_deref(), Some("2026-11-23T06:40:00Z"), "{number}");
+    }
+    assert_eq!(gist(json!({ "text": "x", "time": 12 })).time, None);
+    assert_eq!(
+        row(&gist(json!({ "x": "y", "started": { "at": 1_795_416_000 } })), "started.at"),
+        Some("2026-11-23T06:40:00Z")
+    );
+}
+
+#[test]
+fn what_says_nothing_is_left_out_and_only_that_which_is_not_empty_counts() {
+    let found = gist(json!({
+        "a": null, "b": "", "c": [], "d": {}, "e": [null, ""], "f": "00000000-0000-0000-0000-000000000000",
+        "g": "0001-01-01T00:00:00Z", "h": { "i": { "j": 1 } }, "k": [1, 2], "l": [{ "name": "x" }, { "name": "y" }],
+    }));
+    assert_eq!(
+        found.rows,
+        [("k", "1, 2"), ("l", "x, y"), ("h.i.j", "1")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    assert!(!found.is_cut);
+    for id in [
+        json!({ "id": 17, "a": 1 }),
+        json!({ "trace_id": "x", "a": 1 }),
+        json!({ "requestId": "x", "a": 1 }),
+        json!({ "a": 1, "b": "590edd7b-da51-4041-8dbb-aa3d6a915340" }),
+        json!({ "a": 1, "b": "731f7eaddfb6af01cb2173e18f0f75b0ba780ef1" }),
+    ] {
+        let found = gist(id);
+        assert_eq!((found.rows.len(), found.is_cut), (1, true), "{:?}", found.rows);
+    }
+    // These are no identifiers.
+    let found = gist(json!({ "paid": 3, "grid": "north", "hasha": "x" }));
+    assert_eq!((found.rows.len(), found.is_cut), (3, false));
+}
+
+#[test]
+fn there_are_twelve_lines_at_most_and_the_most_telling_come_first() {
+    let mut fields = Map::new();
+    for number in 0..40 {
+        fields.insert(format!("field{number}"), json!(number));
+    }
+    fields.insert("reason".to_owned(), json!("OOMKilled"));
+    fields.insert(
+        "text".to_owned(),
+        json!("one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\neleven"),
+    );
+    fields.insert("host".to_owned(), json!("db-01"));
+    let found = Gist::of(&fields);
+    let described = found.description.as_ref().map_or(0, |text| text.lines().count());
+    assert_eq!(2 + described + found.rows.len(), MOST_LINES);
+    assert_eq!(found.rows[0].0, "reason");
+    assert!(found.is_cut && found.rows.len() == LEAST_ROWS, "{:?}", found.rows);
+}
+
+#[test]
+fn a_severity_and_a_title_are_an_alert() {
+    for (severity, expected) in [
+        (json!({ "severity": "critical" }), Severity::Critical),
+        (json!({ "priority": "P1" }), Severity::Critical),
+        (json!({ "priority": { "name": "sev-2" } }), Severity::Warning),
+        (json!({ "level": "error" }), Severity::Warning),
+        (json!({ "level": 60, "pid": 3 }), Severity::Critical),
+        (json!({ "Severity": "Sev-A" }), Severity::Other("Sev-A".to_owned())),
+        (json!({ "severity": 4 }), Severity::Other("4".to_owned())),
+        (json!({ "state": "firing" }), Severity::Warning),
+        (json!({ "status": "DOWN" }), Severity::Warning),
+    ] {
+        let Value::Object(mut fields) = severity else { panic!() };
+        fields.insert("message".to_owned(), json!("Disk full"));
+        let shown = format!("{fields:?}");
+        let alert = alert(Value::Object(fields)).expect(&shown);
+        assert_eq!((alert.severity, alert.status), (expected, Status::Firing), "{shown}");
+    }
+    for other in [
+        json!({ "severity": "critical", "host": "a" }),
+        json!({ "level": "info", "message": "listening" }),
+        json!({ "level": 80, "message": "battery" }),
+        json!({ "priority": 5, "message": "x", "title": "y" }),
+        json!({ "status": "success", "message": "backup done" }),
+        json!({ "status": "failed", "title": "nightly backup" }),
+        json!({ "message": "Disk full" }),
+    ] {
+        assert_eq!(alert(other.clone()), None, "{other}");
+    }
+}
+
+#[test]
+fn an_alert_ends_under_the_name_that_it_began_with() {
+    let identity = |value: Value| {
+        let alert = alert(value.clone()).unwrap_or_else(|| panic!("{value}"));
+        (alert.status, crate::message::alert::identity(&alert))
+    };
+    for (begun, over) in [
+        (
+            json!({ "title": "Disk full", "severity": "high", "status": "firing", "incident_id": 7 }),
+            json!({ "title": "Disk is fine", "severity": "high", "status": "ok", "incident_id": 7 }),
+        ),
+        (
+            json!({ "title": "[Alerting] Disk full", "state": "alerting", "host": "a" }),
+            json!({ "title": "[OK] Disk full", "state": "resolved", "host": "a" }),
+        ),
+        (
+            json!({ "name": "Disk full", "status": "triggered", "labels": { "disk": "/", "value": 91, "status": "x" } }),
+            json!({ "name": "Disk full", "status": "closed", "labels": { "disk": "/", "value": 12, "status": "y" } }),
+        ),
+    ] {
+        let (begun, over) = (identity(begun), identity(over));
+        assert_eq!((begun.0, over.0), (Status::Firing, Status::Resolved));
+        assert_eq!(begun.1, over.1);
+    }
+}
+
+#[test]
+fn the_end_of_something_that_is_no_alert_is_quiet() {
+    for (value, expected) in [
+        (json!({ "status": "success", "text": "x" }), Some(State::Resolved)),
+        (json!({ "level": "info", "text": "x" }), Some(State::Info)),
+        (json!({ "status": "failed", "text": "x" }), Some(State::Warning)),
+        (json!({ "severity": "critical", "disk": 4 }), Some(State::Warning)),
+        (json!({ "text": "x" }), None),
+    ] {
+        assert_eq!(gist(value.clone()).state(), expected, "{value}");
+    }
+}
+
+#[test]
+fn a_text_in_an_array_of_bytes_or_in_json_within_json_is_read() {
+    let found = gist(
+        json!({ "MESSAGE": "caf\u{e9} closed".bytes().collect::<Vec<_>>(), "ports": [80, 81, 82, 83] }),
+    );
+    assert_eq!(found.title.as_deref(), Some("caf\u{e9} closed"));
+    assert_eq!(row(&found, "ports"), Some("80, 81, 82, 83"));
+    let found = gist(json!({ "x": "{\"disk\": {\"free\": 3}}" }));
+    assert_eq!(row(&found, "x.disk.free"), Some("3"));
+}

@@ -1,0 +1,93 @@
+//! Hides secrets in a message before anything of it is rendered. Everything that a room shows goes through here, with
+//! the attached file and what templates of the user read.
+
+use std::{borrow::Cow, cell::Cell};
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+
+use crate::{
+    decode::encoding::{self, Readable},
+    mask::{Mask, Secret},
+    message::Decoded,
+    nats::headers,
+    render::words::Words,
+};
+
+/// Hides the secrets of one message, and counts them.
+pub(super) struct Veil<'a> {
+    mask: &'a Mask,
+    words: &'static dyn Words,
+    hidden: Cell<u64>,
+}
+
+impl<'a> Veil<'a> {
+    pub(super) fn new(mask: &'a Mask, words: &'static dyn Words) -> Self {
+        Self { mask, words, hidden: Cell::new(0) }
+    }
+
+    /// The number of secrets in the payload.
+    pub(super) fn hidden(&self) -> u64 {
+        self.hidden.get()
+    }
+
+    pub(super) fn decoded(&self, decoded: &Decoded) -> Decoded {
+        let mut decoded = decoded.clone();
+        decoded.payload.each_text(&mut |name, text| self.cover(name, text));
+        decoded
+    }
+
+    /// Hides the secrets of a text with a name.
+    fn cover(&self, name: &str, text: &mut String) {
+        if let Some(secret) = self.mask.of_name(name, text) {
+            self.words.hidden(secret).clone_into(text);
+            self.hidden.set(self.hidden.get() + 1);
+            return;
+        }
+        let (covered, count) = self.text(text);
+        if let Cow::Owned(covered) = covered {
+            *text = covered;
+        }
+        self.hidden.set(self.hidden.get() + count);
+    }
+
+    fn text<'t>(&self, text: &'t str) -> (Cow<'t, str>, u64) {
+        self.mask.text(text, &|secret: Secret| self.words.hidden(secret))
+    }
+
+    /// Hides the secrets of a line that is not counted.
+    pub(super) fn line<'t>(&self, line: &'t str) -> Cow<'t, str> {
+        self.text(line).0
+    }
+
+    /// Returns the published bytes without secrets, in UTF-8. Bytes that are no text are returned as they are.
+    pub(super) fn original(&self, original: &Bytes) -> Bytes {
+        let Some(Readable { text, encoding }) = encoding::read(original) else {
+            return original.clone();
+        };
+        match self.text(&text).0 {
+            Cow::Borrowed(_) if encoding.is_none() => original.clone(),
+            covered => Bytes::from(covered.into_owned()),
+        }
+    }
+
+    pub(super) fn headers(&self, original: &HeaderMap) -> HeaderMap {
+        let mut covered = HeaderMap::new();
+        for (name, values) in original.iter() {
+            for value in values {
+                let mut text = value.as_str().to_owned();
+                self.cover_uncounted(name.as_ref(), &mut text);
+                if let Ok(value) = text.parse() {
+                    headers::add(&mut covered, name, &value);
+                }
+            }
+        }
+        covered
+    }
+
+    fn cover_uncounted(&self, name: &str, text: &mut String) {
+        let hidden = self.hidden.get();
+        self.cover(name, text);
+        self.hidden.set(hidden);
+    }
+}

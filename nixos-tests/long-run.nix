@@ -1,0 +1,5 @@
+{ nodes, ... }:
+{
+  constants = { };
+  nodes = { inherit (nodes) hub server; };
+}
