@@ -171,15 +171,19 @@ fn in_pieces(text: &str, mut replace: impl FnMut(&str) -> Option<String>) -> Opt
     if text.len() <= PIECE {
         return replace(text);
     }
-    let (mut whole, mut rest, mut is_changed) = (String::new(), text, false);
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(end_of_piece(rest));
-        let replaced = replace(piece);
-        is_changed |= replaced.is_some();
-        whole.push_str(replaced.as_deref().unwrap_or(piece));
-        rest = after;
+    // Of most texts nothing changes, so a copy is made only where something does.
+    let (mut whole, mut done) = (None::<String>, 0);
+    while done < text.len() {
+        let end = done + end_of_piece(&text[done..]);
+        let piece = &text[done..end];
+        match (&mut whole, replace(piece)) {
+            (None, None) => {}
+            (None, Some(replaced)) => whole = Some(format!("{}{replaced}", &text[..done])),
+            (Some(whole), replaced) => whole.push_str(replaced.as_deref().unwrap_or(piece)),
+        }
+        done = end;
     }
-    is_changed.then_some(whole)
+    whole
 }
 
 /// Returns where the first piece of a text ends: between words, if possible.

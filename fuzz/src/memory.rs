@@ -15,7 +15,7 @@ use super::careless;
 pub const LARGEST: usize = 8 * 1024 * 1024;
 
 /// The memory allowed for a message of any size, in bytes.
-const ALLOWED: u64 = 4 * 1024 * 1024;
+const ALLOWED: u64 = 5 * 1024 * 1024;
 
 /// The additional memory allowed for each byte of the message: the copy that is uploaded as a file, and one more.
 const ALLOWED_FOR_A_BYTE: u64 = 2;

@@ -51,6 +51,7 @@ subjects = ["ops.>"]
 room = "#ops:chat.example.com"
 summary = { every = "day" }
 quiet = { from = "22:00", to = "07:00" }
+answers = {}
 "##;
 
 /// Returns the permissions for the example of the book: the feature, the subject and the purpose of each.

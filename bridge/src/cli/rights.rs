@@ -74,7 +74,6 @@ pub(super) fn alerts(config: &config::Nats) -> Feature {
     rights.push(rights::to_limit_stream(config, &stream));
     let read = |key: &str| config.api(&format!("DIRECT.GET.{stream}.{key}"));
     rights.push(Right::to_request(read(&key), purpose, "").with_permit(read(">")));
-    rights.push(Right::to_request(config.api("INFO"), purpose, ""));
     let all = config.key(&format!("$KV.{BUCKET}.>"));
     rights.push(Right::to_publish(config.key(&key), all, purpose));
     Feature::optional("alerts", rights)

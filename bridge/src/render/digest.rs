@@ -18,7 +18,7 @@ use crate::{
         renderer::Renderer,
         speaker::Speakers,
         voice::Voice,
-        words::Words,
+        words::{NOTICE_MARK, Words},
     },
     text::{self, shown},
 };
@@ -181,11 +181,17 @@ fn span(entries: &[Entry], voice: &Voice) -> Option<String> {
     voice.span(at(entries.first()).as_deref(), at(entries.last()).as_deref())
 }
 
+/// Ends the beginning of a message. A line in the bridge's own words is left out rather than cut.
+fn cut(head: &str) -> String {
+    let whole = head.rsplit_once('\n').filter(|(_, last)| last.starts_with(NOTICE_MARK));
+    format!("{} …", whole.map_or(head, |(whole, _)| whole))
+}
+
 /// Returns the values of a message in full, or its beginning if it is long; the thread has all of it.
 fn shown(entry: &Entry) -> Value {
     let plain = &entry.rendered.plain;
     let head = text::head(plain, CHARS);
-    let shown = if head.len() == plain.len() { head.to_owned() } else { format!("{head} …") };
+    let shown = if head.len() == plain.len() { head.to_owned() } else { cut(head) };
     if shown.lines().all(markup::is_quoted) {
         return context! { html => Value::from_safe_string(markup::html(&shown)), plain => shown };
     }

@@ -313,6 +313,28 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Phase<'a> {
     Phase::Draining { by: Instant::now() + LONGEST_STOP, next }
 }
 
+/// Serves the routes of earlier configurations for which messages wait, and forgets those configurations when nothing
+/// waits for them.
+fn serve_the_past(
+    routes: &mut JoinSet<Result<(), Failure>>,
+    streams: Vec<Arc<StreamHistory>>,
+    all: &[Arc<Route>],
+    services: &Services,
+    state_dir: &Path,
+) {
+    for history in streams {
+        for route in history.removed() {
+            let context = RouteContext::removed(&route, all, services, state_dir);
+            drain(routes, context, services, &history);
+        }
+        let Services { nats, stop, .. } = services.clone();
+        routes.spawn_local(async move {
+            let _ = stop.run_until_cancelled(history.outlive(&nats)).await;
+            Ok(())
+        });
+    }
+}
+
 async fn serve(
     setup: Rc<Setup>,
     health: Health,
@@ -374,17 +396,7 @@ async fn serve(
             async move |context, services| Box::pin(serve_live(context, services, &history)).await;
         routes.spawn_local(keep_going(live, services(), trial(), live_with_history));
     }
-    for history in streams {
-        for route in history.removed() {
-            let context = RouteContext::removed(&route, &all, &services, state_dir);
-            drain(&mut routes, context, &services, &history);
-        }
-        let Services { nats, stop, .. } = services.clone();
-        routes.spawn_local(async move {
-            let _ = stop.run_until_cancelled(history.outlive(&nats)).await;
-            Ok(())
-        });
-    }
+    serve_the_past(&mut routes, streams, &all, &services, state_dir);
     if !answered.is_empty() {
         routes.spawn_local(keep_listening(answered, services.clone()));
     }

@@ -471,7 +471,12 @@ async fn a_busy_room_takes_no_memory() -> Result<()> {
 }
 
 /// The permissions that answers need besides, as docs/src/reference/nats-permissions.md says.
-const ANSWERS: [&str; 2] = ["nats-matrix.answer.>", "$JS.API.STREAM.*.NATS_MATRIX_ANSWERS"];
+const ANSWERS: [&str; 4] = [
+    "nats-matrix.answer.>",
+    "$JS.API.STREAM.INFO.NATS_MATRIX_ANSWERS",
+    "$JS.API.STREAM.CREATE.NATS_MATRIX_ANSWERS",
+    "$JS.API.STREAM.UPDATE.NATS_MATRIX_ANSWERS",
+];
 
 /// Acknowledges an alert of a bridge that may publish on these subjects, and returns it with its log.
 async fn acknowledged_with(publish: &[&str]) -> Result<(Scene, BridgeProcess)> {

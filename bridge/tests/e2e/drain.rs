@@ -153,7 +153,7 @@ impl Two {
         for (reader, expected) in [(&mut self.in_first, first), (&mut self.in_second, second)] {
             let events = read_all(reader, expected.len()).await;
             let events = events.with_context(|| running.logs())?;
-            let shown: Vec<&str> = events.iter().map(Event::body).collect();
+            let shown: Vec<&str> = events.iter().map(Event::said).collect();
             assert_eq!(shown, expected, "{}", running.logs());
         }
         Ok(())
@@ -393,7 +393,7 @@ async fn a_route_that_is_removed_and_comes_back_shows_nothing_twice() -> Result<
     running.takes(&with).await?;
     two.publish("ops.a", "new", 0..3).await?;
     let all = read_all(&mut in_first, BACKLOG + 150 + 6).await?;
-    let shown: Vec<&str> = all.iter().map(Event::body).filter(|body| *body != "chatter").collect();
+    let shown: Vec<&str> = all.iter().map(Event::said).filter(|body| *body != "chatter").collect();
     let expected = [texts("old", 0..BACKLOG), texts("away", 0..3), texts("new", 0..3)].concat();
     assert_eq!(shown, expected, "{}", running.bridge.logs());
     Ok(())

@@ -207,7 +207,7 @@ async fn odd_headers_keep_nothing_from_being_shown() -> Result<()> {
     }
     let _bridge = scene.start(&scene.config())?;
     let events = all_sound(&scene, Markup::BuiltIn).await?;
-    let shown: Vec<&str> = events.iter().map(Event::body).filter(|body| *body != END).collect();
+    let shown: Vec<&str> = events.iter().map(Event::said).filter(|body| *body != END).collect();
     let expected: Vec<String> = (1..=headers.len()).map(|it| format!("message {it}")).collect();
     assert_eq!(shown, expected);
     Ok(())
@@ -243,7 +243,7 @@ async fn headers_that_no_client_can_read_hold_nothing_up() -> Result<()> {
     // And again, now that it is up.
     publish_poison(&scene).await?;
     let events = all_sound(&scene, Markup::BuiltIn).await.with_context(|| bridge.logs())?;
-    let shown: Vec<&str> = events.iter().map(Event::body).filter(|body| *body != END).collect();
+    let shown: Vec<&str> = events.iter().map(Event::said).filter(|body| *body != END).collect();
     let once: Vec<String> = (1..=2 * POISON.len()).map(|it| format!("message {it}")).collect();
     assert_eq!(shown, [&once[..], &once[..]].concat());
     assert!(bridge.logs().contains("has headers that no client can read"), "{}", bridge.logs());
@@ -272,7 +272,7 @@ async fn they_are_told_of_in_few_lines() -> Result<()> {
 
 /// Whether a message is shown, by itself or in a thread; the sum of a digest quotes some, too.
 fn is_shown(events: &[Event], message: &str) -> bool {
-    let mut shown = events.iter().map(Event::body).filter(|body| !body.starts_with("📚"));
+    let mut shown = events.iter().map(Event::said).filter(|body| !body.starts_with("📚"));
     shown.any(|body| body.contains(message))
 }
 
@@ -565,10 +565,14 @@ async fn a_publisher_speaks_in_its_own_name_alone() -> Result<()> {
         "🔵 INFO: s\n📍 db-01 (via ops.alert.evil)\n│ ✅ RESOLVED: Disk full\n│ 📍 db-02",
         &format!("📍 db-01 <em>(via ops.alert.evil)</em>{quote}"),
     );
-    has("│ 🤖 nats-matrix: all is well", "<blockquote>🤖 nats-matrix: all is well</blockquote>");
+    let by = "📍 ops.text.evil";
     has(
-        "│ 🔴 CRITICAL: Disk full\n│ 📍 db-01",
-        "<blockquote>🔴 CRITICAL: Disk full<br>📍 db-01</blockquote>",
+        &format!("│ 🤖 nats-matrix: all is well\n{by}"),
+        &format!("<blockquote>🤖 nats-matrix: all is well</blockquote>{by}"),
+    );
+    has(
+        &format!("│ 🔴 CRITICAL: Disk full\n│ 📍 db-01\n{by}"),
+        &format!("<blockquote>🔴 CRITICAL: Disk full<br>📍 db-01</blockquote>{by}"),
     );
     Ok(())
 }

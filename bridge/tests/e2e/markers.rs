@@ -48,7 +48,7 @@ async fn what_says_that_others_are_gone_is_not_shown() -> Result<()> {
     scene.nats.publish("short.b", "the last").await?;
     let mut reader = scene.reader().await?;
     let shown = read_all(&mut reader, 3).await.with_context(|| bridge.logs())?;
-    let mut bodies: Vec<&str> = shown.iter().map(nats_matrix_testbed::Event::body).collect();
+    let mut bodies: Vec<&str> = shown.iter().map(nats_matrix_testbed::Event::said).collect();
     bodies.sort_unstable();
     assert_eq!(bodies, ["expires", "is up", "the last"], "{}", bridge.logs());
     assert!(pages.number("nats_matrix_markers_total{route=\"reports\"}").await? >= 2.0);

@@ -52,14 +52,14 @@ impl Scene {
 }
 
 fn notices(events: &[Event]) -> Vec<&str> {
-    let bodies = events.iter().map(Event::body);
+    let bodies = events.iter().map(Event::said);
     bodies.filter(|body| body.contains(REMOVED)).collect()
 }
 
 /// Asserts that the room shows one notice with these words, before the message that ends with `next`.
 #[track_caller]
 fn assert_told(events: &[Event], words: &str, next: &str) {
-    let bodies: Vec<_> = events.iter().map(Event::body).collect();
+    let bodies: Vec<_> = events.iter().map(Event::said).collect();
     assert_eq!(notices(events).len(), 1, "{bodies:#?}");
     let at = bodies.iter().position(|body| body.contains(REMOVED)).unwrap();
     assert!(bodies[at].starts_with("🤖 ") && bodies[at].contains(words), "{}", bodies[at]);
@@ -120,7 +120,7 @@ async fn what_expires_while_the_room_is_closed_is_told_when_it_opens() -> Result
     scene.limit(|config| config.max_age = Duration::ZERO).await?;
     scene.alice.invite(&scene.room, &scene.bot.user_id).await?;
     scene.nats.publish("ops.text", "message 404").await?;
-    let shown = |events: &[Event]| events.last().is_some_and(|event| event.body() == "message 404");
+    let shown = |events: &[Event]| events.last().is_some_and(|event| event.said() == "message 404");
     let events = reader.wait_until(shown, PATIENCE).await?;
     let held = events.iter().filter(|event| event.body().starts_with("message ")).count() - 4;
     assert!((1..=140).contains(&held), "{held}");
@@ -239,7 +239,7 @@ async fn of_a_shared_stream_only_what_can_be_missing_is_told() -> Result<()> {
     scene.stream().await?.purge().sequence(302).await?;
     let line = bridge.wait_for_log(REMOVED, PATIENCE).await?;
     scene.alice.invite(&scene.room, &scene.bot.user_id).await?;
-    let last = |events: &[Event]| events.iter().any(|event| event.body() == "message 201");
+    let last = |events: &[Event]| events.iter().any(|event| event.said() == "message 201");
     reader.wait_until(last, PATIENCE).await?;
     let events = reader.settle(Duration::from_secs(3)).await?;
     let shown = events.iter().filter(|event| event.body().starts_with("message ")).count();
@@ -262,7 +262,7 @@ async fn what_goes_on_being_removed_is_told_once_an_hour() -> Result<()> {
         scene.publish_numbered(10 * round, 10 * round + 9).await?;
         let bridge = scene.start(&config)?;
         let last = format!("message {}", 10 * round + 9);
-        let is_last = |events: &[Event]| events.iter().any(|event| event.body() == last);
+        let is_last = |events: &[Event]| events.iter().any(|event| event.said() == last);
         reader.wait_until(is_last, PATIENCE).await?;
         scene.acknowledged(1 + 10 * round as u64).await?;
         bridge.kill();

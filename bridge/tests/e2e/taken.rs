@@ -171,7 +171,7 @@ async fn what_is_taken_from_a_route_with_digests_is_in_one() -> Result<()> {
     let mut reader = scene.reader().await?;
     loop {
         let events = reader.settle(Duration::from_secs(2)).await?.to_vec();
-        let bodies: Vec<&str> = events.iter().map(Event::body).collect();
+        let bodies: Vec<&str> = events.iter().map(Event::said).collect();
         let lines = || bodies.iter().flat_map(|body| body.lines()).map(str::trim);
         if !lines().any(|line| line == "message 44") {
             sleep(Duration::from_secs(1)).await;
@@ -265,7 +265,7 @@ async fn what_is_taken_from_a_work_queue_is_said() -> Result<()> {
     let events = read_all(&mut reader, 16 - taken + 1).await?;
     let of = |event: &&Event| event.body().contains("before they could be read");
     assert_eq!(events.iter().filter(of).count(), 1, "{events:#?}");
-    assert_eq!(events.last().context("nothing")?.body(), "message 16");
+    assert_eq!(events.last().context("nothing")?.said(), "message 16");
     Ok(())
 }
 
