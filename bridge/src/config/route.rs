@@ -373,8 +373,15 @@ pub(super) struct RawRoute {
         extend("x-type" = "table")
     )]
     answers: Option<answers::RawAnswers>,
-    /// How messages are sent that [do not say how urgent they
-    /// are](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/configuration.md#unknown).
+    /// How messages are sent that do not say how urgent they are.
+    ///
+    /// Plain text, and JSON that names neither a severity nor a state, does not say how urgent it is. With `"text"` it is
+    /// sent as `m.text`, for which phones buzz as for what a person writes in the room; nobody is mentioned. With
+    /// `"notice"` it is sent as `m.notice`, for which they do not.
+    ///
+    /// The default is `"text"`, because such a message may be the alert of a program that the bridge does not know: one
+    /// that comes without a sound is worse than one that buzzes without need. Use `"notice"` for routes on which programs
+    /// chat. What says itself that it is informational, or that something went well, is a notice with either.
     #[serde(default, deserialize_with = "one_of::one_of")]
     #[schemars(example = &"notice", extend("default" = "text"))]
     unknown: Unknown,

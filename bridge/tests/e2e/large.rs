@@ -26,7 +26,7 @@ fn large(text: &str) -> String {
 }
 
 fn has(text: &str) -> impl Fn(&[Event]) -> bool {
-    move |events| events.iter().any(|event| event.body().starts_with(text))
+    move |events| events.iter().any(|event| event.said().starts_with(text))
 }
 
 #[tokio::test]

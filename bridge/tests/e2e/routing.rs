@@ -216,7 +216,7 @@ async fn a_value_of_the_payload_decides() -> Result<()> {
     let _bridge = scene.start(&config)?;
     let mut reader = scene.reader().await?;
     let events = read_all(&mut reader, 2).await?;
-    assert!(events.iter().all(|event| event.body().contains("text: in")), "{events:?}");
+    assert!(events.iter().all(|event| event.body().starts_with("📨 in")), "{events:?}");
     Ok(())
 }
 
@@ -240,10 +240,10 @@ async fn one_room_shows_a_message_once_whatever_its_names() -> Result<()> {
         scene.nats.publish("ops.other", "of the second route alone").await?;
         let bridge = scene.start(&config)?;
         let mut reader = scene.alice.reader(&room).await?;
-        let is_last = |event: &Event| event.body() == "of the second route alone";
+        let is_last = |event: &Event| event.said() == "of the second route alone";
         reader.wait_until(|events| events.iter().any(is_last), PATIENCE).await?;
         let events = reader.settle(Duration::from_secs(4)).await?;
-        let shown = |text: &str| events.iter().filter(|event| event.body() == text).count();
+        let shown = |text: &str| events.iter().filter(|event| event.said() == text).count();
         if digest_above == 0 {
             for number in 1..=20 {
                 assert_eq!(shown(&format!("message {number}")), 1, "{events:#?}");
