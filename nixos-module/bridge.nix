@@ -594,7 +594,12 @@ in
                 null
               else
                 dropNull {
-                  inherit (route.answers) ack offer power people;
+                  inherit (route.answers)
+                    ack
+                    offer
+                    power
+                    people
+                    ;
                   remind_after = route.answers.remindAfter;
                 };
             fallback_room = if route.fallbackRoom == null then null else fullRoom route.fallbackRoom;

@@ -1,5 +1,5 @@
 //! Answers of people to alerts: what an event of a room means ([`meaning`]), to which alert it is an answer
-//! ([`target`]), and who may give one ([`confirm`]).
+//! ([`mod@target`]), and who may give one ([`confirm`]).
 //!
 //! `listen` carries answers out. `pipeline` uses this layer to check against the room whether a stored answer was
 //! given. It uses `matrix` and `config`.

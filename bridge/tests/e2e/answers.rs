@@ -426,9 +426,10 @@ async fn a_forged_acknowledgement_silences_no_alert() -> Result<()> {
     let bucket = answering.scene.nats.jetstream().await?;
     let bucket = bucket.get_key_value(crate::conversations::BUCKET).await?;
     let (key, mut known) = crate::conversations::kept(&bucket, &root).await?;
-    known["holders"] = json!([
-        { "user": alice.user_id, "at": known["said"], "event": said },
-        { "user": "@mallory:x", "at": known["said"], "event": format!("${}", "a".repeat(43)) },
+    let at = known["state"]["said"].clone();
+    known["state"]["holders"] = json!([
+        { "user": alice.user_id, "at": at, "event": said },
+        { "user": "@mallory:x", "at": at, "event": format!("${}", "a".repeat(43)) },
     ]);
     bucket.put(key, known.to_string().into()).await?;
     let mut bridge = answering.listen().await?;

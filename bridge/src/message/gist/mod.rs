@@ -187,7 +187,7 @@ impl Gist {
     }
 }
 
-/// Returns an identity for an alert whose title begins with its state, as in "[FIRING] Disk full": the same problem has
+/// Returns an identity for an alert whose title begins with its state, as in `[FIRING] Disk full`: the same problem has
 /// another title when it ends.
 fn alert_name(summary: &Summary, source: Option<&str>) -> Option<String> {
     let Summary::Said(title) = summary else { return None };
