@@ -76,7 +76,7 @@ fn the_permissions_are_those_that_are_tested() -> io::Result<()> {
         .filter_map(|(_, rest)| Some(rest.split_once('=')?.1.split_once("];")?.0))
         .flat_map(|list| list.split('"').skip(1).step_by(2))
         .collect();
-    assert_eq!(granted.len(), 38, "{granted:#?}");
+    assert_eq!(granted.len(), 39, "{granted:#?}");
     assert_eq!(listed, granted);
     Ok(())
 }

@@ -89,10 +89,12 @@ fn of_route(config: &config::Nats, route: &Route, consumers: &Consumers<'_>) -> 
     let make = vec![to_make(config, (stream, live), &route.subjects)];
     let replace = "replace the route's consumer after its stream has lost messages";
     let replace = rights::to_delete_consumer(config, stream, live, replace);
+    let list = config.api(&format!("CONSUMER.LIST.{stream}"));
+    let list = Right::to_request(list, "name consumers that no route uses", "");
     let mut features = vec![
         Feature::essential("messages", taken),
         Feature { name: "messages", is_essential: consumers.is_changed, rights: make },
-        Feature::optional("messages", vec![replace]),
+        Feature::optional("messages", vec![replace, list]),
     ];
     if route.digest_above.is_some() {
         let rights = rights::to_read_beside(config, stream, NO_CONSUMER, "read digests");

@@ -315,8 +315,8 @@ async fn what_people_answer_while_the_bridge_is_away_counts() -> Result<()> {
         alice.send(&answering.scene.room, "m.room.message", &transaction, text).await?;
     }
     alice.redact(&answering.scene.room, &taken_back).await?;
-    let _bridge = answering.listen().await?;
-    answering.shows_holder(&first, &alice).await?;
+    let bridge = answering.listen().await?;
+    tokio::time::timeout(Duration::from_secs(25), answering.shows_holder(&first, &alice)).await.with_context(|| bridge.logs())??;
     let answers = answering.on_nats(1).await?;
     answering.reader.settle(Duration::from_secs(3)).await?;
     assert_eq!(answering.notes(&second), Vec::<&str>::new());
@@ -539,7 +539,7 @@ async fn an_answer_counts_that_is_faster_than_the_bridge() -> Result<()> {
         let root = reader.wait_for(1, PATIENCE).await?[0].event_id.clone();
         proxy.wait_for_requests("/send/m.reaction", 1, PATIENCE).await?;
         let reaction = react(&scene.alice, &scene.room, &root, "👍").await?;
-        let _bridge = if is_killed {
+        let bridge = if is_killed {
             bridge.kill();
             proxy.clear();
             scene.start(&config)?
@@ -551,7 +551,7 @@ async fn an_answer_counts_that_is_faster_than_the_bridge() -> Result<()> {
                 .iter()
                 .any(|event| edited(event, &root).is_some_and(|text| text.contains("has it")))
         };
-        reader.wait_until(has_it, PATIENCE).await?;
+        reader.wait_until(has_it, PATIENCE).await.with_context(|| bridge.logs())?;
         let begun = Instant::now();
         while on_nats(&scene).await?.is_empty() {
             anyhow::ensure!(begun.elapsed() < PATIENCE, "it is not on NATS");

@@ -409,7 +409,8 @@ pub(crate) const DEAD: [&str; 4] = [
 ];
 
 /// The permissions that digests and summaries need besides, and a stream that has lost messages.
-pub(crate) const WANTED: [&str; 8] = [
+pub(crate) const WANTED: [&str; 9] = [
+    "$JS.API.CONSUMER.LIST.OPS",
     "$JS.API.CONSUMER.DELETE.OPS.reports",
     "$JS.API.CONSUMER.CREATE.OPS",
     "$JS.API.CONSUMER.MSG.NEXT.OPS.*",
