@@ -316,7 +316,9 @@ async fn what_people_answer_while_the_bridge_is_away_counts() -> Result<()> {
     }
     alice.redact(&answering.scene.room, &taken_back).await?;
     let bridge = answering.listen().await?;
-    tokio::time::timeout(Duration::from_secs(25), answering.shows_holder(&first, &alice)).await.with_context(|| bridge.logs())??;
+    tokio::time::timeout(Duration::from_secs(25), answering.shows_holder(&first, &alice))
+        .await
+        .with_context(|| bridge.logs())??;
     let answers = answering.on_nats(1).await?;
     answering.reader.settle(Duration::from_secs(3)).await?;
     assert_eq!(answering.notes(&second), Vec::<&str>::new());

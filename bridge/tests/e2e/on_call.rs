@@ -4,7 +4,7 @@
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use nats_matrix_testbed::{Account, BridgeProcess, Nats, not_run, repository};
+use nats_matrix_testbed::{Account, BridgeProcess, Nats, ScratchDir, not_run, repository};
 use serde_json::json;
 
 use crate::{
@@ -237,7 +237,12 @@ async fn a_disk_that_is_full() -> Result<()> {
 /// A stream without room for the bridge's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nats_whose_disk_is_full() -> Result<()> {
-    let nats = Nats::builder().config("jetstream { max_file_store: 1MB }").start().await?;
+    // A second block takes the place of the first one.
+    let dir = ScratchDir::new("disk")?;
+    let limit = |limit: &str| {
+        format!("jetstream {{ store_dir: \"{}\", max_file_store: {limit} }}", dir.path().display())
+    };
+    let nats = Nats::builder().config(&limit("1MB")).start().await?;
     let scene = Scene::with(crate::scene::shared_homeserver().await?, nats).await?;
     let mut bridge = scene.start(&scene.config())?;
     let alert = json!({ "severity": "warning", "source": "a", "summary": "s" });
@@ -246,7 +251,7 @@ async fn a_nats_whose_disk_is_full() -> Result<()> {
     assert_advice(&bridge.logs(), "alert threads are known only until", "raise the limit");
     bridge.terminate()?;
     bridge.wait(PATIENCE).await?;
-    scene.nats.reload("jetstream { max_file_store: 1GB }", &[]).await?;
+    scene.nats.reload(&limit("1GB"), &[]).await?;
     let bridge = scene.start(&scene.config())?;
     scene.nats.publish("ops.alert", alert.to_string()).await?;
     let mut reader = scene.reader().await?;
