@@ -103,7 +103,7 @@ mod tests {
     fn the_reference_is_what_the_code_says() {
         let root = root();
         let files = made_from_code(&root).unwrap();
-        assert_eq!(files.len(), 7, "pages and schemas");
+        assert_eq!(files.len(), 8, "pages and schemas");
         for (path, text) in files {
             assert_current(&root, &path, &text);
         }
