@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | [`cache`] | the programs of the servers and what tests need besides, downloaded once |
 //! | [`leash`], [`ports`], `clock` | processes that die with us, free ports, a clock for the bridge |
-//! | [`repository`], [`secrets`], `machine`, `not_run` | the files of this repository, a search for secrets in what a program prints, and words for reports |
+//! | [`repository`], [`secrets`], `machine`, `not_run`, [`numbered`] | the files of this repository, a search for secrets in what a program prints, words for reports, and messages for benchmarks |
 //! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
 //! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
 //! | `nats`, `cluster`, `leaf`, `homeserver` | [`Nats`], [`NatsCluster`], [`Sites`] and [`Homeserver`] on free ports |
@@ -49,6 +49,7 @@ mod machine;
 mod matrix;
 mod nats;
 mod not_run;
+pub mod numbered;
 pub mod ports;
 mod process;
 mod proxy;
@@ -71,6 +72,6 @@ pub use leash::ScratchDir;
 pub use machine::machine;
 pub use matrix::{Account, Event, Reader, Unread};
 pub use nats::{Nats, NatsBuilder, route_consumer};
-pub use not_run::not_run;
+pub use not_run::{not_meant_for, not_run};
 pub use proxy::{Fault, FaultKind, FaultProxy, Recorded, TcpProxy};
 pub use push::{Push, PushGateway};

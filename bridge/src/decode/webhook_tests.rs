@@ -447,10 +447,10 @@ fn what_a_publisher_says_outright_comes_first() {
 }
 
 /// Collects the JSON pointers of all values in a message.
-fn pointers(value: &Value, at: &str, pointers: &mut Vec<String>) {
+pub(crate) fn pointers(value: &Value, at: &str, pointers: &mut Vec<String>) {
     let mut go = |key: &str, value: &Value| {
         let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
-        crate::decode::webhook_tests::pointers(value, &at, pointers);
+        self::pointers(value, &at, pointers);
         pointers.push(at);
     };
     match value {

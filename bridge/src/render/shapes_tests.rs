@@ -11,6 +11,7 @@ use crate::{
     decode::{
         Decoder,
         shape::{Outcome, Surroundings, Trace},
+        webhook_tests::pointers,
     },
     message::{Decoded, Payload, Status, Urgency, alert::identity},
     nats::headers,
@@ -156,22 +157,6 @@ fn every_sample_is_understood_by_its_own_shape_and_no_field_of_it_fails() {
         for field in trace.fields {
             assert!(!matches!(field.value, Outcome::Fails(_)), "{name}: {field:?}");
         }
-    }
-}
-
-/// Collects the JSON pointers of all values in a message.
-fn pointers(value: &Value, at: &str, pointers: &mut Vec<String>) {
-    let mut go = |key: &str, value: &Value| {
-        let at = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
-        self::pointers(value, &at, pointers);
-        pointers.push(at);
-    };
-    match value {
-        Value::Object(object) => object.iter().for_each(|(key, value)| go(key, value)),
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, value)| go(&index.to_string(), value));
-        }
-        _ => {}
     }
 }
 

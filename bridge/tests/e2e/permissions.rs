@@ -3,13 +3,13 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use nats_matrix_testbed::{Event as Shown, Fault, FaultKind};
+use nats_matrix_testbed::Event as Shown;
 use serde_json::json;
 
 use crate::{
     connections::{CONSUMER, DEAD, KEPT, LOGIN, NEEDED, WANTED, permissions, restricted},
     quiet::{HELD, alert, quiet, wait_until_held},
-    rights::assert_no_violation,
+    rights::{assert_no_violation, digest_conversation_and_dead_letter},
     scene::{Config, PATIENCE, Scene, printed},
 };
 
@@ -63,27 +63,8 @@ async fn what_is_printed_suffices_for_all_that_the_configuration_uses() -> Resul
     assert!(!said.contains("note  rights") && said.contains("ok    rights"), "{said}");
     let mut reader = scene.reader().await?;
 
-    // A digest, and the conversation of an alert over a kill.
-    let many = vec![alert("warning", "s", "firing"); 30];
-    scene.nats.publish_many("ops.alert.server-01", many).await?;
-    let first = scene.start(&config)?;
-    reader.wait_for(2, PATIENCE).await.with_context(|| first.logs())?;
-    let mut logs = first.logs();
-    first.kill();
-    let second = scene.start(&config)?;
-    scene.nats.publish("ops.alert.server-01", alert("warning", "s", "resolved")).await?;
-    let events = reader.wait_for(3, PATIENCE).await.with_context(|| second.logs())?;
-    let shown = events[0].event_id.clone();
-    assert_eq!(events[2].content["m.relates_to"]["event_id"], shown.as_str());
-
-    // A dead letter.
-    let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
-    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
-    scene.nats.publish("ops.report.server-01", "dead").await?;
-    let dead = |event: &Shown| event.body().contains("400 M_BAD_JSON no.");
-    reader.wait_until(|events| events.iter().any(dead), PATIENCE).await?;
-    let letters = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
-    assert_eq!(letters.cached_info().state.messages, 1);
+    let (second, mut logs) =
+        digest_conversation_and_dead_letter(&scene, &config, &proxy, &mut reader).await?;
 
     // A summary.
     let report = json!({ "host": "server-01", "disk_percent": 14 });
@@ -162,7 +143,7 @@ async fn all_formats_have_the_permissions_that_are_tested() -> Result<()> {
     assert_eq!(in_table, tested);
     assert!(table.contains("subscribe  _INBOX_nats-matrix.>"), "{table}");
 
-    // What a shell would hand to nsc.
+    // A shell would hand this to nsc.
     let command = print("nsc")?;
     let script = format!("nsc() {{ printf '%s\\n' \"$@\"; }}; {command}");
     let output = Command::new("sh").args(["-c", &script]).output()?;

@@ -1,8 +1,6 @@
 //! The accounts of `examples/nats-account.conf`, as users copy them: all that the bridge and the machines do works
-//! there
-//! without one violation, and who is another one reads nothing and says nothing in their name, neither themselves nor
-//! by
-//! where they have NATS answer.
+//! there without one violation, and another user reads nothing and says nothing in their name, neither directly nor by
+//! the place where they have NATS answer.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +21,9 @@ use async_nats::{
     jetstream::{consumer::pull::Config as PullConfig, stream::Config as StreamConfig},
 };
 use futures_util::{StreamExt, TryStreamExt};
-use nats_matrix_testbed::{Event as Shown, Fault, FaultKind, Nats, secrets};
+use nats_matrix_testbed::{
+    BridgeProcess, Event as Shown, Fault, FaultKind, FaultProxy, Nats, Reader, secrets,
+};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -118,6 +118,38 @@ pub(crate) async fn assert_no_violation(scene: &Scene, logs: &str) {
     }
 }
 
+/// Has a bridge post a digest, continue the conversation of an alert over a kill, and keep a dead letter. Returns the
+/// bridge that runs at the end, and the log of the one before.
+pub(crate) async fn digest_conversation_and_dead_letter(
+    scene: &Scene,
+    config: &Config,
+    proxy: &FaultProxy,
+    reader: &mut Reader,
+) -> Result<(BridgeProcess, String)> {
+    // A digest, and the conversation of an alert over a kill.
+    let many = vec![alert("warning", "s", "firing"); 30];
+    scene.nats.publish_many("ops.alert.server-01", many).await?;
+    let first = scene.start(config)?;
+    reader.wait_for(2, PATIENCE).await.with_context(|| first.logs())?;
+    let logs = first.logs();
+    first.kill();
+    let second = scene.start(config)?;
+    scene.nats.publish("ops.alert.server-01", alert("warning", "s", "resolved")).await?;
+    let events = reader.wait_for(3, PATIENCE).await.with_context(|| second.logs())?;
+    let shown = events[0].event_id.clone();
+    assert_eq!(events[2].content["m.relates_to"]["event_id"], shown.as_str());
+
+    // A dead letter.
+    let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
+    scene.nats.publish("ops.report.server-01", "dead").await?;
+    let dead = |event: &Shown| event.body().contains("400 M_BAD_JSON no.");
+    reader.wait_until(|events| events.iter().any(dead), PATIENCE).await?;
+    let letters = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
+    assert_eq!(letters.cached_info().state.messages, 1);
+    Ok((second, logs))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_the_bridge_and_machines_do_works_in_the_account_of_the_example() -> Result<()> {
     let (scene, seeds) = scene().await?;
@@ -134,27 +166,8 @@ async fn all_that_the_bridge_and_machines_do_works_in_the_account_of_the_example
     assert!(run("check")?.contains("connected to nats-server"));
     let mut reader = scene.reader().await?;
 
-    // A digest, and the conversation of an alert over a kill.
-    let many = vec![alert("warning", "s", "firing"); 30];
-    scene.nats.publish_many("ops.alert.server-01", many).await?;
-    let first = scene.start(&config)?;
-    reader.wait_for(2, PATIENCE).await.with_context(|| first.logs())?;
-    let mut logs = first.logs();
-    first.kill();
-    let second = scene.start(&config)?;
-    scene.nats.publish("ops.alert.server-01", alert("warning", "s", "resolved")).await?;
-    let events = reader.wait_for(3, PATIENCE).await.with_context(|| second.logs())?;
-    let shown = events[0].event_id.clone();
-    assert_eq!(events[2].content["m.relates_to"]["event_id"], shown.as_str());
-
-    // A dead letter.
-    let answer = json!({ "errcode": "M_BAD_JSON", "error": "M_BAD_JSON: no" });
-    proxy.inject(Fault::on("/send/", FaultKind::respond(400, answer)).times(1));
-    scene.nats.publish("ops.report.server-01", "dead").await?;
-    let dead = |event: &Shown| event.body().contains("400 M_BAD_JSON no.");
-    reader.wait_until(|events| events.iter().any(dead), PATIENCE).await?;
-    let letters = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_DEAD_LETTERS").await?;
-    assert_eq!(letters.cached_info().state.messages, 1);
+    let (second, mut logs) =
+        digest_conversation_and_dead_letter(&scene, &config, &proxy, &mut reader).await?;
 
     machines_publish(&scene, &seeds).await?;
     let late = |event: &Shown| event.body().contains("last of server-01");

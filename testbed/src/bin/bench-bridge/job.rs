@@ -5,8 +5,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
-use nats_matrix_testbed::{Account, BridgeConfig, Homeserver, Nats, ScratchDir, TcpProxy};
+use anyhow::{Result, bail};
+use nats_matrix_testbed::{
+    Account, BridgeConfig, Homeserver, Nats, ScratchDir, TcpProxy,
+    numbered::{number_in, report},
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -108,19 +111,6 @@ pub(crate) fn alert(number: usize) -> String {
     json!({ "severity": "warning", "summary": "Disk almost full", "source": source }).to_string()
 }
 
-/// The payload of a message: a report like any other, that can be told from the rest.
-pub(crate) fn report(number: usize) -> String {
-    json!({
-        "host": format!("server-{number}"),
-        "completed": ["Database backup", "log cleanup", "SSL renewal"],
-        "in_progress": ["Performance optimization", "API integration"],
-        "disk_percent": 14,
-        "memory_percent": 16,
-        "satisfaction": 3,
-    })
-    .to_string()
-}
-
 /// The text that a contender makes of it.
 pub(crate) fn text(number: usize) -> String {
     format!(
@@ -130,11 +120,4 @@ pub(crate) fn text(number: usize) -> String {
          💻 Disk usage: 14% | Memory usage: 16%\n\
          😊 Satisfaction rating: 3/5"
     )
-}
-
-/// The number of the message that has this text.
-pub(crate) fn number_in(text: &str) -> Result<usize> {
-    text.split_once("server-")
-        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-        .with_context(|| format!("not one of our messages: {text:?}"))
 }

@@ -8,12 +8,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use nats_matrix_testbed::{BridgeProcess, Event, Reader, Usage};
+use nats_matrix_testbed::{
+    BridgeProcess, Event, Reader, Usage,
+    numbered::{number_in, report},
+};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{
     contender::{Contender, Running},
-    job::{Bench, Job, alert, number_in, report},
+    job::{Bench, Job, alert},
     raw,
 };
 

@@ -1,11 +1,9 @@
 //! A check of what the room shows in the end.
 
 use anyhow::{Context, Result, bail, ensure};
-use nats_matrix_testbed::Account;
+use nats_matrix_testbed::{Account, numbered::number_in};
 use reqwest::Client;
 use serde_json::Value;
-
-use crate::stack::number_in;
 
 /// Makes sure that the room shows messages 0 to `messages` - 1, each once and in order. It is read backwards, page by page.
 pub(crate) async fn check(alice: &Account, room: &str, messages: usize) -> Result<()> {

@@ -16,7 +16,7 @@ pub(crate) struct Report {
     silence: Duration,
 }
 
-/// What was measured since the row before.
+/// The measurements since the row before.
 pub(crate) struct Row {
     /// The messages in the room so far.
     pub(crate) messages: usize,

@@ -3,7 +3,9 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use nats_matrix_testbed::{Account, BridgeConfig, BridgeProcess, Homeserver, Nats, ScratchDir};
+use nats_matrix_testbed::{
+    Account, BridgeConfig, BridgeProcess, Homeserver, Nats, ScratchDir, numbered,
+};
 use reqwest::Client;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
@@ -92,7 +94,7 @@ impl Stack {
         report: &mut Report,
     ) -> Result<()> {
         let publish = async {
-            self.nats.publish_many(SUBJECT, (0..messages).map(payload)).await?;
+            self.nats.publish_many(SUBJECT, (0..messages).map(numbered::report)).await?;
             std::future::pending::<Result<()>>().await
         };
         let mut restarts = 0;
@@ -233,24 +235,4 @@ impl Progress {
         (self.spent, self.most, self.most_of_both) = (Duration::ZERO, now, now.rss + bridge.rss);
         Ok((Some(row), done))
     }
-}
-
-/// The payload of a message: a report like any other, that can be told from the rest.
-fn payload(number: usize) -> String {
-    json!({
-        "host": format!("server-{number}"),
-        "completed": ["Database backup", "log cleanup", "SSL renewal"],
-        "in_progress": ["Performance optimization", "API integration"],
-        "disk_percent": 14,
-        "memory_percent": 16,
-        "satisfaction": 3,
-    })
-    .to_string()
-}
-
-/// The number of the message that has this text.
-pub(crate) fn number_in(text: &str) -> Result<usize> {
-    text.split_once("server-")
-        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-        .with_context(|| format!("not one of our messages: {text:?}"))
 }
