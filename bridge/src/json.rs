@@ -42,11 +42,7 @@ pub(crate) struct Kept<T> {
 ///
 /// The errors of [`serde_json::from_str`]: the text is not JSON, not an object, or nested deeper than 128 levels.
 pub(crate) fn object(text: &str) -> serde_json::Result<Kept<Map<String, Value>>> {
-    let kept = any(text)?;
-    match kept.value {
-        Value::Object(value) => Ok(Kept { value, is_cut: kept.is_cut }),
-        _ => Err(serde::de::Error::custom("it is not an object")),
-    }
+    object_of(text, 1)
 }
 
 /// Parses one of several JSON objects, which share the budget of one.
@@ -134,9 +130,8 @@ pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value,
 pub(crate) fn map_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {
-    let budget = Budget::default();
-    match (Node { budget: &budget, level: 0 }).deserialize(deserializer)? {
-        Some(Value::Object(map)) => Ok(map),
+    match value(deserializer)? {
+        Value::Object(map) => Ok(map),
         _ => Ok(Map::new()),
     }
 }

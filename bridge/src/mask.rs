@@ -171,7 +171,7 @@ fn in_pieces(text: &str, mut replace: impl FnMut(&str) -> Option<String>) -> Opt
     if text.len() <= PIECE {
         return replace(text);
     }
-    // Of most texts nothing changes, so a copy is made only where something does.
+    // Most texts stay as they are, so a copy is made only where something changes.
     let (mut whole, mut done) = (None::<String>, 0);
     while done < text.len() {
         let end = done + end_of_piece(&text[done..]);
@@ -262,7 +262,7 @@ fn replaced(found: &Captures<'_>, label: Label<'_>) -> Option<(Secret, String)> 
         return is_one.then(|| (Secret::Token, format!("{scheme}{token}")));
     }
     if let Some(option) = at("option") {
-        let secret = if option.contains("pass") { Secret::Password } else { Secret::Token };
+        let secret = secret_named(option)?;
         return Some((secret, format!("{option}{}", label(secret))));
     }
     let (name, between, value) = (at("name")?, at("between")?, at("value")?);

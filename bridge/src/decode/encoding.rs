@@ -7,7 +7,7 @@ use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::message::picture_type;
 
-/// The longest text in another encoding that is read, in bytes. A copy of it is made.
+/// The part of a text by which its encoding is told, in bytes.
 const MOST_BYTES: usize = 256 * 1024;
 
 /// The shortest text in another script than Latin whose encoding can be told, in bytes.
@@ -33,7 +33,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Readable<'_>> {
     }
     let head = &bytes[..bytes.len().min(MOST_BYTES)];
     if let Some(encoding) = utf_16(head) {
-        let (text, _, had_errors) = encoding.decode(head);
+        let (text, _, had_errors) = encoding.decode(bytes);
         let is_text = !had_errors && is_readable(&text);
         return is_text.then(|| owned(&text, encoding.name()));
     }
@@ -41,13 +41,13 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Readable<'_>> {
         return None;
     }
     if is_cp850(head) {
-        let text: String = head.iter().map(|byte| of_cp850(*byte)).collect();
+        let text: String = bytes.iter().map(|byte| of_cp850(*byte)).collect();
         return Some(owned(&text, "CP850"));
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(head, true);
     let encoding = detector.guess(None, Utf8Detection::Deny);
-    let (text, _, had_errors) = encoding.decode(head);
+    let (text, _, had_errors) = encoding.decode(bytes);
     let is_sure = is_mostly_ascii(head) || encoding != WINDOWS_1252 && head.len() >= LEAST_BYTES;
     if !had_errors && is_readable(&text) && is_sure {
         return Some(owned(&text, encoding.name()));
@@ -144,6 +144,28 @@ mod tests {
 
     fn text(bytes: &[u8]) -> Option<(String, Option<&'static str>)> {
         read(bytes).map(|read| (read.text.into_owned(), read.encoding))
+    }
+
+    #[test]
+    fn a_text_that_is_longer_than_what_tells_its_encoding_is_read_whole() {
+        let sound =
+            "Datenträger für Größe: the disk is almost full again, ".repeat(MOST_BYTES / 50);
+        let utf_16: Vec<u8> = sound.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (in_windows, _, _) = WINDOWS_1252.encode(&sound);
+        let in_cp850: Vec<u8> = sound
+            .chars()
+            .flat_map(|c| match c {
+                'ä' => vec![0x84],
+                'ü' => vec![0x81],
+                'ö' => vec![0x94],
+                'ß' => vec![0xe1],
+                c => c.to_string().into_bytes(),
+            })
+            .collect();
+        for bytes in [&utf_16, &*in_windows, &in_cp850] {
+            assert!(bytes.len() > MOST_BYTES);
+            assert!(text(bytes).unwrap().0 == sound, "{:?}", text(&bytes[..64]));
+        }
     }
 
     #[test]

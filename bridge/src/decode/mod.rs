@@ -81,7 +81,7 @@ impl Decoded {
             let payload = Payload::Binary(Binary::of(bytes));
             return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
         };
-        let several = || several::split(&text).filter(|_| encoding.is_none());
+        let several = || encoding.is_none().then(|| several::split(&text)).flatten();
         let shown = match Self::list_of_alerts(&text) {
             Some(shown) => shown,
             None => match several() {
@@ -104,8 +104,7 @@ impl Decoded {
         if !list.starts_with('[') {
             return None;
         }
-        let Ok(Kept { value: Value::Array(items), .. }) = json::any(list) else { return None };
-        items.first().filter(|first| alertmanager::is_alert(first))?;
+        json::at(list, &["0".to_owned()]).filter(alertmanager::is_alert)?;
         alertmanager::decode_list(list).ok()
     }
 
@@ -227,4 +226,4 @@ impl Decoded {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-mod webhook_tests;
+pub(crate) mod webhook_tests;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::message::{
-    alert::{Alert, Group, Summary, Workflow},
+    alert::{Alert, Group, Severity, Summary, Workflow},
     forge::{Deed, ForgeEvent, ForgeEventKind, Outcome, Push},
     note::{Note, Remark, Test},
     payload::{Event, Payload},
@@ -60,7 +60,12 @@ fn of_alert(alert: &mut Alert, change: Change<'_>) {
         &mut alert.ended,
         &mut alert.url,
         &mut alert.fingerprint,
+        &mut alert.group,
+        &mut alert.sender,
     ];
+    if let Severity::Other(word) = &mut alert.severity {
+        change("", word);
+    }
     texts.into_iter().flatten().for_each(|text| change("", text));
     alert.labels.iter_mut().for_each(|(name, value)| change(name, value));
     of_object(&mut alert.extra, change);

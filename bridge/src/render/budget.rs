@@ -72,7 +72,7 @@ fn shorten_lines(text: &mut String, most_lines: usize, most: usize) -> bool {
 /// Shortens a value in the middle. What is left of an address is not one any more.
 fn shorten_value(value: &mut String, most: usize) -> bool {
     let short = text::shorten_middle(value.trim_end(), most);
-    let is_long = short.len() < value.trim_end().len();
+    let is_long = short != value.trim_end();
     if is_long {
         let bare = short.split_once("://").map(|(_, rest)| rest.to_owned());
         *value = bare.unwrap_or(short);

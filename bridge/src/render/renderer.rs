@@ -273,7 +273,9 @@ impl Renderer {
             rendered = rendered.with_line(&flaw);
         }
         if is_cut || decoded.is_cut || leaves_something_out(payload) {
-            let file = Attachment::of(payload, &veil.original(message.original));
+            let covered =
+                if looks_inside { original.clone() } else { veil.original(message.original) };
+            let file = Attachment::of(payload, &covered);
             return rendered.with_original(file, words);
         }
         rendered

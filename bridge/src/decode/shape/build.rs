@@ -76,7 +76,8 @@ fn report(fields: &Fields<'_>) -> Result<Report, Lacks> {
 fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, Lacks> {
     let Some(each) = &fields.rule.each else {
         if fields.is_true("test") {
-            let said = summary(fields).map(|summary| summary.in_no_language().to_owned());
+            let said =
+                summary(fields, Status::Firing).map(|summary| summary.in_no_language().to_owned());
             let test = Test {
                 sender: shape.name.clone(),
                 source: fields.text("source"),
@@ -92,6 +93,7 @@ fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, Lacks> {
     for item in items.try_iter().map_err(|_| "each")? {
         members.add(alert(shape, &fields.of_item(item))?);
     }
+    let is_any_cut = members.is_cut;
     let (mut alerts, left_out) = members.finish();
     let is_cut = left_out.total() > 0;
     let payload = match alerts.len() {
@@ -99,7 +101,7 @@ fn alerts(shape: &Shape, fields: &Fields<'_>) -> Result<Decoded, Lacks> {
         1 if !is_cut => Payload::Alert(alerts.remove(0)),
         _ => Payload::Alerts(group(shape, fields, alerts, left_out)),
     };
-    Ok(Decoded { is_cut, ..Decoded::sound(payload) })
+    Ok(Decoded { is_cut: is_cut || is_any_cut, ..Decoded::sound(payload) })
 }
 
 fn group(shape: &Shape, fields: &Fields<'_>, alerts: Vec<Alert>, left_out: Counts) -> Group {
@@ -128,12 +130,12 @@ fn group(shape: &Shape, fields: &Fields<'_>, alerts: Vec<Alert>, left_out: Count
 }
 
 fn alert(shape: &Shape, fields: &Fields<'_>) -> Result<Alert, Lacks> {
-    let summary = summary(fields).ok_or("summary")?;
     let (status, is_doubtful) = match (fields.rule.has("status"), fields.text("status")) {
         (false, _) => (Status::Firing, false),
         (true, Some(word)) => shape.states.of(&word),
         (true, None) => (Status::Firing, true),
     };
+    let summary = summary(fields, status).ok_or("summary")?;
     let mut severity =
         fields.text("severity").map_or(Severity::Warning, |word| shape.severities.of(&word));
     if is_doubtful && severity == Severity::Critical {
@@ -163,7 +165,7 @@ fn alert(shape: &Shape, fields: &Fields<'_>) -> Result<Alert, Lacks> {
     Ok(alert)
 }
 
-fn summary(fields: &Fields<'_>) -> Option<Summary> {
+fn summary(fields: &Fields<'_>, status: Status) -> Option<Summary> {
     if fields.rule.has("monitor") || fields.rule.has("monitor_id") {
         #[expect(clippy::cast_possible_truncation, reason = "the number of a monitor is small")]
         let id = fields.number("monitor_id").map(|id| id as i64);
@@ -180,8 +182,7 @@ fn summary(fields: &Fields<'_>) -> Option<Summary> {
     if fields.rule.has("workflow") {
         let name = fields.text("workflow")?;
         let started_by = fields.text("started_by");
-        let succeeds =
-            fields.text("status").is_some_and(|word| word == "resolved" || word == "success");
+        let succeeds = status == Status::Resolved;
         return Some(Summary::Workflow(Box::new(Workflow { name, succeeds, started_by })));
     }
     fields.text("summary").map(Summary::Said)

@@ -75,7 +75,7 @@ struct RawShape {
     maps: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(default)]
     rule: Vec<RawRule>,
-    /// What each sample beside the file is, for readers and for the book.
+    /// A description of each sample beside the file, for readers and for the book.
     #[serde(default, rename = "samples")]
     _samples: BTreeMap<String, String>,
 }

@@ -109,7 +109,7 @@ impl Lines {
     fn push(&mut self, name: &str, path: String, text: &str, level: usize) {
         let text = text.trim_end();
         let value = text::shorten_middle(text, VALUE_CHARS);
-        self.is_cut |= value.len() != text.len();
+        self.is_cut |= value != text;
         let plain = names::plain(name);
         let is_telling =
             names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());

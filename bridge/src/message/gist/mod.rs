@@ -32,7 +32,7 @@ const TITLE_CHARS: usize = 200;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1_000;
 
-/// What an object of no known shape says.
+/// The meaning of an object of no known shape.
 #[derive(Debug, Default)]
 pub(crate) struct Gist {
     pub(crate) title: Option<String>,
@@ -84,7 +84,7 @@ impl Gist {
         if is_alert {
             gist.labels = search.labels();
         }
-        // What only decides how an alert is shown is seen by its mark and word.
+        // The mark and the word of an alert show what only decides how it is shown.
         let shown = if is_alert { &["severity", "status", "fingerprint"][..] } else { &[] };
         gist.add_rows(search.lines(shown));
         gist
