@@ -229,7 +229,7 @@ fn servers_of_one_cluster_share_a_thread_and_those_of_two_do_not() {
     assert!(keys(&one).0 != keys(&two).0 && keys(&one).1 == keys(&two).1);
     assert_eq!(keys(&one).1, keys(&of_alertmanager("resolved", 9, "http://n3")).1);
     assert_ne!(keys(&one).1, keys(&of_alertmanager("firing", 10, "http://n1")).1);
-    // What one server repeats after the other said that it is over is no news.
+    // A server repeats an alert after the other one said that it is over, which is no news.
     assert_eq!(
         turns(&[
             (10, one.clone()),
@@ -418,7 +418,7 @@ fn nobody_is_reminded_of_what_somebody_has_until_it_seems_forgotten() {
     assert!(!pushes(&[hour], "warning", 9 * hour - 1));
     assert!(pushes(&[hour], "warning", 9 * hour));
     assert!(!pushes(&[hour, 2 * hour], "warning", 9 * hour));
-    // Whoever has it may not know that it is worse now.
+    // The person who has it may not know that it is worse now.
     assert!(pushes(&[hour], "critical", 2 * hour));
 }
 

@@ -17,7 +17,10 @@ use crate::{
     config::{Patience, Route},
     hash,
     message::{
-        Alert, AlertMark, Group, Origin, Payload, Status, Urgency, alert::identity, rfc3339,
+        Alert, AlertMark, Group, Origin, Payload, Status, Urgency,
+        alert::identity,
+        rfc3339,
+        urgency::{alert_urgency, group_urgency},
     },
 };
 
@@ -157,10 +160,9 @@ pub(crate) struct AlertThread {
 impl AlertUpdate {
     /// The update that a message makes, or `None` if it is not an alert.
     pub(crate) fn of(payload: &Payload) -> Option<Self> {
-        let urgency = payload.urgency();
         match payload {
-            Payload::Alert(alert) => Some(Self::of_one(alert, urgency)),
-            Payload::Alerts(group) => Some(Self::of_group(group, urgency)),
+            Payload::Alert(alert) => Some(Self::of_one(alert, alert_urgency(alert))),
+            Payload::Alerts(group) => Some(Self::of_group(group, group_urgency(group))),
             _ => None,
         }
     }
@@ -275,7 +277,7 @@ impl AlertUpdate {
         let is_worse =
             self.urgency > before.level && (self.urgency > before.urgency || is_long(before.eased));
         let is_news = self.members.iter().any(|member| before.members.is_news(*member, is_long));
-        // Whoever has acknowledged the alert need not be reminded, unless it was forgotten.
+        // Nobody has to be reminded of an alert that somebody has acknowledged, unless it was forgotten.
         let is_due = match before.acknowledged() {
             None => at.saturating_sub(before.pushed) >= seconds(patience.remind),
             Some(since) => {
@@ -419,7 +421,9 @@ impl AlertThread {
         if let Some(before) = &mut self.before {
             before.holders = holders;
         }
-        Self::new(self.key, self.saying, self.before, self.at, patience)
+        let (shared_key, has_lost_root) = (self.shared_key, self.has_lost_root);
+        let thread = Self::new(self.key, self.saying, self.before, self.at, patience);
+        Self { shared_key, has_lost_root, ..thread }
     }
 
     /// Returns the thread without its former state, for when the room does not have those messages or no longer has

@@ -16,7 +16,7 @@ const LONGEST_TEXT: usize = 200;
 /// The words that acknowledge an alert, as the first word of a reply.
 const ACKNOWLEDGE: [&str; 2] = ["ack", "!ack"];
 
-/// What somebody has done in a room that may be an answer to an alert.
+/// An event of a person in a room that may be an answer to an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     /// The event with which it was done.
@@ -28,7 +28,7 @@ pub(crate) struct Answer {
     pub(crate) act: Act,
 }
 
-/// What somebody has done.
+/// The content of such an event, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Act {
@@ -117,7 +117,7 @@ impl Act {
         }
     }
 
-    /// What was said, in the words of the person.
+    /// Returns the words of the person.
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::React { reaction: text, .. } | Self::Reply { text, .. } => text,

@@ -57,7 +57,7 @@ pub(super) struct Desk {
     pub(super) account: Arc<Account>,
     pub(super) nats: Nats,
     pub(super) health: Health,
-    pub(super) kept: Rc<Kept>,
+    pub(super) kept: Kept,
     /// The routes by stream and name.
     pub(super) routes: BTreeMap<(String, String), AnsweredRoute>,
 }
@@ -70,7 +70,7 @@ enum Decision {
     NotYet,
 }
 
-/// What is known of an alert.
+/// The knowledge of an alert.
 enum Known {
     Firing(Box<ThreadState>),
     Over,

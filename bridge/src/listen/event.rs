@@ -36,11 +36,11 @@ const LONGEST: i32 = 16 * 1024;
 /// The time within which an answer that is published again, as after a kill, is kept once.
 const ONCE_WITHIN: Duration = Duration::from_hours(24);
 
-/// What a person has done about an alert in a room.
+/// An answer of a person to an alert in a room.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "nats-matrix answer")]
 pub(crate) struct AnswerEvent {
-    /// What was done.
+    /// The deed.
     pub(super) action: Action,
     /// The route that shows the alert.
     pub(super) route: String,
@@ -66,7 +66,7 @@ pub(crate) struct AnswerEvent {
     pub(super) root: OwnedEventId,
 }
 
-/// What was done about an alert.
+/// A deed about an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {

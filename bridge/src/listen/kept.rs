@@ -1,4 +1,4 @@
-//! What the listener keeps in the state directory: how far it has come, and the answers that are not carried out yet.
+//! The state of the listener on disk: how far it has come, and the answers that are not carried out yet.
 //! Both are written in one step, so that each answer is carried out, however often the process is killed.
 
 use std::{
@@ -67,7 +67,7 @@ pub(super) struct Accepted {
 #[derive(Debug, Serialize, Deserialize)]
 struct Pending {
     answer: Answer,
-    /// What follows from it, once that is decided.
+    /// The consequence of it, once that is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     accepted: Option<Accepted>,
 }

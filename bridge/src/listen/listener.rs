@@ -45,12 +45,11 @@ const MOST_AT_ONCE: usize = 5000;
 /// Hears what people answer, and has it carried out.
 pub(crate) struct Listener {
     desk: Rc<Desk>,
-    kept: Rc<Kept>,
     listened: Listened,
     stop: CancellationToken,
 }
 
-/// What was heard at once, in each room, in order.
+/// The answers that were heard at once, in each room, in order.
 #[derive(Default)]
 struct Heard {
     rooms: HashMap<OwnedRoomId, Vec<Answer>>,
@@ -69,9 +68,9 @@ impl Listener {
         for name in &names {
             health.0.metrics.expect_answers(name);
         }
-        let kept = Rc::new(Kept::open(&account, listened.clone(), &names));
-        let desk = Desk { account, nats, health, kept: Rc::clone(&kept), routes };
-        Self { desk: Rc::new(desk), kept, listened, stop: services.stop.clone() }
+        let kept = Kept::open(&account, listened.clone(), &names);
+        let desk = Desk { account, nats, health, kept, routes };
+        Self { desk: Rc::new(desk), listened, stop: services.stop.clone() }
     }
 
     /// Listens until told to stop. What is heard and not carried out then, the next process carries out.
@@ -88,26 +87,26 @@ impl Listener {
     async fn work(&self) -> Infallible {
         let (mut tasks, mut busy) = (JoinSet::new(), HashMap::new());
         loop {
-            for room in self.kept.rooms() {
+            for room in self.desk.kept.rooms() {
                 if !busy.values().any(|other| *other == room) {
                     let task = tasks.spawn_local(Rc::clone(&self.desk).work_in(room.clone()));
                     busy.insert(task.id(), room);
                 }
             }
             let ended = tokio::select! {
-                () = self.kept.has_more.notified() => continue,
+                () = self.desk.kept.has_more.notified() => continue,
                 Some(ended) = tasks.join_next_with_id() => ended,
             };
             match ended {
                 Ok((task, ())) => drop(busy.remove(&task)),
                 Err(error) => {
                     let room = busy.remove(&error.id());
-                    let answer = room.and_then(|room| self.kept.first_in(&room));
+                    let answer = room.and_then(|room| self.desk.kept.first_in(&room));
                     error!(
                         "an answer is not carried out: {error} (this is a bug in nats-matrix, please report it)"
                     );
                     if let Some(answer) = answer {
-                        self.kept.done(&answer.event, None);
+                        self.desk.kept.done(&answer.event, None);
                     }
                 }
             }
@@ -127,7 +126,7 @@ impl Listener {
                     if count == 0 {
                         sleep_until(begun + PACE).await;
                     }
-                    while self.kept.pending() >= MOST_PENDING {
+                    while self.desk.kept.pending() >= MOST_PENDING {
                         sleep(PACE).await;
                     }
                     continue;
@@ -141,12 +140,12 @@ impl Listener {
                     let _ = account.recover(&error).await;
                     None
                 }
-                MatrixError::Rejected(reason) if self.kept.position().is_some() => {
+                MatrixError::Rejected(reason) if self.desk.kept.position().is_some() => {
                     warn!(
                         "the homeserver does not know how far the bridge has read the rooms ({reason}): answers that people \
                          have given while it was away do not count"
                     );
-                    self.kept.forget_position();
+                    self.desk.kept.forget_position();
                     None
                 }
                 _ => None,
@@ -159,12 +158,12 @@ impl Listener {
     async fn hear_once(&self) -> Result<usize, MatrixError> {
         let rooms: BTreeSet<OwnedRoomId> = self.listened.all().into_keys().collect();
         if rooms.is_empty() {
-            // What happened in the rooms of the routes must not be passed over before these have entered them.
+            // The routes have not entered their rooms yet, and what happened there must not be passed over.
             self.listened.changed().await;
-            self.kept.write();
+            self.desk.kept.write();
             return Ok(0);
         }
-        let since = self.kept.position();
+        let since = self.desk.kept.position();
         let mut heard = Heard::default();
         let take = |room: &RoomId, event: &[u8]| {
             if since.is_some() {
@@ -177,14 +176,14 @@ impl Listener {
             synced = sync(&self.desk.account, since.as_deref(), &rooms, wait, take) => synced?,
             // The filter has to name the new room, too, and after a kill what happened there must not be passed over.
             () = self.listened.changed() => {
-                self.kept.write();
+                self.desk.kept.write();
                 return Ok(0);
             }
         };
         let Synced { next, gaps } = synced;
         let Some(since) = since else {
             info!("listening to what people answer from now on");
-            self.kept.take(next, Vec::new());
+            self.desk.kept.take(next, Vec::new());
             return Ok(0);
         };
         for (room, before) in gaps {
@@ -196,7 +195,7 @@ impl Listener {
             warn!("more than {MOST_AT_ONCE} answers have come at once, and some do not count");
         }
         let count = heard.count;
-        self.kept.take(next, heard.rooms.into_values().flatten().collect());
+        self.desk.kept.take(next, heard.rooms.into_values().flatten().collect());
         Ok(count)
     }
 

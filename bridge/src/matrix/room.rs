@@ -1,7 +1,8 @@
 //! A room: joining it, posting into it, and reading what is there.
 //!
-//! Each function here makes one attempt; `pipeline::sender` and `join` try again. Nothing is synced: the
-//! bridge asks only for what it needs, which keeps it small however large the room is.
+//! Each function here makes one attempt; `pipeline::sender` and `join` try again. Nothing is synced here,
+//! but asked for where it is needed, which keeps the bridge small however large the room is. [`sync`](super::sync) hears
+//! what people answer.
 
 use std::{
     collections::BTreeMap,

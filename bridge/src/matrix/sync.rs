@@ -1,4 +1,4 @@
-//! What happens in rooms: one narrow `/sync`, and the events that it leaves out.
+//! Reads what happens in rooms: one narrow `/sync`, and the events that it leaves out.
 //!
 //! An answer can be long, as not every homeserver applies filters, and any member can write as much as they like. So it
 //! is read piece by piece, and each event is handed on and forgotten.
@@ -181,7 +181,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// What is known of the timelines of rooms.
+/// The knowledge of the timelines of rooms.
 #[derive(Default)]
 struct Gaps(Vec<(String, Gap)>);
 

@@ -46,7 +46,7 @@ enum Token {
     Scalar,
 }
 
-/// What may come next.
+/// The kind of value that may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Key,

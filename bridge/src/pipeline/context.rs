@@ -17,7 +17,6 @@ use crate::{
     signature::{Purpose, SigningKey},
     source::{Feed, Hold, Lease},
     status::Health,
-    subject::Subject,
 };
 
 /// The services that all routes share.
@@ -63,7 +62,6 @@ impl RouteContext {
     pub(crate) fn live(
         route: &Arc<Route>,
         all: &[Arc<Route>],
-        dead_letters: &Subject,
         renderer: Option<Arc<Renderer>>,
         services: &Services,
         state_dir: &Path,
@@ -77,7 +75,8 @@ impl RouteContext {
             feed: Feed::live(route, &account.user),
             state_dir: state_dir.into(),
             route: Arc::clone(route),
-            routing: Routing::of(route, all, dead_letters).with_shapes(&services.library, route),
+            routing: Routing::of(route, all, &services.config.dead_letter_subject)
+                .with_shapes(&services.library, route),
             renderer,
             editing: Arc::default(),
             alerts: Arc::new(Mutex::new(Store::new(nats, route.stream.clone(), all.len(), signer))),
@@ -91,8 +90,7 @@ impl RouteContext {
         services: &Services,
         state_dir: &Path,
     ) -> Self {
-        let dead_letters = &services.config.dead_letter_subject;
-        let live = Self::live(route, all, dead_letters, None, services, state_dir);
+        let live = Self::live(route, all, None, services, state_dir);
         Self { feed: live.feed.clone().removed(), ..live }
     }
 

@@ -24,7 +24,7 @@ use crate::{
         Nats, headers,
         streams::{self, StreamError},
     },
-    reserved::DEAD_LETTERS_STREAM,
+    reserved::{DEAD_LETTERS_STREAM, SUBJECT_HEADER},
     signature::{Purpose, Signer, SigningKey},
     source::{Delivery, Upstream},
     subject::Subject,
@@ -283,7 +283,7 @@ impl DeadLetters {
         set(REASON_HEADER, &head(reason, REASON_AT_MOST).replace(['\r', '\n'], " "));
         set(STREAM_HEADER, &stream.stream);
         set(SEQUENCE_HEADER, &delivery.sequence.to_string());
-        set("Nats-Matrix-Subject", head(delivery.subject(), SUBJECT_AT_MOST));
+        set(SUBJECT_HEADER, head(delivery.subject(), SUBJECT_AT_MOST));
         // Published twice, as after a kill, the letter is kept once.
         set("Nats-Msg-Id", &self.id(stream, delivery));
         let mut payload = delivery.payload().clone();

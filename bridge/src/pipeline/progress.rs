@@ -91,8 +91,12 @@ impl Progress {
     }
 
     pub(crate) fn has(&self, origin: &Origin) -> bool {
-        self.reached.is_some_and(|reached| origin.position <= reached)
-            && origin.published() <= self.newest
+        self.has_part(origin.position, origin.published())
+    }
+
+    /// Whether a part of a message is in the room, which its stream stored at `published`, in nanoseconds since 1970.
+    pub(crate) fn has_part(&self, part: Position, published: i128) -> bool {
+        self.reached.is_some_and(|reached| part <= reached) && published <= self.newest
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct Routing {
 struct Reading {
     /// The users' own shapes of all routes.
     library: Arc<Library>,
-    /// Those of this route.
+    /// The shapes of this route.
     own: Option<Arc<Shapes>>,
 }
 
@@ -508,7 +508,7 @@ mod tests {
         assert_eq!(take(all, "ops.x", 11), [false, false, true]);
         assert_eq!(take(all, "ops.y", 10), [false, true, false]);
         assert_eq!(take(all, "ops.y", 11), [true, false, false]);
-        // What was done with before is history, which a new route shows.
+        // Messages that were done with before are history, which a new route shows.
         assert_eq!(take([&added], "ops.x", 3), [true]);
         // Another stream has nothing to do with it.
         let other = [Arc::new(Epoch::new("2", 10, false, Vec::new()))];

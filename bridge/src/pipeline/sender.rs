@@ -433,8 +433,7 @@ impl Sender {
 
     fn has(&self, delivery: &Delivery, part: u32) -> bool {
         let position = Position { sequence: delivery.sequence, part };
-        self.known.reached.is_some_and(|reached| position <= reached)
-            && delivery.published.as_nanosecond() <= self.known.newest
+        self.known.has_part(position, delivery.published.as_nanosecond())
     }
 
     async fn parts(&mut self, message: &Message<'_>) -> Result<Option<OwnedEventId>, NotPosted> {

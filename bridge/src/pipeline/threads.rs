@@ -171,7 +171,7 @@ impl Threads {
         thread: AlertThread,
     ) -> Result<AlertThread, Halted> {
         let Some(before) = thread.before.as_ref() else { return Ok(thread) };
-        // What people must not miss is never put under a message that somebody has just removed.
+        // A message that people must not miss is never put under one that somebody has just removed.
         let may_assume =
             thread.is_quiet() && !thread.outdates_root() && self.is_fresh(&before.root);
         if !may_assume {
@@ -209,7 +209,7 @@ impl Threads {
                 let ask = async |room: &Room| {
                     is_acknowledgement(room, &answers, given, &before.root).await
                 };
-                // What cannot be read does not count, so that nobody can silence an alert in that way.
+                // An event that cannot be read does not count, so that nobody can silence an alert in that way.
                 if !sender.asks(ask).await?.unwrap_or(false) {
                     continue;
                 }

@@ -31,7 +31,7 @@ pub(super) struct Look {
     pub(super) anonymous: u64,
 }
 
-/// What to do about a homeserver.
+/// The decision about a homeserver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing.

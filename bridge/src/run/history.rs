@@ -1,6 +1,6 @@
 //! The history of the configuration: which routes were in force up to which message of a stream.
 //!
-//! What waited for a route when the configuration changed is decided by the configuration under which it waited. The
+//! Messages that waited for a route when the configuration changed are decided by that under which they waited. The
 //! state directory keeps the routes of each stream under which the bridge last ran, and, as long as something waits
 //! from before a change, the earlier ones, each with the last message that was stored under it.
 
@@ -338,7 +338,7 @@ impl StreamHistory {
         }
         kept.routes = self.routes.iter().map(|route| Arc::clone(&route.written)).collect();
         self.shared.keep(&self.name, kept.clone());
-        // Whoever reads this may rely on it, also after a kill.
+        // People who read this may rely on it, also after a kill.
         if let Some(until) = ended {
             info!(
                 "the routes of stream {} have changed: what was stored up to message {until} is decided as before",
@@ -368,7 +368,7 @@ impl StreamHistory {
             let consumer = route.consumer_key();
             let now = self.routes.iter().find(|it| it.consumer_key() == consumer);
             if is_work_queue && !self.may_drain(route, now) {
-                // What it has not acknowledged stays in the work queue, for the consumers of the present routes.
+                // Messages that it has not acknowledged stay in the work queue, for the consumers of the present routes.
                 if let Ok(Some(info)) = find(nats, stream, &Feed::live(route, &self.user)).await {
                     let _ = stream.delete_consumer(&info.name).await;
                 }

@@ -250,7 +250,7 @@ impl Manager<'_> {
                             }
                         };
                     }
-                    // Work that is still not finished is abandoned; nothing is lost by that, as after a kill.
+                    // Work that is still not finished is abandoned, as by a kill, and its message comes again.
                     PhaseEnd::Overdue => {
                         self.lease.doubt();
                         break Ok(());
@@ -382,8 +382,7 @@ async fn serve(
     let streams = History::read(state_dir).of_streams(&all, &services.account.user);
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let Some(history) = streams.iter().find(|it| it.is_of(route)).cloned() else { continue };
-        let (dead_letters, renderer) = (&services.config.dead_letter_subject, renderer.clone());
-        let live = RouteContext::live(route, &all, dead_letters, renderer, &services, state_dir);
+        let live = RouteContext::live(route, &all, renderer.clone(), &services, state_dir);
         let deferred = live.deferred();
         pulse.feeds.push(live.feed.clone());
         if route.quiet.is_some() {

@@ -1,7 +1,7 @@
 //! The account of how far a feed is done with its stream, with which the word of its consumer is compared.
 //!
-//! Whoever may publish on the subjects of a consumer can take messages from it and acknowledge them, or move it past them.
-//! So the consumer's floor tells what is acknowledged, and not what is posted.
+//! A user who may publish on the subjects of a consumer can take messages from it and acknowledge them, or move it past
+//! them. So the consumer's floor tells what is acknowledged, and not what is posted.
 
 use async_nats::jetstream::{
     consumer::Info as ConsumerInfo,

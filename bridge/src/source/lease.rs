@@ -378,8 +378,8 @@ impl Lease {
             let reason = chain(error);
             warn!(
                 "a second bridge with the same routes is noticed only while it reads, because the bucket {BUCKET} cannot be used \
-                 ({reason}): allow the bridge to publish on $KV.{BUCKET}.>, $JS.API.INFO, $JS.API.STREAM.*.KV_{BUCKET} and \
-                 $JS.API.DIRECT.GET.KV_{BUCKET}.>"
+                 ({reason}): allow the bridge to publish on {}",
+                bucket::permissions()
             );
         }
     }

@@ -136,7 +136,7 @@ impl Ledger {
         if is_known {
             self.compare_acknowledged(seen);
         } else {
-            // Of a stream that was restored from a backup nobody knows what it had before.
+            // Nobody knows what a stream that was restored from a backup had before.
             if self.kept.stream == seen.stream && !seen.is_restored() {
                 self.count_deleted_stream();
             }
@@ -293,7 +293,7 @@ impl Ledger {
     /// Compares the stream with the ledger.
     pub(super) fn observe(&mut self, seen: &Observation) {
         let is_other = self.kept.stream != seen.stream || self.kept.created != seen.created;
-        // What is on its way is neither read nor removed.
+        // A message on its way is neither read nor removed.
         let is_under_way = !seen.is_beginning && seen.delivered != self.kept.delivered;
         if is_other || is_under_way {
             return;
@@ -370,7 +370,7 @@ impl Ledger {
             None => 0,
         };
         let mut end = gone.max(last.min(seen.last));
-        // Of messages that came and went since, nobody knows whose they were.
+        // Nobody knows whose the messages were that came and went since.
         let is_new_lost = seen.drops_unread || lost > 0;
         let was_away = seen.is_beginning && Timestamp::now().duration_since(self.kept.seen) >= AWAY;
         let begin = last.max(self.counted).max(done);
@@ -524,7 +524,7 @@ mod tests {
         }
     }
 
-    /// What is seen of a stream that only this feed has messages in, of which all are delivered.
+    /// Returns the observation of a stream with messages of this feed alone, all of them delivered.
     fn seen(first: u64, last: u64) -> Observation {
         Observation {
             stream: "OPS".to_owned(),
@@ -615,10 +615,10 @@ mod tests {
         ledger.arrived(3, at);
         ledger.done(3, at);
         assert_eq!(ledger.counts_behind(&running(shared(50, 200, 6))), Some(100));
-        // Of 6 unread messages 2 were published since, so 9 - 4 are gone.
+        // Two of 6 unread messages were published since, so 9 - 4 are gone.
         ledger.observe(&running(Observation { later: Some(2), ..shared(50, 200, 6) }));
         assert_eq!(scene.count(), 5);
-        // What others lose is of no concern to a feed that has read all.
+        // A feed that has read all is not concerned with what others lose.
         ledger.done(210, at);
         ledger.observe(&running(shared(50, 210, 0)));
         ledger.observe(&running(shared(400, 500, 0)));
@@ -642,7 +642,7 @@ mod tests {
     fn what_was_missing_when_the_ledger_began_is_no_loss() {
         let (scene, at) = (Scene::new(), Timestamp::UNIX_EPOCH);
         let mut ledger = scene.open();
-        // Of 1 to 20 only 1, 2, 9, 10, 19 and 20 are left.
+        // Only 1, 2, 9, 10, 19 and 20 of 20 are left.
         ledger.begin(&Observation { pending: 6, ..seen(1, 20) });
         for sequence in [1, 2, 9] {
             ledger.arrived(sequence, at);

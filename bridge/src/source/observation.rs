@@ -1,4 +1,4 @@
-//! What NATS says about a consumer and its stream at one time.
+//! The answer of NATS about a consumer and its stream at one time.
 
 use async_nats::jetstream::{
     consumer::Info as ConsumerInfo,

@@ -29,15 +29,14 @@ pub(crate) fn done(feed: &Feed, info: &ConsumerInfo) -> u64 {
     if is_any(info) {
         return info.ack_floor.stream_sequence;
     }
-    // What waits on subjects that were added shows only once the consumer has them.
+    // Messages that wait on subjects that were added show only once the consumer has these.
     let is_all = info.num_pending == 0 && !consumer::lacks(feed, info);
     if is_all { u64::MAX } else { info.delivered.stream_sequence }
 }
 
 /// Returns the number of messages up to `until` that are not done with, or a larger one: the server only counts all.
 pub(crate) fn left(info: &ConsumerInfo, until: u64) -> u64 {
-    let waiting = info.num_pending + info.num_ack_pending as u64;
-    waiting.min(until.saturating_sub(info.ack_floor.stream_sequence))
+    consumer::unsettled(info).min(until.saturating_sub(info.ack_floor.stream_sequence))
 }
 
 /// Reads some outstanding messages in stream order, starting after the message `after`; returns none only if there are

@@ -1,4 +1,4 @@
-//! Which of several bridges posts the messages of a route.
+//! Decides which of several bridges posts the messages of a route.
 //!
 //! A route is claimed in the bridge's bucket with the [lease](Lease) of the process, before anything of it is taken. Other
 //! bridges stand by as long as that lease lasts. Bridges of earlier versions, and those that may not use the bucket, claim
@@ -409,7 +409,7 @@ impl Beats {
     }
 }
 
-/// What is said while a bridge stands by.
+/// The report that a bridge stands by.
 struct Standing<'a> {
     health: &'a RouteHealth,
     condition: Option<Condition>,

@@ -111,7 +111,7 @@ pub(crate) struct RouteMetrics {
     sends: Histogram,
 }
 
-/// What a person did about an alert.
+/// A deed of a person about an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answered {
     /// Acknowledged it.

@@ -212,9 +212,10 @@ impl<'a> Digest<'a> {
         };
         let decoded = state.composer.decode(original);
         let room = state.rooms.sender().room().to_owned();
+        let subject = original.speaking_subject();
         let is_it = |payload: &Payload| {
             AlertUpdate::of(payload)
-                .is_some_and(|update| update.key(&state.route, &room, original.subject()) == key)
+                .is_some_and(|update| update.key(&state.route, &room, &subject) == key)
         };
         let (decoded, bytes) = match &decoded.payload {
             // The last object about the alert.
