@@ -23,7 +23,10 @@ fn every_page_is_in_the_table_of_contents() -> io::Result<()> {
 /// continuations and escapes.
 fn source() -> io::Result<String> {
     let files = files_with(&root().join("bridge/src"), "rs")?;
-    let is_of_tests = |path: &&PathBuf| path.file_stem().is_some_and(|stem| stem == "tests");
+    let is_of_tests = |path: &&PathBuf| {
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy());
+        stem.is_some_and(|stem| stem == "tests" || stem.ends_with("_tests"))
+    };
     let texts = files.iter().filter(|path| !is_of_tests(path)).map(fs::read_to_string);
     let texts = texts.collect::<io::Result<Vec<String>>>()?;
     // Neither tests nor comments are printed.

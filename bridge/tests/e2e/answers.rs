@@ -211,7 +211,7 @@ async fn a_reaction_acknowledges_an_alert_until_its_end() -> Result<()> {
     answering.say("db-01", "critical", "resolved").await?;
     let shown = answering.shows(&root, |text| text.starts_with("✅ RESOLVED")).await?;
     assert!(!shown.contains("has it"), "{shown}");
-    // What is over cannot be acknowledged.
+    // An alert that is over cannot be acknowledged.
     answering.react(&alice, &root, "✅").await?;
     answering.reader.settle(Duration::from_secs(3)).await?;
     assert_eq!(answering.notes(&root).len(), 1);
@@ -414,7 +414,7 @@ async fn alerts_arrive_while_the_bridge_cannot_listen() -> Result<()> {
     Ok(())
 }
 
-/// Whoever may write into the bucket must not be able to keep people from being reminded.
+/// A user who may write into the bucket must not be able to keep people from being reminded.
 #[tokio::test]
 async fn a_forged_acknowledgement_silences_no_alert() -> Result<()> {
     let mut answering = Answering::new("").await?;
@@ -446,7 +446,7 @@ async fn a_forged_acknowledgement_silences_no_alert() -> Result<()> {
     Ok(())
 }
 
-/// What happens in a room takes no memory, however much it is.
+/// Events in a room take no memory, however many there are.
 #[tokio::test]
 async fn a_busy_room_takes_no_memory() -> Result<()> {
     let mut answering = Answering::new("").await?;
@@ -455,7 +455,7 @@ async fn a_busy_room_takes_no_memory() -> Result<()> {
     let begun = answering.fire("db-01").await?;
     let (before, room) = (bridge.rss_kib()?, answering.scene.room.clone());
     answering.react(&alice, &begun, "👍").await?;
-    let long = "x".repeat(4000);
+    let long = "x".repeat(16_000);
     for round in 0..40 {
         let send = |number: usize| {
             let (alice, room, long) = (alice.clone(), room.clone(), long.clone());

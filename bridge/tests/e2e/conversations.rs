@@ -399,7 +399,8 @@ async fn a_root_that_does_not_exist_shows_an_alert_once() -> Result<()> {
     Ok(())
 }
 
-/// Who may write the bucket can neither say that people were told of an alert, nor take the signature of another state.
+/// A user who may write the bucket can neither say that people were told of an alert, nor use the signature of another
+/// state.
 #[tokio::test]
 async fn a_forged_push_mutes_no_alert() -> Result<()> {
     let scene = Scene::new().await?;
@@ -515,8 +516,8 @@ fn of_host(name: &str, status: &str) -> String {
 
 #[tokio::test]
 async fn the_end_of_an_alert_is_seen_after_its_beginning_was_lost_with_a_backup() -> Result<()> {
-    let homeserver = Homeserver::start(BINARY).await?;
-    let Some(files) = homeserver.files().map(Path::to_owned) else { return Ok(()) };
+    let homeserver = Homeserver::builder().as_process().start(BINARY).await?;
+    let files = homeserver.files().context("a process has files")?.to_owned();
     let scene = Scene::on(&homeserver).await?;
     let backup = scene.dir.path().join("backup");
     let copy = |from: &Path, to: &Path| -> Result<()> {

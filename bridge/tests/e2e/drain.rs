@@ -382,7 +382,7 @@ async fn a_route_that_is_removed_and_comes_back_shows_nothing_twice() -> Result<
     running.takes(&without).await?;
     two.wait_until_deleted("reports", &running.bridge).await?;
     two.publish("ops.a", "away", 0..3).await?;
-    // What the room shows is too far behind to be recognised.
+    // The room shows it too far behind to be recognised.
     for number in 0..150 {
         let content = json!({ "msgtype": "m.text", "body": "chatter" });
         two.scene

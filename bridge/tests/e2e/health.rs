@@ -21,7 +21,7 @@ use crate::{
     scene::{Config, PATIENCE, Scene, read_all, through_proxy},
 };
 
-/// What the log says where the pages are.
+/// The beginning of the line that says where the pages are.
 const LISTENS: &str = "status page on http://";
 
 /// The listener of a bridge.

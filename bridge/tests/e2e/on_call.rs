@@ -1,5 +1,4 @@
-//! What somebody on call sees when something fails: the page on troubleshooting has the line, and what it says to do
-//! helps. The homeserver and NATS are real ones.
+//! Failures as somebody on call sees them: the page on troubleshooting has the line, and what it says to do helps. The homeserver and NATS are real ones.
 
 use std::{path::PathBuf, process::Command};
 

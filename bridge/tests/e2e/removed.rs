@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_nats::jetstream::stream::{Config as StreamConfig, Stream};
 use nats_matrix_testbed::{BridgeProcess, Event};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     health::{Pages, listening},
@@ -40,14 +40,15 @@ impl Scene {
 
     /// Waits until the first messages up to `sequence` are acknowledged.
     pub(crate) async fn acknowledged(&self, sequence: u64) -> Result<()> {
-        for _ in 0..200 {
+        let begun = Instant::now();
+        loop {
             let floor = self.consumer().await.map(|info| info.ack_floor.stream_sequence);
             if floor.is_ok_and(|floor| floor >= sequence) {
                 return Ok(());
             }
+            anyhow::ensure!(begun.elapsed() < PATIENCE, "not acknowledged up to {sequence}");
             sleep(Duration::from_millis(50)).await;
         }
-        anyhow::bail!("not acknowledged up to {sequence}")
     }
 }
 
@@ -108,7 +109,7 @@ async fn what_expires_while_the_room_is_closed_is_told_when_it_opens() -> Result
     scene.alice.kick(&scene.room, &scene.bot.user_id).await?;
     scene.publish_numbered(4, 403).await?;
     sleep(Duration::from_secs(4)).await;
-    // What the bridge holds is not lost, whatever the stream does.
+    // Messages that the bridge holds are not lost, whatever the stream does.
     scene
         .limit(|config| {
             config.max_age = Duration::from_secs(1);
@@ -190,7 +191,7 @@ async fn what_has_gone_with_its_stream_is_told() -> Result<()> {
     Ok(())
 }
 
-/// What another route of the stream has lost is none of this one's business.
+/// A loss of another route of the stream is none of this one's business.
 #[tokio::test]
 async fn what_others_lose_and_what_was_shown_raises_no_alarm() -> Result<()> {
     let scene = Scene::new().await?.in_haste()?;
@@ -219,7 +220,7 @@ async fn what_others_lose_and_what_was_shown_raises_no_alarm() -> Result<()> {
     Ok(())
 }
 
-/// Of a stream that others share, the number of messages that are missing is known from the last look at it.
+/// The number of messages that are missing in a stream that others share is known from the last look at it.
 #[tokio::test]
 async fn of_a_shared_stream_only_what_can_be_missing_is_told() -> Result<()> {
     let scene = Scene::new().await?.in_haste()?;

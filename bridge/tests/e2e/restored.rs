@@ -6,7 +6,7 @@ use nats_matrix_testbed::Nats;
 use serde_json::{Value, json};
 
 use crate::{
-    quiet::quiet,
+    quiet::{quiet, wait_until_held},
     scene::{PATIENCE, Scene},
 };
 
@@ -114,27 +114,15 @@ async fn what_quiet_hours_hold_back_is_not_held_back_twice() -> Result<()> {
     let mut bridge = scene.start(&config)?;
     scene.publish_numbered(1, 5).await?;
     bridge.wait_for_log("posting into", PATIENCE).await?;
-    let held = async || -> Result<u64> {
-        let jetstream = scene.nats.jetstream().await?;
-        Ok(match jetstream.get_stream("NATS_MATRIX_HELD").await {
-            Ok(stream) => stream.cached_info().state.messages,
-            Err(_) => 0,
-        })
-    };
-    while held().await? < 5 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    while scene.consumer().await?.num_ack_pending > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    wait_until_held(&scene, 5).await?;
+    scene.wait_until_done(5).await?;
     bridge.kill();
     let backup = Backup::of(&scene.nats, "OPS").await?;
     scene.nats.delete_stream("OPS").await?;
     backup.restore(&scene.nats).await?;
     let _bridge = scene.start(&config)?;
-    while !scene.consumer().await.is_ok_and(|it| it.ack_floor.stream_sequence == 5) {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
-    assert_eq!(held().await?, 5);
+    scene.acknowledged(5).await?;
+    let held = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_HELD").await?;
+    assert_eq!(held.cached_info().state.messages, 5);
     Ok(())
 }

@@ -109,7 +109,8 @@ async fn a_rolling_restart_under_load_shows_each_message_once_and_in_order() -> 
         }
         Ok::<_, anyhow::Error>(present)
     };
-    let (_last, published) = tokio::join!(roll, publish_steadily(&scene, 1, 300));
+    let (last, published) = tokio::join!(roll, publish_steadily(&scene, 1, 300));
+    let _last = last?;
     published?;
     scene.shows_numbered(300).await?;
     Ok(())

@@ -168,21 +168,17 @@ async fn what_is_taken_from_a_route_with_digests_is_in_one() -> Result<()> {
     is_said(&scene, &mut bridge, &pages).await?;
     scene.wait_until_done(43).await?;
     scene.publish_numbered(44, 44).await?;
+    let has = |events: &[Event], text: &str| {
+        let lines = events.iter().flat_map(|event| event.said().lines());
+        lines.map(str::trim).any(|line| line == text)
+    };
     let mut reader = scene.reader().await?;
-    loop {
-        let events = reader.settle(Duration::from_secs(2)).await?.to_vec();
-        let bodies: Vec<&str> = events.iter().map(Event::said).collect();
-        let lines = || bodies.iter().flat_map(|body| body.lines()).map(str::trim);
-        if !lines().any(|line| line == "message 44") {
-            sleep(Duration::from_secs(1)).await;
-            continue;
-        }
-        for number in 4..=43 {
-            let text = format!("message {number}");
-            assert!(lines().any(|line| line == text), "{text} is not in {bodies:#?}");
-        }
-        return Ok(());
+    let events = reader.wait_until(|events| has(events, "message 44"), PATIENCE).await?;
+    for number in 4..=43 {
+        let text = format!("message {number}");
+        assert!(has(events, &text), "{text} is not in {events:#?}");
     }
+    Ok(())
 }
 
 /// Ends a bridge that has shown "message 1" to "message 3".
@@ -200,15 +196,21 @@ async fn end(scene: &Scene, bridge: BridgeProcess, is_killed: bool) -> Result<()
     Ok(())
 }
 
+/// Makes a scene whose bridge has ended after "message 3". Of "message 4" to "message 23" somebody else has taken ten.
+async fn taken_while_none_runs(is_killed: bool) -> Result<Scene> {
+    let scene = Scene::new().await?;
+    let (bridge, _) = begun(&scene, &scene.config()).await?;
+    end(&scene, bridge, is_killed).await?;
+    scene.publish_numbered(4, 23).await?;
+    let thief = Thief::asking(&scene, Ask::Next, 1, 10).await?;
+    assert_eq!(thief.end("+ACK").await?, 10);
+    Ok(scene)
+}
+
 #[tokio::test]
 async fn what_is_taken_while_no_bridge_runs_is_shown_by_the_next() -> Result<()> {
     for is_killed in [false, true] {
-        let scene = Scene::new().await?;
-        let (bridge, _) = begun(&scene, &scene.config()).await?;
-        end(&scene, bridge, is_killed).await?;
-        scene.publish_numbered(4, 23).await?;
-        let thief = Thief::asking(&scene, Ask::Next, 1, 10).await?;
-        assert_eq!(thief.end("+ACK").await?, 10);
+        let scene = taken_while_none_runs(is_killed).await?;
         let mut bridge = scene.start(&listening(scene.config()))?;
         let pages = Pages::of(&mut bridge).await?;
         scene.shows_numbered(23).await.with_context(|| bridge.logs())?;
@@ -223,12 +225,7 @@ async fn what_is_taken_while_no_bridge_runs_is_shown_by_the_next() -> Result<()>
 #[tokio::test]
 async fn what_is_taken_while_no_bridge_runs_is_shown_on_another_machine() -> Result<()> {
     for is_killed in [false, true] {
-        let scene = Scene::new().await?;
-        let (bridge, _) = begun(&scene, &scene.config()).await?;
-        end(&scene, bridge, is_killed).await?;
-        scene.publish_numbered(4, 23).await?;
-        let thief = Thief::asking(&scene, Ask::Next, 1, 10).await?;
-        assert_eq!(thief.end("+ACK").await?, 10);
+        let scene = taken_while_none_runs(is_killed).await?;
         let dir = ScratchDir::new("machine")?;
         let config = listening(scene.config());
         let mut bridge = BridgeProcess::spawn(BINARY, &config.toml(), dir.path())?;
@@ -396,7 +393,7 @@ async fn where_nobody_takes_anything_nobody_is_accused() -> Result<()> {
             bridge.terminate()?;
             bridge.wait(PATIENCE).await?;
         }
-        // What the route would have taken is removed while it does not run.
+        // Messages that the route would have taken are removed while it does not run.
         publish(first + 20, first + 29).await?;
         let last = scene.nats.jetstream().await?.get_stream("OPS").await?;
         let last = last.cached_info().state.last_sequence;

@@ -87,7 +87,7 @@ async fn screenshot(arguments: &Arguments) -> Result<()> {
     let room = alice.join(&alias).await?;
     let mut reader = alice.reader(&room).await?;
 
-    // What came while the bridge was away.
+    // Reports that came while the bridge was away.
     for (host, disk, memory) in NIGHT {
         let report = json!({ "host": host, "completed": ["Backup"], "disk_percent": disk, "memory_percent": memory });
         nats.publish(&format!("ops.report.{host}"), report.to_string()).await?;
@@ -121,7 +121,7 @@ fn relative(path: &Path) -> String {
 /// The reports of the night: host, and how full disk and memory are.
 const NIGHT: [(&str, u8, u8); 3] = [("db-01", 91, 62), ("db-02", 48, 55), ("web-01", 22, 41)];
 
-/// What comes afterwards: the subject, the message, and a text by which it is seen to be there.
+/// Returns the messages that come afterwards, each with its subject and a text by which it is seen to be there.
 fn morning() -> Vec<(&'static str, Value, &'static str)> {
     let begun = (Timestamp::now() - SignedDuration::from_mins(11)).to_string();
     let certificate = |status: &str| {

@@ -124,7 +124,7 @@ impl Cinny {
     }
 }
 
-/// What the browser is given.
+/// The page that the browser is given.
 struct Page {
     files: PathBuf,
     text: String,
