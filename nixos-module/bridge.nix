@@ -314,13 +314,16 @@ let
                 type = lib.types.listOf lib.types.str;
                 default = [ ];
                 example = [ "@alice:chat.example.com" ];
-                description = "Who may answer whatever power they have.";
+                description = "The people who may answer whatever power they have.";
               };
               remindAfter = lib.mkOption {
                 type = lib.types.str;
                 default = "4h";
                 example = "8h";
-                description = "An alert that somebody has acknowledged pushes again, when it is said again this long after.";
+                description = ''
+                  An alert that somebody has acknowledged pushes again, when it is said again this long after that, or after its
+                  last push if that was later.
+                '';
               };
             };
           }
@@ -403,7 +406,7 @@ let
     };
   };
 
-  # Those with the same `order` by name; `sort` keeps them so.
+  # Routes with the same `order` come by name; `sort` keeps them so.
   routesInOrder = lib.sort (a: b: a.value.order < b.value.order) (
     lib.mapAttrsToList lib.nameValuePair cfg.routes
   );

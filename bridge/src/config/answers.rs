@@ -45,14 +45,15 @@ pub(super) struct RawAnswers {
     /// The power level that somebody needs in the room to answer. If `people` are given and this is not, only they may.
     #[schemars(
         example = 50,
-        extend("x-type" = "number", "x-default" = "`0`, or nobody but `people`")
+        extend("x-type" = "number", "x-default" = "`0`; with `people`, only they may")
     )]
     power: Option<i64>,
-    /// Who may answer whatever power they have.
+    /// The people who may answer whatever power they have.
     #[serde(default)]
     #[schemars(example = ["@alice:chat.example.com"], extend("x-type" = "list of ids"))]
     people: Vec<String>,
-    /// An alert that somebody has acknowledged pushes again, when it is said again this long after.
+    /// An alert that somebody has acknowledged pushes again, when it is said again this long after that, or after its last
+    /// push if that was later.
     #[schemars(example = &"8h", extend("x-type" = "duration", "default" = "4h"))]
     remind_after: Option<String>,
 }

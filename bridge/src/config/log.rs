@@ -9,7 +9,7 @@ use crate::config::one_of;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Log {
-    /// What `run` logs of its own. `$NATS_MATRIX_LOG`, as in `nats_matrix=debug,async_nats=info`, wins over it.
+    /// The lowest level that `run` logs. `$NATS_MATRIX_LOG`, as in `nats_matrix=debug,async_nats=info`, wins over it.
     #[serde(default, deserialize_with = "one_of::one_of")]
     #[schemars(example = &"debug", extend("default" = "info"))]
     pub level: Level,

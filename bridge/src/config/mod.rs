@@ -87,11 +87,11 @@ struct RawConfig {
     nats: nats::RawNats,
     /// Where the homeserver is, and which account the bridge has.
     matrix: matrix::RawMatrix,
-    /// Which messages go into which room. There has to be at least one.
+    /// The routes, each with the messages that go into a room. There has to be at least one.
     #[serde(default)]
     routes: Vec<route::RawRoute>,
-    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, for all routes
-    /// that name none.
+    /// [Shapes](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/shapes.md) of your own, absolute or
+    /// beside the configuration, for all routes that name none.
     #[schemars(example = &"shapes", extend("x-type" = "directory or file"))]
     shapes: Option<PathBuf>,
     /// The language and time zone of all rooms; a route may differ.
@@ -100,10 +100,10 @@ struct RawConfig {
     /// Where those who watch over the bridge find it.
     #[serde(default)]
     health: health::RawHealth,
-    /// What the bridge logs, and how.
+    /// The level and the format of the log.
     #[serde(default)]
     log: Log,
-    /// What this machine publishes of itself.
+    /// The reports and alerts that this machine publishes of itself.
     #[serde(default)]
     publish: publish::RawPublish,
     /// How `nats-matrix provision` makes accounts and rooms.

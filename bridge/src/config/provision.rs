@@ -155,7 +155,7 @@ pub(super) struct RawUser {
     #[serde(default)]
     #[schemars(example = true)]
     admin: bool,
-    /// What others see at first. A name that the person has changed is kept.
+    /// The name that others see at first. One that the person has changed is kept.
     #[schemars(example = &"Alice")]
     display_name: Option<String>,
     /// The file of the first password.
@@ -175,11 +175,11 @@ pub(super) struct RawRoom {
     /// The picture of the room: a PNG, JPEG, GIF or WebP.
     #[schemars(example = &"/etc/nats-matrix/ops.png", extend("x-type" = "file"))]
     avatar_file: Option<PathBuf>,
-    /// Whom to invite: names of `[users]`, or whole ids.
+    /// The people to invite: names of `[users]`, or whole ids.
     #[serde(default)]
     #[schemars(example = ["alice", "@bob:example.org"], extend("x-type" = "list of people"))]
     invite: Vec<String>,
-    /// Who may write. With `"bridge"`, people only read.
+    /// The members who may write. With `"bridge"`, people only read.
     #[serde(default, deserialize_with = "one_of::some_of")]
     #[schemars(example = &"bridge", extend("x-default" = "as in the room; everybody in a new one"))]
     post: Option<Post>,

@@ -58,7 +58,7 @@ pub(crate) struct Publish {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawPublish {
-    /// What the machine is called.
+    /// The name of the machine.
     #[schemars(example = &"server-01", extend("x-default" = "the host name"))]
     host: Option<String>,
     /// The subject of reports without the host's name, which is appended as one token.
@@ -79,7 +79,7 @@ pub(super) struct RawPublish {
     /// At most 200.
     #[schemars(example = 0, extend("x-type" = "number", "default" = JOURNAL_LINES))]
     journal_lines: Option<u16>,
-    /// What else to mask in them: [regular expressions](https://docs.rs/regex/latest/regex/#syntax). If one has a
+    /// Further secrets to mask in them: [regular expressions](https://docs.rs/regex/latest/regex/#syntax). If one has a
     /// group `(?P<secret>...)`, only that group is masked.
     #[serde(default, deserialize_with = "list::list")]
     #[schemars(example = ["acme-[0-9a-f]{32}"], extend("x-type" = "list of patterns"))]

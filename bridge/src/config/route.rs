@@ -244,7 +244,7 @@ pub(super) struct RawRoute {
     /// The JetStream stream.
     #[schemars(example = &"OPS")]
     stream: String,
-    /// What to read; wildcards are allowed. A subject that is added later counts from then on: what is stored on it
+    /// The subjects to read; wildcards are allowed. One that is added later counts from then on: what is stored on it
     /// already is shown by a route with another name.
     #[schemars(example = ["ops.report.>"], extend("x-type" = "list of subjects"))]
     subjects: Vec<String>,
@@ -274,11 +274,11 @@ pub(super) struct RawRoute {
     #[serde(default, deserialize_with = "one_of::one_of")]
     #[schemars(example = &"new", extend("default" = "all"))]
     start: Start,
-    /// Whom to invite when the bridge makes the room. Without any, nobody is in it.
+    /// The people to invite when the bridge makes the room. Without any, nobody is in it.
     #[serde(default)]
     #[schemars(example = ["@alice:chat.example.com"], extend("x-type" = "list of ids"))]
     invite: Vec<String>,
-    /// What a message has to be besides its subject. See
+    /// Conditions that a message has to meet besides its subject. See
     /// [Conditions](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/routes.md#conditions).
     #[serde(default, rename = "match")]
     #[schemars(
@@ -294,14 +294,14 @@ pub(super) struct RawRoute {
     #[serde(default, rename = "default")]
     #[schemars(example = true)]
     is_default: bool,
-    /// Whom critical alerts mention.
+    /// The people whom critical alerts mention.
     #[serde(default)]
     #[schemars(example = ["@alice:chat.example.com"], extend("x-type" = "list of ids"))]
     mention: Vec<String>,
     /// When more messages than these wait, they are shown as one. `0` for never.
     #[schemars(example = 0, extend("x-type" = "number", "default" = DIGEST_ABOVE))]
     digest_above: Option<u64>,
-    /// Which messages are about the [same
+    /// The messages that are about the [same
     /// alerts](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/alerts.md#who-may-speak-of-an-alert):
     /// those on the same `"subject"`, those with the same token of it, as in `"subject.3"`, or all of the `"route"`.
     #[schemars(example = &"subject.3", extend("default" = "subject"))]
@@ -385,8 +385,9 @@ pub(super) struct RawRoute {
     #[serde(default, deserialize_with = "one_of::one_of")]
     #[schemars(example = &"notice", extend("default" = "text"))]
     unknown: Unknown,
-    /// Which [secrets](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/payloads.md#secrets) are
-    /// shown: `"jwt"`, `"private-key"`, `"nkey"`, `"password"`, `"token"`, `"unsubscribe-link"`, or `["all"]`.
+    /// The [secrets](https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/reference/payloads.md#secrets) that
+    /// are shown as they are: `"jwt"`, `"private-key"`, `"nkey"`, `"password"`, `"token"`, `"unsubscribe-link"`, or
+    /// `["all"]`. All others are hidden.
     #[serde(default)]
     #[schemars(
         example = ["unsubscribe-link"],
