@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -37,7 +37,7 @@ use crate::{
 /// The file in the state directory.
 const FILE: &str = "routes.json";
 
-/// The time after which a change of the configuration that was not noted is tried to be noted again.
+/// The time after which a change of the configuration that was not noted, or not written, is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// The number of earlier configurations of a stream that are kept apart.
@@ -83,8 +83,9 @@ struct Ended {
     until: u64,
 }
 
-/// The history of all streams.
+/// The history of all streams. It lasts as long as the process: a reload has to know of a change that could not be written.
 pub(crate) struct History {
+    state_dir: PathBuf,
     file: StateFile,
     kept: Mutex<BTreeMap<String, KeptStream>>,
     /// Whether the file has what is kept.
@@ -96,18 +97,24 @@ impl History {
     pub(crate) fn read(state_dir: &Path) -> Arc<Self> {
         let file = StateFile::new(state_dir, FILE);
         let kept = file.read_or_default();
-        Arc::new(Self::of_file(file, kept))
+        Arc::new(Self::of_file(state_dir, file, kept))
     }
 
     /// Reads the history for a look at it. Whoever may not read it sees none.
     pub(crate) fn peek(state_dir: &Path) -> Arc<Self> {
         let file = StateFile::new(state_dir, FILE);
         let kept = file.read().ok().flatten().unwrap_or_default();
-        Arc::new(Self::of_file(file, kept))
+        Arc::new(Self::of_file(state_dir, file, kept))
     }
 
-    fn of_file(file: StateFile, kept: BTreeMap<String, KeptStream>) -> Self {
-        Self { file, kept: Mutex::new(kept), is_written: AtomicBool::new(true) }
+    fn of_file(state_dir: &Path, file: StateFile, kept: BTreeMap<String, KeptStream>) -> Self {
+        let (state_dir, kept) = (state_dir.to_owned(), Mutex::new(kept));
+        Self { state_dir, file, kept, is_written: AtomicBool::new(true) }
+    }
+
+    /// Whether this is the history in the state directory.
+    pub(crate) fn is_in(&self, state_dir: &Path) -> bool {
+        self.state_dir == state_dir
     }
 
     /// Returns the history of each stream that the routes, or earlier ones, read from.
@@ -151,16 +158,33 @@ impl History {
         } else {
             all.insert(stream.to_owned(), kept);
         }
-        let written = self.file.write(&*all, Durability::Disk);
-        self.is_written.store(written.is_ok(), Ordering::Relaxed);
-        if let Err(error) = &written {
-            warn!(
-                "matrix.state_dir: cannot write {}: {error}: after a restart with another configuration, what waited \
-                 under the present one is not told from what came later",
+        self.write(&all)
+    }
+
+    fn write(&self, all: &BTreeMap<String, KeptStream>) -> bool {
+        let written = self.file.write(all, Durability::Disk);
+        let was_written = self.is_written.swap(written.is_ok(), Ordering::Relaxed);
+        match &written {
+            Err(error) if was_written => warn!(
+                "matrix.state_dir: cannot write {}: {error}; trying again: if the bridge is started anew before that works, \
+                 what waits then is decided by the routes before the change",
                 self.file
-            );
+            ),
+            Ok(()) if !was_written => info!("matrix.state_dir: {} is written again", self.file),
+            _ => {}
         }
         written.is_ok()
+    }
+
+    /// Waits until the file has what is kept.
+    async fn written(&self) {
+        while !self.is_written.load(Ordering::Relaxed) {
+            sleep(AGAIN).await;
+            let kept = self.kept();
+            if !self.is_written.load(Ordering::Relaxed) {
+                self.write(&kept);
+            }
+        }
     }
 }
 
@@ -290,7 +314,8 @@ impl StreamHistory {
         }
     }
 
-    /// Waits until nothing is left to be decided by earlier configurations, and forgets them.
+    /// Waits until nothing is left to be decided by earlier configurations, and forgets them. A change that could not be
+    /// written is written meanwhile.
     pub(crate) async fn outlive(&self, nats: &Nats) {
         let settled = loop {
             match self.settled.get_or_try_init(|| self.note_change(nats)).await {
@@ -299,6 +324,7 @@ impl StreamHistory {
                 Err(_) => sleep(AGAIN).await,
             }
         };
+        self.shared.written().await;
         if settled.epochs.is_empty() {
             return;
         }
@@ -315,6 +341,7 @@ impl StreamHistory {
         }
         kept.epochs.clear();
         self.shared.keep(&self.name, kept);
+        self.shared.written().await;
     }
 
     /// Compares the routes with those under which the bridge last ran, and notes a change.

@@ -69,6 +69,7 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
         health,
         lease: Lease::new()?,
         lock: None,
+        history: None,
     };
     tokio::select! {
         lock = StateLock::take(&setup.config.matrix.state_dir, &manager.lease) => {
@@ -201,6 +202,8 @@ struct Manager<'a> {
     lease: Lease,
     /// The lock on the state directory.
     lock: Option<StateLock>,
+    /// The history of the configuration in the state directory.
+    history: Option<Arc<History>>,
 }
 
 impl Manager<'_> {
@@ -218,7 +221,9 @@ impl Manager<'_> {
                 Err(failure) => return Ended::Failed(failure),
             }
         }
-        let work = serve(Rc::clone(setup), self.health.clone(), &self.lease, trial, stop.clone());
+        let history = self.history(&setup.config.matrix.state_dir);
+        let (served, health) = (Rc::clone(setup), self.health.clone());
+        let work = serve(served, health, &self.lease, &history, trial, stop.clone());
         let mut service = Box::pin(tasks.run_until(work));
         let (mut changes, mut said) = (self.health.changes(), String::new());
         // The first status has to be reported, too.
@@ -283,6 +288,12 @@ impl Manager<'_> {
         }
     }
 
+    /// Returns the history of the configuration in a state directory that is locked.
+    fn history(&mut self, state_dir: &Path) -> Arc<History> {
+        let known = self.history.take().filter(|known| known.is_in(state_dir));
+        Arc::clone(self.history.insert(known.unwrap_or_else(|| History::read(state_dir))))
+    }
+
     /// Locks the state directory of the next configuration, if it is another one.
     async fn lock_next(&mut self, present: &Setup, next: &Setup) -> Result<(), Failure> {
         let (present, next) = (&present.config.matrix.state_dir, &next.config.matrix.state_dir);
@@ -339,6 +350,7 @@ async fn serve(
     setup: Rc<Setup>,
     health: Health,
     lease: &Lease,
+    history: &Arc<History>,
     trial: Option<Trial>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
@@ -379,7 +391,7 @@ async fn serve(
         stop: stop.clone(),
     };
     let mut answered = Vec::new();
-    let streams = History::read(state_dir).of_streams(&all, &services.account.user);
+    let streams = history.of_streams(&all, &services.account.user);
     for (route, renderer) in all.iter().zip(&setup.renderers) {
         let Some(history) = streams.iter().find(|it| it.is_of(route)).cloned() else { continue };
         let live = RouteContext::live(route, &all, renderer.clone(), &services, state_dir);

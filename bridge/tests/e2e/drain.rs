@@ -1,6 +1,6 @@
 //! Changes of the configuration while messages wait: the configuration under which they waited decides about them.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::stream::{Config as StreamConfig, RetentionPolicy};
@@ -311,6 +311,61 @@ async fn two_reloads_in_a_row_decide_each_about_its_own() -> Result<()> {
     let first = [texts("one", 0..5), texts("three", 0..5)].concat();
     let second = [texts("two", 0..5), texts("four", 0..5)].concat();
     two.shows(&first, &second, &running).await
+}
+
+/// Runs the bridge with a narrow `match`, closes the room, and has the bridge widen the `match` while it cannot write its
+/// history. Five messages wait then that only the wide one takes. Returns what stands in the way of the file, too.
+async fn widened_unwritten<'a>(
+    two: &'a Two,
+    narrow: &Config,
+    wide: &Config,
+) -> Result<(Running<'a>, PathBuf)> {
+    let mut running = two.start(narrow, &["reports"]).await?;
+    two.close(&[&two.scene.room]).await?;
+    two.publish("ops.a", "a", 0..1).await?;
+    let temporary = format!("state/routes.json.{}.tmp", running.bridge.pid());
+    let obstacle = two.scene.dir.path().join(temporary);
+    fs::create_dir(&obstacle)?;
+    running.takes(wide).await?;
+    running.bridge.wait_for_log("matrix.state_dir: cannot write", PATIENCE).await?;
+    running.bridge.wait_for_log("up to message 1 is decided as before", PATIENCE).await?;
+    two.publish("ops.b", "b", 0..5).await?;
+    Ok((running, obstacle))
+}
+
+fn narrow_and_wide(two: &Two) -> (Config, Config) {
+    let wide = two.config().route("reports", "ops.*", &two.scene.room);
+    (wide.clone().lines("match.\"subject.2\" = \"a\""), wide)
+}
+
+#[tokio::test]
+async fn a_reload_knows_of_a_change_that_could_not_be_written() -> Result<()> {
+    let mut two = Two::new().await?;
+    let (narrow, wide) = narrow_and_wide(&two);
+    let (mut running, _obstacle) = widened_unwritten(&two, &narrow, &wide).await?;
+    running.takes(&wide).await?;
+    two.open(&[&two.scene.room]).await?;
+    two.publish("ops.b", "c", 0..1).await?;
+    let first = [texts("a", 0..1), texts("b", 0..5), texts("c", 0..1)].concat();
+    let bridge = running.bridge;
+    two.shows(&first, &[], &bridge).await
+}
+
+#[tokio::test]
+async fn a_change_that_could_not_be_written_is_written_later() -> Result<()> {
+    let mut two = Two::new().await?;
+    let (narrow, wide) = narrow_and_wide(&two);
+    let (mut running, obstacle) = widened_unwritten(&two, &narrow, &wide).await?;
+    fs::remove_dir(&obstacle)?;
+    running.bridge.wait_for_log("routes.json is written again", PATIENCE).await?;
+    running.bridge.kill();
+    let mut bridge = two.scene.start(&narrow)?;
+    bridge.wait_for_log("up to message 6 is decided as before", PATIENCE).await?;
+    two.open(&[&two.scene.room]).await?;
+    two.publish("ops.b", "not shown", 0..1).await?;
+    two.publish("ops.a", "c", 0..1).await?;
+    let first = [texts("a", 0..1), texts("b", 0..5), texts("c", 0..1)].concat();
+    two.shows(&first, &[], &bridge).await
 }
 
 #[tokio::test]
