@@ -386,7 +386,7 @@ impl Work {
         Ok(Self {
             routing: Routing::of(
                 &route,
-                std::slice::from_ref(&route),
+                &[Arc::clone(&route)].into(),
                 &config.nats.dead_letter_subject,
             ),
             renderers: [Renderer::new(&Display::default()), own],

@@ -47,7 +47,7 @@ pub(super) fn main(options: &Options) -> Result<(), Failure> {
 
 async fn summarise(options: &Options, config: Config) -> Result<(), Failure> {
     let library = Arc::new(Library::load(&config.routes)?);
-    let routes: Vec<Arc<Route>> = config.routes.into_iter().map(Arc::new).collect();
+    let routes: Arc<[Arc<Route>]> = config.routes.into_iter().map(Arc::new).collect();
     let route = chosen(&routes, options.route.as_deref())?;
     let summary = match options.of {
         Some(Span::Day) => Summary::DAILY,

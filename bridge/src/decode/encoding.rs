@@ -3,12 +3,16 @@
 use std::borrow::Cow;
 
 use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
-use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{DecoderResult, Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 use crate::message::picture_type;
 
 /// The part of a text by which its encoding is told, in bytes.
-const MOST_BYTES: usize = 256 * 1024;
+const HEAD_BYTES: usize = 256 * 1024;
+
+/// The longest text in another encoding than UTF-8 that is read, in bytes. A character of one byte can take three in UTF-8,
+/// so without a bound a message would take several times the memory that is reserved for it.
+const MOST_BYTES: usize = 512 * 1024;
 
 /// The shortest text in another script than Latin whose encoding can be told, in bytes.
 const LEAST_BYTES: usize = 12;
@@ -31,33 +35,44 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Readable<'_>> {
         let text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
         return Some(Readable { text, encoding: None });
     }
-    let head = &bytes[..bytes.len().min(MOST_BYTES)];
+    if bytes.len() > MOST_BYTES {
+        return None;
+    }
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
     if let Some(encoding) = utf_16(head) {
-        let (text, _, had_errors) = encoding.decode(bytes);
-        let is_text = !had_errors && is_readable(&text);
-        return is_text.then(|| owned(&text, encoding.name()));
+        return in_encoding(encoding, bytes);
     }
     if picture_type(bytes).is_some() || !may_be_text(head) {
         return None;
     }
     if is_cp850(head) {
-        let text: String = bytes.iter().map(|byte| of_cp850(*byte)).collect();
-        return Some(owned(&text, "CP850"));
+        let text = bytes.iter().map(|byte| of_cp850(*byte)).collect();
+        return Some(Readable { text: Cow::Owned(text), encoding: Some("CP850") });
     }
     let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
     detector.feed(head, true);
     let encoding = detector.guess(None, Utf8Detection::Deny);
-    let (text, _, had_errors) = encoding.decode(bytes);
     let is_sure = is_mostly_ascii(head) || encoding != WINDOWS_1252 && head.len() >= LEAST_BYTES;
-    if !had_errors && is_readable(&text) && is_sure {
-        return Some(owned(&text, encoding.name()));
-    }
-    None
+    if is_sure { in_encoding(encoding, bytes) } else { None }
 }
 
-fn owned(text: &str, encoding: &'static str) -> Readable<'static> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-    Readable { text: Cow::Owned(text), encoding: Some(encoding) }
+/// Reads bytes in an encoding. Returns `None` if they are no text in it. A byte order mark is not content.
+fn in_encoding(encoding: &'static Encoding, bytes: &[u8]) -> Option<Readable<'static>> {
+    // The decoder of the crate reserves three bytes for each of the message's; most take one or two.
+    let mut text = String::with_capacity(bytes.len());
+    let mut decoder = encoding.new_decoder_with_bom_removal();
+    let mut read = 0;
+    loop {
+        let (result, count) =
+            decoder.decode_to_string_without_replacement(&bytes[read..], &mut text, true);
+        read += count;
+        match result {
+            DecoderResult::InputEmpty => break,
+            DecoderResult::OutputFull => text.reserve(bytes.len() - read + 16),
+            DecoderResult::Malformed(..) => return None,
+        }
+    }
+    is_readable(&text).then(|| Readable { text: Cow::Owned(text), encoding: Some(encoding.name()) })
 }
 
 /// Whether bytes that are UTF-8 are ASCII in UTF-16 nevertheless: every other byte is zero.
@@ -148,11 +163,11 @@ mod tests {
 
     #[test]
     fn a_text_that_is_longer_than_what_tells_its_encoding_is_read_whole() {
-        let sound =
-            "Datenträger für Größe: the disk is almost full again, ".repeat(MOST_BYTES / 50);
-        let utf_16: Vec<u8> = sound.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let (in_windows, _, _) = WINDOWS_1252.encode(&sound);
-        let in_cp850: Vec<u8> = sound
+        let of = |count: usize| "Datenträger für Größe: the disk is full, ".repeat(count);
+        let (half, whole) = (of(HEAD_BYTES / 60), of(HEAD_BYTES / 35));
+        let utf_16: Vec<u8> = half.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let (in_windows, _, _) = WINDOWS_1252.encode(&whole);
+        let in_cp850: Vec<u8> = whole
             .chars()
             .flat_map(|c| match c {
                 'ä' => vec![0x84],
@@ -162,10 +177,11 @@ mod tests {
                 c => c.to_string().into_bytes(),
             })
             .collect();
-        for bytes in [&utf_16, &*in_windows, &in_cp850] {
-            assert!(bytes.len() > MOST_BYTES);
-            assert!(text(bytes).unwrap().0 == sound, "{:?}", text(&bytes[..64]));
+        for (bytes, expected) in [(&*utf_16, &half), (&*in_windows, &whole), (&*in_cp850, &whole)] {
+            assert!(bytes.len() > HEAD_BYTES);
+            assert!(text(bytes).unwrap().0 == *expected, "{:?}", text(&bytes[..64]));
         }
+        assert_eq!(text(&in_windows.repeat(3)), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@ impl RouteContext {
     /// Returns the context of a route's live feed.
     pub(crate) fn live(
         route: &Arc<Route>,
-        all: &[Arc<Route>],
+        all: &Arc<[Arc<Route>]>,
         renderer: Option<Arc<Renderer>>,
         services: &Services,
         state_dir: &Path,
@@ -86,7 +86,7 @@ impl RouteContext {
     /// Returns the context of the live feed of a route that is not among `all` any more.
     pub(crate) fn removed(
         route: &Arc<Route>,
-        all: &[Arc<Route>],
+        all: &Arc<[Arc<Route>]>,
         services: &Services,
         state_dir: &Path,
     ) -> Self {

@@ -56,8 +56,8 @@ pub(crate) struct Routing {
     present: Option<Rules>,
     /// The rules of earlier configurations, the oldest first.
     earlier: Vec<Arc<Epoch>>,
-    /// The present rules of all routes of the stream, each by the name of its consumer.
-    all: Arc<[(String, Rules)]>,
+    /// All routes of the configuration.
+    all: Arc<[Arc<Route>]>,
     reading: Reading,
     /// Whether the route takes everything, because it was decided before.
     takes_all: bool,
@@ -89,38 +89,42 @@ impl Reading {
     }
 }
 
-/// The rules of one route in one configuration.
+/// The rules of one route in one configuration. They are kept as the routes from which they follow, which all routes share:
+/// with hundreds of routes, lists of each route's rivals would take tens of megabytes.
 #[derive(Debug, Clone)]
 struct Rules {
     route: Arc<Route>,
-    /// The routes that come first: what they take and do not pass on does not belong to this route.
-    rivals: Vec<Arc<Route>>,
-    /// The routes that come first and pass on what they take.
-    passing_on: Vec<Arc<Route>>,
+    all: Arc<[Arc<Route>]>,
 }
 
 impl Rules {
-    fn of(route: &Arc<Route>, all: &[Arc<Route>]) -> Self {
-        let passes_on = |other: &&Arc<Route>| other.continues && other.stream == route.stream;
-        let before = all.iter().take_while(|other| !Arc::ptr_eq(other, route));
-        let passing_on = before.filter(passes_on).cloned().collect();
-        let same_stream = all.iter().filter(|other| other.stream == route.stream);
-        let rivals = if route.is_default {
-            same_stream.filter(|other| !other.is_default).cloned().collect()
-        } else {
-            let before = same_stream.take_while(|other| !Arc::ptr_eq(other, route));
-            before.filter(|other| !other.is_default && !other.continues).cloned().collect()
-        };
-        Self { route: Arc::clone(route), rivals, passing_on }
+    fn of(route: &Arc<Route>, all: &Arc<[Arc<Route>]>) -> Self {
+        Self { route: Arc::clone(route), all: Arc::clone(all) }
     }
 
-    fn of_all(routes: &[Arc<Route>]) -> impl Iterator<Item = (String, Self)> {
-        routes.iter().map(|route| (route.consumer_key().to_owned(), Self::of(route, routes)))
+    /// Returns the routes of the same stream that come first.
+    fn before(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let before = self.all.iter().take_while(|other| !Arc::ptr_eq(other, &self.route));
+        before.filter(|other| other.stream == self.route.stream)
+    }
+
+    /// Returns the routes that come first and pass on what they take.
+    fn passing_on(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.before().filter(|other| other.continues)
+    }
+
+    /// Returns the routes whose messages do not belong to this one: what they take they do not pass on, or this is the
+    /// default route.
+    fn rivals(&self) -> impl Iterator<Item = &Arc<Route>> {
+        let Self { route, all } = self;
+        let defaults = all.iter().filter(|other| route.is_default && other.stream == route.stream);
+        let before = self.before().filter(|other| !route.is_default && !other.continues);
+        defaults.chain(before).filter(|other| !other.is_default)
     }
 
     fn take(&self, message: &Facts<'_>, reading: &Reading) -> bool {
         reading.takes(&self.route, message)
-            && !self.rivals.iter().any(|rival| reading.takes(rival, message))
+            && !self.rivals().any(|rival| reading.takes(rival, message))
     }
 }
 
@@ -153,10 +157,13 @@ impl Epoch {
         is_work_queue: bool,
         routes: Vec<(Arc<Route>, Option<u64>)>,
     ) -> Self {
-        let (routes, done): (Vec<_>, Vec<_>) = routes.into_iter().unzip();
-        let rules = Rules::of_all(&routes).zip(done);
-        let routes =
-            rules.map(|((consumer, rules), done)| EpochRoute { consumer, rules, done }).collect();
+        let all: Arc<[_]> = routes.iter().map(|(route, _)| Arc::clone(route)).collect();
+        let routes = routes.into_iter().map(|(route, done)| EpochRoute {
+            consumer: route.consumer_key().to_owned(),
+            rules: Rules::of(&route, &all),
+            done,
+        });
+        let routes = routes.collect();
         Self { created: created.to_owned(), until, is_work_queue, routes }
     }
 
@@ -192,15 +199,13 @@ impl Epoch {
 
 impl Routing {
     /// Returns the rules of one route among all routes. A route that is not among them takes nothing.
-    pub(crate) fn of(route: &Arc<Route>, all: &[Arc<Route>], dead_letters: &Subject) -> Self {
-        let all: Vec<_> =
-            all.iter().filter(|other| other.stream == route.stream).cloned().collect();
+    pub(crate) fn of(route: &Arc<Route>, all: &Arc<[Arc<Route>]>, dead_letters: &Subject) -> Self {
         let is_present = all.iter().any(|other| Arc::ptr_eq(other, route));
         Self {
             consumer: route.consumer_key().to_owned(),
-            present: is_present.then(|| Rules::of(route, &all)),
+            present: is_present.then(|| Rules::of(route, all)),
             earlier: Vec::new(),
-            all: Rules::of_all(&all).collect(),
+            all: Arc::clone(all),
             reading: Reading::default(),
             takes_all: false,
             dead_letters: dead_letters.clone(),
@@ -258,8 +263,10 @@ impl Routing {
     /// Whether a message that a new route would take is left to one of an earlier configuration, for which it waited and
     /// which would not take it now.
     fn is_left_to(&self, other: &EpochRoute, message: &Facts<'_>) -> bool {
-        let takes_now = |(name, rules): &(String, Rules)| {
-            *name == other.consumer && rules.take(message, &self.reading)
+        let takes_now = |route: &Arc<Route>| {
+            route.stream == other.rules.route.stream
+                && route.consumer_key() == other.consumer
+                && Rules::of(route, &self.all).take(message, &self.reading)
         };
         other.done.is_some_and(|done| message.sequence > done)
             && other.rules.take(message, &self.reading)
@@ -278,7 +285,7 @@ impl Routing {
     pub(crate) fn rooms_of_earlier(&self, message: &Facts<'_>) -> Vec<RoomTarget> {
         // Deferred messages were decided on before.
         let rules = self.rules(message).filter(|_| !self.takes_all);
-        let passing_on = rules.into_iter().flat_map(|rules| &rules.passing_on);
+        let passing_on = rules.into_iter().flat_map(Rules::passing_on);
         let earlier = passing_on.filter(|route| self.reading.takes(route, message));
         earlier.map(|route| route.rooms.of(message.subject)).collect()
     }
@@ -370,7 +377,7 @@ mod tests {
         let shapes = format!("shapes = {:?}", directory.path());
         let first = Arc::new(Route::with(&format!("{shapes}\nmatch.kind = \"alert\"")));
         let second = Arc::new(Route::with(""));
-        let all = [Arc::clone(&first), Arc::clone(&second)];
+        let all: Arc<[_]> = [Arc::clone(&first), Arc::clone(&second)].into();
         let library = Arc::new(Library::load(all.iter().map(Arc::as_ref)).unwrap());
         let takes = |route: &Arc<Route>, original: &[u8]| {
             let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
@@ -386,7 +393,7 @@ mod tests {
     #[test]
     fn a_dead_letter_under_its_own_subject_is_for_no_route() {
         let route = Arc::new(Route::with(""));
-        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let routing = Routing::of(&route, &[Arc::clone(&route)].into(), &dead());
         let decoded = Decoded::from_bytes(b"text");
         let mut marked = HeaderMap::new();
         for name in ["Nats-Matrix-Reason", "Nats-Matrix-Stream", "Nats-Matrix-Sequence"] {
@@ -412,7 +419,7 @@ mod tests {
     #[test]
     fn a_marker_is_for_no_route() {
         let route = Arc::new(Route::with(""));
-        let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+        let routing = Routing::of(&route, &[Arc::clone(&route)].into(), &dead());
         let takes = |name: &str, value: &str, original: &[u8]| {
             let mut headers = HeaderMap::new();
             headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
@@ -469,7 +476,7 @@ mod tests {
                 original: payload.as_bytes(),
             };
             let route = Arc::new(Route::with(lines));
-            let routing = Routing::of(&route, std::slice::from_ref(&route), &dead());
+            let routing = Routing::of(&route, &[Arc::clone(&route)].into(), &dead());
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
         }
     }
@@ -500,7 +507,7 @@ mod tests {
         let (new_a, added) = (route("a", "match.\"subject.2\" = \"y\""), route("added", ""));
         let before = vec![(Arc::clone(&a), Some(3)), (Arc::clone(&b), Some(3))];
         let epoch = [Arc::new(Epoch::new("1", 10, false, before))];
-        let now = [Arc::clone(&new_a), Arc::clone(&added)];
+        let now = [Arc::clone(&new_a), Arc::clone(&added)].into();
         let of = |route| Routing::of(route, &now, &dead()).after(&epoch);
         let (a, removed, added) = (of(&new_a), of(&b), of(&added));
         let all = [&a, &removed, &added];
@@ -521,7 +528,7 @@ mod tests {
         let (a, beside) = (route("a", ""), route("beside", "continue = true"));
         let before = vec![(Arc::clone(&a), Some(0))];
         let epoch = [Arc::new(Epoch::new("1", 10, false, before))];
-        let now = [Arc::clone(&beside), Arc::clone(&a)];
+        let now = [Arc::clone(&beside), Arc::clone(&a)].into();
         let of = |route| Routing::of(route, &now, &dead()).after(&epoch);
         assert_eq!(take([&of(&beside), &of(&a)], "ops.x", 5), [true, true]);
     }
@@ -533,7 +540,7 @@ mod tests {
         let before = vec![(Arc::clone(&a), Some(0)), (Arc::clone(&b), Some(0))];
         for (is_work_queue, takes) in [(false, false), (true, true)] {
             let epoch = Epoch::new("1", 10, is_work_queue, before.clone());
-            let now = [Arc::clone(&wide)];
+            let now = [Arc::clone(&wide)].into();
             let routing = Routing::of(&wide, &now, &dead()).after(&[Arc::new(epoch)]);
             assert_eq!(take([&routing], "ops.y", 5), [takes]);
         }

@@ -329,7 +329,7 @@ fn ending<'a>(stop: &CancellationToken, next: Option<Rc<Setup>>) -> Phase<'a> {
 fn serve_the_past(
     routes: &mut JoinSet<Result<(), Failure>>,
     streams: Vec<Arc<StreamHistory>>,
-    all: &[Arc<Route>],
+    all: &Arc<[Arc<Route>]>,
     services: &Services,
     state_dir: &Path,
 ) {
@@ -368,7 +368,7 @@ async fn serve(
     let mut routes = JoinSet::new();
     let quiet = config.routes.iter().filter(|route| route.quiet.is_some()).count();
     nats.memory.divide(config.routes.len() + quiet);
-    let all: Vec<Arc<Route>> = config.routes.iter().cloned().map(Arc::new).collect();
+    let all: Arc<[Arc<Route>]> = config.routes.iter().cloned().map(Arc::new).collect();
     let administrators = config.provision.administrators(account.user.server_name()).collect();
     let state_dir = &config.matrix.state_dir;
     let config = Arc::new(config.nats.clone());
