@@ -72,10 +72,10 @@ impl Relay {
     /// [`Failure::Config`] and [`Failure::Encrypted`] for what is wrong with this route alone, such as a consumer that
     /// cannot be used; the others for what is wrong with all routes, such as credentials that are refused. The message
     /// that was being worked on then waits for the next relay of the route.
-    pub(crate) async fn run(mut self) -> Result<Ended, Failure> {
+    pub(crate) async fn run(&mut self) -> Result<Ended, Failure> {
         let ended = Box::pin(self.relay_all()).await;
         // Messages that are in the room are acknowledged even when something else is wrong.
-        self.source.close().await;
+        Box::pin(self.source.close()).await;
         match ended {
             Ok(ended) => return Ok(ended),
             Err(Interrupted::Fatal(failure)) => return Err(failure),

@@ -34,7 +34,7 @@ pub(crate) async fn serve_live(
     services: Services,
     history: &StreamHistory,
 ) -> Result<(), Failure> {
-    let Some(context) = settled(context, &services, history).await else { return Ok(()) };
+    let Some(context) = Box::pin(settled(context, &services, history)).await else { return Ok(()) };
     let summaries = sum_up(&context, &services);
     let relayed = relay(context, services).await;
     drop(summaries);
@@ -52,12 +52,13 @@ pub(crate) async fn serve_deferred(
     services: Services,
 ) -> Result<(), Failure> {
     if context.route.quiet.is_none() {
-        let is_any = deferral::has_any(&services.nats, &context.feed);
+        let is_any = Box::pin(deferral::has_any(&services.nats, &context.feed));
         if !services.stop.run_until_cancelled(is_any).await.unwrap_or(false) {
             return Ok(());
         }
     }
-    while let Err(error) = deferral::make_stream(&services.nats, &context.route.stream).await {
+    let make = || Box::pin(deferral::make_stream(&services.nats, &context.route.stream));
+    while let Err(error) = make().await {
         warn!("no stream for quiet hours: {}", chain(&error));
         // All messages are shown at once meanwhile, so this feed must not count as failing.
         services.health.route(&context.feed.label()).set_aside();
@@ -81,8 +82,9 @@ pub(super) async fn relay(context: RouteContext, services: Services) -> Result<E
     };
     let span = info_span!("route", route = %context.feed.route.name);
     loop {
-        let relay = Relay::new(context.clone(), Arc::clone(&renderer), &services);
-        match Box::pin(relay.run().instrument(span.clone())).await? {
+        // There can be hundreds of routes, and what a future holds it holds for all the time that the route has nothing to do.
+        let mut relay = Box::new(Relay::new(context.clone(), Arc::clone(&renderer), &services));
+        match relay.run().instrument(span.clone()).await? {
             Ended::GaveWay => {}
             Ended::Displaced => context.alerts.lock().await.forget(),
             ended => return Ok(ended),

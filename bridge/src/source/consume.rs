@@ -636,7 +636,7 @@ impl Source {
     }
 
     /// Makes sure that acknowledgements have been sent. Messages that were not posted are left for the next process.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close(&mut self) {
         self.flow = None;
         if !self.nats.is_connected() {
             return;
