@@ -229,17 +229,18 @@ impl Directory {
         Ok(Self { fd, stat, path, way })
     }
 
-    /// Checks that the directory belongs to root or to our own user, or that we are root: others who own it could have put
-    /// there what we then use with our own rights.
-    pub(crate) fn check_owner(&self) -> io::Result<()> {
-        let owner = self.stat.st_uid;
+    /// Checks that nobody but the directory's owner could have put there what we then use with our own rights, and that
+    /// the owner is root or our own user, or we are root.
+    pub(crate) fn check_writers(&self) -> io::Result<()> {
+        let (owner, path) = (self.stat.st_uid, self.path.display());
+        let refused = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        if Mode::from_raw_mode(self.stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+            return refused(format!("others may put files into {path}: chmod go-w {path}"));
+        }
         if geteuid().is_root() || is_trusted_user(owner) {
             return Ok(());
         }
-        Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("{} belongs to uid {owner}, who may put files there", self.path.display()),
-        ))
+        refused(format!("{path} belongs to uid {owner}, who may put files there"))
     }
 
     /// Checks that nobody but root, us and the owner of this directory can replace a new file in it.

@@ -146,7 +146,7 @@ impl Spool {
     /// Opens the directory. Root also uses that of a service; see [`Directory`].
     fn open(&self, missing: Missing) -> io::Result<Directory> {
         let directory = Directory::open(&self.dir, missing)?;
-        directory.check_owner()?;
+        directory.check_writers()?;
         Ok(directory)
     }
 }

@@ -411,7 +411,23 @@ async fn the_picture_of_a_summary_is_written_through_no_link_of_others() -> Resu
 /// The user of a service, who has been told to use a spool that somebody else has made.
 #[tokio::test]
 async fn a_service_sends_nothing_from_a_spool_of_somebody_else() -> Result<()> {
-    const VICTIM: u32 = 61_235;
+    let said = format!("belongs to uid {OWNER}, who may put files there");
+    sends_no_planted_message(OWNER, 0o755, &said).await
+}
+
+/// A spool of the user's own, such as a directory below `/tmp` that was made by a careless script.
+#[tokio::test]
+async fn a_service_sends_nothing_from_a_spool_that_others_may_write() -> Result<()> {
+    for mode in [0o777, 0o1777, 0o770] {
+        sends_no_planted_message(VICTIM, mode, "others may put files into").await?;
+    }
+    Ok(())
+}
+
+/// The user of a service.
+const VICTIM: u32 = 61_235;
+
+async fn sends_no_planted_message(owner: u32, mode: u32, words: &str) -> Result<()> {
     if !is_root()? {
         return Ok(());
     }
@@ -422,21 +438,22 @@ async fn a_service_sends_nothing_from_a_spool_of_somebody_else() -> Result<()> {
     let binary = dir.path().join("nats-matrix");
     fs::copy(BINARY, &binary)?;
     let spool = dir.path().join("spool");
+    let planted = spool.join("0000000001.json");
     fs::create_dir(&spool)?;
-    fs::write(spool.join("0000000001.json"), secret())?;
-    for path in [&spool, &spool.join("0000000001.json")] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-        chown(path, Some(OWNER), Some(OWNER))?;
-    }
+    fs::write(&planted, secret())?;
+    chown(&planted, Some(OWNER), Some(OWNER))?;
+    fs::set_permissions(&planted, fs::Permissions::from_mode(0o777))?;
+    chown(&spool, Some(owner), Some(owner))?;
+    fs::set_permissions(&spool, fs::Permissions::from_mode(mode))?;
     let mut command = Command::new(binary);
     command.args(["alert", "--severity", "info", "--summary", "mine", "--timeout", "2s"]);
     command.args(["--subject", "ops.alert.a", "--server", &nats.url(), "--spool"]).arg(&spool);
     command.current_dir("/").uid(VICTIM).gid(VICTIM).stdin(Stdio::null()).kill_on_drop(true);
     let output = timeout(PATIENCE / 2, command.output()).await??;
     let said = printed(&output);
-    ensure!(said.contains(&format!("belongs to uid {OWNER}, who may put files there")), "{said}");
+    ensure!(said.contains(words), "{mode:o}: {said}");
     let state = nats.jetstream().await?.get_stream("OPS").await?.cached_info().state.clone();
-    ensure!(state.messages <= 1, "{state:?}: {said}");
-    ensure!(spool.join("0000000001.json").exists(), "it was sent: {said}");
+    ensure!(state.messages <= 1, "{mode:o}: {state:?}: {said}");
+    ensure!(planted.exists(), "{mode:o}: it was sent: {said}");
     Ok(())
 }
