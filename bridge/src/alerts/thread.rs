@@ -99,6 +99,9 @@ pub(crate) struct ThreadState {
     /// The latest event that has replaced the content of the root, for a message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) edit: Option<OwnedEventId>,
+    /// The key under which the state is stored a second time, where other servers that report the same alert find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_key: Option<String>,
 }
 
 /// Somebody who has acknowledged an alert.
@@ -392,6 +395,7 @@ impl AlertThread {
             stream: route.stream.clone(),
             route: route.name.to_string(),
             key: self.key.clone(),
+            shared_key: self.shared_key.clone(),
         }
     }
 
@@ -438,18 +442,19 @@ impl AlertThread {
         Self { has_lost_root: true, ..self.anew(patience) }
     }
 
-    /// The key and the state of the thread after the message was posted. Without the first event of it, and without a
-    /// former state, the result is `None`. `has_pushed` is whether a push notification was sent.
+    /// The keys and the state of the thread after the message was posted. Without the first event of it, and without a
+    /// former state, there are none. `has_pushed` is whether a push notification was sent.
     pub(crate) fn after(
         self,
         Posted { root, edit }: Posted,
         last: Origin,
         has_pushed: bool,
-    ) -> Option<(String, ThreadState)> {
+    ) -> Vec<(String, ThreadState)> {
         let at = self.at.as_second();
         let mut after = match (self.turn, self.before) {
             (Transition::Opened | Transition::Orphaned, _) | (_, None) => {
-                ThreadState::begin(&self.saying, root?, at, last)
+                let Some(root) = root else { return Vec::new() };
+                ThreadState::begin(&self.saying, root, at, last)
             }
             (turn, Some(before)) => before.after(&self.saying, turn, at, last),
         };
@@ -457,7 +462,9 @@ impl AlertThread {
             after.pushed = at;
         }
         after.edit = edit.or(after.edit);
-        Some((self.key, after))
+        after.shared_key.clone_from(&self.shared_key);
+        let shared = self.shared_key.map(|shared| (shared, after.clone()));
+        shared.into_iter().chain([(self.key, after)]).collect()
     }
 }
 
@@ -481,6 +488,7 @@ impl ThreadState {
             last,
             holders: Vec::new(),
             edit: None,
+            shared_key: None,
         }
     }
 
@@ -572,12 +580,14 @@ impl ThreadState {
             size_of::<Holder>() + holder.user.as_str().len() + holder.event.as_str().len()
         });
         let edit = self.edit.as_ref().map_or(0, |edit| edit.as_str().len());
+        let shared_key = self.shared_key.as_ref().map_or(0, String::len);
         size_of::<Self>()
             + self.root.as_str().len()
             + names
             + self.members.weight()
             + holders.sum::<usize>()
             + edit
+            + shared_key
     }
 }
 

@@ -1,7 +1,7 @@
 //! Carries answers out, one after the other in each room.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
     time::Duration,
@@ -25,7 +25,7 @@ use crate::{
         refresh,
     },
     matrix::{Account, MatrixError, Room},
-    message::{Status, rfc3339},
+    message::{AlertMark, Status, rfc3339},
     nats::Nats,
     render::Renderer,
     status::{Health, Outage, State},
@@ -290,18 +290,32 @@ impl Desk {
 impl AnsweredRoute {
     /// Returns what is known of the alert that a message in the room begins.
     async fn state(&self, target: &Target) -> Known {
-        let key = &target.mark.key;
-        match self.alerts.lock().await.get_all([key.clone()]).await.remove(key) {
-            None => Known::Nothing,
-            // The alert may have begun anew, or others write into the bucket.
-            Some(state) if state.root != target.root || state.is_shared => Known::Over,
-            Some(state) if state.status != Status::Firing => Known::Over,
-            Some(state) => Known::Firing(Box::new(state)),
+        let AlertMark { key, shared_key, .. } = &target.mark;
+        let mut alerts = self.alerts.lock().await;
+        let keys = shared_key.iter().chain([key]).cloned();
+        let mut known: Vec<ThreadState> = alerts.get_all(keys).await.into_values().collect();
+        if known.is_empty() {
+            return Known::Nothing;
+        }
+        // The alert may have begun again in its thread, and then other servers find it under another key.
+        let present = known.iter().filter_map(|state| state.shared_key.clone());
+        let others: BTreeSet<String> = present.collect();
+        known.extend(alerts.get_all(others).await.into_values());
+        // The alert may have begun anew, or others write into the bucket.
+        known.retain(|state| state.root == target.root && !state.is_shared);
+        // What one server has said last is not known under the key of another.
+        match known.into_iter().max_by_key(|state| state.said) {
+            Some(state) if state.status == Status::Firing => Known::Firing(Box::new(state)),
+            _ => Known::Over,
         }
     }
 
+    /// Notes the state of an alert under all keys under which its next message looks for it.
     async fn put(&self, target: &Target, state: ThreadState) {
-        self.alerts.lock().await.put_all(vec![(target.mark.key.clone(), state)]).await;
+        let AlertMark { key, shared_key, .. } = &target.mark;
+        let shared = state.shared_key.as_ref().or(shared_key.as_ref());
+        let states = shared.into_iter().chain([key]).map(|key| (key.clone(), state.clone()));
+        self.alerts.lock().await.put_all(states.collect()).await;
     }
 }
 

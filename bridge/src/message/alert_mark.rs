@@ -14,4 +14,7 @@ pub(crate) struct AlertMark {
     pub(crate) route: String,
     /// The key of the alert's thread.
     pub(crate) key: String,
+    /// The key under which other servers that report the same alert find the thread.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) shared_key: Option<String>,
 }

@@ -117,10 +117,10 @@ impl Threads {
 
     /// Notes what was shown of a message: its events, and whether phones buzzed for it.
     pub(crate) async fn note(&self, thread: AlertThread, posted: Posted, origin: Origin) {
-        let (has_pushed, shared) = (thread.pushes(), thread.shared_key.clone());
-        if let Some((key, after)) = thread.after(posted, origin, has_pushed) {
-            let shared = shared.map(|shared| (shared, after.clone()));
-            self.note_all(shared.into_iter().chain([(key, after)]).collect()).await;
+        let has_pushed = thread.pushes();
+        let states = thread.after(posted, origin, has_pushed);
+        if !states.is_empty() {
+            self.note_all(states).await;
         }
     }
 

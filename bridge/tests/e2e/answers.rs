@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     connections::{CONSUMER, KEPT, LOGIN, NEEDED, restricted},
+    identity::group,
     scene::{Config, PATIENCE, Scene, printed, read_all, shared_homeserver},
 };
 
@@ -246,6 +247,45 @@ async fn an_answer_that_is_taken_back_no_longer_counts() -> Result<()> {
         })
     };
     answering.reader.wait_until(reminded, PATIENCE).await?;
+    Ok(())
+}
+
+/// Two servers of a cluster report one alert: an answer to the message of one counts for those of the other.
+#[tokio::test]
+async fn an_answer_counts_whichever_server_reports_the_alert() -> Result<()> {
+    let mut answering = Answering::new("").await?;
+    let _bridge = answering.listen().await?;
+    let alice = answering.scene.alice.clone();
+    let report = async |scene: &Scene, server: &str| {
+        let firing = group(&format!("http://{server}:9093"), "shop", "firing");
+        scene.nats.publish("ops.alertmanager", firing).await
+    };
+    report(&answering.scene, "n1").await?;
+    let root = answering.reader.wait_for(1, PATIENCE).await?[0].event_id.clone();
+    let reaction = answering.react(&alice, &root, "👍").await?;
+    answering.shows_holder(&root, &alice).await?;
+    answering.on_nats(1).await?;
+    let said = |events: &[Event]| {
+        let in_thread = events.iter().filter(|event| {
+            let relation = &event.content["m.relates_to"];
+            relation["rel_type"] == "m.thread" && relation["event_id"] == root.as_str()
+        });
+        let alerts = in_thread.filter(|event| !event.body().starts_with("👤"));
+        alerts.map(|event| event.msgtype().to_owned()).collect::<Vec<_>>()
+    };
+    // Long after `remind`.
+    sleep(Duration::from_secs(3)).await;
+    for (count, server) in (1..).zip(["n2", "n1"]) {
+        report(&answering.scene, server).await?;
+        answering.reader.wait_until(|events| said(events).len() >= count, PATIENCE).await?;
+    }
+    assert_eq!(said(answering.reader.events()), ["m.notice"; 2], "nobody is reminded");
+    alice.redact(&answering.scene.room, &reaction).await?;
+    answering.shows(&root, |text| !text.contains("has it")).await?;
+    answering.on_nats(2).await?;
+    report(&answering.scene, "n2").await?;
+    answering.reader.wait_until(|events| said(events).len() >= 3, PATIENCE).await?;
+    assert_eq!(said(answering.reader.events())[2], "m.text", "everybody is reminded again");
     Ok(())
 }
 

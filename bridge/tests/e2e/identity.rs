@@ -24,7 +24,7 @@ fn alert(summary: &str, status: &str) -> String {
 }
 
 /// A group of one alert that an Alertmanager of that address sends, with the same key as all others do.
-fn group(address: &str, pod: &str, status: &str) -> String {
+pub(crate) fn group(address: &str, pod: &str, status: &str) -> String {
     json!({
         "version": "4",
         "receiver": "nats",

@@ -189,7 +189,7 @@ impl<'a> Digest<'a> {
             let has_pushed = self.has_pushed && thread.pushes();
             let posted = Posted { root: Some(root.clone()), edit };
             let shown = thread.after(posted, origin, has_pushed);
-            after.extend(shown.map(|(key, mut thread)| {
+            after.extend(shown.into_iter().map(|(key, mut thread)| {
                 thread.is_shared |= is_new || thread.root == *root;
                 (key, thread)
             }));
