@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use matrix_sdk::ruma::{OwnedEventId, OwnedUserId, RoomId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedUserId, RoomId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -497,9 +497,14 @@ impl ThreadState {
         self.holders.iter().map(|holder| holder.at).max()
     }
 
+    /// Whether somebody has the alert by an acknowledgement that was given with this event.
+    pub(crate) fn is_held_by(&self, event: &EventId) -> bool {
+        self.holders.iter().any(|holder| holder.event == event)
+    }
+
     /// Adds somebody who has acknowledged the alert. Returns whether there was room for one more.
     pub(crate) fn hold(&mut self, holder: Holder) -> bool {
-        let is_known = self.holders.iter().any(|known| known.event == holder.event);
+        let is_known = self.is_held_by(&holder.event);
         if !is_known && self.holders.len() < MOST_HOLDERS {
             self.holders.push(holder);
             return true;

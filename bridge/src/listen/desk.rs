@@ -1,13 +1,15 @@
 //! Carries answers out, one after the other in each room.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
-use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedRoomId};
+use jiff::Timestamp;
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use tokio::{
     sync::Mutex,
     time::{Instant, sleep, timeout},
@@ -20,7 +22,7 @@ use crate::{
     config::{Answers, Route},
     failure::chain,
     listen::{
-        event::{Action, AnswerEvent, Message, Unpublished, publish},
+        event::{Action, AnswerEvent, Message, ONCE_WITHIN, Unpublished, publish},
         kept::{Accepted, Given, Kept},
         refresh,
     },
@@ -28,6 +30,7 @@ use crate::{
     message::{AlertMark, Status, rfc3339},
     nats::Nats,
     render::Renderer,
+    source::{Hold, Tenure},
     status::{Health, Outage, State},
 };
 
@@ -37,7 +40,11 @@ const PUBLISHING: Duration = Duration::from_secs(10);
 /// The time within which an alert comes again that was posted just before a kill.
 const KNOWN_BY: Duration = Duration::from_mins(2);
 
-/// The interval at which such an alert is looked for.
+/// The number of answers that a bridge remembers while it stands by, in case the other one has stopped before it has
+/// carried them out.
+const MOST_SET_ASIDE: usize = 500;
+
+/// The interval at which such an alert is looked for, and at which it is asked whether this bridge has the route by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A route whose alerts people may answer.
@@ -50,6 +57,8 @@ pub(crate) struct AnsweredRoute {
     pub(crate) alerts: Arc<Mutex<Store>>,
     /// Held while the first message of an alert is edited.
     pub(crate) editing: Arc<Mutex<()>>,
+    /// The right to carry the answers out, which another bridge with the same route may have.
+    pub(crate) hold: Hold,
 }
 
 /// Carries out the answers of all rooms.
@@ -59,13 +68,22 @@ pub(super) struct Desk {
     pub(super) health: Health,
     pub(super) kept: Kept,
     /// The routes by stream and name.
-    pub(super) routes: BTreeMap<(String, String), AnsweredRoute>,
+    pub(super) routes: BTreeMap<RouteId, AnsweredRoute>,
+    /// The answer in each room that is being carried out.
+    pub(super) in_hand: RefCell<HashMap<OwnedRoomId, OwnedEventId>>,
 }
+
+/// The stream and the name of a route.
+pub(super) type RouteId = (String, String);
 
 /// Whether an answer counts.
 enum Decision {
     Counts(Box<Accepted>),
+    /// Another bridge has carried it out before it stopped.
+    IsKnown(Box<Accepted>),
     DoesNotCount,
+    /// It is for another bridge to decide, as this one stands by for the route.
+    StandsBy(RouteId),
     /// Nothing is known of the alert yet: the bridge was killed after it had posted the alert, which comes again.
     NotYet,
 }
@@ -92,10 +110,29 @@ impl Desk {
         let what = format!("answers in room {id}");
         let mut outage = Outage::of(what, self.health.condition(None));
         let mut waiting: HashMap<OwnedEventId, Instant> = HashMap::new();
-        while let Some(answer) = self.kept.first_in(&id) {
-            let accepted = match self.show_until_done(&room, &answer, &mut outage).await {
-                Decision::Counts(accepted) => Some(*accepted),
-                Decision::DoesNotCount => None,
+        // The answers about routes for which this bridge stands by.
+        let mut set_aside: BTreeMap<OwnedEventId, RouteId> = BTreeMap::new();
+        loop {
+            set_aside.retain(|_, route| !self.is_held(route));
+            let next = self.kept.first_in(&id, |event| set_aside.contains_key(event));
+            let Some(answer) = next else {
+                if set_aside.is_empty() {
+                    return;
+                }
+                self.forget_old(&id, &mut set_aside);
+                sleep(LOOK_AGAIN).await;
+                continue;
+            };
+            self.in_hand.borrow_mut().insert(id.clone(), answer.event.clone());
+            let (accepted, is_known) = match self.show_until_done(&room, &answer, &mut outage).await
+            {
+                Decision::Counts(accepted) => (Some(*accepted), false),
+                Decision::IsKnown(accepted) => (Some(*accepted), true),
+                Decision::DoesNotCount => (None, false),
+                Decision::StandsBy(route) => {
+                    set_aside.insert(answer.event, route);
+                    continue;
+                }
                 Decision::NotYet => {
                     let since = *waiting.entry(answer.event.clone()).or_insert_with(Instant::now);
                     if since.elapsed() < KNOWN_BY {
@@ -107,16 +144,31 @@ impl Desk {
                         "an answer of {} in room {id} does not count: nothing is known of the alert any more",
                         answer.who
                     );
-                    None
+                    (None, false)
                 }
             };
             waiting.remove(&answer.event);
-            if let Some(Accepted { event, .. }) = &accepted {
+            if let Some(Accepted { event, .. }) = accepted.as_ref().filter(|_| !is_known) {
                 self.publish_until_done(event, &mut outage).await;
                 self.health.0.metrics.answered(&event.route, event.action.into());
             }
             self.kept.done(&answer.event, accepted);
         }
+    }
+
+    /// Forgets the oldest of very many answers in a room that another bridge has carried out by now.
+    fn forget_old(&self, room: &RoomId, set_aside: &mut BTreeMap<OwnedEventId, RouteId>) {
+        while self.kept.pending() > MOST_SET_ASIDE {
+            let oldest = self.kept.first_in(room, |event| !set_aside.contains_key(event));
+            let Some(oldest) = oldest else { return };
+            self.kept.done(&oldest.event, None);
+            set_aside.remove(&oldest.event);
+        }
+    }
+
+    /// Whether this bridge has a route, or knows nothing of it.
+    fn is_held(&self, route: &RouteId) -> bool {
+        self.routes.get(route).is_none_or(|route| route.hold.present().is_some())
     }
 
     async fn show_until_done(&self, room: &Room, answer: &Answer, outage: &mut Outage) -> Decision {
@@ -158,22 +210,42 @@ impl Desk {
             Some(accepted) => Box::new(accepted),
             None => match self.decide(room, answer).await? {
                 Decision::Counts(accepted) => accepted,
-                undecided => return Ok(undecided),
+                other => return Ok(other),
             },
         };
-        self.kept.accept(&answer.event, &accepted);
         let target = accepted.given.target();
         let Some(route) = self.route_of(&target) else { return Ok(Decision::Counts(accepted)) };
-        let _editing = route.editing.lock().await;
-        let Known::Firing(mut state) = route.state(&target).await else {
-            return Ok(Decision::Counts(accepted));
+        let Some(tenure) = route.hold.present() else {
+            return Ok(Decision::StandsBy(route_id(&target)));
         };
-        match accepted.event.action {
-            Action::Ack => self.acknowledge(room, route, &mut state, answer).await?,
-            Action::Unack => self.take_back(room, route, &mut state, answer, &accepted).await?,
+        self.kept.accept(&answer.event, &accepted);
+        let carry_out = self.carry_out((room, &tenure), route, answer, &accepted);
+        tokio::select! {
+            biased;
+            () = tenure.ended() => Ok(Decision::StandsBy(route_id(&target))),
+            done = carry_out => done.map(|()| Decision::Counts(accepted.clone())),
         }
+    }
+
+    /// Shows an answer that counts, and notes it in the state of the alert.
+    async fn carry_out(
+        &self,
+        (room, tenure): (&Room, &Tenure),
+        route: &AnsweredRoute,
+        answer: &Answer,
+        accepted: &Accepted,
+    ) -> Result<(), MatrixError> {
+        let target = accepted.given.target();
+        let _editing = route.editing.lock().await;
+        let Known::Firing(mut state) = route.state(&target).await else { return Ok(()) };
+        let place = (room, tenure);
+        match accepted.event.action {
+            Action::Ack => self.acknowledge(place, route, &mut state, answer).await?,
+            Action::Unack => self.take_back(place, route, &mut state, answer, accepted).await?,
+        }
+        tenure.certain().await;
         route.put(&target, *state).await;
-        Ok(Decision::Counts(accepted))
+        Ok(())
     }
 
     /// Finds out whether an answer counts.
@@ -193,6 +265,9 @@ impl Desk {
             },
         };
         let Some(route) = self.route_of(&target) else { return Ok(Decision::DoesNotCount) };
+        if route.hold.present().is_none() {
+            return Ok(Decision::StandsBy(route_id(&target)));
+        }
         if given.is_none() && !self.may_acknowledge(room, route, answer).await? {
             return Ok(Decision::DoesNotCount);
         }
@@ -202,8 +277,12 @@ impl Desk {
             Known::Firing(state) => {
                 let action = if given.is_some() { Action::Unack } else { Action::Ack };
                 let event = event(action, &target, &state, answer);
+                // NATS recognises an answer that comes again soon.
+                let is_known =
+                    state.is_held_by(&answer.event) && is_older_than(answer, ONCE_WITHIN / 2);
                 let given = given.unwrap_or_else(|| Given::new(answer, target));
-                Decision::Counts(Box::new(Accepted { event, given }))
+                let accepted = Box::new(Accepted { event, given });
+                if is_known { Decision::IsKnown(accepted) } else { Decision::Counts(accepted) }
             }
             Known::Over => Decision::DoesNotCount,
             Known::Nothing => Decision::NotYet,
@@ -228,40 +307,44 @@ impl Desk {
     }
 
     fn route_of(&self, target: &Target) -> Option<&AnsweredRoute> {
-        self.routes.get(&(target.mark.stream.clone(), target.mark.route.clone()))
+        self.routes.get(&route_id(target))
     }
 
     async fn acknowledge(
         &self,
-        room: &Room,
+        place: (&Room, &Tenure),
         route: &AnsweredRoute,
         state: &mut ThreadState,
         answer: &Answer,
     ) -> Result<(), MatrixError> {
+        if state.is_held_by(&answer.event) {
+            // The room shows it: another bridge has carried it out before it stopped, or this one before a kill.
+            return Ok(());
+        }
         let (user, at, event) = (answer.who.clone(), answer.at, answer.event.clone());
         let holder = Holder { user, at, event };
         if state.hold(holder.clone()) {
-            refresh::edit_root(room, &route.renderer, state, answer).await?;
+            refresh::edit_root(place, &route.renderer, state, answer).await?;
         }
         let notice = route.renderer.takes_it(&holder, &self.account.user);
-        refresh::note(room, state, answer, &notice).await?;
+        refresh::note(place, state, answer, &notice).await?;
         info!("{} has acknowledged the alert that begins with {}", answer.who, state.root);
         Ok(())
     }
 
     async fn take_back(
         &self,
-        room: &Room,
+        place: (&Room, &Tenure),
         route: &AnsweredRoute,
         state: &mut ThreadState,
         answer: &Answer,
         Accepted { given, .. }: &Accepted,
     ) -> Result<(), MatrixError> {
         state.holders.retain(|holder| holder.event != given.event);
-        refresh::edit_root(room, &route.renderer, state, answer).await?;
+        refresh::edit_root(place, &route.renderer, state, answer).await?;
         if !state.holders.iter().any(|holder| holder.user == given.who) {
             let notice = route.renderer.gives_it_back(&given.who, &self.account.user);
-            refresh::note(room, state, answer, &notice).await?;
+            refresh::note(place, state, answer, &notice).await?;
         }
         info!("{} no longer has the alert that begins with {}", given.who, state.root);
         Ok(())
@@ -317,6 +400,15 @@ impl AnsweredRoute {
         let states = shared.into_iter().chain([key]).map(|key| (key.clone(), state.clone()));
         self.alerts.lock().await.put_all(states.collect()).await;
     }
+}
+
+fn route_id(target: &Target) -> RouteId {
+    (target.mark.stream.clone(), target.mark.route.clone())
+}
+
+fn is_older_than(answer: &Answer, age: Duration) -> bool {
+    let before = Timestamp::now().checked_sub(age);
+    before.is_ok_and(|before| answer.at < before.as_second())
 }
 
 /// Whether an event is in the room and was not taken away.

@@ -34,7 +34,7 @@ const KEPT_BYTES: i64 = 32 * 1024 * 1024;
 const LONGEST: i32 = 16 * 1024;
 
 /// The time within which an answer that is published again, as after a kill, is kept once.
-const ONCE_WITHIN: Duration = Duration::from_hours(24);
+pub(super) const ONCE_WITHIN: Duration = Duration::from_hours(24);
 
 /// An answer of a person to an alert in a room.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -155,11 +155,15 @@ impl Kept {
         self.saved.borrow().pending.iter().map(|pending| pending.answer.room.clone()).collect()
     }
 
-    /// Returns the first answer in a room that is not carried out yet.
-    pub(super) fn first_in(&self, room: &RoomId) -> Option<Answer> {
+    /// Returns the first answer in a room that is not carried out yet, of those that need not wait.
+    pub(super) fn first_in(
+        &self,
+        room: &RoomId,
+        waits: impl Fn(&EventId) -> bool,
+    ) -> Option<Answer> {
         let saved = self.saved.borrow();
         let mut answers = saved.pending.iter().map(|pending| &pending.answer);
-        answers.find(|answer| answer.room == room).cloned()
+        answers.find(|answer| answer.room == room && !waits(&answer.event)).cloned()
     }
 
     /// Puts an answer behind the others.

@@ -1,6 +1,7 @@
 //! Hears what happens in the rooms of routes that ask for it.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
     rc::Rc,
@@ -69,7 +70,7 @@ impl Listener {
             health.0.metrics.expect_answers(name);
         }
         let kept = Kept::open(&account, listened.clone(), &names);
-        let desk = Desk { account, nats, health, kept, routes };
+        let desk = Desk { account, nats, health, kept, routes, in_hand: RefCell::default() };
         Self { desk: Rc::new(desk), listened, stop: services.stop.clone() }
     }
 
@@ -101,12 +102,12 @@ impl Listener {
                 Ok((task, ())) => drop(busy.remove(&task)),
                 Err(error) => {
                     let room = busy.remove(&error.id());
-                    let answer = room.and_then(|room| self.desk.kept.first_in(&room));
+                    let answer = room.and_then(|room| self.desk.in_hand.borrow_mut().remove(&room));
                     error!(
                         "an answer is not carried out: {error} (this is a bug in nats-matrix, please report it)"
                     );
                     if let Some(answer) = answer {
-                        self.desk.kept.done(&answer.event, None);
+                        self.desk.kept.done(&answer, None);
                     }
                 }
             }

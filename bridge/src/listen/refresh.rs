@@ -14,11 +14,12 @@ use crate::{
         Rendered, Renderer,
         content::{in_place_of, in_thread, with_people},
     },
+    source::Tenure,
 };
 
 /// Edits the first message of an alert after an answer. Posting the same edit twice changes nothing.
 pub(super) async fn edit_root(
-    room: &Room,
+    (room, tenure): (&Room, &Tenure),
     renderer: &Renderer,
     state: &ThreadState,
     answer: &Answer,
@@ -31,18 +32,18 @@ pub(super) async fn edit_root(
     let people = renderer.has_it(&state.holders, &room.account().user);
     let content = in_place_of(&state.root, &with_people(content, &people));
     let transaction = transaction(room, answer, &format!("edit {shown}"));
-    send(room, transaction, &content).await
+    send((room, tenure), transaction, &content).await
 }
 
 /// Posts a notice about an answer in the thread of the alert.
 pub(super) async fn note(
-    room: &Room,
+    (room, tenure): (&Room, &Tenure),
     state: &ThreadState,
     answer: &Answer,
     notice: &Rendered,
 ) -> Result<(), MatrixError> {
     let content = in_thread(notice.content(&[]), &state.root);
-    send(room, transaction(room, answer, "note"), &content).await
+    send((room, tenure), transaction(room, answer, "note"), &content).await
 }
 
 /// Returns the content that an event of the bridge gives to the first message of an alert.
@@ -69,12 +70,14 @@ async fn content_of(
     Ok(content["body"].is_string().then_some(content))
 }
 
-/// Sends an event. What the homeserver will never take does not keep the answer from counting.
+/// Sends an event, as long as no other bridge may have taken over the route. What the homeserver will never take does not
+/// keep the answer from counting.
 async fn send(
-    room: &Room,
+    (room, tenure): (&Room, &Tenure),
     transaction: OwnedTransactionId,
     content: &Value,
 ) -> Result<(), MatrixError> {
+    tenure.certain().await;
     match room.send_as(transaction, content).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_final() || is_of_room(&error) => {

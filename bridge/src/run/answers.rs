@@ -28,6 +28,7 @@ pub(super) fn answered_route(context: &RouteContext) -> Option<AnsweredRoute> {
             .unwrap_or_else(|| Arc::new(Renderer::new(&route.display))),
         alerts: Arc::clone(&context.alerts),
         editing: Arc::clone(&context.editing),
+        hold: context.hold.clone(),
         route,
     })
 }

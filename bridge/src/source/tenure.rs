@@ -139,6 +139,13 @@ impl Hold {
         }
     }
 
+    /// Returns the tenure of the bridge, if it has claimed the route.
+    pub(crate) fn present(&self) -> Option<Tenure> {
+        // Taken first, so that a claim that is lost meanwhile ends it.
+        let tenure = self.tenure();
+        self.is_held().then_some(tenure)
+    }
+
     fn is_held(&self) -> bool {
         *self.0.held.borrow() == Some(self.0.lease.ended())
     }
@@ -168,6 +175,14 @@ impl Tenure {
             biased;
             () = self.ended() => Err(Interrupted::Displaced),
             () = lease.confirmed() => Ok(()),
+        }
+    }
+
+    /// Waits until it is certain that no other bridge has taken over, and for ever if another one may have: for work that is
+    /// dropped when the tenure has [ended](Self::ended).
+    pub(crate) async fn certain(&self) {
+        if self.confirm().await.is_err() {
+            std::future::pending().await
         }
     }
 

@@ -295,10 +295,7 @@ impl Poster {
             *content = Some(self.content(period, &composed).await?);
         }
         let Some(content) = content else { return Ok(()) };
-        if self.tenure.confirm().await.is_err() {
-            // The work ends.
-            return std::future::pending().await;
-        }
+        self.tenure.certain().await;
         self.summaries.send(&self.room, period, content.clone()).await?;
         info!("posted the summary up to {}", mark.until);
         Ok(())

@@ -13,6 +13,7 @@ use crate::{
     connections::{CONSUMER, KEPT, LOGIN, NEEDED, restricted},
     identity::group,
     scene::{Config, PATIENCE, Scene, printed, read_all, shared_homeserver},
+    standby::{Machine, NOTICED},
 };
 
 /// The stream that the bridge makes for answers.
@@ -483,6 +484,46 @@ async fn a_forged_acknowledgement_silences_no_alert() -> Result<()> {
     let reminded = |events: &[Event]| events.iter().any(is_reminder);
     answering.reader.wait_until(reminded, PATIENCE).await?;
     bridge.wait_for_log("no longer shows that somebody has acknowledged", PATIENCE).await?;
+    Ok(())
+}
+
+/// Of two bridges both hear what people answer, and the one that posts carries it out.
+#[tokio::test]
+async fn a_bridge_that_stands_by_carries_no_answer_out() -> Result<()> {
+    const LISTENS: &str = "listening to what people answer";
+    let mut answering = Answering::new("").await?;
+    let alice = answering.scene.alice.clone();
+    let mut one = Machine::start(&answering.config)?;
+    one.bridge.wait_for_log(LISTENS, PATIENCE).await?;
+    let mut other = Machine::start(&answering.config)?;
+    other.stands_by().await?;
+    other.bridge.wait_for_log(LISTENS, PATIENCE).await?;
+    let (first, second) = (answering.fire("db-01").await?, answering.fire("db-02").await?);
+    let reaction = answering.react(&alice, &first, "👍").await?;
+    answering.shows_holder(&first, &alice).await?;
+    answering.on_nats(1).await?;
+    answering.reader.settle(Duration::from_secs(4)).await?;
+    let edits = |events: &[Event], root: &str| {
+        events.iter().filter(|event| edited(event, root).is_some()).count()
+    };
+    assert_eq!(edits(answering.reader.events(), &first), 1, "{}", other.bridge.logs());
+    assert_eq!(answering.notes(&first).len(), 1);
+
+    // The other one knows what was answered while it stood by, and what nobody has carried out.
+    one.bridge.kill();
+    answering.react(&alice, &second, "👍").await?;
+    other.takes_over(NOTICED).await?;
+    answering.shows_holder(&second, &alice).await?;
+    assert_eq!(answering.on_nats(2).await?.len(), 2);
+    alice.redact(&answering.scene.room, &reaction).await?;
+    answering.shows(&first, |text| !text.contains("has it")).await?;
+    let answers = answering.on_nats(3).await?;
+    answering.reader.settle(Duration::from_secs(2)).await?;
+    let actions: Vec<_> = answers.iter().map(|(_, answer)| &answer["action"]).collect();
+    assert_eq!(actions, ["ack", "ack", "unack"]);
+    let events = answering.reader.events();
+    assert_eq!((edits(events, &first), edits(events, &second)), (2, 1));
+    assert_eq!((answering.notes(&first).len(), answering.notes(&second).len()), (2, 1));
     Ok(())
 }
 

@@ -11,16 +11,16 @@ use tokio::time::sleep;
 use crate::scene::{BINARY, Config, PATIENCE, Scene, read_numbered, through_proxy};
 
 /// The time in which a bridge that was killed or frozen is certainly noticed.
-const NOTICED: Duration = Duration::from_secs(40);
+pub(crate) const NOTICED: Duration = Duration::from_secs(40);
 
 /// A bridge on a machine of its own.
-struct Machine {
-    bridge: BridgeProcess,
+pub(crate) struct Machine {
+    pub(crate) bridge: BridgeProcess,
     _dir: ScratchDir,
 }
 
 impl Machine {
-    fn start(config: &Config) -> Result<Self> {
+    pub(crate) fn start(config: &Config) -> Result<Self> {
         let dir = ScratchDir::new("machine")?;
         let bridge = BridgeProcess::spawn(BINARY, &config.toml(), dir.path())?;
         Ok(Self { bridge, _dir: dir })
@@ -32,13 +32,13 @@ impl Machine {
         Ok(())
     }
 
-    async fn stands_by(&mut self) -> Result<()> {
+    pub(crate) async fn stands_by(&mut self) -> Result<()> {
         let line = self.bridge.wait_for_log("standing by: nats-matrix on ", PATIENCE).await?;
         assert!(line.contains("posts the messages of this route"), "{line}");
         Ok(())
     }
 
-    async fn takes_over(&mut self, patience: Duration) -> Result<()> {
+    pub(crate) async fn takes_over(&mut self, patience: Duration) -> Result<()> {
         self.bridge.wait_for_log("takes over the messages of this route", patience).await?;
         Ok(())
     }
