@@ -205,7 +205,7 @@ fn digest(
         rendered: shown.clone(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(message.subject, &decoded.payload),
-        sayings: Vec::new(),
+        updates: Vec::new(),
     };
     let entries: Vec<Entry> = (1..=5).map(entry).collect();
     let digest = renderer.digest(&entries, &BTreeSet::new(), Urgency::Critical);

@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     iter,
+    rc::Rc,
 };
 
 use jiff::Timestamp;
@@ -47,8 +48,27 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// The machines or services that the message is about, as a room shows them.
     pub(crate) sources: Vec<String>,
-    /// The keys of the alerts' threads, and the updates that the message makes to them.
-    pub(crate) sayings: Vec<(String, AlertUpdate)>,
+    /// The updates that the message makes to the threads of alerts.
+    pub(crate) updates: Vec<ThreadUpdate>,
+}
+
+/// An update that a message makes to the thread of an alert.
+#[derive(Debug)]
+pub(crate) struct ThreadUpdate {
+    /// The key of the alert's thread for the server that sent the message.
+    pub(crate) key: Rc<str>,
+    /// The other keys of the thread. Most alerts have none, and take less memory so.
+    pub(crate) others: Option<Box<OtherKeys>>,
+    pub(crate) update: AlertUpdate,
+}
+
+/// The keys of a thread that several servers report.
+#[derive(Debug)]
+pub(crate) struct OtherKeys {
+    /// The key under which other servers that report the alert find its thread.
+    pub(crate) shared: Option<Rc<str>>,
+    /// The key of the thread that was the first in the digest.
+    pub(crate) first: Rc<str>,
 }
 
 /// The news in a digest, which people have not been notified of.
@@ -78,16 +98,37 @@ impl Entry {
     pub(crate) fn weight(&self) -> usize {
         let sources: usize =
             self.sources.iter().map(|source| size_of::<String>() + source.len()).sum();
-        let sayings = self
-            .sayings
-            .iter()
-            .map(|(key, saying)| size_of::<(String, AlertUpdate)>() + key.len() + saying.weight());
+        let updates = self.updates.iter().map(ThreadUpdate::weight);
         size_of::<Self>()
             + self.subject.len()
             + self.head.len()
             + self.rendered.plain.len()
             + sources
-            + sayings.sum::<usize>()
+            + updates.sum::<usize>()
+    }
+}
+
+impl ThreadUpdate {
+    /// Returns the name of the alert in the digest, which is the same whichever server reports it.
+    pub(crate) fn alert(&self) -> &str {
+        self.others.as_ref().map_or(&self.key, |others| &others.first)
+    }
+
+    /// Returns the key under which other servers find the thread.
+    pub(crate) fn shared_key(&self) -> Option<&str> {
+        self.others.as_ref()?.shared.as_deref()
+    }
+
+    /// Returns the keys under which the thread may be known, the best first.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        let first = Some(self.alert()).filter(|first| *first != &*self.key);
+        self.shared_key().into_iter().chain([&*self.key]).chain(first)
+    }
+
+    fn weight(&self) -> usize {
+        let others = self.others.as_ref().map_or(0, |_| size_of::<OtherKeys>());
+        let keys = self.keys().map(str::len).sum::<usize>();
+        size_of::<Self>() + others + keys + self.update.weight()
     }
 }
 
@@ -121,29 +162,30 @@ pub(crate) fn pieces(entries: &[Entry], reached: Position) -> impl Iterator<Item
 /// Returns the entries that are still true at the end: the last one of each alert, and all that are about no alert.
 pub(crate) fn still_true(entries: &[Entry]) -> Vec<&Entry> {
     let last = last_words(entries);
-    let is_last = |entry: &Entry, key: &str| {
-        last.get(key).is_some_and(|(last, _)| std::ptr::eq(*last, entry))
+    let is_last = |entry: &Entry, alert: &str| {
+        last.get(alert).is_some_and(|(last, _)| std::ptr::eq(*last, entry))
     };
     let is_true = |entry: &&Entry| {
-        entry.sayings.is_empty() || entry.sayings.iter().any(|(key, _)| is_last(entry, key))
+        entry.updates.is_empty()
+            || entry.updates.iter().any(|update| is_last(entry, update.alert()))
     };
     entries.iter().filter(is_true).collect()
 }
 
-/// Returns the last entry of each alert, and its last update there, by the key of the alert's thread.
-pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, (&Entry, &AlertUpdate)> {
+/// Returns the last entry of each alert, and its last update there, by the name of the alert in the digest.
+pub(crate) fn last_words(entries: &[Entry]) -> BTreeMap<&str, (&Entry, &ThreadUpdate)> {
     let said = entries.iter().flat_map(|entry| {
-        entry.sayings.iter().map(move |(key, update)| (key.as_str(), (entry, update)))
+        entry.updates.iter().map(move |update| (update.alert(), (entry, update)))
     });
     said.collect()
 }
 
 /// Returns the news among the entries that are still true at the end. A resolved alert is not news, and neither is one
-/// that has already sent a push notification, which `is_known` tells by the key of its thread.
+/// that has already sent a push notification, which `is_known` tells by its name in the digest.
 pub(crate) fn news(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> News<'_> {
     let mut news = News { urgency: Urgency::Routine, critical: BTreeSet::new() };
     let is_news = |entry: &&Entry| {
-        entry.sayings.is_empty() || entry.sayings.iter().any(|(key, _)| !is_known(key))
+        entry.updates.is_empty() || entry.updates.iter().any(|update| !is_known(update.alert()))
     };
     for entry in still_true(entries).into_iter().filter(is_news) {
         let urgency = entry.rendered.urgency;
@@ -153,6 +195,14 @@ pub(crate) fn news(entries: &[Entry], is_known: impl Fn(&str) -> bool) -> News<'
         }
     }
     news
+}
+
+#[cfg(test)]
+impl AlertUpdate {
+    /// The update of a thread whose only key is this name.
+    pub(crate) fn named(self, name: &str) -> ThreadUpdate {
+        ThreadUpdate { key: name.into(), others: None, update: self }
+    }
 }
 
 #[cfg(test)]
@@ -170,7 +220,7 @@ mod tests {
     fn entry(sequence: u64, payload: &serde_json::Value) -> Entry {
         let bytes = Bytes::from(payload.to_string());
         let decoded = Decoded::from_bytes(&bytes);
-        let saying = AlertUpdate::of(&decoded.payload);
+        let update = AlertUpdate::of(&decoded.payload);
         Entry {
             sequence,
             published: Timestamp::UNIX_EPOCH,
@@ -189,7 +239,10 @@ mod tests {
             }),
             kind: Kind::of(&decoded.payload),
             sources: Vec::new(),
-            sayings: saying.map(|it| (payload["source"].to_string(), it)).into_iter().collect(),
+            updates: update
+                .into_iter()
+                .map(|it| it.named(&payload["source"].to_string()))
+                .collect(),
         }
     }
 

@@ -351,7 +351,7 @@ fn entry(by: &Renderer, sequence: u64, rendered: Rendered) -> Entry {
         rendered,
         kind,
         sources: Vec::new(),
-        sayings: Vec::new(),
+        updates: Vec::new(),
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) mod words;
 
 pub(crate) use self::{
     content::Rendered,
-    digest_entries::{Entry, News, Piece},
+    digest_entries::{Entry, News, OtherKeys, Piece, ThreadUpdate},
     incoming::Incoming,
     renderer::{Parsed, Renderer},
     speaker::{Speaker, Speakers},

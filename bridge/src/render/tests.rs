@@ -90,9 +90,9 @@ fn digest(display: &Display) -> Rendered {
             head: renderer.head(at, sample.subject),
             rendered: show(&renderer, sample.subject, sample.payload, &decoded),
             kind: Kind::of(&decoded.payload),
-            sayings: AlertUpdate::all(&decoded.payload)
+            updates: AlertUpdate::all(&decoded.payload)
                 .into_iter()
-                .map(|it| (sample.name.to_owned(), it))
+                .map(|it| it.named(sample.name))
                 .collect(),
             sources: vec![source],
         }

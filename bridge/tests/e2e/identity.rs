@@ -270,3 +270,37 @@ async fn a_stranger_resolves_nothing_by_a_schedule() -> Result<()> {
     assert_eq!(edited(events, &events[0]), None, "nobody has resolved db-01's: {events:#?}");
     Ok(())
 }
+
+/// A digest that has the end of an alert from another server of the cluster than the one that reported its beginning.
+#[tokio::test]
+async fn a_digest_ends_an_alert_that_another_server_reported() -> Result<()> {
+    let scene = Scene::new().await?;
+    let config = scene.config().digests(3);
+    let bridge = scene.start(&config)?;
+    let (one, other) = ("http://n1:9093", "http://n2:9093");
+    scene.nats.publish("ops.alertmanager", group(one, "shop", "firing")).await?;
+    let mut reader = scene.reader().await?;
+    let begun = read_all(&mut reader, 1).await?[0].clone();
+    bridge.kill();
+    for (pod, server, status) in
+        [("shop", other, "resolved"), ("cart", one, "firing"), ("cart", other, "resolved")]
+    {
+        scene.nats.publish("ops.alertmanager", group(server, pod, status)).await?;
+    }
+    let report = |number| json!({ "host": "db", "disk_percent": number }).to_string();
+    scene.nats.publish_many("ops.report", (0..3).map(report)).await?;
+    let _bridge = scene.start(&config)?;
+    // The digest, its thread, and the end of the alert.
+    let events = read_all(&mut reader, 4).await?;
+    assert!(edited(&events, &begun).is_some_and(|text| text.starts_with("✅ RESOLVED")));
+    let [_, sum] = roots(&events)[..] else { panic!("not one digest: {events:#?}") };
+    assert!(sum.body().contains("✅ 2 resolved") && !sum.body().contains('🔴'), "{}", sum.body());
+    assert_eq!(sum.msgtype(), "m.notice", "nothing fires any more");
+    // Both servers know that.
+    for (pod, server) in [("shop", one), ("cart", one), ("cart", other)] {
+        scene.nats.publish("ops.alertmanager", group(server, pod, "resolved")).await?;
+    }
+    let events = read_all(&mut reader, 7).await?;
+    assert_eq!(roots(&events).len(), 2, "no end of nothing: {events:#?}");
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! Collects the waiting messages that are for the room, ready to be shown.
 
+use std::{collections::HashMap, rc::Rc};
+
 use jiff::Timestamp;
 use tokio::task::yield_now;
 
@@ -7,7 +9,7 @@ use crate::{
     alerts::AlertUpdate,
     message::Kind,
     pipeline::{defer::defer, outcome::Halted, routing::Facts, state::State},
-    render::Entry,
+    render::{Entry, OtherKeys, ThreadUpdate},
     source::{Delivery, Upstream},
 };
 
@@ -29,6 +31,27 @@ pub(super) struct Gathered {
     pub(super) published: Timestamp,
 }
 
+/// The alerts of a digest that several servers may report, each under a key of its own: the first key of each by the others.
+#[derive(Default)]
+struct SharedAlerts(HashMap<Rc<str>, Rc<str>>);
+
+impl SharedAlerts {
+    /// Returns the other keys of a thread, if it has any: it is that of the alert which had the shared key before or,
+    /// without such, the own one.
+    fn other_keys(&mut self, key: &Rc<str>, shared: Option<Rc<str>>) -> Option<Box<OtherKeys>> {
+        let Self(known) = self;
+        let first = shared.as_ref().and_then(|shared| known.get(shared)).or_else(|| known.get(key));
+        let first = Rc::clone(first.unwrap_or(key));
+        if let Some(shared) = &shared {
+            for key in [shared, key] {
+                known.insert(Rc::clone(key), Rc::clone(&first));
+            }
+        }
+        let has_others = shared.is_some() || first != *key;
+        has_others.then(|| Box::new(OtherKeys { shared, first }))
+    }
+}
+
 /// Takes the waiting messages that are for the room; `current` is the first that is not done with. If `may_defer`,
 /// messages that are to wait for the end of quiet hours are deferred, and those for which there is no memory are left
 /// for the next digest. A digest that was begun before is shown whole.
@@ -46,6 +69,7 @@ pub(super) async fn gather(
         last: current.sequence,
         published: current.published,
     };
+    let mut alerts = SharedAlerts::default();
     for mut delivery in read {
         if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
@@ -53,7 +77,8 @@ pub(super) async fn gather(
         state.restore(&mut delivery);
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
-        if let Some(entry) = entry(state, current, upstream, &delivery, may_defer).await? {
+        let entry = entry(state, &mut alerts, (current, upstream), &delivery, may_defer).await?;
+        if let Some(entry) = entry {
             gathered.weight += entry.weight() + delivery.weight;
             gathered.entries.push(entry);
             gathered.originals.push(delivery);
@@ -65,8 +90,8 @@ pub(super) async fn gather(
 /// Returns a message as a digest shows it, if it is for the room.
 async fn entry(
     state: &mut State,
-    current: &Delivery,
-    upstream: &Upstream,
+    alerts: &mut SharedAlerts,
+    (current, upstream): (&Delivery, &Upstream),
     delivery: &Delivery,
     may_defer: bool,
 ) -> Result<Option<Entry>, Halted> {
@@ -97,9 +122,14 @@ async fn entry(
     yield_now().await;
     let shown = state.composer.render(delivery, (&decoded, delivery.payload()), current).await?;
     let room = state.rooms.sender().room();
-    let sayings = AlertUpdate::all(&decoded.payload);
+    let updates = AlertUpdate::all(&decoded.payload);
     let subject = &*delivery.speaking_subject();
-    let key = |update: AlertUpdate| (update.key(&state.route, room, subject), update);
+    let thread_update = |update: AlertUpdate| {
+        let key = Rc::from(update.key(&state.route, room, subject));
+        let shared = update.shared_key(&state.route, room, subject).map(Rc::from);
+        let others = alerts.other_keys(&key, shared);
+        ThreadUpdate { key, others, update }
+    };
     let renderer = &state.composer.renderer;
     Ok(Some(Entry {
         sequence: delivery.sequence,
@@ -112,6 +142,6 @@ async fn entry(
         rendered: shown.without_html(),
         kind: Kind::of(&decoded.payload),
         sources: renderer.sources(subject, &decoded.payload),
-        sayings: sayings.into_iter().map(key).collect(),
+        updates: updates.into_iter().map(thread_update).collect(),
     }))
 }

@@ -19,7 +19,8 @@ use crate::{
         threads::ByName,
     },
     render::{
-        Entry, Piece, Rendered, content::in_thread, conversation::with_times, digest_entries,
+        Entry, Piece, Rendered, ThreadUpdate, content::in_thread, conversation::with_times,
+        digest_entries,
     },
     source::{Delivery, Upstream},
     status::{DeadFor, Shown},
@@ -32,8 +33,8 @@ const TOGETHER: usize = 256;
 /// which takes one request each: the digest shows them all in any case.
 const MOST_CONFIRMED: usize = 1000;
 
-/// The key of an alert's thread, its last message and the last update in it.
-type Last<'a> = (&'a str, (&'a Entry, &'a AlertUpdate));
+/// The name of an alert, its last message and the last update in it.
+type Last<'a> = (&'a str, (&'a Entry, &'a ThreadUpdate));
 
 /// A digest while it is being posted.
 pub(super) struct Digest<'a> {
@@ -122,27 +123,30 @@ impl<'a> Digest<'a> {
         Ok(posted)
     }
 
-    /// Returns the names of the threads for which no phone has to buzz any more.
+    /// Returns the names of the alerts for which no phone has to buzz any more.
     async fn known(&self, state: &mut State) -> Result<BTreeSet<String>, Halted> {
         let last: Vec<_> = digest_entries::last_words(&self.entries).into_iter().collect();
         let mut known = BTreeSet::new();
         for some in last.chunks(TOGETHER) {
             let threads = self.threads(state, some).await?;
             let quiet = threads.into_iter().filter(|(_, thread)| !thread.pushes());
-            known.extend(quiet.map(|(key, _)| key));
+            known.extend(quiet.map(|(name, _)| name));
         }
         Ok(known)
     }
 
-    /// Returns some of the threads that messages of the digest belong to, with the last update of each.
+    /// Returns some of the threads that messages of the digest belong to, with the last update of each, by the names of the
+    /// alerts.
     async fn threads(&self, state: &mut State, last: &[Last<'_>]) -> Result<ByName, Halted> {
-        let keys: Vec<String> = last.iter().map(|(key, _)| (*key).to_owned()).collect();
-        let mut known = state.threads.known(keys).await;
+        let keys: BTreeSet<&str> = last.iter().flat_map(|(_, (_, said))| said.keys()).collect();
+        let known = state.threads.known(keys.into_iter().map(str::to_owned)).await;
         let is_confirmed = self.entries.len() <= MOST_CONFIRMED;
         let mut threads = ByName::new();
-        for (key, (entry, update)) in last {
-            let (before, update) = (known.remove(*key), (*update).clone());
-            let mut thread = state.threads.after(before, (*key).to_owned(), update, entry.said);
+        for (name, (entry, said)) in last {
+            let before = said.keys().find_map(|key| known.get(key)).cloned();
+            let (key, update) = ((*said.key).to_owned(), said.update.clone());
+            let mut thread = state.threads.after(before, key, update, entry.said);
+            thread.shared_key = said.shared_key().map(str::to_owned);
             // The bucket cannot have an entry for a message that the room has not begun to show.
             let origin = self.origin(state, entry.sequence, 0, entry.published);
             if !self.is_resumed && thread.is_said(&origin) {
@@ -153,7 +157,7 @@ impl<'a> Digest<'a> {
             if is_held || is_confirmed && thread.is_quiet() {
                 thread = state.threads.with_root(state.rooms.sender(), thread).await?;
             }
-            threads.insert((*key).to_owned(), thread);
+            threads.insert((*name).to_owned(), thread);
         }
         Ok(threads)
     }
@@ -175,24 +179,26 @@ impl<'a> Digest<'a> {
     ) -> Result<(), Halted> {
         let mut threads = self.threads(state, last).await?;
         let mut after: Vec<(String, ThreadState)> = Vec::new();
-        for (key, (entry, _)) in last.iter().copied() {
-            let Some(thread) = threads.remove(key) else { continue };
+        for (name, (entry, said)) in last.iter().copied() {
+            let Some(thread) = threads.remove(name) else { continue };
             let origin = self.origin(state, entry.sequence, 0, entry.published);
             if thread.is_said(&origin) {
                 continue;
             }
             let mut edit = None;
             if thread.outdates_root() {
-                edit = self.edit_root(state, key, &thread, entry).await?;
+                edit = self.edit_root(state, said, &thread, entry).await?;
             }
             let is_new = thread.before.is_none();
             let has_pushed = self.has_pushed && thread.pushes();
             let posted = Posted { root: Some(root.clone()), edit };
-            let shown = thread.after(posted, origin, has_pushed);
-            after.extend(shown.into_iter().map(|(key, mut thread)| {
-                thread.is_shared |= is_new || thread.root == *root;
-                (key, thread)
-            }));
+            for (key, mut shown) in thread.after(posted, origin, has_pushed) {
+                shown.is_shared |= is_new || shown.root == *root;
+                if *key == *said.key && said.alert() != key {
+                    after.push((said.alert().to_owned(), shown.clone()));
+                }
+                after.push((key, shown));
+            }
         }
         state.threads.note_all(after).await;
         Ok(())
@@ -202,7 +208,7 @@ impl<'a> Digest<'a> {
     async fn edit_root(
         &self,
         state: &mut State,
-        key: &str,
+        said: &ThreadUpdate,
         thread: &AlertThread,
         entry: &Entry,
     ) -> Result<Option<OwnedEventId>, Halted> {
@@ -211,12 +217,8 @@ impl<'a> Digest<'a> {
             return Ok(None);
         };
         let decoded = state.composer.decode(original);
-        let room = state.rooms.sender().room().to_owned();
-        let subject = original.speaking_subject();
-        let is_it = |payload: &Payload| {
-            AlertUpdate::of(payload)
-                .is_some_and(|update| update.key(&state.route, &room, &subject) == key)
-        };
+        let is_it =
+            |payload: &Payload| AlertUpdate::of(payload).is_some_and(|it| it == said.update);
         let (decoded, bytes) = match &decoded.payload {
             // The last object about the alert.
             Payload::Several(items) => {
@@ -232,7 +234,7 @@ impl<'a> Digest<'a> {
         let content = thread.edit(&before.root, &rendered, &people, &state.route);
         let origin = self.origin(state, entry.sequence, 0, entry.published);
         let of_message = origin.transaction_id(state.rooms.sender().room());
-        let transaction: OwnedTransactionId = format!("{of_message}-{key}").into();
+        let transaction: OwnedTransactionId = format!("{of_message}-{}", said.key).into();
         match state.rooms.sender().aside(transaction, content).await {
             Ok(edit) => Ok(edit),
             Err(error) => {
