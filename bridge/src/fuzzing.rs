@@ -401,7 +401,15 @@ impl Work {
         let Incoming { subject, headers, .. } = message;
         let (created, sequence) = ("1", 1);
         let original = payload;
-        let facts = Facts { created, sequence, subject, headers, decoded: &decoded, original };
+        let facts = Facts {
+            created,
+            sequence,
+            subject,
+            headers,
+            decoded: &decoded,
+            original,
+            is_opaque: false,
+        };
         self.routing.takes(&facts);
         let _ = (payload::sources(&decoded.payload).len(), Kind::of(&decoded.payload));
         let _ = AlertUpdate::of(&decoded.payload);

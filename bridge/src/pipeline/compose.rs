@@ -75,27 +75,39 @@ impl Composer {
 
     /// Whether a message has ended the process in every way it was handled, so that it is only kept as a dead letter.
     pub(crate) fn is_hopeless(&self, delivery: &Delivery) -> bool {
-        self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
-            == Handling::Never
+        self.handling(delivery) == Handling::Never
     }
 
     /// Whether a message has ended the process even while it was being kept as a dead letter.
     pub(crate) fn is_to_be_left(&self, delivery: &Delivery) -> bool {
+        self.handling(delivery) == Handling::Leave
+    }
+
+    /// Whether a message must not be looked into, because that has ended the process.
+    pub(crate) fn is_opaque(&self, delivery: &Delivery) -> bool {
+        self.handling(delivery) != Handling::Usual
+    }
+
+    fn handling(&self, delivery: &Delivery) -> Handling {
         self.poison.handling(delivery.published.as_nanosecond(), delivery.sequence)
-            == Handling::Leave
+    }
+
+    /// Does work on a message that may end the process, with a note of the message.
+    pub(crate) fn guard<T>(&self, delivery: &Delivery, work: impl FnOnce() -> T) -> T {
+        self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, work)
     }
 
     /// Decodes a message, unless decoding it has ended the process before.
     pub(crate) fn decode(&self, delivery: &Delivery) -> Decoded {
-        let (published, sequence) = (delivery.published.as_nanosecond(), delivery.sequence);
-        self.poison.work(published, sequence, || match self.poison.handling(published, sequence) {
-            Handling::Usual => {
+        self.guard(delivery, || {
+            if self.is_opaque(delivery) {
+                Decoded::as_bytes(
+                    delivery.payload(),
+                    "the bridge ended twice while it worked on this, so it is not looked into",
+                )
+            } else {
                 self.routing.decode(delivery.subject(), delivery.headers(), delivery.payload())
             }
-            Handling::AsBytes | Handling::Never | Handling::Leave => Decoded::as_bytes(
-                delivery.payload(),
-                "the bridge ended twice while it worked on this, so it is not looked into",
-            ),
         })
     }
 
@@ -122,19 +134,18 @@ impl Composer {
         delivery: &Delivery,
         (decoded, original): (&Decoded, &Bytes),
     ) -> Rendered {
-        let rendered =
-            self.poison.work(delivery.published.as_nanosecond(), delivery.sequence, || {
-                self.renderer.render(&Incoming {
-                    subject: &delivery.speaking_subject(),
-                    headers: delivery.headers(),
-                    stream: &self.stream,
-                    sequence: delivery.sequence,
-                    published: delivery.said,
-                    route: self.route.name.as_str(),
-                    decoded,
-                    original,
-                })
-            });
+        let rendered = self.guard(delivery, || {
+            self.renderer.render(&Incoming {
+                subject: &delivery.speaking_subject(),
+                headers: delivery.headers(),
+                stream: &self.stream,
+                sequence: delivery.sequence,
+                published: delivery.said,
+                route: self.route.name.as_str(),
+                decoded,
+                original,
+            })
+        });
         self.note_fault(delivery, &rendered);
         self.health.metrics.masked.inc_by(rendered.hidden);
         rendered

@@ -99,11 +99,12 @@ impl Pipeline {
             headers: delivery.headers(),
             decoded: &decoded,
             original: delivery.payload(),
+            is_opaque: state.composer.is_opaque(delivery),
         };
         if facts.is_marker() {
             state.health.metrics.markers.inc();
         }
-        if !state.routing.takes(&facts) {
+        if !state.takes(delivery, &facts) {
             if !upstream.keeps_messages && state.routing.is_dead_letter(&facts) {
                 warn!(
                     "message {} is a dead letter, which stream {} does not keep for long: let another stream take the \
@@ -149,7 +150,7 @@ impl Pipeline {
             debug!(sequence = delivery.sequence, "delivered again after it was done with");
             return Ok(Verdict::Done);
         }
-        if state.is_shown_by_earlier(facts).await? {
+        if state.is_shown_by_earlier(delivery, facts).await? {
             debug!(sequence = delivery.sequence, "an earlier route shows it in this room");
             return Ok(Verdict::Done);
         }

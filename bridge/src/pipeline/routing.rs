@@ -31,6 +31,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) headers: Option<&'a HeaderMap>,
     pub(crate) decoded: &'a Decoded,
     pub(crate) original: &'a [u8],
+    /// Whether the message must not be looked into, because that has ended the process.
+    pub(crate) is_opaque: bool,
 }
 
 impl Facts<'_> {
@@ -80,12 +82,12 @@ impl Reading {
     fn takes(&self, route: &Route, message: &Facts<'_>) -> bool {
         let shapes = self.library.of(route);
         let is_same = self.own.as_ref().map(Arc::as_ptr) == shapes.as_ref().map(Arc::as_ptr);
-        if is_same || route.matchers.is_empty() {
+        if is_same || message.is_opaque || route.matchers.is_empty() {
             return takes(route, message);
         }
-        let Facts { created, sequence, subject, headers, original, .. } = *message;
+        let Facts { subject, headers, original, .. } = *message;
         let decoded = decode(shapes.as_deref(), subject, headers, original);
-        takes(route, &Facts { created, sequence, subject, headers, decoded: &decoded, original })
+        takes(route, &Facts { decoded: &decoded, ..*message })
     }
 }
 
@@ -339,9 +341,10 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     }
 }
 
-/// Returns the published bytes of each object in a message, or of the message.
+/// Returns the published bytes of each object in a message, or of the message, if they may be looked into.
 fn originals<'a>(message: &Facts<'a>) -> Vec<&'a [u8]> {
     match &message.decoded.payload {
+        _ if message.is_opaque => Vec::new(),
         Payload::Several(items) => {
             items.iter().filter_map(|item| message.original.get(item.range.clone())).collect()
         }
@@ -379,15 +382,26 @@ mod tests {
         let second = Arc::new(Route::with(""));
         let all: Arc<[_]> = [Arc::clone(&first), Arc::clone(&second)].into();
         let library = Arc::new(Library::load(all.iter().map(Arc::as_ref)).unwrap());
-        let takes = |route: &Arc<Route>, original: &[u8]| {
+        let takes_as = |route: &Arc<Route>, original: &[u8], is_opaque: bool| {
             let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
             let decoded = routing.decode("ops.a", None, original);
             let (created, sequence, subject, headers) = ("1", 1, "ops.a", None);
             let decoded = &decoded;
-            routing.takes(&Facts { created, sequence, subject, headers, decoded, original })
+            routing.takes(&Facts {
+                created,
+                sequence,
+                subject,
+                headers,
+                decoded,
+                original,
+                is_opaque,
+            })
         };
+        let takes = |route: &Arc<Route>, original: &[u8]| takes_as(route, original, false);
         assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
         assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
+        // What must not be looked into is not decoded by the shapes of others either.
+        assert!(takes_as(&second, b"{\"ups\":\"x\"}", true));
     }
 
     #[test]
@@ -410,7 +424,15 @@ mod tests {
             ("ops.dead.r", None, true),
         ] {
             let (created, sequence, original) = ("1", 1, &b"text"[..]);
-            let facts = Facts { created, sequence, subject, headers, decoded: &decoded, original };
+            let facts = Facts {
+                created,
+                sequence,
+                subject,
+                headers,
+                decoded: &decoded,
+                original,
+                is_opaque: false,
+            };
             assert_eq!(routing.takes(&facts), taken, "{subject}");
             assert!(routing.decided().takes(&facts), "{subject}");
         }
@@ -427,7 +449,15 @@ mod tests {
             let headers = Some(&headers);
             let (created, sequence, subject) = ("1", 1, "ops.a");
             let decoded = &decoded;
-            routing.takes(&Facts { created, sequence, subject, headers, decoded, original })
+            routing.takes(&Facts {
+                created,
+                sequence,
+                subject,
+                headers,
+                decoded,
+                original,
+                is_opaque: false,
+            })
         };
         for (name, value) in
             [("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL"), ("KV-Operation", "PURGE")]
@@ -474,6 +504,7 @@ mod tests {
                 headers: Some(&headers),
                 decoded: &decoded,
                 original: payload.as_bytes(),
+                is_opaque: false,
             };
             let route = Arc::new(Route::with(lines));
             let routing = Routing::of(&route, &[Arc::clone(&route)].into(), &dead());
@@ -491,6 +522,7 @@ mod tests {
             headers: None,
             decoded: &decoded,
             original: b"x",
+            is_opaque: false,
         };
         routings.map(|routing| routing.takes(&facts))
     }

@@ -84,10 +84,20 @@ impl State {
         delivery.origin(stream, &self.route.name, 0)
     }
 
+    /// Whether the route is to post a message. Other routes may read it by other shapes.
+    pub(crate) fn takes(&self, delivery: &Delivery, facts: &Facts<'_>) -> bool {
+        self.composer.guard(delivery, || self.routing.takes(facts))
+    }
+
     /// Whether an earlier route shows a message in the same room, under whatever name. One message is shown in one room
     /// once.
-    pub(crate) async fn is_shown_by_earlier(&mut self, facts: &Facts<'_>) -> Result<bool, Halted> {
-        for room in self.routing.rooms_of_earlier(facts) {
+    pub(crate) async fn is_shown_by_earlier(
+        &mut self,
+        delivery: &Delivery,
+        facts: &Facts<'_>,
+    ) -> Result<bool, Halted> {
+        let rooms = self.composer.guard(delivery, || self.routing.rooms_of_earlier(facts));
+        for room in rooms {
             if self.rooms.here().is_at(&room).await? {
                 return Ok(true);
             }

@@ -109,6 +109,7 @@ fn taken(routing: &Routing, created: &str, message: &Delivery) -> Option<Decoded
         headers: message.headers(),
         decoded: &decoded,
         original: message.payload(),
+        is_opaque: false,
     };
     routing.takes(&facts).then_some(decoded)
 }

@@ -107,8 +107,9 @@ async fn entry(
         headers: delivery.headers(),
         decoded: &decoded,
         original: delivery.payload(),
+        is_opaque: state.composer.is_opaque(delivery),
     };
-    if !state.routing.takes(&facts) || state.is_shown_by_earlier(&facts).await? {
+    if !state.takes(delivery, &facts) || state.is_shown_by_earlier(delivery, &facts).await? {
         return Ok(None);
     }
     // It was decided before that the current message is shown.
