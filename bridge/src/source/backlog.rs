@@ -91,9 +91,15 @@ impl Backlog {
         Self { nats, memory, feed, health, queue, ledger, counted: None }
     }
 
-    /// Notes that the messages of the last [`Backlog::read`] are done with, up to this one.
-    pub(crate) fn done(&self, last: u64, published: Timestamp) {
-        self.ledger.borrow_mut().read_done(last, published);
+    /// Notes which of the messages of the last [`Backlog::read`] a digest is to show. They are not lost if the stream removes
+    /// them now.
+    pub(crate) fn hold(&self, messages: impl Iterator<Item = (u64, Timestamp)>) {
+        self.ledger.borrow_mut().read(messages);
+    }
+
+    /// Notes that the digest has shown them, up to this one; those in `elsewhere` are for other rooms.
+    pub(crate) fn done(&self, last: u64, elsewhere: &[u64]) {
+        self.ledger.borrow_mut().read_done(last, elsewhere);
     }
 
     /// Returns the route's view of the memory for messages.
@@ -146,7 +152,6 @@ impl Backlog {
             Err(_) if last.is_none() && !read.messages.is_empty() => {}
             done => done?,
         }
-        self.ledger.borrow_mut().read(read.messages.iter().map(|delivery| delivery.sequence));
         Ok(read.messages)
     }
 

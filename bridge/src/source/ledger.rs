@@ -7,7 +7,14 @@
 //! The ledger is kept in the state directory over restarts, because the consumer's own floor moves over removed messages
 //! as if they had been acknowledged.
 
-use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -88,8 +95,10 @@ pub(super) struct Ledger {
     credit: u64,
     /// The messages that were delivered and are not done with. They are shown whatever the stream removes.
     in_hand: BTreeSet<u64>,
-    /// The messages that were read beside the consumer, for a digest.
-    read: BTreeSet<u64>,
+    /// The messages that were read beside the consumer for a digest, and when each was published.
+    read: BTreeMap<u64, Timestamp>,
+    /// Those that a digest has shown, but behind messages that are for other rooms and not done with.
+    shown: BTreeMap<u64, Timestamp>,
     /// The removed messages that the log does not report yet.
     unlogged: Option<Removal>,
     logged: Option<Instant>,
@@ -121,7 +130,8 @@ impl Ledger {
             counted: 0,
             credit: 0,
             in_hand: BTreeSet::new(),
-            read: BTreeSet::new(),
+            read: BTreeMap::new(),
+            shown: BTreeMap::new(),
             unlogged: None,
             logged: None,
         }
@@ -136,6 +146,7 @@ impl Ledger {
         if is_known {
             self.compare_acknowledged(seen);
         } else {
+            self.shown.clear();
             // Nobody knows what a stream that was restored from a backup had before.
             if self.kept.stream == seen.stream && !seen.is_restored() {
                 self.count_deleted_stream();
@@ -247,6 +258,7 @@ impl Ledger {
         self.arrived(sequence, published);
         let rest = self.in_hand.split_off(&(sequence + 1));
         let done = std::mem::replace(&mut self.in_hand, rest).len() as u64;
+        self.shown = self.shown.split_off(&(sequence + 1));
         if sequence <= self.kept.done {
             return;
         }
@@ -262,15 +274,22 @@ impl Ledger {
         self.write();
     }
 
-    /// Notes messages that were read beside the consumer. They are shown even if the stream removes them now.
-    pub(super) fn read(&mut self, sequences: impl Iterator<Item = u64>) {
-        self.read = sequences.collect();
+    /// Notes messages that were read beside the consumer, with the times of their publication. They are shown even if the
+    /// stream removes them now.
+    pub(super) fn read(&mut self, messages: impl Iterator<Item = (u64, Timestamp)>) {
+        self.read = messages.collect();
     }
 
-    /// Notes that the messages that were read, up to this one, are done with.
-    pub(super) fn read_done(&mut self, last: u64, published: Timestamp) {
-        let read = std::mem::take(&mut self.read);
-        for sequence in read.into_iter().filter(|sequence| *sequence <= last) {
+    /// Notes that the messages that were read were shown, up to this one. They are done with as far as none of `elsewhere`
+    /// comes before them: those are for other rooms, and still wait unless a digest there has shown them.
+    pub(super) fn read_done(&mut self, last: u64, elsewhere: &[u64]) {
+        self.shown.extend(std::mem::take(&mut self.read).range(..=last));
+        let waits =
+            |sequence: &&u64| **sequence > self.kept.done && !self.shown.contains_key(*sequence);
+        let first = elsewhere.iter().find(waits).copied().unwrap_or(u64::MAX);
+        let rest = self.shown.split_off(&first);
+        let done = std::mem::replace(&mut self.shown, rest);
+        for (sequence, published) in done {
             self.done(sequence, published);
         }
     }
@@ -340,8 +359,9 @@ impl Ledger {
             return;
         }
         let range = self.counted + 1..=up_to;
-        let safe: BTreeSet<_> =
-            self.in_hand.range(range.clone()).chain(self.read.range(range)).collect();
+        let read = [&self.read, &self.shown].map(|read| read.range(range.clone()));
+        let read = read.into_iter().flatten().map(|(sequence, _)| sequence);
+        let safe: BTreeSet<_> = self.in_hand.range(range.clone()).chain(read).collect();
         let missing = (up_to - self.counted).saturating_sub(safe.len() as u64);
         let known = missing.min(self.credit);
         self.credit -= known;
@@ -360,8 +380,9 @@ impl Ledger {
         let Kept { last, unread, done, done_at, .. } = self.kept;
         let gone = seen.first.saturating_sub(1);
         let in_hand = self.in_hand.range(..=last).count() as u64;
-        let safe =
-            in_hand.max(seen.outstanding) + self.read.range(..=gone.min(last)).count() as u64;
+        let read =
+            [&self.read, &self.shown].map(|read| read.range(..=gone.min(last)).count() as u64);
+        let safe = in_hand.max(seen.outstanding) + read.iter().sum::<u64>();
         let is_behind = unread > safe;
         let mut lost = match seen.later {
             Some(later) => {
@@ -598,13 +619,33 @@ mod tests {
         let mut ledger = scene.open();
         ledger.begin(&Observation { pending: 20, ..seen(1, 20) });
         ledger.arrived(1, at);
-        ledger.read((1..=10).filter(|sequence| *sequence != 5));
+        ledger.read((1..=10).filter(|sequence| *sequence != 5).map(|sequence| (sequence, at)));
         ledger.observe(&running(seen(9, 20)));
         assert_eq!(scene.count(), 1, "5 was gone before it was read");
-        ledger.read_done(10, at);
+        ledger.read_done(10, &[]);
         let mut ledger = scene.open();
         ledger.begin(&seen(11, 20));
         assert_eq!(scene.count(), 1);
+    }
+
+    #[test]
+    fn what_waits_for_another_room_is_not_done_with_after_a_digest() {
+        let (scene, at) = (Scene::new(), Timestamp::UNIX_EPOCH);
+        let mut ledger = scene.open();
+        ledger.begin(&Observation { pending: 10, ..seen(1, 10) });
+        ledger.arrived(1, at);
+        let (odd, even) = ([1, 3, 5, 7, 9], [2, 4, 6, 8, 10]);
+        ledger.read(odd.into_iter().map(|sequence| (sequence, at)));
+        ledger.read_done(10, &even);
+        let done = |ledger: &Ledger| ledger.kept.done;
+        assert_eq!((done(&ledger), done(&scene.open())), (1, 1), "2 waits for the other room");
+        // The stream drops some: only what waits for the other room is lost.
+        ledger.arrived(2, at);
+        ledger.observe(&running(seen(5, 10)));
+        assert_eq!(scene.count(), 1, "4");
+        ledger.read(even[2..].iter().map(|sequence| (*sequence, at)));
+        ledger.read_done(10, &odd);
+        assert_eq!(done(&ledger), 10, "both rooms have all");
     }
 
     #[test]

@@ -17,13 +17,13 @@ use crate::{
 const STATE_WITHOUT_END: usize = 1_200;
 
 /// A route with a room for each host, which alice makes, and a fallback room.
-struct Hosts {
-    scene: Scene,
+pub(crate) struct Hosts {
+    pub(crate) scene: Scene,
     fallback: Reader,
 }
 
 impl Hosts {
-    async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let scene = Scene::new().await?;
         let fallback = scene.reader().await?;
         Ok(Self { scene, fallback })
@@ -47,14 +47,14 @@ impl Hosts {
     }
 
     /// Starts with a proxy before the homeserver.
-    async fn through_proxy(&self) -> Result<(FaultProxy, Config)> {
+    pub(crate) async fn through_proxy(&self) -> Result<(FaultProxy, Config)> {
         let proxy = FaultProxy::start(&self.scene.bot.homeserver).await?;
         let mut config = self.config();
         config.matrix = config.matrix.replace(&self.scene.bot.homeserver, &proxy.url());
         Ok((proxy, config))
     }
 
-    async fn publish(&self, host: &str, text: &str) -> Result<()> {
+    pub(crate) async fn publish(&self, host: &str, text: &str) -> Result<()> {
         self.scene.nats.publish(&format!("ops.report.{host}"), text.to_owned()).await?;
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Hosts {
         account.reader(&account.create_room(room).await?).await
     }
 
-    async fn room(&self, host: &str) -> Result<Reader> {
+    pub(crate) async fn room(&self, host: &str) -> Result<Reader> {
         self.room_by(&self.scene.alice, host, "private_chat").await
     }
 

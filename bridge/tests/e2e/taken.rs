@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    closed_rooms::Hosts,
     health::{Pages, listening},
     scene::{BINARY, Config, PATIENCE, Scene, read_all, shared_homeserver, through_proxy},
 };
@@ -295,6 +296,40 @@ async fn what_a_consumer_is_moved_past_while_no_bridge_runs_is_shown() -> Result
     let pages = Pages::of(&mut bridge).await?;
     scene.shows_numbered(14).await.with_context(|| bridge.logs())?;
     is_said(&scene, &mut bridge, &pages).await?;
+    Ok(())
+}
+
+/// A bridge is killed between the digests of two rooms of a route: what is for the second one is not done with.
+#[tokio::test]
+async fn what_a_consumer_is_moved_past_between_two_digests_is_shown() -> Result<()> {
+    let hosts = Hosts::new().await?;
+    let (mut db, mut web) = (hosts.room("db").await?, hosts.room("web").await?);
+    for number in 1..=8 {
+        for host in ["db", "web"] {
+            hosts.publish(host, &format!("message {number}")).await?;
+        }
+    }
+    let (proxy, config) = hosts.through_proxy().await?;
+    let config = config.digests(3);
+    // A digest and its thread are two events.
+    proxy.inject(Fault::on("/send/", FaultKind::HoldForever).after(2));
+    let bridge = hosts.scene.start(&config)?;
+    proxy.wait_for_requests("/send/", 3, PATIENCE).await?;
+    bridge.kill();
+    proxy.clear();
+    assert_eq!(read_all(&mut db, 2).await?.len(), 2);
+    if !reset(&hosts.scene, 17).await? {
+        return Ok(());
+    }
+    let bridge = hosts.scene.start(&config)?;
+    let has_last = |events: &[Event]| events.iter().any(|it| it.body().contains("message 8"));
+    let patience = Duration::from_secs(40);
+    let events = web.wait_until(has_last, patience).await.with_context(|| bridge.logs())?;
+    let all: String = events.iter().map(Event::body).collect();
+    for number in 1..=8 {
+        assert!(all.contains(&format!("message {number}")), "{number} of {all}");
+    }
+    assert_eq!(read_all(&mut db, 2).await?.len(), 2, "and nothing is shown twice");
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Gathered {
     pub(super) weight: usize,
     /// The last message that was looked at, whether it is for the room or not.
     pub(super) last: u64,
+    /// The messages among those that were read that are for other rooms of the route.
+    pub(super) elsewhere: Vec<u64>,
     /// The latest time of publication among the messages that were looked at. If clocks were set, it need not be that
     /// of the last one.
     pub(super) published: Timestamp,
@@ -59,10 +61,12 @@ pub(super) async fn gather(
     state: &mut State,
     current: &Delivery,
     upstream: &Upstream,
-    read: Vec<Delivery>,
+    mut read: Vec<Delivery>,
     may_defer: bool,
 ) -> Result<Gathered, Halted> {
+    let elsewhere = hold_own(state, &mut read);
     let mut gathered = Gathered {
+        elsewhere,
         entries: Vec::new(),
         originals: Vec::new(),
         weight: 0,
@@ -70,13 +74,15 @@ pub(super) async fn gather(
         published: current.published,
     };
     let mut alerts = SharedAlerts::default();
-    for mut delivery in read {
+    for delivery in read {
         if may_defer && gathered.weight >= MOST_WEIGHT {
             break;
         }
-        state.restore(&mut delivery);
         gathered.last = gathered.last.max(delivery.sequence);
         gathered.published = gathered.published.max(delivery.published);
+        if gathered.elsewhere.binary_search(&delivery.sequence).is_ok() {
+            continue;
+        }
         let entry = entry(state, &mut alerts, (current, upstream), &delivery, may_defer).await?;
         if let Some(entry) = entry {
             gathered.weight += entry.weight() + delivery.weight;
@@ -87,7 +93,22 @@ pub(super) async fn gather(
     Ok(gathered)
 }
 
-/// Returns a message as a digest shows it, if it is for the room.
+/// Gives copies of deferred messages their subjects, notes which messages are for the room, and returns the others.
+fn hold_own(state: &mut State, read: &mut [Delivery]) -> Vec<u64> {
+    let (mut own, mut elsewhere) = (Vec::new(), Vec::new());
+    for delivery in read {
+        state.restore(delivery);
+        if state.rooms.here().has(&state.route.rooms.of(delivery.subject())) {
+            own.push((delivery.sequence, delivery.published));
+        } else {
+            elsewhere.push(delivery.sequence);
+        }
+    }
+    state.backlog.hold(own.into_iter());
+    elsewhere
+}
+
+/// Returns a message for the room as a digest shows it, if the route takes it.
 async fn entry(
     state: &mut State,
     alerts: &mut SharedAlerts,
@@ -96,9 +117,6 @@ async fn entry(
     may_defer: bool,
 ) -> Result<Option<Entry>, Halted> {
     let subject = delivery.subject();
-    if !state.rooms.here().has(&state.route.rooms.of(subject)) {
-        return Ok(None);
-    }
     let decoded = state.composer.decode(delivery);
     let facts = Facts {
         created: &upstream.stream.created,

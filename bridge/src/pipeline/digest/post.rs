@@ -47,6 +47,8 @@ pub(super) struct Digest<'a> {
     entries: Vec<Entry>,
     /// The same messages as they were delivered.
     originals: Vec<Delivery>,
+    /// The messages of the span that are for other rooms.
+    elsewhere: Vec<u64>,
     /// Whether phones buzzed for the digest. This is not known of one that was begun before.
     has_pushed: bool,
     /// Whether the digest was begun before, so that some of it may have been shown.
@@ -61,7 +63,7 @@ impl<'a> Digest<'a> {
         gathered: Gathered,
         is_resumed: bool,
     ) -> Self {
-        let Gathered { entries, originals, published, .. } = gathered;
+        let Gathered { entries, originals, elsewhere, published, .. } = gathered;
         Self {
             delivery,
             upstream,
@@ -69,6 +71,7 @@ impl<'a> Digest<'a> {
             published,
             entries,
             originals,
+            elsewhere,
             has_pushed: false,
             is_resumed,
         }
@@ -99,7 +102,7 @@ impl<'a> Digest<'a> {
         let last = self.originals.last().unwrap_or(self.delivery);
         state.note(last, Shown::Digested(shown as u64));
         state.rooms.sender().done_up_to(self.span.last, self.published);
-        state.backlog.done(self.span.last, self.published);
+        state.backlog.done(self.span.last, &self.elsewhere);
         Ok(true)
     }
 
