@@ -61,6 +61,19 @@ where
     answer.map_err(BucketError::request)
 }
 
+/// Waits for requests to the bucket, unless the server denies a permission that they need: it says so beside the answer,
+/// which then never comes.
+pub(crate) async fn unless_denied<T>(
+    nats: &Nats,
+    requests: impl Future<Output = Result<T, BucketError>>,
+) -> Result<T, BucketError> {
+    tokio::select! {
+        biased;
+        reason = nats.denies(&[BUCKET]) => Err(BucketError::Denied(reason)),
+        answer = requests => answer,
+    }
+}
+
 /// Opens the bucket. If there is none, it is created on as many servers as the stream `like`.
 pub(crate) async fn open(nats: &Nats, like: &str) -> Result<kv::Store, BucketError> {
     streams::ensure(nats, config(), like).await.map_err(BucketError::request)?;

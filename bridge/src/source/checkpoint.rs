@@ -83,15 +83,6 @@ impl Checkpoint {
     }
 }
 
-/// The reason why a checkpoint is not known.
-#[derive(Debug)]
-pub(super) enum Unknown {
-    /// NATS does not answer, for this reason.
-    Unanswered(BucketError),
-    /// NATS does not let the bridge read it.
-    Denied,
-}
-
 /// The kept checkpoint of one feed.
 pub(super) struct Checkpoints {
     nats: Nats,
@@ -115,37 +106,28 @@ impl Checkpoints {
     }
 
     /// Reads the checkpoint. `None` if there is none.
-    pub(super) async fn read(&mut self) -> Result<Option<Checkpoint>, Unknown> {
-        let found = {
-            let nats = self.nats.clone();
-            let read = Box::pin(self.read_kept());
-            tokio::select! {
-                biased;
-                _ = nats.denies(&[BUCKET]) => Err(Unknown::Denied),
-                found = read => found,
-            }
-        };
+    pub(super) async fn read(&mut self) -> Result<Option<Checkpoint>, BucketError> {
+        let nats = self.nats.clone();
+        let found = bucket::unless_denied(&nats, Box::pin(self.read_kept())).await;
         match &found {
             Ok(Some(checkpoint)) => self.written = Some((checkpoint.clone(), Instant::now())),
             Ok(None) => {}
-            Err(Unknown::Denied) => self.failed("no permission"),
-            Err(Unknown::Unanswered(error)) => self.failed(&chain(error)),
+            Err(error) => self.failed(&chain(error)),
         }
         found
     }
 
-    async fn read_kept(&mut self) -> Result<Option<Checkpoint>, Unknown> {
+    async fn read_kept(&mut self) -> Result<Option<Checkpoint>, BucketError> {
         let jetstream = &self.nats.jetstream;
         if let Err(error) = jetstream.get_stream(bucket::stream_name()).await {
             return if streams::is_missing(&error) {
                 Ok(None)
             } else {
-                Err(Unknown::Unanswered(BucketError::request(error)))
+                Err(BucketError::request(error))
             };
         }
-        let bucket =
-            answered(jetstream.get_key_value(BUCKET)).await.map_err(Unknown::Unanswered)?;
-        let found = answered(bucket.get(self.key.as_str())).await.map_err(Unknown::Unanswered)?;
+        let bucket = answered(jetstream.get_key_value(BUCKET)).await?;
+        let found = answered(bucket.get(self.key.as_str())).await?;
         self.bucket = Some(bucket);
         // A checkpoint that another version wrote is ignored.
         Ok(found.and_then(|found| serde_json::from_slice(&found).ok()))
@@ -175,18 +157,12 @@ impl Checkpoints {
             return;
         }
         let nats = self.nats.clone();
-        let put = Box::pin(self.put(&checkpoint));
-        let refusal = tokio::select! {
-            biased;
-            reason = nats.denies(&[BUCKET]) => Some(reason),
-            put = put => put.err().map(|error| chain(&error)),
-        };
-        match refusal {
-            None => {
+        match bucket::unless_denied(&nats, Box::pin(self.put(&checkpoint))).await {
+            Ok(()) => {
                 self.written = Some((checkpoint, Instant::now()));
                 self.retry = None;
             }
-            Some(reason) => self.failed(&reason),
+            Err(error) => self.failed(&chain(&error)),
         }
     }
 

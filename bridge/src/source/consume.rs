@@ -25,11 +25,11 @@ use tracing::{debug, info, warn};
 use crate::{
     failure::{Failure, chain},
     message::{Removal, StreamId},
-    nats::{Allowance, Memory, Nats, timestamp},
+    nats::{Allowance, Memory, Nats, bucket::BucketError, timestamp},
     source::{
         account::{Account, Passed},
         backlog::{Backlog, Queue},
-        checkpoint::{Checkpoint, Checkpoints, Unknown},
+        checkpoint::{Checkpoint, Checkpoints},
         consumer::{self, ACK_WAIT, Resume},
         delivery::Delivery,
         feed::Feed,
@@ -106,7 +106,7 @@ pub(crate) struct Source {
     finished: u64,
     checkpoints: Checkpoints,
     /// The checkpoint at the start. `None` as long as it was not asked for.
-    resumed: Option<Result<Option<Checkpoint>, Unknown>>,
+    resumed: Option<Result<Option<Checkpoint>, BucketError>>,
     account: Account,
     inspection: Inspection,
     /// The number of messages that are held, for the backlog.
@@ -913,8 +913,11 @@ impl Source {
             }
             // Without an answer it is asked for again.
             match read {
-                Err(Unknown::Unanswered(_)) if self.reached.is_none() => return Resume::Unknown,
-                Err(Unknown::Unanswered(_)) => {}
+                Err(error) if !matches!(error, BucketError::Denied(_)) => {
+                    if self.reached.is_none() {
+                        return Resume::Unknown;
+                    }
+                }
                 read => self.resumed = Some(read),
             }
         }

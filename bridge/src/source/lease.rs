@@ -254,12 +254,7 @@ impl Lease {
 
     /// Writes the entry once, and returns how long to wait before the next time.
     async fn beat(&self, nats: &Nats, stream: &str) -> Duration {
-        let written = tokio::select! {
-            biased;
-            reason = nats.denies(&[BUCKET]) => Err(BucketError::Denied(reason)),
-            written = self.write(nats, stream) => written,
-        };
-        match written {
+        match bucket::unless_denied(nats, Box::pin(self.write(nats, stream))).await {
             Ok(()) => {
                 self.state().failing = None;
                 let before = self.0.protection.send_replace(Protection::Kept);

@@ -26,9 +26,8 @@ use crate::{
     hash,
     nats::{
         Nats,
-        bucket::{BucketError, answered},
+        bucket::{self, BucketError, answered},
     },
-    reserved::BUCKET,
     source::{
         consumer,
         feed::Feed,
@@ -182,7 +181,7 @@ impl Tenure {
     /// dropped when the tenure has [ended](Self::ended).
     pub(crate) async fn certain(&self) {
         if self.confirm().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -225,11 +224,7 @@ impl Tenure {
                 lease.protection().await != Protection::Without && failures < MOST_FAILURES;
             let attempt = if is_protected {
                 let attempt = self.hold.attempt(&reading, &mut beats, may_be_free, &info.name);
-                tokio::select! {
-                    biased;
-                    reason = nats.denies(&[BUCKET]) => Err(BucketError::Denied(reason)),
-                    attempt = attempt => attempt,
-                }
+                bucket::unless_denied(nats, Box::pin(attempt)).await
             } else if may_be_free {
                 Ok(Attempt::Done)
             } else {
