@@ -25,6 +25,7 @@ mod health;
 mod hostile;
 mod identity;
 mod ill_routes;
+mod kinds;
 mod large;
 mod leaf;
 mod markers;
