@@ -32,7 +32,7 @@ use crate::{
         shape::{Matched, Shapes, Surroundings, Trace},
     },
     json::{self, Kept},
-    message::{Binary, Decoded, Gist, Item, Note, Payload},
+    message::{Binary, Decoded, Gist, Item, Note, Object, Payload},
 };
 
 pub(crate) use self::library::Library;
@@ -207,17 +207,21 @@ impl Decoded {
     /// Decodes an object of no known shape: an alert if it is one by its fields.
     fn unknown(object: Map<String, Value>, is_cut: bool) -> Self {
         match Gist::of(&object).into_alert() {
-            Some((alert, leaves_out)) => {
+            Ok((alert, leaves_out)) => {
                 Self { is_cut: is_cut || leaves_out, ..Self::sound(Payload::Alert(alert)) }
             }
-            None => Self { is_cut, ..Self::sound(Payload::Object(object)) },
+            Err(gist) => {
+                let object = Object::with_gist(object, gist);
+                Self { is_cut, ..Self::sound(Payload::Object(object)) }
+            }
         }
     }
 
     /// Decodes an object inside an envelope. A second envelope in it is not opened, as they can be nested without end.
     fn within(text: &str, object: Kept<Map<String, Value>>, decoder: &Decoder<'_>) -> Self {
         if cloudevents::is(&object.value) {
-            return Self { is_cut: object.is_cut, ..Self::sound(Payload::Object(object.value)) };
+            let payload = Payload::Object(Object::new(object.value));
+            return Self { is_cut: object.is_cut, ..Self::sound(payload) };
         }
         Self::from_object(text, object, decoder)
     }

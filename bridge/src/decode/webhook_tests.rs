@@ -2,8 +2,8 @@ use serde_json::{Value, json};
 
 use crate::decode::{Decoder, shape::Surroundings};
 use crate::message::{
-    Alert, Binary, Decoded, Group, Monitor, MonitorState, Note, Payload, Severity, Status, Summary,
-    Workflow, alert::identity,
+    Alert, Binary, Decoded, Group, Monitor, MonitorState, Note, Object, Payload, Severity, Status,
+    Summary, Workflow, alert::identity,
 };
 
 /// Reads a message as its sender documents it: `src/samples/webhooks/README.md`.
@@ -71,7 +71,7 @@ fn note(value: &Value) -> Note {
 #[track_caller]
 fn assert_shown_as_it_is(value: &Value, flaw: &str) {
     let decoded = decode(value);
-    let whole = Payload::Object(value.as_object().unwrap().clone());
+    let whole = Payload::Object(Object::new(value.as_object().unwrap().clone()));
     // By its fields it may be an alert all the same.
     assert!(decoded.payload == whole || matches!(decoded.payload, Payload::Alert(_)));
     let said = decoded.flaw.expect("a flaw").to_string();
@@ -484,7 +484,7 @@ fn whatever_is_odd_in_a_message_it_is_still_shown() {
                 let changed = with(&fixture, &place, other.clone());
                 let decoded = decode(&changed);
                 if decoded.flaw.is_some() && !matches!(decoded.payload, Payload::Event(_)) {
-                    let whole = Payload::Object(changed.as_object().unwrap().clone());
+                    let whole = Payload::Object(Object::new(changed.as_object().unwrap().clone()));
                     let is_alert = matches!(decoded.payload, Payload::Alert(_));
                     assert!(decoded.payload == whole || is_alert, "{place}");
                 }

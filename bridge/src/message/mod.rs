@@ -10,6 +10,7 @@ pub(crate) mod forge;
 mod gist;
 mod kind;
 pub(crate) mod note;
+mod object;
 pub(crate) mod origin;
 pub(crate) mod payload;
 pub(crate) mod removal;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     gist::Gist,
     kind::Kind,
     note::{Note, Remark, Test},
+    object::Object,
     origin::{Origin, Position, Span, StreamId},
     payload::{Binary, Decoded, Event, Item, Payload, PayloadKind},
     removal::Removal,

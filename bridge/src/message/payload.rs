@@ -3,13 +3,13 @@
 use std::{fmt, ops::Range};
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 
 use crate::{
     json, mask,
     message::{
         alert::{Alert, Group},
         note::Note,
+        object::Object,
         report::Report,
     },
     text::{self, shown},
@@ -53,7 +53,7 @@ pub(crate) enum Payload {
     /// A `CloudEvent` whose data has no known shape.
     Event(Event),
     /// Any other JSON object.
-    Object(Map<String, Value>),
+    Object(Object),
     /// Any other UTF-8 text, including other JSON.
     Text(String),
     /// Bytes that are not text.

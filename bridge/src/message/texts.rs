@@ -22,7 +22,7 @@ impl Payload {
             Self::Alerts(group) => of_group(group, change),
             Self::Note(Note::Forge(event)) => of_forge(event, change),
             Self::Event(event) => of_event(event, change),
-            Self::Object(object) => of_object(object, change),
+            Self::Object(object) => object.each_text(change),
             Self::Text(text) => change("", text),
             Self::Several(items) => {
                 for item in items {
@@ -85,7 +85,7 @@ fn of_event(event: &mut Event, change: Change<'_>) {
     event.data.iter_mut().for_each(|data| data.each_text(change));
 }
 
-fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
+pub(super) fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
     object.iter_mut().for_each(|(name, value)| of_value(name, value, change));
 }
 

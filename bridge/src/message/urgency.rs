@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::message::{
     alert::{Alert, Group, Severity, State, Status},
-    gist::Gist,
     payload::Payload,
 };
 
@@ -35,7 +34,7 @@ impl Payload {
             Payload::Alert(alert) => Some(alert_urgency(alert)),
             Payload::Alerts(group) => Some(group_urgency(group)),
             Payload::Event(event) => event.data.as_deref().and_then(Self::stated_urgency),
-            Payload::Object(object) => match Gist::of(object).state()? {
+            Payload::Object(object) => match object.gist().state()? {
                 State::Info | State::Resolved => Some(Urgency::Routine),
                 State::Warning | State::Critical => Some(Urgency::Notable),
             },

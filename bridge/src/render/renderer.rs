@@ -10,15 +10,14 @@ use std::{
 use bytes::Bytes;
 use jiff::SignedDuration;
 use minijinja::{Environment, Value, context};
-use serde_json::{Map, Value as Json};
 
 use crate::{
     config::{Display, Route, Unknown},
     failure::Failure,
     mask::Mask,
     message::{
-        Attachment, Decoded, Event, Gist, Item, Payload, Removal, Report, Urgency, Withheld,
-        payload, report::Unknowns,
+        Attachment, Decoded, Event, Gist, Item, Object, Payload, Removal, Report, Urgency,
+        Withheld, payload, report::Unknowns,
     },
     render::{
         alert, budget, builtin,
@@ -406,8 +405,8 @@ impl Renderer {
 
     /// Builds the values of an object of no known shape. `rows` are all its entries as they are, `lines` those that are
     /// worth showing beside the others.
-    fn object_view(&self, object: &Map<String, Json>, message: &Incoming<'_>) -> Value {
-        let gist = Gist::of(object);
+    fn object_view(&self, object: &Object, message: &Incoming<'_>) -> Value {
+        let gist = object.gist();
         let subject = shown::line(message.subject);
         let source = gist.source.as_deref();
         let is_told = source.is_none_or(|source| self.speakers.name(message.subject, source));
@@ -424,7 +423,7 @@ impl Renderer {
             when => gist.time.as_deref().map(|time| self.voice.moment(time)),
             lines => gist.rows.iter().map(|(name, value)| rows::row(name, value)).collect::<Vec<_>>(),
             url => gist.url.as_deref().map(shown::line),
-            rows => rows(object),
+            rows => rows(object.fields()),
             flaw => self.flaw(message),
             subject,
         }
@@ -472,7 +471,7 @@ fn report_view(report: &Report, subject: &str, voice: &Voice) -> Value {
 
 fn event_view(event: &Event, flaw: Option<String>, voice: &Voice) -> Value {
     let (rows, text) = match event.data.as_deref() {
-        Some(Payload::Object(object)) => (rows::best(object), None),
+        Some(Payload::Object(object)) => (rows::best(object.fields()), None),
         Some(Payload::Text(body)) => (Vec::new(), Some(shown::clean(body.trim_end()))),
         Some(Payload::Binary(bytes)) => {
             let (size, bytes) = markup::bytes(bytes, voice.words);
@@ -515,10 +514,10 @@ fn leaves_something_out(payload: &Payload) -> bool {
             group.alerts.len() > alert::members(group).len() || group.left_out.total() > 0
         }
         Payload::Event(event) => match event.data.as_deref() {
-            Some(Payload::Object(object)) => Gist::rows_of(object).1,
+            Some(Payload::Object(object)) => Gist::rows_of(object.fields()).1,
             data => data.is_some_and(leaves_something_out),
         },
-        Payload::Object(object) => Gist::of(object).is_cut,
+        Payload::Object(object) => object.gist().is_cut,
         Payload::Binary(_) => true,
         _ => false,
     }

@@ -46,12 +46,15 @@ pub(super) struct Lines {
     pub(super) lines: Vec<Line>,
     /// Whether something that is not empty has no line, or not all of it is in its line.
     pub(super) is_cut: bool,
+    /// The names of the fields of the object itself.
+    own: HashSet<String>,
 }
 
 impl Lines {
     /// Returns the lines of an object, without those at the paths in `used`.
     pub(super) fn of(object: &Map<String, Value>, used: &HashSet<String>) -> Self {
-        let mut lines = Self::default();
+        let own = object.keys().cloned().collect();
+        let mut lines = Self { own, ..Self::default() };
         lines.add_object(object, "", 0, used);
         lines
     }
@@ -113,8 +116,12 @@ impl Lines {
         let plain = names::plain(name);
         let is_telling =
             names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());
-        let is_poor =
-            is_link(text) || plain.contains("version") || plain == "kind" || plain == "type";
+        let is_poor = is_link(text)
+            || plain.contains("version")
+            || plain == "kind"
+            || plain == "type"
+            || name.starts_with('_')
+            || text == "false" && !is_telling;
         let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
         self.lines.push(Line { path, value, rank });
     }
@@ -173,7 +180,28 @@ impl Lines {
         });
         let is_cut = self.is_cut || self.lines.len() > most;
         self.lines.truncate(most);
-        (self.lines.into_iter().map(|line| (line.path, line.value)).collect(), is_cut)
+        let short: Vec<String> =
+            self.lines.iter().map(|line| self.without_wrappers(line)).collect();
+        let is_one = |name: &String| short.iter().filter(|it| *it == name).count() == 1;
+        let names: Vec<bool> = short.iter().map(is_one).collect();
+        let lines = self.lines.into_iter().zip(short.into_iter().zip(names));
+        let named = lines
+            .map(|(line, (short, is_one))| (if is_one { short } else { line.path }, line.value));
+        (named.collect(), is_cut)
+    }
+
+    /// Returns the path of a line without the objects around it that only wrap it, unless the object itself has a field
+    /// of the same name.
+    fn without_wrappers(&self, line: &Line) -> String {
+        let mut path = line.path.as_str();
+        while let Some((above, rest)) = path.split_once('.')
+            && names::WRAPPERS.contains(&names::plain(above).as_str())
+        {
+            path = rest;
+        }
+        let first = path.split('.').next().unwrap_or_default();
+        let is_own = path.len() < line.path.len() && self.own.contains(first);
+        if is_own { line.path.clone() } else { path.to_owned() }
     }
 }
 
@@ -259,10 +287,25 @@ pub(super) fn text_of_bytes(name: &str, items: &[Value]) -> Option<String> {
     (text.chars().all(is_readable) && 2 * letters >= text.chars().count()).then_some(text)
 }
 
+/// Whether a text is an address, perhaps one that was made harmless because a click on it does something.
 fn is_link(text: &str) -> bool {
     let text = text.trim();
-    (text.starts_with("http://") || text.starts_with("https://"))
-        && !text.contains(char::is_whitespace)
+    let schemes = ["http://", "https://", "hxxp://", "hxxps://"];
+    schemes.iter().any(|scheme| text.starts_with(scheme)) && !text.contains(char::is_whitespace)
+}
+
+/// Whether a text is a variable of a template that the sender did not fill in: `*alertDuration*`, `{{ value }}`.
+fn is_unfilled(text: &str) -> bool {
+    let inner = |begin: &str, end: &str| {
+        text.trim().strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)).map(str::trim)
+    };
+    let is_name = |name: &str| {
+        name.starts_with(char::is_alphabetic)
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+    };
+    [("*", "*"), ("{{", "}}"), ("${", "}")]
+        .iter()
+        .any(|(begin, end)| inner(begin, end).is_some_and(is_name))
 }
 
 /// Whether a value identifies something for machines only.
@@ -307,6 +350,7 @@ fn is_noise(name: &str, text: &str) -> bool {
     let plain = names::plain(name);
     NAMES.contains(&plain.as_str())
         || name.starts_with("__")
+        || is_unfilled(text)
         || ["id", "uuid", "uid", "hash", "sha", "digest", "checksum", "guid"]
             .iter()
             .any(|it| is_id(it))

@@ -33,7 +33,7 @@ const TITLE_CHARS: usize = 200;
 const DESCRIPTION_CHARS: usize = 1_000;
 
 /// The meaning of an object of no known shape.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Gist {
     pub(crate) title: Option<String>,
     pub(crate) description: Option<String>,
@@ -46,6 +46,10 @@ pub(crate) struct Gist {
     ended: Option<String>,
     pub(crate) url: Option<String>,
     fingerprint: Option<String>,
+    /// The name that the title was made of, with the word for what happened.
+    named: Option<String>,
+    /// Whether this name is that of the source.
+    is_of_source: bool,
     labels: BTreeMap<String, String>,
     /// The other fields that are worth a line.
     pub(crate) rows: Vec<(String, String)>,
@@ -62,6 +66,9 @@ impl Gist {
         let word = search.word();
         let (title, description) = search.texts();
         let source = search.source(title.as_deref());
+        let is_of_source = title.is_none() && source.is_some();
+        let title = title.or_else(|| search.with_deed(source.as_deref()?));
+        let named = search.named.take();
         let ended = search.time(names::ENDS);
         let time = search.time(names::BEGINNINGS);
         let url = search.link();
@@ -77,12 +84,17 @@ impl Gist {
             ended,
             url,
             fingerprint,
+            named,
+            is_of_source,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
             ..Self::default()
         };
         let is_alert = gist.is_alert();
         if is_alert {
             gist.labels = search.labels();
+        } else if is_of_source && gist.title.is_some() {
+            // The title says where it happened.
+            gist.source = None;
         }
         // The mark and the word of an alert show what only decides how it is shown.
         let shown = if is_alert { &["severity", "status", "fingerprint"][..] } else { &[] };
@@ -133,8 +145,9 @@ impl Gist {
 
     /// The status that the words of the object give to an alert, if they give any.
     fn status(&self) -> Option<Status> {
-        self.word
-            .and_then(|word| word.status(self.severity.is_some() || self.fingerprint.is_some()))
+        let is_alert = self.severity.is_some() || self.fingerprint.is_some();
+        let is_monitor = self.word == Some(Word::Up) && self.named.is_some() && !self.is_of_source;
+        self.word.and_then(|word| word.status(is_alert || is_monitor))
     }
 
     /// Whether the object is an alert by its fields: it has a title, and a severity that needs a person's attention or a
@@ -148,17 +161,22 @@ impl Gist {
         self.title.is_some() && (is_severe || self.status().is_some())
     }
 
-    /// Returns the object as an alert, if it is one by its fields.
-    pub(crate) fn into_alert(self) -> Option<(Alert, bool)> {
-        if !self.is_alert() {
-            return None;
-        }
+    /// Returns the object as an alert and whether it says more than that, or the gist again if it is no alert by its
+    /// fields.
+    pub(crate) fn into_alert(self) -> Result<(Alert, bool), Box<Self>> {
+        let (true, Some(title)) = (self.is_alert(), self.title.clone()) else {
+            return Err(Box::new(self));
+        };
         let status = self.status().unwrap_or_default();
-        let title = self.title?;
         let mut alert =
             Alert::new(self.severity.unwrap_or(Severity::Warning), Summary::Said(title));
-        alert.fingerprint =
-            self.fingerprint.or_else(|| alert_name(&alert.summary, self.source.as_deref()));
+        // With its state in it, the title of a problem is another one when it ends.
+        let named = self.named.filter(|_| self.labels.is_empty());
+        let source = self.source.as_deref();
+        alert.fingerprint = self
+            .fingerprint
+            .or_else(|| named.map(|name| identified(source, &name)))
+            .or_else(|| alert_name(&alert.summary, source));
         alert.status = status;
         alert.source = self.source;
         alert.description = self.description;
@@ -173,13 +191,13 @@ impl Gist {
         alert.labels = self.labels;
         alert.extra =
             self.rows.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
-        Some((alert, self.is_cut))
+        Ok((alert, self.is_cut))
     }
 
     /// The state that the object itself names, if it does. No word makes it critical: that takes an alert.
     pub(crate) fn state(&self) -> Option<State> {
         match (&self.severity, self.word) {
-            (_, Some(Word::Good | Word::Ends)) => Some(State::Resolved),
+            (_, Some(Word::Good | Word::Up | Word::Ends)) => Some(State::Resolved),
             (Some(Severity::Info), _) => Some(State::Info),
             (Some(_), _) | (_, Some(Word::Fires | Word::Bad)) => Some(State::Warning),
             (None, None) => self.is_report.then_some(State::Info),
@@ -197,7 +215,12 @@ fn alert_name(summary: &Summary, source: Option<&str>) -> Option<String> {
     };
     let state = state.split([':', ' ']).next().unwrap_or_default();
     let is_state = names::state(state).is_some() || names::severity(state).is_some();
-    is_state.then(|| format!("{} {}", source.unwrap_or_default(), name.trim()).trim().to_owned())
+    is_state.then(|| identified(source, name))
+}
+
+/// Returns the identity of a problem of this name.
+fn identified(source: Option<&str>, name: &str) -> String {
+    format!("{} {}", source.unwrap_or_default(), name.trim()).trim().to_owned()
 }
 
 /// The plain name of a field, its name and its value.
@@ -211,6 +234,10 @@ struct Search<'a> {
     used: HashSet<String>,
     /// The paths of the severity and the status.
     ruled: Vec<(&'static str, String)>,
+    /// The name that the title was made of.
+    named: Option<String>,
+    /// The word for what happened that the title was made of.
+    deed: Option<String>,
 }
 
 impl<'a> Search<'a> {
@@ -220,8 +247,14 @@ impl<'a> Search<'a> {
     const OBJECTS: usize = 16;
 
     fn new(object: &'a Map<String, Value>) -> Self {
-        let mut search =
-            Self { object, levels: Vec::new(), used: HashSet::new(), ruled: Vec::new() };
+        let mut search = Self {
+            object,
+            levels: Vec::new(),
+            used: HashSet::new(),
+            ruled: Vec::new(),
+            named: None,
+            deed: None,
+        };
         let mut next = vec![(String::new(), object)];
         for _ in 0..Self::DEPTH {
             for (path, object) in std::mem::take(&mut next) {
@@ -310,10 +343,11 @@ impl<'a> Search<'a> {
         let sentence = |_: &str, value: &Value| text_with_blanks(value);
         let title = self
             .first(names::TITLES, text)
-            .or_else(|| self.first(&["name"], sentence))
+            .or_else(|| self.first(&["signature"], sentence))
+            .or_else(|| self.first(&["name"], sentence).map(|name| self.of_name(name)))
             .or_else(|| self.first(names::TEXTS, text))
             .or_else(|| self.first(&["event", "eventtype"], text))
-            .or_else(|| self.first(&["name"], text))
+            .or_else(|| self.first(names::NAMES, text).map(|name| self.of_name(name)))
             .or_else(|| self.first(names::EVENTS, text));
         let Some(title) = title else { return (None, None) };
         let title = title.trim().to_owned();
@@ -329,8 +363,36 @@ impl<'a> Search<'a> {
             return (Some(head), Some(rest.to_owned()));
         }
         let is_new = |name: &str, value: &Value| text(name, value).filter(|it| it.trim() != title);
-        let description = self.first(names::TEXTS, is_new).map(|it| it.trim_end().to_owned());
-        (Some(head), description)
+        let more = |search: &mut Self| {
+            search.first(names::TEXTS, is_new).or_else(|| search.first(names::DETAILS, is_new))
+        };
+        (Some(head), more(self).map(|it| it.trim_end().to_owned()))
+    }
+
+    /// Returns a name with the word for what happened, if there is one.
+    fn of_name(&mut self, name: String) -> String {
+        self.with_deed(&name).unwrap_or_else(|| {
+            self.named = Some(name.clone());
+            name
+        })
+    }
+
+    /// Returns a name with the word for what happened to it: a state, or an action.
+    fn with_deed(&mut self, name: &str) -> Option<String> {
+        /// The longest such word, in characters.
+        const MOST: usize = 40;
+        let word = |_: &str, value: &Value| named(value);
+        let state =
+            |_: &str, value: &Value| named(value).filter(|word| names::state(word).is_some());
+        // What the object says of its own state counts, however little it says.
+        let found = self.find(names::STATES, state).or_else(|| self.find(&["action"], word))?;
+        let (deed, path) =
+            Some(found).filter(|(it, _)| names::is_telling(it) && it.chars().count() <= MOST)?;
+        self.used.insert(path);
+        self.named = Some(name.to_owned());
+        let title = format!("{name}: {deed}");
+        self.deed = Some(deed);
+        Some(title)
     }
 
     fn source(&mut self, title: Option<&str>) -> Option<String> {
@@ -342,8 +404,9 @@ impl<'a> Search<'a> {
 
     /// Returns the first machine or service of these names that is not the title.
     fn place(&mut self, wanted: &[&str], title: Option<&str>) -> Option<String> {
+        let said = self.named.as_deref().or(title);
         let is_new = |_: &str, value: &'a Value| {
-            place(value).filter(|(place, _)| title != Some(place.as_str()))
+            place(value).filter(|(place, _)| said != Some(place.as_str()))
         };
         let ((place, name), path) = self.find(wanted, is_new)?;
         self.used.insert(name.map_or_else(|| path.clone(), |name| join(&path, name)));
@@ -444,7 +507,9 @@ impl<'a> Search<'a> {
         let ruled = std::mem::take(&mut self.ruled);
         self.used
             .extend(ruled.into_iter().filter(|(what, _)| is_shown(what)).map(|(_, path)| path));
-        Lines::of(self.object, &self.used)
+        let mut lines = Lines::of(self.object, &self.used);
+        lines.lines.retain(|line| self.deed.as_ref() != Some(&line.value));
+        lines
     }
 }
 

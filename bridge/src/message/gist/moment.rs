@@ -24,7 +24,7 @@ pub(super) fn of_named(name: &str, value: &Value) -> Option<String> {
     let plain = names::plain(name);
     let is_time = names::BEGINNINGS.contains(&plain.as_str())
         || names::ENDS.contains(&plain.as_str())
-        || ["time", "timestamp", "at", "date"].iter().any(|end| plain.ends_with(end))
+        || ["time", "timestamp", "timenano", "at", "date"].iter().any(|end| plain.ends_with(end))
         || matches!(plain.as_str(), "start" | "end" | "begin" | "stop");
     if is_time { value.as_f64().and_then(of_number) } else { None }
 }

@@ -12,9 +12,17 @@ pub(super) const TITLES: &[&str] = &[
     "rulename",
     "problemname",
     "incidentname",
+    "eventtitle",
+    "alertrule",
+    "conditionname",
+    "searchname",
     "subject",
     "eventname",
 ];
+
+/// The names of an object's name, which is a title only with the word for what happened to it.
+pub(super) const NAMES: &[&str] =
+    &["name", "friendlyname", "monitorfriendlyname", "displayname", "fullname"];
 
 /// The names of texts, the first of which is the title of a message that has no other.
 pub(super) const TEXTS: &[&str] = &[
@@ -35,7 +43,12 @@ pub(super) const TEXTS: &[&str] = &[
     "errormessage",
     "error",
     "statusmessage",
+    "alertmessage",
+    "eventmsg",
 ];
+
+/// The names of texts that say more about a title, and are none themselves.
+pub(super) const DETAILS: &[&str] = &["alertdetails", "raw"];
 
 /// The names of titles of the last resort: what happened, rather than a text about it.
 pub(super) const EVENTS: &[&str] =
@@ -70,6 +83,9 @@ pub(super) const STATES: &[&str] = &[
     "newstate",
     "newstatus",
     "newstatevalue",
+    "alerttransition",
+    "alerttypefriendlyname",
+    "monitorcondition",
     "notificationtype",
     "eventaction",
     "conclusion",
@@ -165,6 +181,12 @@ pub(super) const WRAPPERS: &[&str] = &[
     "content",
     "job",
     "backup",
+    "build",
+    "execution",
+    "essentials",
+    "eventdata",
+    "alertgroup",
+    "actor",
     "rule",
     "period",
     "monitorperiod",
@@ -189,6 +211,7 @@ pub(super) const PLACES: &[&str] =
 pub(super) const OWN_NAMES: &[&str] = &[
     "hostname",
     "fullname",
+    "repofullname",
     "pathwithnamespace",
     "displayname",
     "name",
@@ -203,10 +226,12 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "startsat",
     "starttime",
     "firedat",
+    "fireddatetime",
     "triggeredat",
     "activeat",
     "openedat",
     "occurredat",
+    "occurat",
     "eventtime",
     "since",
     "timestamp",
@@ -230,6 +255,7 @@ pub(super) const BEGINNINGS: &[&str] = &[
 
 pub(super) const ENDS: &[&str] = &[
     "resolvedat",
+    "resolveddatetime",
     "endedat",
     "endsat",
     "closedat",
@@ -268,8 +294,11 @@ pub(super) const LINKS: &[&str] = &[
     "monitorurl",
     "runurl",
     "buildurl",
+    "fullurl",
     "joburl",
     "titlelink",
+    "shortlink",
+    "resultslink",
     "externalurl",
     "generatorurl",
     "selfurl",
@@ -316,6 +345,7 @@ pub(super) const FINGERPRINTS: &[&str] = &[
     "alertid",
     "alias",
     "alertuid",
+    "alertcyclekey",
     "groupkey",
     "issueid",
     "correlationkey",
@@ -385,24 +415,69 @@ pub(crate) enum Word {
     Bad,
     /// All is well, or something went well.
     Good,
+    /// Something answers, which a monitor may say when it did not before.
+    Up,
 }
 
 /// Returns the state that a word names.
 pub(super) fn state(word: &str) -> Option<Word> {
     Some(match plain(word).as_str() {
         "firing" | "alerting" | "alert" | "alarm" | "inalarm" | "triggered" | "trigger"
-        | "problem" | "down" | "unreachable" | "offline" | "unhealthy" | "critical" | "warning" => {
-            Word::Fires
-        }
+        | "retriggered" | "fired" | "activated" | "problem" | "investigating" | "identified"
+        | "down" | "unreachable" | "offline" | "unhealthy" | "outage" | "majoroutage"
+        | "partialoutage" | "nodata" | "critical" | "warning" => Word::Fires,
         "resolved" | "resolve" | "recovered" | "recovery" | "closed" | "cleared" | "fixed"
         | "normal" | "backtonormal" => Word::Ends,
-        "failed" | "failure" | "fail" | "error" | "errored" | "timedout" | "timeout" | "broken"
-        | "degraded" | "unknown" => Word::Bad,
-        "ok" | "up" | "online" | "healthy" | "success" | "successful" | "succeeded" | "passed"
-        | "completed" | "complete" | "done" | "finished" | "running" | "ready" | "good"
-        | "started" => Word::Good,
+        "failed"
+        | "failure"
+        | "fail"
+        | "error"
+        | "errored"
+        | "timedout"
+        | "timeout"
+        | "broken"
+        | "degraded"
+        | "degradedperformance"
+        | "unstable"
+        | "aborted"
+        | "crashed"
+        | "killed"
+        | "die"
+        | "died"
+        | "oom"
+        | "unknown" => Word::Bad,
+        "up" | "online" | "healthy" | "reachable" => Word::Up,
+        "ok" | "success" | "successful" | "succeeded" | "passed" | "operational" | "completed"
+        | "complete" | "done" | "finished" | "running" | "ready" | "good" | "started" => Word::Good,
         _ => return None,
     })
+}
+
+/// Whether a word says more of what happened than that an alert begins or ends.
+pub(super) fn is_telling(word: &str) -> bool {
+    const OF_ALERTS: &[&str] = &[
+        "firing",
+        "alerting",
+        "alert",
+        "alarm",
+        "inalarm",
+        "triggered",
+        "trigger",
+        "retriggered",
+        "fired",
+        "activated",
+        "problem",
+        "investigating",
+        "identified",
+        "critical",
+        "warning",
+        "resolved",
+        "resolve",
+        "closed",
+        "cleared",
+        "normal",
+    ];
+    !OF_ALERTS.contains(&plain(word).as_str())
 }
 
 impl Word {
@@ -411,8 +486,8 @@ impl Word {
         match self {
             Self::Fires => Some(Status::Firing),
             Self::Ends => Some(Status::Resolved),
-            Self::Good if is_alert => Some(Status::Resolved),
-            Self::Good | Self::Bad => None,
+            Self::Good | Self::Up if is_alert => Some(Status::Resolved),
+            Self::Good | Self::Up | Self::Bad => None,
         }
     }
 }
