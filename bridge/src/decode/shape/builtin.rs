@@ -13,6 +13,7 @@ macro_rules! files {
 /// The names of the shapes and the texts of their files. A test compares them with the directory.
 pub(super) const FILES: &[(&str, &str)] = files! {
     "argocd"
+    "azure-monitor"
     "cloudflare"
     "coolify"
     "crowdsec"
@@ -24,8 +25,11 @@ pub(super) const FILES: &[(&str, &str)] = files! {
     "github"
     "gitlab"
     "grafana-legacy"
+    "harbor"
     "healthchecks"
     "icinga"
+    "jenkins"
+    "jira"
     "journald"
     "kubernetes"
     "nats"
@@ -40,7 +44,10 @@ pub(super) const FILES: &[(&str, &str)] = files! {
     "sentry"
     "slack"
     "sns"
+    "statuspage"
+    "suricata"
     "uptime-kuma"
+    "wazuh"
     "zabbix"
 };
 
