@@ -9,6 +9,8 @@
 //!
 //! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length.
 
+pub(crate) mod tokens;
+
 use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
@@ -82,7 +84,7 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     let forms = [
         r"(?P<jwt>(?-u:\b)eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*){2,4})",
         r"(?P<nkey>(?-u:\b)S[ACNOUX][A-Z2-7]{56}(?-u:\b))",
-        r"(?P<token>(?-u:\b)(?:(?:AKIA|ASIA)[0-9A-Z]{16}(?-u:\b)|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|gl(?:pat|dt|rt|ptt|ft|soat|agent|cbt|imt|oas)-[A-Za-z0-9_.-]{16,}|xox[abceoprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|AIza[0-9A-Za-z_-]{35}|[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|npm_[A-Za-z0-9]{36}|pypi-AgE[A-Za-z0-9_-]{16,}|hvs\.[A-Za-z0-9_-]{20,}|do[opr]_v1_[a-f0-9]{40,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}|sk-(?:ant|proj)-[A-Za-z0-9_-]{16,}|sk-[A-Za-z0-9]{32,}|[0-9]{8,10}:AA[A-Za-z0-9_-]{33}|syt_[A-Za-z0-9_]{10,}|AGE-SECRET-KEY-1[0-9A-Z]{50,}))",
+        &format!("(?P<token>{})", tokens::whole()),
         r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/[0-9]{1,24}/)(?P<hooked>[A-Za-z0-9_/-]{8,})",
         r"(?P<user>://[!-.0-9;=?A-~]{0,64}:)(?P<userword>[!-.0-;=?A-~]{1,100})@",
         r"(?P<bearer>(?i-u:bearer|basic)[ \t]{1,3})(?P<borne>[A-Za-z0-9._~+/=-]{16,})",

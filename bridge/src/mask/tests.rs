@@ -32,6 +32,20 @@ fn secrets_are_hidden_by_their_own_form() {
         (made("xoxb-", 40), "[token hidden]"),
         (made("sk_live_", 24), "[token hidden]"),
         (made("12345678:AA", 33), "[token hidden]"),
+        (made("hf_", 34), "[token hidden]"),
+        (made("ya29.", 60), "[token hidden]"),
+        (made("glrt-", 20), "[token hidden]"),
+        (format!("glsa_{}_0a1b2c3d", made("", 32)), "[token hidden]"),
+        (made("npg_", 14), "[token hidden]"),
+        (format!("dop_v1_{}", "0a1b2c3d".repeat(8)), "[token hidden]"),
+        (made("pypi-AgEIcHlwaS5vcmc", 60), "[token hidden]"),
+        (format!("rubygems_{}", "0a1b2c3d".repeat(6)), "[token hidden]"),
+        (format!("shpat_{}", "0a1b2c3d".repeat(4)), "[token hidden]"),
+        (made("sq0atp-", 22), "[token hidden]"),
+        (made("AIza", 35), "[token hidden]"),
+        (made("hvb.", 138), "[token hidden]"),
+        (made("tskey-auth-", 30), "[token hidden]"),
+        (format!("PMAK-{}-{}", "0a1b".repeat(6), "0a1b".repeat(8)), "[token hidden]"),
     ] {
         for (before, after) in
             [("", ""), ("it is ", ", you know"), ("(", ")"), ("\"", "\"\n"), ("x=", "&y=z")]
@@ -100,6 +114,11 @@ fn blocks_of_keys_are_hidden_whole() {
 fn what_only_looks_like_a_secret_stays() {
     for text in [
         "731f7eaddfb6af01cb2173e18f0f75b0ba780ef1",
+        "pypi-publish-to-the-mirror",
+        "mat_model_view_projection",
+        "hf_download_of_the_model",
+        "the sk-learn-contrib packages",
+        "ops.report.glsa_dashboard",
         "590edd7b-da51-4041-8dbb-aa3d6a915340",
         "fingerprint=f2a74de452e6b438",
         "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
