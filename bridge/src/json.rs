@@ -107,18 +107,6 @@ pub(crate) fn each<'de, T: Deserialize<'de>>(
     json.end()
 }
 
-/// Deserializes a map with values of any kind, as a field of one of our types. Null is an empty map.
-pub(crate) fn map<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Map<String, Value>, D::Error> {
-    let budget = Budget::default();
-    match (Node { budget: &budget, level: 0 }).deserialize(deserializer)? {
-        Some(Value::Object(map)) => Ok(map),
-        None | Some(Value::Null) => Ok(Map::new()),
-        Some(_) => Err(serde::de::Error::custom("it is not an object")),
-    }
-}
-
 /// Deserializes any value, as a field of one of our types.
 pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let budget = Budget::default();
@@ -126,7 +114,7 @@ pub(crate) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value,
     Ok(value.unwrap_or_default())
 }
 
-/// Deserializes a map like [`map`]. A value that is no map is an empty one.
+/// Deserializes a map with values of any kind, as a field of one of our types. A value that is no map is an empty one.
 pub(crate) fn map_if_any<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {
@@ -148,6 +136,15 @@ pub(crate) fn elements<'de, T: Deserialize<'de>>(
     let mut json = serde_json::Deserializer::from_str(text);
     Elements { take: &mut take, of: PhantomData }.deserialize(&mut json)?;
     json.end()
+}
+
+/// Returns a text, a number or a boolean as text.
+pub(crate) fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 /// Cuts a text to [`MOST_TEXT`] bytes, and returns whether it was longer.

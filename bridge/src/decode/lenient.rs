@@ -11,7 +11,11 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{decode::number, json, message::alert::MOST_LABELS};
+use crate::{
+    decode::number,
+    json,
+    message::{alert::MOST_LABELS, rfc3339},
+};
 
 /// Reads a text, a number or a boolean as text. Any other value is nothing, because one wrong value must not cost the
 /// others.
@@ -83,5 +87,5 @@ pub(crate) fn filled(text: Option<String>) -> Option<String> {
 
 /// Returns a time unless it is Go's zero time, which means that there is none.
 pub(crate) fn known(time: Option<String>) -> Option<String> {
-    filled(time).filter(|time| !time.starts_with("0001-01-01T"))
+    filled(time).filter(|time| !rfc3339::is_zero(time))
 }

@@ -81,14 +81,11 @@ impl Decoded {
             let payload = Payload::Binary(Binary::of(bytes));
             return Self::sound(payload).with_flaw(format!("not UTF-8 text at byte {at}"));
         };
-        let several = || encoding.is_none().then(|| several::split(&text)).flatten();
+        // Several objects are told by where they are among the bytes. A byte order mark is not a part of the text.
+        let start = encoding.is_none().then(|| bytes.len() - text.len());
         let shown = match Self::list_of_alerts(&text) {
             Some(shown) => shown,
-            None => match several() {
-                // A byte order mark is not a part of the text.
-                Some(ranges) => Self::several(&text, &ranges, bytes.len() - text.len(), decoder),
-                None => Self::from_text(&text, true, decoder),
-            },
+            None => Self::from_text(&text, start, true, decoder),
         };
         match encoding {
             Some(name) if shown.flaw.is_none() => {
@@ -108,15 +105,17 @@ impl Decoded {
         alertmanager::decode_list(list).ok()
     }
 
-    /// Decodes a text, which may be a JSON string with JSON in it if `opens`.
-    fn from_text(text: &str, opens: bool, decoder: &Decoder<'_>) -> Self {
+    /// Decodes a text, which may be a JSON string with JSON in it if `opens`. If it begins at `start` of the message, it may
+    /// be several objects.
+    fn from_text(text: &str, start: Option<usize>, opens: bool, decoder: &Decoder<'_>) -> Self {
         let trimmed = text.trim();
         match trimmed.chars().next() {
             None => Self::sound(Payload::Text(String::new())).with_flaw("empty payload"),
-            Some('{') => Self::from_braces(text, trimmed, decoder),
+            Some('{') => Self::from_braces(text, start, decoder),
+            Some('[') => Self::split(text, start, decoder).unwrap_or_else(|| Self::text(text)),
             Some('"') if opens && trimmed.len() <= MOST_OPENED => {
                 match serde_json::from_str::<String>(trimmed) {
-                    Ok(inner) => Self::from_text(&inner, false, decoder),
+                    Ok(inner) => Self::from_text(&inner, None, false, decoder),
                     Err(_) => Self::text(text),
                 }
             }
@@ -124,12 +123,16 @@ impl Decoded {
         }
     }
 
-    /// Decodes a text that begins like an object, and may only be meant to be one.
-    fn from_braces(text: &str, trimmed: &str, decoder: &Decoder<'_>) -> Self {
+    /// Decodes a text that begins like an object, and may only be meant to be one, or be several.
+    fn from_braces(text: &str, start: Option<usize>, decoder: &Decoder<'_>) -> Self {
+        let trimmed = text.trim();
         let error = match json::object(trimmed) {
             Ok(object) => return Self::from_object(trimmed, object, decoder),
             Err(error) => error,
         };
+        if let Some(several) = Self::split(text, start, decoder) {
+            return several;
+        }
         let repaired = repair::repaired(trimmed);
         match repaired.as_deref().map(|text| (text, json::object(text))) {
             Some((text, Ok(object))) => Self::from_object(text, object, decoder)
@@ -138,6 +141,12 @@ impl Decoded {
                 .with_flaw(format!("begins like JSON but is not: {error}"))
                 .shown_raw(),
         }
+    }
+
+    /// Decodes the objects of a text that has several, one after another or in an array.
+    fn split(text: &str, start: Option<usize>, decoder: &Decoder<'_>) -> Option<Self> {
+        let start = start?;
+        several::split(text).map(|ranges| Self::several(text, &ranges, start, decoder))
     }
 
     /// Decodes the objects at `ranges` of a text, which begins at `start` of the message.

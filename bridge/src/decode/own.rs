@@ -227,14 +227,9 @@ impl Fields {
     }
 }
 
+/// Returns a text, a number or a boolean as text of bounded length.
 fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-    .map(|mut text| {
+    json::scalar(value).map(|mut text| {
         json::shorten(&mut text);
         text
     })

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::json;
@@ -15,7 +15,7 @@ pub(crate) const MOST_LABELS: usize = 256;
 ///
 /// Any JSON object with `severity` and `summary` is an alert; `"kind": "alert"` declares it explicitly. Absent fields
 /// are not shown. Every other key is shown as a line of its own.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(title = "nats-matrix alert")]
 pub(crate) struct Alert {
     /// The constant "alert"; optional.
@@ -59,7 +59,7 @@ pub(crate) struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
     /// Names and values that distinguish the alert from others. Numbers and booleans are converted to text.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "labels")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The key of the group, if this alert is its only member in the message. Alerts of one group share one thread.
     #[serde(skip)]
@@ -79,8 +79,7 @@ pub(crate) struct Alert {
 }
 
 /// The summary of an alert. If the sender gives no text, the text is made in the language of the room.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Summary {
     /// The publisher's own text.
     Said(String),
@@ -162,8 +161,8 @@ impl Serialize for Summary {
 /// The words of many publishers are understood: `crit`, `fatal`, `emergency` and `page` are critical, `warn`, `error`
 /// and `high` a warning, `notice`, `ok`, `low`, `debug` and `none` informational. An alert of unknown severity is not
 /// lost; it counts as a warning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub enum Severity {
     /// The problem needs somebody to act now.
     Critical,
@@ -356,21 +355,6 @@ impl Counts {
     pub(crate) fn total(self) -> u64 {
         self.firing() + self.resolved
     }
-}
-
-/// Reads labels, whose values need not be text, up to [`MOST_LABELS`] of them. Null stands for no labels, and a value
-/// that is no label is left out.
-pub(crate) fn labels<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    let text = |value| match value {
-        Value::String(text) => Some(text),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    };
-    let labels = json::map(deserializer)?.into_iter().take(MOST_LABELS);
-    Ok(labels.filter_map(|(name, value)| Some((name, text(value)?))).collect())
 }
 
 /// The state of an alert: its severity, or that it is resolved. The worst state comes first.

@@ -4,10 +4,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
-use crate::message::{
-    gist::Gist,
-    texts::{self, Change},
-};
+use crate::message::gist::Gist;
 
 /// A JSON object of no known shape, with its gist, which is found only once.
 #[derive(Debug, Clone)]
@@ -34,15 +31,9 @@ impl Object {
         self.gist.get_or_init(|| Box::new(Gist::of(&self.fields)))
     }
 
-    /// Passes each text to `change`. If one was changed, the gist is another one.
-    pub(super) fn each_text(&mut self, change: Change<'_>) {
-        let mut is_changed = false;
-        texts::of_object(&mut self.fields, &mut |name, text| {
-            let before = text.clone();
-            change(name, text);
-            is_changed |= *text != before;
-        });
-        if is_changed {
+    /// Changes the fields by `change`, which returns whether it did. The gist of other fields is another one.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Map<String, Value>) -> bool) {
+        if change(&mut self.fields) {
             self.gist = OnceLock::new();
         }
     }

@@ -236,9 +236,7 @@ impl Flaw {
     /// Creates a flaw as one line of readable text of bounded length without secrets, because it may quote the payload
     /// and is logged and shown.
     pub(crate) fn new(text: &str) -> Self {
-        let line = shown::line(&mask::for_log(text));
-        let head = text::head(&line, MAX_FLAW_CHARS);
-        let text = if head.len() < line.len() { format!("{head} …") } else { line };
+        let text = text::shortened(shown::line(&mask::for_log(text)), MAX_FLAW_CHARS);
         Self { text, is_shown_raw: false }
     }
 }

@@ -1,7 +1,7 @@
 //! The JSON of a report.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// The keys besides `host` of which a report has at least one.
@@ -20,7 +20,7 @@ pub(crate) struct Unknowns {
 ///
 /// A JSON object is a report if it has `"kind": "report"`, or `host` and at least one of the other
 /// fields. Absent fields are not shown. Every other key is shown as a line of its own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 #[schemars(title = "nats-matrix report")]
 pub(crate) struct Report {
     /// The constant "report"; optional.

@@ -22,7 +22,7 @@ impl Payload {
             Self::Alerts(group) => of_group(group, change),
             Self::Note(Note::Forge(event)) => of_forge(event, change),
             Self::Event(event) => of_event(event, change),
-            Self::Object(object) => object.each_text(change),
+            Self::Object(object) => object.change(|fields| changes_object(fields, change)),
             Self::Text(text) => change("", text),
             Self::Several(items) => {
                 for item in items {
@@ -85,8 +85,19 @@ fn of_event(event: &mut Event, change: Change<'_>) {
     event.data.iter_mut().for_each(|data| data.each_text(change));
 }
 
-pub(super) fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
+fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
     object.iter_mut().for_each(|(name, value)| of_value(name, value, change));
+}
+
+/// Does the same as [`of_object`], and returns whether a text was changed.
+fn changes_object(object: &mut Map<String, Value>, change: Change<'_>) -> bool {
+    let mut is_changed = false;
+    of_object(object, &mut |name, text| {
+        let before = text.clone();
+        change(name, text);
+        is_changed |= *text != before;
+    });
+    is_changed
 }
 
 fn of_value(name: &str, value: &mut Value, change: Change<'_>) {

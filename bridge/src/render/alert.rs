@@ -196,10 +196,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
 fn member_view(alert: &Alert, common: &Labels, voice: &Voice) -> Value {
     let words = voice.words;
     let description = description(alert, words).map(|text| shown::line(&text));
-    let description = description.map(|line| {
-        let head = text::head(&line, DESCRIPTION_CHARS);
-        if head.len() < line.len() { format!("{head} …") } else { line }
-    });
+    let description = description.map(|line| text::shortened(line, DESCRIPTION_CHARS));
     let details = [
         alert.source.as_deref().map(|source| format!("📍 {}", shown::name(source))),
         Some(tags(alert, &worded(&alert.summary, words), common))

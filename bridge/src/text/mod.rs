@@ -104,6 +104,12 @@ pub(crate) fn head(text: &str, max_chars: usize) -> &str {
     near.map_or(head, |(at, _)| &head[..at]).trim_end()
 }
 
+/// Returns a text of at most `max_chars` characters and a mark for what was cut.
+pub(crate) fn shortened(text: String, max_chars: usize) -> String {
+    let head = head(&text, max_chars);
+    if head.len() < text.len() { format!("{head} …") } else { text }
+}
+
 /// Returns the first lines of a text, without the blank ones at its end.
 pub(crate) fn first_lines(text: &str, most: usize) -> &str {
     let end = text.match_indices('\n').nth(most.saturating_sub(1)).map_or(text.len(), |(at, _)| at);

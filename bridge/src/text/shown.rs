@@ -1,6 +1,6 @@
 //! Texts from publishers and servers as people see them: cleaned, with addresses that lead where they say.
 
-use crate::text::{self, address, head};
+use crate::text::{self, address};
 
 /// The longest name of a machine, service or subject, in characters. A longer one is cut.
 pub(crate) const MAX_NAME_CHARS: usize = 120;
@@ -18,23 +18,19 @@ pub(crate) fn line(text: &str) -> String {
 /// Returns [`line()`] of a text, shortened to the length of a name. It is in quotes if a part of it could be mistaken
 /// for the bridge's own words beside a name: a subject in parentheses, or the next name of a list.
 pub(crate) fn name(text: &str) -> String {
-    quoted_if(shortened(text), parts_entries)
+    quoted_if(text::shortened(line(text), MAX_NAME_CHARS), parts_entries)
 }
 
 /// Returns [`name()`] of a text, in quotes also if it has blanks, so that it is one word in our lists.
 pub(crate) fn token(text: &str) -> String {
-    quoted_if(shortened(text), |c| c.is_whitespace() || parts_entries(c))
+    quoted_if(text::shortened(line(text), MAX_NAME_CHARS), |c| {
+        c.is_whitespace() || parts_entries(c)
+    })
 }
 
 /// Returns [`line()`] of a text, in quotes if a part of it could be mistaken for the end of an entry in our lists.
 pub(crate) fn entry(text: &str) -> String {
     quoted_if(line(text), parts_entries)
-}
-
-fn shortened(text: &str) -> String {
-    let line = line(text);
-    let head = head(&line, MAX_NAME_CHARS);
-    if head.len() < line.len() { format!("{head} …") } else { line }
 }
 
 fn quoted_if(text: String, is_misleading: impl Fn(char) -> bool) -> String {

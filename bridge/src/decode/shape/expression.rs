@@ -13,7 +13,7 @@ use minijinja::{
     value::{DynObject, Rest, Serde, ValueKind},
 };
 
-use crate::{decode::number, json, suggest, text::shown};
+use crate::{decode::number, json, message::rfc3339, suggest, text::shown};
 
 /// The names that an expression can use. `item` exists only in a rule with `each`.
 pub(super) const NAMES: [&str; 6] = ["payload", "headers", "subject", "tokens", "maps", "item"];
@@ -417,7 +417,7 @@ pub(super) fn text(value: &Value) -> Option<String> {
 pub(super) fn moment(value: &Value) -> Option<String> {
     let text = text(value)?;
     let text = text.trim();
-    if text.starts_with("0001-01-01") || text.starts_with("0000-00-00") {
+    if rfc3339::is_zero(text) {
         return None;
     }
     if let Ok(number) = text.parse::<f64>() {

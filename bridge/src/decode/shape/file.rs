@@ -50,7 +50,8 @@ pub(crate) struct Shape {
     pub(super) recognise: Recognise,
     pub(super) severities: Severities,
     pub(super) states: States,
-    pub(super) maps: BTreeMap<String, BTreeMap<String, String>>,
+    /// The tables for expressions.
+    pub(super) maps: minijinja::Value,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -154,7 +155,7 @@ impl Reader<'_> {
             recognise: raw.recognise,
             severities,
             states,
-            maps: raw.maps,
+            maps: minijinja::Value::from(minijinja::value::Serde(raw.maps)),
             rules,
         }
     }

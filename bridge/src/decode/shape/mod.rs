@@ -111,7 +111,7 @@ impl Shapes {
                 shape.rules.iter().filter(|rule| rule.recognise.holds(object, around.headers))
             {
                 let base = context.get_or_insert_with(|| self::context(object, around)).clone();
-                let base = context! { maps => Value::from(Serde(&shape.maps)), ..base };
+                let base = context! { maps => shape.maps.clone(), ..base };
                 let traced = trace.map(|_| RefCell::default());
                 let fields = Fields::new(rule, base, traced.as_ref());
                 if rule.when.as_ref().is_some_and(|when| !fields.evaluate("when", when).is_true()) {

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use wildmatch::WildMatch;
 
+use crate::json;
+
 /// A set of conditions, all of which must hold.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -36,20 +38,32 @@ enum Type {
     Null,
 }
 
+/// Patterns, which are compiled when the file is read.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Written")]
+struct Patterns(Vec<WildMatch>);
+
+/// Patterns as they are written.
+#[derive(Deserialize)]
 #[serde(untagged, expecting = "a pattern or a list of patterns")]
-enum Patterns {
+enum Written {
     One(String),
     AnyOf(Vec<String>),
 }
 
+impl From<Written> for Patterns {
+    fn from(written: Written) -> Self {
+        let patterns = match written {
+            Written::One(pattern) => vec![pattern],
+            Written::AnyOf(patterns) => patterns,
+        };
+        Self(patterns.iter().map(|pattern| WildMatch::new(pattern)).collect())
+    }
+}
+
 impl Patterns {
     fn fit(&self, text: &str) -> bool {
-        let fits = |pattern: &String| WildMatch::new(pattern).matches(text);
-        match self {
-            Self::One(pattern) => fits(pattern),
-            Self::AnyOf(patterns) => patterns.iter().any(fits),
-        }
+        self.0.iter().any(|pattern| pattern.matches(text))
     }
 }
 
@@ -73,7 +87,7 @@ impl Recognise {
                 .iter()
                 .all(|(path, of)| self::at(object, path).is_some_and(|value| of.is_of(value)))
             && self.values.iter().all(|(path, patterns)| {
-                at(path).and_then(text).is_some_and(|text| patterns.fit(&text))
+                at(path).and_then(json::scalar).is_some_and(|text| patterns.fit(&text))
             })
             && self.headers.iter().all(|(name, patterns)| {
                 header(headers, name).is_some_and(|value| patterns.fit(&value))
@@ -118,14 +132,6 @@ fn at<'a>(object: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
             _ => None,
         }
     })
-}
-
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
 }
 
 /// Returns the value of a header, whatever the case of its name.

@@ -6,7 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     json,
-    message::gist::{moment, names},
+    message::{
+        gist::{moment, names},
+        rfc3339,
+    },
     text,
 };
 
@@ -46,15 +49,12 @@ pub(super) struct Lines {
     pub(super) lines: Vec<Line>,
     /// Whether something that is not empty has no line, or not all of it is in its line.
     pub(super) is_cut: bool,
-    /// The names of the fields of the object itself.
-    own: HashSet<String>,
 }
 
 impl Lines {
     /// Returns the lines of an object, without those at the paths in `used`.
     pub(super) fn of(object: &Map<String, Value>, used: &HashSet<String>) -> Self {
-        let own = object.keys().cloned().collect();
-        let mut lines = Self { own, ..Self::default() };
+        let mut lines = Self::default();
         lines.add_object(object, "", 0, used);
         lines
     }
@@ -166,8 +166,13 @@ impl Lines {
         self.push(name, path, &text, level);
     }
 
-    /// Removes the lines that repeat what is said already, and the ones that are worth least beyond `most`.
-    pub(super) fn best(mut self, most: usize, said: &[&str]) -> (Vec<(String, String)>, bool) {
+    /// Removes the lines of an object that repeat what is said already, and the ones that are worth least beyond `most`.
+    pub(super) fn best(
+        mut self,
+        object: &Map<String, Value>,
+        most: usize,
+        said: &[&str],
+    ) -> (Vec<(String, String)>, bool) {
         /// The shortest value, in bytes, that is not repeated if a text contains it.
         const CONTAINED: usize = 6;
         let mut seen: HashSet<String> = said.iter().map(|text| text.trim().to_owned()).collect();
@@ -181,28 +186,27 @@ impl Lines {
         let is_cut = self.is_cut || self.lines.len() > most;
         self.lines.truncate(most);
         let short: Vec<String> =
-            self.lines.iter().map(|line| self.without_wrappers(line)).collect();
+            self.lines.iter().map(|line| without_wrappers(&line.path, object)).collect();
         let is_one = |name: &String| short.iter().filter(|it| *it == name).count() == 1;
-        let names: Vec<bool> = short.iter().map(is_one).collect();
-        let lines = self.lines.into_iter().zip(short.into_iter().zip(names));
-        let named = lines
-            .map(|(line, (short, is_one))| (if is_one { short } else { line.path }, line.value));
-        (named.collect(), is_cut)
+        let lines = self.lines.into_iter().zip(&short).map(|(line, short)| {
+            (if is_one(short) { short.clone() } else { line.path }, line.value)
+        });
+        (lines.collect(), is_cut)
     }
+}
 
-    /// Returns the path of a line without the objects around it that only wrap it, unless the object itself has a field
-    /// of the same name.
-    fn without_wrappers(&self, line: &Line) -> String {
-        let mut path = line.path.as_str();
-        while let Some((above, rest)) = path.split_once('.')
-            && names::WRAPPERS.contains(&names::plain(above).as_str())
-        {
-            path = rest;
-        }
-        let first = path.split('.').next().unwrap_or_default();
-        let is_own = path.len() < line.path.len() && self.own.contains(first);
-        if is_own { line.path.clone() } else { path.to_owned() }
+/// Returns the path of a line without the objects around it that only wrap it, unless the object itself has a field of
+/// the same name.
+fn without_wrappers(path: &str, object: &Map<String, Value>) -> String {
+    let mut rest = path;
+    while let Some((above, below)) = rest.split_once('.')
+        && names::WRAPPERS.contains(&names::plain(above).as_str())
+    {
+        rest = below;
     }
+    let is_own = rest.len() < path.len()
+        && rest.split('.').next().is_some_and(|name| object.contains_key(name));
+    if is_own { path.to_owned() } else { rest.to_owned() }
 }
 
 /// Returns an object, or the only one of a list.
@@ -237,7 +241,7 @@ pub(super) fn words(name: &str, value: &Value) -> Option<String> {
         },
     };
     let trimmed = text.trim();
-    let is_zero = trimmed.starts_with("0001-01-01T")
+    let is_zero = rfc3339::is_zero(trimmed)
         || trimmed.len() >= 32 && trimmed.chars().all(|c| matches!(c, '0' | '-'));
     (!trimmed.is_empty() && !is_zero).then_some(text)
 }

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Map, Value};
 
 use crate::{
+    json,
     message::{
         alert::{Alert, Severity, State, Status, Summary},
         gist::{flat::Lines, names::Word},
@@ -32,6 +33,15 @@ const TITLE_CHARS: usize = 200;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1_000;
 
+/// The name that a title was made of.
+#[derive(Debug, Clone)]
+enum Named {
+    /// The name of the object.
+    Object(String),
+    /// The name of the machine or service that it is about.
+    Source(String),
+}
+
 /// The meaning of an object of no known shape.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Gist {
@@ -47,9 +57,7 @@ pub(crate) struct Gist {
     pub(crate) url: Option<String>,
     fingerprint: Option<String>,
     /// The name that the title was made of, with the word for what happened.
-    named: Option<String>,
-    /// Whether this name is that of the source.
-    is_of_source: bool,
+    named: Option<Named>,
     labels: BTreeMap<String, String>,
     /// The other fields that are worth a line.
     pub(crate) rows: Vec<(String, String)>,
@@ -66,9 +74,9 @@ impl Gist {
         let word = search.word();
         let (title, description) = search.texts();
         let source = search.source(title.as_deref());
-        let is_of_source = title.is_none() && source.is_some();
+        let named_so_far = search.named.take().map(Named::Object);
         let title = title.or_else(|| search.with_deed(source.as_deref()?));
-        let named = search.named.take();
+        let named = named_so_far.or_else(|| search.named.take().map(Named::Source));
         let ended = search.time(names::ENDS);
         let time = search.time(names::BEGINNINGS);
         let url = search.link();
@@ -85,20 +93,19 @@ impl Gist {
             url,
             fingerprint,
             named,
-            is_of_source,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
             ..Self::default()
         };
         let is_alert = gist.is_alert();
         if is_alert {
             gist.labels = search.labels();
-        } else if is_of_source && gist.title.is_some() {
+        } else if let Some(Named::Source(_)) = gist.named {
             // The title says where it happened.
             gist.source = None;
         }
         // The mark and the word of an alert show what only decides how it is shown.
         let shown = if is_alert { &["severity", "status", "fingerprint"][..] } else { &[] };
-        gist.add_rows(search.lines(shown));
+        gist.add_rows(object, search.lines(shown));
         gist
     }
 
@@ -114,10 +121,10 @@ impl Gist {
 
     /// Returns the entries of an object that are worth a line, and whether anything is left out.
     pub(crate) fn rows_of(object: &Map<String, Value>) -> (Vec<(String, String)>, bool) {
-        Lines::of(object, &HashSet::new()).best(MOST_LINES, &[])
+        Lines::of(object, &HashSet::new()).best(object, MOST_LINES, &[])
     }
 
-    fn add_rows(&mut self, lines: Lines) {
+    fn add_rows(&mut self, object: &Map<String, Value>, lines: Lines) {
         let fixed = [
             true,
             self.source.is_some(),
@@ -138,7 +145,7 @@ impl Gist {
         let described = self.description.as_ref().map_or(0, |text| text.lines().count());
         let said = [&self.title, &self.description, &self.source, &self.time, &self.url];
         let said: Vec<&str> = said.into_iter().flatten().map(String::as_str).collect();
-        let (rows, is_cut) = lines.best(left.saturating_sub(described), &said);
+        let (rows, is_cut) = lines.best(object, left.saturating_sub(described), &said);
         self.rows = rows;
         self.is_cut |= is_cut;
     }
@@ -146,7 +153,8 @@ impl Gist {
     /// The status that the words of the object give to an alert, if they give any.
     fn status(&self) -> Option<Status> {
         let is_alert = self.severity.is_some() || self.fingerprint.is_some();
-        let is_monitor = self.word == Some(Word::Up) && self.named.is_some() && !self.is_of_source;
+        let is_monitor =
+            self.word == Some(Word::Up) && matches!(self.named, Some(Named::Object(_)));
         self.word.and_then(|word| word.status(is_alert || is_monitor))
     }
 
@@ -175,7 +183,9 @@ impl Gist {
         let source = self.source.as_deref();
         alert.fingerprint = self
             .fingerprint
-            .or_else(|| named.map(|name| identified(source, &name)))
+            .or_else(|| {
+                named.map(|(Named::Object(name) | Named::Source(name))| identified(source, &name))
+            })
             .or_else(|| alert_name(&alert.summary, source));
         alert.status = status;
         alert.source = self.source;
@@ -532,12 +542,7 @@ fn text_with_blanks(value: &Value) -> Option<String> {
 
 /// Returns a value that is not empty as text.
 fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.trim().is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
-    }
+    json::scalar(value).filter(|text| !text.trim().is_empty())
 }
 
 /// Returns a word, or the name of an object.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::message::gist::names;
+use crate::message::{gist::names, rfc3339};
 
 /// Reads a time: a text, or the seconds, milliseconds, microseconds or nanoseconds since 1970. A text in a form of its
 /// own stays as it is.
@@ -11,7 +11,7 @@ pub(super) fn read(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => match text.trim() {
             "" => None,
-            text if text.starts_with("0001-01-01T") => None,
+            text if rfc3339::is_zero(text) => None,
             text => Some(text.parse().ok().and_then(of_number).unwrap_or_else(|| text.to_owned())),
         },
         Value::Number(number) => number.as_f64().and_then(of_number),
