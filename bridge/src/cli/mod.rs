@@ -21,7 +21,10 @@ mod summary;
 mod unused_consumers;
 mod waiting;
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -110,7 +113,14 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Requests for help and version are not errors, and are answered on standard output.
             let code = if error.use_stderr() { Failure::Config(String::new()).code() } else { 0 };
-            let _ = error.print();
+            // A script may pass on what others have written, and the message repeats it.
+            let plain = error.render().to_string();
+            let cleaned = text::clean(&plain);
+            if cleaned == plain {
+                let _ = error.print();
+            } else {
+                let _ = write!(io::stderr(), "{cleaned}");
+            }
             return ExitCode::from(code);
         }
     };

@@ -114,7 +114,7 @@ impl Desk {
         let mut set_aside: BTreeMap<OwnedEventId, RouteId> = BTreeMap::new();
         loop {
             set_aside.retain(|_, route| !self.is_held(route));
-            let next = self.kept.first_in(&id, |event| set_aside.contains_key(event));
+            let next = self.kept.next_in(&id, |event| set_aside.contains_key(event));
             let Some(answer) = next else {
                 if set_aside.is_empty() {
                     return;
@@ -148,7 +148,8 @@ impl Desk {
                 }
             };
             waiting.remove(&answer.event);
-            if let Some(Accepted { event, .. }) = accepted.as_ref().filter(|_| !is_known) {
+            let is_news = |accepted: &&Accepted| !is_known && !accepted.is_repeated;
+            if let Some(Accepted { event, .. }) = accepted.as_ref().filter(is_news) {
                 self.publish_until_done(event, &mut outage).await;
                 self.health.0.metrics.answered(&event.route, event.action.into());
             }
@@ -159,7 +160,7 @@ impl Desk {
     /// Forgets the oldest of very many answers in a room that another bridge has carried out by now.
     fn forget_old(&self, room: &RoomId, set_aside: &mut BTreeMap<OwnedEventId, RouteId>) {
         while self.kept.pending() > MOST_SET_ASIDE {
-            let oldest = self.kept.first_in(room, |event| !set_aside.contains_key(event));
+            let oldest = self.kept.next_in(room, |event| !set_aside.contains_key(event));
             let Some(oldest) = oldest else { return };
             self.kept.done(&oldest.event, None);
             set_aside.remove(&oldest.event);
@@ -240,6 +241,13 @@ impl Desk {
         let Known::Firing(mut state) = route.state(&target).await else { return Ok(()) };
         let place = (room, tenure);
         match accepted.event.action {
+            // The room says already who has the alert, or still does.
+            Action::Ack if accepted.is_repeated => {
+                state.hold(holder(answer));
+            }
+            Action::Unack if accepted.is_repeated => {
+                state.holders.retain(|holder| holder.event != accepted.given.event);
+            }
             Action::Ack => self.acknowledge(place, route, &mut state, answer).await?,
             Action::Unack => self.take_back(place, route, &mut state, answer, accepted).await?,
         }
@@ -281,7 +289,9 @@ impl Desk {
                 let is_known =
                     state.is_held_by(&answer.event) && is_older_than(answer, ONCE_WITHIN / 2);
                 let given = given.unwrap_or_else(|| Given::new(answer, target));
-                let accepted = Box::new(Accepted { event, given });
+                let is_other = |it: &Holder| it.user == given.who && it.event != given.event;
+                let is_repeated = state.holders.iter().any(is_other);
+                let accepted = Box::new(Accepted { event, given, is_repeated });
                 if is_known { Decision::IsKnown(accepted) } else { Decision::Counts(accepted) }
             }
             Known::Over => Decision::DoesNotCount,
@@ -321,8 +331,7 @@ impl Desk {
             // The room shows it: another bridge has carried it out before it stopped, or this one before a kill.
             return Ok(());
         }
-        let (user, at, event) = (answer.who.clone(), answer.at, answer.event.clone());
-        let holder = Holder { user, at, event };
+        let holder = holder(answer);
         if state.hold(holder.clone()) {
             refresh::edit_root(place, &route.renderer, state, answer).await?;
         }
@@ -342,10 +351,8 @@ impl Desk {
     ) -> Result<(), MatrixError> {
         state.holders.retain(|holder| holder.event != given.event);
         refresh::edit_root(place, &route.renderer, state, answer).await?;
-        if !state.holders.iter().any(|holder| holder.user == given.who) {
-            let notice = route.renderer.gives_it_back(&given.who, &self.account.user);
-            refresh::note(place, state, answer, &notice).await?;
-        }
+        let notice = route.renderer.gives_it_back(&given.who, &self.account.user);
+        refresh::note(place, state, answer, &notice).await?;
         info!("{} no longer has the alert that begins with {}", given.who, state.root);
         Ok(())
     }
@@ -404,6 +411,10 @@ impl AnsweredRoute {
 
 fn route_id(target: &Target) -> RouteId {
     (target.mark.stream.clone(), target.mark.route.clone())
+}
+
+fn holder(answer: &Answer) -> Holder {
+    Holder { user: answer.who.clone(), at: answer.at, event: answer.event.clone() }
 }
 
 fn is_older_than(answer: &Answer, age: Duration) -> bool {

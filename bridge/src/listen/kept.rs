@@ -2,13 +2,13 @@
 //! Both are written in one step, so that each answer is carried out, however often the process is killed.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeSet, VecDeque},
+    cell::{Cell, RefCell},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io,
     time::Duration,
 };
 
-use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
@@ -61,6 +61,14 @@ pub(super) struct Accepted {
     pub(super) event: AnswerEvent,
     /// The acknowledgement that was given or taken back.
     pub(super) given: Given,
+    /// Whether the same person has the alert by another answer, too, so that nobody needs to be told.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(super) is_repeated: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// An answer that is not carried out yet.
@@ -79,6 +87,10 @@ struct Saved {
     user: String,
     /// The position in what happens in the rooms.
     since: Option<String>,
+    /// The latest event that was read in each room. Not every homeserver stops there when it is asked for what came since
+    /// a position.
+    #[serde(default)]
+    read: BTreeMap<OwnedRoomId, OwnedEventId>,
     rooms: ByRoom,
     /// The answers that are not carried out yet, in order.
     #[serde(default)]
@@ -93,6 +105,9 @@ pub(super) struct Kept {
     listened: Listened,
     saved: RefCell<Saved>,
     written: RefCell<Option<Instant>>,
+    /// The turn in which an answer of each person was last carried out, of those whose answers wait.
+    served: RefCell<HashMap<OwnedUserId, u64>>,
+    turns: Cell<u64>,
     /// Notified when there are more answers.
     pub(super) has_more: Notify,
 }
@@ -110,8 +125,15 @@ impl Kept {
         let is_own = saved.homeserver == own.homeserver && saved.user == own.user;
         let mut saved = if is_own { saved } else { own };
         listened.add_all(std::mem::take(&mut saved.rooms), routes);
-        let (saved, written) = (RefCell::new(saved), RefCell::default());
-        Self { file, listened, saved, written, has_more: Notify::new() }
+        Self {
+            file,
+            listened,
+            saved: RefCell::new(saved),
+            written: RefCell::default(),
+            served: RefCell::default(),
+            turns: Cell::default(),
+            has_more: Notify::new(),
+        }
     }
 
     /// The position from which the next request goes on; `None` if the listener has never run.
@@ -124,9 +146,22 @@ impl Kept {
         self.saved.borrow_mut().since = None;
     }
 
-    /// Notes the answers up to a position. Those that take back what nobody has answered are left out.
-    pub(super) fn take(&self, next: String, answers: Vec<Answer>) {
+    /// Returns the latest event that was read in a room.
+    pub(super) fn read_up_to(&self, room: &RoomId) -> Option<OwnedEventId> {
+        self.saved.borrow().read.get(room).cloned()
+    }
+
+    /// Notes the answers up to a position, and the latest event of each room. Answers that take back what nobody has
+    /// answered are left out.
+    pub(super) fn take(
+        &self,
+        next: String,
+        read: BTreeMap<OwnedRoomId, OwnedEventId>,
+        answers: Vec<Answer>,
+    ) {
         let mut saved = self.saved.borrow_mut();
+        saved.read.extend(read);
+        saved.read.retain(|room, _| self.listened.has(room));
         let is_first = saved.since.replace(next).is_none();
         let before = saved.pending.len();
         for answer in answers {
@@ -150,20 +185,27 @@ impl Kept {
         self.saved.borrow().pending.len()
     }
 
+    /// The number of answers of a person that are not carried out yet.
+    pub(super) fn pending_of(&self, who: &UserId) -> usize {
+        self.saved.borrow().pending.iter().filter(|pending| pending.answer.who == who).count()
+    }
+
     /// Returns the rooms in which there are answers that are not carried out yet.
     pub(super) fn rooms(&self) -> BTreeSet<OwnedRoomId> {
         self.saved.borrow().pending.iter().map(|pending| pending.answer.room.clone()).collect()
     }
 
-    /// Returns the first answer in a room that is not carried out yet, of those that need not wait.
-    pub(super) fn first_in(
+    /// Returns the next answer in a room that is not carried out yet, of those that need not wait. People take turns, so that
+    /// nobody has to wait for somebody else's hundreds.
+    pub(super) fn next_in(
         &self,
         room: &RoomId,
         waits: impl Fn(&EventId) -> bool,
     ) -> Option<Answer> {
-        let saved = self.saved.borrow();
-        let mut answers = saved.pending.iter().map(|pending| &pending.answer);
-        answers.find(|answer| answer.room == room && !waits(&answer.event)).cloned()
+        let (saved, served) = (self.saved.borrow(), self.served.borrow());
+        let answers = saved.pending.iter().map(|pending| &pending.answer);
+        let answers = answers.filter(|answer| answer.room == room && !waits(&answer.event));
+        answers.min_by_key(|answer| served.get(&answer.who).copied().unwrap_or_default()).cloned()
     }
 
     /// Puts an answer behind the others.
@@ -171,8 +213,14 @@ impl Kept {
         let mut saved = self.saved.borrow_mut();
         let place = saved.pending.iter().position(|pending| pending.answer.event == event);
         if let Some(pending) = place.and_then(|place| saved.pending.remove(place)) {
+            self.note_served(&pending.answer.who);
             saved.pending.push_back(pending);
         }
+    }
+
+    fn note_served(&self, who: &UserId) {
+        self.turns.set(self.turns.get() + 1);
+        self.served.borrow_mut().insert(who.to_owned(), self.turns.get());
     }
 
     /// Returns what follows from an answer, if that is decided.
@@ -197,11 +245,19 @@ impl Kept {
         self.saved.borrow().given.iter().find(|given| given.event == event).cloned()
     }
 
-    /// Notes that an answer is done with, and what followed from it.
+    /// Notes that an answer is done with, and what followed from it. One from which nothing followed is not worth a write:
+    /// after a kill it is only decided again.
     pub(super) fn done(&self, event: &EventId, accepted: Option<Accepted>) {
         let mut saved = self.saved.borrow_mut();
-        saved.pending.retain(|pending| pending.answer.event != event);
-        if let Some(Accepted { event, given }) = accepted {
+        let place = saved.pending.iter().position(|pending| pending.answer.event == event);
+        if let Some(pending) = place.and_then(|place| saved.pending.remove(place)) {
+            self.note_served(&pending.answer.who);
+        }
+        if saved.pending.is_empty() {
+            self.served.borrow_mut().clear();
+        }
+        let is_worth_a_write = accepted.is_some() || saved.pending.is_empty();
+        if let Some(Accepted { event, given, .. }) = accepted {
             saved.given.retain(|known| known.event != given.event);
             if event.action == Action::Ack {
                 if saved.given.len() >= MOST_GIVEN {
@@ -211,7 +267,9 @@ impl Kept {
             }
         }
         drop(saved);
-        self.write();
+        if is_worth_a_write {
+            self.write();
+        }
     }
 
     /// Writes the file, as after a room was added.

@@ -4,11 +4,13 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     convert::Infallible,
+    ops::ControlFlow,
     rc::Rc,
     time::Duration,
 };
 
-use matrix_sdk::ruma::{OwnedRoomId, RoomId};
+use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use serde::Deserialize;
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
@@ -43,6 +45,9 @@ const MOST_PENDING: usize = 1000;
 /// The number of answers that are heard at once.
 const MOST_AT_ONCE: usize = 5000;
 
+/// The number of answers of one person that wait to be carried out. Anybody in a room can put thousands of reactions there.
+const MOST_OF_ONE: usize = 200;
+
 /// Hears what people answer, and has it carried out.
 pub(crate) struct Listener {
     desk: Rc<Desk>,
@@ -54,6 +59,12 @@ pub(crate) struct Listener {
 #[derive(Default)]
 struct Heard {
     rooms: HashMap<OwnedRoomId, Vec<Answer>>,
+    /// The latest event of each room.
+    latest: BTreeMap<OwnedRoomId, OwnedEventId>,
+    /// The number of answers of each person, with those that were heard before and wait.
+    people: HashMap<OwnedUserId, usize>,
+    /// The people of whom more was heard than is carried out.
+    cut_off: BTreeSet<OwnedUserId>,
     count: usize,
     is_cut: bool,
 }
@@ -167,6 +178,9 @@ impl Listener {
         let since = self.desk.kept.position();
         let mut heard = Heard::default();
         let take = |room: &RoomId, event: &[u8]| {
+            if let Some(id) = id(event).filter(|_| self.listened.has(room)) {
+                heard.latest.insert(room.to_owned(), id);
+            }
             if since.is_some() {
                 self.note(&mut heard, room, event);
             }
@@ -184,7 +198,7 @@ impl Listener {
         let Synced { next, gaps } = synced;
         let Some(since) = since else {
             info!("listening to what people answer from now on");
-            self.desk.kept.take(next, Vec::new());
+            self.desk.kept.take(next, heard.latest, Vec::new());
             return Ok(0);
         };
         for (room, before) in gaps {
@@ -195,8 +209,14 @@ impl Listener {
         if heard.is_cut {
             warn!("more than {MOST_AT_ONCE} answers have come at once, and some do not count");
         }
+        for person in &heard.cut_off {
+            warn!(
+                "{person} has given more than {MOST_OF_ONE} answers at once, and the others do not count"
+            );
+        }
         let count = heard.count;
-        self.desk.kept.take(next, heard.rooms.into_values().flatten().collect());
+        let Heard { rooms, latest, .. } = heard;
+        self.desk.kept.take(next, latest, rooms.into_values().flatten().collect());
         Ok(count)
     }
 
@@ -209,8 +229,14 @@ impl Listener {
         since: &str,
     ) -> Result<(), MatrixError> {
         let mut earlier = Heard { count: heard.count, ..Heard::default() };
+        std::mem::swap(&mut earlier.people, &mut heard.people);
+        let read = self.desk.kept.read_up_to(room);
         let filled = fill(&self.desk.account, (room, before), since, |event| {
+            if read.is_some() && id(event) == read {
+                return ControlFlow::Break(());
+            }
             self.note(&mut earlier, room, event);
+            ControlFlow::Continue(())
         });
         match filled.await {
             Ok(true) => {}
@@ -227,6 +253,8 @@ impl Listener {
             Err(error) => return Err(error),
         }
         heard.count = earlier.count;
+        heard.people = earlier.people;
+        heard.cut_off.append(&mut earlier.cut_off);
         heard.is_cut |= earlier.is_cut;
         let mut answers = earlier.rooms.remove(room).unwrap_or_default();
         answers.reverse();
@@ -248,7 +276,23 @@ impl Listener {
             heard.is_cut = true;
             return;
         }
+        let waiting = || self.desk.kept.pending_of(&answer.who);
+        let of_one = heard.people.entry(answer.who.clone()).or_insert_with(waiting);
+        if *of_one >= MOST_OF_ONE {
+            heard.cut_off.insert(answer.who);
+            return;
+        }
+        *of_one += 1;
         heard.count += 1;
         heard.rooms.entry(room.to_owned()).or_default().push(answer);
     }
+}
+
+/// The id of an event.
+fn id(event: &[u8]) -> Option<OwnedEventId> {
+    #[derive(Deserialize)]
+    struct Event {
+        event_id: OwnedEventId,
+    }
+    serde_json::from_slice::<Event>(event).ok().map(|event| event.event_id)
 }

@@ -3,7 +3,7 @@
 //! An answer can be long, as not every homeserver applies filters, and any member can write as much as they like. So it
 //! is read piece by piece, and each event is handed on and forgotten.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, time::Duration};
 
 use matrix_sdk::ruma::{
     OwnedRoomId, RoomId, UInt,
@@ -86,13 +86,15 @@ pub(crate) async fn sync(
     Ok(Synced { next, gaps: gaps.limited() })
 }
 
-/// Passes the events of a room that happened after `since` and before `before` to `take`, the latest first. Returns
-/// whether these are all.
+/// Passes the events of a room that happened after `since` and before `before` to `take`, the latest first, until it
+/// breaks. Returns whether these are all.
+///
+/// Conduit only stops at `since` if an event of the room has that very position, so `take` has to know what it knows.
 pub(crate) async fn fill(
     account: &Account,
     (room, before): (&RoomId, &str),
     since: &str,
-    mut take: impl FnMut(&[u8]),
+    mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<bool, MatrixError> {
     let mut filter = of_people(account);
     let (mut from, mut limit) = (before.to_owned(), PAGE);
@@ -116,7 +118,10 @@ pub(crate) async fn fill(
             filter = RoomEventFilter::default();
             continue;
         }
-        page.chunk.iter().for_each(|event| take(event.json().get().as_bytes()));
+        let mut events = page.chunk.iter().map(|event| event.json().get().as_bytes());
+        if events.try_for_each(&mut take).is_break() {
+            return Ok(true);
+        }
         match page.end {
             Some(end) if end != from && !page.chunk.is_empty() => from = end,
             _ => return Ok(true),

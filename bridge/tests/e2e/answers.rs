@@ -229,6 +229,9 @@ async fn an_answer_that_is_taken_back_no_longer_counts() -> Result<()> {
     let root = answering.fire("db-01").await?;
     let reaction = answering.react(&alice, &root, "✅").await?;
     answering.shows_holder(&root, &alice).await?;
+    // Whoever has it already changes nothing by one more answer, nor by taking only that away.
+    let another = answering.reply(&alice, &root, "ack, on it").await?;
+    alice.redact(&answering.scene.room, &another).await?;
     alice.redact(&answering.scene.room, &reaction).await?;
     let shown = answering.shows(&root, |text| !text.contains("has it")).await?;
     assert!(shown.starts_with("🟠 WARNING: Disk almost full"), "{shown}");
@@ -337,6 +340,46 @@ async fn only_those_who_may_answer_do() -> Result<()> {
     assert!(!shown.contains(mallory.localpart()), "{shown}");
     let answers = answering.on_nats(1).await?;
     assert_eq!((answers.len(), answers[0].1["who"].as_str()), (1, Some(alice.user_id.as_str())));
+    Ok(())
+}
+
+/// Somebody with hundreds of answers holds up nobody else, and they are gone through once.
+#[tokio::test]
+async fn a_flood_of_answers_holds_nobody_up() -> Result<()> {
+    const REFUSED: &str = "may not answer alerts of route reports";
+    let mut answering = Answering::new("power = 50").await?;
+    let bridge = answering.listen().await?;
+    let room = answering.scene.room.clone();
+    let (alice, mallory) =
+        (answering.scene.alice.clone(), answering.homeserver.account("alice").await?);
+    alice.invite(&room, &mallory.user_id).await?;
+    mallory.join(&room).await?;
+    let (first, second) = (answering.fire("db-01").await?, answering.fire("db-02").await?);
+    bridge.kill();
+    for number in 0..240 {
+        answering.reply(&mallory, &first, &format!("ack {number}")).await?;
+    }
+    answering.reply(&alice, &first, "ack").await?;
+    let mut bridge = answering.listen().await?;
+    bridge.wait_for_log(&format!("{} has acknowledged", alice.user_id), PATIENCE).await?;
+    let refused = bridge.logs().matches(REFUSED).count();
+    assert!(refused < 10, "{refused} answers came before hers: {}", bridge.logs());
+    bridge.wait_for_log("has given more than 200 answers at once", PATIENCE).await?;
+    let begun = Instant::now();
+    while bridge.logs().matches(REFUSED).count() < 200 {
+        anyhow::ensure!(begun.elapsed() < PATIENCE, "{}", bridge.logs());
+        sleep(Duration::from_millis(100)).await;
+    }
+    // More than a homeserver sends at once: what was read before is not read again.
+    bridge.terminate()?;
+    bridge.wait(PATIENCE).await?;
+    for number in 0..70 {
+        answering.reply(&mallory, &first, &format!("talk {number}")).await?;
+    }
+    answering.reply(&alice, &second, "ack").await?;
+    let bridge = answering.listen().await?;
+    answering.shows_holder(&second, &alice).await?;
+    assert_eq!(bridge.logs().matches(REFUSED).count(), 0, "{}", bridge.logs());
     Ok(())
 }
 

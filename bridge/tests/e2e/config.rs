@@ -40,6 +40,21 @@ fn run(arguments: &[&str], config: &str, variables: &[(&str, &str)]) -> Result<(
 }
 
 #[test]
+fn a_wrong_argument_commands_no_terminal() -> Result<()> {
+    for arguments in
+        [&["preview", "--language", "\u{1b}]0;x\u{7}\u{9b}31m"][..], &["alert", "--\u{202e}x"]]
+    {
+        let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output()?;
+        let text = printed(&output);
+        assert_eq!(output.status.code(), Some(64), "{text:?}");
+        assert!(text.contains("For more information"), "{text:?}");
+        let is_bad = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+        assert!(!text.contains(is_bad), "{text:?}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_good_one_passes_offline_without_its_secrets() -> Result<()> {
     let (code, text) = run(&["check", "--offline"], GOOD, &[])?;
     assert_eq!((code, text.as_str()), (0, "ok    config      DIR/config.toml: 1 route\n"));
