@@ -60,6 +60,13 @@ impl BridgeConfig {
         Self { toml }
     }
 
+    /// Has the bridge log in to NATS with a password.
+    pub fn nats_user(mut self, user: &str, password: &str) -> Self {
+        let login = format!("user = {}\npassword = {}\n", quoted(user), quoted(password));
+        self.toml.insert_str("[nats]\n".len(), &login);
+        self
+    }
+
     /// Adds a route.
     pub fn route(mut self, name: &str, stream: &str, subjects: &[&str], room: &str) -> Self {
         let subjects: Vec<String> = subjects.iter().map(|subject| quoted(subject)).collect();

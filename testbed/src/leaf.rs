@@ -5,7 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::{Instant, sleep};
 
-use crate::{nats::Nats, ports::Port};
+use crate::{
+    nats::{Nats, NatsBuilder},
+    ports::Port,
+};
 
 /// The time that the leaf node may take to connect to the hub.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -29,15 +32,31 @@ impl Sites {
         let number = port.number();
         let listen = format!("leafnodes {{ host: 127.0.0.1, port: {number} }}");
         let hub = Nats::builder().domain("hub").config(&listen).as_process().start().await?;
-        let remote = format!("leafnodes {{ remotes: [{{ url: \"nats://127.0.0.1:{number}\" }}] }}");
-        let leaf = Nats::builder().domain("leaf").config(&remote).as_process().start().await?;
-        let deadline = Instant::now() + PATIENCE;
-        while !leaf.log().await.contains("Leafnode connection created") {
-            if Instant::now() > deadline {
-                bail!("the leaf node did not connect within {PATIENCE:?}:\n{}", leaf.log().await);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        let leaf = leaf_node(&[format!("nats://127.0.0.1:{number}")]).start().await?;
+        wait_for_hub(&leaf).await?;
         Ok(Self { hub, leaf, port })
     }
+}
+
+/// A leaf node, in the domain `leaf`, of the servers that listen for it at these URLs.
+pub fn leaf_node(hubs: &[String]) -> NatsBuilder {
+    let hubs: Vec<_> = hubs.iter().map(|url| format!("\"{url}\"")).collect();
+    let remote = format!("leafnodes {{ remotes: [{{ urls: [{}] }}] }}", hubs.join(", "));
+    Nats::builder().domain("leaf").config(&remote).as_process()
+}
+
+/// Waits until a leaf node is connected.
+///
+/// # Errors
+///
+/// It takes longer than a minute.
+pub async fn wait_for_hub(leaf: &Nats) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !leaf.log().await.contains("Leafnode connection created") {
+        if Instant::now() > deadline {
+            bail!("the leaf node did not connect within {PATIENCE:?}:\n{}", leaf.log().await);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }

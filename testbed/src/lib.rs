@@ -10,6 +10,7 @@
 //! | `matrix` | an [`Account`] that looks at a room from the other side, as a person does |
 //! | `setup`, `process`, `containers`, `server` | a server of either kind, as a process or in a container |
 //! | `nats`, `cluster`, `leaf`, `homeserver` | [`Nats`], [`NatsCluster`], [`Sites`] and [`Homeserver`] on free ports |
+//! | `backup` | [`StreamBackup`]: a stream as it was, to be restored |
 //! | `proxy`, `push` | [`FaultProxy`] and [`TcpProxy`], which stand in between and misbehave on demand; a [`PushGateway`] |
 //! | `clients` | clients that others wrote |
 //! | `bridge` | a [`BridgeProcess`] and its configuration |
@@ -36,6 +37,7 @@
     reason = "a test does not call an accessor and forget about it"
 )]
 
+mod backup;
 mod bridge;
 pub mod cache;
 mod clients;
@@ -59,15 +61,16 @@ pub mod secrets;
 mod server;
 mod setup;
 
+pub use backup::StreamBackup;
 pub use bridge::{BridgeConfig, BridgeProcess, Usage, bridge_binary, release_bridge};
 pub use clients::{
     Cinny, ElementEngine, ElementMessage, ElementView, MatrixNio, NioMessage, PHONE_WIDTH, Phone,
     PhoneView, Scene as PhoneScene,
 };
 pub use clock::Clock;
-pub use cluster::NatsCluster;
+pub use cluster::{NatsCluster, NatsClusterBuilder};
 pub use homeserver::{Homeserver, HomeserverBuilder, HomeserverKind, SERVER_NAME};
-pub use leaf::Sites;
+pub use leaf::{Sites, leaf_node, wait_for_hub};
 pub use leash::ScratchDir;
 pub use machine::machine;
 pub use matrix::{Account, Event, Reader, Unread};

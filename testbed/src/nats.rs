@@ -35,6 +35,7 @@ type Options = Box<dyn Fn() -> ConnectOptions + Send + Sync>;
 /// A NATS server of one's own, gone when dropped.
 pub struct Nats {
     server: Server,
+    name: String,
     /// The `JetStream` domain, if it has one.
     domain: Option<String>,
     options: Options,
@@ -112,10 +113,13 @@ impl NatsBuilder {
     pub async fn start(self) -> Result<Nats> {
         let as_process = self.as_process || self.member.is_some();
         let software = spawn_blocking(move || software(as_process)).await??;
-        let name = self.member.as_deref().unwrap_or(NAME);
+        let name = self.member.unwrap_or_else(|| NAME.to_owned());
         let server = Server::launch("nats-server", &software, Probe::NatsInfo, |place| {
             let setup = Setup::default()
-                .file("nats.conf", configuration(place, name, self.domain.as_deref(), &self.config))
+                .file(
+                    "nats.conf",
+                    configuration(place, &name, self.domain.as_deref(), &self.config),
+                )
                 .arguments(["--config", "nats.conf"]);
             let files = self.files.iter();
             let setup =
@@ -126,6 +130,7 @@ impl NatsBuilder {
         .await?;
         Ok(Nats {
             server,
+            name,
             domain: self.domain,
             options: self.options.unwrap_or_else(|| Box::new(ConnectOptions::new)),
             client: Mutex::new(None),
@@ -228,6 +233,14 @@ impl Nats {
             .build(self.client().await?))
     }
 
+    /// The streams over a connection of its own, which survives the server's restarts. A request without an answer fails
+    /// after `patience`.
+    pub async fn patient_jetstream(&self, patience: Duration) -> Result<jetstream::Context> {
+        let client = self.client_with((self.options)().retry_on_initial_connect()).await?;
+        let context = jetstream::context::ContextBuilder::new();
+        Ok(context.timeout(patience).ack_timeout(patience).build(client))
+    }
+
     /// Kills the server with SIGKILL.
     pub async fn kill(&self) {
         *self.client.lock().await = None;
@@ -256,7 +269,7 @@ impl Nats {
         }
         fs::write(
             directory.join("nats.conf"),
-            configuration(&place, NAME, self.domain.as_deref(), lines),
+            configuration(&place, &self.name, self.domain.as_deref(), lines),
         )?;
         let reloads = async || self.log().await.matches("Reloaded server configuration").count();
         let before = reloads().await;

@@ -1,62 +1,22 @@
 //! Streams that were restored from a backup.
 
-use anyhow::{Context as _, Result, ensure};
-use futures_util::StreamExt;
-use nats_matrix_testbed::Nats;
-use serde_json::{Value, json};
+use anyhow::Result;
+use nats_matrix_testbed::StreamBackup;
 
 use crate::{
     quiet::{quiet, wait_until_held},
     scene::{PATIENCE, Scene},
 };
 
-/// A backup of a stream, as `nats stream backup` makes it.
-struct Backup {
-    stream: String,
-    about: Value,
-    chunks: Vec<bytes::Bytes>,
+/// Backs the stream OPS up.
+async fn back_up(scene: &Scene) -> Result<StreamBackup> {
+    StreamBackup::of(&scene.nats.client().await?, "OPS").await
 }
 
-impl Backup {
-    /// Makes a backup without the consumers.
-    async fn of(nats: &Nats, stream: &str) -> Result<Self> {
-        let client = nats.client().await?;
-        let inbox = client.new_inbox();
-        let mut chunks = client.subscribe(inbox.clone()).await?;
-        let wanted = json!({ "deliver_subject": inbox, "no_consumers": true, "chunk_size": 65536 });
-        let subject = format!("$JS.API.STREAM.SNAPSHOT.{stream}");
-        let answer = client.request(subject, wanted.to_string().into()).await?;
-        let about: Value = serde_json::from_slice(&answer.payload)?;
-        ensure!(about["error"].is_null(), "{about}");
-        let mut backup = Self { stream: stream.to_owned(), about, chunks: Vec::new() };
-        loop {
-            let chunk = chunks.next().await.context("no end of the backup")?;
-            if chunk.payload.is_empty() {
-                return Ok(backup);
-            }
-            if let Some(reply) = chunk.reply {
-                client.publish(reply, bytes::Bytes::new()).await?;
-            }
-            backup.chunks.push(chunk.payload);
-        }
-    }
-
-    async fn restore(&self, nats: &Nats) -> Result<()> {
-        let client = nats.client().await?;
-        let wanted = json!({ "config": self.about["config"], "state": self.about["state"] });
-        let subject = format!("$JS.API.STREAM.RESTORE.{}", self.stream);
-        let answer = client.request(subject, wanted.to_string().into()).await?;
-        let answer: Value = serde_json::from_slice(&answer.payload)?;
-        let subject = answer["deliver_subject"].as_str().with_context(|| answer.to_string())?;
-        let end = bytes::Bytes::new();
-        let mut last = Value::Null;
-        for chunk in self.chunks.iter().chain([&end]) {
-            let answer = client.request(subject.to_owned(), chunk.clone()).await?;
-            last = serde_json::from_slice(&answer.payload).unwrap_or_default();
-        }
-        ensure!(last["error"].is_null(), "{last}");
-        Ok(())
-    }
+/// Deletes the stream OPS, and restores it.
+async fn replace(scene: &Scene, backup: &StreamBackup) -> Result<()> {
+    scene.nats.delete_stream("OPS").await?;
+    backup.restore(&scene.nats.client().await?).await
 }
 
 async fn created(scene: &Scene, stream: &str) -> Result<String> {
@@ -71,18 +31,16 @@ async fn what_was_shown_before_is_not_shown_again() -> Result<()> {
     scene.publish_numbered(1, 50).await?;
     scene.shows_numbered(50).await?;
     bridge.kill();
-    let backup = Backup::of(&scene.nats, "OPS").await?;
+    let backup = back_up(&scene).await?;
     let before = created(&scene, "OPS").await?;
-    scene.nats.delete_stream("OPS").await?;
-    backup.restore(&scene.nats).await?;
+    replace(&scene, &backup).await?;
     assert_ne!(created(&scene, "OPS").await?, before);
     scene.publish_numbered(51, 60).await?;
     let mut bridge = scene.start(&scene.config())?;
     scene.shows_numbered(60).await?;
     // The same once more, while the bridge runs.
-    let backup = Backup::of(&scene.nats, "OPS").await?;
-    scene.nats.delete_stream("OPS").await?;
-    backup.restore(&scene.nats).await?;
+    let backup = back_up(&scene).await?;
+    replace(&scene, &backup).await?;
     bridge.wait_for_log("was restored from a backup", PATIENCE).await?;
     scene.publish_numbered(61, 65).await?;
     scene.shows_numbered(65).await
@@ -94,12 +52,11 @@ async fn what_the_backup_does_not_have_makes_room_for_other_messages() -> Result
     let bridge = scene.start(&scene.config())?;
     scene.publish_numbered(1, 10).await?;
     scene.shows_numbered(10).await?;
-    let backup = Backup::of(&scene.nats, "OPS").await?;
+    let backup = back_up(&scene).await?;
     scene.publish_numbered(11, 15).await?;
     scene.shows_numbered(15).await?;
     bridge.kill();
-    scene.nats.delete_stream("OPS").await?;
-    backup.restore(&scene.nats).await?;
+    replace(&scene, &backup).await?;
     // These get the numbers that the backup does not have.
     scene.publish_numbered(16, 20).await?;
     let _bridge = scene.start(&scene.config())?;
@@ -117,9 +74,8 @@ async fn what_quiet_hours_hold_back_is_not_held_back_twice() -> Result<()> {
     wait_until_held(&scene, 5).await?;
     scene.wait_until_done(5).await?;
     bridge.kill();
-    let backup = Backup::of(&scene.nats, "OPS").await?;
-    scene.nats.delete_stream("OPS").await?;
-    backup.restore(&scene.nats).await?;
+    let backup = back_up(&scene).await?;
+    replace(&scene, &backup).await?;
     let _bridge = scene.start(&config)?;
     scene.acknowledged(5).await?;
     let held = scene.nats.jetstream().await?.get_stream("NATS_MATRIX_HELD").await?;

@@ -47,6 +47,8 @@ pub(crate) struct Life {
     pub(crate) disk_full: usize,
     /// The number of second bridges that stood by while this one posted.
     pub(crate) stood_by: usize,
+    /// The number of times that it missed a right in NATS.
+    pub(crate) denied: usize,
     /// The way it ended each time that it ended by itself.
     pub(crate) ends: Vec<String>,
 }
@@ -199,6 +201,7 @@ impl Bridge {
             let log = fs::read(self.dir(number).join("nats-matrix.log")).unwrap_or_default();
             let log = String::from_utf8_lossy(&log);
             life.logins += log.matches("logging in again").count();
+            life.denied += log.matches("NATS does not let us ").count();
             life.disk_full += log.matches("cannot keep the session").count();
         }
         life

@@ -9,8 +9,11 @@
 mod bridge;
 mod check;
 mod disk;
+mod leaf;
+mod operate;
 mod publish;
 mod report;
+mod rights;
 mod routes;
 mod scene;
 mod schedule;
@@ -36,15 +39,19 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use check::{Evidence, Mark, Verdict};
+use bridge::Life;
+use check::{Evidence, Mark, Notice, Verdict};
 use publish::Publishers;
 use report::Report;
-use routes::{ROUTES, Route};
+use routes::{PURGED, ROUTES, Route};
 use scene::Scene;
 use schedule::{Kind, Lane, Schedule};
 
 /// The time in which messages that should not come could still come.
 const QUIET: Duration = Duration::from_secs(3);
+
+/// The time in which the bridge tells of removed messages, when nothing is broken any more.
+const NOTICED: Duration = Duration::from_mins(1);
 
 /// Breaks everything around the bridge, on this machine, while messages flow, and tells whether each arrived once
 /// and in order. The exit code is 0 only if all did.
@@ -143,14 +150,14 @@ async fn run(arguments: &Arguments, kinds: &[Kind]) -> Result<bool> {
         Ok(soaked) => soaked,
         Err(error) => {
             // The end of a process may be the cause.
-            for end in scene.bridge.life().await.ends {
+            for end in life(&scene).await.ends {
                 eprintln!("the bridge gave up: {end}");
             }
             return Err(error.context(format!("logs are in {}", logs.keep().display())));
         }
     };
     let Soaked { faults, not_run, undelivered, verdicts, rooms } = soaked;
-    let life = scene.bridge.life().await;
+    let life = life(&scene).await;
     let minutes = arguments.minutes;
     let required = if arguments.all_kinds { kinds.to_vec() } else { Vec::new() };
     let report =
@@ -179,22 +186,21 @@ struct Soaked {
 
 async fn soak(scene: &Scene, schedule: &Schedule, rate: u32, seed: u64) -> Result<Soaked> {
     scene.bridge.start().await?;
-    let publishers = Publishers::start(&scene.cluster, &scene.phase, rate, seed).await?;
+    scene.leaf.bridge.start().await?;
+    let publishers = Publishers::start(scene, rate, seed).await?;
     let work = async {
         let (faults, not_run) = strike_all(scene, schedule).await?;
         println!("all is repaired; {} messages were published", publishers.count());
         let published = publishers.stop().await?;
         let undelivered =
             scene.drain(|left| println!("{left} messages are not delivered yet")).await?;
+        if faults.contains_key(&Kind::StreamPurged) {
+            wait_for_notices(scene, &published).await?;
+        }
         sleep(QUIET).await;
         let (mut verdicts, mut rooms) = (Vec::new(), Vec::new());
         for route in &ROUTES {
-            let timeline = scene.timeline(route).await?;
-            let verdict = Verdict::of(&Evidence {
-                published: &of_route(&published, route),
-                stored: &scene.stored(route).await?,
-                seen: &check::seen(&timeline, route.name),
-            });
+            let (verdict, timeline) = judge(scene, route, &published).await?;
             verdicts.push((route.name, verdict));
             rooms.push(timeline);
         }
@@ -203,7 +209,49 @@ async fn soak(scene: &Scene, schedule: &Schedule, rate: u32, seed: u64) -> Resul
     tokio::select! {
         soaked = work => soaked,
         watched = scene.bridge.watch() => match watched? {},
+        watched = scene.leaf.bridge.watch() => match watched? {},
     }
+}
+
+/// Compares the room of a route with what was published for it. Also returns the room.
+async fn judge(
+    scene: &Scene,
+    route: &'static Route,
+    published: &BTreeSet<Mark>,
+) -> Result<(Verdict, Vec<Event>)> {
+    let timeline = scene.timeline(route).await?;
+    let (stored, purges) = scene.history(route).await?;
+    let verdict = Verdict::of(&Evidence {
+        published: &of_route(published, route),
+        stored: &stored,
+        seen: &check::seen(&timeline, route.name),
+        notices: &Notice::all_in(&timeline, route.stream.name),
+        purges,
+    });
+    Ok((verdict, timeline))
+}
+
+/// Lets an hour pass for the bridge, and waits until its rooms are told of what was removed: it does not do so more
+/// often. If they never are, the verdict is that messages are lost.
+async fn wait_for_notices(scene: &Scene, published: &BTreeSet<Mark>) -> Result<()> {
+    if let Ok(clock) = &scene.clock {
+        clock.set(2 * 60 * 60)?;
+    }
+    let deadline = Instant::now() + NOTICED;
+    for route in ROUTES.iter().filter(|route| *route.stream == PURGED) {
+        while !judge(scene, route, published).await?.0.is_well() && Instant::now() < deadline {
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+    Ok(())
+}
+
+/// What happened to the bridges of both sites. That at the leaf node is restarted now and then, and may not end either.
+async fn life(scene: &Scene) -> Life {
+    let mut life = scene.bridge.life().await;
+    let leaf = scene.leaf.bridge.life().await;
+    life.ends.extend(leaf.ends.into_iter().map(|end| format!("at the leaf node: {end}")));
+    life
 }
 
 fn of_route(published: &BTreeSet<Mark>, route: &Route) -> BTreeSet<Mark> {
@@ -270,7 +318,7 @@ fn keep_rooms(logs: &Path, rooms: &[Vec<Event>]) -> Result<()> {
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{line}");
         }
-        fs::write(logs.join(format!("room-{}.jsonl", route.name)), text)?;
+        fs::write(logs.join(format!("room-{}.jsonl", route.name.replace(' ', "-"))), text)?;
     }
     Ok(())
 }

@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::Result;
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
-use nats_matrix_testbed::NatsCluster;
 use tokio::{sync::RwLock, task::JoinSet, time::sleep};
 
 use crate::{
     check::Mark,
-    routes::{ROUTES, Route},
+    routes::{ROUTES, Route, Site},
+    scene::Scene,
 };
 
 /// The number of publishers for each route.
@@ -43,12 +43,7 @@ struct Ledger {
 
 impl Publishers {
     /// Starts them; together they publish so many messages a second.
-    pub(crate) async fn start(
-        cluster: &NatsCluster,
-        phase: &Phase,
-        rate: u32,
-        seed: u64,
-    ) -> Result<Self> {
+    pub(crate) async fn start(scene: &Scene, rate: u32, seed: u64) -> Result<Self> {
         let ledger = Arc::new(Ledger::default());
         let mut tasks = JoinSet::new();
         let count = ROUTES.iter().map(|_| PUBLISHERS).sum::<u32>();
@@ -56,8 +51,12 @@ impl Publishers {
         for route in &ROUTES {
             for number in 1..=PUBLISHERS {
                 let publisher = Publisher {
-                    jetstream: cluster.jetstream(PATIENCE).await?,
-                    phase: Arc::clone(phase),
+                    jetstream: scene.jetstream(route.stream.site, PATIENCE).await?,
+                    phase: match route.stream.site {
+                        Site::Hub => Arc::clone(&scene.phase),
+                        // Nothing that is done at the hub has to wait for it.
+                        Site::Leaf => Phase::default(),
+                    },
                     route,
                     number,
                     pause: Duration::from_secs(1) * count / rate,

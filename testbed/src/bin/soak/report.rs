@@ -62,6 +62,15 @@ impl Report {
                 struck(Kind::SecondBridge) && self.life.stood_by == 0,
                 "a second bridge was started, and none ever stood by",
             ),
+            (
+                struck(Kind::StreamPurged)
+                    && self.verdicts.iter().all(|(_, verdict)| verdict.announced == 0),
+                "a stream was purged, and no message waited in it",
+            ),
+            (
+                struck(Kind::RightsRevoked) && self.life.denied == 0,
+                "rights were revoked, and the bridge never noticed",
+            ),
         ];
         let unnoticed = unnoticed.into_iter().filter(|(is_so, _)| *is_so);
         unnoticed.map(|(_, what)| what.to_owned()).chain(missing).collect()
@@ -77,6 +86,8 @@ impl Report {
                 "route": route,
                 "messages": verdict.messages,
                 "lost": verdict.lost.len(),
+                "announced": verdict.announced,
+                "announced_and_seen": verdict.announced_and_seen,
                 "twice": verdict.twice.len(),
                 "out_of_order": verdict.misordered.len(),
                 "strange": verdict.strange.len(),
@@ -97,6 +108,7 @@ impl Report {
                 "logins": self.life.logins,
                 "sessions_not_kept": self.life.disk_full,
                 "second_bridges_that_stood_by": self.life.stood_by,
+                "rights_missed": self.life.denied,
                 "ended_by_itself": self.life.ends,
             },
         })
@@ -115,25 +127,30 @@ impl fmt::Display for Report {
         for (kind, reason) in &self.not_run {
             writeln!(f, "NOT RUN: {} ({}): {reason}", kind.name(), kind.words())?;
         }
-        let Life { starts, logins, disk_full, stood_by, ends } = &self.life;
+        let Life { starts, logins, disk_full, stood_by, denied, ends } = &self.life;
         writeln!(
             f,
-            "The bridge was started {starts} times, logged in again {logins} times, and {disk_full} times could not \
-             keep its session. {stood_by} second bridges stood by.\n"
+            "The bridge was started {starts} times, logged in again {logins} times, {disk_full} times could not \
+             keep its session, and {denied} times missed a right. {stood_by} second bridges stood by.\n"
         )?;
-        writeln!(f, "| route | messages | lost | seen twice | out of order |")?;
-        writeln!(f, "| --- | --- | --- | --- | --- |")?;
-        let mut sums = [0; 4];
+        writeln!(
+            f,
+            "| route | messages | lost | seen twice | out of order | removed and announced | announced and seen |"
+        )?;
+        writeln!(f, "| --- | --- | --- | --- | --- | --- | --- |")?;
+        let mut sums = [0; 6];
         for (route, verdict) in &self.verdicts {
             let Verdict { messages, lost, twice, misordered, .. } = verdict;
-            let row = [*messages, lost.len(), twice.len(), misordered.len()];
-            writeln!(f, "| {route} | {} | {} | {} | {} |", row[0], row[1], row[2], row[3])?;
+            let lists = [*messages, lost.len(), twice.len(), misordered.len()].map(|n| n as u64);
+            let [messages, lost, twice, misordered] = lists;
+            let (announced, seen) = (verdict.announced, verdict.announced_and_seen);
+            let row = [messages, lost, twice, misordered, announced, seen];
+            writeln!(f, "| {route} | {} |", row.map(|n| n.to_string()).join(" | "))?;
             for (sum, value) in sums.iter_mut().zip(row) {
                 *sum += value;
             }
         }
-        let [messages, lost, twice, misordered] = sums;
-        writeln!(f, "| **all** | **{messages}** | **{lost}** | **{twice}** | **{misordered}** |")?;
+        writeln!(f, "| **all** | {} |", sums.map(|n| format!("**{n}**")).join(" | "))?;
         for (route, verdict) in &self.verdicts {
             named(f, route, "lost", &verdict.lost)?;
             named(f, route, "seen twice", &verdict.twice)?;
@@ -141,6 +158,13 @@ impl fmt::Display for Report {
             named(f, route, "seen but never published", &verdict.strange)?;
             named(f, route, "acknowledged by NATS but not in its stream", &verdict.lost_by_nats)?;
             named(f, route, "in the stream more than once", &verdict.doubled_by_nats)?;
+            let Verdict { not_counted, announced_and_seen, .. } = verdict;
+            if *not_counted > 0 {
+                writeln!(f, "\nFAIL {route}: {not_counted} removed, and not counted in the room")?;
+            }
+            if verdict.is_announced_in_vain() {
+                writeln!(f, "\nFAIL {route}: {announced_and_seen} announced as removed, and seen")?;
+            }
         }
         for what in self.unproved() {
             writeln!(f, "\nFAIL {what}")?;
@@ -239,6 +263,20 @@ mod tests {
         };
         assert!(of(1).is_well());
         assert!(!of(0).is_well());
+    }
+
+    #[test]
+    fn a_purge_and_revoked_rights_count_only_if_the_bridge_ran_into_them() {
+        let of = |kind: Kind, announced: u64, denied: usize| {
+            let verdict = Verdict { messages: 1, announced, ..Verdict::default() };
+            let life = Life { denied, ..Life::default() };
+            let verdicts = vec![("purged", verdict)];
+            Report { faults: [(kind, 1)].into(), life, verdicts, ..report() }
+        };
+        assert!(of(Kind::StreamPurged, 1, 0).is_well());
+        assert!(!of(Kind::StreamPurged, 0, 1).is_well());
+        assert!(of(Kind::RightsRevoked, 0, 1).is_well());
+        assert!(!of(Kind::RightsRevoked, 1, 0).is_well());
     }
 
     #[test]

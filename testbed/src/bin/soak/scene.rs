@@ -1,8 +1,10 @@
-//! The servers, what stands between them and the bridge, and the rooms.
+//! The servers, what stands between them and the bridges, and the rooms.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -18,14 +20,19 @@ use nats_matrix_testbed::{
     route_consumer,
 };
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
     bridge::Bridge,
     check::Mark,
     disk::Disk,
+    leaf::LeafSite,
     publish::Phase,
-    routes::{ROUTES, Route, STREAM},
+    rights::{self, OPERATOR, Revoked, Rights},
+    routes::{self, PURGED, ROUTES, Route, STREAMS, Site},
     schedule::Kind,
 };
 
@@ -39,7 +46,9 @@ const STUCK: Duration = Duration::from_mins(4);
 
 /// Everything that a run needs. Dropped in this order.
 pub(crate) struct Scene {
+    /// The bridge of the hub.
     pub(crate) bridge: Bridge,
+    pub(crate) leaf: LeafSite,
     pub(crate) clock: Result<Clock>,
     pub(crate) disk: Result<Disk>,
     /// The links, one for each NATS server.
@@ -51,11 +60,22 @@ pub(crate) struct Scene {
     pub(crate) bot: Account,
     alice: Account,
     pub(crate) phase: Phase,
+    /// Held while a server of the cluster is down, and by whoever needs all of them.
+    pub(crate) servers: AsyncMutex<()>,
+    pub(crate) rights: Rights,
+    purged: Mutex<Purged>,
     /// The bridge's configuration file.
     config: PathBuf,
     /// Their ids, in the order of [`ROUTES`].
     rooms: Vec<String>,
     dir: ScratchDir,
+}
+
+/// What was in a stream before it was purged.
+#[derive(Default)]
+struct Purged {
+    messages: BTreeMap<u64, Mark>,
+    times: u64,
 }
 
 /// A change of the bridge's configuration.
@@ -77,44 +97,51 @@ impl Scene {
         length: Duration,
     ) -> Result<Self> {
         let dir = ScratchDir::new("soak")?;
-        let homeserver = Homeserver::builder().as_process().people(1);
+        // A bridge, and a person who looks, for each site.
+        let homeserver = Homeserver::builder().as_process().people(2);
+        let cluster = NatsCluster::builder().domain("hub").takes_leaf_nodes();
+        let cluster = cluster
+            .user(OPERATOR.0, OPERATOR.1)
+            .config(&Rights::default().without(Revoked::Nothing));
         let (cluster, homeserver) =
-            tokio::try_join!(NatsCluster::start(NODES), homeserver.start(binary))?;
+            tokio::try_join!(cluster.start(NODES), homeserver.start(binary))?;
         let mut links = Vec::new();
         for node in cluster.nodes() {
             let address = format!("127.0.0.1:{}", node.port());
             links.push(TcpProxy::start(&address, Duration::ZERO).await?);
         }
         let proxy = FaultProxy::start(&homeserver.url()).await?;
-        let config = StreamConfig {
-            name: STREAM.to_owned(),
-            subjects: vec!["soak.>".to_owned()],
-            num_replicas: NODES,
-            // A publisher may have to try for as long as there are faults.
-            duplicate_window: length + Duration::from_mins(10),
-            ..StreamConfig::default()
-        };
-        let jetstream = cluster.jetstream(PATIENCE).await?;
-        jetstream.create_stream(config).await.context("cannot create the stream")?;
-
         let bot = homeserver.account("bridge").await?;
+        let (leaf, leaf_config) =
+            LeafSite::new(binary, dir.path(), logs, &cluster, &homeserver, &proxy).await?;
+        create_streams(&cluster, &leaf, length).await?;
+
         let alice = homeserver.account("alice").await?;
         let mut rooms = Vec::new();
         for route in &ROUTES {
-            let room =
-                json!({ "preset": "private_chat", "name": route.name, "invite": [bot.user_id] });
+            let bridge = match route.stream.site {
+                Site::Hub => &bot.user_id,
+                Site::Leaf => &leaf.user,
+            };
+            let room = json!({ "preset": "private_chat", "name": route.name, "invite": [bridge] });
             rooms.push(alice.create_room(room).await?);
         }
+        LeafSite::configure(dir.path(), leaf_config, &rooms[routes::at(Site::Hub).len()..])?;
         let state_dir = dir.path().join("state");
-        let disk = wanted(kinds, Kind::DiskFull, || Disk::mount(&state_dir));
-        let clock = wanted(kinds, Kind::ClockJump, || Clock::new(dir.path()));
+        let disk = wanted(kinds, &[Kind::DiskFull], || Disk::mount(&state_dir));
+        let clock =
+            wanted(kinds, &[Kind::ClockJump, Kind::StreamPurged], || Clock::new(dir.path()));
         let config = dir.path().join("nats-matrix.toml");
         let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
         let bridge = Bridge::new(binary, &config, logs, environment);
-        let scene = Self {
+        let mut scene = Self {
             phase: Phase::default(),
+            servers: AsyncMutex::default(),
+            rights: Rights::default(),
+            purged: Mutex::default(),
             config,
             bridge,
+            leaf,
             clock,
             disk,
             links,
@@ -128,7 +155,45 @@ impl Scene {
         };
         let text = scene.configuration(&state_dir, Change::None);
         fs::write(&scene.config, text).context("cannot write the configuration")?;
+        scene.rights = Rights::least(binary, &scene.config)?;
+        scene.revoke(Revoked::Nothing).await?;
         Ok(scene)
+    }
+
+    /// `JetStream` at a site, over a connection of its own. A request without an answer fails after `patience`.
+    pub(crate) async fn jetstream(
+        &self,
+        site: Site,
+        patience: Duration,
+    ) -> Result<jetstream::Context> {
+        match site {
+            Site::Hub => self.cluster.jetstream(patience).await,
+            Site::Leaf => self.leaf.nats.patient_jetstream(patience).await,
+        }
+    }
+
+    /// `JetStream` at the hub.
+    pub(crate) async fn operator(&self) -> Result<jetstream::Context> {
+        self.jetstream(Site::Hub, PATIENCE).await
+    }
+
+    /// Notes what the stream of the purged route has, which is about to be purged.
+    pub(crate) fn note_purge(&self, stored: BTreeMap<u64, Mark>) {
+        let mut purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        purged.messages.extend(stored);
+        purged.times += 1;
+    }
+
+    /// The messages that the stream of a route has, or had before it was purged, and the number of times that it was.
+    pub(crate) async fn history(&self, route: &Route) -> Result<(BTreeMap<u64, Mark>, u64)> {
+        let stored = self.stored(route).await?;
+        if *route.stream != PURGED {
+            return Ok((stored, 0));
+        }
+        let purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = purged.messages.clone();
+        all.extend(stored);
+        Ok((all, purged.times))
     }
 
     /// Begins the next phase, once NATS has all messages of the one before.
@@ -162,12 +227,15 @@ impl Scene {
             self.links.iter().map(|link| format!("nats://{}", link.address())).collect();
         let servers: Vec<_> = servers.iter().map(String::as_str).collect();
         let bridge = self.bot.through(&self.proxy.url());
-        let mut config = BridgeConfig::of_cluster(&servers, &bridge, state_dir);
-        for (index, (route, room)) in ROUTES.iter().zip(&self.rooms).enumerate() {
+        let (user, password) = rights::BRIDGE;
+        let config = BridgeConfig::of_cluster(&servers, &bridge, state_dir);
+        let mut config = config.nats_user(user, password);
+        let routes = routes::at(Site::Hub);
+        for (index, (route, room)) in routes.into_iter().zip(&self.rooms).enumerate() {
             if matches!(change, Change::Without(left_out) if left_out == index) {
                 continue;
             }
-            config = config.route(route.name, STREAM, &[&route.subjects()], room);
+            config = config.route(route.configured, route.stream.name, &[route.subjects], room);
             config = config.digests(route.digest_above);
             if let Change::Only(narrowed, phase) = change
                 && narrowed == index
@@ -180,12 +248,13 @@ impl Scene {
 
     /// Waits until every route has what its stream has. What is left if that gets no further.
     pub(crate) async fn drain(&self, said: impl Fn(u64)) -> Result<u64> {
-        let jetstream = self.cluster.jetstream(PATIENCE).await?;
+        let hub = self.operator().await?;
+        let leaf = self.jetstream(Site::Leaf, PATIENCE).await?;
         let (mut left, mut since) = (None, Instant::now());
         while left != Some(0) && since.elapsed() < STUCK {
             sleep(Duration::from_secs(1)).await;
             // A cluster that has just come back may be without a leader for a moment.
-            let Ok(now) = waiting(&jetstream).await else { continue };
+            let Ok(now) = waiting(&hub, &leaf).await else { continue };
             if left != Some(now) {
                 (left, since) = (Some(now), Instant::now());
                 said(now);
@@ -194,28 +263,30 @@ impl Scene {
         left.context("NATS does not answer any more")
     }
 
-    /// The messages that the stream has for a route, in its order.
-    pub(crate) async fn stored(&self, route: &Route) -> Result<Vec<Mark>> {
-        let jetstream = self.cluster.jetstream(PATIENCE).await?;
-        let stream = jetstream.get_stream(STREAM).await?;
+    /// The messages that the stream has for a route, by their sequence numbers.
+    pub(crate) async fn stored(&self, route: &Route) -> Result<BTreeMap<u64, Mark>> {
+        let jetstream = self.jetstream(route.stream.site, PATIENCE).await?;
+        let stream = jetstream.get_stream(route.stream.name).await?;
         let config = OrderedConfig {
-            filter_subject: route.subjects(),
+            filter_subject: route.subjects.to_owned(),
             deliver_policy: DeliverPolicy::All,
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await?;
         let mut left = consumer.cached_info().num_pending;
         let mut messages = consumer.messages().await?;
-        let mut marks = Vec::new();
+        let mut stored = BTreeMap::new();
         while left > 0 {
             let Some(message) = timeout(PATIENCE, messages.next()).await? else {
                 bail!("the stream ended before {left} more messages of {}", route.name);
             };
             let message = message?;
-            marks.extend(Mark::all_in(&String::from_utf8_lossy(&message.payload), route.name));
-            left = message.info().map_err(|error| anyhow::anyhow!(error))?.pending;
+            let info = message.info().map_err(|error| anyhow::anyhow!(error))?;
+            left = info.pending;
+            let marks = Mark::all_in(&String::from_utf8_lossy(&message.payload), route.name);
+            stored.extend(marks.into_iter().map(|mark| (info.stream_sequence, mark)));
         }
-        Ok(marks)
+        Ok(stored)
     }
 
     /// The events that a route's room shows.
@@ -230,22 +301,47 @@ impl Scene {
         for (index, node) in self.cluster.nodes().iter().enumerate() {
             fs::write(logs.join(format!("nats-{}.log", index + 1)), node.log().await)?;
         }
+        fs::write(logs.join("nats-leaf.log"), self.leaf.nats.log().await)?;
         fs::write(logs.join("homeserver.log"), self.homeserver.log().await)?;
         Ok(())
     }
 }
 
-/// Makes what a kind of fault needs, or says why it cannot be had.
-fn wanted<T>(kinds: &[Kind], kind: Kind, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    ensure!(kinds.contains(&kind), "not asked for");
+/// Makes what some kinds of faults need, or says why it cannot be had.
+fn wanted<T>(kinds: &[Kind], of: &[Kind], make: impl FnOnce() -> Result<T>) -> Result<T> {
+    ensure!(of.iter().any(|kind| kinds.contains(kind)), "not asked for");
     make()
 }
 
+async fn create_streams(cluster: &NatsCluster, leaf: &LeafSite, length: Duration) -> Result<()> {
+    for stream in STREAMS {
+        let (jetstream, num_replicas) = match stream.site {
+            Site::Hub => (cluster.jetstream(PATIENCE).await?, NODES),
+            Site::Leaf => (leaf.nats.patient_jetstream(PATIENCE).await?, 1),
+        };
+        let config = StreamConfig {
+            name: stream.name.to_owned(),
+            subjects: vec![stream.subjects.to_owned()],
+            num_replicas,
+            // A publisher may have to try for as long as there are faults.
+            duplicate_window: length + Duration::from_mins(10),
+            ..StreamConfig::default()
+        };
+        let created = jetstream.create_stream(config).await;
+        created.with_context(|| format!("cannot create the stream {}", stream.name))?;
+    }
+    Ok(())
+}
+
 /// The number of messages that are not done with, of all routes.
-async fn waiting(jetstream: &jetstream::Context) -> Result<u64> {
+async fn waiting(hub: &jetstream::Context, leaf: &jetstream::Context) -> Result<u64> {
     let mut waiting = 0;
     for route in &ROUTES {
-        let info = route_consumer(jetstream, STREAM, route.name).await?;
+        let jetstream = match route.stream.site {
+            Site::Hub => hub,
+            Site::Leaf => leaf,
+        };
+        let info = route_consumer(jetstream, route.stream.name, route.configured).await?;
         waiting += info.num_pending + info.num_ack_pending as u64;
     }
     Ok(waiting)

@@ -31,6 +31,14 @@ pub(crate) enum Kind {
     RoutesChanged,
     RoutesNarrowed,
     SecondBridge,
+    ConsumerEdited,
+    ConsumerDeleted,
+    StreamPurged,
+    StreamRestored,
+    RightsRevoked,
+    LeafKill,
+    LeafBridgeKill,
+    LeafCut,
 }
 
 impl Kind {
@@ -72,6 +80,14 @@ impl Kind {
                 "a route narrowed while messages wait that it does not take any more"
             }
             Self::SecondBridge => "a second bridge with the same routes, which ends or is killed",
+            Self::ConsumerEdited => "a consumer edited or paused by an operator, and put back",
+            Self::ConsumerDeleted => "a consumer deleted",
+            Self::StreamPurged => "a stream purged while messages wait",
+            Self::StreamRestored => "a stream and its consumers restored from a backup",
+            Self::RightsRevoked => "rights in NATS taken from the bridge, and given back",
+            Self::LeafKill => "kill -9 of the leaf node",
+            Self::LeafBridgeKill => "kill -9 of the bridge at the leaf node",
+            Self::LeafCut => "the link between hub and leaf node cut",
         }
     }
 
@@ -90,17 +106,25 @@ impl Kind {
             | Self::BadGateway => Lane::HomeserverLink,
             Self::RoutesChanged | Self::RoutesNarrowed => Lane::Configuration,
             Self::SecondBridge => Lane::SecondBridge,
+            Self::ConsumerEdited
+            | Self::ConsumerDeleted
+            | Self::StreamPurged
+            | Self::StreamRestored
+            | Self::RightsRevoked => Lane::Operator,
+            Self::LeafKill | Self::LeafBridgeKill | Self::LeafCut => Lane::Leaf,
         }
     }
 
     /// The milliseconds that it lasts: usually, and once in a while.
     fn lasts(self) -> (RangeInclusive<u64>, RangeInclusive<u64>) {
         match self {
-            Self::TokenRevoked | Self::NatsHalfOpen => (0..=0, 0..=0),
+            Self::TokenRevoked | Self::NatsHalfOpen | Self::ConsumerDeleted => (0..=0, 0..=0),
             // There has to be time for the bridge to notice.
             Self::DiskFull | Self::ClockJump => (4_000..=8_000, 10_000..=20_000),
             // It has to start, log in, and find out that another one has the routes.
             Self::SecondBridge => (8_000..=16_000, 25_000..=40_000),
+            // The bridge looks at its consumers and rights every 15 s.
+            Self::ConsumerEdited | Self::RightsRevoked => (1_000..=8_000, 18_000..=30_000),
             // JetStream delivers again after 30 s.
             Self::BridgeStop => (200..=5_000, 31_000..=40_000),
             Self::BridgeKill | Self::HomeserverKill | Self::NatsNodeKill => {
@@ -125,11 +149,13 @@ pub(crate) enum Lane {
     HomeserverLink,
     Configuration,
     SecondBridge,
+    Operator,
+    Leaf,
 }
 
 impl Lane {
     /// All there are.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Bridge,
         Self::Surroundings,
         Self::Nats,
@@ -138,6 +164,8 @@ impl Lane {
         Self::HomeserverLink,
         Self::Configuration,
         Self::SecondBridge,
+        Self::Operator,
+        Self::Leaf,
     ];
 }
 
