@@ -22,7 +22,7 @@ use tokio::{
     sync::{Notify, watch},
     time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     failure::{Failure, chain},
@@ -39,7 +39,11 @@ const BEAT: Duration = Duration::from_secs(5);
 /// The interval of attempts while writing fails.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The time after which a bucket that cannot be used is tried again.
+/// The shortest time after which a bucket that cannot be used is tried again. It then takes as long again as it has taken
+/// already, so that a permission that was missing for a moment is not missed for long.
+const SOON: Duration = Duration::from_secs(15);
+
+/// The longest time after which it is tried again.
 const LATER: Duration = Duration::from_mins(5);
 
 /// The same when a permission is missing, as each attempt brings a line into the log.
@@ -258,6 +262,11 @@ impl Lease {
             Ok(()) => {
                 self.state().failing = None;
                 let before = self.0.protection.send_replace(Protection::Kept);
+                if std::mem::take(&mut self.state().is_said) {
+                    info!(
+                        "the bucket {BUCKET} can be used again, so a second bridge with the same routes is kept from posting"
+                    );
+                }
                 if before == Protection::Without && self.state().claims.is_empty() {
                     // Routes that were begun without a claim are claimed now.
                     self.end();
@@ -364,7 +373,7 @@ impl Lease {
         self.state().bucket = None;
         self.warn_once(error);
         self.0.protection.send_replace(Protection::Without);
-        if is_denied { MUCH_LATER } else { LATER }
+        failing.age().clamp(SOON, if is_denied { MUCH_LATER } else { LATER })
     }
 
     /// Logs that the bucket cannot be used.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nats_matrix_testbed::{Fault, FaultKind};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     connections::{CONSUMER, DEAD, KEPT, LOGIN, NEEDED, WANTED, permissions, restricted},
@@ -92,6 +92,32 @@ async fn a_right_that_is_taken_away_is_noticed() -> Result<()> {
     pages.wait_for("connected").await.with_context(|| bridge.logs())?;
     scene.publish_numbered(1, 3).await?;
     read_numbered(&mut scene.reader().await?, 3).await
+}
+
+/// The protection from a second bridge comes back soon after the rights for it.
+#[tokio::test]
+async fn a_bucket_that_is_permitted_again_is_used_again() -> Result<()> {
+    let all = [&NEEDED[..], &KEPT, &WANTED].concat();
+    let scene = restricted(&all).await?;
+    let mut bridge = scene.start(&config(&scene))?;
+    Pages::of(&mut bridge).await?.wait_for("connected").await?;
+    scene.nats.reload(&permissions(&[&NEEDED[..], &WANTED].concat()), &[]).await?;
+    let without = "a second bridge with the same routes is noticed only while it reads";
+    bridge.wait_for_log(without, PATIENCE).await?;
+    let sign_of_life = async || -> Result<u64> {
+        let bucket = scene.nats.jetstream().await?.get_stream("KV_nats-matrix-alerts").await?;
+        let last = bucket.get_last_raw_message_by_subject("$KV.nats-matrix-alerts.holder.>");
+        Ok(last.await?.sequence)
+    };
+    let before = sign_of_life().await?;
+    scene.nats.reload(&permissions(&all), &[]).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while sign_of_life().await? == before {
+        ensure!(Instant::now() < deadline, "no sign of life: {}", bridge.logs());
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert!(bridge.logs().contains("the bucket nats-matrix-alerts can be used again"));
+    Ok(())
 }
 
 #[tokio::test]
