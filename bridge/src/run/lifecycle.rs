@@ -103,10 +103,13 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
                 before = Some((setup.apart(), Trial { until: Instant::now() + TRIAL, known }));
                 setup = next;
             }
-            Ended::Stopped => {
+            Ended::Stopped(result) => {
                 manager.lease.release().await;
-                info!("stopped");
-                return Ok(());
+                match &result {
+                    Ok(()) => info!("stopped"),
+                    Err(failure) => manager.give_up(failure),
+                }
+                return result;
             }
             // A lost client is not the fault of a configuration.
             Ended::Failed(Failure::Unavailable(reason)) => {
@@ -143,7 +146,8 @@ pub(crate) async fn run(file: &Path, setup: Setup, log: &Log) -> Result<(), Fail
 
 /// The reason why the work with one configuration ended.
 enum Ended {
-    Stopped,
+    /// The process was told to stop, and does so whatever failed meanwhile.
+    Stopped(Result<(), Failure>),
     Failed(Failure),
     /// Another configuration takes over.
     Replaced(Rc<Setup>),
@@ -281,9 +285,13 @@ impl Manager<'_> {
                 }
                 Ended::Replaced(next)
             }
-            (_, Ok(())) | (Phase::Draining { next: None, .. }, Err(Failure::Unavailable(_))) => {
-                Ended::Stopped
-            }
+            (_, Ok(())) => Ended::Stopped(Ok(())),
+            // Whoever stops the bridge need not mend NATS first.
+            (
+                Phase::Draining { next: None, .. },
+                Err(Failure::Unavailable(_) | Failure::RefusedByNats(_)),
+            ) => Ended::Stopped(Ok(())),
+            (Phase::Draining { next: None, .. }, Err(failure)) => Ended::Stopped(Err(failure)),
             (_, Err(failure)) => Ended::Failed(failure),
         }
     }

@@ -94,6 +94,30 @@ async fn a_right_that_is_taken_away_is_noticed() -> Result<()> {
     read_numbered(&mut scene.reader().await?, 3).await
 }
 
+/// A stop counts, too, when NATS refuses the bridge while its routes finish their messages.
+#[tokio::test]
+async fn a_stop_is_not_forgotten_when_the_inbox_is_denied() -> Result<()> {
+    let scene = restricted(&without("none")).await?;
+    let (proxy, some) = scene.through_proxy().await?;
+    let mut bridge = scene.start(&listening(some.nats(LOGIN).lines(CONSUMER)))?;
+    // It would try again for ever a NATS that has accepted it.
+    let accepted = scene.dir.path().join("state/nats-accepted.json");
+    let deadline = Instant::now() + PATIENCE;
+    while !accepted.exists() {
+        ensure!(Instant::now() < deadline, "not accepted: {}", bridge.logs());
+        sleep(Duration::from_millis(50)).await;
+    }
+    proxy.inject(Fault::on("/send/", FaultKind::HoldForever));
+    scene.publish_numbered(1, 1).await?;
+    proxy.wait_for_requests("/send/", 1, PATIENCE).await?;
+    let elsewhere = permissions(&without("none")).replace("_INBOX_nats-matrix.>", "_INBOX.>");
+    scene.nats.reload(&elsewhere, &[]).await?;
+    bridge.wait_for_log("Permissions Violation for Subscription", PATIENCE).await?;
+    bridge.terminate()?;
+    assert_eq!(bridge.wait(NOTICED).await?, 0);
+    Ok(())
+}
+
 /// The protection from a second bridge comes back soon after the rights for it.
 #[tokio::test]
 async fn a_bucket_that_is_permitted_again_is_used_again() -> Result<()> {
