@@ -16,6 +16,10 @@ use tokio::{sync::Mutex, time::sleep};
 const RESTART: Duration = Duration::from_secs(1);
 /// The time in which a bridge that is told to stop does so, whatever is broken.
 const STOPS: Duration = Duration::from_mins(1);
+/// The exit code of a bridge that NATS refuses.
+const DENIED: i32 = 77;
+/// What NATS says to a bridge that may not hear its answers.
+const INBOX_DENIED: &str = "Permissions Violation for Subscription";
 
 /// The bridge, whichever process it is at the moment.
 pub(crate) struct Bridge {
@@ -109,7 +113,13 @@ impl Bridge {
         command.env("NATS_MATRIX_LOG", "nats_matrix=debug");
         let mut process = BridgeProcess::spawn_command(&command, &dir)?;
         sleep(lasts).await;
-        ensure!(process.is_running()?, "it ended by itself: {}", process.logs());
+        if !process.is_running()? {
+            let (code, logs) = (process.wait(STOPS).await?, process.logs());
+            // NATS has never accepted this one, so that it takes rights that are revoked for good.
+            let is_denied = code == DENIED && logs.contains(INBOX_DENIED);
+            ensure!(is_denied, "it ended by itself with {code}: {logs}");
+            return Ok(());
+        }
         if process.logs().contains("standing by: ") {
             self.state.lock().await.stood_by += 1;
         }

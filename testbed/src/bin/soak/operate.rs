@@ -46,11 +46,9 @@ impl Scene {
         match fault.kind {
             Kind::ConsumerEdited => self.edit_consumer(fault).await,
             Kind::ConsumerDeleted => {
-                let (stream, info) = self.struck_consumer(fault).await?;
-                persistently(async || match stream.delete_consumer(&info.name).await {
-                    // A lost answer.
-                    Err(_) if !self.has_consumer(&stream, &info.name).await? => Ok(()),
-                    deleted => Ok(deleted.map(drop)?),
+                persistently(async || {
+                    let (stream, info) = self.consumer(struck_route(fault)).await?;
+                    Ok(stream.delete_consumer(&info.name).await.map(drop)?)
                 })
                 .await
             }
@@ -71,19 +69,24 @@ impl Scene {
     }
 
     async fn edit_consumer(&self, fault: &Fault) -> Result<()> {
-        let (stream, before) = self.struck_consumer(fault).await?;
+        let route = struck_route(fault);
         let Some(edit) = EDITS.get(fault.turn % (EDITS.len() + 1)) else {
-            self.pause(&stream, &before).await?;
+            let (stream, name) = persistently(|| self.pause(route)).await?;
             sleep(fault.lasts).await;
-            return self.resume(&stream, &before.name).await;
+            return resume(&stream, &name).await;
         };
-        let mut edited = before.config.clone();
-        edit(&mut edited);
-        persistently(async || Ok(stream.update_consumer(edited.clone()).await.map(drop)?)).await?;
+        let (stream, before) = persistently(async || {
+            let (stream, before) = self.consumer(route).await?;
+            let mut edited = before.config.clone();
+            edit(&mut edited);
+            stream.update_consumer(edited).await?;
+            Ok((stream, before))
+        })
+        .await?;
         sleep(fault.lasts).await;
         persistently(async || {
             // It was deleted, as that of a route that is removed, or for want of a reader.
-            if !self.has_consumer(&stream, &before.name).await? {
+            if !has_consumer(&stream, &before.name).await? {
                 return Ok(());
             }
             Ok(stream.update_consumer(before.config.clone()).await.map(drop)?)
@@ -91,40 +94,16 @@ impl Scene {
         .await
     }
 
-    /// The consumer of the route that a fault strikes.
-    async fn struck_consumer(&self, fault: &Fault) -> Result<(Stream, consumer::Info)> {
-        let routes = routes::at(Site::Hub);
-        let route = routes[fault.turn % routes.len()];
-        persistently(|| self.consumer(route)).await
+    async fn pause(&self, route: &Route) -> Result<(Stream, String)> {
+        let (stream, info) = self.consumer(route).await?;
+        stream.pause_consumer(&info.name, info.created + PAUSED).await?;
+        Ok((stream, info.name))
     }
 
     async fn consumer(&self, route: &Route) -> Result<(Stream, consumer::Info)> {
         let jetstream = self.operator().await?;
         let info = route_consumer(&jetstream, route.stream.name, route.configured).await?;
         Ok((jetstream.get_stream(route.stream.name).await?, info))
-    }
-
-    async fn has_consumer(&self, stream: &Stream, name: &str) -> Result<bool> {
-        match stream.consumer_info(name).await {
-            Ok(_) => Ok(true),
-            Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn pause(&self, stream: &Stream, info: &consumer::Info) -> Result<()> {
-        let until = info.created + PAUSED;
-        persistently(async || Ok(stream.pause_consumer(&info.name, until).await.map(drop)?)).await
-    }
-
-    async fn resume(&self, stream: &Stream, name: &str) -> Result<()> {
-        persistently(async || {
-            if !self.has_consumer(stream, name).await? {
-                return Ok(());
-            }
-            Ok(stream.resume_consumer(name).await.map(drop)?)
-        })
-        .await
     }
 
     /// Purges a stream: with its consumer paused until messages wait, or while they are delivered, by turn. What it had
@@ -134,8 +113,7 @@ impl Scene {
         let route = routes.into_iter().find(|route| *route.stream == PURGED);
         let route = route.context("no route of the stream that is purged")?;
         let paused = if fault.turn.is_multiple_of(2) {
-            let (stream, info) = persistently(|| self.consumer(route)).await?;
-            self.pause(&stream, &info).await?;
+            let paused = persistently(|| self.pause(route)).await?;
             sleep(fault.lasts).await;
             persistently(async || {
                 let waiting = self.consumer(route).await?.1.num_pending;
@@ -143,7 +121,7 @@ impl Scene {
                 Ok(())
             })
             .await?;
-            Some((stream, info.name))
+            Some(paused)
         } else {
             None
         };
@@ -158,7 +136,7 @@ impl Scene {
             .await?;
         }
         match paused {
-            Some((stream, name)) => self.resume(&stream, &name).await,
+            Some((stream, name)) => resume(&stream, &name).await,
             None => Ok(()),
         }
     }
@@ -192,6 +170,31 @@ impl Scene {
         })
         .await
     }
+}
+
+/// The route whose consumer a fault strikes.
+fn struck_route(fault: &Fault) -> &'static Route {
+    let routes = routes::at(Site::Hub);
+    routes[fault.turn % routes.len()]
+}
+
+async fn has_consumer(stream: &Stream, name: &str) -> Result<bool> {
+    match stream.consumer_info(name).await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Undoes [`Scene::pause`], unless the consumer is gone.
+async fn resume(stream: &Stream, name: &str) -> Result<()> {
+    persistently(async || {
+        if !has_consumer(stream, name).await? {
+            return Ok(());
+        }
+        Ok(stream.resume_consumer(name).await.map(drop)?)
+    })
+    .await
 }
 
 /// Deletes the shared stream, if it is there.
