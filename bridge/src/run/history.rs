@@ -401,7 +401,11 @@ impl StreamHistory {
                 }
                 continue;
             }
-            let done = self.done(nats, stream, route).await?.map(|done| done.min(until));
+            let mut done = self.done(nats, stream, route).await?.map(|done| done.min(until));
+            if done.is_none() && now.is_some() {
+                // Its consumer was deleted. A route that seems to come back would leave out what waits for it.
+                done = kept.epochs.last().and_then(|last| last.done(consumer));
+            }
             if done.is_some() || now.is_some() {
                 routes.push(KeptRoute { written: Arc::clone(&route.written), done });
             }
@@ -517,6 +521,14 @@ async fn find(
 }
 
 impl KeptEpoch {
+    /// Returns the message up to which the route with this consumer was done with all.
+    fn done(&self, consumer: &str) -> Option<u64> {
+        let is_it = |it: &&KeptRoute| {
+            restore(&it.written).is_some_and(|route| route.consumer_key() == consumer)
+        };
+        self.routes.iter().find(is_it)?.done
+    }
+
     fn restored(&self) -> Epoch {
         let restored = |it: &KeptRoute| Some((restore(&it.written)?, it.done));
         let routes = self.routes.iter().filter_map(restored).collect();

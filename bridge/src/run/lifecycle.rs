@@ -286,12 +286,11 @@ impl Manager<'_> {
                 Ended::Replaced(next)
             }
             (_, Ok(())) => Ended::Stopped(Ok(())),
-            // Whoever stops the bridge need not mend NATS first.
-            (
-                Phase::Draining { next: None, .. },
-                Err(Failure::Unavailable(_) | Failure::RefusedByNats(_)),
-            ) => Ended::Stopped(Ok(())),
-            (Phase::Draining { next: None, .. }, Err(failure)) => Ended::Stopped(Err(failure)),
+            (Phase::Draining { next: None, .. }, Err(failure)) => Ended::Stopped(match failure {
+                // Whoever stops the bridge need not mend NATS first.
+                Failure::Unavailable(_) | Failure::RefusedByNats(_) => Ok(()),
+                failure => Err(failure),
+            }),
             (_, Err(failure)) => Ended::Failed(failure),
         }
     }

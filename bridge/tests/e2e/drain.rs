@@ -3,7 +3,10 @@
 use std::{fs, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use async_nats::jetstream::stream::{Config as StreamConfig, RetentionPolicy};
+use async_nats::jetstream::{
+    consumer::DeliverPolicy,
+    stream::{Config as StreamConfig, RetentionPolicy},
+};
 use nats_matrix_testbed::{BridgeProcess, Event, Reader};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -365,6 +368,33 @@ async fn a_change_that_could_not_be_written_is_written_later() -> Result<()> {
     two.publish("ops.b", "not shown", 0..1).await?;
     two.publish("ops.a", "c", 0..1).await?;
     let first = [texts("a", 0..1), texts("b", 0..5), texts("c", 0..1)].concat();
+    two.shows(&first, &[], &bridge).await
+}
+
+/// A consumer that somebody deletes between two changes is no sign that its route was removed meanwhile.
+#[tokio::test]
+async fn a_consumer_that_is_deleted_between_two_changes_leaves_nothing_out() -> Result<()> {
+    let mut two = Two::new().await?;
+    let (narrow, wide) = narrow_and_wide(&two);
+    let mut running = two.start(&wide, &["reports"]).await?;
+    two.close(&[&two.scene.room]).await?;
+    two.publish("ops.b", "one", 0..5).await?;
+    running.takes(&narrow).await?;
+    running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
+    running.bridge.kill();
+    two.publish("ops.a", "two", 0..5).await?;
+    let consumer = two.consumer("reports").await?.context("no consumer")?;
+    let stream = two.scene.nats.jetstream().await?.get_stream("OPS").await?;
+    stream.delete_consumer(&consumer).await?;
+    let mut bridge = two.scene.start(&wide)?;
+    bridge.wait_for_log("up to message 10 is decided as before", PATIENCE).await?;
+    two.open(&[&two.scene.room]).await?;
+    bridge.wait_for_log("made durable consumer", PATIENCE).await?;
+    // Otherwise only what the bridge keeps besides would have it read what is left out.
+    let made = two.scene.consumer().await?.config.deliver_policy;
+    assert_eq!(made, DeliverPolicy::All, "{}", bridge.logs());
+    two.publish("ops.b", "three", 0..5).await?;
+    let first = [texts("one", 0..5), texts("two", 0..5), texts("three", 0..5)].concat();
     two.shows(&first, &[], &bridge).await
 }
 
