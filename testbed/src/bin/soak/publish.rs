@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::Result;
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream};
-use tokio::{sync::RwLock, task::JoinSet, time::sleep};
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
     check::Mark,
     routes::{ROUTES, Route, Site},
-    scene::Scene,
+    scene::{Phase, Scene},
 };
 
 /// The number of publishers for each route.
@@ -31,9 +31,6 @@ pub(crate) struct Publishers {
     ledger: Arc<Ledger>,
     tasks: JoinSet<()>,
 }
-
-/// The phase of the run, which is a part of all subjects. It changes only while nothing is being published.
-pub(crate) type Phase = Arc<RwLock<u32>>;
 
 #[derive(Default)]
 struct Ledger {

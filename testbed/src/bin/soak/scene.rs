@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use nats_matrix_testbed::{
 };
 use serde_json::json;
 use tokio::{
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, RwLock},
     time::{Instant, sleep, timeout},
 };
 
@@ -30,7 +30,6 @@ use crate::{
     check::Mark,
     disk::Disk,
     leaf::LeafSite,
-    publish::Phase,
     rights::{self, OPERATOR, Revoked, Rights},
     routes::{self, PURGED, ROUTES, Route, STREAMS, Site},
     schedule::Kind,
@@ -43,6 +42,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A backlog that does not get smaller for so long is stuck. The bridge may wait 15 s between two attempts, and a
 /// connection that is half open is noticed by its silence.
 const STUCK: Duration = Duration::from_mins(4);
+
+/// The phase of the run, which is a part of all subjects. It changes only while nothing is being published.
+pub(crate) type Phase = Arc<RwLock<u32>>;
 
 /// Everything that a run needs. Dropped in this order.
 pub(crate) struct Scene {
