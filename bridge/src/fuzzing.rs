@@ -399,10 +399,10 @@ impl Work {
         let decoded = Decoded::from_bytes(payload);
         let message = incoming("ops.x.y", &headers, &decoded, payload);
         let Incoming { subject, headers, .. } = message;
-        let (created, sequence) = ("1", 1);
+        let (lineage, sequence) = ("1", 1);
         let original = payload;
         let facts = Facts {
-            created,
+            lineage,
             sequence,
             subject,
             headers,

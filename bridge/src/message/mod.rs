@@ -32,7 +32,7 @@ pub(crate) use self::{
     kind::Kind,
     note::{Note, Remark, Test},
     object::Object,
-    origin::{Origin, Position, Span, StreamId},
+    origin::{Origin, Position, Span, StreamId, is_same_creation},
     payload::{Binary, Decoded, Event, Item, Payload, PayloadKind},
     removal::Removal,
     report::Report,

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{hash, message::route_name::RouteName};
 
+/// The difference within which two creation times are of the same stream. When a stream with replicas is restored from a
+/// backup, each server notes the time at which it did so, and which one is reported depends on the leader.
+const SAME_WITHIN: i128 = 1_000_000_000;
+
 /// The key of an event's content under which its [`Origin`] is stored.
 pub(crate) const ORIGIN_KEY: &str = "io.github.nats-matrix.origin";
 
@@ -34,6 +38,12 @@ impl StreamId {
         self.created.parse().unwrap_or_default()
     }
 
+    /// Whether both are the same incarnation of the same stream.
+    #[must_use]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.stream == other.stream && is_same_creation(&self.created, &other.created)
+    }
+
     /// Whether sequence and time of a message in `earlier`, which was stored at `published`, can be compared with those of
     /// messages in this stream.
     ///
@@ -42,9 +52,14 @@ impl StreamId {
     /// message is not that old, the clock of NATS was set back, and its time says nothing about those messages.
     #[must_use]
     pub(crate) fn continues(&self, earlier: &Self, published: i128) -> bool {
-        earlier.stream == self.stream
-            && (earlier.created == self.created || published < self.created())
+        earlier.stream == self.stream && (self.is_same(earlier) || published < self.created())
     }
+}
+
+/// Whether two creation times, as in [`StreamId`], are of the same incarnation of a stream.
+pub(crate) fn is_same_creation(one: &str, other: &str) -> bool {
+    let times = one.parse::<i128>().ok().zip(other.parse::<i128>().ok());
+    one == other || times.is_some_and(|(one, other)| (one - other).abs() <= SAME_WITHIN)
 }
 
 /// The progress of a route: a message, and the last of its parts that is in the room.

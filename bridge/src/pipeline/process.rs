@@ -93,7 +93,7 @@ impl Pipeline {
         }
         let decoded = state.composer.decode(delivery);
         let facts = Facts {
-            created: &stream.created,
+            lineage: &upstream.lineage,
             sequence: delivery.sequence,
             subject: delivery.subject(),
             headers: delivery.headers(),

@@ -34,7 +34,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Forgets everything when the stream is not the one seen before, or when its numbers begin again.
     pub(crate) fn of(&mut self, stream: &StreamId, sequence: u64, published: i128) {
-        let is_known = self.stream.as_ref() == Some(stream);
+        let is_known = self.stream.as_ref().is_some_and(|known| known.is_same(stream));
         let highest = self.done.max(self.reached.map(|reached| reached.sequence));
         let is_reused =
             highest.is_some_and(|highest| sequence <= highest) && published > self.newest;

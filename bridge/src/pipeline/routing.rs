@@ -14,7 +14,7 @@ use crate::{
     },
     json,
     message::{
-        Decoded, Payload, Status,
+        Decoded, Payload, Status, is_same_creation,
         payload::{alerts, sources},
     },
     pipeline::dead_letter::is_dead_letter,
@@ -23,8 +23,8 @@ use crate::{
 
 /// The facts about a message that routes decide by.
 pub(crate) struct Facts<'a> {
-    /// The time when the message's stream was created, as in [`StreamId`](crate::message::StreamId).
-    pub(crate) created: &'a str,
+    /// The lineage of the message's stream, as in [`Upstream`](crate::source::Upstream).
+    pub(crate) lineage: &'a str,
     /// The sequence number of the message in its stream.
     pub(crate) sequence: u64,
     pub(crate) subject: &'a str,
@@ -195,7 +195,7 @@ impl Epoch {
     }
 
     fn decides(&self, message: &Facts<'_>) -> bool {
-        message.sequence <= self.until && message.created == self.created
+        message.sequence <= self.until && is_same_creation(message.lineage, &self.created)
     }
 }
 
@@ -385,10 +385,10 @@ mod tests {
         let takes_as = |route: &Arc<Route>, original: &[u8], is_opaque: bool| {
             let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
             let decoded = routing.decode("ops.a", None, original);
-            let (created, sequence, subject, headers) = ("1", 1, "ops.a", None);
+            let (lineage, sequence, subject, headers) = ("1", 1, "ops.a", None);
             let decoded = &decoded;
             routing.takes(&Facts {
-                created,
+                lineage,
                 sequence,
                 subject,
                 headers,
@@ -423,9 +423,9 @@ mod tests {
             ("ops.dead.r", Some(&stranger), true),
             ("ops.dead.r", None, true),
         ] {
-            let (created, sequence, original) = ("1", 1, &b"text"[..]);
+            let (lineage, sequence, original) = ("1", 1, &b"text"[..]);
             let facts = Facts {
-                created,
+                lineage,
                 sequence,
                 subject,
                 headers,
@@ -447,10 +447,10 @@ mod tests {
             headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
             let decoded = Decoded::from_bytes(original);
             let headers = Some(&headers);
-            let (created, sequence, subject) = ("1", 1, "ops.a");
+            let (lineage, sequence, subject) = ("1", 1, "ops.a");
             let decoded = &decoded;
             routing.takes(&Facts {
-                created,
+                lineage,
                 sequence,
                 subject,
                 headers,
@@ -498,7 +498,7 @@ mod tests {
         ] {
             let decoded = Decoded::from_bytes(payload.as_bytes());
             let facts = Facts {
-                created: "1",
+                lineage: "1",
                 sequence: 1,
                 subject: "ops.alert.db",
                 headers: Some(&headers),
@@ -516,7 +516,7 @@ mod tests {
     fn take<const N: usize>(routings: [&Routing; N], subject: &str, sequence: u64) -> [bool; N] {
         let decoded = Decoded::from_bytes(b"x");
         let facts = Facts {
-            created: "1",
+            lineage: "1",
             sequence,
             subject,
             headers: None,

@@ -16,7 +16,7 @@ use std::{
 
 use async_nats::jetstream::{
     consumer::Info as ConsumerInfo,
-    stream::{RetentionPolicy, Stream},
+    stream::{Info as StreamInfo, RetentionPolicy, Stream},
 };
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,10 @@ use tracing::{info, warn};
 use crate::{
     config::{Route, Start},
     directory::Durability,
+    message::is_same_creation,
     nats::{Nats, timestamp},
     pipeline::Epoch,
-    source::{Feed, Passage, ReadError, consumer, outstanding},
+    source::{Feed, Passage, ReadError, consumer, is_restored, outstanding},
     state_file::StateFile,
     subject::Subject,
 };
@@ -385,11 +386,11 @@ impl StreamHistory {
         kept: &mut KeptStream,
     ) -> Result<Option<u64>, ReadError> {
         let info = stream.cached_info();
-        let created = timestamp(info.created).as_nanosecond().to_string();
+        let created = lineage(kept, info);
         let until = info.state.last_sequence;
         let is_work_queue = info.config.retention == RetentionPolicy::WorkQueue;
         kept.epochs.retain(|epoch| epoch.created == created);
-        kept.ended.retain(|ended| ended.created == created);
+        kept.ended.retain(|ended| is_same_creation(&ended.created, &created));
         let mut routes = Vec::new();
         for route in before {
             let consumer = route.consumer_key();
@@ -582,6 +583,16 @@ fn join(subjects: &mut Vec<Subject>, more: &[Subject]) {
 
 /// Merges the oldest configurations if there are too many. The later one decides then, except about routes that only
 /// the earlier one had.
+/// Returns the creation time of the incarnation to which the earlier configurations belong, if the stream continues that one,
+/// or else its own.
+fn lineage(kept: &KeptStream, info: &StreamInfo) -> String {
+    let created = timestamp(info.created).as_nanosecond().to_string();
+    let continues = |earlier: &String| is_same_creation(earlier, &created) || is_restored(info);
+    let earlier = kept.epochs.last().map(|epoch| &epoch.created);
+    let ended = || kept.ended.last().map(|ended| &ended.created);
+    earlier.or_else(ended).filter(|it| continues(it)).cloned().unwrap_or(created)
+}
+
 fn merge(stream: &str, epochs: &mut Vec<KeptEpoch>) {
     while epochs.len() > MOST_EPOCHS {
         let oldest = epochs.remove(0);

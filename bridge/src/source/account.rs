@@ -10,7 +10,7 @@ use async_nats::jetstream::{
 use tracing::info;
 
 use crate::{
-    message::StreamId,
+    message::{StreamId, is_same_creation},
     source::{checkpoint::Checkpoint, delivery::Delivery, inspect::Inspection, ledger::Ledger},
 };
 
@@ -63,7 +63,7 @@ impl Account {
         let Checkpoint { created, lease, reached, .. } = checkpoint;
         let own = ledger.done_in(stream).filter(|_| ledger.is_of(lease));
         self.before = match own {
-            _ if *created != stream.created => None,
+            _ if !is_same_creation(created, &stream.created) => None,
             // The two are equal after a clean end.
             Some(done) => Some((done.max(*reached), done == *reached || !ledger.may_be_older())),
             None => Some((*reached, false)),

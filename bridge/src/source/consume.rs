@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     failure::{Failure, chain},
-    message::{Removal, StreamId},
+    message::{Removal, StreamId, is_same_creation},
     nats::{Allowance, Memory, Nats, bucket::BucketError, timestamp},
     source::{
         account::{Account, Passed},
@@ -81,6 +81,8 @@ pub(crate) struct Source {
     outage: Outage,
     health: RouteHealth,
     stream: Option<StreamId>,
+    /// See [`Upstream::lineage`]; of no meaning without a stream.
+    lineage: String,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
@@ -126,6 +128,9 @@ pub(crate) struct Source {
 pub(crate) struct Upstream {
     /// The incarnation of the stream.
     pub(crate) stream: StreamId,
+    /// The creation time of the earliest incarnation whose messages the stream continues, as far as is known: a stream that
+    /// was restored from a backup is a new one with the same messages.
+    pub(crate) lineage: String,
     /// Whether the stream also keeps messages that are done with, for a week at least.
     pub(crate) keeps_messages: bool,
     /// The time when the first consumer that this process saw was created, by the server's clock.
@@ -178,6 +183,7 @@ impl Source {
             feed,
             tenure,
             stream: None,
+            lineage: String::new(),
             keeps_messages: false,
             begun: None,
             reached: None,
@@ -206,8 +212,9 @@ impl Source {
 
     /// Returns the properties of the stream; they are known once there was a message.
     pub(crate) fn upstream(&self) -> Option<Upstream> {
-        let Self { keeps_messages, begun, .. } = *self;
-        self.stream.clone().map(|stream| Upstream { stream, keeps_messages, begun })
+        let (keeps_messages, begun, lineage) =
+            (self.keeps_messages, self.begun, self.lineage.clone());
+        self.stream.clone().map(|stream| Upstream { stream, lineage, keeps_messages, begun })
     }
 
     /// Whether no other message waited when this one was delivered, and none has come since.
@@ -392,7 +399,9 @@ impl Source {
         let Some(passage) = self.feed.passage().cloned() else { return };
         let passed = passage.passed();
         let done = self.recover.map_or(done, |recover| done.min(recover.saturating_sub(1)));
-        if passed.is_cancelled() || !passage.is_behind(self.stream.as_ref(), done) {
+        if passed.is_cancelled()
+            || !passage.is_behind(self.stream.as_ref().map(|_| self.lineage.as_str()), done)
+        {
             return;
         }
         // Later, a message that comes again would be decided by the present configuration.
@@ -924,7 +933,7 @@ impl Source {
         match (self.reached, &self.resumed, &self.stream) {
             (Some(reached), ..) => Resume::After(reached),
             (None, Some(Ok(Some(checkpoint))), Some(stream)) if checkpoint.is_of(stream) => {
-                if checkpoint.created == stream.created {
+                if is_same_creation(&checkpoint.created, &stream.created) {
                     Resume::After(checkpoint.reached)
                 } else {
                     Resume::After(kept(checkpoint.reached, info))
@@ -954,10 +963,13 @@ impl Source {
         self.keeps_messages = info.config.retention == RetentionPolicy::Limits
             && (age.is_zero() || age >= LONG_ENOUGH);
         match &self.stream {
-            Some(known) if *known == id => return,
+            Some(known) if known.is_same(&id) => return,
             Some(_) => {
                 self.finished = 0;
                 self.account.forget();
+                if !is_restored(info) {
+                    self.lineage.clone_from(&id.created);
+                }
                 if is_restored(info) {
                     info!("stream {} was restored from a backup; going on where it is", id.stream);
                     self.reached = self.reached.map(|it| kept(it, info));
@@ -970,6 +982,9 @@ impl Source {
                 self.reread = None;
             }
             None => {
+                let earlier = self.feed.passage().and_then(|passage| passage.created());
+                let earlier = earlier.filter(|_| is_restored(info));
+                self.lineage = earlier.map_or_else(|| id.created.clone(), str::to_owned);
                 let removal = consumer::removal(&info.config);
                 for line in consumer::unmatched(self.feed.subjects(), &info.config)
                     .into_iter()
@@ -984,7 +999,7 @@ impl Source {
 }
 
 /// Whether a stream was restored from a backup: its messages are older than it is.
-fn is_restored(info: &StreamInfo) -> bool {
+pub(crate) fn is_restored(info: &StreamInfo) -> bool {
     info.state.messages > 0 && info.state.first_timestamp < info.created
 }
 

@@ -23,7 +23,7 @@ use tracing::warn;
 
 use crate::{
     directory::{Directory, Missing},
-    message::{Removal, StreamId},
+    message::{Removal, StreamId, is_same_creation},
     source::{consumer::MAX_ACK_PENDING, feed::Feed, observation::Observation},
     status::RouteHealth,
 };
@@ -142,7 +142,7 @@ impl Ledger {
     pub(super) fn begin(&mut self, seen: &Observation) {
         self.in_hand.clear();
         self.read.clear();
-        let is_known = self.kept.stream == seen.stream && self.kept.created == seen.created;
+        let is_known = self.is_of_stream(&seen.stream, &seen.created);
         if is_known {
             self.compare_acknowledged(seen);
         } else {
@@ -216,8 +216,12 @@ impl Ledger {
 
     /// Returns the message of this stream up to which everything is done with.
     pub(super) fn done_in(&self, stream: &StreamId) -> Option<u64> {
-        let Kept { stream: name, created, done, .. } = &self.kept;
-        (*name == stream.stream && *created == stream.created).then_some(*done)
+        self.is_of_stream(&stream.stream, &stream.created).then_some(self.kept.done)
+    }
+
+    /// Whether the ledger is of this incarnation of the stream.
+    fn is_of_stream(&self, name: &str, created: &str) -> bool {
+        self.kept.stream == name && is_same_creation(&self.kept.created, created)
     }
 
     /// Whether the ledger may lack the last changes, as the machine was started anew since.
@@ -311,7 +315,7 @@ impl Ledger {
 
     /// Compares the stream with the ledger.
     pub(super) fn observe(&mut self, seen: &Observation) {
-        let is_other = self.kept.stream != seen.stream || self.kept.created != seen.created;
+        let is_other = !self.is_of_stream(&seen.stream, &seen.created);
         // A message on its way is neither read nor removed.
         let is_under_way = !seen.is_beginning && seen.delivered != self.kept.delivered;
         if is_other || is_under_way {

@@ -29,7 +29,7 @@ pub(crate) mod waiting;
 
 pub(crate) use self::{
     backlog::Backlog,
-    consume::{Source, Upstream},
+    consume::{Source, Upstream, is_restored},
     delivery::Delivery,
     feed::Feed,
     lease::Lease,

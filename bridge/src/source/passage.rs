@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{message::StreamId, subject::Subject};
+use crate::{message::is_same_creation, subject::Subject};
 
 /// The place up to which an earlier configuration decides. Clones share whether the feed has got there.
 #[derive(Debug, Clone)]
 pub(crate) struct Passage {
-    /// The time when the stream was created, as in [`StreamId`]; `None` for any stream.
+    /// The time when the stream was created, as in [`StreamId`](crate::message::StreamId); `None` for any stream.
     created: Option<String>,
     /// The last message that an earlier configuration decides about.
     until: u64,
@@ -73,10 +73,16 @@ impl Passage {
         (self.ends || !self.passed.is_cancelled()).then_some(&self.subjects)
     }
 
+    /// Returns the time when the stream was created.
+    pub(super) fn created(&self) -> Option<&str> {
+        self.created.as_deref()
+    }
+
     /// Whether the feed has got to this place when all messages up to `done` are done with. It never gets there in a
     /// stream that was deleted, so it has if the stream is another one.
-    pub(super) fn is_behind(&self, stream: Option<&StreamId>, done: u64) -> bool {
-        let is_gone = self.created.as_ref().zip(stream).is_some_and(|(a, b)| *a != b.created);
+    pub(super) fn is_behind(&self, lineage: Option<&str>, done: u64) -> bool {
+        let is_other = |(own, lineage): (&str, &str)| !is_same_creation(own, lineage);
+        let is_gone = self.created().zip(lineage).is_some_and(is_other);
         is_gone || done >= self.until && self.may_end()
     }
 

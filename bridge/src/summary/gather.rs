@@ -103,7 +103,7 @@ pub(super) fn check_retention(stream: &Stream) -> Result<(), Failure> {
 fn taken(routing: &Routing, created: &str, message: &Delivery) -> Option<Decoded> {
     let decoded = routing.decode(message.subject(), message.headers(), message.payload());
     let facts = Facts {
-        created,
+        lineage: created,
         sequence: message.sequence,
         subject: message.subject(),
         headers: message.headers(),

@@ -119,7 +119,7 @@ async fn entry(
     let subject = delivery.subject();
     let decoded = state.composer.decode(delivery);
     let facts = Facts {
-        created: &upstream.stream.created,
+        lineage: &upstream.lineage,
         sequence: delivery.sequence,
         subject,
         headers: delivery.headers(),
