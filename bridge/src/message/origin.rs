@@ -193,22 +193,24 @@ mod tests {
 
     #[test]
     fn a_message_of_a_restored_stream_is_the_same_and_one_of_a_new_stream_is_not() {
-        let at = |created: &str, sequence, nanosecond| {
-            let published = Timestamp::from_nanosecond(nanosecond).unwrap();
-            Origin {
-                published: published.as_nanosecond().to_string(),
-                ..origin("OPS", created, sequence, 0)
-            }
+        let nanoseconds = |tenths: i128| (tenths * 100_000_000).to_string();
+        let at = |created, sequence, published| Origin {
+            published: nanoseconds(published),
+            ..origin("OPS", &nanoseconds(created), sequence, 0)
         };
-        let shown = at("10", 7, 70);
-        assert!(at("90", 7, 70).is_up_to(&shown), "restored");
-        assert!(at("90", 6, 60).is_up_to(&shown) && !at("90", 8, 80).is_up_to(&shown));
-        assert!(!at("90", 7, 95).is_up_to(&shown), "made anew");
-        let by_a_fast_clock = at("10", 7, 1_000);
+        let shown = at(10, 7, 70);
+        assert!(at(90, 7, 70).is_up_to(&shown), "restored");
+        assert!(at(90, 6, 60).is_up_to(&shown) && !at(90, 8, 80).is_up_to(&shown));
+        assert!(!at(90, 7, 95).is_up_to(&shown), "made anew");
+        let by_a_fast_clock = at(10, 7, 1_000);
         assert!(
-            !at("90", 7, 95).is_up_to(&by_a_fast_clock),
+            !at(90, 7, 95).is_up_to(&by_a_fast_clock),
             "made anew after the clock was set back"
         );
+        // Each server of a cluster has its own creation time of a restored stream.
+        let since_restored = at(90, 8, 95);
+        assert!(at(91, 8, 95).is_up_to(&since_restored) && at(89, 8, 95).is_up_to(&since_restored));
+        assert!(!at(91, 9, 96).is_up_to(&since_restored));
         assert!(
             !Origin {
                 stream: StreamId { stream: "OPT".to_owned(), ..shown.stream.clone() },

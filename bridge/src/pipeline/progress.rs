@@ -135,21 +135,23 @@ mod tests {
         let mut known = Progress::default();
         known.of(&stream(), 7, 70);
         known.done(7, 70);
-        known.of(&StreamId { created: "2".to_owned(), ..stream() }, 1, 80);
+        known.of(&StreamId { created: "2000000000".to_owned(), ..stream() }, 1, 80);
         assert!(!known.is_done(1, 80));
     }
 
     #[test]
     fn what_the_room_shows_of_a_stream_before_it_was_restored_counts() {
         let mut known = Progress::default();
-        let restored = StreamId { created: "1000".to_owned(), ..stream() };
+        let restored = StreamId { created: "2000000000".to_owned(), ..stream() };
         known.of(&restored, 7, 70);
         known.reached(&origin(7, 0, 70));
         known.certain = true;
         assert!(known.has(&origin(6, 0, 60)) && known.has(&origin(7, 0, 70)));
         // The stream was made anew instead, and begins with number 1.
-        known.of(&restored, 1, 1_001);
-        assert!(known.certain && known.reached.is_none() && !known.has(&origin(1, 0, 1_001)));
+        known.of(&restored, 1, 2_000_000_001);
+        assert!(
+            known.certain && known.reached.is_none() && !known.has(&origin(1, 0, 2_000_000_001))
+        );
     }
 
     #[test]

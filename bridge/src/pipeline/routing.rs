@@ -550,7 +550,7 @@ mod tests {
         // Messages that were done with before are history, which a new route shows.
         assert_eq!(take([&added], "ops.x", 3), [true]);
         // Another stream has nothing to do with it.
-        let other = [Arc::new(Epoch::new("2", 10, false, Vec::new()))];
+        let other = [Arc::new(Epoch::new("2000000000", 10, false, Vec::new()))];
         let routing = Routing::of(&new_a, &now, &dead()).after(&other);
         assert_eq!(take([&routing], "ops.y", 10), [true]);
     }

@@ -577,8 +577,8 @@ mod tests {
 
     impl Observation {
         fn of_another_stream(self) -> Self {
-            let created = "2".to_owned();
-            Self { created, first_at: Timestamp::from_nanosecond(3).unwrap(), ..self }
+            let first_at = Timestamp::from_second(3).unwrap();
+            Self { created: "2000000000".to_owned(), first_at, ..self }
         }
     }
 
@@ -765,7 +765,7 @@ mod tests {
         ledger.begin(&Observation { pending: 5, ..seen(1, 5) });
         ledger.done(1, Timestamp::UNIX_EPOCH);
         let mut ledger = scene.open();
-        let restored = Observation { created: "2".to_owned(), pending: 5, ..seen(1, 5) };
+        let restored = Observation { created: "2000000000".to_owned(), pending: 5, ..seen(1, 5) };
         ledger.begin(&restored);
         (1..=5).for_each(|sequence| ledger.done(sequence, Timestamp::UNIX_EPOCH));
         assert_eq!(scene.count(), 0);

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     consumer::DeliverPolicy,
     stream::{Config as StreamConfig, RetentionPolicy},
 };
-use nats_matrix_testbed::{BridgeProcess, Event, Reader};
+use nats_matrix_testbed::{BridgeProcess, Event, Reader, StreamBackup};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -396,6 +396,39 @@ async fn a_consumer_that_is_deleted_between_two_changes_leaves_nothing_out() -> 
     two.publish("ops.b", "three", 0..5).await?;
     let first = [texts("one", 0..5), texts("two", 0..5), texts("three", 0..5)].concat();
     two.shows(&first, &[], &bridge).await
+}
+
+/// A restored stream is another one for NATS, and the same messages wait in it.
+#[tokio::test]
+async fn what_waits_is_decided_as_before_also_after_the_stream_was_restored() -> Result<()> {
+    for by in [By::Hangup, By::Restart] {
+        let mut two = Two::new().await?;
+        let (narrow, wide) = narrow_and_wide(&two);
+        let mut running = two.start(&wide, &["reports"]).await?;
+        two.close(&[&two.scene.room]).await?;
+        two.publish("ops.b", "one", 0..5).await?;
+        running.takes(&narrow).await?;
+        running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
+        let client = two.scene.nats.client().await?;
+        let backup = StreamBackup::with_consumers(&client, "OPS").await?;
+        let mut bridge = running.bridge;
+        if matches!(by, By::Restart) {
+            bridge.kill();
+        }
+        two.scene.nats.delete_stream("OPS").await?;
+        backup.restore(&client).await?;
+        if matches!(by, By::Restart) {
+            bridge = two.scene.start(&narrow)?;
+        } else {
+            bridge.wait_for_log("was restored from a backup", PATIENCE).await?;
+        }
+        two.publish("ops.b", "not shown", 0..1).await?;
+        two.publish("ops.a", "two", 0..1).await?;
+        two.open(&[&two.scene.room]).await?;
+        let first = [texts("one", 0..5), texts("two", 0..1)].concat();
+        two.shows(&first, &[], &bridge).await.with_context(|| format!("{by:?}"))?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -124,7 +124,8 @@ async fn what_expires_while_the_room_is_closed_is_told_when_it_opens() -> Result
     let shown = |events: &[Event]| events.last().is_some_and(|event| event.said() == "message 404");
     let events = reader.wait_until(shown, PATIENCE).await?;
     // The stream may remove some, deliver others, and remove the rest.
-    let number = |event: &Event| event.body().strip_prefix("message ")?.lines().next()?.parse().ok();
+    let number =
+        |event: &Event| event.body().strip_prefix("message ")?.lines().next()?.parse().ok();
     let seen: BTreeSet<u64> = events.iter().filter_map(number).collect();
     let lost: Vec<u64> = (4..=403).filter(|number| !seen.contains(number)).collect();
     assert!((260..400).contains(&lost.len()), "{seen:?}");

@@ -18,8 +18,8 @@ const RESTART: Duration = Duration::from_secs(1);
 const STOPS: Duration = Duration::from_mins(1);
 /// The exit code of a bridge that NATS refuses.
 const DENIED: i32 = 77;
-/// What NATS says to a bridge that may not hear its answers.
-const INBOX_DENIED: &str = "Permissions Violation for Subscription";
+/// What NATS says to a bridge that may not hear its answers, and to one that connects while the users are reloaded.
+const REFUSALS: [&str; 2] = ["Permissions Violation for Subscription", "authorization violation"];
 
 /// The bridge, whichever process it is at the moment.
 pub(crate) struct Bridge {
@@ -116,8 +116,8 @@ impl Bridge {
         if !process.is_running()? {
             let (code, logs) = (process.wait(STOPS).await?, process.logs());
             // NATS has never accepted this one, so that it takes rights that are revoked for good.
-            let is_denied = code == DENIED && logs.contains(INBOX_DENIED);
-            ensure!(is_denied, "it ended by itself with {code}: {logs}");
+            let is_refused = REFUSALS.iter().any(|refusal| logs.contains(refusal));
+            ensure!(code == DENIED && is_refused, "it ended by itself with {code}: {logs}");
             return Ok(());
         }
         if process.logs().contains("standing by: ") {
