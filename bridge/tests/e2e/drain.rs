@@ -411,17 +411,22 @@ async fn what_waits_is_decided_as_before_also_after_the_stream_was_restored() ->
         running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
         let client = two.scene.nats.client().await?;
         let backup = StreamBackup::with_consumers(&client, "OPS").await?;
-        let mut bridge = running.bridge;
-        if matches!(by, By::Restart) {
-            bridge.kill();
-        }
-        two.scene.nats.delete_stream("OPS").await?;
-        backup.restore(&client).await?;
-        if matches!(by, By::Restart) {
-            bridge = two.scene.start(&narrow)?;
-        } else {
-            bridge.wait_for_log("was restored from a backup", PATIENCE).await?;
-        }
+        let replace = async || -> Result<()> {
+            two.scene.nats.delete_stream("OPS").await?;
+            backup.restore(&client).await
+        };
+        let bridge = running.bridge;
+        let bridge = match by {
+            By::Restart => {
+                bridge.kill();
+                replace().await?;
+                two.scene.start(&narrow)?
+            }
+            By::Hangup => {
+                replace().await?;
+                bridge
+            }
+        };
         two.publish("ops.b", "not shown", 0..1).await?;
         two.publish("ops.a", "two", 0..1).await?;
         two.open(&[&two.scene.room]).await?;
