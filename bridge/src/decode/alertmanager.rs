@@ -14,7 +14,9 @@ use crate::{
         number, place,
     },
     json,
-    message::{Alert, Counts, Decoded, Group, Note, Payload, Severity, Status, Summary, Test},
+    message::{
+        Alert, Counts, Decoded, Gist, Group, Note, Payload, Severity, Status, Summary, Test,
+    },
 };
 
 type Labels = BTreeMap<String, String>;
@@ -299,7 +301,7 @@ fn rest(
     let silence = silence.map(|silence| ("silence".to_owned(), silence));
     annotations
         .into_iter()
-        .filter(|(_, value)| !value.trim().is_empty())
+        .filter(|(_, value)| !Gist::says_nothing(value))
         .chain(values)
         .chain(silence)
         .map(|(name, value)| (name, Value::String(value)))

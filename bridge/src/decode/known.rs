@@ -38,11 +38,31 @@ impl Known {
     pub(super) fn by_keys(object: &Map<String, Value>) -> Self {
         let has = |key: &str| object.contains_key(key);
         match object.get("kind").and_then(Value::as_str) {
-            None if has("severity") && has("summary") => Self::Alert,
+            None if has("severity") && has("summary") && !is_foreign(object) => Self::Alert,
             None if has("host") && report::FIELDS.iter().any(|key| has(key)) => Self::Report,
             _ => Self::Other,
         }
     }
+}
+
+/// Whether an object with our keys of an alert is rather another program's: it has many other keys, and no source.
+fn is_foreign(object: &Map<String, Value>) -> bool {
+    /// The largest number of other keys that a publisher of ours adds to an alert without a source.
+    const MOST: usize = 4;
+    const OWN: &[&str] = &[
+        "severity",
+        "summary",
+        "description",
+        "status",
+        "time",
+        "ended",
+        "last_ok",
+        "url",
+        "fingerprint",
+        "labels",
+    ];
+    let others = object.keys().filter(|key| !OWN.contains(&key.as_str())).count();
+    !object.contains_key("source") && others > MOST
 }
 
 impl fmt::Display for Known {

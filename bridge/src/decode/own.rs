@@ -64,7 +64,13 @@ pub(super) fn alert(object: &Map<String, Value>) -> serde_json::Result<Decoded> 
     }
     let mut fields = Fields::of(object);
     let severity = if let Some(severity) = fields.text("severity") {
-        Severity::from(severity)
+        if severity.trim().parse::<f64>().is_ok() {
+            // Some programs count from the worst, and others to it: the number is shown as it is.
+            fields.rest.insert("severity".to_owned(), Value::String(severity));
+            Severity::Warning
+        } else {
+            Severity::from(severity)
+        }
     } else {
         fields.wrong("severity", "is missing, so that it counts as a warning");
         Severity::Warning
@@ -221,8 +227,9 @@ impl Fields {
         good.into_iter().filter_map(|(name, value)| Some((name, scalar(&value)?))).collect()
     }
 
-    /// Returns what is left, and what was wrong.
-    fn rest(self) -> (Map<String, Value>, Option<String>) {
+    /// Returns what is left and is not blank, and what was wrong.
+    fn rest(mut self) -> (Map<String, Value>, Option<String>) {
+        self.rest.retain(|_, value| value.as_str().is_none_or(|text| !text.trim().is_empty()));
         (self.rest, (!self.flaws.is_empty()).then(|| self.flaws.join("; ")))
     }
 }

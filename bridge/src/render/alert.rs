@@ -5,7 +5,7 @@ use std::{borrow::Cow, cmp::Reverse, collections::BTreeMap};
 use minijinja::{Value, context, value::Serde};
 
 use crate::{
-    message::{Alert, Counts, Group, Severity, State, Summary, rfc3339},
+    message::{Alert, Counts, Gist, Group, Severity, State, Summary, rfc3339},
     render::{rows::rows, voice::Voice, words::Words},
     text::{self, address::MAX_LINK_BYTES, shown},
 };
@@ -163,6 +163,7 @@ pub(super) fn group_view(group: &Group, voice: &Voice) -> Value {
     let common: Labels = labels
         .iter()
         .filter(|(name, value)| *name != "severity" && **value != group.title)
+        .filter(|(_, value)| !Gist::is_for_machines(value))
         .filter(|(name, value)| !titles.contains(&format!("{name}={value}").as_str()))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
@@ -199,7 +200,7 @@ fn member_view(alert: &Alert, common: &Labels, voice: &Voice) -> Value {
     let description = description.map(|line| text::shortened(line, DESCRIPTION_CHARS));
     let details = [
         alert.source.as_deref().map(|source| format!("📍 {}", shown::name(source))),
-        Some(tags(alert, &worded(&alert.summary, words), common))
+        Some(member_tags(alert, &worded(&alert.summary, words), common))
             .filter(|it| !it.is_empty())
             .map(|it| format!("🏷️ {it}")),
         measured(alert).map(|values| format!("📈 {}", shown::line(values))),
@@ -250,6 +251,16 @@ fn tally(alerts: &[&Alert], others: Counts, unknown: u64, words: &dyn Words) -> 
         .filter(|(_, count)| *count > 0)
         .for_each(|(state, count)| add(words.state(state).to_owned(), count));
     words.tally(&tally, unknown)
+}
+
+/// Returns the labels of an alert in a group, without those that only machines can read, unless nothing else tells
+/// it from the others.
+fn member_tags(alert: &Alert, summary: &str, common: &Labels) -> String {
+    let is_readable = |(_, value): &(&String, &String)| !Gist::is_for_machines(value);
+    let readable = alert.labels.iter().filter(is_readable);
+    let labels = readable.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let short = tags(&Alert { labels, ..alert.clone() }, summary, common);
+    if short.is_empty() && alert.source.is_none() { tags(alert, summary, common) } else { short }
 }
 
 /// Returns the labels that are not shown elsewhere.

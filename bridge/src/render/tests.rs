@@ -182,6 +182,34 @@ fn times_are_shown_in_utc_and_strange_ones_as_they_are() {
 }
 
 #[test]
+fn a_group_leaves_out_labels_that_only_machines_read_and_empty_links() {
+    let member = |host: &str, id: &str| {
+        json!({
+            "labels": {
+                "alertname": "DiskFull", "host": host, "uid": id,
+                "rule_uid": "8f14e45f-ceea-467f-a8f5-0242ac130003", "mount": "/var",
+            },
+            "annotations": { "runbook_url": "https://" },
+            "startsAt": "2026-11-23T06:40:00Z",
+        })
+    };
+    let one = member("db-01", "0f1e2d3c-0000-4000-8000-000000000001");
+    let group = json!({ "groupKey": "g", "alerts": [one, member("db-02", "0f1e2d3c-0000-4000-8000-000000000002")] });
+    let plain = render(&group.to_string()).plain;
+    assert!(plain.contains("mount=/var"), "{plain}");
+    assert!(!plain.contains("0f1e2d3c") && !plain.contains("8f14e45f"), "{plain}");
+    // Nothing else tells these alerts from each other.
+    let bare = |id: &str| json!({ "labels": { "alertname": "DiskFull", "uid": id }, "startsAt": "2026-11-23T06:40:00Z" });
+    let group = json!({ "groupKey": "g", "alerts": [
+        bare("0f1e2d3c-0000-4000-8000-000000000001"), bare("0f1e2d3c-0000-4000-8000-000000000002"),
+    ] });
+    assert!(render(&group.to_string()).plain.contains("0f1e2d3c"));
+    let single = json!({ "groupKey": "g", "alerts": [one] });
+    let plain = render(&single.to_string()).plain;
+    assert!(plain.contains("8f14e45f") && !plain.contains("runbook"), "{plain}");
+}
+
+#[test]
 fn an_alert_that_is_over_says_how_long_it_went_on_and_labels_are_not_said_twice() {
     let alert = json!({
         "severity": "warning", "summary": "Disk full", "source": "db-01", "status": "resolved",

@@ -161,7 +161,7 @@ fn words_after(text: &str, sign: &str) -> Vec<String> {
 }
 
 /// The filters, in the order in which people are told of them.
-const FILTERS: [&str; 32] = [
+const FILTERS: [&str; 33] = [
     "default",
     "d",
     "first",
@@ -194,6 +194,7 @@ const FILTERS: [&str; 32] = [
     "table",
     "flatten",
     "slack",
+    "markdown",
 ];
 
 const TESTS: [&str; 16] = [
@@ -250,6 +251,7 @@ fn environment() -> Environment<'static> {
     environment.add_filter("table", table);
     environment.add_filter("flatten", flatten);
     environment.add_filter("slack", slack);
+    environment.add_filter("markdown", markdown);
     environment.add_filter("line", |value: &Value| {
         text(value).and_then(|text| text.trim().lines().next().map(str::to_owned))
     });
@@ -375,6 +377,33 @@ fn slack(value: &Value) -> Option<String> {
             None => plain.extend(["<", inner, ">"]),
         }
         rest = behind;
+    }
+    plain.push_str(rest);
+    Some(plain)
+}
+
+/// Implements the filter `markdown`: a text without the marks of bold words and of links, `[label](address)`.
+fn markdown(value: &Value) -> Option<String> {
+    let written = text(value)?.replace("**", "");
+    let mut plain = String::new();
+    let mut rest = written.as_str();
+    while let Some((before, after)) = rest.split_once('[') {
+        plain.push_str(before);
+        let link = after.split_once("](").and_then(|(label, behind)| {
+            let (address, behind) = behind.split_once(')')?;
+            let is_link = address.contains("://") && !label.contains(['[', ']', '\n']);
+            is_link.then_some((label, behind))
+        });
+        rest = match link {
+            Some((label, behind)) => {
+                plain.push_str(label);
+                behind
+            }
+            None => {
+                plain.push('[');
+                after
+            }
+        };
     }
     plain.push_str(rest);
     Some(plain)

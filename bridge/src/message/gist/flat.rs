@@ -41,6 +41,8 @@ pub(super) struct Line {
     pub(super) value: String,
     /// How little the line is worth; the smallest number comes first.
     rank: usize,
+    /// Whether the value is a time that has passed.
+    pub(super) is_past: bool,
 }
 
 /// The lines of an object.
@@ -88,6 +90,13 @@ impl Lines {
         used: &HashSet<String>,
     ) {
         if let Some(object) = inner(value) {
+            if is_table(object) {
+                return self.add_names(name, object, path, level);
+            }
+            if let Some(party) = party(name, object) {
+                self.is_cut |= object.len() > 1;
+                return self.push(name, path, &party, level);
+            }
             return self.add_object(object, &path, level + 1, used);
         }
         match value {
@@ -110,7 +119,9 @@ impl Lines {
     }
 
     fn push(&mut self, name: &str, path: String, text: &str, level: usize) {
-        let text = text.trim_end();
+        let time = moment::short(text);
+        let is_past = moment::is_past(name, text);
+        let text = time.as_deref().unwrap_or(text).trim_end();
         let value = text::shorten_middle(text, VALUE_CHARS);
         self.is_cut |= value != text;
         let plain = names::plain(name);
@@ -121,9 +132,21 @@ impl Lines {
             || plain == "kind"
             || plain == "type"
             || name.starts_with('_')
+            || path.split('.').any(is_code)
+            || is_past
             || text == "false" && !is_telling;
         let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
-        self.lines.push(Line { path, value, rank });
+        self.lines.push(Line { path, value, rank, is_past });
+    }
+
+    /// Adds a table as a line with the names of its rows.
+    fn add_names(&mut self, name: &str, table: &Map<String, Value>, path: String, level: usize) {
+        self.is_cut = true;
+        let mut text = table.keys().take(ITEMS).cloned().collect::<Vec<_>>().join(", ");
+        if table.len() > ITEMS {
+            text.push_str(", …");
+        }
+        self.push(name, path, &text, level);
     }
 
     fn add_list(
@@ -209,6 +232,26 @@ fn without_wrappers(path: &str, object: &Map<String, Value>) -> String {
     if is_own { path.to_owned() } else { rest.to_owned() }
 }
 
+/// Returns the name in an object that is a person or a party.
+fn party(name: &str, object: &Map<String, Value>) -> Option<String> {
+    names::PARTIES.contains(&names::plain(name).as_str()).then_some(())?;
+    names::NAMES_OF_PARTIES.iter().find_map(|wanted| {
+        let (_, value) = object.iter().find(|(name, _)| names::plain(name) == *wanted)?;
+        value.as_str().filter(|name| !says_nothing(name)).map(str::to_owned)
+    })
+}
+
+/// Whether an object is a table: all its values are objects with the same simple fields.
+fn is_table(object: &Map<String, Value>) -> bool {
+    let mut rows = object.values().map(Value::as_object);
+    let Some(Some(first)) = rows.next() else { return false };
+    let is_simple = |value: &Value| !value.is_object() && !value.is_array();
+    object.len() > 1
+        && first.len() > 1
+        && rows.all(|row| row.is_some_and(|row| row.keys().eq(first.keys())))
+        && object.values().filter_map(Value::as_object).flat_map(Map::values).all(is_simple)
+}
+
 /// Returns an object, or the only one of a list.
 pub(super) fn inner(value: &Value) -> Option<&Map<String, Value>> {
     match value {
@@ -232,7 +275,7 @@ pub(super) fn nested(text: &str) -> Option<Map<String, Value>> {
 /// Returns a value in one text, or `None` if it says nothing: null, blank, zero times and the like.
 pub(super) fn words(name: &str, value: &Value) -> Option<String> {
     let text = match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => moment::of_named(name, value).unwrap_or_else(|| text.clone()),
         Value::Array(items) => text_of_bytes(name, items)?,
         Value::Null | Value::Object(_) => return None,
         value => match moment::of_named(name, value) {
@@ -243,7 +286,14 @@ pub(super) fn words(name: &str, value: &Value) -> Option<String> {
     let trimmed = text.trim();
     let is_zero = rfc3339::is_zero(trimmed)
         || trimmed.len() >= 32 && trimmed.chars().all(|c| matches!(c, '0' | '-'));
-    (!trimmed.is_empty() && !is_zero).then_some(text)
+    (!says_nothing(trimmed) && !is_zero).then_some(text)
+}
+
+/// Whether a text is blank, or one that programs write for nothing.
+pub(super) fn says_nothing(text: &str) -> bool {
+    const NOTHING: &[&str] =
+        &["", ".", "-", "--", "n/a", "null", "undefined", "http://", "https://"];
+    NOTHING.contains(&text.trim().to_lowercase().as_str())
 }
 
 /// Returns an item of a list in a few words: a text, or the name of an object and its value.
@@ -342,6 +392,10 @@ fn is_noise(name: &str, text: &str) -> bool {
         "fingerprint",
         "monotonictimestamp",
         "ns",
+        "revision",
+        // The forms of a text that has a plain one, too.
+        "html",
+        "markdown",
     ];
     let is_id = |ending: &str| {
         name.ends_with(&format!("_{ending}"))
@@ -361,21 +415,39 @@ fn is_noise(name: &str, text: &str) -> bool {
         || is_link(text)
             && names::OTHER_LINKS.iter().any(|it| plain.contains(it))
             && !plain.contains("runbook")
+        || is_link(text) && is_of_api(text)
+        || (plain.ends_with("url") || plain.ends_with("uri")) && text.starts_with('/')
         || is_machine_word(text)
 }
 
+/// Whether a link leads to an interface for programs.
+pub(super) fn is_of_api(link: &str) -> bool {
+    let (_, rest) = link.split_once("://").unwrap_or_default();
+    rest.starts_with("api.") || ["/api/", "/_apis/", "/rest/"].iter().any(|it| rest.contains(it))
+}
+
+/// Whether a name is an identifier: `WHP936BM1GPVHQ`.
+fn is_code(name: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+    name.len() >= 12 && name.chars().all(is_sign) && name.contains(|c: char| c.is_ascii_digit())
+}
+
 /// Whether a text is a UUID, a hash, a key or the like.
-fn is_machine_word(text: &str) -> bool {
-    let text = text.trim();
+pub(super) fn is_machine_word(text: &str) -> bool {
+    let text = text.trim().trim_start_matches('{').trim_end_matches('}');
     let is_hex = |text: &str| text.chars().all(|c| c.is_ascii_hexdigit());
     let parts: Vec<usize> = text.split('-').map(str::len).collect();
     let is_uuid = parts == [8, 4, 4, 4, 12] && text.split('-').all(is_hex);
-    let is_hash = text.len() >= 32 && is_hex(text);
+    let has_digit = text.contains(|c: char| c.is_ascii_digit());
+    // The identifiers of MongoDB have 24 digits.
+    let is_hash = (text.len() >= 32 || text.len() == 24 && has_digit) && is_hex(text);
+    let is_urn = text.starts_with("urn:");
     let is_code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
     let is_public_key = text.len() >= 40 && text.chars().all(is_code);
     let is_key = text.len() >= 40
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '=' | '_' | '-'))
         && text.chars().any(|c| c.is_ascii_digit())
         && text.chars().any(|c| c.is_ascii_uppercase());
-    is_uuid || is_hash || is_key || is_public_key
+    let is_ulid = text.len() == 26 && has_digit && text.chars().all(is_code);
+    is_uuid || is_hash || is_key || is_public_key || is_urn || is_ulid
 }

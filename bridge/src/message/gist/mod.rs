@@ -16,7 +16,10 @@ use crate::{
     json,
     message::{
         alert::{Alert, Severity, State, Status, Summary},
-        gist::{flat::Lines, names::Word},
+        gist::{
+            flat::{Line, Lines, is_of_api},
+            names::Word,
+        },
     },
     text,
 };
@@ -56,6 +59,8 @@ pub(crate) struct Gist {
     ended: Option<String>,
     pub(crate) url: Option<String>,
     fingerprint: Option<String>,
+    /// Whether the fingerprint has a name that says what it identifies, and is not just an `id`.
+    is_named_fingerprint: bool,
     /// The name that the title was made of, with the word for what happened.
     named: Option<Named>,
     labels: BTreeMap<String, String>,
@@ -73,12 +78,17 @@ impl Gist {
         let severity = search.severity();
         let word = search.word();
         let (title, description) = search.texts();
+        let word = word.or_else(|| state_of_title(title.as_deref()?));
         let source = search.source(title.as_deref());
         let named_so_far = search.named.take().map(Named::Object);
         let title = title.or_else(|| search.with_deed(source.as_deref()?));
         let named = named_so_far.or_else(|| search.named.take().map(Named::Source));
-        let ended = search.time(names::ENDS);
-        let time = search.time(names::BEGINNINGS);
+        let ended = search.time(names::ENDS, None);
+        // Something that is over began at another time.
+        let is_over = matches!(word, Some(Word::Ends | Word::Good | Word::Done | Word::Up));
+        let other = ended.as_deref().filter(|_| is_over);
+        let time =
+            search.time(names::BEGINNINGS, other).or_else(|| search.time(names::BEGINNINGS, None));
         let url = search.link();
         let fingerprint = search.fingerprint();
         let mut gist = Self {
@@ -91,7 +101,8 @@ impl Gist {
             time,
             ended,
             url,
-            fingerprint,
+            is_named_fingerprint: fingerprint.as_ref().is_some_and(|(_, is_named)| *is_named),
+            fingerprint: fingerprint.map(|(fingerprint, _)| fingerprint),
             named,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
             ..Self::default()
@@ -124,7 +135,34 @@ impl Gist {
         Lines::of(object, &HashSet::new()).best(object, MOST_LINES, &[])
     }
 
-    fn add_rows(&mut self, object: &Map<String, Value>, lines: Lines) {
+    /// Whether a text says nothing to a person: it is blank, or a word for nothing.
+    pub(crate) fn says_nothing(text: &str) -> bool {
+        flat::says_nothing(text)
+    }
+
+    /// Whether a text identifies something for machines only, like a UUID or a hash.
+    pub(crate) fn is_for_machines(text: &str) -> bool {
+        flat::is_machine_word(text)
+    }
+
+    fn add_rows(&mut self, object: &Map<String, Value>, mut lines: Lines) {
+        if self.time.is_some() || self.ended.is_some() {
+            let count = lines.lines.len();
+            lines.lines.retain(|line| !line.is_past);
+            self.is_cut |= lines.lines.len() < count;
+        }
+        if self.word.is_some_and(|word| word != Word::Done) {
+            lines.lines.retain(|line| !names::is_mere_end(&line.value));
+        }
+        if self.is_alert() {
+            // The state of something within, like the message that opened the problem, contradicts the end of it.
+            let is_state = |line: &Line| {
+                let name = line.path.rsplit_once('.').map(|(_, name)| names::plain(name));
+                name.is_some_and(|name| names::STATES.contains(&name.as_str()))
+                    && matches!(names::state(&line.value), Some(Word::Fires | Word::Ends))
+            };
+            lines.lines.retain(|line| !is_state(line));
+        }
         let fixed = [
             true,
             self.source.is_some(),
@@ -152,7 +190,9 @@ impl Gist {
 
     /// The status that the words of the object give to an alert, if they give any.
     fn status(&self) -> Option<Status> {
-        let is_alert = self.severity.is_some() || self.fingerprint.is_some();
+        // Each job has an id, and need not have failed before.
+        let is_problem = self.is_named_fingerprint || self.word != Some(Word::Done);
+        let is_alert = self.severity.is_some() || self.fingerprint.is_some() && is_problem;
         let is_monitor =
             self.word == Some(Word::Up) && matches!(self.named, Some(Named::Object(_)));
         self.word.and_then(|word| word.status(is_alert || is_monitor))
@@ -181,19 +221,26 @@ impl Gist {
         // With its state in it, the title of a problem is another one when it ends.
         let named = self.named.filter(|_| self.labels.is_empty());
         let source = self.source.as_deref();
+        let alert_name = alert_name(&alert.summary, source);
+        // The messages about a problem that has its state in the title may each have an id of its own.
+        let is_better = self.is_named_fingerprint || alert_name.is_none();
         alert.fingerprint = self
             .fingerprint
+            .filter(|_| is_better)
             .or_else(|| {
                 named.map(|(Named::Object(name) | Named::Source(name))| identified(source, &name))
             })
-            .or_else(|| alert_name(&alert.summary, source));
+            .or(alert_name);
         alert.status = status;
         alert.source = self.source;
         alert.description = self.description;
         match status {
             Status::Firing => alert.time = self.time.or(self.ended),
             Status::Resolved => {
-                alert.time = self.time.filter(|time| Some(time) != self.ended.as_ref());
+                let is_end = |time: &String| {
+                    self.ended.as_ref().is_some_and(|ended| moment::is_same(time, ended))
+                };
+                alert.time = self.time.filter(|time| !is_end(time));
                 alert.ended = self.ended;
             }
         }
@@ -207,7 +254,7 @@ impl Gist {
     /// The state that the object itself names, if it does. No word makes it critical: that takes an alert.
     pub(crate) fn state(&self) -> Option<State> {
         match (&self.severity, self.word) {
-            (_, Some(Word::Good | Word::Up | Word::Ends)) => Some(State::Resolved),
+            (_, Some(Word::Good | Word::Done | Word::Up | Word::Ends)) => Some(State::Resolved),
             (Some(Severity::Info), _) => Some(State::Info),
             (Some(_), _) | (_, Some(Word::Fires | Word::Bad)) => Some(State::Warning),
             (None, None) => self.is_report.then_some(State::Info),
@@ -219,13 +266,27 @@ impl Gist {
 /// another title when it ends.
 fn alert_name(summary: &Summary, source: Option<&str>) -> Option<String> {
     let Summary::Said(title) = summary else { return None };
-    let (state, name) = match title.strip_prefix('[') {
+    let (state, more, name) = before_title(title)?;
+    let is_state = names::state(state).is_some() || names::severity(state).is_some();
+    // A number beside the state counts the alerts: `[FIRING:2]`.
+    let more = if more.parse::<u64>().is_ok() { "" } else { more };
+    is_state.then(|| identified(source, format!("{more} {}", name.trim()).trim()))
+}
+
+/// Returns the word before a title, what else stands beside it, and the title: `[Triggered on a] Disk full`.
+fn before_title(title: &str) -> Option<(&str, &str, &str)> {
+    let (before, name) = match title.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?,
         None => title.split_once(": ")?,
     };
-    let state = state.split([':', ' ']).next().unwrap_or_default();
-    let is_state = names::state(state).is_some() || names::severity(state).is_some();
-    is_state.then(|| identified(source, name))
+    let (word, more) = before.split_once([':', ' ']).unwrap_or((before, ""));
+    Some((word, more.trim(), name))
+}
+
+/// Returns the state in brackets before a title.
+fn state_of_title(title: &str) -> Option<Word> {
+    let (state, ..) = before_title(title).filter(|_| title.starts_with('['))?;
+    names::state(state).filter(|word| matches!(word, Word::Fires | Word::Ends))
 }
 
 /// Returns the identity of a problem of this name.
@@ -279,7 +340,11 @@ impl<'a> Search<'a> {
                     let inner = flat::inner(value)?;
                     names::WRAPPERS.contains(&plain.as_str()).then(|| (join(&path, name), inner))
                 }));
-                search.levels.push((path, entries));
+                // Who did something is not what happened.
+                let own = path.rsplit('.').next().map(names::plain);
+                if own.as_deref() != Some("actor") {
+                    search.levels.push((path, entries));
+                }
             }
         }
         search
@@ -324,27 +389,48 @@ impl<'a> Search<'a> {
                 Value::Number(number) if names::plain(name) == "level" && is_log => {
                     of_pino(number.as_u64()?)?
                 }
-                Value::Number(number) if is_named => Severity::Other(number.to_string()),
+                // Some programs count from the worst, and others to it: the number is shown as a line.
+                Value::Number(_) if is_named => Severity::Warning,
                 value => {
                     let word = named(value)?;
                     match names::severity(&word) {
                         Some(severity) => severity,
+                        None if is_named && word.parse::<f64>().is_ok() => Severity::Warning,
                         None if is_named => Severity::Other(word),
                         None => return None,
                     }
                 }
             };
-            Some((severity, is_named))
+            let is_number = named(value).is_none_or(|word| word.parse::<f64>().is_ok());
+            Some(((severity, is_named), is_number))
         };
-        let (found, path) = self.find(names::SEVERITIES, read)?;
-        self.ruled.push(("severity", path));
+        let ((found, is_number), path) = self.find(names::SEVERITIES, read)?;
+        if !is_number {
+            self.ruled.push(("severity", path));
+        }
         Some(found)
     }
 
     fn word(&mut self) -> Option<Word> {
-        let (word, path) = self.find(names::STATES, |_, value| names::state(&named(value)?))?;
-        self.ruled.push(("status", path));
-        Some(word)
+        let found = self.state();
+        let found = found.and_then(|(word, path)| Some((names::state(&word)?, path)));
+        if let Some((word, path)) = found {
+            self.ruled.push(("status", path));
+            return Some(word);
+        }
+        let event = |_: &str, value: &Value| names::state_of_event(value.as_str()?);
+        self.find(names::DEEDS, event).map(|(word, _)| word)
+    }
+
+    /// Returns the word for the state, and its path. One that says how something ended comes before one that says only
+    /// that it did.
+    fn state(&self) -> Option<(String, String)> {
+        let state =
+            |_: &str, value: &Value| named(value).filter(|word| names::state(word).is_some());
+        let telling = |name: &str, value: &'a Value| {
+            state(name, value).filter(|word| !names::is_mere_end(word))
+        };
+        self.find(names::STATES, telling).or_else(|| self.find(names::STATES, state))
     }
 
     /// Returns the title and the description.
@@ -355,12 +441,12 @@ impl<'a> Search<'a> {
             .first(names::TITLES, text)
             .or_else(|| self.first(&["signature"], sentence))
             .or_else(|| self.first(&["name"], sentence).map(|name| self.of_name(name)))
-            .or_else(|| self.first(names::TEXTS, text))
+            .or_else(|| self.first(names::TEXTS, text).map(|text| self.of_code(text)))
             .or_else(|| self.first(&["event", "eventtype"], text))
             .or_else(|| self.first(names::NAMES, text).map(|name| self.of_name(name)))
             .or_else(|| self.first(names::EVENTS, text));
         let Some(title) = title else { return (None, None) };
-        let title = title.trim().to_owned();
+        let title = without_frame(title.trim()).to_owned();
         let (first, rest) = title.split_once('\n').unwrap_or((&title, ""));
         let head = text::head(first, TITLE_CHARS);
         if head.len() < first.len() {
@@ -376,7 +462,20 @@ impl<'a> Search<'a> {
         let more = |search: &mut Self| {
             search.first(names::TEXTS, is_new).or_else(|| search.first(names::DETAILS, is_new))
         };
-        (Some(head), more(self).map(|it| it.trim_end().to_owned()))
+        (Some(head), more(self).map(|it| without_frame(it.trim_end()).to_owned()))
+    }
+
+    /// Returns a text that is one word, like `invalid_credentials`, with the name of what happened.
+    fn of_code(&mut self, text: String) -> String {
+        let is_word = |word: &str| !word.trim().contains(char::is_whitespace);
+        let is_code = is_word(&text) && text.contains('_');
+        let deed = |_: &str, value: &Value| {
+            value.as_str().filter(|it| is_word(it) && !it.is_empty()).map(str::to_owned)
+        };
+        match is_code.then(|| self.first(names::DEEDS, deed)).flatten() {
+            Some(deed) => format!("{deed}: {}", text.trim()),
+            None => text,
+        }
     }
 
     /// Returns a name with the word for what happened, if there is one.
@@ -392,10 +491,8 @@ impl<'a> Search<'a> {
         /// The longest such word, in characters.
         const MOST: usize = 40;
         let word = |_: &str, value: &Value| named(value);
-        let state =
-            |_: &str, value: &Value| named(value).filter(|word| names::state(word).is_some());
         // What the object says of its own state counts, however little it says.
-        let found = self.find(names::STATES, state).or_else(|| self.find(&["action"], word))?;
+        let found = self.state().or_else(|| self.find(&["action"], word))?;
         let (deed, path) =
             Some(found).filter(|(it, _)| names::is_telling(it) && it.chars().count() <= MOST)?;
         self.used.insert(path);
@@ -443,7 +540,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns what identifies the problem, from the object itself or from a wrapper.
-    fn fingerprint(&mut self) -> Option<String> {
+    fn fingerprint(&mut self) -> Option<(String, bool)> {
         let is_describing = |path: &str| {
             path.split('.').any(|name| names::DESCRIBING.contains(&names::plain(name).as_str()))
         };
@@ -452,15 +549,17 @@ impl<'a> Search<'a> {
         let (found, path) = levels.into_iter().find_map(|(path, entries)| {
             names::FINGERPRINTS.iter().find_map(|wanted| {
                 let (_, name, value) = entries.iter().find(|(plain, ..)| plain == wanted)?;
-                Some((scalar(value)?, join(path, name)))
+                Some(((scalar(value)?, *wanted != "id"), join(path, name)))
             })
         })?;
         self.ruled.push(("fingerprint", path));
         Some(found)
     }
 
-    fn time(&mut self, wanted: &[&str]) -> Option<String> {
-        let (found, path) = self.find(wanted, |_, value| moment::read(value))?;
+    /// Returns the first time of these names that is not the same as `other`.
+    fn time(&mut self, wanted: &[&str], other: Option<&str>) -> Option<String> {
+        let is_new = |time: &String| other.is_none_or(|other| !moment::is_same(time, other));
+        let (found, path) = self.find(wanted, |_, value| moment::read(value).filter(is_new))?;
         // One time may be both.
         self.ruled.push(("time", path));
         Some(found)
@@ -470,9 +569,13 @@ impl<'a> Search<'a> {
         let read = |_: &str, value: &Value| {
             let text = value.as_str()?.trim();
             let is_link = text.starts_with("http://") || text.starts_with("https://");
-            (is_link && !text.contains(char::is_whitespace)).then(|| text.to_owned())
+            let is_one =
+                is_link && !text.contains(char::is_whitespace) && !flat::says_nothing(text);
+            is_one.then(|| text.to_owned())
         };
-        if let Some(link) = self.first(names::LINKS, read) {
+        let of_people = |name: &str, value: &Value| read(name, value).filter(|it| !is_of_api(it));
+        let found = self.first(names::LINKS, of_people).or_else(|| self.link_of_object());
+        if let Some(link) = found.or_else(|| self.first(names::LINKS, read)) {
             return Some(link);
         }
         let any = |plain: &str| {
@@ -487,6 +590,26 @@ impl<'a> Search<'a> {
         })?;
         self.used.insert(path);
         Some(found)
+    }
+
+    /// Returns a link for people in an object of links: `{ "html": { "href": "https://…" } }`.
+    fn link_of_object(&mut self) -> Option<String> {
+        let read = |_: &str, value: &'a Value| {
+            let links = value.as_object()?;
+            names::LINKS_OF_PEOPLE.iter().find_map(|wanted| {
+                let (name, value) = links.iter().find(|(name, _)| names::plain(name) == *wanted)?;
+                let (below, value) = match value.get("href") {
+                    Some(value) => (format!("{name}.href"), value),
+                    None => (name.clone(), value),
+                };
+                let link = value.as_str()?.trim();
+                let is_link = link.starts_with("http://") || link.starts_with("https://");
+                (is_link && !is_of_api(link)).then(|| (link.to_owned(), below))
+            })
+        };
+        let ((link, below), path) = self.find(names::LINK_OBJECTS, read)?;
+        self.used.insert(join(&path, &below));
+        Some(link)
     }
 
     /// Returns the labels of an alert, without those that change while the problem stays the same.
@@ -525,6 +648,14 @@ impl<'a> Search<'a> {
 
 fn join(above: &str, name: &str) -> String {
     if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
+}
+
+/// Returns a text without the marks around it that say in which format it is.
+fn without_frame(text: &str) -> &str {
+    text.strip_prefix("%%%")
+        .and_then(|rest| rest.strip_suffix("%%%"))
+        .unwrap_or(text)
+        .trim_matches('\n')
 }
 
 /// Returns a text, or the text in an array of bytes.

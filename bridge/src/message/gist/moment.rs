@@ -19,14 +19,46 @@ pub(super) fn read(value: &Value) -> Option<String> {
     }
 }
 
+/// Whether two texts are the same time, whatever their forms are.
+pub(super) fn is_same(one: &str, other: &str) -> bool {
+    one == other || rfc3339::parse(one).is_some_and(|time| rfc3339::parse(other) == Some(time))
+}
+
+/// Whether a field has a time that has passed when the message is read. What expires or is due is still to come.
+pub(super) fn is_past(name: &str, text: &str) -> bool {
+    const TO_COME: &[&str] =
+        &["expir", "due", "until", "deadline", "next", "valid", "after", "before"];
+    let plain = names::plain(name);
+    is_time(text) && !TO_COME.iter().any(|part| plain.contains(part))
+}
+
+/// Whether a text is a time in a form that programs write.
+fn is_time(text: &str) -> bool {
+    let text = text.trim();
+    text.starts_with(|c: char| c.is_ascii_digit())
+        && (text.parse::<Timestamp>().is_ok() || text.parse::<jiff::civil::DateTime>().is_ok())
+}
+
+/// Returns the time in a text to the second, as in `2026-11-23 06:40:00 UTC`.
+pub(super) fn short(text: &str) -> Option<String> {
+    let time: Timestamp = text.trim().parse().ok()?;
+    Some(time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
 /// Reads a number as a time if its name says that it is one.
 pub(super) fn of_named(name: &str, value: &Value) -> Option<String> {
     let plain = names::plain(name);
     let is_time = names::BEGINNINGS.contains(&plain.as_str())
         || names::ENDS.contains(&plain.as_str())
-        || ["time", "timestamp", "timenano", "at", "date"].iter().any(|end| plain.ends_with(end))
+        || ["time", "timestamp", "timenano", "at", "date", "updated"]
+            .iter()
+            .any(|end| plain.ends_with(end))
         || matches!(plain.as_str(), "start" | "end" | "begin" | "stop");
-    if is_time { value.as_f64().and_then(of_number) } else { None }
+    let number = || match value {
+        Value::String(text) => text.trim().parse().ok(),
+        value => value.as_f64(),
+    };
+    if is_time { number().and_then(of_number) } else { None }
 }
 
 /// Returns the time that a number stands for, if it is one between 2001 and 2100.

@@ -54,6 +54,9 @@ pub(super) const DETAILS: &[&str] = &["alertdetails", "raw"];
 pub(super) const EVENTS: &[&str] =
     &["event", "eventtype", "reason", "check", "rule", "alert", "type", "action"];
 
+/// The names of what happened, which make a title of a mere code.
+pub(super) const DEEDS: &[&str] = &["event", "eventtype", "eventname", "type", "action"];
+
 pub(super) const SEVERITIES: &[&str] = &[
     "severity",
     "sev",
@@ -91,6 +94,7 @@ pub(super) const STATES: &[&str] = &[
     "conclusion",
     "result",
     "outcome",
+    "transition",
 ];
 
 /// The names of machines, the most specific first.
@@ -145,9 +149,11 @@ pub(super) const SOURCES: &[&str] = &[
     "cluster",
     "namespace",
     "unit",
+    "impactedentities",
     "source",
     "origin",
     "sender",
+    "integration",
 ];
 
 /// The names of objects that only wrap the fields of a message.
@@ -186,6 +192,9 @@ pub(super) const WRAPPERS: &[&str] = &[
     "essentials",
     "eventdata",
     "alertgroup",
+    "alertpayload",
+    "commitstatus",
+    "resource",
     "actor",
     "rule",
     "period",
@@ -223,6 +232,7 @@ pub(super) const OWN_NAMES: &[&str] = &[
 
 pub(super) const BEGINNINGS: &[&str] = &[
     "startedat",
+    "started",
     "startsat",
     "starttime",
     "firedat",
@@ -239,6 +249,7 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "datetime",
     "ts",
     "eventdate",
+    "shortdatetime",
     "date",
     "when",
     "clock",
@@ -262,12 +273,17 @@ pub(super) const ENDS: &[&str] = &[
     "recoveredat",
     "endtime",
     "finishedat",
+    "finished",
+    "finishtime",
+    "completedat",
+    "stoppedat",
     "timestamp",
     "time",
     "ts",
     "datetime",
     "eventtime",
     "updatedat",
+    "shortdatetime",
     "date",
     "lastreceived",
     "clock",
@@ -308,6 +324,10 @@ pub(super) const LINKS: &[&str] = &[
     "click",
 ];
 
+/// The names of objects of links, and the names of the links in them that are for people, the best first.
+pub(super) const LINK_OBJECTS: &[&str] = &["links", "permalinks", "urls"];
+pub(super) const LINKS_OF_PEOPLE: &[&str] = &["html", "web", "ui", "self"];
+
 /// Parts of the names of links that are not for people, or that do something when they are opened.
 pub(super) const OTHER_LINKS: &[&str] = &[
     "avatar",
@@ -329,6 +349,7 @@ pub(super) const OTHER_LINKS: &[&str] = &[
     "git",
     "ssh",
     "runbook",
+    "redirect",
     "footer",
     "favicon",
 ];
@@ -355,6 +376,28 @@ pub(super) const FINGERPRINTS: &[&str] = &[
     "checkid",
     "id",
 ];
+
+/// The names of persons and parties, of whom the name is enough.
+pub(super) const PARTIES: &[&str] = &[
+    "actor",
+    "author",
+    "user",
+    "sender",
+    "owner",
+    "creator",
+    "createdby",
+    "committer",
+    "pusher",
+    "assignee",
+    "organization",
+    "organisation",
+    "org",
+    "webhook",
+];
+
+/// The names of the name of a person or party.
+pub(super) const NAMES_OF_PARTIES: &[&str] =
+    &["displayname", "name", "username", "login", "nickname", "email"];
 
 /// The names of fields that are more interesting than others.
 pub(super) const TELLING: &[&str] = &[
@@ -413,8 +456,10 @@ pub(crate) enum Word {
     Ends,
     /// Something went wrong, which need not be an alert.
     Bad,
-    /// All is well, or something went well.
+    /// All is well.
     Good,
+    /// Something went well or came to its end, as jobs do.
+    Done,
     /// Something answers, which a monitor may say when it did not before.
     Up,
 }
@@ -427,7 +472,7 @@ pub(super) fn state(word: &str) -> Option<Word> {
         | "down" | "unreachable" | "offline" | "unhealthy" | "outage" | "majoroutage"
         | "partialoutage" | "nodata" | "critical" | "warning" => Word::Fires,
         "resolved" | "resolve" | "recovered" | "recovery" | "closed" | "cleared" | "fixed"
-        | "normal" | "backtonormal" => Word::Ends,
+        | "normal" | "backtonormal" | "restored" => Word::Ends,
         "failed"
         | "failure"
         | "fail"
@@ -447,10 +492,26 @@ pub(super) fn state(word: &str) -> Option<Word> {
         | "oom"
         | "unknown" => Word::Bad,
         "up" | "online" | "healthy" | "reachable" => Word::Up,
-        "ok" | "success" | "successful" | "succeeded" | "passed" | "operational" | "completed"
-        | "complete" | "done" | "finished" | "running" | "ready" | "good" | "started" => Word::Good,
+        "ok" | "operational" | "running" | "ready" | "good" | "started" => Word::Good,
+        "success" | "successful" | "succeeded" | "passed" | "completed" | "complete" | "done"
+        | "finished" => Word::Done,
         _ => return None,
     })
+}
+
+/// Whether a word says that something came to its end, and not how.
+pub(super) fn is_mere_end(word: &str) -> bool {
+    ["completed", "complete", "done", "finished"].contains(&plain(word).as_str())
+}
+
+/// Returns the state in the last part of the name of an event: `incident.resolved`, `HealthRestored`. Other words at
+/// this place tell of things that are no problems: a pull request can be closed.
+pub(super) fn state_of_event(event: &str) -> Option<Word> {
+    let capital = event.rfind(char::is_uppercase).filter(|_| event.contains(char::is_lowercase));
+    let mark = event.rfind(['.', ':', '_', '-', ' ', '/']).map(|at| at + 1);
+    let last = event.get(capital.max(mark)?..)?;
+    let is_of_alerts = ["triggered", "firing", "resolved", "recovered", "restored"];
+    is_of_alerts.contains(&plain(last).as_str()).then(|| state(last)).flatten()
 }
 
 /// Whether a word says more of what happened than that an alert begins or ends.
@@ -486,8 +547,8 @@ impl Word {
         match self {
             Self::Fires => Some(Status::Firing),
             Self::Ends => Some(Status::Resolved),
-            Self::Good | Self::Up if is_alert => Some(Status::Resolved),
-            Self::Good | Self::Up | Self::Bad => None,
+            Self::Good | Self::Up | Self::Done if is_alert => Some(Status::Resolved),
+            Self::Good | Self::Up | Self::Done | Self::Bad => None,
         }
     }
 }

@@ -80,7 +80,7 @@ fn a_time_can_be_a_number_of_any_unit() {
     assert_eq!(gist(json!({ "text": "x", "time": 12 })).time, None);
     assert_eq!(
         row(&gist(json!({ "x": "y", "started": { "at": 1_795_416_000 } })), "started.at"),
-        Some("2026-11-23T06:40:00Z")
+        Some("2026-11-23 06:40:00 UTC")
     );
 }
 
@@ -139,7 +139,8 @@ fn a_severity_and_a_title_are_an_alert() {
         (json!({ "level": "error" }), Severity::Warning),
         (json!({ "level": 60, "pid": 3 }), Severity::Critical),
         (json!({ "Severity": "Sev-A" }), Severity::Other("Sev-A".to_owned())),
-        (json!({ "severity": 4 }), Severity::Other("4".to_owned())),
+        (json!({ "severity": 4 }), Severity::Warning),
+        (json!({ "severity": "4" }), Severity::Warning),
         (json!({ "state": "firing" }), Severity::Warning),
         (json!({ "status": "DOWN" }), Severity::Warning),
     ] {
@@ -289,4 +290,123 @@ fn variables_that_were_not_filled_in_and_addresses_that_do_something_are_noise()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     assert!(found.is_cut);
+}
+
+#[test]
+fn a_job_that_went_well_resolves_nothing_by_its_mere_id() {
+    let job =
+        |status: &str| json!({ "id": 7, "job": { "id": 8, "name": "build", "status": status } });
+    assert_eq!(alert(job("success")), None);
+    assert_eq!(gist(job("success")).state(), Some(State::Resolved));
+    assert_eq!(gist(job("failed")).state(), Some(State::Warning));
+    let named = json!({ "title": "Disk full", "status": "success", "alert_id": 7 });
+    assert_eq!(alert(named).unwrap().status, Status::Resolved);
+    let of_alerts = json!({ "title": "Disk full", "status": "ok", "id": 7 });
+    assert_eq!(alert(of_alerts).unwrap().status, Status::Resolved);
+}
+
+#[test]
+fn how_something_ended_counts_more_than_that_it_did() {
+    let build =
+        json!({ "message": "Build 3", "resource": { "status": "completed", "result": "failed" } });
+    assert_eq!(gist(build).state(), Some(State::Warning));
+    let run = json!({ "name": "nightly", "status": "completed", "conclusion": "failure" });
+    assert_eq!(gist(run).title.as_deref(), Some("nightly: failure"));
+    let done = json!({ "name": "nightly", "status": "completed" });
+    assert_eq!(gist(done).state(), Some(State::Resolved));
+}
+
+#[test]
+fn the_name_of_an_event_says_whether_a_problem_is_over() {
+    for (event, expected) in [
+        ("incident.resolved", Some(Status::Resolved)),
+        ("HealthRestored", Some(Status::Resolved)),
+        ("incident.triggered", Some(Status::Firing)),
+        ("pull_request.closed", None),
+        ("resolved", None),
+    ] {
+        let found = alert(json!({ "event_type": event, "title": "Indexers are not available" }));
+        assert_eq!(found.map(|alert| alert.status), expected, "{event}");
+    }
+}
+
+#[test]
+fn the_state_before_a_title_opens_and_ends_one_conversation_for_each_place() {
+    let at = |title: &str, id: u64| {
+        let alert =
+            alert(json!({ "title": title, "id": id, "body": "%%%\nCPU over 90%\n%%%" })).unwrap();
+        (alert.status, crate::message::alert::identity(&alert), alert.description)
+    };
+    let begun = at("[Triggered on {host:a}] High CPU", 1);
+    let over = at("[Recovered on {host:a}] High CPU", 2);
+    assert_eq!((begun.0, over.0), (Status::Firing, Status::Resolved));
+    assert_eq!(begun.1, over.1);
+    assert_ne!(begun.1, at("[Triggered on {host:b}] High CPU", 3).1);
+    assert_eq!(begun.2.as_deref(), Some("CPU over 90%"));
+    assert_eq!(at("[FIRING:2] Disk full", 4).1, at("[RESOLVED] Disk full", 5).1);
+}
+
+#[test]
+fn a_link_is_one_for_people() {
+    let links = json!({
+        "self": { "href": "https://api.forge.example.com/1" }, "html": { "href": "https://forge.example.com/1" },
+    });
+    for value in [
+        json!({ "text": "x", "links": links }),
+        json!({ "text": "x", "_links": { "web": { "href": "https://forge.example.com/1" } } }),
+        json!({ "text": "x", "permalinks": { "chat": null, "web": "https://forge.example.com/1" } }),
+        json!({ "text": "x", "url": "https://forge.example.com/_apis/1", "html_url": "https://forge.example.com/1" }),
+    ] {
+        assert_eq!(
+            gist(value.clone()).url.as_deref(),
+            Some("https://forge.example.com/1"),
+            "{value}"
+        );
+    }
+    let only = json!({ "text": "x", "url": "https://forge.example.com/api/1", "redirect_uri": "https://a.example" });
+    assert_eq!(gist(only).url.as_deref(), Some("https://forge.example.com/api/1"));
+}
+
+#[test]
+fn who_did_something_is_no_title_and_a_code_says_what_it_is_about() {
+    let status = json!({
+        "actor": { "display_name": "Alice", "type": "user" },
+        "commit_status": { "name": "Unit tests", "state": "SUCCESSFUL" },
+    });
+    assert_eq!(gist(status).title.as_deref(), Some("Unit tests: SUCCESSFUL"));
+    let login =
+        json!({ "type": "LOGIN_ERROR", "error": "user_not_found", "ipAddress": "192.0.2.7" });
+    assert_eq!(gist(login).title.as_deref(), Some("LOGIN_ERROR: user_not_found"));
+}
+
+#[test]
+fn other_times_that_have_passed_and_the_cells_of_a_table_are_left_out() {
+    let found = gist(json!({
+        "text": "x", "time": "2026-11-23T06:40:00Z", "updated_on": "2026-11-23T06:41:00.5+00:00",
+        "last_updated": "1795416000000", "expires_at": "2026-12-01T00:00:00Z",
+        "hosts": { "web-1": { "ok": 0, "failed": true }, "web-2": { "ok": 1, "failed": false } },
+    }));
+    assert_eq!(
+        found.rows,
+        [("hosts", "web-1, web-2"), ("expires_at", "2026-12-01 00:00:00 UTC")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    assert!(found.is_cut);
+}
+
+#[test]
+fn the_end_of_a_problem_tells_when_it_began_and_not_what_was_said_then() {
+    let over = alert(json!({
+        "event": { "type": "resolve", "time": "2026-11-23T06:45:00+00:00" },
+        "alert_group": {
+            "id": "A1", "title": "Queue is long", "state": "resolved",
+            "created_at": "2026-11-23T06:40:00Z", "resolved_at": "2026-11-23T06:45:00Z",
+        },
+        "alert_payload": { "status": "firing", "annotations": { "description": "Since noon" } },
+    }))
+    .unwrap();
+    assert_eq!(over.status, Status::Resolved);
+    assert_eq!(over.time.as_deref(), Some("2026-11-23T06:40:00Z"));
+    assert!(moment::is_same(over.ended.as_deref().unwrap(), "2026-11-23T06:45:00Z"));
+    assert!(!over.extra.contains_key("alert_payload.status"), "{:?}", over.extra);
 }
