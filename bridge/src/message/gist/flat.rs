@@ -43,6 +43,8 @@ pub(super) struct Line {
     rank: usize,
     /// Whether the value is a time that has passed.
     pub(super) is_past: bool,
+    /// Whether the value is a link to something else than instructions or logs.
+    pub(super) is_other_link: bool,
 }
 
 /// The lines of an object.
@@ -111,7 +113,10 @@ impl Lines {
             _ => {}
         }
         let Some(text) = words(name, value) else { return };
-        if is_noise(name, &text) {
+        let is_fault =
+            path.to_lowercase().contains("err") || path.to_lowercase().contains("exception");
+        let is_type = level > 0 && !is_fault && names::plain(name) == "type";
+        if is_type || is_noise(name, &text) {
             self.is_cut = true;
             return;
         }
@@ -125,6 +130,8 @@ impl Lines {
         let value = text::shorten_middle(text, VALUE_CHARS);
         self.is_cut |= value != text;
         let plain = names::plain(name);
+        let is_useful = names::USEFUL_LINKS.iter().any(|it| plain.contains(it));
+        let is_other_link = is_link(text) && !is_useful;
         let is_telling =
             names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());
         let is_poor = is_link(text)
@@ -136,7 +143,7 @@ impl Lines {
             || is_past
             || text == "false" && !is_telling;
         let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
-        self.lines.push(Line { path, value, rank, is_past });
+        self.lines.push(Line { path, value, rank, is_past, is_other_link });
     }
 
     /// Adds a table as a line with the names of its rows.
@@ -396,6 +403,19 @@ fn is_noise(name: &str, text: &str) -> bool {
         // The forms of a text that has a plain one, too.
         "html",
         "markdown",
+        // The parts of a line in Splunk's index.
+        "datehour",
+        "datemday",
+        "dateminute",
+        "datemonth",
+        "datesecond",
+        "datewday",
+        "dateyear",
+        "datezone",
+        "linecount",
+        "punct",
+        "timeendpos",
+        "timestartpos",
     ];
     let is_id = |ending: &str| {
         name.ends_with(&format!("_{ending}"))
@@ -409,9 +429,10 @@ fn is_noise(name: &str, text: &str) -> bool {
     NAMES.contains(&plain.as_str())
         || name.starts_with("__")
         || is_unfilled(text)
-        || ["id", "uuid", "uid", "hash", "sha", "digest", "checksum", "guid"]
-            .iter()
-            .any(|it| is_id(it))
+        || !is_name(text)
+            && ["id", "uuid", "uid", "hash", "sha", "digest", "checksum", "guid"]
+                .iter()
+                .any(|it| is_id(it))
         || is_link(text)
             && names::OTHER_LINKS.iter().any(|it| plain.contains(it))
             && !plain.contains("runbook")
@@ -424,6 +445,12 @@ fn is_noise(name: &str, text: &str) -> bool {
 pub(super) fn is_of_api(link: &str) -> bool {
     let (_, rest) = link.split_once("://").unwrap_or_default();
     rest.starts_with("api.") || ["/api/", "/_apis/", "/rest/"].iter().any(|it| rest.contains(it))
+}
+
+/// Whether a text can be the name that a person gave to something: `JobID` may be `nightly-backup`.
+fn is_name(text: &str) -> bool {
+    let is_sign = |c: char| c.is_ascii_lowercase() || matches!(c, '-' | '_');
+    (3..=40).contains(&text.len()) && text.chars().all(is_sign)
 }
 
 /// Whether a name is an identifier: `WHP936BM1GPVHQ`.
@@ -442,6 +469,8 @@ pub(super) fn is_machine_word(text: &str) -> bool {
     // The identifiers of MongoDB have 24 digits.
     let is_hash = (text.len() >= 32 || text.len() == 24 && has_digit) && is_hex(text);
     let is_urn = text.starts_with("urn:");
+    // Vault writes `hmac-sha256:…`.
+    let is_digest = text.split_once("sha256:").is_some_and(|(_, hash)| is_hex(hash));
     let is_code = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
     let is_public_key = text.len() >= 40 && text.chars().all(is_code);
     let is_key = text.len() >= 40
@@ -449,5 +478,5 @@ pub(super) fn is_machine_word(text: &str) -> bool {
         && text.chars().any(|c| c.is_ascii_digit())
         && text.chars().any(|c| c.is_ascii_uppercase());
     let is_ulid = text.len() == 26 && has_digit && text.chars().all(is_code);
-    is_uuid || is_hash || is_key || is_public_key || is_urn || is_ulid
+    is_uuid || is_hash || is_key || is_public_key || is_urn || is_ulid || is_digest
 }

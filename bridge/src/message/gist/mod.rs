@@ -79,6 +79,7 @@ impl Gist {
         let word = search.word();
         let (title, description) = search.texts();
         let word = word.or_else(|| state_of_title(title.as_deref()?));
+        let title = title.map(|title| search.with_result(title));
         let source = search.source(title.as_deref());
         let named_so_far = search.named.take().map(Named::Object);
         let title = title.or_else(|| search.with_deed(source.as_deref()?));
@@ -146,11 +147,11 @@ impl Gist {
     }
 
     fn add_rows(&mut self, object: &Map<String, Value>, mut lines: Lines) {
-        if self.time.is_some() || self.ended.is_some() {
-            let count = lines.lines.len();
-            lines.lines.retain(|line| !line.is_past);
-            self.is_cut |= lines.lines.len() < count;
-        }
+        let count = lines.lines.len();
+        let (has_time, has_link) =
+            (self.time.is_some() || self.ended.is_some(), self.url.is_some());
+        lines.lines.retain(|line| !(line.is_past && has_time || line.is_other_link && has_link));
+        self.is_cut |= lines.lines.len() < count;
         if self.word.is_some_and(|word| word != Word::Done) {
             lines.lines.retain(|line| !names::is_mere_end(&line.value));
         }
@@ -313,7 +314,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// The number of levels of wrappers that are searched.
-    const DEPTH: usize = 3;
+    const DEPTH: usize = 4;
     /// The number of objects that are searched.
     const OBJECTS: usize = 16;
 
@@ -430,7 +431,22 @@ impl<'a> Search<'a> {
         let telling = |name: &str, value: &'a Value| {
             state(name, value).filter(|word| !names::is_mere_end(word))
         };
-        self.find(names::STATES, telling).or_else(|| self.find(names::STATES, state))
+        // Names like `run_status`, and a severity like "ok", which belongs to what is over.
+        let of_any = || {
+            self.levels.iter().find_map(|(path, entries)| {
+                let is_state = |plain: &str| plain.ends_with("status") || plain.ends_with("state");
+                let mut entries = entries.iter().filter(|(plain, ..)| is_state(plain));
+                entries.find_map(|(_, name, value)| Some((telling(name, value)?, join(path, name))))
+            })
+        };
+        let over = |name: &str, value: &'a Value| {
+            let word = state(name, value)?;
+            matches!(names::state(&word)?, Word::Good | Word::Ends).then_some(word)
+        };
+        self.find(names::STATES, telling)
+            .or_else(|| self.find(names::STATES, state))
+            .or_else(of_any)
+            .or_else(|| self.find(names::SEVERITIES, over))
     }
 
     /// Returns the title and the description.
@@ -462,7 +478,30 @@ impl<'a> Search<'a> {
         let more = |search: &mut Self| {
             search.first(names::TEXTS, is_new).or_else(|| search.first(names::DETAILS, is_new))
         };
-        (Some(head), more(self).map(|it| without_frame(it.trim_end()).to_owned()))
+        let rest = more(self).map(|it| without_frame(it.trim_end()).to_owned());
+        let without_title = |text: String| match text.split_once('\n') {
+            Some((first, below)) if first.trim() == head => below.to_owned(),
+            _ => text,
+        };
+        let rest = rest.map(without_title);
+        (Some(head), rest)
+    }
+
+    /// Returns a title with how it went, if that is known and the title does not say so.
+    fn with_result(&mut self, title: String) -> String {
+        let result = self.state().filter(|(word, _)| {
+            let is_result = matches!(names::state(word), Some(Word::Bad | Word::Done));
+            is_result && !names::is_mere_end(word) && names::plain(word) != "unknown"
+        });
+        let Some((word, path)) = result else { return title };
+        let is_said =
+            title.to_lowercase().contains(word.get(..4).unwrap_or(&word).to_lowercase().as_str());
+        let has_severity = self.find(names::SEVERITIES, |_, value| named(value)).is_some();
+        if is_said || has_severity || self.deed.is_some() {
+            return title;
+        }
+        self.used.insert(path);
+        format!("{title}: {word}")
     }
 
     /// Returns a text that is one word, like `invalid_credentials`, with the name of what happened.
@@ -492,7 +531,11 @@ impl<'a> Search<'a> {
         const MOST: usize = 40;
         let word = |_: &str, value: &Value| named(value);
         // What the object says of its own state counts, however little it says.
-        let found = self.state().or_else(|| self.find(&["action"], word))?;
+        let any = |_: &str, value: &Value| {
+            named(value).filter(|word| word.chars().all(|c| c.is_alphabetic() || c == '_'))
+        };
+        let found = self.state().or_else(|| self.find(&["action"], word));
+        let found = found.or_else(|| self.find(&["state", "status"], any))?;
         let (deed, path) =
             Some(found).filter(|(it, _)| names::is_telling(it) && it.chars().count() <= MOST)?;
         self.used.insert(path);

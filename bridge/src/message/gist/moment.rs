@@ -19,9 +19,14 @@ pub(super) fn read(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether two texts are the same time, whatever their forms are.
+/// Whether two texts are the same time, whatever their forms are, or one is the day of the other.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
-    one == other || rfc3339::parse(one).is_some_and(|time| rfc3339::parse(other) == Some(time))
+    const DAY: usize = "2026-11-23".len();
+    let is_day = |day: &str, time: &str| day.len() == DAY && time.starts_with(day);
+    is_day(one, other)
+        || is_day(other, one)
+        || one == other
+        || rfc3339::parse(one).is_some_and(|time| rfc3339::parse(other) == Some(time))
 }
 
 /// Whether a field has a time that has passed when the message is read. What expires or is due is still to come.

@@ -43,6 +43,7 @@ pub(super) const TEXTS: &[&str] = &[
     "errormessage",
     "error",
     "statusmessage",
+    "statusdescription",
     "alertmessage",
     "eventmsg",
 ];
@@ -149,6 +150,12 @@ pub(super) const SOURCES: &[&str] = &[
     "cluster",
     "namespace",
     "unit",
+    "pipeline",
+    "pipelinename",
+    "workspace",
+    "workspacename",
+    "site",
+    "sitename",
     "impactedentities",
     "source",
     "origin",
@@ -194,6 +201,11 @@ pub(super) const WRAPPERS: &[&str] = &[
     "alertgroup",
     "alertpayload",
     "commitstatus",
+    "deployment",
+    "downtime",
+    "notifications",
+    "run",
+    "workflow",
     "resource",
     "actor",
     "rule",
@@ -328,6 +340,10 @@ pub(super) const LINKS: &[&str] = &[
 pub(super) const LINK_OBJECTS: &[&str] = &["links", "permalinks", "urls"];
 pub(super) const LINKS_OF_PEOPLE: &[&str] = &["html", "web", "ui", "self"];
 
+/// Parts of the names of links that are worth a line beside the first link.
+pub(super) const USEFUL_LINKS: &[&str] =
+    &["runbook", "playbook", "dashboard", "doc", "log", "wiki", "help"];
+
 /// Parts of the names of links that are not for people, or that do something when they are opened.
 pub(super) const OTHER_LINKS: &[&str] = &[
     "avatar",
@@ -393,11 +409,17 @@ pub(super) const PARTIES: &[&str] = &[
     "organisation",
     "org",
     "webhook",
+    "repository",
+    "repo",
+    "project",
+    "definition",
+    "team",
+    "integration",
 ];
 
 /// The names of the name of a person or party.
 pub(super) const NAMES_OF_PARTIES: &[&str] =
-    &["displayname", "name", "username", "login", "nickname", "email"];
+    &["fullname", "displayname", "name", "username", "login", "nickname", "email"];
 
 /// The names of fields that are more interesting than others.
 pub(super) const TELLING: &[&str] = &[
@@ -432,6 +454,8 @@ pub(super) const TELLING: &[&str] = &[
     "pod",
     "container",
     "command",
+    "path",
+    "operation",
     "action",
     "status",
     "state",
@@ -510,8 +534,19 @@ pub(super) fn state_of_event(event: &str) -> Option<Word> {
     let capital = event.rfind(char::is_uppercase).filter(|_| event.contains(char::is_lowercase));
     let mark = event.rfind(['.', ':', '_', '-', ' ', '/']).map(|at| at + 1);
     let last = event.get(capital.max(mark)?..)?;
-    let is_of_alerts = ["triggered", "firing", "resolved", "recovered", "restored"];
-    is_of_alerts.contains(&plain(last).as_str()).then(|| state(last)).flatten()
+    let known = [
+        "triggered",
+        "firing",
+        "resolved",
+        "recovered",
+        "restored",
+        "up",
+        "failed",
+        "failure",
+        "succeeded",
+        "success",
+    ];
+    known.contains(&plain(last).as_str()).then(|| state(last)).flatten()
 }
 
 /// Whether a word says more of what happened than that an alert begins or ends.

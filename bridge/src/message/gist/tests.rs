@@ -233,12 +233,16 @@ fn a_name_without_a_text_is_a_title_with_the_word_for_what_happened() {
         (json!({ "service": "checkout", "state": "degraded" }), "checkout: degraded"),
         // These words only say that an alert begins, and the texts speak for themselves.
         (json!({ "name": "Disk full", "status": "firing" }), "Disk full"),
-        (json!({ "title": "Disk full", "status": "failed" }), "Disk full"),
+        (json!({ "title": "Disk is full", "status": "full" }), "Disk is full"),
+        // How it went belongs to the first line.
+        (json!({ "title": "Restore of db-01", "status": "failed" }), "Restore of db-01: failed"),
+        (json!({ "title": "Build 3 failed", "status": "failure" }), "Build 3 failed"),
+        (json!({ "name": "shop", "state": "building" }), "shop: building"),
         (
             json!({ "name": "db-01 is gone!", "status": "firing", "labels": { "status": "DOWN" } }),
             "db-01 is gone!",
         ),
-        (json!({ "name": "web", "event": "scan.done", "status": "failed" }), "scan.done"),
+        (json!({ "name": "web", "event": "scan.done", "status": "failed" }), "scan.done: failed"),
         (json!({ "event_type": "alert", "alert": { "signature": "A port scan" } }), "A port scan"),
     ] {
         assert_eq!(gist(value.clone()).title.as_deref(), Some(title), "{value}");
@@ -409,4 +413,34 @@ fn the_end_of_a_problem_tells_when_it_began_and_not_what_was_said_then() {
     assert_eq!(over.time.as_deref(), Some("2026-11-23T06:40:00Z"));
     assert!(moment::is_same(over.ended.as_deref().unwrap(), "2026-11-23T06:45:00Z"));
     assert!(!over.extra.contains_key("alert_payload.status"), "{:?}", over.extra);
+}
+
+#[test]
+fn a_severity_that_says_ok_ends_the_problem() {
+    let over =
+        alert(json!({ "title": "Device recovered", "severity": "ok", "alert_id": 26 })).unwrap();
+    assert_eq!(over.status, Status::Resolved);
+    let run = json!({ "notifications": [{ "message": "Run 7", "run_status": "errored" }] });
+    assert_eq!(gist(run).title.as_deref(), Some("Run 7: errored"));
+}
+
+#[test]
+fn the_name_of_a_party_is_enough_and_names_are_no_identifiers() {
+    let found = gist(json!({
+        "text": "x", "job_id": "nightly-backup", "trace_id": "4bf92f3577b34da6", "url": "https://ci.example.com/1",
+        "creator": { "id": 7, "name": "Alice", "avatar_url": "https://ci.example.com/a.png" },
+        "admin_url": "https://ci.example.com/admin", "log_url": "https://ci.example.com/log",
+        "error": { "type": "Timeout" }, "trigger": { "type": "webhook" },
+    }));
+    let rows: Vec<(&str, &str)> =
+        found.rows.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    for row in [
+        ("job_id", "nightly-backup"),
+        ("creator", "Alice"),
+        ("error.type", "Timeout"),
+        ("log_url", "https://ci.example.com/log"),
+    ] {
+        assert!(rows.contains(&row), "{row:?} is not in {rows:?}");
+    }
+    assert_eq!(rows.len(), 4, "{rows:?}");
 }
