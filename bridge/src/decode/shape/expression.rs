@@ -394,16 +394,13 @@ fn markdown(value: &Value) -> Option<String> {
             let is_link = address.contains("://") && !label.contains(['[', ']', '\n']);
             is_link.then_some((label, behind))
         });
-        rest = match link {
-            Some((label, behind)) => {
-                plain.push_str(label);
-                behind
-            }
-            None => {
-                plain.push('[');
-                after
-            }
-        };
+        if let Some((label, behind)) = link {
+            plain.push_str(label);
+            rest = behind;
+        } else {
+            plain.push('[');
+            rest = after;
+        }
     }
     plain.push_str(rest);
     Some(plain)

@@ -97,7 +97,11 @@ impl Lines {
             }
             if let Some(party) = party(name, object) {
                 self.is_cut |= object.len() > 1;
-                return self.push(name, path, &party, level);
+                let is_shown = used.iter().any(|it| it.starts_with(&format!("{path}.")));
+                if !is_shown {
+                    self.push(name, path, &party, level);
+                }
+                return;
             }
             return self.add_object(object, &path, level + 1, used);
         }
@@ -477,6 +481,6 @@ pub(super) fn is_machine_word(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '=' | '_' | '-'))
         && text.chars().any(|c| c.is_ascii_digit())
         && text.chars().any(|c| c.is_ascii_uppercase());
-    let is_ulid = text.len() == 26 && has_digit && text.chars().all(is_code);
-    is_uuid || is_hash || is_key || is_public_key || is_urn || is_ulid || is_digest
+    let is_short_key = text.len() == 26 && has_digit && text.chars().all(is_code);
+    is_uuid || is_hash || is_key || is_public_key || is_urn || is_short_key || is_digest
 }

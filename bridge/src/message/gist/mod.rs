@@ -36,6 +36,15 @@ const TITLE_CHARS: usize = 200;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1_000;
 
+/// What identifies a problem.
+#[derive(Debug, Clone)]
+enum Fingerprint {
+    /// The value of a field that says what it identifies, like `incident_id`.
+    Named(String),
+    /// The value of a mere `id`, which each message may have of its own.
+    Plain(String),
+}
+
 /// The name that a title was made of.
 #[derive(Debug, Clone)]
 enum Named {
@@ -58,9 +67,7 @@ pub(crate) struct Gist {
     pub(crate) time: Option<String>,
     ended: Option<String>,
     pub(crate) url: Option<String>,
-    fingerprint: Option<String>,
-    /// Whether the fingerprint has a name that says what it identifies, and is not just an `id`.
-    is_named_fingerprint: bool,
+    fingerprint: Option<Fingerprint>,
     /// The name that the title was made of, with the word for what happened.
     named: Option<Named>,
     labels: BTreeMap<String, String>,
@@ -102,8 +109,7 @@ impl Gist {
             time,
             ended,
             url,
-            is_named_fingerprint: fingerprint.as_ref().is_some_and(|(_, is_named)| *is_named),
-            fingerprint: fingerprint.map(|(fingerprint, _)| fingerprint),
+            fingerprint,
             named,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
             ..Self::default()
@@ -114,6 +120,9 @@ impl Gist {
         } else if let Some(Named::Source(_)) = gist.named {
             // The title says where it happened.
             gist.source = None;
+        } else if gist.source.is_none() && gist.title.as_deref().is_some_and(is_word) {
+            // The name of an event tells nothing of what it is about, but its link may.
+            gist.source = gist.url.as_deref().and_then(host_of).map(str::to_owned);
         }
         // The mark and the word of an alert show what only decides how it is shown.
         let shown = if is_alert { &["severity", "status", "fingerprint"][..] } else { &[] };
@@ -192,8 +201,12 @@ impl Gist {
     /// The status that the words of the object give to an alert, if they give any.
     fn status(&self) -> Option<Status> {
         // Each job has an id, and need not have failed before.
-        let is_problem = self.is_named_fingerprint || self.word != Some(Word::Done);
-        let is_alert = self.severity.is_some() || self.fingerprint.is_some() && is_problem;
+        let is_identified = match self.fingerprint {
+            Some(Fingerprint::Named(_)) => true,
+            Some(Fingerprint::Plain(_)) => self.word != Some(Word::Done),
+            None => false,
+        };
+        let is_alert = self.severity.is_some() || is_identified;
         let is_monitor =
             self.word == Some(Word::Up) && matches!(self.named, Some(Named::Object(_)));
         self.word.and_then(|word| word.status(is_alert || is_monitor))
@@ -224,10 +237,12 @@ impl Gist {
         let source = self.source.as_deref();
         let alert_name = alert_name(&alert.summary, source);
         // The messages about a problem that has its state in the title may each have an id of its own.
-        let is_better = self.is_named_fingerprint || alert_name.is_none();
-        alert.fingerprint = self
-            .fingerprint
-            .filter(|_| is_better)
+        let found = match self.fingerprint {
+            Some(Fingerprint::Plain(_)) if alert_name.is_some() => None,
+            Some(Fingerprint::Named(it) | Fingerprint::Plain(it)) => Some(it),
+            None => None,
+        };
+        alert.fingerprint = found
             .or_else(|| {
                 named.map(|(Named::Object(name) | Named::Source(name))| identified(source, &name))
             })
@@ -453,13 +468,17 @@ impl<'a> Search<'a> {
     fn texts(&mut self) -> (Option<String>, Option<String>) {
         let text = |name: &str, value: &Value| words_of(name, value);
         let sentence = |_: &str, value: &Value| text_with_blanks(value);
+        // The number of an error is no title.
+        let letters = |name: &str, value: &Value| {
+            words_of(name, value).filter(|text| text.contains(char::is_alphabetic))
+        };
         let title = self
             .first(names::TITLES, text)
             .or_else(|| self.first(&["signature"], sentence))
             .or_else(|| self.first(&["name"], sentence).map(|name| self.of_name(name)))
-            .or_else(|| self.first(names::TEXTS, text).map(|text| self.of_code(text)))
+            .or_else(|| self.first(names::TEXTS, letters).map(|text| self.of_code(text)))
             .or_else(|| self.first(&["event", "eventtype"], text))
-            .or_else(|| self.first(names::NAMES, text).map(|name| self.of_name(name)))
+            .or_else(|| self.name().map(|name| self.of_name(name)))
             .or_else(|| self.first(names::EVENTS, text));
         let Some(title) = title else { return (None, None) };
         let title = without_frame(title.trim()).to_owned();
@@ -474,7 +493,8 @@ impl<'a> Search<'a> {
         if !rest.trim().is_empty() {
             return (Some(head), Some(rest.to_owned()));
         }
-        let is_new = |name: &str, value: &Value| text(name, value).filter(|it| it.trim() != title);
+        let is_new =
+            |name: &str, value: &Value| letters(name, value).filter(|it| it.trim() != title);
         let more = |search: &mut Self| {
             search.first(names::TEXTS, is_new).or_else(|| search.first(names::DETAILS, is_new))
         };
@@ -506,7 +526,6 @@ impl<'a> Search<'a> {
 
     /// Returns a text that is one word, like `invalid_credentials`, with the name of what happened.
     fn of_code(&mut self, text: String) -> String {
-        let is_word = |word: &str| !word.trim().contains(char::is_whitespace);
         let is_code = is_word(&text) && text.contains('_');
         let deed = |_: &str, value: &Value| {
             value.as_str().filter(|it| is_word(it) && !it.is_empty()).map(str::to_owned)
@@ -515,6 +534,21 @@ impl<'a> Search<'a> {
             Some(deed) => format!("{deed}: {}", text.trim()),
             None => text,
         }
+    }
+
+    /// Returns the name of what has the state, or else the first one.
+    fn name(&mut self) -> Option<String> {
+        let of_state = self.state().and_then(|(_, path)| {
+            let above = path.rsplit_once('.').map_or("", |(above, _)| above);
+            let (_, entries) = self.levels.iter().find(|(path, _)| path == above)?;
+            names::NAMES.iter().find_map(|wanted| {
+                let (_, name, value) = entries.iter().find(|(plain, ..)| plain == wanted)?;
+                Some((words_of(name, value)?, join(above, name)))
+            })
+        });
+        let Some((name, path)) = of_state else { return self.first(names::NAMES, words_of) };
+        self.used.insert(path);
+        Some(name)
     }
 
     /// Returns a name with the word for what happened, if there is one.
@@ -583,7 +617,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns what identifies the problem, from the object itself or from a wrapper.
-    fn fingerprint(&mut self) -> Option<(String, bool)> {
+    fn fingerprint(&mut self) -> Option<Fingerprint> {
         let is_describing = |path: &str| {
             path.split('.').any(|name| names::DESCRIBING.contains(&names::plain(name).as_str()))
         };
@@ -592,7 +626,8 @@ impl<'a> Search<'a> {
         let (found, path) = levels.into_iter().find_map(|(path, entries)| {
             names::FINGERPRINTS.iter().find_map(|wanted| {
                 let (_, name, value) = entries.iter().find(|(plain, ..)| plain == wanted)?;
-                Some(((scalar(value)?, *wanted != "id"), join(path, name)))
+                let kind = if *wanted == "id" { Fingerprint::Plain } else { Fingerprint::Named };
+                Some((kind(scalar(value)?), join(path, name)))
             })
         })?;
         self.ruled.push(("fingerprint", path));
@@ -691,6 +726,17 @@ impl<'a> Search<'a> {
 
 fn join(above: &str, name: &str) -> String {
     if above.is_empty() { name.to_owned() } else { format!("{above}.{name}") }
+}
+
+/// Whether a text is one word, like the name of an event.
+fn is_word(text: &str) -> bool {
+    !text.trim().contains(char::is_whitespace)
+}
+
+/// Returns the host in a link.
+fn host_of(link: &str) -> Option<&str> {
+    let (_, rest) = link.split_once("://")?;
+    rest.split(['/', '?', '#']).next()?.rsplit('@').next().filter(|host| !host.is_empty())
 }
 
 /// Returns a text without the marks around it that say in which format it is.

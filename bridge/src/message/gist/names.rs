@@ -402,6 +402,7 @@ pub(super) const PARTIES: &[&str] = &[
     "owner",
     "creator",
     "createdby",
+    "requestedfor",
     "committer",
     "pusher",
     "assignee",

@@ -444,3 +444,17 @@ fn the_name_of_a_party_is_enough_and_names_are_no_identifiers() {
     }
     assert_eq!(rows.len(), 4, "{rows:?}");
 }
+
+#[test]
+fn the_name_beside_the_state_is_the_title_and_a_link_tells_what_an_event_is_about() {
+    let job = json!({
+        "workflow": { "name": "nightly" }, "job": { "name": "build", "status": "success" }, "type": "job-completed",
+    });
+    assert_eq!(gist(job).title.as_deref(), Some("build: success"));
+    let check = gist(json!({
+        "event": "check.down", "check": { "url": "https://shop.example.com/health" }, "downtime": { "error": "500" },
+    }));
+    assert_eq!(check.title.as_deref(), Some("check.down"));
+    assert_eq!(check.source.as_deref(), Some("shop.example.com"));
+    assert_eq!(row(&check, "error"), Some("500"), "{:?}", check.rows);
+}
