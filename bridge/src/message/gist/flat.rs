@@ -234,7 +234,7 @@ impl Lines {
 fn without_wrappers(path: &str, object: &Map<String, Value>) -> String {
     let mut rest = path;
     while let Some((above, below)) = rest.split_once('.')
-        && names::WRAPPERS.contains(&names::plain(above).as_str())
+        && names::is_wrapper(&names::plain(above))
     {
         rest = below;
     }

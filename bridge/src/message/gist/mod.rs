@@ -354,7 +354,7 @@ impl<'a> Search<'a> {
                     .collect();
                 next.extend(entries.iter().filter_map(|(plain, name, value)| {
                     let inner = flat::inner(value)?;
-                    names::WRAPPERS.contains(&plain.as_str()).then(|| (join(&path, name), inner))
+                    names::is_wrapper(plain).then(|| (join(&path, name), inner))
                 }));
                 // Who did something is not what happened.
                 let own = path.rsplit('.').next().map(names::plain);
@@ -449,7 +449,8 @@ impl<'a> Search<'a> {
         // Names like `run_status`, and a severity like "ok", which belongs to what is over.
         let of_any = || {
             self.levels.iter().find_map(|(path, entries)| {
-                let is_state = |plain: &str| plain.ends_with("status") || plain.ends_with("state");
+                let ends = ["status", "state", "statename", "statusname"];
+                let is_state = |plain: &str| ends.iter().any(|end| plain.ends_with(end));
                 let mut entries = entries.iter().filter(|(plain, ..)| is_state(plain));
                 entries.find_map(|(_, name, value)| Some((telling(name, value)?, join(path, name))))
             })

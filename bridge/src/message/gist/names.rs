@@ -13,6 +13,7 @@ pub(super) const TITLES: &[&str] = &[
     "problemname",
     "incidentname",
     "eventtitle",
+    "messagetitle",
     "alertrule",
     "conditionname",
     "searchname",
@@ -44,6 +45,7 @@ pub(super) const TEXTS: &[&str] = &[
     "error",
     "statusmessage",
     "statusdescription",
+    "messagebody",
     "alertmessage",
     "eventmsg",
 ];
@@ -204,6 +206,7 @@ pub(super) const WRAPPERS: &[&str] = &[
     "deployment",
     "downtime",
     "notifications",
+    "pipeline",
     "run",
     "workflow",
     "resource",
@@ -219,6 +222,12 @@ pub(super) const WRAPPERS: &[&str] = &[
     "labels",
     "commonlabels",
 ];
+
+/// Whether an object of this name only wraps the fields of a message.
+pub(super) fn is_wrapper(plain: &str) -> bool {
+    let is_content = plain.ends_with("eventdata") || plain.ends_with("payload");
+    WRAPPERS.contains(&plain) || is_content
+}
 
 /// The wrappers whose fields describe a message without being its own: what identifies them does not identify it.
 pub(super) const DESCRIBING: &[&str] =
@@ -511,6 +520,11 @@ pub(super) fn state(word: &str) -> Option<Word> {
         | "unstable"
         | "aborted"
         | "crashed"
+        | "canceled"
+        | "cancelled"
+        | "stopped"
+        | "notresponding"
+        | "unavailable"
         | "killed"
         | "die"
         | "died"

@@ -458,3 +458,14 @@ fn the_name_beside_the_state_is_the_title_and_a_link_tells_what_an_event_is_abou
     assert_eq!(check.source.as_deref(), Some("shop.example.com"));
     assert_eq!(row(&check, "error"), Some("500"), "{:?}", check.rows);
 }
+
+#[test]
+fn what_happened_is_found_below_the_data_of_an_event_and_beside_a_pipeline() {
+    let monitor = gist(json!({
+        "webhook_event_data": { "application_name": "shop", "check_state_name": "Not Responding" },
+    }));
+    assert_eq!(monitor.title.as_deref(), Some("shop: Not Responding"));
+    let pipeline =
+        json!({ "pipeline": { "name": "Nightly", "state": "done", "result": "stopped" } });
+    assert_eq!(gist(pipeline).title.as_deref(), Some("Nightly: stopped"));
+}
