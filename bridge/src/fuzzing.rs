@@ -242,7 +242,8 @@ pub fn shape(toml: &str, message: &Message<'_>) -> Result<Posted, Vec<String>> {
     let own = Shapes::parse(toml, Path::new("own.toml"))
         .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let around = Surroundings { subject: message.subject, headers: Some(&message.headers) };
-    let decoded = Decoder { own: Some(&own), around, trace: None }.decode(&message.payload);
+    let decoded =
+        Decoder { own: Some(&own), around, mask: None, trace: None }.decode(&message.payload);
     let _ = AlertUpdate::of(&decoded.payload);
     Ok(Posted::from(&RENDERERS[0].render(&message.incoming(&decoded))))
 }

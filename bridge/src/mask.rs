@@ -2,70 +2,23 @@
 //!
 //! Publishers do not mean to publish secrets; they forward what a program prints. Secrets are therefore recognised by
 //! their own form (a JWT, a private key, a token with a well-known prefix), or by the name in front of them
-//! (`password=`). Hashes, UUIDs and fingerprints have no such form or name, and stay.
+//! (`password=`), in any of the forms in [`secrets`](crate::secrets). Hashes, UUIDs and fingerprints have no such form or
+//! name, and stay. A hash or a sentence that is hidden is a fault, as most messages are written to be read.
 //!
-//! The masks in [`secrets`](crate::secrets), which are for the journals of units, hide rather too much than too little. Here
-//! a hash or a sentence that is hidden is a fault, as most messages are written to be read.
+//! Colours and characters that cannot be seen do not part a name or a secret: they are removed before.
 //!
 //! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length.
 
+mod json;
 pub(crate) mod tokens;
 
-use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
+use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
 
-/// The kinds of secrets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Secret {
-    Jwt,
-    PrivateKey,
-    /// The seed of an nkey, or the credentials of a NATS user.
-    Nkey,
-    Password,
-    /// A token, API key or cookie.
-    Token,
-    /// A link that unsubscribes whoever opens it. It stays readable, but clients do not make it a link.
-    Unsubscribe,
-}
+use crate::secrets::{self, value};
 
-impl Secret {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Jwt, Self::PrivateKey, Self::Nkey, Self::Password, Self::Token, Self::Unsubscribe];
-
-    /// The name in the configuration.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Jwt => "jwt",
-            Self::PrivateKey => "private-key",
-            Self::Nkey => "nkey",
-            Self::Password => "password",
-            Self::Token => "token",
-            Self::Unsubscribe => "unsubscribe-link",
-        }
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// The words that take the place of a secret.
-pub(crate) type Label<'a> = &'a dyn Fn(Secret) -> &'static str;
-
-/// The words in the log and for publishers.
-pub(crate) fn english(secret: Secret) -> &'static str {
-    match secret {
-        Secret::Jwt => "[JWT hidden]",
-        Secret::PrivateKey => "[private key hidden]",
-        Secret::Nkey => "[NATS credentials hidden]",
-        Secret::Password => "[password hidden]",
-        Secret::Token => "[token hidden]",
-        Secret::Unsubscribe => "[link hidden]",
-    }
-}
+pub(crate) use crate::secrets::kind::{Label, Secret, english};
 
 /// The length of the pieces in which a text is searched, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -73,13 +26,22 @@ const PIECE: usize = 16 * 1024;
 /// The part at the end of a piece in which a better place for its end is looked for, in bytes.
 const SEAM: usize = 4 * 1024;
 
+/// The part before the end of a piece in which no name of a secret should be, in bytes.
+const NAME: usize = 64;
+
+/// The number of places for the end of a piece that are tried.
+const TRIED: usize = 64;
+
+/// The number of bytes by which words in the places of secrets may make a text longer. Further secrets get [`SHORT`].
+const MOST_GROWN: usize = 64 * 1024;
+
+/// The shortest text in the place of a secret.
+const SHORT: &str = "*";
+
 /// The memory of a compiled pattern, and that of its search, in bytes.
 const PATTERN_BYTES: usize = 256 * 1024;
 
-/// The names in front of a secret. `pwd` is left to the check of its value, as it is also a directory.
-const NAMES: &str = r"(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|apikey|access[_-]?key(?:[_-]?id)?|private[_-]?key|secret[_-]?key|auth[_-]?key|authorization|credentials?|cookie|x-amz-signature|x-amz-security-token|[?&;]sig|[?&;]signature)";
-
-/// Secrets by their own form, and those with a name in front of them.
+/// Secrets by their own form.
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     let forms = [
         r"(?P<jwt>(?-u:\b)eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*){2,4})",
@@ -87,13 +49,8 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
         &format!("(?P<token>{})", tokens::whole()),
         r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/[0-9]{1,24}/)(?P<hooked>[A-Za-z0-9_/-]{8,})",
         r"(?P<user>://[!-.0-9;=?A-~]{0,64}:)(?P<userword>[!-.0-;=?A-~]{1,100})@",
-        r"(?P<bearer>(?i-u:bearer|basic)[ \t]{1,3})(?P<borne>[A-Za-z0-9._~+/=-]{16,})",
     ];
-    let option = r"(?P<option>--(?i-u:[a-z0-9-]{0,32}(?:password|passwd|passphrase|secret|token|api-key))[ \t]{1,3})(?P<argument>[!#$%&(-,./0-Z^-~][!#-&(-~]{0,100})";
-    let named = format!(
-        r#"(?P<name>(?i-u:{NAMES}))(?P<between>\\{{0,4}}["']?[ \t]{{0,3}}(?:=>|[:=])[ \t]{{0,3}})(?P<scheme>(?i-u:bearer|basic|digest|token)[ \t]{{1,3}})?(?P<value>"(?:[^"\\]|\\.)*|'[^']*|\\{{1,4}}["'][^"'\\]*|[^\s"'&,;)}}\]<>|\\]+)"#
-    );
-    compiled(&format!("{}|{option}|{named}", forms.join("|")))
+    compiled(&forms.join("|"))
 });
 
 /// Addresses that unsubscribe. They have a pattern of their own: an address can be long, and contain secrets.
@@ -122,17 +79,37 @@ impl Mask {
         let hides = |secret| !self.shown.contains(&secret);
         let mut count = 0;
         let mut hidden = Cow::Borrowed(text);
-        for (place, secret) in blocks(text).into_iter().rev().filter(|(_, secret)| hides(*secret)) {
-            hidden.to_mut().replace_range(place, label(secret));
-            count += 1;
+        let mut done = 0;
+        let blocks: Vec<_> =
+            blocks(text).into_iter().filter(|(_, secret)| hides(*secret)).collect();
+        if !blocks.is_empty() {
+            let mut whole = String::with_capacity(text.len());
+            for (place, secret) in blocks {
+                whole.push_str(&text[done..place.start]);
+                whole.push_str(label(secret));
+                (done, count) = (place.end, count + 1);
+            }
+            whole.push_str(&text[done..]);
+            hidden = Cow::Owned(whole);
         }
-        if let Some(replaced) = in_pieces(&hidden, |piece| {
-            let replaced = PATTERN.replace_all(piece, |found: &Captures<'_>| {
+        let mut grown = 0;
+        if let Some(replaced) = in_pieces(&hidden, |original| {
+            let (mut piece, before) = (secrets::bare(original), count);
+            let label: Label<'_> = if grown < MOST_GROWN { label } else { &|_| SHORT };
+            let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
                 let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
                 count += u64::from(replaced.is_some());
                 replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
             });
-            owned(replaced)
+            if let Some(replaced) = owned(replaced) {
+                piece = Cow::Owned(replaced);
+            }
+            secrets::hide(&mut piece, &hides, label, &mut count);
+            // A text without a secret stays as it came.
+            (count > before).then(|| {
+                grown += piece.len().saturating_sub(original.len());
+                piece.into_owned()
+            })
         }) {
             hidden = Cow::Owned(replaced);
         }
@@ -147,11 +124,9 @@ impl Mask {
     }
 
     /// Returns the secret that a value is because of its name, as in `{"password": "…"}`.
-    pub(crate) fn of_name(&self, name: &str, value: &str) -> Option<Secret> {
-        let secret = secret_named(name)?;
-        let name = plain(name);
-        let is_sentence = value.trim().contains(' ') && secret != Secret::Password;
-        let is_one = is_secret(&name, "=", value.trim()) && !is_sentence;
+    pub(crate) fn of_name(&self, name: &str, value: &str, label: Label<'_>) -> Option<Secret> {
+        let secret = value::secret_named(name)?;
+        let is_one = value::is_secret_named(name, secret, value, label);
         (is_one && !self.shown.contains(&secret)).then_some(secret)
     }
 }
@@ -180,7 +155,12 @@ fn in_pieces(text: &str, mut replace: impl FnMut(&str) -> Option<String>) -> Opt
         let piece = &text[done..end];
         match (&mut whole, replace(piece)) {
             (None, None) => {}
-            (None, Some(replaced)) => whole = Some(format!("{}{replaced}", &text[..done])),
+            (None, Some(replaced)) => {
+                let mut begun = String::with_capacity(text.len() + MOST_GROWN + PIECE);
+                begun.push_str(&text[..done]);
+                begun.push_str(&replaced);
+                whole = Some(begun);
+            }
             (Some(whole), replaced) => whole.push_str(replaced.as_deref().unwrap_or(piece)),
         }
         done = end;
@@ -195,8 +175,15 @@ fn end_of_piece(text: &str) -> usize {
     }
     let end = text.floor_char_boundary(PIECE);
     let seam = text.floor_char_boundary(PIECE - SEAM);
-    let is_between = |c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']');
-    text[seam..end].rfind(is_between).map_or(end, |at| seam + at + 1)
+    let between = |c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']');
+    let places =
+        || text[seam..end].rmatch_indices(between).map(|(at, sign)| seam + at + sign.len());
+    // No name of a secret is right before the end: the secret would be in the next piece.
+    let is_good = |at: &usize| {
+        let before = text.floor_char_boundary(at.saturating_sub(NAME));
+        !secrets::has_trigger(&text[before..*at])
+    };
+    places().take(TRIED).find(is_good).or_else(|| places().next()).unwrap_or(end)
 }
 
 /// Returns the blocks between `-----BEGIN …-----` and `-----END …-----` that are secret. A block without an end ends
@@ -259,122 +246,7 @@ fn replaced(found: &Captures<'_>, label: Label<'_>) -> Option<(Secret, String)> 
         // An address stays one word, so that it is still shown as an address.
         return Some((Secret::Password, format!("{user}…@")));
     }
-    if let Some(scheme) = at("bearer") {
-        let is_one = is_random(at("borne")?);
-        return is_one.then(|| (Secret::Token, format!("{scheme}{token}")));
-    }
-    if let Some(option) = at("option") {
-        let secret = secret_named(option)?;
-        return Some((secret, format!("{option}{}", label(secret))));
-    }
-    let (name, between, value) = (at("name")?, at("between")?, at("value")?);
-    let quote: String = value.chars().take_while(|c| matches!(c, '\\' | '"' | '\'')).collect();
-    let bare = &value[quote.len()..];
-    let secret = secret_named(name)?;
-    let scheme = at("scheme").unwrap_or_default();
-    let is_quoted = !quote.is_empty();
-    let between_is = if is_quoted { "=" } else { between };
-    if !is_secret(&plain(name), between_is, bare)
-        || is_quoted && bare.contains(' ') && secret == Secret::Token
-    {
-        return None;
-    }
-    Some((secret, format!("{name}{between}{scheme}{quote}{}", label(secret))))
-}
-
-/// Brings a name into a form without case and punctuation.
-fn plain(name: &str) -> String {
-    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// Returns the secret that a name stands for.
-fn secret_named(name: &str) -> Option<Secret> {
-    const PASSWORDS: [&str; 4] = ["password", "passwd", "passphrase", "pwd"];
-    const TOKENS: [&str; 16] = [
-        "secret",
-        "token",
-        "apikey",
-        "accesskey",
-        "accesskeyid",
-        "privatekey",
-        "secretkey",
-        "authkey",
-        "authorization",
-        "credentials",
-        "credential",
-        "cookie",
-        "xamzsignature",
-        "xamzsecuritytoken",
-        "sig",
-        "signature",
-    ];
-    let plain = plain(name);
-    let ends = |names: &[&str]| names.iter().any(|it| plain.ends_with(it));
-    match plain.as_str() {
-        "jwt" => Some(Secret::Jwt),
-        "seed" | "nkey" | "nkeyseed" => Some(Secret::Nkey),
-        "pass" => Some(Secret::Password),
-        _ if ends(&PASSWORDS) => Some(Secret::Password),
-        _ if ends(&TOKENS) => Some(Secret::Token),
-        _ => None,
-    }
-}
-
-/// Whether a value behind a name is a secret, and not a word about one. `between` is what separates them.
-fn is_secret(name: &str, between: &str, value: &str) -> bool {
-    /// The words that people write behind such a name.
-    const WORDS: [&str; 22] = [
-        "true",
-        "false",
-        "null",
-        "none",
-        "nil",
-        "n/a",
-        "yes",
-        "no",
-        "expired",
-        "invalid",
-        "wrong",
-        "incorrect",
-        "required",
-        "missing",
-        "changed",
-        "reset",
-        "failed",
-        "rejected",
-        "redacted",
-        "hidden",
-        "authentication",
-        "is",
-    ];
-    let lower = value.to_lowercase();
-    let is_hidden = value.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '…' | '•'))
-        || value.starts_with(['[', '…']);
-    if value.is_empty() || is_hidden || WORDS.contains(&lower.trim_matches(['.', '!', ','])) {
-        return false;
-    }
-    // The environment variable PWD is a directory.
-    if name.ends_with("pwd") && value.starts_with('/') {
-        return false;
-    }
-    // A number of tokens, or the position of one.
-    let is_small_number = value.len() <= 4 && value.chars().all(|c| c.is_ascii_digit());
-    let is_password = name.contains("pass") || name.ends_with("pwd");
-    // "unexpected token: foo" is a sentence, and so may be "secret: webapp".
-    let is_sentence = between.starts_with(':') && between.ends_with(char::is_whitespace);
-    match (is_password, is_sentence) {
-        (true, _) => true,
-        (false, true) => is_random(value),
-        (false, false) => !is_small_number,
-    }
-}
-
-/// Whether a word looks as if nobody had chosen it.
-fn is_random(word: &str) -> bool {
-    const LEAST: usize = 8;
-    word.len() >= LEAST
-        && word.chars().any(|c| c.is_ascii_digit())
-        && word.chars().any(|c| c.is_ascii_alphabetic())
+    None
 }
 
 /// Writes an address so that no client makes a link of it, but a person can: `hxxps://example[.]com/…`.

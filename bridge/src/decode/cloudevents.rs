@@ -64,7 +64,7 @@ pub(crate) fn enclose(mut event: Event, data: Option<Decoded>) -> Decoded {
     let texts = [&mut event.kind, &mut event.source].into_iter();
     let texts = texts.chain(&mut event.subject).chain(&mut event.time);
     let was_long = texts.map(json::shorten).fold(false, |any, was_long| any | was_long);
-    let Some(Decoded { payload, is_cut, flaw }) = data else {
+    let Some(Decoded { payload, is_cut, hidden, flaw }) = data else {
         return Decoded { is_cut: was_long, ..Decoded::sound(Payload::Event(event)) };
     };
     let payload = match payload {
@@ -78,7 +78,7 @@ pub(crate) fn enclose(mut event: Event, data: Option<Decoded>) -> Decoded {
         }
         known => known,
     };
-    Decoded { payload, is_cut: is_cut || was_long, flaw }
+    Decoded { payload, is_cut: is_cut || was_long, hidden, flaw }
 }
 
 fn contents(

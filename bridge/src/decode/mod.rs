@@ -29,9 +29,10 @@ use crate::{
     decode::{
         encoding::Readable,
         known::Known,
-        shape::{Matched, Shapes, Surroundings, Trace},
+        shape::{Covered, Matched, Shapes, Surroundings, Trace},
     },
     json::{self, Kept},
+    mask::{self, Mask},
     message::{Binary, Decoded, Gist, Item, Note, Object, Payload},
 };
 
@@ -46,6 +47,8 @@ pub(crate) struct Decoder<'a> {
     /// The user's own shapes, which come first.
     pub(crate) own: Option<&'a Shapes>,
     pub(crate) around: Surroundings<'a>,
+    /// The choice of the secrets that are hidden before a shape moves them away from their keys; all if there is none.
+    pub(crate) mask: Option<&'a Mask>,
     /// The place where to note how the message was understood.
     pub(crate) trace: Option<&'a RefCell<Trace>>,
 }
@@ -175,8 +178,29 @@ impl Decoded {
 
     /// Decodes an object whose JSON is `text`.
     fn from_object(text: &str, object: Kept<Map<String, Value>>, decoder: &Decoder<'_>) -> Self {
-        let Kept { value: object, is_cut } = object;
-        let of_shape = |shapes: &Shapes| shapes.decode(&object, decoder.around, decoder.trace);
+        let Kept { value: published, is_cut } = object;
+        let mut object = published.clone();
+        let all = Mask::default();
+        let mask = decoder.mask.unwrap_or(&all);
+        let hidden = mask.object(&mut object, &mask::english);
+        // A shape may recognise its messages by a value that is hidden.
+        let published = if hidden > 0 { Some(published) } else { None };
+        let shown = Self::from_covered(text, (published.as_ref(), object, mask), is_cut, decoder);
+        // The members of a group are read from the text, and counted when they are shown.
+        let hidden = if matches!(shown.payload, Payload::Alerts(_)) { 0 } else { hidden };
+        Self { hidden: shown.hidden.max(hidden), ..shown }
+    }
+
+    /// Decodes an object whose secrets are hidden as far as their keys tell them. If there are any, `published` is the
+    /// object with them.
+    fn from_covered(
+        text: &str,
+        (published, object, mask): (Option<&Map<String, Value>>, Map<String, Value>, &Mask),
+        is_cut: bool,
+        decoder: &Decoder<'_>,
+    ) -> Self {
+        let covered = Covered { published: published.unwrap_or(&object), object: &object, mask };
+        let of_shape = |shapes: &Shapes| shapes.decode(covered, decoder.around, decoder.trace);
         let mut matched = decoder.own.and_then(of_shape);
         let declared = Known::declared(&object);
         if declared.is_none() {

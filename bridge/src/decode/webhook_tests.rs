@@ -331,7 +331,7 @@ fn a_cloudevent_in_headers_is_as_one_in_json() {
     }
     let decode = |bytes: &[u8]| {
         let around = Surroundings { subject: "ops.event", headers: Some(&headers) };
-        Decoder { own: None, around, trace: None }.decode(bytes)
+        Decoder { own: None, around, mask: None, trace: None }.decode(bytes)
     };
     let Payload::Event(shown) = decode(event["data"].to_string().as_bytes()).payload else {
         panic!("not an event")

@@ -1,3 +1,5 @@
+mod forms;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -159,13 +161,16 @@ fn a_route_can_show_some_kinds() {
     let mask = Mask { shown: vec![Secret::Password] };
     let (shown, count) = mask.text("password=hunter2 token=abc", &english);
     assert_eq!((shown.as_ref(), count), ("password=hunter2 token=[token hidden]", 1));
-    assert_eq!(mask.of_name("db.password", "hunter2"), None);
-    assert_eq!(Mask::default().of_name("db.password", "hunter2"), Some(Secret::Password));
-    assert_eq!(Mask::default().of_name("apiToken", "abc"), Some(Secret::Token));
-    assert_eq!(Mask::default().of_name("db_password", "two words"), Some(Secret::Password));
-    assert_eq!(Mask::default().of_name("secret", "it is a secret"), None);
-    assert_eq!(Mask::default().of_name("password_hint", "my cat"), None);
-    assert_eq!(Mask::default().of_name("tokens", "17"), None);
+    assert_eq!(mask.of_name("db.password", "hunter2", &english), None);
+    assert_eq!(Mask::default().of_name("db.password", "hunter2", &english), Some(Secret::Password));
+    assert_eq!(Mask::default().of_name("apiToken", "abc", &english), Some(Secret::Token));
+    assert_eq!(
+        Mask::default().of_name("db_password", "two words", &english),
+        Some(Secret::Password)
+    );
+    assert_eq!(Mask::default().of_name("secret", "it is a secret", &english), None);
+    assert_eq!(Mask::default().of_name("password_hint", "my cat", &english), None);
+    assert_eq!(Mask::default().of_name("tokens", "17", &english), None);
 }
 
 #[test]
@@ -175,6 +180,19 @@ fn a_long_text_is_searched_in_linear_time_and_at_its_seams() {
     let (shown, count) = Mask::default().text(&text, &english);
     assert_eq!(count, 2);
     assert!(!shown.contains("hunter2") && !shown.contains("eyJ"));
+    // No secret is parted from its name where a piece ends.
+    for shift in 0..40 {
+        let text = format!("{}password: S3cret99 {filler}", "x ".repeat((PIECE - shift) / 2));
+        assert!(!Mask::default().text(&text, &english).0.contains("S3cret99"), "{shift}");
+    }
+    // Words for very many secrets do not make it much longer.
+    let many = "password=x1 ".repeat(40_000);
+    let (shown, count) = Mask::default().text(&many, &english);
+    assert!(
+        count == 40_000 && shown.len() < 12 * 40_000 + MOST_GROWN + 2 * PIECE,
+        "{}",
+        shown.len()
+    );
     // Each of these could begin a secret, and none is one: the search must not begin anew at each.
     for part in [
         "eyJ-",
@@ -185,6 +203,14 @@ fn a_long_text_is_searched_in_linear_time_and_at_its_seams() {
         "password=\"",
         "\\\\\\",
         "Bearer ",
+        "password: expired ",
+        "mysql -p5 ",
+        "token: a,b=&c=;",
+        "Authorization: a ",
+        "a:b@c:",
+        "\u{1b}[",
+        "<password>",
+        "name: secret value: ",
     ] {
         let text = part.repeat(200_000 / part.len());
         let begun = std::time::Instant::now();

@@ -184,6 +184,8 @@ pub(crate) struct Decoded {
     pub payload: Payload,
     /// Whether the message contains more than the payload, because the rest is too much to be shown.
     pub is_cut: bool,
+    /// The number of secrets that are already hidden, because of their keys.
+    pub hidden: u64,
     /// The mistake that the publisher should fix, if there is one. The message is shown all the same.
     pub flaw: Option<Flaw>,
 }
@@ -191,7 +193,7 @@ pub(crate) struct Decoded {
 impl Decoded {
     /// Wraps a payload without a flaw that is complete.
     pub(crate) fn sound(payload: Payload) -> Self {
-        Self { payload, is_cut: false, flaw: None }
+        Self { payload, is_cut: false, hidden: 0, flaw: None }
     }
 
     /// Keeps the beginning of a text.

@@ -1,5 +1,7 @@
 //! All texts of a payload that people may see, for those who change them before they are shown.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use crate::message::{
@@ -67,14 +69,14 @@ fn of_alert(alert: &mut Alert, change: Change<'_>) {
         change("", word);
     }
     texts.into_iter().flatten().for_each(|text| change("", text));
-    alert.labels.iter_mut().for_each(|(name, value)| change(name, value));
+    of_labels(&mut alert.labels, change);
     of_object(&mut alert.extra, change);
 }
 
 fn of_group(group: &mut Group, change: Change<'_>) {
     change("", &mut group.title);
     group.url.iter_mut().for_each(|text| change("", text));
-    group.labels.iter_mut().for_each(|(name, value)| change(name, value));
+    of_labels(&mut group.labels, change);
     group.alerts.iter_mut().for_each(|alert| of_alert(alert, change));
 }
 
@@ -87,6 +89,43 @@ fn of_event(event: &mut Event, change: Change<'_>) {
 
 fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
     object.iter_mut().for_each(|(name, value)| of_value(name, value, change));
+    if object.keys().all(|name| changed(name, change).is_none()) {
+        return;
+    }
+    for (name, value) in std::mem::take(object) {
+        let name = changed(&name, change).unwrap_or(name);
+        let name = free(name, |name| object.contains_key(name));
+        object.insert(name, value);
+    }
+}
+
+/// Passes the values of labels to `change`, and their names as texts.
+fn of_labels(labels: &mut BTreeMap<String, String>, change: Change<'_>) {
+    labels.iter_mut().for_each(|(name, value)| change(name, value));
+    let names: Vec<_> =
+        labels.keys().filter_map(|name| Some((name.clone(), changed(name, change)?))).collect();
+    for (name, by) in names {
+        if let Some(value) = labels.remove(&name) {
+            let name = free(by, |name| labels.contains_key(name));
+            labels.insert(name, value);
+        }
+    }
+}
+
+/// Returns a changed name.
+fn changed(name: &str, change: Change<'_>) -> Option<String> {
+    let mut text = name.to_owned();
+    change("", &mut text);
+    (text != name).then_some(text)
+}
+
+/// Returns a name that is not taken: no value may be lost because two names look the same.
+fn free(name: String, is_taken: impl Fn(&str) -> bool) -> String {
+    if !is_taken(&name) {
+        return name;
+    }
+    let names = (2..).map(|number| format!("{name} ({number})"));
+    names.into_iter().find(|name| !is_taken(name)).unwrap_or(name)
 }
 
 /// Does the same as [`of_object`], and returns whether a text was changed.
@@ -113,9 +152,7 @@ fn of_remark(remark: &mut Remark, change: Change<'_>) {
     let Remark { headline, source, time, lines, rows, url, is_urgent: _ } = remark;
     let texts = std::iter::once(headline).chain(lines);
     texts.chain([source, time, url].into_iter().flatten()).for_each(|text| change("", text));
-    for (name, value) in rows {
-        change(name, value);
-    }
+    of_labels(rows, change);
 }
 
 fn of_forge(event: &mut ForgeEvent, change: Change<'_>) {

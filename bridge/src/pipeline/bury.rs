@@ -5,6 +5,7 @@ use tracing::{error, warn};
 
 use crate::{
     failure::{Interrupted, chain},
+    mask,
     message::StreamId,
     pipeline::{dead_letter::NotKept, parts::Message, state::State},
     source::Delivery,
@@ -18,12 +19,16 @@ pub(crate) async fn bury(
     reason: &str,
 ) -> Result<(), Interrupted> {
     let delivery = message.delivery;
-    let what =
-        format!("message {} on {} can never be posted", delivery.sequence, delivery.subject());
+    let what = format!(
+        "message {} on {} can never be posted",
+        delivery.sequence,
+        mask::for_log(delivery.subject())
+    );
     let kept_on = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
     let kept_on = kept_on.as_deref();
-    let place = kept_on.map_or_else(String::new, |kept_on| format!("; it is kept on {kept_on}"));
-    warn!("{what} ({reason}){place}");
+    let place = kept_on
+        .map_or_else(String::new, |kept_on| format!("; it is kept on {}", mask::for_log(kept_on)));
+    warn!("{what} ({}){place}", mask::for_log(reason));
     // The note comes after the dead letter: a kill in between brings the message back, and with it the note.
     let renderer = &state.composer.renderer;
     let note =

@@ -13,6 +13,7 @@ use crate::{
         shape::{Shapes, Surroundings},
     },
     json,
+    mask::Mask,
     message::{
         Decoded, Payload, Status, is_same_creation,
         payload::{alerts, sources},
@@ -74,6 +75,8 @@ struct Reading {
     library: Arc<Library>,
     /// The shapes of this route.
     own: Option<Arc<Shapes>>,
+    /// The secrets that are hidden before a shape reads a message.
+    mask: Mask,
 }
 
 impl Reading {
@@ -86,7 +89,7 @@ impl Reading {
             return takes(route, message);
         }
         let Facts { subject, headers, original, .. } = *message;
-        let decoded = decode(shapes.as_deref(), subject, headers, original);
+        let decoded = decode(shapes.as_deref(), &route.mask, subject, headers, original);
         takes(route, &Facts { decoded: &decoded, ..*message })
     }
 }
@@ -208,7 +211,7 @@ impl Routing {
             present: is_present.then(|| Rules::of(route, all)),
             earlier: Vec::new(),
             all: Arc::clone(all),
-            reading: Reading::default(),
+            reading: Reading { mask: route.mask.clone(), ..Reading::default() },
             takes_all: false,
             dead_letters: dead_letters.clone(),
         }
@@ -216,7 +219,8 @@ impl Routing {
 
     /// Returns the same rules for messages that are read by the users' own shapes, too.
     pub(crate) fn with_shapes(self, library: &Arc<Library>, route: &Route) -> Self {
-        let reading = Reading { library: Arc::clone(library), own: library.of(route) };
+        let mask = route.mask.clone();
+        let reading = Reading { library: Arc::clone(library), own: library.of(route), mask };
         Self { reading, ..self }
     }
 
@@ -227,7 +231,7 @@ impl Routing {
         headers: Option<&HeaderMap>,
         original: &[u8],
     ) -> Decoded {
-        decode(self.reading.own.as_deref(), subject, headers, original)
+        decode(self.reading.own.as_deref(), &self.reading.mask, subject, headers, original)
     }
 
     /// Returns the rules for messages of the same route that have already been decided on.
@@ -303,11 +307,13 @@ impl Routing {
 
 fn decode(
     own: Option<&Shapes>,
+    mask: &Mask,
     subject: &str,
     headers: Option<&HeaderMap>,
     original: &[u8],
 ) -> Decoded {
-    Decoder { own, around: Surroundings { subject, headers }, trace: None }.decode(original)
+    let around = Surroundings { subject, headers };
+    Decoder { own, around, mask: Some(mask), trace: None }.decode(original)
 }
 
 fn takes(route: &Route, message: &Facts<'_>) -> bool {

@@ -23,6 +23,7 @@ pub(crate) fn with_times(decoded: &Decoded, begun: i64, ended: i64) -> Cow<'_, D
             Cow::Owned(Decoded {
                 payload: Payload::Alert(alert),
                 is_cut: decoded.is_cut,
+                hidden: decoded.hidden,
                 flaw: decoded.flaw.clone(),
             })
         }

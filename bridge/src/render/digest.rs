@@ -48,7 +48,7 @@ impl Renderer {
 
     /// Returns the heading of a message in the thread.
     pub(crate) fn head(&self, published: Timestamp, subject: &str) -> String {
-        format!("{} · {}", self.voice.time(published), shown::name(subject))
+        format!("{} · {}", self.voice.time(published), shown::name(&self.veil().line(subject)))
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) struct Renderer {
     pub(crate) builtin: Arc<Environment<'static>>,
     own: Option<Arc<Own>>,
     pub(super) speakers: Speakers,
-    pub(super) mask: Mask,
+    pub(crate) mask: Mask,
     /// The urgency of messages that do not say how urgent they are.
     unknown: Urgency,
 }
@@ -184,9 +184,10 @@ impl Renderer {
         reason: &str,
         kept_on: Option<&str>,
     ) -> Rendered {
-        let words = self.voice.words;
-        let refused = words.refused(sequence, subject, reason, kept_on);
-        Rendered::words(&words.notice(&self.veil().line(&refused)))
+        let (words, veil) = (self.voice.words, self.veil());
+        let (subject, kept_on) = (veil.line(subject), kept_on.map(|kept_on| veil.line(kept_on)));
+        let refused = words.refused(sequence, &subject, reason, kept_on.as_deref());
+        Rendered::words(&words.notice(&veil.line(&refused)))
     }
 
     /// Renders the notice in place of a file, of this size in bytes, that the homeserver did not accept.
@@ -230,8 +231,9 @@ impl Renderer {
     /// Returns the machines or services that a message claims to be about, as a room shows them.
     pub(crate) fn sources(&self, subject: &str, payload: &Payload) -> Vec<String> {
         let veil = self.veil();
+        let subject = veil.line(subject);
         let shown = |source| {
-            let speaker = self.speakers.speaker(subject, source);
+            let speaker = self.speakers.speaker(&subject, source);
             veil.line(&speaker.shown(self.voice.words)).into_owned()
         };
         payload::sources(payload).into_iter().map(shown).collect()
@@ -252,9 +254,11 @@ impl Renderer {
         decoded.is_cut |= budget::fit(&mut decoded.payload);
         let looks_inside = self.own.as_ref().is_some_and(|own| own.looks_inside);
         let headers = message.headers.map(|headers| veil.headers(headers));
+        let subject = veil.line(message.subject);
         let original =
             if looks_inside { veil.original(message.original) } else { message.original.clone() };
         let message = &Incoming {
+            subject: &subject,
             headers: headers.as_ref(),
             decoded: &decoded,
             original: &original,

@@ -74,7 +74,7 @@ fn samples() -> Vec<Sample> {
 impl Sample {
     fn decode(&self, payload: &[u8], trace: Option<&RefCell<Trace>>) -> Decoded {
         let around = Surroundings { subject: &self.subject, headers: Some(&self.headers) };
-        Decoder { own: None, around, trace }.decode(payload)
+        Decoder { own: None, around, mask: None, trace }.decode(payload)
     }
 
     fn render(&self, decoded: &Decoded, payload: &Bytes) -> Rendered {

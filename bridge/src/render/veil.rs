@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     decode::encoding::{self, Readable},
-    mask::{Mask, Secret},
+    mask::{self, Mask, Secret},
     message::Decoded,
     nats::headers,
     render::words::Words,
@@ -33,13 +33,34 @@ impl<'a> Veil<'a> {
 
     pub(super) fn decoded(&self, decoded: &Decoded) -> Decoded {
         let mut decoded = decoded.clone();
-        decoded.payload.each_text(&mut |name, text| self.cover(name, text));
+        decoded.payload.each_text(&mut |name, text| {
+            if let Some(translated) = self.translated(text) {
+                *text = translated;
+            }
+            self.cover(name, text);
+        });
+        self.hidden.set(self.hidden.get() + decoded.hidden);
         decoded
+    }
+
+    /// Returns a text with the words of this language in the places of those for secrets that were hidden while decoding,
+    /// which knows no language. Returns `None` if there are none.
+    fn translated(&self, text: &str) -> Option<String> {
+        let words = |secret| (mask::english(secret), self.words.hidden(secret));
+        let is_other = |secret: &Secret| {
+            let (from, to) = words(*secret);
+            from != to && text.contains(from)
+        };
+        let others = Secret::ALL.into_iter().filter(is_other);
+        others.fold(None, |done: Option<String>, secret| {
+            let (from, to) = words(secret);
+            Some(done.as_deref().unwrap_or(text).replace(from, to))
+        })
     }
 
     /// Hides the secrets of a text with a name.
     fn cover(&self, name: &str, text: &mut String) {
-        if let Some(secret) = self.mask.of_name(name, text) {
+        if let Some(secret) = self.mask.of_name(name, text, &|secret| self.words.hidden(secret)) {
             self.words.hidden(secret).clone_into(text);
             self.hidden.set(self.hidden.get() + 1);
             return;
@@ -57,7 +78,8 @@ impl<'a> Veil<'a> {
 
     /// Hides the secrets of a line that is not counted.
     pub(super) fn line<'t>(&self, line: &'t str) -> Cow<'t, str> {
-        self.text(line).0
+        let covered = self.text(line).0;
+        self.translated(&covered).map_or(covered, Cow::Owned)
     }
 
     /// Returns the published bytes without secrets, in UTF-8. Bytes that are no text are returned as they are.

@@ -1,17 +1,26 @@
 //! Secrets in texts from other programs, masked before anybody reads them.
 //!
-//! Programs print passwords and tokens in addresses, command lines and dumps of settings. A mask hides everything
-//! that looks like a secret, rather too much than too little. It cannot recognise a secret that looks like an
-//! ordinary word.
+//! Programs print passwords and tokens in addresses, command lines and dumps of settings. The forms of secrets are the
+//! same for rooms ([`hide`], used by [`mask`](crate::mask)) and for the journals of units ([`Masks`]). A journal hides
+//! everything that looks like a secret, rather too much than too little. In a room, which has sentences, the value
+//! decides, too. Neither recognises a secret that looks like an ordinary word.
 
+mod bare;
+pub(crate) mod kind;
 mod usual;
+pub(crate) mod value;
 
-use std::{borrow::Cow, sync::LazyLock};
+use std::{borrow::Cow, ops::Range};
 
 use regex::{Captures, Regex, RegexBuilder};
 use thiserror::Error;
 
-use crate::secrets::usual::{USUAL, secret_of};
+use crate::secrets::{
+    kind::{Label, Secret},
+    usual::{InRoom, Names, USUAL, Usual, secret_of},
+};
+
+pub(crate) use self::{bare::bare, usual::has_trigger};
 
 /// The text that replaces a secret.
 pub(crate) const MASK: &str = "***";
@@ -27,16 +36,6 @@ const MOST_BYTES: usize = 1 << 19;
 
 /// The maximum number of passes over a text.
 const MOST_ROUNDS: usize = 4;
-
-/// The escape sequences that colour a text or move the cursor of a terminal, raw or as a journal writes them. They
-/// may stand in the middle of a key.
-static FOR_TERMINALS: LazyLock<Regex> = LazyLock::new(|| {
-    let text = concat!(
-        r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\r\n]*(?:\x07|\x1b\\)|[ -/]+[0-~])?|\x{9b}[0-?]*[ -/]*[@-~]",
-        r"|(?:(?:#033|\\(?:e|E|033|0?33|x1[bB]|u001[bB])|\^\[|␛)\[)+[0-9;:?]*[A-Za-z]",
-    );
-    Regex::new(text).expect("a test removes them")
-});
 
 /// A pattern of secrets from the configuration.
 #[derive(Debug, Clone)]
@@ -93,16 +92,18 @@ impl Masks {
     /// text has to be whole: a secret that was cut into pieces is not recognised.
     pub(crate) fn mask<'text>(&self, text: &'text str) -> Cow<'text, str> {
         let mut text = bounded(text);
-        replace(&mut text, |text| FOR_TERMINALS.replace_all(text, ""));
+        replace(&mut text, bare);
         // The declared patterns are applied first, to the unmasked text.
         for Pattern(regex) in &self.declared {
-            replace(&mut text, |text| masked(text, regex, |_| true));
+            replace(&mut text, |text| masked(text, regex, &mut whole));
         }
         // Masking one secret can make another one recognisable.
         for _ in 0..MOST_ROUNDS {
             let before = text.clone();
-            for usual in USUAL.iter() {
-                replace(&mut text, |text| masked(text, &usual.pattern, usual.fits));
+            for usual in USUAL.iter().flat_map(|group| &group.forms) {
+                let mut by =
+                    |found: &Captures<'_>| (usual.fits)(found).then(|| whole(found)).flatten();
+                replace(&mut text, |text| masked(text, &usual.pattern, &mut by));
             }
             if text == before {
                 break;
@@ -113,7 +114,7 @@ impl Masks {
 }
 
 /// Replaces a text by the result of `by`, if that has changed anything.
-fn replace(text: &mut Cow<'_, str>, by: impl Fn(&str) -> Cow<'_, str>) {
+fn replace(text: &mut Cow<'_, str>, by: impl FnOnce(&str) -> Cow<'_, str>) {
     if let Cow::Owned(other) = by(text) {
         *text = Cow::Owned(other);
     }
@@ -137,23 +138,94 @@ fn bounded(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// Returns a text with [`MASK`] in place of each match that `fits`.
-fn masked<'text>(
-    text: &'text str,
-    regex: &Regex,
-    fits: impl Fn(&Captures<'_>) -> bool,
-) -> Cow<'text, str> {
-    let (mut masked, mut done, mut from) = (String::new(), 0, 0);
+/// Replaces the secrets of a text for a room, which is one piece of bounded length and [`bare`]. `hides` says which
+/// kinds are hidden. Adds the number of secrets to `count`.
+pub(crate) fn hide(
+    text: &mut Cow<'_, str>,
+    hides: &dyn Fn(Secret) -> bool,
+    label: Label<'_>,
+    count: &mut u64,
+) {
+    for _ in 0..MOST_ROUNDS {
+        let before = *count;
+        for group in USUAL.iter() {
+            if !group.triggers.is_match(text) {
+                continue;
+            }
+            for usual in &group.forms {
+                if matches!(usual.in_room, InRoom::Never) {
+                    continue;
+                }
+                let mut by = |found: &Captures<'_>| {
+                    let replaced =
+                        in_room(usual, found, label).filter(|(secret, ..)| hides(*secret));
+                    *count += u64::from(replaced.is_some());
+                    replaced.map(|(_, place, words)| (place, words))
+                };
+                replace(text, |text| masked(text, &usual.pattern, &mut by));
+            }
+        }
+        if *count == before {
+            break;
+        }
+    }
+}
+
+/// Returns the kind of the secret of a match, its place in the text, and the words for it, if it is one in a room.
+fn in_room(
+    usual: &Usual,
+    found: &Captures<'_>,
+    label: Label<'_>,
+) -> Option<(Secret, Range<usize>, &'static str)> {
+    let secret = secret_of(found);
+    let kind = match usual.names {
+        // A route can show these.
+        _ if secret.as_str().starts_with("eyJ") && secret.as_str().contains('.') => Secret::Jwt,
+        Names::Name => value::secret_named_before(found),
+        Names::Form(secret) => secret,
+        Names::Address => Secret::Password,
+    };
+    let place = match usual.names {
+        Names::Name => value::cut(found, kind),
+        Names::Form(_) | Names::Address => 0..secret.len(),
+    };
+    let is_one = (usual.fits)(found)
+        && !value::is_hidden(&secret.as_str()[place.clone()], label)
+        && match usual.in_room {
+            InRoom::Never => false,
+            InRoom::ByName => value::is_secret_in_room(found, kind),
+            InRoom::If(fits) => fits(found),
+        };
+    let words = if usual.names == Names::Address { "…" } else { label(kind) };
+    is_one.then(|| (kind, secret.start() + place.start..secret.start() + place.end, words))
+}
+
+/// Returns the place of the whole secret of a match, and the mask.
+#[expect(clippy::unnecessary_wraps, reason = "it is one of several ways to replace a match")]
+fn whole(found: &Captures<'_>) -> Option<(Range<usize>, &'static str)> {
+    Some((secret_of(found).range(), MASK))
+}
+
+/// Decides where a match is replaced, and by which words.
+type By<'a> = &'a mut dyn FnMut(&Captures<'_>) -> Option<(Range<usize>, &'static str)>;
+
+/// Returns a text in which words take the places that `by` returns for the matches of a pattern.
+fn masked<'text>(text: &'text str, regex: &Regex, by: By<'_>) -> Cow<'text, str> {
+    /// The bytes that are looked at again, for each byte of the text. It keeps the time linear.
+    const MOST_AGAIN: usize = 8;
+    let (mut masked, mut done, mut from, mut again) = (String::new(), 0, 0, 0);
     while let Some(found) = regex.captures_at(text, from) {
         let (whole, secret) = (found.get_match(), secret_of(&found));
-        if fits(&found) {
-            masked.push_str(&text[done..secret.start()]);
-            masked.push_str(MASK);
-            (done, from) = (secret.end(), whole.end());
-        } else {
-            // A match that is not a secret may contain the beginning of one.
-            from = if secret.start() > whole.start() { secret.start() } else { whole.end() };
+        if let Some((place, words)) = by(&found) {
+            masked.push_str(&text[done..place.start]);
+            masked.push_str(words);
+            (done, from) = (place.end, whole.end().max(place.end));
+            continue;
         }
+        // A match that is not a secret may contain the beginning of one.
+        let next = if secret.start() > whole.start() { secret.start() } else { whole.end() };
+        again += whole.end() - next;
+        from = if again > MOST_AGAIN * text.len() { whole.end() } else { next };
     }
     if done == 0 {
         return Cow::Borrowed(text);

@@ -2,16 +2,21 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Match, Regex};
+use regex::{Captures, Match, Regex, RegexBuilder};
+
+use crate::secrets::{kind::Secret, value};
+
+/// The memory for the search with one pattern, in bytes.
+const SEARCH_BYTES: usize = 128 * 1024;
 
 use crate::mask::tokens;
 
 /// The words that name a secret, alone or in a key such as `DB_PASSWORD` or `registration-token`.
 const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\b)|[_-])(?:pass|pw|psk|t?otp)|pwd|secret|token\
-    |jwt|signature|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
+    |jwt|signature|passwort|kennwort|contraseña|mot de passe|密码|口令|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
 
 /// The words that name a password, which is often of several words.
-const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|pwd|(?-u:\\b)p(?:ass|w))";
+const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|passwort|kennwort|pwd|(?-u:\\b)p(?:ass|w))";
 
 /// The suffixes that a name may have before `:`, as in `secret_key_base` and `password1`.
 const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\
@@ -21,7 +26,8 @@ const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|enc
 const MORE_WORDS: &str = "(?P<further>s?(?:[-_.]?[0-9]+|[-_.][a-z0-9]+|(?-i:[A-Z][a-z0-9]+))*)";
 
 /// The separator between a key and its value, also in its URL-encoded form.
-const BETWEEN: &str = r"[ \t]*(?:=>|:=|[=:]|%3D|%3A|\\u003d)[ \t]*(?:\r?\n[ \t]+)?";
+const BETWEEN: &str =
+    r"[ \t]*(?:=>|:=|[=:]|[：＝]|%3D|%3A|\\u003d)[ \t]*(?:\\?\r?\n[ \t]+(?:-[ \t]+)?)?";
 
 /// A value: a list, the whole of a quoted text even if its end was cut off, or else everything up to the next blank.
 /// Quotes inside belong to the value if they are escaped or doubled, or if the text goes on right after them.
@@ -47,20 +53,99 @@ pub(super) struct Usual {
     pub(super) pattern: Regex,
     /// Decides whether a match is a secret.
     pub(super) fits: fn(&Captures<'_>) -> bool,
+    pub(super) names: Names,
+    /// Decides whether a match is a secret in a room, too. Rooms show sentences, which must stay.
+    pub(super) in_room: InRoom,
+}
+
+/// The source of the kind of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// The name in front of the secret.
+    Name,
+    /// The form itself.
+    Form(Secret),
+    /// An address, which stays one word.
+    Address,
+}
+
+/// The decision about a match in a text for a room.
+#[derive(Clone, Copy)]
+pub(super) enum InRoom {
+    /// The form is too frequent in ordinary texts.
+    Never,
+    /// The name and the value decide.
+    ByName,
+    /// A check of its own decides.
+    If(fn(&Captures<'_>) -> bool),
+}
+
+impl Usual {
+    fn in_room(self, in_room: InRoom) -> Self {
+        Self { in_room, ..self }
+    }
+
+    fn in_room_if(self, fits: fn(&Captures<'_>) -> bool) -> Self {
+        self.in_room(InRoom::If(fits))
+    }
+
+    fn of(self, secret: Secret) -> Self {
+        Self { names: Names::Form(secret), ..self }
+    }
+
+    fn in_address(self) -> Self {
+        Self { names: Names::Address, ..self }
+    }
+}
+
+/// The last part of a key that names a secret.
+pub(super) static KEY: LazyLock<Regex> =
+    LazyLock::new(|| compiled(&format!("(?i){NAMES}{MORE_WORDS}$")));
+
+/// The forms of one group, and the texts of which at least one is in each of their matches.
+pub(super) struct Group {
+    pub(super) triggers: Regex,
+    pub(super) forms: Vec<Usual>,
 }
 
 /// The forms of secrets. The crate `regex` matches each in time linear in the length of the text.
-pub(super) static USUAL: LazyLock<Vec<Usual>> = LazyLock::new(|| {
-    let kinds = [private_keys(), addresses(), headers(), keys(), commands(), words()];
-    kinds.into_iter().flatten().chain([always(known_tokens())]).collect()
+pub(super) static USUAL: LazyLock<Vec<Group>> = LazyLock::new(|| {
+    const NAMED: &str = "(?i)identified|pass|kennwort|pwd|pw|psk|otp|secret|token|jwt|signature|key|cred|auth|pin|contrase|密码|口令";
+    const COMMANDS: &str = concat!(
+        "(?i)pass|kennwort|pwd|pw|psk|otp|secret|token|jwt|signature|key|contrase|密码|口令",
+        "|-u|--(?:proxy-)?user|mysql|mariadb|7z|rar|mongo|login|redis-cli|valkey-cli|ldap|zip|mosquitto|ipmi",
+        "|sqlcmd|bcp|isql|snmp",
+    );
+    let groups: [(&str, Vec<Usual>); 7] = [
+        (r"[A-Za-z0-9+/=]{14}|-----", private_keys()),
+        ("://|@|=", addresses()),
+        ("(?i)auth|cookie|bearer|basic|negotiate|ntlm", headers()),
+        (NAMED, keys()),
+        (COMMANDS, commands()),
+        (NAMED, words()),
+        ("", known_forms()),
+    ];
+    let group = |(triggers, forms)| Group { triggers: compiled(triggers), forms };
+    groups.map(group).into_iter().collect()
 });
+
+/// Whether a text has a word that can stand in front of a secret.
+pub(crate) fn has_trigger(text: &str) -> bool {
+    USUAL[1..6].iter().any(|group| group.triggers.is_match(text))
+}
+
+fn compiled(pattern: &str) -> Regex {
+    let built = RegexBuilder::new(pattern).dfa_size_limit(SEARCH_BYTES).build();
+    built.expect("a test masks with each of them")
+}
 
 fn always(pattern: impl AsRef<str>) -> Usual {
     if_it(|_| true, pattern)
 }
 
 fn if_it(fits: fn(&Captures<'_>) -> bool, pattern: impl AsRef<str>) -> Usual {
-    Usual { pattern: Regex::new(pattern.as_ref()).expect("a test masks with each of them"), fits }
+    let pattern = compiled(pattern.as_ref());
+    Usual { pattern, fits, names: Names::Name, in_room: InRoom::ByName }
 }
 
 fn private_keys() -> Vec<Usual> {
@@ -68,38 +153,54 @@ fn private_keys() -> Vec<Usual> {
         // Keys in PEM or of age, even if their beginning or end was cut off.
         always(
             r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?P<secret>(?s:.*?))(?:-----END|\z)",
-        ),
+        )
+        .in_room(InRoom::Never),
         always(
             r"(?m)(?P<secret>(?:^[ \t]*[A-Za-z0-9+/=]+\r?\n)+|[A-Za-z0-9+/=]+(?:\\n[A-Za-z0-9+/=]*)+)[ \t]*-----END [A-Z0-9 ]*PRIVATE KEY",
-        ),
+        )
+        .of(Secret::PrivateKey)
+        .in_room_if(|_| true),
         // Lines of a key whose beginning and end were both cut off.
         if_it(
             looks_encoded,
             r"(?m)^[ \t]*(?P<secret>[A-Za-z0-9+/]{60,}={0,2}|[A-Za-z0-9+/]{14,}={1,2})[ \t]*\r?$",
-        ),
+        )
+        .in_room(InRoom::Never),
     ]
 }
 
 fn addresses() -> Vec<Usual> {
     vec![
         // scheme://user:password@host, and scheme://token@host.
-        always(r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s/"'<>]+)@"#),
+        always(r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s/"'<>]+)@"#)
+            .in_address()
+            .in_room_if(|_| true),
         if_it(
             |found| !starts_with_a_port(secret(found)) && !secret(found).contains("://"),
             r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s"'<>]+)@"#,
-        ),
-        always(r#"(?i)\b[a-z][a-z0-9+.-]*://(?P<secret>[^\s/:@"'<>]{16,})@"#),
+        )
+        .in_address()
+        .in_room_if(|_| true),
+        always(r#"(?i)\b[a-z][a-z0-9+.-]*://(?P<secret>[^\s/:@"'<>]{16,})@"#)
+            .in_address()
+            .in_room_if(|found| value::is_random(secret(found))),
         // user:password@tcp(host:port), user:password@host:port
         always(
             r#"(?i)(?:^|[\s"'=(,])[^\s:@/"'=(),]+:(?P<secret>[^\s"']+)@(?:tcp|udp|unix)[46]?\("#,
-        ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|_| true),
         always(
             r#"(?m)(?:^|[\s"'=(,])[^\s:@/"'=(),]+:(?P<secret>[^\s/@"']+)@[A-Za-z0-9.-]+:[0-9]{1,5}(?:[^\w.-]|$)"#,
-        ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|_| true),
         // Keys and signatures in the query of a URL.
         always(
             r#"(?i)(?:[?&;]|%26|%3F)(?:[a-z0-9]+[-_])*(?:key|sig|hmac|code|auth|credential|session(?:id)?|sid|ticket|pin)=(?P<secret>[^\s&"'<>]+)"#,
-        ),
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| value::is_random(secret(found)) || found[0].to_lowercase().contains("sig=")),
     ]
 }
 
@@ -108,17 +209,38 @@ fn headers() -> Vec<Usual> {
         // Everything after the scheme, whatever the scheme is.
         always(
             r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
-        ),
-        always(r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#),
+        )
+        .in_room(InRoom::Never),
+        // The parameters of these schemes.
+        always(
+            r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:digest|aws4-hmac-sha256|hmac(?:-[a-z0-9]+)?)[ \t]+(?P<secret>[^\r\n]+)"#,
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| secret(found).contains('=')),
+        // One word after the scheme, as a sentence may go on behind it.
+        always(
+            r#"(?i)\bauthorization(?:\\*["']\s*,|\\*["']?\s*[:=])\s*\[?\s*\\*["']?(?:(?P<scheme>[a-z][a-z0-9_-]*)[ \t]+)?(?P<secret>[^\s"',;\\]+)"#,
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| {
+            value::is_credentials(found.name("scheme").map(|scheme| scheme.as_str()), secret(found))
+        }),
+        always(r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#)
+            .of(Secret::Token)
+            .in_room_if(|found| secret(found).contains('=') || value::is_random(secret(found))),
         if_it(
             |found| looks_encoded(found) || secret(found).len() >= 20,
             r"(?i)(?:^|[^=\w])(?:bearer|basic|negotiate|ntlm)[ \t]+(?P<secret>[a-z0-9._~+/=-]{8,})",
-        ),
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| value::is_borne(secret(found))),
         // The login command of a mail client.
         if_it(
             looks_encoded,
             r"(?i)\bauth(?:enticate)?[ \t]+(?:plain|login|xoauth2|oauthbearer|cram-md5|scram-[a-z0-9-]+)[ \t]+(?P<secret>[a-z0-9+/=_-]{4,})",
-        ),
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| value::is_borne(secret(found))),
     ]
 }
 
@@ -134,7 +256,8 @@ fn keys() -> Vec<Usual> {
             format!(
                 r"(?i){PASSWORDS}{PARTS}(?:[ \t]+(?:for|of)(?:[ \t]+[^\s:]+){{1,3}})?:[ \t]+{SEVERAL_WORDS}"
             ),
-        ),
+        )
+        .in_room_if(|found| is_prompt(found) && value::is_secret_in_room(found, Secret::Password)),
         // Any other name at the beginning of a line.
         if_it(
             is_no_setting,
@@ -156,22 +279,41 @@ fn keys() -> Vec<Usual> {
                 r#"(?i)(?:(?-u:\b)|[_-])cred(?:ential)?s?(?:\\*["']{BETWEEN}|[ \t]*[=:][ \t]*){VALUE}"#
             ),
         ),
-        always(r#"(?i)(?:\b|[_-])pin["']?[ \t]*[=:][ \t]*["']?(?P<secret>[0-9]{4,})\b"#),
-        always(r#"(?:\b|_)PIN["']?[ \t]*[=:][ \t]*["']?(?P<secret>[^\s"',;]{4,})"#),
+        always(r#"(?i)(?:\b|[_-])pin["']?[ \t]*[=:][ \t]*["']?(?P<secret>[0-9]{4,})\b"#)
+            .in_room(InRoom::Never),
+        always(r#"(?:\b|_)PIN["']?[ \t]*[=:][ \t]*["']?(?P<secret>[^\s"',;]{4,})"#)
+            .in_room(InRoom::Never),
         if_it(
             looks_encoded,
             r#"(?i)(?:\b|_)auth["']?[ \t]*[=:][ \t]*["']?(?P<secret>[a-z0-9+/_-]{8,}={0,2})"#,
-        ),
+        )
+        .of(Secret::Token)
+        .in_room_if(|found| value::is_borne(secret(found)) && secret(found).len() >= 12),
         // `<password>...</password>`
         if_it(
             is_no_setting,
-            format!(r"(?i)<[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}(?:\s[^<>]*)?>(?P<secret>[^<]+)"),
+            format!(r"(?i)<[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}(?:\s[^<>]*)?>(?:<!\[CDATA\[)?(?P<secret>[^<]+)"),
         ),
+        // `"password": {"value": "..."}`
+        if_it(
+            is_no_setting,
+            format!(
+                r#"(?i){NAMES}{MORE_WORDS}\\*["']\s*:\s*\{{\s*\\*["'](?:current|data|plain(?:text)?|raw|secret|(?:string_?)?value|text)\\*["']\s*:\s*{VALUE}"#
+            ),
+        ),
+        // `password=` with the value alone in the next line.
+        if_it(
+            looks_chosen,
+            format!(
+                r#"(?i){NAMES}{PARTS}["']?[ \t]*[=:][ \t]*\\?(?:\r\n|\n|\r)[ \t]*(?P<secret>[^\s"'=:]{{4,}})[ \t]*(?:[\r\n]|\z)"#
+            ),
+        )
+        .in_room_if(stands_out),
         // `name: DB_PASSWORD` with `value: ...`, and `<add key="Password" value="..."/>`
         if_it(
             is_no_setting,
             format!(
-                r#"(?i)\b(?:key|name)["']?\s*[:=]\s*["']?[a-z0-9_.:-]*?{NAMES}{MORE_WORDS}["']?[\s,]+["']?value["']?\s*[:=]\s*{VALUE}"#
+                r#"(?i)\b(?:key|name)["']?\s*[:=]\s*["']?[a-z0-9_.:-]*?(?:{NAMES}{MORE_WORDS}|authorization|cookie)["']?[\s,]+["']?value["']?\s*[:=]\s*{VALUE}"#
             ),
         ),
     ]
@@ -189,7 +331,8 @@ fn commands() -> Vec<Usual> {
         if_it(
             |found| is_no_path(secret(found)) && !is_number(secret(found)),
             format!(r#"(?:^|[\s"'\[])--?key(?:["']?[\s,]+|=){ARGUMENT}"#),
-        ),
+        )
+        .in_room(InRoom::Never),
         // `curl --user name:password`
         if_it(
             |found| !secret(found).starts_with("//") && !is_number(secret(found)),
@@ -197,20 +340,27 @@ fn commands() -> Vec<Usual> {
                 r#"(?m)(?:^|[\s"'\[])(?:-u|(?:-[a-zA-Z]{0,6}[uU]|--(?:proxy-)?user)["']?[\s,=]+)"#,
                 r#"(?:"[^\s:"']+:(?P<secret_in_two>[^"\r\n]+)|'[^\s:"']+:(?P<secret_in_one>[^'\r\n]+)|[^\s:"'/]+:(?P<secret>\S+))"#,
             ),
-        ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|_| true),
         // `smbclient -U name%password`
         always(
             r#"(?:^|[\s"'])(?:-U|--user(?:name)?)["']?[\s,=]*["']?[^\s%"']+%(?P<secret>[^\s"']+)"#,
-        ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|_| true),
         // `openssl -passin pass:...`
-        always(r#"\s-pass(?:in|out)?[ \t]+["']?pass:(?P<secret>[^\s"']+)"#),
+        always(r#"\s-pass(?:in|out)?[ \t]+["']?pass:(?P<secret>[^\s"']+)"#)
+            .of(Secret::Password)
+            .in_room_if(|_| true),
         // `ENV DB_PASSWORD ...`
         if_it(
             is_no_setting,
             format!(
                 r"(?i)(?:^|\s)(?:env|arg|setx?|setenv)[ \t]+[a-z0-9_]*{NAMES}{MORE_WORDS}[ \t]+{ARGUMENT}"
             ),
-        ),
+        )
+        .in_room_if(looks_chosen),
     ];
     // A one-letter option takes a password with some programs only.
     let options = [
@@ -229,6 +379,8 @@ fn commands() -> Vec<Usual> {
         always(format!(
             r#"(?:^|[\s"'/\[(])(?:{programs})["']?[\s,](?:[^\r\n|;&]*?[\s"',])?{option}{ARGUMENT}"#
         ))
+        .of(Secret::Password)
+        .in_room_if(|found| !is_number(secret(found)) && !secret(found).starts_with('-'))
     }));
     usual
 }
@@ -242,16 +394,66 @@ fn words() -> Vec<Usual> {
         if_it(
             looks_chosen,
             format!(
-                r#"(?i){NAMES}[ \t]+(?:(?:is|was)[ \t]+)?["']?(?P<secret>[^\s"':=/.(\[<][^\s"']{{3,}})"#
+                r#"(?i){NAMES}[ \t]+(?:(?:is|was):?[ \t]+)?["']?(?P<secret>[^\s"':=/.(\[<][^\s"']{{3,}})"#
             ),
-        ),
+        )
+        .in_room_if(stands_out),
+        // `with password ...`
+        if_it(
+            looks_chosen,
+            format!(
+                r#"(?i)(?:default|initial|new|old|temporary|the|using|with)[ \t]+{PASSWORDS}[ \t]+(?:(?:is|was):?[ \t]+)?["']?(?P<secret>[^\s"':=/.(\[<][^\s"']{{3,}})"#
+            ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|found| !value::looks_like_a_host(secret(found))),
+        // In SQL.
+        always(
+            r#"(?i)identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+(?:password[ \t]+)?["'](?P<secret>[^"'\r\n]+)"#,
+        )
+        .of(Secret::Password)
+        .in_room_if(|_| true),
         // `SOME_PASSWORD ...`, and `api key ...` in capital letters.
         if_it(
             |found| looks_chosen(found) || in_capitals(found),
             format!(
                 r#"(?:[A-Z0-9]+_(?i:{NAMES})|(?i:{PASSWORDS}|(?:access|api|auth)[-_ ]?key))[ \t]+(?:(?:is|was)[ \t]+)?["']?(?P<secret>[A-Za-z0-9_!@#$%^&*+=-]{{4,}})"#
             ),
-        ),
+        )
+        .in_room(InRoom::Never),
+    ]
+}
+
+/// Whether a match is a prompt such as `Password for root: ...`.
+fn is_prompt(found: &Captures<'_>) -> bool {
+    let before = &found[0][..secret_of(found).start() - found.get_match().start()];
+    before.contains(" for ") || before.contains(" of ")
+}
+
+/// Whether a word behind the name of a secret is no word of a sentence: "password db-01" is part of one.
+fn stands_out(found: &Captures<'_>) -> bool {
+    let word = secret(found).trim_end_matches(['.', ',', ':', ';', ')', '!', '?']);
+    let is_password = value::secret_named_before(found) == Secret::Password;
+    let is_stated = [" is ", " was "].iter().any(|verb| found[0].contains(verb));
+    let least = if is_password && is_stated {
+        4
+    } else if is_password {
+        8
+    } else {
+        16
+    };
+    let is_mixed = value::is_random(word) || is_password && is_stated;
+    word.len() >= least && is_mixed && !value::looks_like_a_host(word)
+}
+
+/// Tokens that are recognised by their form wherever they are.
+fn known_forms() -> Vec<Usual> {
+    vec![
+        always(known_tokens()).in_room(InRoom::Never),
+        // A bot of Telegram.
+        always("(?:bot|(?-u:\\b))(?P<secret>[0-9]{6,12}:AA[A-Za-z0-9_-]{30,})")
+            .of(Secret::Token)
+            .in_room_if(|_| true),
     ]
 }
 
@@ -291,7 +493,7 @@ pub(super) fn secret_of<'text>(found: &Captures<'text>) -> Match<'text> {
     GROUPS.iter().find_map(|name| found.name(name)).unwrap_or_else(|| found.get_match())
 }
 
-fn secret<'text>(found: &Captures<'text>) -> &'text str {
+pub(super) fn secret<'text>(found: &Captures<'text>) -> &'text str {
     secret_of(found).as_str()
 }
 
@@ -302,7 +504,7 @@ fn is_no_setting(found: &Captures<'_>) -> bool {
     const WORDS: [&str; 12] =
         ["true", "false", "yes", "no", "null", "none", "nil", "on", "off", "all", "amd64", "arm64"];
     let value = secret(found).trim_end_matches([',', ';', ')', '}']).to_lowercase();
-    let begins_a_block = matches!(value.trim_end_matches(['-', '+']), "|" | ">");
+    let begins_a_block = matches!(value.trim_end_matches(['-', '+']), "|" | ">" | "\\");
     let counts = is_number(&value) && found[0].to_lowercase().contains("tokens");
     let about = found.name("further").is_some_and(|further| is_about(further.as_str()));
     let before = &found[0][..secret_of(found).start() - found.get_match().start()];
@@ -311,8 +513,8 @@ fn is_no_setting(found: &Captures<'_>) -> bool {
 }
 
 /// Whether the last word of a key makes it a setting about a secret, as in `_file`, `.path` and `Policy`.
-fn is_about(further: &str) -> bool {
-    const WORDS: [&str; 64] = [
+pub(super) fn is_about(further: &str) -> bool {
+    const WORDS: &[&str] = &[
         "age",
         "agent",
         "alg",
@@ -324,16 +526,25 @@ fn is_about(further: &str) -> bool {
         "auth",
         "authentication",
         "bits",
+        "bucket",
+        "change",
+        "changed",
         "class",
         "count",
+        "created",
+        "date",
         "dir",
         "directory",
         "enabled",
         "endpoint",
         "env",
+        "errors",
+        "expiration",
         "expired",
         "expires",
         "expiry",
+        "failed",
+        "failures",
         "field",
         "file",
         "filename",
@@ -343,6 +554,8 @@ fn is_about(further: &str) -> bool {
         "in",
         "interval",
         "issuer",
+        "last",
+        "left",
         "len",
         "length",
         "lifetime",
@@ -358,7 +571,11 @@ fn is_about(further: &str) -> bool {
         "policy",
         "prompt",
         "provider",
+        "rate",
+        "remaining",
         "required",
+        "reset",
+        "rotated",
         "rotation",
         "scope",
         "service",
@@ -368,12 +585,16 @@ fn is_about(further: &str) -> bool {
         "state",
         "status",
         "store",
+        "time",
         "timeout",
+        "total",
         "ttl",
         "type",
+        "updated",
         "uri",
         "url",
         "usage",
+        "used",
         "valid",
         "var",
         "version",
@@ -387,7 +608,7 @@ fn is_about(further: &str) -> bool {
     is(&last) || last.strip_suffix('s').is_some_and(is)
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 

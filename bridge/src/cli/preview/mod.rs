@@ -140,7 +140,8 @@ impl Preview {
     /// Returns a subject that ends with the name of the message's source, as publishers use.
     fn usual_subject(&self, payload: &[u8]) -> String {
         let around = Surroundings { subject: "ops.report.example", headers: Some(&self.headers) };
-        let decoded = Decoder { own: self.own.as_ref(), around, trace: None }.decode(payload);
+        let decoded =
+            Decoder { own: self.own.as_ref(), around, ..Decoder::default() }.decode(payload);
         match payload::sources(&decoded.payload)[..] {
             [source] if !source.contains(char::is_whitespace) => format!("ops.report.{source}"),
             _ => "ops.report.example".to_owned(),
@@ -156,7 +157,8 @@ impl Preview {
         let trace = RefCell::new(Trace::default());
         let around = Surroundings { subject, headers: Some(&self.headers) };
         let own = self.own.as_ref();
-        let decoded = Decoder { own, around, trace: Some(&trace) }.decode(&payload);
+        let decoded = Decoder { own, around, mask: Some(&self.renderer.mask), trace: Some(&trace) }
+            .decode(&payload);
         let message = Incoming {
             subject,
             headers: Some(&self.headers),

@@ -22,6 +22,7 @@ use serde_json::Map;
 
 use crate::{
     decode::shape::{evaluate::Fields, file::Shape, rule::Lacks},
+    mask::{self, Mask},
     message::Decoded,
 };
 
@@ -36,6 +37,15 @@ pub(crate) use self::{
 pub(crate) struct Surroundings<'a> {
     pub(crate) subject: &'a str,
     pub(crate) headers: Option<&'a HeaderMap>,
+}
+
+/// An object as it was published, and with hidden secrets.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Covered<'a> {
+    pub(crate) published: &'a Map<String, serde_json::Value>,
+    /// The object that the expressions of a shape read.
+    pub(crate) object: &'a Map<String, serde_json::Value>,
+    pub(crate) mask: &'a Mask,
 }
 
 /// A set of shapes, in the order in which they are tried.
@@ -100,17 +110,18 @@ impl Shapes {
     /// Decodes an object by the first rule that is for it. Returns `None` if there is none.
     pub(crate) fn decode(
         &self,
-        object: &Map<String, serde_json::Value>,
+        covered: Covered<'_>,
         around: Surroundings<'_>,
         trace: Option<&RefCell<Trace>>,
     ) -> Option<Matched> {
+        let object = covered.published;
         let mut context = None;
         let mut lacking = None;
         for shape in self.0.iter().filter(|shape| shape.recognise.holds(object, around.headers)) {
             for rule in
                 shape.rules.iter().filter(|rule| rule.recognise.holds(object, around.headers))
             {
-                let base = context.get_or_insert_with(|| self::context(object, around)).clone();
+                let base = context.get_or_insert_with(|| self::context(covered, around)).clone();
                 let base = context! { maps => shape.maps.clone(), ..base };
                 let traced = trace.map(|_| RefCell::default());
                 let fields = Fields::new(rule, base, traced.as_ref());
@@ -135,11 +146,17 @@ impl Shapes {
     }
 }
 
-fn context(object: &Map<String, serde_json::Value>, around: Surroundings<'_>) -> Value {
+fn context(covered: Covered<'_>, around: Surroundings<'_>) -> Value {
+    let Covered { object, mask, .. } = covered;
     let headers = around.headers.into_iter().flat_map(HeaderMap::iter);
     let headers = Value::from_pairs(headers.map(|(name, values)| {
-        let values: Vec<&str> = values.iter().map(async_nats::HeaderValue::as_str).collect();
-        (name.to_string(), Value::from(values.join(", ")))
+        let values = values.iter().map(async_nats::HeaderValue::as_str).map(|value| {
+            match mask.of_name(name.as_ref(), value, &mask::english) {
+                Some(secret) => mask::english(secret),
+                None => value,
+            }
+        });
+        (name.to_string(), Value::from(values.collect::<Vec<_>>().join(", ")))
     }));
     let tokens: Vec<String> = around.subject.split('.').map(str::to_owned).collect();
     let subject = around.subject.to_owned();

@@ -3,7 +3,10 @@ use std::{collections::BTreeSet, path::Path};
 use serde_json::json;
 
 use super::*;
-use crate::message::{Payload, Severity, Urgency};
+use crate::{
+    decode::Decoder,
+    message::{Payload, Severity, Urgency},
+};
 
 #[test]
 fn every_built_in_shape_is_valid_and_compiled_in() {
@@ -78,9 +81,15 @@ fn own(text: &str) -> Shapes {
     Shapes::parse(text, Path::new("own.toml")).unwrap()
 }
 
+/// Returns an object of which nothing is hidden.
+fn covered(object: &Map<String, serde_json::Value>) -> Covered<'_> {
+    static MASK: Mask = Mask { shown: Vec::new() };
+    Covered { published: object, object, mask: &MASK }
+}
+
 fn decoded(shapes: &Shapes, message: &serde_json::Value) -> Decoded {
     let around = Surroundings { subject: "ops.own.db-01", headers: None };
-    match shapes.decode(message.as_object().unwrap(), around, None) {
+    match shapes.decode(covered(message.as_object().unwrap()), around, None) {
         Some(Matched::Decoded(decoded)) => *decoded,
         Some(Matched::Lacking { field, .. }) => panic!("{field}"),
         None => panic!("not matched"),
@@ -137,7 +146,7 @@ fn a_failing_field_costs_that_field_and_is_traced() {
     let trace = RefCell::default();
     let message = json!({ "a": "db-01", "memory": "71%" });
     let around = Surroundings::default();
-    let matched = shapes.decode(message.as_object().unwrap(), around, Some(&trace));
+    let matched = shapes.decode(covered(message.as_object().unwrap()), around, Some(&trace));
     let Some(Matched::Decoded(decoded)) = matched else { panic!("not matched") };
     let Payload::Report(report) = decoded.payload else { panic!("not a report") };
     assert_eq!((report.disk_percent, report.memory_percent), (None, Some(71.0)));
@@ -149,4 +158,36 @@ fn a_failing_field_costs_that_field_and_is_traced() {
             .iter()
             .any(|field| field.name == "disk_percent" && matches!(field.value, Outcome::Fails(_)))
     );
+}
+
+#[test]
+fn a_shape_does_not_move_a_secret_away_from_its_key() {
+    let shapes = own(
+        "name = 'S'\n[recognise]\nvalues = { token = ['S3cret-99'] }\n[[rule]]\nas = 'alert'\nseverity = \"'critical'\"\n\
+         summary = 'payload.password'\n\
+         description = \"headers['X-Token'] ~ ' ' ~ payload.user ~ ' ' ~ (payload.args | join(' '))\"\n\
+         rows = { who = 'payload.token' }\n",
+    );
+    let message = serde_json::json!({
+        "token": "S3cret-99", "password": "S3cret-99", "user": "bob", "args": ["--password", "S3cret-99"],
+    });
+    let mut headers = async_nats::HeaderMap::new();
+    #[expect(clippy::disallowed_methods, reason = "a text without a line break")]
+    headers.insert("X-Token", "S3cret-99");
+    let around = Surroundings { subject: "ops.own.db-01", headers: Some(&headers) };
+    let decode = |mask: Option<&Mask>| {
+        let decoder = Decoder { own: Some(&shapes), around, mask, trace: None };
+        decoder.decode(message.to_string().as_bytes())
+    };
+    let shown = decode(None);
+    let Payload::Alert(alert) = &shown.payload else { panic!("{shown:?}") };
+    assert!(!format!("{shown:?}").contains("S3cret"), "{shown:?}");
+    assert_eq!(
+        alert.description.as_deref(),
+        Some("[token hidden] bob --password [password hidden]"),
+        "{shown:?}"
+    );
+    assert_eq!(shown.hidden, 3);
+    let all = Mask { shown: crate::mask::Secret::ALL.to_vec() };
+    assert!(format!("{:?}", decode(Some(&all))).contains("S3cret"), "a route can show them");
 }

@@ -1,0 +1,49 @@
+//! Texts without what a program adds for terminals or to be unseen. Such characters can stand in the middle of a key,
+//! where they would keep it from being recognised.
+
+use std::{borrow::Cow, sync::LazyLock};
+
+use regex::{Captures, Regex};
+
+/// The escape sequences that colour a text or move the cursor of a terminal, raw or as a journal or JSON writes them,
+/// letters that JSON has escaped, and characters that cannot be seen.
+static REMOVED: LazyLock<Regex> = LazyLock::new(|| {
+    let text = concat!(
+        r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}[@-~]|\][^\x07\x1b\r\n]{0,256}(?:\x07|\x1b\\)|[ -/]{1,8}[0-~])?",
+        r"|\x{9b}[0-?]{0,64}[ -/]{0,8}[@-~]",
+        r"|(?:(?:#033|\\(?:e|E|033|0?33|x1[bB]|u001[bB])|\^\[|␛)\[)+[0-9;:?]{0,64}[A-Za-z]",
+        r"|\\u00(?P<letter>2[bBdDeEfF]|3[0-9aAdD]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])",
+        r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}]",
+        r"|[\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}]",
+    );
+    Regex::new(text).expect("a test removes them")
+});
+
+/// Returns a text without them.
+pub(crate) fn bare(text: &str) -> Cow<'_, str> {
+    REMOVED.replace_all(text, |found: &Captures<'_>| {
+        let code = found.name("letter").and_then(|it| u8::from_str_radix(it.as_str(), 16).ok());
+        code.map(|code| char::from(code).to_string()).unwrap_or_default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_part_a_key_are_removed() {
+        for text in [
+            "\u{1b}[31mpassword\u{1b}[0m=x",
+            "pass\u{200b}word=x",
+            "pass\u{ad}word\u{8}=x\u{0}",
+            r"\u001b[1mpass\u0077ord\x1b[0m=x",
+            "pass\u{1b}]8;;\u{7}word=x",
+        ] {
+            assert_eq!(bare(text), "password=x", "{text:?}");
+        }
+        for text in ["é\t密码\r\n", r"\u00e9\u0022", "a b"] {
+            assert!(matches!(bare(text), Cow::Borrowed(same) if same == text), "{text:?}");
+        }
+    }
+}
