@@ -76,44 +76,21 @@ pub(crate) struct Mask {
 impl Mask {
     /// Returns a text in which words take the places of secrets, and the number of those.
     pub(crate) fn text<'a>(&self, text: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
-        let hides = |secret| !self.shown.contains(&secret);
-        let mut count = 0;
-        let mut hidden = Cow::Borrowed(text);
-        let mut done = 0;
-        let blocks: Vec<_> =
-            blocks(text).into_iter().filter(|(_, secret)| hides(*secret)).collect();
-        if !blocks.is_empty() {
-            let mut whole = String::with_capacity(text.len());
-            for (place, secret) in blocks {
-                whole.push_str(&text[done..place.start]);
-                whole.push_str(label(secret));
-                (done, count) = (place.end, count + 1);
-            }
-            whole.push_str(&text[done..]);
-            hidden = Cow::Owned(whole);
-        }
+        let (mut hidden, mut count) = self.without_blocks(text, label);
         let mut grown = 0;
         if let Some(replaced) = in_pieces(&hidden, |original| {
-            let (mut piece, before) = (secrets::bare(original), count);
             let label: Label<'_> = if grown < MOST_GROWN { label } else { &|_| SHORT };
-            let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
-                let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
-                count += u64::from(replaced.is_some());
-                replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
-            });
-            if let Some(replaced) = owned(replaced) {
-                piece = Cow::Owned(replaced);
-            }
-            secrets::hide(&mut piece, &hides, label, &mut count);
+            let (piece, found) = self.piece(original, label);
+            count += found;
             // A text without a secret stays as it came.
-            (count > before).then(|| {
+            (found > 0).then(|| {
                 grown += piece.len().saturating_sub(original.len());
                 piece.into_owned()
             })
         }) {
             hidden = Cow::Owned(replaced);
         }
-        if hides(Secret::Unsubscribe)
+        if !self.shown.contains(&Secret::Unsubscribe)
             && let Some(defused) = in_pieces(&hidden, |piece| {
                 owned(UNSUBSCRIBE.replace_all(piece, |found: &Captures<'_>| defused(&found[0])))
             })
@@ -121,6 +98,39 @@ impl Mask {
             hidden = Cow::Owned(defused);
         }
         (hidden, count)
+    }
+
+    /// Returns a text without blocks of keys, and the number of those.
+    fn without_blocks<'a>(&self, text: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
+        let mut blocks = blocks(text);
+        blocks.retain(|(_, secret)| !self.shown.contains(secret));
+        if blocks.is_empty() {
+            return (Cow::Borrowed(text), 0);
+        }
+        let (mut hidden, mut done, mut count) = (String::with_capacity(text.len()), 0, 0);
+        for (place, secret) in blocks {
+            hidden.push_str(&text[done..place.start]);
+            hidden.push_str(label(secret));
+            (done, count) = (place.end, count + 1);
+        }
+        hidden.push_str(&text[done..]);
+        (Cow::Owned(hidden), count)
+    }
+
+    /// Hides the secrets of one piece of a text, and counts them. What could part them is removed from it.
+    fn piece<'a>(&self, piece: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
+        let hides = |secret| !self.shown.contains(&secret);
+        let (mut piece, mut count) = (secrets::bare(piece), 0);
+        let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
+            let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
+            count += u64::from(replaced.is_some());
+            replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
+        });
+        if let Some(replaced) = owned(replaced) {
+            piece = Cow::Owned(replaced);
+        }
+        secrets::hide(&mut piece, &hides, label, &mut count);
+        (piece, count)
     }
 
     /// Returns the secret that a value is because of its name, as in `{"password": "…"}`.

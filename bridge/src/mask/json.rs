@@ -5,8 +5,9 @@ use serde_json::{Map, Value};
 use crate::{
     mask::{Mask, blocks},
     secrets::{
+        has_trigger,
         kind::{Label, Secret},
-        value::{has_scheme, is_random, is_secret_named, secret_named},
+        value::{has_scheme, is_about_one, is_random, is_secret_named, secret_named, stands_alone},
     },
 };
 
@@ -32,6 +33,9 @@ const VALUES: [&str; 12] = [
 /// The longest item of a list that can be a name or an argument, in bytes.
 const MOST_ITEM: usize = 256;
 
+/// The longest text that is opened to look for JSON in it, in bytes.
+const MOST_OPENED: usize = 64 * 1024;
+
 /// The depth below which nothing is looked at. The parser allows no more.
 const MOST_DEPTH: usize = 128;
 
@@ -56,13 +60,15 @@ impl Walk<'_> {
         let beside = name_beside(object);
         for (key, value) in object {
             let of_value = || VALUES.contains(&plain(key).as_str());
+            // What is beside the secret in its object says whose it is.
+            let is_alone =
+                |value: &Value| value.as_str().is_some_and(stands_alone) && !is_about_one(key);
             let of_name =
                 || ["value", "val", "values", "stringvalue"].contains(&plain(key).as_str());
             let name = match (secret_named(key), &beside, above) {
                 (Some(_), ..) => Some(key.as_str()),
                 (None, Some(name), _) if of_name() => Some(name.as_str()),
-                // What is beside the password in an object of a password says whose it is.
-                (None, _, Some(name)) if of_value() => Some(name),
+                (None, _, Some(name)) if of_value() || is_alone(value) => Some(name),
                 _ => None,
             };
             self.value(value, name, depth + 1);
@@ -79,6 +85,8 @@ impl Walk<'_> {
             Value::String(text) => {
                 if let Some(secret) = name.and_then(|name| self.secret(name, text)) {
                     self.hide(value, secret);
+                } else if let Some(covered) = self.json_in(text, depth) {
+                    *value = Value::String(covered);
                 }
             }
             Value::Number(number) => {
@@ -92,6 +100,20 @@ impl Walk<'_> {
             }
             Value::Null | Value::Bool(_) => {}
         }
+    }
+
+    /// Hides the secrets in a text that is JSON itself.
+    fn json_in(&mut self, text: &str, depth: usize) -> Option<String> {
+        if text.len() > MOST_OPENED
+            || !text.trim_start().starts_with(['{', '['])
+            || !has_trigger(text)
+        {
+            return None;
+        }
+        let before = self.hidden;
+        let mut inner: Value = serde_json::from_str(text).ok()?;
+        self.value(&mut inner, None, depth + 1);
+        (self.hidden > before).then(|| inner.to_string())
     }
 
     fn array(&mut self, items: &mut Vec<Value>, name: Option<&str>, depth: usize) {
@@ -216,6 +238,10 @@ mod tests {
             json!({ "password": { "a": { "b": 1 }, "stringValue": "S3cret" } }),
             json!({ "password": ["S3cret"] }),
             json!({ "passwords": ["S3cret"], "a": 1 }),
+            json!({ "password": { "a": "S3cret-Zq9x" } }),
+            json!({ "secrets": { "db": "x7S3cret9x" } }),
+            json!({ "pass\u{200b}word": "S3cret" }),
+            json!({ "message": "{\"a\":[{\"name\":\"password\",\"value\":\"S3cret\"}]}" }),
             json!({ "password2": "S3cret" }),
             json!({ "pass": "S3cret" }),
             json!({ "Authorization": "Token S3cret" }),
@@ -251,6 +277,9 @@ mod tests {
             json!({ "password": null, "secret": true, "token": "" }),
             json!({ "tokens": 4096, "max_tokens": 128_000, "token_count": 17, "prompt_tokens": 123_456 }),
             json!({ "secret": { "name": "db-creds", "namespace": "prod" } }),
+            json!({ "secret": { "uid": "550e8400-e29b-41d4-a716-446655440000", "created": "2026-11-30T10:00:00Z" } }),
+            json!({ "password": { "changed_by": "alice2000x", "policy": "strict9000" } }),
+            json!({ "message": "{ \"a\": \"password expired\" }" }),
             json!({ "secretName": "db-creds", "tokenEndpoint": "https://a.example" }),
             json!({ "password": "expired", "password_changed": "2026-11-30" }),
             json!({ "authorization": "failed for user bob" }),

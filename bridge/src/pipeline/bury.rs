@@ -22,7 +22,7 @@ pub(crate) async fn bury(
     let what = format!(
         "message {} on {} can never be posted",
         delivery.sequence,
-        mask::for_log(delivery.subject())
+        delivery.subject_for_log()
     );
     let kept_on = put_away(state, delivery, message.stream, reason, DeadFor::Itself).await?;
     let kept_on = kept_on.as_deref();

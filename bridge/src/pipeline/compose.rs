@@ -182,7 +182,7 @@ impl Composer {
     pub(crate) fn note_flaw(&self, delivery: &Delivery, decoded: &Decoded) {
         let Some(flaw) = decoded.any_flaw() else { return };
         self.health.metrics.flawed.inc();
-        let (sequence, subject) = (delivery.sequence, delivery.subject());
+        let (sequence, subject) = (delivery.sequence, delivery.subject_for_log());
         if flaw.is_shown_raw {
             warn!("message {sequence} on {subject} is posted as it is: {flaw}");
         } else {
@@ -201,7 +201,7 @@ impl Composer {
             warn!(
                 "message {} on {} is posted with the built-in template, as will others be: {fault}",
                 delivery.sequence,
-                delivery.subject()
+                delivery.subject_for_log()
             );
         }
     }

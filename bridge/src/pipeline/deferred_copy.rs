@@ -146,7 +146,7 @@ impl Copies {
                 "message {} of stream {DEFERRED_STREAM} was not deferred by this bridge: it is shown as a message on {}, as \
                  are others like it; only the bridge may publish on {DEFERRED_PREFIX}.>",
                 copy.sequence,
-                copy.subject()
+                copy.subject_for_log()
             );
         }
     }

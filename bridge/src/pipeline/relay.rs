@@ -10,7 +10,6 @@ use tracing::{Instrument, debug, field::Empty, info, info_span};
 
 use crate::{
     failure::{Failure, Interrupted, panic_words},
-    mask,
     nats::Memory,
     pipeline::{
         context::{RouteContext, Services},
@@ -199,11 +198,8 @@ impl Relay {
             Ok(verdict) => verdict?,
             Err(panic) => {
                 self.pipeline.blame(delivery);
-                let what = format!(
-                    "message {} on {}",
-                    delivery.sequence,
-                    mask::for_log(delivery.subject())
-                );
+                let what =
+                    format!("message {} on {}", delivery.sequence, delivery.subject_for_log());
                 return Err(Failure::Bug(format!("{what}: {}", panic_words(&*panic))).into());
             }
         };

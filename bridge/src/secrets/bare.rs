@@ -15,13 +15,21 @@ static REMOVED: LazyLock<Regex> = LazyLock::new(|| {
         r"|\\u00(?P<letter>2[bBdDeEfF]|3[0-9aAdD]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])",
         r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}]",
         r"|[\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}]",
+        r"|(?P<blank>[\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}])|(?P<wide>[\x{ff01}-\x{ff5e}])",
     );
     Regex::new(text).expect("a test removes them")
 });
 
-/// Returns a text without them.
+/// Returns a text without them, and with blanks and letters of other widths as those of ASCII.
 pub(crate) fn bare(text: &str) -> Cow<'_, str> {
     REMOVED.replace_all(text, |found: &Captures<'_>| {
+        if found.name("blank").is_some() {
+            return " ".to_owned();
+        }
+        if let Some(wide) = found.name("wide").and_then(|it| it.as_str().chars().next()) {
+            let narrow = char::from_u32(u32::from(wide) - 0xfee0);
+            return narrow.map(String::from).unwrap_or_default();
+        }
         let code = found.name("letter").and_then(|it| u8::from_str_radix(it.as_str(), 16).ok());
         code.map(|code| char::from(code).to_string()).unwrap_or_default()
     })
@@ -39,9 +47,11 @@ mod tests {
             "pass\u{ad}word\u{8}=x\u{0}",
             r"\u001b[1mpass\u0077ord\x1b[0m=x",
             "pass\u{1b}]8;;\u{7}word=x",
+            "ｐａｓｓｗｏｒｄ＝ｘ",
         ] {
             assert_eq!(bare(text), "password=x", "{text:?}");
         }
+        assert_eq!(bare("a\u{a0}b"), "a b");
         for text in ["é\t密码\r\n", r"\u00e9\u0022", "a b"] {
             assert!(matches!(bare(text), Cow::Borrowed(same) if same == text), "{text:?}");
         }

@@ -377,7 +377,7 @@ fn commands() -> Vec<Usual> {
     ];
     usual.extend(options.map(|(programs, option)| {
         always(format!(
-            r#"(?:^|[\s"'/\[(])(?:{programs})["']?[\s,](?:[^\r\n|;&]*?[\s"',])?{option}{ARGUMENT}"#
+            r#"(?:^|[\s"'/\[(=:])(?:{programs})["']?[\s,](?:[^\r\n|;&]*?[\s"',])?{option}{ARGUMENT}"#
         ))
         .of(Secret::Password)
         .in_room_if(|found| !is_number(secret(found)) && !secret(found).starts_with('-'))

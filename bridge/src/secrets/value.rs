@@ -6,6 +6,7 @@ use std::ops::Range;
 use regex::Captures;
 
 use crate::secrets::{
+    bare::bare,
     kind::{Label, Secret},
     usual::{KEY, is_about, is_number, secret_of},
 };
@@ -121,6 +122,7 @@ const WORDS: &[&str] = &[
 
 /// Returns the secret that a name in JSON, of a label or of a header stands for.
 pub(crate) fn secret_named(name: &str) -> Option<Secret> {
+    let name = bare(name);
     let name = name.trim();
     let plain: String =
         name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
@@ -136,6 +138,12 @@ pub(crate) fn secret_named(name: &str) -> Option<Secret> {
         return None;
     }
     Some(kind_of(&found[0]))
+}
+
+/// Whether a name beside a secret says something about it.
+pub(crate) fn is_about_one(name: &str) -> bool {
+    let name = name.trim().to_lowercase();
+    is_about(&name) || ["_by", "by", "id", "user", "username"].iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a name is that of a header whose whole value is a secret.
@@ -322,6 +330,13 @@ pub(super) fn is_borne(value: &str) -> bool {
     is_random(value) && value.len() >= 12 || is_long || value.len() >= 8 && value.ends_with('=')
 }
 
+/// Whether a value is a secret anywhere below the name of one: nothing else looks like it.
+pub(crate) fn stands_alone(value: &str) -> bool {
+    let is_moment = value.get(..4).is_some_and(is_number) && value.get(4..5) == Some("-");
+    let is_word = value.chars().all(|c| c.is_ascii_graphic()) && !value.contains(['/', ':']);
+    is_random(value) && is_word && !is_moment && !looks_like_a_host(value)
+}
+
 /// Whether a word looks as if nobody had chosen it.
 pub(crate) fn is_random(word: &str) -> bool {
     const LEAST: usize = 8;
@@ -359,6 +374,7 @@ mod tests {
             ("aws_access_key_id", Some(Secret::Token)),
             ("http.request.header.authorization", Some(Secret::Token)),
             ("Set-Cookie", Some(Secret::Token)),
+            ("pass\u{200b}word", Some(Secret::Password)),
             ("jwt", Some(Secret::Jwt)),
             ("seed", Some(Secret::Nkey)),
             ("password_changed_at", None),

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
+    mask,
     message::{Origin, Position, RouteName, StreamId},
     nats::{Reservation, headers, timestamp},
     source::size,
@@ -89,6 +90,11 @@ impl Delivery {
     /// Returns the subject that the message was originally published on.
     pub(crate) fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// Returns the same subject for the log: a token of it can be a secret.
+    pub(crate) fn subject_for_log(&self) -> String {
+        mask::for_log(&self.subject)
     }
 
     /// Gives the copy of a deferred message the subjects and the time of the message, as far as they are known.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use crate::{
+    mask,
     nats::{Nats, Need, Reservation, headers, timestamp},
     source::{
         beside,
@@ -194,7 +195,7 @@ impl Stored {
     fn log(&self, stream: &str) {
         let Self { sequence, message, unreadable, .. } = self;
         if *unreadable > 0 {
-            let subject = &message.subject;
+            let subject = mask::for_log(&message.subject);
             warn!(
                 "stream {stream}: message {sequence} on {subject} has headers that no client can read; it is read without {unreadable} of them"
             );

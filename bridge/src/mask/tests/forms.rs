@@ -18,6 +18,8 @@ const FORMS: &[&str] = &[
     r#"{"log":"\u001b[36mpassword\u001b[0m=@@"}"#,
     r#"{"pass\u0077ord":"@@"}"#,
     "password：@@",
+    "password\u{a0}=\u{a0}@@",
+    "ｐａｓｓｗｏｒｄ＝@@",
     // Command lines.
     r#"ExecStart=/usr/bin/restic --password "@@ two words" backup"#,
     "restic --password '@@' backup",
@@ -26,6 +28,7 @@ const FORMS: &[&str] = &[
     r#"["restic","--password","@@"]"#,
     "mysql -u root -p@@ app",
     "mysqldump '-p@@' app",
+    "Sensitive (user=root command=mysql -p@@)",
     "sshpass -p @@ ssh a",
     "curl -u a:@@ https://example.com",
     "curl -u 'a:@@' https://example.com",
