@@ -224,7 +224,7 @@ mod tests {
     use super::*;
     use crate::mask::english;
 
-    fn hidden(value: Value) -> (String, u64) {
+    fn hidden(value: &Value) -> (String, u64) {
         let Value::Object(mut object) = json!({ "x": value }) else { unreachable!() };
         let count = Mask::default().object(&mut object, &english);
         (object["x"].to_string(), count)
@@ -261,14 +261,14 @@ mod tests {
             json!({ "lines": ["a", "-----BEGIN PRIVATE KEY-----", "S3cret", "-----END PRIVATE KEY-----", "b"] }),
             json!({ "lines": ["-----BEGIN RSA PRIVATE KEY-----", "S3cret"] }),
         ] {
-            let (shown, count) = hidden(value.clone());
+            let (shown, count) = hidden(&value);
             assert!(
                 !shown.contains("S3cret") && shown.contains(" hidden]") && count == 1,
                 "{value}: {shown}"
             );
         }
-        assert_eq!(hidden(json!({ "password": 1_234_567_890 })).1, 1);
-        assert_eq!(hidden(json!({ "credentials": { "user": "u", "pass": "S3cret" } })).1, 1);
+        assert_eq!(hidden(&json!({ "password": 1_234_567_890 })).1, 1);
+        assert_eq!(hidden(&json!({ "credentials": { "user": "u", "pass": "S3cret" } })).1, 1);
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             json!({ "lines": ["-----BEGIN CERTIFICATE-----", "MIIB", "-----END CERTIFICATE-----"] }),
             json!({ "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" }),
         ] {
-            assert_eq!(hidden(value.clone()), (value.to_string(), 0));
+            assert_eq!(hidden(&value), (value.to_string(), 0));
         }
     }
 

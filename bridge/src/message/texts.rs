@@ -101,7 +101,9 @@ fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
 
 /// Passes the values of labels to `change`, and their names as texts.
 fn of_labels(labels: &mut BTreeMap<String, String>, change: Change<'_>) {
-    labels.iter_mut().for_each(|(name, value)| change(name, value));
+    for (name, value) in labels.iter_mut() {
+        change(name, value);
+    }
     let names: Vec<_> =
         labels.keys().filter_map(|name| Some((name.clone(), changed(name, change)?))).collect();
     for (name, by) in names {

@@ -256,7 +256,8 @@ impl Renderer {
         let headers = message.headers.map(|headers| veil.headers(headers));
         let subject = veil.line(message.subject);
         let original =
-            if looks_inside { veil.original(message.original) } else { message.original.clone() };
+            if looks_inside { veil.readable(message.original) } else { message.original.clone() };
+        let published = message.original;
         let message = &Incoming {
             subject: &subject,
             headers: headers.as_ref(),
@@ -276,9 +277,7 @@ impl Renderer {
             rendered = rendered.with_line(&flaw);
         }
         if is_cut || decoded.is_cut || leaves_something_out(payload) {
-            let covered =
-                if looks_inside { original.clone() } else { veil.original(message.original) };
-            let file = Attachment::of(payload, &covered);
+            let file = Attachment::of(payload, &veil.original(published));
             return rendered.with_original(file, words);
         }
         rendered

@@ -5,11 +5,13 @@ use std::{borrow::Cow, cell::Cell};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use serde_json::Map;
 
 use crate::{
     decode::encoding::{self, Readable},
+    json,
     mask::{self, Mask, Secret},
-    message::Decoded,
+    message::{Decoded, Payload},
     nats::headers,
     render::words::Words,
 };
@@ -91,6 +93,23 @@ impl<'a> Veil<'a> {
             Cow::Borrowed(_) if encoding.is_none() => original.clone(),
             covered => Bytes::from(covered.into_owned()),
         }
+    }
+
+    /// Returns the JSON that templates read without secrets, also those that only their keys tell. Other bytes are
+    /// returned as [`Self::original`] does.
+    pub(super) fn readable(&self, original: &Bytes) -> Bytes {
+        let text = encoding::read(original).map(|readable| readable.text);
+        let Some(Ok(json)) = text.map(|text| json::any(&text)) else {
+            return self.original(original);
+        };
+        // The value has no name of its own.
+        let mut payload = Map::from_iter([(String::new(), json.value)]);
+        self.mask.object(&mut payload, &|secret| self.words.hidden(secret));
+        let mut payload = Payload::Object(payload);
+        payload.each_text(&mut |name, text| self.cover_uncounted(name, text));
+        let Payload::Object(payload) = payload else { return Bytes::new() };
+        let value = payload.into_iter().next().map(|(_, value)| value.to_string());
+        value.map_or_else(Bytes::new, Bytes::from)
     }
 
     pub(super) fn headers(&self, original: &HeaderMap) -> HeaderMap {

@@ -7,6 +7,7 @@
 
 mod bare;
 pub(crate) mod kind;
+mod names;
 mod usual;
 pub(crate) mod value;
 
@@ -17,7 +18,8 @@ use thiserror::Error;
 
 use crate::secrets::{
     kind::{Label, Secret},
-    usual::{InRoom, Names, USUAL, Usual, secret_of},
+    names::secret_of,
+    usual::{InRoom, Names, USUAL, Usual},
 };
 
 pub(crate) use self::{bare::bare, usual::has_trigger};
@@ -176,7 +178,7 @@ fn in_room(
     usual: &Usual,
     found: &Captures<'_>,
     label: Label<'_>,
-) -> Option<(Secret, Range<usize>, &'static str)> {
+) -> Option<(Secret, Range<usize>, Cow<'static, str>)> {
     let secret = secret_of(found);
     let kind = match usual.names {
         // A route can show these.
@@ -196,18 +198,28 @@ fn in_room(
             InRoom::ByName => value::is_secret_in_room(found, kind),
             InRoom::If(fits) => fits(found),
         };
-    let words = if usual.names == Names::Address { "…" } else { label(kind) };
-    is_one.then(|| (kind, secret.start() + place.start..secret.start() + place.end, words))
+    if !is_one {
+        return None;
+    }
+    let words = match usual.names {
+        Names::Address => Cow::Borrowed("…"),
+        // A number in JSON, which stays JSON.
+        Names::Name if value::is_number_of_json(found) => {
+            Cow::Owned(format!("\"{}\"", label(kind)))
+        }
+        Names::Name | Names::Form(_) => Cow::Borrowed(label(kind)),
+    };
+    Some((kind, secret.start() + place.start..secret.start() + place.end, words))
 }
 
 /// Returns the place of the whole secret of a match, and the mask.
 #[expect(clippy::unnecessary_wraps, reason = "it is one of several ways to replace a match")]
-fn whole(found: &Captures<'_>) -> Option<(Range<usize>, &'static str)> {
-    Some((secret_of(found).range(), MASK))
+fn whole(found: &Captures<'_>) -> Option<(Range<usize>, Cow<'static, str>)> {
+    Some((secret_of(found).range(), Cow::Borrowed(MASK)))
 }
 
 /// Decides where a match is replaced, and by which words.
-type By<'a> = &'a mut dyn FnMut(&Captures<'_>) -> Option<(Range<usize>, &'static str)>;
+type By<'a> = &'a mut dyn FnMut(&Captures<'_>) -> Option<(Range<usize>, Cow<'static, str>)>;
 
 /// Returns a text in which words take the places that `by` returns for the matches of a pattern.
 fn masked<'text>(text: &'text str, regex: &Regex, by: By<'_>) -> Cow<'text, str> {
@@ -218,7 +230,7 @@ fn masked<'text>(text: &'text str, regex: &Regex, by: By<'_>) -> Cow<'text, str>
         let (whole, secret) = (found.get_match(), secret_of(&found));
         if let Some((place, words)) = by(&found) {
             masked.push_str(&text[done..place.start]);
-            masked.push_str(words);
+            masked.push_str(&words);
             (done, from) = (place.end, whole.end().max(place.end));
             continue;
         }

@@ -2,28 +2,18 @@
 
 use std::sync::LazyLock;
 
-use regex::{Captures, Match, Regex, RegexBuilder};
+use regex::{Captures, Regex};
 
-use crate::secrets::{kind::Secret, value};
-
-/// The memory for the search with one pattern, in bytes.
-const SEARCH_BYTES: usize = 128 * 1024;
-
-use crate::mask::tokens;
-
-/// The words that name a secret, alone or in a key such as `DB_PASSWORD` or `registration-token`.
-const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\b)|[_-])(?:pass|pw|psk|t?otp)|pwd|secret|token\
-    |jwt|signature|passwort|kennwort|contraseña|mot de passe|密码|口令|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
-
-/// The words that name a password, which is often of several words.
-const PASSWORDS: &str = "(?:pass(?:word|wd|phrase|code)|passwort|kennwort|pwd|(?-u:\\b)p(?:ass|w))";
-
-/// The suffixes that a name may have before `:`, as in `secret_key_base` and `password1`.
-const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\
-    |root|salt|str|string|test|text|user|value)){0,4}";
-
-/// The suffixes that a name may have before `=` or at the end of a quoted key: any words.
-const MORE_WORDS: &str = "(?P<further>s?(?:[-_.]?[0-9]+|[-_.][a-z0-9]+|(?-i:[A-Z][a-z0-9]+))*)";
+use crate::{
+    mask::tokens,
+    secrets::{
+        kind::Secret,
+        names::{
+            MORE_WORDS, NAMES, PARTS, PASSWORDS, compiled, is_about, is_number, secret, secret_of,
+        },
+        value,
+    },
+};
 
 /// The separator between a key and its value, also in its URL-encoded form.
 const BETWEEN: &str =
@@ -98,10 +88,6 @@ impl Usual {
     }
 }
 
-/// The last part of a key that names a secret.
-pub(super) static KEY: LazyLock<Regex> =
-    LazyLock::new(|| compiled(&format!("(?i){NAMES}{MORE_WORDS}$")));
-
 /// The forms of one group, and the texts of which at least one is in each of their matches.
 pub(super) struct Group {
     pub(super) triggers: Regex,
@@ -134,11 +120,6 @@ pub(crate) fn has_trigger(text: &str) -> bool {
     USUAL[1..6].iter().any(|group| group.triggers.is_match(text))
 }
 
-fn compiled(pattern: &str) -> Regex {
-    let built = RegexBuilder::new(pattern).dfa_size_limit(SEARCH_BYTES).build();
-    built.expect("a test masks with each of them")
-}
-
 fn always(pattern: impl AsRef<str>) -> Usual {
     if_it(|_| true, pattern)
 }
@@ -160,6 +141,10 @@ fn private_keys() -> Vec<Usual> {
         )
         .of(Secret::PrivateKey)
         .in_room_if(|_| true),
+        // A key of PuTTY.
+        always(r"(?i)private-lines: *[0-9]+\r?\n(?P<secret>[A-Za-z0-9+/=]+(?:\r?\n[A-Za-z0-9+/=]+)*)")
+            .of(Secret::PrivateKey)
+            .in_room_if(|_| true),
         // Lines of a key whose beginning and end were both cut off.
         if_it(
             looks_encoded,
@@ -477,26 +462,6 @@ fn known_tokens() -> String {
     )
 }
 
-/// The groups of a pattern that match the secret itself. Without such a group the whole match is the secret.
-const GROUPS: [&str; 7] = [
-    "secret",
-    "secret_in_two",
-    "secret_in_one",
-    "secret_in_escaped",
-    "secret_in_list",
-    "secret_in_three",
-    "secret_in_three_single",
-];
-
-/// Returns the part of a match that is the secret.
-pub(super) fn secret_of<'text>(found: &Captures<'text>) -> Match<'text> {
-    GROUPS.iter().find_map(|name| found.name(name)).unwrap_or_else(|| found.get_match())
-}
-
-pub(super) fn secret<'text>(found: &Captures<'text>) -> &'text str {
-    secret_of(found).as_str()
-}
-
 /// Whether a key with its value is more than a setting about secrets, such as `password_file=...`, `max_tokens=4096`,
 /// `using password: YES` and `secrets::tests`.
 fn is_no_setting(found: &Captures<'_>) -> bool {
@@ -510,106 +475,6 @@ fn is_no_setting(found: &Captures<'_>) -> bool {
     let before = &found[0][..secret_of(found).start() - found.get_match().start()];
     let is_path_of_code = before.ends_with(':') && value.starts_with(':');
     !(is_path_of_code || WORDS.contains(&value.as_str()) || begins_a_block || counts || about)
-}
-
-/// Whether the last word of a key makes it a setting about a secret, as in `_file`, `.path` and `Policy`.
-pub(super) fn is_about(further: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "age",
-        "agent",
-        "alg",
-        "algo",
-        "algorithm",
-        "at",
-        "attempts",
-        "audience",
-        "auth",
-        "authentication",
-        "bits",
-        "bucket",
-        "change",
-        "changed",
-        "class",
-        "count",
-        "created",
-        "date",
-        "dir",
-        "directory",
-        "enabled",
-        "endpoint",
-        "env",
-        "errors",
-        "expiration",
-        "expired",
-        "expires",
-        "expiry",
-        "failed",
-        "failures",
-        "field",
-        "file",
-        "filename",
-        "format",
-        "header",
-        "hint",
-        "in",
-        "interval",
-        "issuer",
-        "last",
-        "left",
-        "len",
-        "length",
-        "lifetime",
-        "limit",
-        "location",
-        "manager",
-        "max",
-        "method",
-        "min",
-        "mode",
-        "name",
-        "path",
-        "policy",
-        "prompt",
-        "provider",
-        "rate",
-        "remaining",
-        "required",
-        "reset",
-        "rotated",
-        "rotation",
-        "scope",
-        "service",
-        "set",
-        "size",
-        "source",
-        "state",
-        "status",
-        "store",
-        "time",
-        "timeout",
-        "total",
-        "ttl",
-        "type",
-        "updated",
-        "uri",
-        "url",
-        "usage",
-        "used",
-        "valid",
-        "var",
-        "version",
-    ];
-    let mut last = further.rsplit(['-', '_', '.']).next().unwrap_or_default();
-    if last.contains(char::is_lowercase) {
-        last = last.rfind(char::is_uppercase).map_or(last, |start| &last[start..]);
-    }
-    let last = last.to_lowercase();
-    let is = |word: &str| WORDS.contains(&word);
-    is(&last) || last.strip_suffix('s').is_some_and(is)
-}
-
-pub(super) fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a text is not the path of a file.

@@ -8,7 +8,7 @@ use regex::Captures;
 use crate::secrets::{
     bare::bare,
     kind::{Label, Secret},
-    usual::{KEY, is_about, is_number, secret_of},
+    names::{KEY, is_about, is_number, secret_of},
 };
 
 /// The words that people write behind such a name.
@@ -173,6 +173,15 @@ pub(super) fn secret_named_before(found: &Captures<'_>) -> Secret {
 fn before<'text>(found: &Captures<'text>) -> &'text str {
     let whole = found.get_match();
     &whole.as_str()[..secret_of(found).start() - whole.start()]
+}
+
+/// Whether the secret of a match is a number behind a key of JSON.
+pub(super) fn is_number_of_json(found: &Captures<'_>) -> bool {
+    let secret = secret_of(found).as_str();
+    let rest = secret.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_value =
+        rest.len() < secret.len() && (rest.is_empty() || rest.starts_with([',', '}', ']']));
+    is_value && before(found).trim_end().ends_with("\":")
 }
 
 /// Whether a text says that something is hidden.

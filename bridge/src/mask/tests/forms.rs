@@ -65,6 +65,7 @@ const FORMS: &[&str] = &[
     r#"{"name":"DB_PASSWORD","value":"@@"}"#,
     r#"{"l":"{\"password\":\"@@\"}"}"#,
     "[\"-----BEGIN PRIVATE KEY-----\",\"@@\",\"-----END PRIVATE KEY-----\"]",
+    "PuTTY-User-Key-File-2: ssh-rsa\nPrivate-Lines: 1\n@@@@\nPrivate-MAC: 1",
     // Other texts.
     "password @@",
     "login failed with password @@ for bob",
@@ -135,7 +136,7 @@ fn texts_around_a_secret_stay() {
         ),
         ("{'password': u'x1', 'user': 'bob'}", "{'password': [password hidden], 'user': 'bob'}"),
         ("--password \"x1 y\" --verbose", "--password \"[password hidden]\" --verbose"),
-        ("{\"password\":1234567,\"n\":1}", "{\"password\":[password hidden],\"n\":1}"),
+        ("{\"password\":1234567,\"n\":1}", "{\"password\":\"[password hidden]\",\"n\":1}"),
         ("a:x1@tcp(db:3306)/d", "a:[password hidden]@tcp(db:3306)/d"),
         (
             "Authorization: Basic dTpzZWNyZXQ= was sent",
