@@ -89,11 +89,12 @@ fn of_event(event: &mut Event, change: Change<'_>) {
 
 fn of_object(object: &mut Map<String, Value>, change: Change<'_>) {
     object.iter_mut().for_each(|(name, value)| of_value(name, value, change));
-    if object.keys().all(|name| changed(name, change).is_none()) {
+    let names: Vec<_> = object.keys().map(|name| changed(name, change)).collect();
+    if names.iter().all(Option::is_none) {
         return;
     }
-    for (name, value) in std::mem::take(object) {
-        let name = changed(&name, change).unwrap_or(name);
+    for ((name, value), by) in std::mem::take(object).into_iter().zip(names) {
+        let name = by.unwrap_or(name);
         let name = free(name, |name| object.contains_key(name));
         object.insert(name, value);
     }

@@ -132,3 +132,48 @@ impl<'a> Veil<'a> {
         self.hidden.set(hidden);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        config::{Display, Language},
+        render::voice::Voice,
+    };
+
+    fn payload() -> Value {
+        let token = format!("ghp_{}", "Zq7Rk2Lm9Vb4".repeat(3));
+        json!({ "event": "x", "password": { "value": "Zq7Rk2Lm" }, "api_key": 123_456_789, token: "a",
+            "args": ["--password", "Zq7Rk2Lm"], "text": "--token \"Zq7Rk2Lm x1\"", "n": 5 })
+    }
+
+    fn chinese() -> &'static dyn Words {
+        let display = Display { language: Language::Chinese, time_zone: TimeZone::UTC };
+        Voice::of(&display).words
+    }
+
+    #[test]
+    fn secrets_are_hidden_once_and_in_the_language_of_the_room() {
+        let mask = Mask::default();
+        let veil = Veil::new(&mask, chinese());
+        let decoded = Decoded::from_bytes(payload().to_string().as_bytes());
+        let covered = format!("{:?}", veil.decoded(&decoded));
+        assert!(!covered.contains("Zq7Rk2Lm") && !covered.contains("123456789"), "{covered}");
+        assert!(covered.contains("已隐藏密码") && !covered.contains(" hidden]"), "{covered}");
+        assert_eq!(veil.hidden(), 5, "{covered}");
+    }
+
+    #[test]
+    fn templates_read_json_without_secrets() {
+        let mask = Mask::default();
+        let read = Veil::new(&mask, chinese()).readable(&Bytes::from(payload().to_string()));
+        let read: Value = serde_json::from_slice(&read).unwrap();
+        assert!(!read.to_string().contains("Zq7Rk2Lm"), "{read}");
+        assert_eq!((&read["n"], &read["args"][1]), (&json!(5), &json!("[已隐藏密码]")), "{read}");
+        let text = Veil::new(&mask, chinese()).readable(&Bytes::from("password=Zq7Rk2Lm"));
+        assert_eq!(text, "password=[已隐藏密码]");
+    }
+}

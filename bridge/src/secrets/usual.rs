@@ -310,7 +310,7 @@ fn commands() -> Vec<Usual> {
         if_it(
             is_no_setting,
             format!(
-                r"(?i)(?:^|[\s\x22'\[])--?(?:[a-z0-9]+[-_])*(?:[a-z]*{NAMES}){PARTS}(?:[\s\x22',]+|=){VALUE}"
+                r"(?i)(?:^|[\s\x22'\[])--?(?:[a-z0-9]+[-_])*(?:[a-z]*{NAMES}){PARTS}(?:[\x22']?[\s,]+|=){VALUE}"
             ),
         ),
         if_it(
@@ -353,12 +353,12 @@ fn commands() -> Vec<Usual> {
         (r"7z[ar]?|rar|unrar", "-h?p"),
         (
             r"sshpass|mongo(?:sh|dump|restore|export|import)?|(?:docker|podman|buildah|skopeo|helm|oc|az)[ \t]+(?:[a-z]+[ \t]+)?login",
-            r"-p[\s\x22',]*",
+            r"-p(?:[\x22']?[\s,]+)?",
         ),
-        (r"redis-cli|valkey-cli", r"-a[\s\x22',]+"),
-        (r"ldap[a-z]+", r"-w[\s\x22',]+"),
-        (r"zip|unzip|mosquitto_(?:pub|sub|rr)|ipmitool|sqlcmd|bcp|isql", r"-P[\s\x22',]*"),
-        (r"snmp[a-z]+", r"-[cAX][\s\x22',]+"),
+        (r"redis-cli|valkey-cli", r"-a[\x22']?[\s,]+"),
+        (r"ldap[a-z]+", r"-w[\x22']?[\s,]+"),
+        (r"zip|unzip|mosquitto_(?:pub|sub|rr)|ipmitool|sqlcmd|bcp|isql", r"-P(?:[\x22']?[\s,]+)?"),
+        (r"snmp[a-z]+", r"-[cAX][\x22']?[\s,]+"),
     ];
     usual.extend(options.map(|(programs, option)| {
         always(format!(

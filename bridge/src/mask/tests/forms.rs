@@ -136,6 +136,10 @@ fn texts_around_a_secret_stay() {
         ),
         ("{'password': u'x1', 'user': 'bob'}", "{'password': [password hidden], 'user': 'bob'}"),
         ("--password \"x1 y\" --verbose", "--password \"[password hidden]\" --verbose"),
+        ("--token \"x1y2z3a4 two\" --verbose", "--token \"[token hidden]\" --verbose"),
+        ("sshpass -p 'x1 two' ssh a", "sshpass -p '[password hidden]' ssh a"),
+        ("sshpass -p'x1 two' ssh a", "sshpass -p'[password hidden]' ssh a"),
+        ("[\"--token\", \"x1y2z3a4 two\"]", "[\"--token\", \"[token hidden]\"]"),
         ("{\"password\":1234567,\"n\":1}", "{\"password\":\"[password hidden]\",\"n\":1}"),
         ("a:x1@tcp(db:3306)/d", "a:[password hidden]@tcp(db:3306)/d"),
         (
