@@ -10,13 +10,12 @@
 //! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length.
 
 mod json;
-pub(crate) mod tokens;
 
 use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
 
-use crate::secrets::{self, value};
+use crate::secrets::{self, tokens, value};
 
 pub(crate) use crate::secrets::kind::{Label, Secret, english};
 

@@ -11,7 +11,7 @@ use crate::{
     decode::encoding::{self, Readable},
     json,
     mask::{self, Mask, Secret},
-    message::{Decoded, Payload},
+    message::{Decoded, Object, Payload},
     nats::headers,
     render::words::Words,
 };
@@ -105,10 +105,10 @@ impl<'a> Veil<'a> {
         // The value has no name of its own.
         let mut payload = Map::from_iter([(String::new(), json.value)]);
         self.mask.object(&mut payload, &|secret| self.words.hidden(secret));
-        let mut payload = Payload::Object(payload);
+        let mut payload = Payload::Object(Object::new(payload));
         payload.each_text(&mut |name, text| self.cover_uncounted(name, text));
         let Payload::Object(payload) = payload else { return Bytes::new() };
-        let value = payload.into_iter().next().map(|(_, value)| value.to_string());
+        let value = payload.fields().values().next().map(ToString::to_string);
         value.map_or_else(Bytes::new, Bytes::from)
     }
 

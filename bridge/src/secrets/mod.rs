@@ -8,6 +8,7 @@
 mod bare;
 pub(crate) mod kind;
 mod names;
+pub(crate) mod tokens;
 mod usual;
 pub(crate) mod value;
 

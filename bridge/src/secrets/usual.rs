@@ -4,15 +4,12 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-use crate::{
-    mask::tokens,
-    secrets::{
-        kind::Secret,
-        names::{
-            MORE_WORDS, NAMES, PARTS, PASSWORDS, compiled, is_about, is_number, secret, secret_of,
-        },
-        value,
+use crate::secrets::{
+    kind::Secret,
+    names::{
+        MORE_WORDS, NAMES, PARTS, PASSWORDS, compiled, is_about, is_number, secret, secret_of,
     },
+    tokens, value,
 };
 
 /// The separator between a key and its value, also in its URL-encoded form.
@@ -470,9 +467,11 @@ fn is_no_setting(found: &Captures<'_>) -> bool {
         ["true", "false", "yes", "no", "null", "none", "nil", "on", "off", "all", "amd64", "arm64"];
     let value = secret(found).trim_end_matches([',', ';', ')', '}']).to_lowercase();
     let begins_a_block = matches!(value.trim_end_matches(['-', '+']), "|" | ">" | "\\");
-    let counts = is_number(&value) && found[0].to_lowercase().contains("tokens");
     let about = found.name("further").is_some_and(|further| is_about(further.as_str()));
     let before = &found[0][..secret_of(found).start() - found.get_match().start()];
+    let name = before.to_lowercase();
+    let identifies = name.trim_end_matches(|c: char| !c.is_alphanumeric()).ends_with("id");
+    let counts = is_number(&value) && (name.contains("tokens") || identifies);
     let is_path_of_code = before.ends_with(':') && value.starts_with(':');
     !(is_path_of_code || WORDS.contains(&value.as_str()) || begins_a_block || counts || about)
 }

@@ -257,7 +257,10 @@ pub(crate) fn is_secret_named(name: &str, kind: Secret, value: &str, label: Labe
     }
     match kind {
         Secret::Password => true,
-        _ if is_number(value) => value.len() > 4 && !plain.ends_with("tokens"),
+        // A number that identifies something, such as `signature_id`, is not what it identifies.
+        _ if is_number(value) => {
+            value.len() > 4 && !plain.ends_with("tokens") && !plain.ends_with("id")
+        }
         _ if value.contains(' ') => value.split_whitespace().any(is_random),
         _ => true,
     }

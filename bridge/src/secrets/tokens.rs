@@ -150,7 +150,7 @@ const TOKENS: &[Tokens] = &[
 ];
 
 /// Returns a pattern for whole tokens, which takes no hash, path or sentence for one.
-pub(super) fn whole() -> String {
+pub(crate) fn whole() -> String {
     pattern(usize::MAX)
 }
 
