@@ -2,7 +2,7 @@
 //!
 //! Publishers do not mean to publish secrets; they forward what a program prints. Secrets are therefore recognised by
 //! their own form (a JWT, a private key, a token with a well-known prefix), or by the name in front of them
-//! (`password=`), in any of the forms in [`secrets`](crate::secrets). Hashes, UUIDs and fingerprints have no such form or
+//! (`password=`), in any of the forms in [`secrets`]. Hashes, UUIDs and fingerprints have no such form or
 //! name, and stay. A hash or a sentence that is hidden is a fault, as most messages are written to be read.
 //!
 //! Colours and characters that cannot be seen do not part a name or a secret: they are removed before.

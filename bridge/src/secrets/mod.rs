@@ -141,7 +141,7 @@ fn bounded(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
-/// Replaces the secrets of a text for a room, which is one piece of bounded length and [`bare`]. `hides` says which
+/// Replaces the secrets of a text for a room, which is one piece of bounded length and [`bare()`]. `hides` says which
 /// kinds are hidden. Adds the number of secrets to `count`.
 pub(crate) fn hide(
     text: &mut Cow<'_, str>,
