@@ -19,7 +19,7 @@ pub(super) fn repaired(text: &str) -> Option<String> {
     }
     let mut repaired = String::with_capacity(text.len() + 64);
     let (mut rest, mut depth) = (text, 0_usize);
-    // What is nested too deeply is read and then left out; its place keeps a sign of it.
+    // A value that is nested too deeply is read and then left out; its place keeps a sign of it.
     let mut kept = None;
     while let Some(c) = rest.chars().next() {
         let after = &rest[c.len_utf8()..];

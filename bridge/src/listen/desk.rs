@@ -393,7 +393,7 @@ impl AnsweredRoute {
         known.extend(alerts.get_all(others).await.into_values());
         // The alert may have begun anew, or others write into the bucket.
         known.retain(|state| state.root == target.root && !state.is_shared);
-        // What one server has said last is not known under the key of another.
+        // The last word of one server is not known under the key of another.
         match known.into_iter().max_by_key(|state| state.said) {
             Some(state) if state.status == Status::Firing => Known::Firing(Box::new(state)),
             _ => Known::Over,

@@ -60,7 +60,7 @@ impl Walk<'_> {
         let beside = name_beside(object);
         for (key, value) in object {
             let of_value = || VALUES.contains(&plain(key).as_str());
-            // What is beside the secret in its object says whose it is.
+            // The other entries of its object say whose secret it is.
             let is_alone =
                 |value: &Value| value.as_str().is_some_and(stands_alone) && !is_about_one(key);
             let of_name =

@@ -406,7 +406,7 @@ mod tests {
         let takes = |route: &Arc<Route>, original: &[u8]| takes_as(route, original, false);
         assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
         assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
-        // What must not be looked into is not decoded by the shapes of others either.
+        // A message that must not be looked into is not decoded by the shapes of others either.
         assert!(takes_as(&second, b"{\"ups\":\"x\"}", true));
     }
 

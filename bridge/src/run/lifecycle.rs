@@ -287,7 +287,7 @@ impl Manager<'_> {
             }
             (_, Ok(())) => Ended::Stopped(Ok(())),
             (Phase::Draining { next: None, .. }, Err(failure)) => Ended::Stopped(match failure {
-                // Whoever stops the bridge need not mend NATS first.
+                // A person who stops the bridge need not mend NATS first.
                 Failure::Unavailable(_) | Failure::RefusedByNats(_) => Ok(()),
                 failure => Err(failure),
             }),

@@ -97,7 +97,7 @@ pub(super) struct Ledger {
     in_hand: BTreeSet<u64>,
     /// The messages that were read beside the consumer for a digest, and when each was published.
     read: BTreeMap<u64, Timestamp>,
-    /// Those that a digest has shown, but behind messages that are for other rooms and not done with.
+    /// The messages that a digest has shown, but behind others that are for other rooms and not done with.
     shown: BTreeMap<u64, Timestamp>,
     /// The removed messages that the log does not report yet.
     unlogged: Option<Removal>,

@@ -229,7 +229,7 @@ async fn an_answer_that_is_taken_back_no_longer_counts() -> Result<()> {
     let root = answering.fire("db-01").await?;
     let reaction = answering.react(&alice, &root, "✅").await?;
     answering.shows_holder(&root, &alice).await?;
-    // Whoever has it already changes nothing by one more answer, nor by taking only that away.
+    // A person who has it already changes nothing by one more answer, nor by taking only that away.
     let another = answering.reply(&alice, &root, "ack, on it").await?;
     alice.redact(&answering.scene.room, &another).await?;
     alice.redact(&answering.scene.room, &reaction).await?;
@@ -530,7 +530,7 @@ async fn a_forged_acknowledgement_silences_no_alert() -> Result<()> {
     Ok(())
 }
 
-/// Of two bridges both hear what people answer, and the one that posts carries it out.
+/// Two bridges hear what people answer, and the one that posts carries it out.
 #[tokio::test]
 async fn a_bridge_that_stands_by_carries_no_answer_out() -> Result<()> {
     const LISTENS: &str = "listening to what people answer";

@@ -36,7 +36,7 @@ const TITLE_CHARS: usize = 200;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1_000;
 
-/// What identifies a problem.
+/// The identity of a problem.
 #[derive(Debug, Clone)]
 enum Fingerprint {
     /// The value of a field that says what it identifies, like `incident_id`.
@@ -356,7 +356,7 @@ impl<'a> Search<'a> {
                     let inner = flat::inner(value)?;
                     names::is_wrapper(plain).then(|| (join(&path, name), inner))
                 }));
-                // Who did something is not what happened.
+                // The person who did something is not what happened.
                 let own = path.rsplit('.').next().map(names::plain);
                 if own.as_deref() != Some("actor") {
                     search.levels.push((path, entries));
@@ -565,7 +565,7 @@ impl<'a> Search<'a> {
         /// The longest such word, in characters.
         const MOST: usize = 40;
         let word = |_: &str, value: &Value| named(value);
-        // What the object says of its own state counts, however little it says.
+        // The object's own word about its state counts, however little it says.
         let any = |_: &str, value: &Value| {
             named(value).filter(|word| word.chars().all(|c| c.is_alphabetic() || c == '_'))
         };

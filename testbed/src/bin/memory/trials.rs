@@ -9,7 +9,7 @@ use crate::{
 const MOST_KIB: u64 = 48 * 1024;
 /// The number of routes that have nothing to do, and the memory in KiB that the bridge may take with them.
 const IDLE_ROUTES: usize = 200;
-const MOST_IDLE_KIB: u64 = 24 * 1024;
+const MOST_IDLE_KIB: u64 = 28 * 1024;
 /// The shapes of large messages that many routes take at once: text that is attached, what decoding makes the most of,
 /// and a file that is decoded before it is attached.
 const ATTACK: [&str; 3] =

@@ -18,7 +18,7 @@ const RESTART: Duration = Duration::from_secs(1);
 const STOPS: Duration = Duration::from_mins(1);
 /// The exit code of a bridge that NATS refuses.
 const DENIED: i32 = 77;
-/// What NATS says to a bridge that may not hear its answers, and to one that connects while the users are reloaded.
+/// The words of NATS to a bridge that may not hear its answers, and to one that connects while the users are reloaded.
 const REFUSALS: [&str; 2] = ["Permissions Violation for Subscription", "authorization violation"];
 
 /// The bridge, whichever process it is at the moment.

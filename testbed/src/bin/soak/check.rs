@@ -323,7 +323,7 @@ mod tests {
         let all = [1, 2, 3, 4, 5];
         let told = [notice(1, 102, 102), notice(3, 102, 104)];
         assert!(after_purges(2, &all, &[1, 5], &told).is_well());
-        assert!(!after_purges(2, &all, &[1, 3, 4, 5], &told).is_well());
+        assert!(!after_purges(1, &all, &[1, 3, 4, 5], &told).is_well());
     }
 
     #[test]

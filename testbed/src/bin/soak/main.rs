@@ -246,7 +246,7 @@ async fn wait_for_notices(scene: &Scene, published: &BTreeSet<Mark>) -> Result<(
     Ok(())
 }
 
-/// What happened to the bridges of both sites. That at the leaf node is restarted now and then, and may not end either.
+/// The lives of the bridges of both sites. The one at the leaf node is restarted now and then, and may not end either.
 async fn life(scene: &Scene) -> Life {
     let mut life = scene.bridge.life().await;
     let leaf = scene.leaf.bridge.life().await;

@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 
 /// The user and the password of whoever publishes, operates and judges.
 pub(crate) const OPERATOR: (&str, &str) = ("operator", "operates-all");
-/// Those of the bridge.
+/// The user and the password of the bridge.
 pub(crate) const BRIDGE: (&str, &str) = ("bridge", "only-the-bridge-knows");
 
-/// What the bridge may do on NATS, as nats-server's configuration says it.
+/// The rights of the bridge on NATS, as nats-server's configuration says them.
 #[derive(Default)]
 pub(crate) struct Rights {
     permissions: String,
@@ -27,14 +27,14 @@ pub(crate) enum Revoked {
 }
 
 impl Revoked {
-    /// What a fault takes away, by its turn.
+    /// Returns what a fault takes away, by its turn.
     pub(crate) fn by_turn(turn: usize) -> Self {
         [Self::Everything, Self::Requests, Self::Acknowledgements][turn % 3]
     }
 }
 
 impl Rights {
-    /// Those that suffice for a configuration, by the word of the bridge's program.
+    /// Returns the rights that suffice for a configuration, by the word of the bridge's program.
     pub(crate) fn least(binary: &Path, config: &Path) -> Result<Self> {
         let output = Command::new(binary)
             .args(["permissions", "--format", "server", "--config"])

@@ -73,7 +73,7 @@ pub(crate) struct Scene {
     dir: ScratchDir,
 }
 
-/// What was in a stream before it was purged.
+/// The messages that were in a stream before it was purged.
 #[derive(Default)]
 struct Purged {
     messages: BTreeMap<u64, Mark>,
