@@ -177,6 +177,12 @@ class Message:
     msgtype: str
     body: str
 
+    @property
+    def said(self) -> str:
+        """What was published as plain text: the body without the line with the subject below it."""
+        text, _, last = self.body.rpartition("\n📍 ")
+        return text if text and not any(character.isspace() for character in last) else self.body
+
 
 def messages(events: list[Json]) -> list[Message]:
     """Returns the messages among a room's events."""

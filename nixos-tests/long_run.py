@@ -39,7 +39,7 @@ def latest() -> str:
     """Returns the text of the latest message in the room, "" if the homeserver does not answer."""
     status, answer = phone.request("GET", f"rooms/{quote(phone.room)}/messages?dir=b&limit=1")
     newest = messages(answer["chunk"]) if status == 200 else []
-    return newest[0].body if newest else ""
+    return newest[0].said if newest else ""
 
 
 with subtest(f"{LONG_RUN} reports reach the room, within the limits of all services"):
@@ -67,6 +67,6 @@ with subtest("the homeserver was restarted as planned, and nothing else was"):
     assert_equal("the main processes", {unit: main_pid(unit) for unit in LASTING}, before)
 
 with subtest("each report is in the room once, in order"):
-    assert_each_once_in_order("the history", [message.body for message in phone.history()], expected)
+    assert_each_once_in_order("the history", [message.said for message in phone.history()], expected)
 
 finish()

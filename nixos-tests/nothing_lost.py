@@ -54,7 +54,7 @@ with subtest("the server loses its power while reports wait for the homeserver")
 with subtest("each report is in the room once, in order"):
     phone.wait_for(len(expected))
     phone.settle()
-    assert_each_once_in_order("on the phone", [message.body for message in phone.messages], expected)
-    assert_each_once_in_order("the history", [message.body for message in phone.history()], expected)
+    assert_each_once_in_order("on the phone", [message.said for message in phone.messages], expected)
+    assert_each_once_in_order("the history", [message.said for message in phone.history()], expected)
 
 finish()

@@ -106,7 +106,7 @@ with subtest("a report arrives once"):
     bob.settle()
     alice.settle()
     expected_bodies = ["before the change", "I can write", "I still can", "after the change"]
-    assert_each_once_in_order("the room", [message.body for message in alice.history()], expected_bodies)
+    assert_each_once_in_order("the room", [message.said for message in alice.history()], expected_bodies)
 
 with subtest("made again, nothing changes"):
     before = server.succeed(f"find {PASSWORDS}/ -type f | sort | xargs sha256sum")
@@ -116,6 +116,6 @@ with subtest("made again, nothing changes"):
     publish("ops.report.server-01", "at last")
     alice.wait_for(5)
     alice.settle()
-    assert_each_once_in_order("the room", [message.body for message in alice.history()], [*expected_bodies, "at last"])
+    assert_each_once_in_order("the room", [message.said for message in alice.history()], [*expected_bodies, "at last"])
 
 finish()

@@ -75,6 +75,6 @@ with subtest("with the right seed back, everything that was published meanwhile 
     phone.wait_for(21)
     phone.settle()
     expected = [f"report {number}" for number in range(21)]
-    assert_each_once_in_order("the history", [message.body for message in phone.history()], expected)
+    assert_each_once_in_order("the history", [message.said for message in phone.history()], expected)
 
 finish()

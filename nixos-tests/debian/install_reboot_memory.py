@@ -88,7 +88,7 @@ with subtest(f"after that and {REPORTS} reports, the memory that each service to
     publish("ops.report.server-01", "report {{Count}}", REPORTS)
     phone.wait_for(2 + REPORTS)
     expected = ["the first report", "the next report", *(f"report {number}" for number in range(1, REPORTS + 1))]
-    assert_each_once_in_order("the room", [message.body for message in phone.messages], expected)
+    assert_each_once_in_order("the room", [message.said for message in phone.messages], expected)
 
     if HAS_CLOUDFLARED:
         ready = "curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}' http://127.0.0.1:20241/ready"

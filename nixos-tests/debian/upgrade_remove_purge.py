@@ -65,7 +65,7 @@ with subtest("nothing is lost by it, and nothing is there twice"):
     report("after the upgrade", 20)
     phone.wait_for(len(expected))
     phone.settle()
-    assert_each_once_in_order("the room", [message.body for message in phone.history()], expected)
+    assert_each_once_in_order("the room", [message.said for message in phone.history()], expected)
 
 with subtest("removed, it leaves configuration and state"):
     print(server.succeed("apt-get remove -qqy -o Dpkg::Use-Pty=0 nats-matrix 2>&1"))
@@ -84,7 +84,7 @@ with subtest("installed again, it goes on where it was"):
     server.succeed("systemctl start nats-matrix-conduit nats-matrix")
     phone.wait_for(len(expected))
     phone.settle()
-    assert_each_once_in_order("the room", [message.body for message in phone.history()], expected)
+    assert_each_once_in_order("the room", [message.said for message in phone.history()], expected)
     for service in ("nats-matrix", "nats-matrix-conduit"):
         assert_equal(
             f"whether {service} is enabled", server.succeed(f"systemctl is-enabled {service}").strip(), "enabled"
