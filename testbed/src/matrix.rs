@@ -282,7 +282,9 @@ impl Account {
 
     /// Removes the content of an event.
     pub async fn redact(&self, room: &str, event: &str) -> Result<()> {
-        let path = ["rooms", room, "redact", event, "redact"];
+        // Synapse knows a request again by its transaction alone.
+        let transaction = format!("redact-{event}");
+        let path = ["rooms", room, "redact", event, &transaction];
         let answer = self.api().request(Method::PUT, &path, &[], Some(&json!({}))).await?;
         answer.ok()?;
         Ok(())
