@@ -160,10 +160,10 @@ impl Desk {
     /// Forgets the oldest of very many answers in a room that another bridge has carried out by now.
     fn forget_old(&self, room: &RoomId, set_aside: &mut BTreeMap<OwnedEventId, RouteId>) {
         while self.kept.pending() > MOST_SET_ASIDE {
-            let oldest = self.kept.next_in(room, |event| !set_aside.contains_key(event));
+            let oldest = self.kept.first_in(room, |event| set_aside.contains_key(event));
             let Some(oldest) = oldest else { return };
-            self.kept.done(&oldest.event, None);
-            set_aside.remove(&oldest.event);
+            self.kept.done(&oldest, None);
+            set_aside.remove(&oldest);
         }
     }
 

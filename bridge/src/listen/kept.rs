@@ -5,6 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io,
+    ops::Not,
     time::Duration,
 };
 
@@ -62,13 +63,8 @@ pub(super) struct Accepted {
     /// The acknowledgement that was given or taken back.
     pub(super) given: Given,
     /// Whether the same person has the alert by another answer, too, so that nobody needs to be told.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "Not::not")]
     pub(super) is_repeated: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// An answer that is not carried out yet.
@@ -206,6 +202,18 @@ impl Kept {
         let answers = saved.pending.iter().map(|pending| &pending.answer);
         let answers = answers.filter(|answer| answer.room == room && !waits(&answer.event));
         answers.min_by_key(|answer| served.get(&answer.who).copied().unwrap_or_default()).cloned()
+    }
+
+    /// Returns the answer in a room that was heard first, of these.
+    pub(super) fn first_in(
+        &self,
+        room: &RoomId,
+        of: impl Fn(&EventId) -> bool,
+    ) -> Option<OwnedEventId> {
+        let saved = self.saved.borrow();
+        let mut answers = saved.pending.iter().map(|pending| &pending.answer);
+        let first = answers.find(|answer| answer.room == room && of(&answer.event))?;
+        Some(first.event.clone())
     }
 
     /// Puts an answer behind the others.

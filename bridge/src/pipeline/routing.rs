@@ -377,6 +377,16 @@ mod tests {
         Subject::literal("ops.dead").unwrap()
     }
 
+    fn facts<'a>(
+        subject: &'a str,
+        headers: Option<&'a HeaderMap>,
+        decoded: &'a Decoded,
+        original: &'a [u8],
+    ) -> Facts<'a> {
+        let (lineage, sequence) = ("1", 1);
+        Facts { lineage, sequence, subject, headers, decoded, original, is_opaque: false }
+    }
+
     /// A route must not take what an earlier one takes, even if only the shapes of that one tell what it is.
     #[test]
     fn an_earlier_route_decides_by_its_own_shapes() {
@@ -391,17 +401,7 @@ mod tests {
         let takes_as = |route: &Arc<Route>, original: &[u8], is_opaque: bool| {
             let routing = Routing::of(route, &all, &dead()).with_shapes(&library, route);
             let decoded = routing.decode("ops.a", None, original);
-            let (lineage, sequence, subject, headers) = ("1", 1, "ops.a", None);
-            let decoded = &decoded;
-            routing.takes(&Facts {
-                lineage,
-                sequence,
-                subject,
-                headers,
-                decoded,
-                original,
-                is_opaque,
-            })
+            routing.takes(&Facts { is_opaque, ..facts("ops.a", None, &decoded, original) })
         };
         let takes = |route: &Arc<Route>, original: &[u8]| takes_as(route, original, false);
         assert!(takes(&first, b"{\"ups\":\"x\"}") && !takes(&second, b"{\"ups\":\"x\"}"));
@@ -429,16 +429,7 @@ mod tests {
             ("ops.dead.r", Some(&stranger), true),
             ("ops.dead.r", None, true),
         ] {
-            let (lineage, sequence, original) = ("1", 1, &b"text"[..]);
-            let facts = Facts {
-                lineage,
-                sequence,
-                subject,
-                headers,
-                decoded: &decoded,
-                original,
-                is_opaque: false,
-            };
+            let facts = facts(subject, headers, &decoded, b"text");
             assert_eq!(routing.takes(&facts), taken, "{subject}");
             assert!(routing.decided().takes(&facts), "{subject}");
         }
@@ -452,18 +443,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers::add(&mut headers, &name.parse().unwrap(), &value.parse().unwrap());
             let decoded = Decoded::from_bytes(original);
-            let headers = Some(&headers);
-            let (lineage, sequence, subject) = ("1", 1, "ops.a");
-            let decoded = &decoded;
-            routing.takes(&Facts {
-                lineage,
-                sequence,
-                subject,
-                headers,
-                decoded,
-                original,
-                is_opaque: false,
-            })
+            routing.takes(&facts("ops.a", Some(&headers), &decoded, original))
         };
         for (name, value) in
             [("Nats-Marker-Reason", "MaxAge"), ("KV-Operation", "DEL"), ("KV-Operation", "PURGE")]
@@ -503,15 +483,7 @@ mod tests {
             ("match = { severity = \"critical\", source = \"web\" }", alert, false),
         ] {
             let decoded = Decoded::from_bytes(payload.as_bytes());
-            let facts = Facts {
-                lineage: "1",
-                sequence: 1,
-                subject: "ops.alert.db",
-                headers: Some(&headers),
-                decoded: &decoded,
-                original: payload.as_bytes(),
-                is_opaque: false,
-            };
+            let facts = facts("ops.alert.db", Some(&headers), &decoded, payload.as_bytes());
             let route = Arc::new(Route::with(lines));
             let routing = Routing::of(&route, &[Arc::clone(&route)].into(), &dead());
             assert_eq!(routing.takes(&facts), takes, "{lines} of {payload}");
@@ -521,15 +493,7 @@ mod tests {
     /// Whether each of some routes takes the message of this number on a subject.
     fn take<const N: usize>(routings: [&Routing; N], subject: &str, sequence: u64) -> [bool; N] {
         let decoded = Decoded::from_bytes(b"x");
-        let facts = Facts {
-            lineage: "1",
-            sequence,
-            subject,
-            headers: None,
-            decoded: &decoded,
-            original: b"x",
-            is_opaque: false,
-        };
+        let facts = Facts { sequence, ..facts(subject, None, &decoded, b"x") };
         routings.map(|routing| routing.takes(&facts))
     }
 

@@ -97,6 +97,16 @@ impl Two {
         Ok(running)
     }
 
+    /// Runs the bridge with a wide `match`, has five messages wait that only that one takes, and narrows it.
+    async fn narrowed(&self, narrow: &Config, wide: &Config) -> Result<BridgeProcess> {
+        let mut running = self.start(wide, &["reports"]).await?;
+        self.close(&[&self.scene.room]).await?;
+        self.publish("ops.b", "one", 0..5).await?;
+        running.takes(narrow).await?;
+        running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
+        Ok(running.bridge)
+    }
+
     /// The name of the consumer of a route, if there is one.
     async fn consumer(&self, route: &str) -> Result<Option<String>> {
         self.scene.nats.jetstream().await?.get_stream("OPS").await?;
@@ -376,12 +386,7 @@ async fn a_change_that_could_not_be_written_is_written_later() -> Result<()> {
 async fn a_consumer_that_is_deleted_between_two_changes_leaves_nothing_out() -> Result<()> {
     let mut two = Two::new().await?;
     let (narrow, wide) = narrow_and_wide(&two);
-    let mut running = two.start(&wide, &["reports"]).await?;
-    two.close(&[&two.scene.room]).await?;
-    two.publish("ops.b", "one", 0..5).await?;
-    running.takes(&narrow).await?;
-    running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
-    running.bridge.kill();
+    two.narrowed(&narrow, &wide).await?.kill();
     two.publish("ops.a", "two", 0..5).await?;
     let consumer = two.consumer("reports").await?.context("no consumer")?;
     let stream = two.scene.nats.jetstream().await?.get_stream("OPS").await?;
@@ -404,18 +409,13 @@ async fn what_waits_is_decided_as_before_also_after_the_stream_was_restored() ->
     for by in [By::Hangup, By::Restart] {
         let mut two = Two::new().await?;
         let (narrow, wide) = narrow_and_wide(&two);
-        let mut running = two.start(&wide, &["reports"]).await?;
-        two.close(&[&two.scene.room]).await?;
-        two.publish("ops.b", "one", 0..5).await?;
-        running.takes(&narrow).await?;
-        running.bridge.wait_for_log("up to message 5 is decided as before", PATIENCE).await?;
+        let bridge = two.narrowed(&narrow, &wide).await?;
         let client = two.scene.nats.client().await?;
         let backup = StreamBackup::with_consumers(&client, "OPS").await?;
         let replace = async || -> Result<()> {
             two.scene.nats.delete_stream("OPS").await?;
             backup.restore(&client).await
         };
-        let bridge = running.bridge;
         let bridge = match by {
             By::Restart => {
                 bridge.kill();
