@@ -20,8 +20,17 @@ static REMOVED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(text).expect("a test removes them")
 });
 
+/// Whether a character can begin what is removed. Most texts have none, and need no search.
+fn may_begin(byte: u8) -> bool {
+    let is_control = byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r');
+    is_control || !byte.is_ascii() || matches!(byte, b'\\' | b'#' | b'^')
+}
+
 /// Returns a text without them, and with blanks and letters of other widths as those of ASCII.
 pub(crate) fn bare(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(may_begin) {
+        return Cow::Borrowed(text);
+    }
     REMOVED.replace_all(text, |found: &Captures<'_>| {
         if found.name("blank").is_some() {
             return " ".to_owned();
@@ -52,6 +61,7 @@ mod tests {
             assert_eq!(bare(text), "password=x", "{text:?}");
         }
         assert_eq!(bare("a\u{a0}b"), "a b");
+        assert_eq!((bare("#033[1ma"), bare("^[[1ma")), ("a".into(), "a".into()));
         for text in ["é\t密码\r\n", r"\u00e9\u0022", "a b"] {
             assert!(matches!(bare(text), Cow::Borrowed(same) if same == text), "{text:?}");
         }

@@ -106,7 +106,7 @@ impl Masks {
             for usual in USUAL.iter().flat_map(|group| &group.forms) {
                 let mut by =
                     |found: &Captures<'_>| (usual.fits)(found).then(|| whole(found)).flatten();
-                replace(&mut text, |text| masked(text, &usual.pattern, &mut by));
+                replace(&mut text, |text| masked(text, usual.pattern(), &mut by));
             }
             if text == before {
                 break;
@@ -165,7 +165,7 @@ pub(crate) fn hide(
                     *count += u64::from(replaced.is_some());
                     replaced.map(|(_, place, words)| (place, words))
                 };
-                replace(text, |text| masked(text, &usual.pattern, &mut by));
+                replace(text, |text| masked(text, usual.pattern(), &mut by));
             }
         }
         if *count == before {

@@ -37,12 +37,19 @@ const ARGUMENT: &str = r#"(?:"(?P<secret_in_two>(?:[^"\\\r\n]|\\[^\r\n])+)|'(?P<
 
 /// One usual form of secrets.
 pub(super) struct Usual {
-    pub(super) pattern: Regex,
+    /// The pattern, compiled when a text has one of its triggers: together they take megabytes, and most texts have none.
+    pattern: LazyLock<Regex, Box<dyn FnOnce() -> Regex + Send>>,
     /// Decides whether a match is a secret.
     pub(super) fits: fn(&Captures<'_>) -> bool,
     pub(super) names: Names,
     /// Decides whether a match is a secret in a room, too. Rooms show sentences, which must stay.
     pub(super) in_room: InRoom,
+}
+
+impl Usual {
+    pub(super) fn pattern(&self) -> &Regex {
+        &self.pattern
+    }
 }
 
 /// The source of the kind of a secret.
@@ -122,7 +129,8 @@ fn always(pattern: impl AsRef<str>) -> Usual {
 }
 
 fn if_it(fits: fn(&Captures<'_>) -> bool, pattern: impl AsRef<str>) -> Usual {
-    let pattern = compiled(pattern.as_ref());
+    let pattern = pattern.as_ref().to_owned();
+    let pattern = LazyLock::new(Box::new(move || compiled(&pattern)) as Box<_>);
     Usual { pattern, fits, names: Names::Name, in_room: InRoom::ByName }
 }
 
@@ -158,7 +166,7 @@ fn addresses() -> Vec<Usual> {
             .in_address()
             .in_room_if(|_| true),
         if_it(
-            |found| !starts_with_a_port(secret(found)) && !secret(found).contains("://"),
+            |found| !starts_with_a_port(secret(found)) && !has_address(secret(found)),
             r#"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@"'<>\[]*:(?P<secret>[^\s"'<>]+)@"#,
         )
         .in_address()
@@ -489,6 +497,16 @@ fn starts_with_a_port(text: &str) -> bool {
     let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
     (1..=5).contains(&(text.len() - rest.len()))
         && (rest.is_empty() || rest.starts_with(['/', '?']))
+}
+
+/// Whether the supposed password before an `@` spans the beginning of another address, as in `http://host:a,http://b@c`. The
+/// signs `://` alone can be of a password.
+fn has_address(text: &str) -> bool {
+    let is_of_scheme = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '.' | '-');
+    text.match_indices("://").any(|(at, _)| {
+        let before = text[..at].trim_end_matches(is_of_scheme);
+        before.len() < at && before.ends_with([',', ';', '|', '(', ')'])
+    })
 }
 
 /// Whether a word in a sentence looks more like a password or a token than like an ordinary word, a path, a version,
