@@ -83,13 +83,17 @@ fn within(text: &str, budget: &Budget) -> serde_json::Result<Kept<Value>> {
     Ok(Kept { value: value.unwrap_or_default(), is_cut: budget.is_cut.get() })
 }
 
-/// Returns the value at a path of keys and indices, if the document is JSON and has one.
-pub(crate) fn at(text: &str, path: &[String]) -> Option<Value> {
+/// Returns the value at a path of keys and indices, if there is one.
+///
+/// # Errors
+///
+/// Fails if the text is not JSON.
+pub(crate) fn at(text: &str, path: &[String]) -> serde_json::Result<Option<Value>> {
     let budget = Budget::default();
     let mut json = serde_json::Deserializer::from_str(text);
-    let found = At { path, budget: &budget }.deserialize(&mut json).ok()?;
-    json.end().ok()?;
-    found
+    let found = At { path, budget: &budget }.deserialize(&mut json)?;
+    json.end()?;
+    Ok(found)
 }
 
 /// Passes each element of the array at `key` in the object `text` to `take`, one after another.
@@ -553,8 +557,9 @@ mod tests {
     #[test]
     fn a_path_leads_into_objects_and_arrays() {
         let text = r#"{"a":{"b":[10,{"c":"x"},null]},"d":1,"a.b":2,"d":{"e":3}}"#;
-        let at =
-            |path: &[&str]| at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        let at = |path: &[&str]| {
+            at(text, &path.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>()).unwrap()
+        };
         assert_eq!(at(&["a", "b", "0"]), Some(json!(10)));
         assert_eq!(at(&["a", "b", "1", "c"]), Some(json!("x")));
         assert_eq!(at(&["a", "b", "2"]), Some(Value::Null));
@@ -564,7 +569,7 @@ mod tests {
         {
             assert_eq!(at(nothing), None, "{nothing:?}");
         }
-        assert_eq!(super::at("{\"a\":1} x", &["a".to_owned()]), None, "not JSON");
+        assert!(super::at("{\"a\":1} x", &["a".to_owned()]).is_err(), "not JSON");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod library;
 mod members;
 mod nats_answer;
 mod number;
+mod original;
 mod own;
 mod place;
 mod repair;
@@ -36,7 +37,7 @@ use crate::{
     message::{Binary, Decoded, Gist, Item, Note, Object, Payload},
 };
 
-pub(crate) use self::library::Library;
+pub(crate) use self::{library::Library, original::value_at};
 
 /// The longest JSON string that is opened to look for JSON in it, in bytes.
 const MOST_OPENED: usize = 64 * 1024;
@@ -104,7 +105,7 @@ impl Decoded {
         if !list.starts_with('[') {
             return None;
         }
-        json::at(list, &["0".to_owned()]).filter(alertmanager::is_alert)?;
+        json::at(list, &["0".to_owned()]).ok()?.filter(alertmanager::is_alert)?;
         alertmanager::decode_list(list).ok()
     }
 
@@ -178,13 +179,14 @@ impl Decoded {
 
     /// Decodes an object whose JSON is `text`.
     fn from_object(text: &str, object: Kept<Map<String, Value>>, decoder: &Decoder<'_>) -> Self {
-        let Kept { value: published, is_cut } = object;
-        let mut object = published.clone();
+        let Kept { value: mut object, is_cut } = object;
         let all = Mask::default();
         let mask = decoder.mask.unwrap_or(&all);
         let hidden = mask.object(&mut object, &mask::english);
-        // A shape may recognise its messages by a value that is hidden.
-        let published = if hidden > 0 { Some(published) } else { None };
+        // A shape may recognise its messages by a value that is hidden. Few objects have one, so it is read again rather
+        // than copied before.
+        let published = (hidden > 0).then(|| json::object(text).ok()).flatten();
+        let published = published.map(|published| published.value);
         let shown = Self::from_covered(text, (published.as_ref(), object, mask), is_cut, decoder);
         // The members of a group are read from the text, and counted when they are shown.
         let hidden = if matches!(shown.payload, Payload::Alerts(_)) { 0 } else { hidden };

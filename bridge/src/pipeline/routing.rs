@@ -11,8 +11,8 @@ use crate::{
     decode::{
         Decoder, Library,
         shape::{Shapes, Surroundings},
+        value_at,
     },
-    json,
     mask::Mask,
     message::{
         Decoded, Payload, Status, is_same_creation,
@@ -80,17 +80,33 @@ struct Reading {
 }
 
 impl Reading {
-    /// Whether a route takes a message, which it may read by other shapes than this one. Of a route of an earlier
+    /// Whether another route takes a message, which it may read by other shapes than this one. Of a route of an earlier
     /// configuration only those are known that a present route has, too.
+    ///
+    /// A message that must not be looked into is not another route's if that depends on its content: better two routes
+    /// show it than none.
     fn takes(&self, route: &Route, message: &Facts<'_>) -> bool {
         let shapes = self.library.of(route);
         let is_same = self.own.as_ref().map(Arc::as_ptr) == shapes.as_ref().map(Arc::as_ptr);
-        if is_same || message.is_opaque || route.matchers.is_empty() {
-            return takes(route, message);
+        if message.is_opaque {
+            return takes(route, message, |matcher| !looks_into(matcher) && fits(matcher, message));
+        }
+        if is_same || route.matchers.is_empty() {
+            return takes(route, message, |matcher| fits(matcher, message));
         }
         let Facts { subject, headers, original, .. } = *message;
         let decoded = decode(shapes.as_deref(), &route.mask, subject, headers, original);
-        takes(route, &Facts { decoded: &decoded, ..*message })
+        let facts = Facts { decoded: &decoded, ..*message };
+        takes(route, message, |matcher| fits(matcher, &facts))
+    }
+
+    /// Whether the route that received a message takes it. One that must not be looked into may meet every condition on
+    /// its content.
+    fn takes_own(&self, route: &Route, message: &Facts<'_>) -> bool {
+        if message.is_opaque {
+            return takes(route, message, |matcher| looks_into(matcher) || fits(matcher, message));
+        }
+        self.takes(route, message)
     }
 }
 
@@ -128,7 +144,7 @@ impl Rules {
     }
 
     fn take(&self, message: &Facts<'_>, reading: &Reading) -> bool {
-        reading.takes(&self.route, message)
+        reading.takes_own(&self.route, message)
             && !self.rivals().any(|rival| reading.takes(rival, message))
     }
 }
@@ -274,7 +290,8 @@ impl Routing {
                 && route.consumer_key() == other.consumer
                 && Rules::of(route, &self.all).take(message, &self.reading)
         };
-        other.done.is_some_and(|done| message.sequence > done)
+        !message.is_opaque
+            && other.done.is_some_and(|done| message.sequence > done)
             && other.rules.take(message, &self.reading)
             && !self.all.iter().any(takes_now)
     }
@@ -316,12 +333,20 @@ fn decode(
     Decoder { own, around, mask: Some(mask), trace: None }.decode(original)
 }
 
-fn takes(route: &Route, message: &Facts<'_>) -> bool {
+fn takes(route: &Route, message: &Facts<'_>, meets: impl Fn(&Matcher) -> bool) -> bool {
     route.subjects.iter().any(|filter| filter.matches(message.subject))
-        && route.matchers.iter().all(|matcher| fits(matcher, message))
+        && route.matchers.iter().all(meets)
 }
 
-pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
+/// Whether a condition is on the content of messages.
+fn looks_into(matcher: &Matcher) -> bool {
+    match matcher.field {
+        Field::Kind | Field::Severity | Field::Status | Field::Source | Field::Payload(_) => true,
+        Field::Header(_) | Field::Subject(_) => false,
+    }
+}
+
+fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     let fits = |text: &str| matcher.any_of.iter().any(|pattern| pattern.fits(text));
     match &matcher.field {
         Field::Kind => {
@@ -347,10 +372,9 @@ pub(crate) fn fits(matcher: &Matcher, message: &Facts<'_>) -> bool {
     }
 }
 
-/// Returns the published bytes of each object in a message, or of the message, if they may be looked into.
+/// Returns the published bytes of each object in a message, or of the message.
 fn originals<'a>(message: &Facts<'a>) -> Vec<&'a [u8]> {
     match &message.decoded.payload {
-        _ if message.is_opaque => Vec::new(),
         Payload::Several(items) => {
             items.iter().filter_map(|item| message.original.get(item.range.clone())).collect()
         }
@@ -360,8 +384,7 @@ fn originals<'a>(message: &Facts<'a>) -> Vec<&'a [u8]> {
 
 /// Returns a value of the published JSON as text.
 fn value(original: &[u8], path: &[String]) -> Option<String> {
-    let text = std::str::from_utf8(original).ok()?;
-    match json::at(text, path)? {
+    match value_at(original, path)? {
         Value::String(text) => Some(text),
         Value::Null => None,
         other => Some(other.to_string()),
@@ -408,6 +431,28 @@ mod tests {
         assert!(!takes(&first, b"{\"other\":1}") && takes(&second, b"{\"other\":1}"));
         // A message that must not be looked into is not decoded by the shapes of others either.
         assert!(takes_as(&second, b"{\"ups\":\"x\"}", true));
+    }
+
+    /// A message that ended the process twice is shown as bytes. Nobody knows which conditions it meets, so the route that
+    /// receives it shows it, and leaves it to no other.
+    #[test]
+    fn a_message_that_is_not_looked_into_is_left_to_no_other_route() {
+        for condition in
+            ["match.severity = 'critical'", "match.kind = 'alert'", "match.\"payload.a\" = '1'"]
+        {
+            let routes = [Arc::new(Route::with(condition)), Arc::new(Route::with(""))];
+            let all: Arc<[_]> = routes.clone().into();
+            let decoded = Decoded::as_bytes(b"{}", "ended the process twice");
+            let facts = Facts { is_opaque: true, ..facts("ops.a", None, &decoded, b"{}") };
+            for route in &routes {
+                assert!(Routing::of(route, &all, &dead()).takes(&facts), "{condition}");
+            }
+        }
+        // The subject and the headers of the message are known.
+        let route = Arc::new(Route::with("match = { \"subject.2\" = 'b', severity = 'critical' }"));
+        let decoded = Decoded::as_bytes(b"{}", "ended the process twice");
+        let facts = Facts { is_opaque: true, ..facts("ops.a", None, &decoded, b"{}") };
+        assert!(!Routing::of(&route, &[Arc::clone(&route)].into(), &dead()).takes(&facts));
     }
 
     #[test]
