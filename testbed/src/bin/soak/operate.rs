@@ -19,8 +19,9 @@ use crate::{
     schedule::{Fault, Kind},
 };
 
-/// The time in which what is to be struck may not be there, or NATS not answer, because of other faults.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// The time in which what is to be struck may not be there, or NATS not answer, because of other faults. They strike NATS
+/// every few seconds, and a busy machine needs as long until three servers have elected a leader for each consumer.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// The time that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// The time after its creation until which a consumer is paused, if nobody resumes it.
