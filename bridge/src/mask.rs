@@ -7,7 +7,8 @@
 //!
 //! Colours and characters that cannot be seen do not part a name or a secret: they are removed before.
 //!
-//! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length.
+//! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length. After
+//! [`MOST_PLACES`] places that could be secrets the rest is not searched, and whole lines are hidden that could have one.
 
 mod json;
 
@@ -15,7 +16,7 @@ use std::{borrow::Cow, ops::Range, sync::LazyLock};
 
 use regex::{Captures, Regex, RegexBuilder};
 
-use crate::secrets::{self, tokens, value};
+use crate::secrets::{self, Tally, tokens, value};
 
 pub(crate) use crate::secrets::kind::{Label, Secret, english};
 
@@ -33,6 +34,10 @@ const TRIED: usize = 64;
 
 /// The number of bytes by which words in the places of secrets may make a text longer. Further secrets get [`SHORT`].
 const MOST_GROWN: usize = 64 * 1024;
+
+/// The number of places in a text that are looked at one by one. Each takes microseconds, and while they pass, no route gets
+/// on: 8 MB of nothing but passwords would take seconds.
+const MOST_PLACES: usize = 20_000;
 
 /// The shortest text in the place of a secret.
 const SHORT: &str = "*";
@@ -75,14 +80,17 @@ pub(crate) struct Mask {
 impl Mask {
     /// Returns a text in which words take the places of secrets, and the number of those.
     pub(crate) fn text<'a>(&self, text: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
-        let (mut hidden, mut count) = self.without_blocks(text, label);
-        let mut grown = 0;
+        let (mut hidden, blocks) = self.without_blocks(text, label);
+        let (mut grown, mut tally) = (0, Tally { secrets: blocks, places: 0 });
         if let Some(replaced) = in_pieces(&hidden, |original| {
+            if tally.places > MOST_PLACES {
+                return coarsely(original, &mut tally);
+            }
             let label: Label<'_> = if grown < MOST_GROWN { label } else { &|_| SHORT };
-            let (piece, found) = self.piece(original, label);
-            count += found;
+            let before = tally.secrets;
+            let piece = self.piece(original, label, &mut tally);
             // A text without a secret stays as it came.
-            (found > 0).then(|| {
+            (tally.secrets > before).then(|| {
                 grown += piece.len().saturating_sub(original.len());
                 piece.into_owned()
             })
@@ -96,7 +104,7 @@ impl Mask {
         {
             hidden = Cow::Owned(defused);
         }
-        (hidden, count)
+        (hidden, tally.secrets)
     }
 
     /// Returns a text without blocks of keys, and the number of those.
@@ -117,19 +125,20 @@ impl Mask {
     }
 
     /// Hides the secrets of one piece of a text, and counts them. What could part them is removed from it.
-    fn piece<'a>(&self, piece: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
+    fn piece<'a>(&self, piece: &'a str, label: Label<'_>, tally: &mut Tally) -> Cow<'a, str> {
         let hides = |secret| !self.shown.contains(&secret);
-        let (mut piece, mut count) = (secrets::bare(piece), 0);
+        let mut piece = secrets::bare(piece);
         let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
             let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
-            count += u64::from(replaced.is_some());
+            tally.secrets += u64::from(replaced.is_some());
+            tally.places += 1;
             replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
         });
         if let Some(replaced) = owned(replaced) {
             piece = Cow::Owned(replaced);
         }
-        secrets::hide(&mut piece, &hides, label, &mut count);
-        (piece, count)
+        secrets::hide(&mut piece, &hides, label, tally);
+        piece
     }
 
     /// Returns the secret that a value is because of its name, as in `{"password": "…"}`.
@@ -143,6 +152,25 @@ impl Mask {
 /// Returns a text for the log without secrets.
 pub(crate) fn for_log(text: &str) -> String {
     Mask::default().text(text, &english).0.into_owned()
+}
+
+/// Hides each line of a piece that could have a secret, and the line below it, in which a value could be. Returns `None` if
+/// there is none.
+fn coarsely(piece: &str, tally: &mut Tally) -> Option<String> {
+    let (bare, mut kept, mut is_below, before) =
+        (secrets::bare(piece), String::new(), false, tally.secrets);
+    for line in bare.split_inclusive('\n') {
+        let may_have = secrets::may_be_secret(line) || PATTERN.is_match(line);
+        if !may_have && !is_below {
+            kept.push_str(line);
+        } else if !line.trim().is_empty() {
+            tally.secrets += 1;
+            kept.push_str(secrets::MASK);
+            kept.push_str(if line.ends_with('\n') { "\n" } else { "" });
+        }
+        is_below = may_have;
+    }
+    (tally.secrets > before).then_some(kept)
 }
 
 fn owned(text: Cow<'_, str>) -> Option<String> {

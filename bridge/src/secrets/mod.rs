@@ -23,7 +23,10 @@ use crate::secrets::{
     usual::{InRoom, Names, USUAL, Usual},
 };
 
-pub(crate) use self::{bare::bare, usual::has_trigger};
+pub(crate) use self::{
+    bare::bare,
+    usual::{has_trigger, may_be_secret},
+};
 
 /// The text that replaces a secret.
 pub(crate) const MASK: &str = "***";
@@ -141,16 +144,25 @@ fn bounded(text: &str) -> Cow<'_, str> {
     Cow::Owned(lines.join("\n"))
 }
 
+/// The work that a text has made.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// The number of secrets.
+    pub(crate) secrets: u64,
+    /// The number of places that were looked at, because a form fits them. Most of the time goes there.
+    pub(crate) places: usize,
+}
+
 /// Replaces the secrets of a text for a room, which is one piece of bounded length and [`bare()`]. `hides` says which
-/// kinds are hidden. Adds the number of secrets to `count`.
+/// kinds are hidden. Adds to `tally`.
 pub(crate) fn hide(
     text: &mut Cow<'_, str>,
     hides: &dyn Fn(Secret) -> bool,
     label: Label<'_>,
-    count: &mut u64,
+    tally: &mut Tally,
 ) {
     for _ in 0..MOST_ROUNDS {
-        let before = *count;
+        let before = tally.secrets;
         for group in USUAL.iter() {
             if !group.triggers.is_match(text) {
                 continue;
@@ -162,13 +174,14 @@ pub(crate) fn hide(
                 let mut by = |found: &Captures<'_>| {
                     let replaced =
                         in_room(usual, found, label).filter(|(secret, ..)| hides(*secret));
-                    *count += u64::from(replaced.is_some());
+                    tally.secrets += u64::from(replaced.is_some());
+                    tally.places += 1;
                     replaced.map(|(_, place, words)| (place, words))
                 };
                 replace(text, |text| masked(text, usual.pattern(), &mut by));
             }
         }
-        if *count == before {
+        if tally.secrets == before {
             break;
         }
     }

@@ -124,6 +124,13 @@ pub(crate) fn has_trigger(text: &str) -> bool {
     USUAL[1..6].iter().any(|group| group.triggers.is_match(text))
 }
 
+/// Whether a line could have a secret of any form.
+pub(crate) fn may_be_secret(line: &str) -> bool {
+    let (unnamed, named) = (&USUAL[0].forms, &USUAL[6].forms);
+    let has_form = || unnamed.iter().chain(named).any(|usual| usual.pattern().is_match(line));
+    has_trigger(line) || has_form()
+}
+
 fn always(pattern: impl AsRef<str>) -> Usual {
     if_it(|_| true, pattern)
 }
