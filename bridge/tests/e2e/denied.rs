@@ -73,7 +73,7 @@ async fn without_the_right_to_ask_for_messages_it_is_not_ready() -> Result<()> {
 /// Takes permissions away one by one while the bridge has nothing to do, and gives them back.
 #[tokio::test]
 async fn a_right_that_is_taken_away_is_noticed() -> Result<()> {
-    let scene = restricted(&without("none")).await?;
+    let scene = restricted(&without("none")).await?.in_haste()?;
     let mut bridge = scene.start(&config(&scene))?;
     let pages = Pages::of(&mut bridge).await?;
     for (start, subject) in [
