@@ -310,6 +310,15 @@ fn what_tells_alerts_apart() {
         key(json!({ "severity": "warning", "summary": summary, "fingerprint": fingerprint }))
     };
     assert_eq!(given("f", "a"), given("f", "b"));
+    // Secrets are hidden before an alert is told from another, and may be all in which two differ.
+    let with = |secret: &str, password: &str, fingerprint: Option<&str>| {
+        let labels = json!({ "alertname": "Gone", "secret": secret });
+        key(json!({ "severity": "critical", "summary": "s", "labels": labels,
+            "password": password, "fingerprint": fingerprint }))
+    };
+    assert_ne!(with("Zq7Rk2Lm9V", "a", None), with("Lm9Vb4Zq7R", "a", None));
+    assert_eq!(with("Zq7Rk2Lm9V", "Zq7Rk2Lm", None), with("Zq7Rk2Lm9V", "Lm9Vb4Zq", None));
+    assert_eq!(with("Zq7Rk2Lm9V", "a", Some("f")), given("f", "b"));
     let saying = alert("warning", "firing");
     let key = |room| saying.key(&route, room, "ops.x");
     assert_ne!(key(room_id!("!r:x")), key(room_id!("!s:x")));

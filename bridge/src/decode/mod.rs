@@ -24,6 +24,7 @@ pub(crate) mod shape;
 
 use std::{cell::RefCell, ops::Range};
 
+use data_encoding::HEXLOWER;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -32,9 +33,10 @@ use crate::{
         known::Known,
         shape::{Covered, Matched, Shapes, Surroundings, Trace},
     },
+    hash,
     json::{self, Kept},
-    mask::{self, Mask},
-    message::{Binary, Decoded, Gist, Item, Note, Object, Payload},
+    mask::{self, Mask, Secret},
+    message::{Alert, Binary, Decoded, Gist, Item, Note, Object, Payload, alert},
 };
 
 pub(crate) use self::{library::Library, original::value_at};
@@ -187,10 +189,29 @@ impl Decoded {
         // than copied before.
         let published = (hidden > 0).then(|| json::object(text).ok()).flatten();
         let published = published.map(|published| published.value);
-        let shown = Self::from_covered(text, (published.as_ref(), object, mask), is_cut, decoder);
+        let mut shown =
+            Self::from_covered(text, (published.as_ref(), object, mask), is_cut, decoder);
+        if let (Payload::Alert(alert), Some(published)) = (&mut shown.payload, published) {
+            alert.as_published = Self::hidden_identity(alert, text, published, decoder);
+        }
         // The members of a group are read from the text, and counted when they are shown.
         let hidden = if matches!(shown.payload, Payload::Alerts(_)) { 0 } else { hidden };
         Self { hidden: shown.hidden.max(hidden), ..shown }
+    }
+
+    /// Returns a hash of what identified an alert as it was published, if secrets were hidden in that.
+    fn hidden_identity(
+        shown: &Alert,
+        text: &str,
+        published: Map<String, Value>,
+        decoder: &Decoder<'_>,
+    ) -> Option<String> {
+        let nothing = Mask { shown: Secret::ALL.to_vec() };
+        let decoder = Decoder { trace: None, ..*decoder };
+        let whole = Self::from_covered(text, (None, published, &nothing), false, &decoder);
+        let Payload::Alert(whole) = whole.payload else { return None };
+        let (whole, shown) = (alert::identity(&whole), alert::identity(shown));
+        (whole != shown).then(|| HEXLOWER.encode(&hash::of_texts(whole.iter().map(String::as_str))))
     }
 
     /// Decodes an object whose secrets are hidden as far as their keys tell them. If there are any, `published` is the

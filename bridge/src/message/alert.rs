@@ -69,6 +69,10 @@ pub(crate) struct Alert {
     #[serde(skip)]
     #[schemars(skip)]
     pub sender: Option<String>,
+    /// A hash of what identified the alert before secrets were hidden in that. Two problems can differ in nothing else.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub as_published: Option<String>,
     /// Whether `time` is known to be the beginning of the problem, and not the time of the message.
     #[serde(skip)]
     #[schemars(skip)]
@@ -243,6 +247,7 @@ impl Alert {
             labels: BTreeMap::new(),
             group: None,
             sender: None,
+            as_published: None,
             is_beginning_known: false,
             extra: Map::new(),
         }
@@ -389,6 +394,9 @@ impl State {
 
 /// Returns the texts that distinguish an alert from others of its scope, as far as they are known.
 pub(crate) fn identity(alert: &Alert) -> Vec<String> {
+    if let Some(hash) = &alert.as_published {
+        return vec!["as published".to_owned(), hash.clone()];
+    }
     if let Some(fingerprint) = &alert.fingerprint {
         return vec!["fingerprint".to_owned(), fingerprint.clone()];
     }
