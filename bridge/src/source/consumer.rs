@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     Error, ErrorCode,
     consumer::{
         AckPolicy, Config as ConsumerConfig, DeliverPolicy, FromConsumer, Info as ConsumerInfo,
-        PullConsumer, pull::Config as PullConfig,
+        PriorityPolicy, PullConsumer, pull::Config as PullConfig,
     },
     context::{ConsumerInfoErrorKind, GetStreamErrorKind},
     stream::{
@@ -492,6 +492,10 @@ pub(crate) fn wanted(
         max_batch: 0,
         max_bytes: 0,
         max_expires: Duration::ZERO,
+        // Requests without a group would be refused.
+        priority_policy: PriorityPolicy::None,
+        priority_groups: Vec::new(),
+        priority_timeout: Duration::ZERO,
         ..base
     }
 }
@@ -560,6 +564,11 @@ pub(crate) fn differences(present: &PullConfig, wanted: &PullConfig) -> Vec<Stri
         ("max_batch", present.max_batch.to_string(), wanted.max_batch.to_string()),
         ("max_bytes", present.max_bytes.to_string(), wanted.max_bytes.to_string()),
         ("max_expires", format!("{:?}", present.max_expires), format!("{:?}", wanted.max_expires)),
+        (
+            "priority_groups",
+            format!("{:?}", present.priority_groups),
+            format!("{:?}", wanted.priority_groups),
+        ),
     ];
     pairs
         .into_iter()
