@@ -5,6 +5,7 @@
 
 pub(crate) mod alert;
 pub(crate) mod alert_mark;
+mod event_number;
 mod file;
 pub(crate) mod forge;
 mod gist;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use matrix_sdk::ruma::{OwnedTransactionId, RoomId};
 use serde::{Deserialize, Serialize};
 
-use crate::hash;
+use crate::{hash, message::event_number};
 
 /// The key of an event's content under which the [`Removal`] that it reports is stored.
 pub(crate) const REMOVAL_KEY: &str = "io.github.nats-matrix.removed";
@@ -21,12 +21,15 @@ pub(crate) struct Removal {
     /// The route.
     pub(crate) route: String,
     /// The number of messages.
+    #[serde(with = "event_number")]
     pub(crate) count: u64,
     /// Whether the number is exact. Otherwise it is the highest possible one, as some may have been of other routes.
     pub(crate) is_exact: bool,
     /// The first sequence number that may be one of them.
+    #[serde(with = "event_number")]
     pub(crate) first: u64,
     /// The last sequence number that may be one of them.
+    #[serde(with = "event_number")]
     pub(crate) last: u64,
     /// The time after which they were published.
     pub(crate) since: Timestamp,

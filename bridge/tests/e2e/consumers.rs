@@ -7,11 +7,11 @@ use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
     jetstream::{
         self,
-        consumer::{self, DeliverPolicy, FromConsumer as _, pull},
+        consumer::{self, DeliverPolicy, FromConsumer as _, PriorityPolicy, pull},
         stream,
     },
 };
-use nats_matrix_testbed::{Fault, FaultKind, Nats, NatsCluster};
+use nats_matrix_testbed::{Event, Fault, FaultKind, Nats, NatsCluster};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -442,5 +442,42 @@ async fn limits_that_somebody_sets_while_it_runs_are_taken_back() -> Result<()> 
     .await?;
     scene.publish_numbered(4, 150).await?;
     scene.shows_numbered(150).await?;
+    edit(&scene, |config| {
+        config.priority_policy = PriorityPolicy::Overflow;
+        config.priority_groups = vec!["others".to_owned()];
+    })
+    .await?;
+    scene.publish_numbered(151, 160).await?;
+    scene.shows_numbered(160).await?;
+    Ok(())
+}
+
+/// Homeservers take numbers up to 2^53 only. Somebody who purges a stream ahead makes it count further.
+#[tokio::test]
+async fn a_stream_may_count_further_than_a_homeserver() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.publish_numbered(1, 3).await?;
+    let bridge = scene.start(&scene.config())?;
+    scene.shows_numbered(3).await?;
+    let stream = scene.nats.jetstream().await?.get_stream("OPS").await?;
+    stream.purge().sequence((1 << 53) + 7).await?;
+    scene.publish_numbered(4, 6).await?;
+    let shown = async |count: usize| -> Result<Vec<String>> {
+        let has_all =
+            |events: &[Event]| events.iter().any(|it| it.said() == format!("message {count}"));
+        let mut reader = scene.reader().await?;
+        let events = reader.wait_until(has_all, PATIENCE).await?;
+        // The bridge cannot know that nothing was between.
+        let said =
+            events.iter().map(Event::said).filter(|it| !it.contains("removed by the stream"));
+        Ok(said.map(str::to_owned).collect())
+    };
+    let expected = |count: usize| (1..=count).map(|it| format!("message {it}")).collect::<Vec<_>>();
+    assert_eq!(shown(6).await.with_context(|| bridge.logs())?, expected(6));
+    bridge.kill();
+    scene.publish_numbered(7, 9).await?;
+    let bridge = scene.start(&scene.config())?;
+    assert_eq!(shown(9).await.with_context(|| bridge.logs())?, expected(9));
+    assert_eq!(stream.get_info().await?.state.last_sequence, (1 << 53) + 12);
     Ok(())
 }
