@@ -163,7 +163,8 @@ pub(crate) struct Epoch {
 struct EpochRoute {
     consumer: String,
     rules: Rules,
-    /// The message up to which the route was done with all. `None` if it had no consumer yet, so that nothing waited.
+    /// The message up to which the route was done with all. `None` if it had no consumer: none yet, so that nothing waited,
+    /// or somebody had deleted it.
     done: Option<u64>,
 }
 
@@ -209,8 +210,16 @@ impl Epoch {
     }
 
     fn of_consumer(&self, consumer: &str) -> Option<&Rules> {
-        let had = |it: &&EpochRoute| it.done.is_some() && it.consumer == consumer;
-        self.routes.iter().find(had).map(|it| &it.rules)
+        self.of(consumer).filter(|it| it.done.is_some()).map(|it| &it.rules)
+    }
+
+    fn of(&self, consumer: &str) -> Option<&EpochRoute> {
+        self.routes.iter().find(|it| it.consumer == consumer)
+    }
+
+    /// Returns a route by its consumer, whether that was there or not.
+    pub(crate) fn route(&self, consumer: &str) -> Option<&Arc<Route>> {
+        self.of(consumer).map(|it| &it.rules.route)
     }
 
     fn decides(&self, message: &Facts<'_>) -> bool {
@@ -277,8 +286,14 @@ impl Routing {
         };
         match epoch.of_consumer(&self.consumer) {
             Some(rules) => rules.take(message, &self.reading) || epoch.is_work_queue && takes_now(),
-            // A new route shows what the stream has, but not what still waits for another one to which it belonged.
-            None => takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)),
+            // A new route shows what the stream has, but not what still waits for another one to which it belonged. It may
+            // not be new, as somebody can have deleted its consumer: then it has to show what waited for it.
+            None => {
+                let took = || {
+                    epoch.of(&self.consumer).is_some_and(|it| it.rules.take(message, &self.reading))
+                };
+                takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)) || took()
+            }
         }
     }
 
@@ -578,6 +593,18 @@ mod tests {
         let now = [Arc::clone(&beside), Arc::clone(&a)].into();
         let of = |route| Routing::of(route, &now, &dead()).after(&epoch);
         assert_eq!(take([&of(&beside), &of(&a)], "ops.x", 5), [true, true]);
+    }
+
+    #[test]
+    fn a_route_whose_consumer_was_deleted_decides_as_before_and_as_now() {
+        let (before, now) =
+            (route("a", "match.\"subject.2\" = \"x\""), route("a", "match.\"subject.2\" = \"y\""));
+        let epoch = [Arc::new(Epoch::new("1", 10, false, vec![(before, None)]))];
+        let routing = Routing::of(&now, &[Arc::clone(&now)].into(), &dead()).after(&epoch);
+        assert_eq!(take([&routing], "ops.x", 10), [true]);
+        assert_eq!(take([&routing], "ops.y", 10), [true]);
+        assert_eq!(take([&routing], "ops.x", 11), [false]);
+        assert_eq!(take([&routing], "ops.z", 10), [false]);
     }
 
     #[test]

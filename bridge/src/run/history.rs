@@ -476,7 +476,7 @@ impl StreamHistory {
         let (created, until) = (newest.created(), newest.until());
         for route in &self.routes {
             let mut subjects = route.subjects.clone();
-            let earlier = |epoch: &Arc<Epoch>| of_consumer(epoch, route.consumer_key()).cloned();
+            let earlier = |epoch: &Arc<Epoch>| epoch.route(route.consumer_key()).cloned();
             for earlier in epochs.iter().filter_map(earlier) {
                 if !newest.is_work_queue() {
                     join(&mut subjects, &earlier.subjects);
@@ -581,8 +581,6 @@ fn join(subjects: &mut Vec<Subject>, more: &[Subject]) {
     }
 }
 
-/// Merges the oldest configurations if there are too many. The later one decides then, except about routes that only
-/// the earlier one had.
 /// Returns the creation time of the incarnation to which the earlier configurations belong, if the stream continues that one,
 /// or else its own.
 fn lineage(kept: &KeptStream, info: &StreamInfo) -> String {
@@ -593,6 +591,8 @@ fn lineage(kept: &KeptStream, info: &StreamInfo) -> String {
     earlier.or_else(ended).filter(|it| continues(it)).cloned().unwrap_or(created)
 }
 
+/// Merges the oldest configurations if there are too many. The later one decides then, except about routes that only
+/// the earlier one had.
 fn merge(stream: &str, epochs: &mut Vec<KeptEpoch>) {
     while epochs.len() > MOST_EPOCHS {
         let oldest = epochs.remove(0);

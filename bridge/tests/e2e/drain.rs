@@ -403,6 +403,26 @@ async fn a_consumer_that_is_deleted_between_two_changes_leaves_nothing_out() -> 
     two.shows(&first, &[], &bridge).await
 }
 
+/// Nobody knows then whether the route is new, so it shows what it takes by either configuration.
+#[tokio::test]
+async fn a_consumer_that_is_deleted_before_a_change_leaves_nothing_out() -> Result<()> {
+    let mut two = Two::new().await?;
+    let (narrow, wide) = narrow_and_wide(&two);
+    let bridge = two.start(&wide, &["reports"]).await?.bridge;
+    two.publish("ops.a", "old", 0..1).await?;
+    two.shows(&texts("old", 0..1), &[], &bridge).await?;
+    bridge.kill();
+    two.publish("ops.b", "waits", 0..3).await?;
+    let consumer = two.consumer("reports").await?.context("no consumer")?;
+    two.scene.nats.jetstream().await?.get_stream("OPS").await?.delete_consumer(&consumer).await?;
+    let mut bridge = two.scene.start(&narrow)?;
+    bridge.wait_for_log("made durable consumer", PATIENCE).await?;
+    two.publish("ops.b", "not shown", 0..1).await?;
+    two.publish("ops.a", "new", 0..1).await?;
+    let first = [texts("old", 0..1), texts("waits", 0..3), texts("new", 0..1)].concat();
+    two.shows(&first, &[], &bridge).await
+}
+
 /// A restored stream is another one for NATS, and the same messages wait in it.
 #[tokio::test]
 async fn what_waits_is_decided_as_before_also_after_the_stream_was_restored() -> Result<()> {
