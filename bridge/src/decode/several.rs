@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 /// The number of objects that are shown each on its own. More are a log, not messages.
-pub(super) const MOST: usize = 16;
+pub(super) const MOST: usize = 64;
 
 /// The longest payload that is split, in bytes.
 const MOST_BYTES: usize = 256 * 1024;

@@ -2,6 +2,7 @@
 //! message that is too long to read on a phone.
 
 use std::{
+    cmp::Reverse,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -283,9 +284,10 @@ impl Renderer {
         rendered
     }
 
-    /// Renders several objects one below the other, as a digest shows them.
+    /// Renders several objects one below the other, as a digest shows them. The most urgent come first, as not all may have
+    /// room.
     fn render_several(&self, items: &[Item], message: &Incoming<'_>) -> Rendered {
-        let (mut plain, mut html) = (Vec::new(), Vec::new());
+        let mut texts = Vec::new();
         let (mut urgency, mut hidden, mut fault, mut is_cut) = (Urgency::Routine, 0, None, false);
         for item in items {
             let original = item.original(message.original);
@@ -295,10 +297,12 @@ impl Renderer {
             urgency = urgency.max(shown.urgency);
             hidden += shown.hidden;
             let (text, markup) = shown.without_tail();
-            plain.push(text.to_owned());
-            html.push(markup.to_owned());
+            texts.push((shown.urgency, text.to_owned(), markup.to_owned()));
             fault = fault.or(shown.fault);
         }
+        texts.sort_by_key(|(urgency, ..)| Reverse(*urgency));
+        let (plain, html): (Vec<_>, Vec<_>) =
+            texts.into_iter().map(|(_, text, markup)| (text, markup)).unzip();
         let texts = (plain.join("\n\n"), html.join("<br><br>"));
         let (mut rendered, is_long) = Rendered::bounded(texts, urgency);
         (rendered.hidden, rendered.fault) = (hidden, fault);

@@ -103,6 +103,21 @@ fn digest(display: &Display) -> Rendered {
 
 /// Compares each sample, each message of another program and a digest with a file in `snapshots/`. After an intended
 /// change, run this test with `INSTA_UPDATE=always` and look at the difference.
+/// A digest has no room for all objects of a message, and must show the worst.
+#[test]
+fn of_several_objects_the_most_urgent_come_first() {
+    let object = |number: usize| {
+        let severity = if number == 59 { "critical" } else { "info" };
+        json!({ "severity": severity, "summary": format!("{number} {}", "x".repeat(900)) })
+    };
+    let lines: Vec<String> = (0..60).map(|number| object(number).to_string()).collect();
+    let rendered = render(&lines.join("\n"));
+    assert!(rendered.plain.starts_with("🔴 CRITICAL: 59 x"), "{:.200}", rendered.plain);
+    assert_eq!(rendered.urgency, Urgency::Critical);
+    let at = |number: usize| rendered.plain.find(&format!("INFO: {number} x"));
+    assert!(at(0) < at(1) && at(0).is_some(), "the others stay in order");
+}
+
 #[test]
 fn messages_are_shown_as_in_the_snapshots() {
     let here = env!("CARGO_MANIFEST_DIR");
