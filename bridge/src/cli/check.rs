@@ -42,6 +42,9 @@ use crate::{
     text,
 };
 
+/// The largest message with which `cargo memory` measures, in bytes.
+const LARGEST: usize = 8 << 20;
+
 /// The units that may run beside the bridge on this machine.
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 
@@ -298,6 +301,9 @@ async fn stream(nats: &Nats, route: &Route, user: Option<&UserId>, findings: &mu
     for line in powers(&info.config) {
         findings.note("stream", of(format!("{} {line}", route.stream)));
     }
+    if let Some(line) = too_large(nats.max_payload(), &info.config) {
+        findings.note("limits", of(line));
+    }
     let unmatched = consumer::unmatched(&route.subjects, &info.config);
     for line in &unmatched {
         findings.fail("subjects", Failure::Config(of(line.clone())));
@@ -450,6 +456,19 @@ async fn own_streams(nats: &Nats, config: &Config, findings: &mut Findings) {
             findings.note("limits", what);
         }
     }
+}
+
+/// Returns a line if a stream takes larger messages than the bridge is made for.
+fn too_large(max_payload: usize, stream: &StreamConfig) -> Option<String> {
+    let own = usize::try_from(stream.max_message_size).ok().filter(|most| *most > 0);
+    let most = own.map_or(max_payload, |own| own.min(max_payload));
+    (most > LARGEST).then(|| {
+        let name = &stream.name;
+        format!(
+            "stream {name} takes messages of up to {most} bytes, and the memory of the bridge is measured with messages of up to \
+             {LARGEST}: run nats stream edit {name} --max-msg-size={LARGEST}, or set max_payload of NATS"
+        )
+    })
 }
 
 /// The consumer of a feed.

@@ -155,7 +155,8 @@ impl Pattern {
 }
 
 /// Reduces a token to characters that everybody can type and no server refuses. A token that loses characters gets a
-/// hash at its end, so that no two tokens share a room.
+/// hash at its end, so that only tokens share a room
+/// that differ in nothing but capital letters.
 fn localpart(token: &str) -> String {
     let plain = |c: char| match c.to_ascii_lowercase() {
         c @ ('a'..='z' | '0'..='9' | '-' | '_') => c,

@@ -51,9 +51,9 @@ impl Speakers {
         if subject::is_scheduled(subject) {
             return false;
         }
-        let source = source.trim().to_lowercase();
+        let source = source.trim().to_ascii_lowercase();
         let host = without_port(&source).trim_end_matches('.');
-        let lower = subject.to_lowercase();
+        let lower = subject.to_ascii_lowercase();
         let tokens: Vec<&str> = lower.split('.').collect();
         let parts: Vec<&str> = host.split(['.', '/']).collect();
         let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());

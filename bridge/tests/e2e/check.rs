@@ -9,7 +9,7 @@ use anyhow::Result;
 use nats_matrix_testbed::{Nats, SERVER_NAME};
 use serde_json::json;
 
-use crate::scene::{BINARY, Config, PATIENCE, Scene, printed};
+use crate::scene::{BINARY, Config, PATIENCE, Scene, printed, shared_homeserver};
 
 /// Runs `check` and returns its exit code and what it printed.
 fn check(scene: &Scene, config: &Config) -> Result<(i32, String)> {
@@ -330,5 +330,20 @@ async fn a_secret_that_everybody_can_read_is_noted() -> Result<()> {
     set(&file, 0o640)?;
     let (_, text) = check(&scene, &config)?;
     assert!(!text.contains("secrets"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_larger_messages_than_was_measured_is_named() -> Result<()> {
+    let nats = Nats::builder().max_payload(16).start().await?;
+    let scene = Scene::with(shared_homeserver().await?, nats).await?;
+    let (_, text) = check(&scene, &scene.config())?;
+    assert_line(&text, "note", "limits", "stream OPS takes messages of up to 16777216 bytes");
+    let jetstream = scene.nats.jetstream().await?;
+    let mut own = jetstream.get_stream("OPS").await?.cached_info().config.clone();
+    own.max_message_size = 8 << 20;
+    jetstream.update_stream(&own).await?;
+    let (_, text) = check(&scene, &scene.config())?;
+    assert!(!text.contains("takes messages of up to"), "{text}");
     Ok(())
 }
