@@ -112,7 +112,8 @@ impl<'a> Search<'a> {
         let of_people = |name: &str, value: &Value| read(name, value).filter(|it| !is_of_api(it));
         let beyond = |search: &mut Self| {
             let (found, path) = search
-                .find_in(&search.beyond, names::LINKS_OF_PROBLEMS, of_people)
+                .find_in(&search.faults(), names::LINKS, of_people)
+                .or_else(|| search.find_in(&search.beyond, names::LINKS_OF_PROBLEMS, of_people))
                 .or_else(|| search.find_in(&search.beyond, names::LINKS, of_people))?;
             search.used.insert(path);
             Some(found)

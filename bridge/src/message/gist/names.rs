@@ -312,6 +312,7 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "startdate",
     "starteddatetime",
     "firstoccurredon",
+    "firstreceived",
     "occurredon",
     "start",
     "begin",

@@ -136,8 +136,10 @@ impl<'a> Search<'a> {
         // Names like `run_status`, and a severity like "ok", which belongs to what is over.
         let of_any = |levels: &[Level<'a>]| {
             levels.iter().find_map(|(path, entries)| {
-                let ends = ["status", "state", "statename", "statusname"];
-                let is_state = |plain: &str| ends.iter().any(|end| plain.ends_with(end));
+                let ends = ["status", "state", "statename", "statusname", "result"];
+                let is_state = |plain: &str| {
+                    ends.iter().any(|end| plain.ends_with(end)) && !names::is_aside(plain)
+                };
                 let mut entries = entries.iter().filter(|(plain, ..)| is_state(plain));
                 entries.find_map(|(_, name, value)| Some((telling(name, value)?, join(path, name))))
             })

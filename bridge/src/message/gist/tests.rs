@@ -699,6 +699,25 @@ fn a_problem_is_identified_by_its_own_id_and_not_by_that_of_the_delivery() {
 }
 
 #[test]
+fn the_result_of_a_task_and_the_metric_of_an_alert_are_found() {
+    let backup = |result: &str| {
+        gist(
+            json!({ "Data": { "ParsedResult": result, "LastResult": "Error" }, "Extra": { "host": "web-1" } }),
+        )
+    };
+    assert_eq!(backup("Success").state(), Some(State::Resolved));
+    assert_eq!(backup("Error").state(), Some(State::Warning));
+    assert_eq!(backup("Error").title.as_deref(), Some("web-1: Error"));
+    let metric = json!({ "metric": "Response time (95th)", "severity": "Critical", "lifecycle_event": "new" });
+    assert_eq!(alert(metric).unwrap().severity, Severity::Critical);
+    let error = gist(json!({
+        "account": { "url": "https://errors.example.com/account" },
+        "error": { "message": "No basket", "url": "https://errors.example.com/7" },
+    }));
+    assert_eq!(error.url.as_deref(), Some("https://errors.example.com/7"));
+}
+
+#[test]
 fn a_message_without_a_title_is_told_by_its_state() {
     for (value, title) in [
         (

@@ -39,6 +39,7 @@ impl<'a> Search<'a> {
             .or_else(|| self.title_beyond())
             .or_else(|| self.first(names::TEXTS, told).map(|text| self.of_code(text)))
             .or_else(|| self.text_of_fault())
+            .or_else(|| self.first(&["metric", "condition"], sentence))
             .or_else(|| self.name_of_changed())
             .or_else(|| self.event())
             .or_else(|| self.name().map(|name| self.of_name(name)))
