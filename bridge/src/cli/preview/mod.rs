@@ -18,7 +18,7 @@ use crate::{
         shape::{Outcome, Shapes, Surroundings, Trace},
     },
     failure::Failure,
-    message::{Urgency, payload},
+    message::{Payload, Status, Urgency, alert::identity, payload},
     nats::headers,
     render::{Incoming, Renderer},
     samples::{SAMPLES, Sample},
@@ -194,6 +194,17 @@ fn understood(shown: &Shown) -> Vec<String> {
     lines
 }
 
+/// Says whether an alert opens or ends a problem, and what identifies it.
+fn problem(payload: &Payload) -> Option<String> {
+    let Payload::Alert(alert) = payload else { return None };
+    let verb = match alert.status {
+        Status::Firing => "open",
+        Status::Resolved => "over",
+    };
+    let id = alert.group.clone().unwrap_or_else(|| identity(alert).join(" / "));
+    Some(format!("{verb}, {}", line(&id)))
+}
+
 fn text(shown: &Shown) -> String {
     let rendered = &shown.rendered;
     let urgency = match rendered.urgency {
@@ -206,6 +217,7 @@ fn text(shown: &Shown) -> String {
         lines.push(format!("=== {} on {} ===", shown.name, shown.subject));
     }
     lines.push(format!("Sent as: {urgency}"));
+    lines.extend(problem(&shown.decoded.payload).map(|problem| format!("Problem: {problem}")));
     lines.extend(understood(shown));
     lines.extend(shown.decoded.flaw.iter().map(|flaw| format!("Flaw:    {flaw}")));
     lines.extend(rendered.fault.iter().map(|fault| format!("Fault:   {fault}")));

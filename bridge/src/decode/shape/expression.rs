@@ -13,7 +13,13 @@ use minijinja::{
     value::{DynObject, Rest, Serde, ValueKind},
 };
 
-use crate::{decode::number, json, message::rfc3339, suggest, text::shown};
+use crate::{
+    decode::number,
+    json,
+    message::{Gist, rfc3339},
+    suggest,
+    text::shown,
+};
 
 /// The names that an expression can use. `item` exists only in a rule with `each`.
 pub(super) const NAMES: [&str; 6] = ["payload", "headers", "subject", "tokens", "maps", "item"];
@@ -469,7 +475,7 @@ pub(super) fn moment(value: &Value) -> Option<String> {
             return Some(time.timestamp().to_string());
         }
     }
-    Some(text.to_owned())
+    Gist::time_of(&serde_json::Value::from(text)).or_else(|| Some(text.to_owned()))
 }
 
 /// The unit of a number of this size is the one that makes it a time of this century.

@@ -6,9 +6,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     json,
-    message::{
-        gist::{moment, names},
-        rfc3339,
+    message::gist::{
+        moment,
+        names::{self, Word},
+        tidy,
     },
     text,
 };
@@ -21,6 +22,9 @@ const ITEMS: usize = 8;
 
 /// The longest item of a list that is shown as JSON, in bytes.
 const ITEM_BYTES: usize = 60;
+
+/// The longest text of an item of a list, in characters.
+const ITEM_CHARS: usize = 80;
 
 /// The number of objects of a list that are shown field by field because they have no names.
 const UNNAMED_ITEMS: usize = 3;
@@ -136,16 +140,20 @@ impl Lines {
         let plain = names::plain(name);
         let is_useful = names::USEFUL_LINKS.iter().any(|it| plain.contains(it));
         let is_other_link = is_link(text) && !is_useful;
-        let is_telling =
-            names::TELLING.contains(&plain.as_str()) || names::HOSTS.contains(&plain.as_str());
+        let is_telling = names::TELLING.contains(&plain.as_str())
+            || names::HOSTS.contains(&plain.as_str())
+            || names::TELLING_ENDS.iter().any(|end| plain.ends_with(end));
         let is_poor = is_link(text)
             || plain.contains("version")
             || plain == "kind"
             || plain == "type"
             || name.starts_with('_')
             || path.split('.').any(is_code)
+            || path.split('.').any(|name| names::plain(name).ends_with("headers"))
             || is_past
-            || text == "false" && !is_telling;
+            || text == "0"
+            || text.contains(", ") && !text.contains(char::is_alphabetic)
+            || matches!(text, "true" | "false") && !is_telling;
         let rank = 2 * level + usize::from(!is_telling) + 6 * usize::from(is_poor);
         self.lines.push(Line { path, value, rank, is_past, is_other_link });
     }
@@ -213,6 +221,13 @@ impl Lines {
         let is_within =
             |value: &str| value.len() >= CONTAINED && said.iter().any(|text| text.contains(value));
         self.lines.sort_by_key(|line| line.rank);
+        let mut pairs = HashSet::new();
+        self.lines.retain(|line| {
+            let name = line.path.rsplit('.').next().map(names::plain).unwrap_or_default();
+            let is_of_list = line.path.split('.').any(|name| name.parse::<usize>().is_ok());
+            let is_said = is_naming(&name) && seen.contains(&line.value);
+            !is_said && (is_of_list || pairs.insert((name, line.value.clone())))
+        });
         self.lines.retain(|line| {
             let is_short = line.value.len() < CONTAINED;
             !is_within(&line.value) && (seen.insert(line.value.clone()) || is_short)
@@ -229,12 +244,17 @@ impl Lines {
     }
 }
 
+/// Whether a field of this name names a machine or a service, which is said once.
+fn is_naming(plain: &str) -> bool {
+    plain.ends_with("name") || names::HOSTS.contains(&plain) || names::SOURCES.contains(&plain)
+}
+
 /// Returns the path of a line without the objects around it that only wrap it, unless the object itself has a field of
 /// the same name.
 fn without_wrappers(path: &str, object: &Map<String, Value>) -> String {
     let mut rest = path;
     while let Some((above, below)) = rest.split_once('.')
-        && names::is_wrapper(&names::plain(above))
+        && (names::is_wrapper(&names::plain(above)) || above == "fields")
     {
         rest = below;
     }
@@ -289,13 +309,14 @@ pub(super) fn words(name: &str, value: &Value) -> Option<String> {
         Value::String(text) => moment::of_named(name, value).unwrap_or_else(|| text.clone()),
         Value::Array(items) => text_of_bytes(name, items)?,
         Value::Null | Value::Object(_) => return None,
+        value if moment::is_none(name, value) => return None,
         value => match moment::of_named(name, value) {
             Some(time) => time,
             None => value.to_string(),
         },
     };
     let trimmed = text.trim();
-    let is_zero = rfc3339::is_zero(trimmed)
+    let is_zero = moment::is_unknown(trimmed)
         || trimmed.len() >= 32 && trimmed.chars().all(|c| matches!(c, '0' | '-'));
     (!says_nothing(trimmed) && !is_zero).then_some(text)
 }
@@ -303,7 +324,7 @@ pub(super) fn words(name: &str, value: &Value) -> Option<String> {
 /// Whether a text is blank, or one that programs write for nothing.
 pub(super) fn says_nothing(text: &str) -> bool {
     const NOTHING: &[&str] =
-        &["", ".", "-", "--", "n/a", "null", "undefined", "http://", "https://"];
+        &["", ".", "-", "--", "n/a", "null", "nil", "nan", "undefined", "http://", "https://"];
     NOTHING.contains(&text.trim().to_lowercase().as_str())
 }
 
@@ -325,15 +346,31 @@ fn item(value: &Value) -> Option<String> {
         "label",
         "host",
         "hostname",
+        "metric",
+        "component",
+        "service",
+        "resource",
         "text",
         "message",
         "id",
     ]);
     let value = at(&["value", "val"]);
-    match (name, value) {
-        (Some(name), Some(value)) => Some(format!("{name}={value}")),
-        (name, value) => name.or(value),
-    }
+    let text = at(&["message", "msg", "text", "description", "summary"])
+        .filter(|text| Some(text) != name.as_ref() && !text.contains('\n'));
+    let state = at(&["status", "state", "level"]).filter(|state| {
+        names::state(state).is_some_and(|word| matches!(word, Word::Fires | Word::Bad))
+    });
+    let said = match (name, value, text) {
+        (Some(name), Some(value), _) => format!("{name}={value}"),
+        (Some(name), None, Some(text)) => {
+            format!("{name}: {}", text::shorten_middle(&text, ITEM_CHARS))
+        }
+        (name, value, text) => name.or(value).or(text)?,
+    };
+    Some(match state {
+        Some(state) => format!("{said} ({state})"),
+        None => said,
+    })
 }
 
 /// Returns the text in an array of bytes, which is how some programs write a text that is not plain.
@@ -353,24 +390,10 @@ pub(super) fn text_of_bytes(name: &str, items: &[Value]) -> Option<String> {
 }
 
 /// Whether a text is an address, perhaps one that was made harmless because a click on it does something.
-fn is_link(text: &str) -> bool {
+pub(super) fn is_link(text: &str) -> bool {
     let text = text.trim();
     let schemes = ["http://", "https://", "hxxp://", "hxxps://"];
     schemes.iter().any(|scheme| text.starts_with(scheme)) && !text.contains(char::is_whitespace)
-}
-
-/// Whether a text is a variable of a template that the sender did not fill in: `*alertDuration*`, `{{ value }}`.
-fn is_unfilled(text: &str) -> bool {
-    let inner = |begin: &str, end: &str| {
-        text.trim().strip_prefix(begin).and_then(|rest| rest.strip_suffix(end)).map(str::trim)
-    };
-    let is_name = |name: &str| {
-        name.starts_with(char::is_alphabetic)
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
-    };
-    [("*", "*"), ("{{", "}}"), ("${", "}")]
-        .iter()
-        .any(|(begin, end)| inner(begin, end).is_some_and(is_name))
 }
 
 /// Whether a value identifies something for machines only.
@@ -432,7 +455,7 @@ fn is_noise(name: &str, text: &str) -> bool {
     let plain = names::plain(name);
     NAMES.contains(&plain.as_str())
         || name.starts_with("__")
-        || is_unfilled(text)
+        || tidy::is_unfilled(text)
         || !is_name(text)
             && ["id", "uuid", "uid", "hash", "sha", "digest", "checksum", "guid"]
                 .iter()
@@ -441,6 +464,7 @@ fn is_noise(name: &str, text: &str) -> bool {
             && names::OTHER_LINKS.iter().any(|it| plain.contains(it))
             && !plain.contains("runbook")
         || is_link(text) && is_of_api(text)
+        || plain.ends_with("html")
         || (plain.ends_with("url") || plain.ends_with("uri")) && text.starts_with('/')
         || is_machine_word(text)
 }

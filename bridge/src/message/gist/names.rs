@@ -11,6 +11,7 @@ pub(super) const TITLES: &[&str] = &[
     "alerttitle",
     "rulename",
     "problemname",
+    "problemtitle",
     "incidentname",
     "eventtitle",
     "messagetitle",
@@ -18,12 +19,12 @@ pub(super) const TITLES: &[&str] = &[
     "conditionname",
     "searchname",
     "subject",
-    "eventname",
+    "entitydisplayname",
 ];
 
 /// The names of an object's name, which is a title only with the word for what happened to it.
 pub(super) const NAMES: &[&str] =
-    &["name", "friendlyname", "monitorfriendlyname", "displayname", "fullname"];
+    &["name", "friendlyname", "monitorfriendlyname", "displayname", "fullname", "label"];
 
 /// The names of texts, the first of which is the title of a message that has no other.
 pub(super) const TEXTS: &[&str] = &[
@@ -48,17 +49,42 @@ pub(super) const TEXTS: &[&str] = &[
     "messagebody",
     "alertmessage",
     "eventmsg",
+    "formatted",
+    "problemdetailstext",
+    "statemessage",
 ];
 
 /// The names of texts that say more about a title, and are none themselves.
 pub(super) const DETAILS: &[&str] = &["alertdetails", "raw"];
 
 /// The names of titles of the last resort: what happened, rather than a text about it.
-pub(super) const EVENTS: &[&str] =
-    &["event", "eventtype", "reason", "check", "rule", "alert", "type", "action"];
+pub(super) const EVENTS: &[&str] = &[
+    "event",
+    "eventtype",
+    "reason",
+    "check",
+    "rule",
+    "alert",
+    "type",
+    "action",
+    "notificationtype",
+    "messagetype",
+    "eventtypename",
+];
 
 /// The names of what happened, which make a title of a mere code.
-pub(super) const DEEDS: &[&str] = &["event", "eventtype", "eventname", "type", "action"];
+pub(super) const DEEDS: &[&str] = &[
+    "event",
+    "eventtype",
+    "eventname",
+    "alerttype",
+    "type",
+    "action",
+    "trigger",
+    "notificationtype",
+    "messagetype",
+    "eventtypename",
+];
 
 pub(super) const SEVERITIES: &[&str] = &[
     "severity",
@@ -75,6 +101,13 @@ pub(super) const SEVERITIES: &[&str] = &[
     "severitylevel",
     "alertlevel",
     "threatlevel",
+    "eventseverity",
+    "severityname",
+    "severitylabel",
+    "priorityname",
+    "risklevel",
+    "levelname",
+    "messagetype",
 ];
 
 pub(super) const STATES: &[&str] = &[
@@ -90,6 +123,7 @@ pub(super) const STATES: &[&str] = &[
     "newstatus",
     "newstatevalue",
     "alerttransition",
+    "alertaction",
     "alerttypefriendlyname",
     "monitorcondition",
     "notificationtype",
@@ -97,7 +131,9 @@ pub(super) const STATES: &[&str] = &[
     "conclusion",
     "result",
     "outcome",
+    "phase",
     "transition",
+    "messagetype",
 ];
 
 /// The names of machines, the most specific first.
@@ -120,6 +156,7 @@ pub(super) const HOSTS: &[&str] = &[
     "pod",
     "podname",
     "instance",
+    "hostnameandport",
 ];
 
 /// The names of what is not a machine, but to which something can happen.
@@ -128,6 +165,7 @@ pub(super) const SOURCES: &[&str] = &[
     "regarding",
     "monitorname",
     "checkname",
+    "canaryname",
     "agent",
     "service",
     "servicename",
@@ -135,40 +173,45 @@ pub(super) const SOURCES: &[&str] = &[
     "applicationname",
     "app",
     "appname",
+    "resourcedisplayname",
     "resource",
     "resourcename",
     "component",
     "entity",
     "entityname",
+    "entityid",
     "target",
     "targetname",
     "monitor",
     "job",
     "jobname",
     "container",
+    "containername",
+    "camera",
+    "connection",
     "project",
     "projectname",
     "repository",
-    "cluster",
-    "namespace",
-    "unit",
+    "repo",
     "pipeline",
     "pipelinename",
     "workspace",
     "workspacename",
+    "unit",
     "site",
     "sitename",
     "impactedentities",
-    "source",
-    "origin",
-    "sender",
-    "integration",
 ];
+
+/// The names of what contains many such things, or only sent the message.
+pub(super) const WEAK_SOURCES: &[&str] =
+    &["cluster", "namespace", "source", "origin", "sender", "integration"];
 
 /// The names of objects that only wrap the fields of a message.
 pub(super) const WRAPPERS: &[&str] = &[
     "alert",
     "alerts",
+    "alarm",
     "incident",
     "event",
     "events",
@@ -221,6 +264,9 @@ pub(super) const WRAPPERS: &[&str] = &[
     "commonannotations",
     "labels",
     "commonlabels",
+    "after",
+    "newstate",
+    "postchange",
 ];
 
 /// Whether an object of this name only wraps the fields of a message.
@@ -243,8 +289,10 @@ pub(super) const OWN_NAMES: &[&str] = &[
     "fullname",
     "repofullname",
     "pathwithnamespace",
+    "slug",
     "displayname",
     "name",
+    "label",
     "value",
     "summary",
     "text",
@@ -257,6 +305,18 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "startsat",
     "starttime",
     "firedat",
+    "downat",
+    "downsince",
+    "datestartzoned",
+    "datestart",
+    "startdate",
+    "starteddatetime",
+    "firstoccurredon",
+    "firstreceived",
+    "occurredon",
+    "start",
+    "begin",
+    "beganat",
     "fireddatetime",
     "triggeredat",
     "activeat",
@@ -285,8 +345,16 @@ pub(super) const BEGINNINGS: &[&str] = &[
     "sentat",
 ];
 
+/// The first of [`BEGINNINGS`] and [`ENDS`] that may be the time of something else.
+pub(super) const FIRST_WEAK_TIME: &str = "timestamp";
+
 pub(super) const ENDS: &[&str] = &[
     "resolvedat",
+    "upat",
+    "dateendzoned",
+    "dateend",
+    "enddate",
+    "end",
     "resolveddatetime",
     "endedat",
     "endsat",
@@ -309,6 +377,10 @@ pub(super) const ENDS: &[&str] = &[
     "lastreceived",
     "clock",
 ];
+
+/// The names of links to a problem, which are the best in the objects within a message.
+pub(super) const LINKS_OF_PROBLEMS: &[&str] =
+    &["detailsurl", "detailurl", "incidenturl", "alerturl", "problemurl", "issueurl", "permalink"];
 
 pub(super) const LINKS: &[&str] = &[
     "url",
@@ -377,9 +449,13 @@ pub(super) const OTHER_LINKS: &[&str] = &[
     "redirect",
     "footer",
     "favicon",
+    "edit",
 ];
 
-/// The names of what identifies a problem in all messages about it.
+/// Those of [`FINGERPRINTS`] that identify what is watched, perhaps on several machines.
+pub(super) const OF_RULES: &[&str] = &["ruleid", "checkid", "eventkey", "sensorid"];
+
+/// The names of what identifies a problem in all messages about it, besides a mere `id`.
 pub(super) const FINGERPRINTS: &[&str] = &[
     "fingerprint",
     "dedupkey",
@@ -399,7 +475,8 @@ pub(super) const FINGERPRINTS: &[&str] = &[
     "ruleid",
     "monitorid",
     "checkid",
-    "id",
+    "sensorid",
+    "entityid",
 ];
 
 /// The names of persons and parties, of whom the name is enough.
@@ -476,6 +553,100 @@ pub(super) const TELLING: &[&str] = &[
     "result",
 ];
 
+/// The ends of the names of such fields.
+pub(super) const TELLING_ENDS: &[&str] =
+    &["error", "errormessage", "reason", "cause", "threshold", "observedvalue", "currentvalue"];
+
+/// The names of objects about persons, and of what was before, in which nothing about the problem is looked for.
+pub(super) const ASIDE: &[&str] = &[
+    "actor",
+    "author",
+    "user",
+    "users",
+    "sender",
+    "owner",
+    "creator",
+    "createdby",
+    "requestedfor",
+    "committer",
+    "pusher",
+    "assignee",
+    "organization",
+    "organisation",
+    "org",
+    "team",
+    "webhook",
+    "integration",
+    "before",
+    "prechange",
+    "headers",
+    "request",
+    "response",
+    "customer",
+];
+
+/// The names of objects with a state before a change, and with the one after it.
+pub(super) const CHANGES: &[(&str, &str)] = &[
+    ("before", "after"),
+    ("old", "new"),
+    ("old_state", "new_state"),
+    ("from_state", "to_state"),
+    ("previous", "current"),
+    ("prechange", "postchange"),
+];
+
+/// The names of values that say by being true, or by being false, in which state something is.
+const FLAGS: &[(&str, Word, Option<Word>)] = &[
+    ("resolved", Word::Ends, None),
+    ("isresolved", Word::Ends, None),
+    ("recovered", Word::Ends, None),
+    ("cleared", Word::Ends, None),
+    ("firing", Word::Fires, Some(Word::Ends)),
+    ("isfiring", Word::Fires, Some(Word::Ends)),
+    ("down", Word::Fires, Some(Word::Up)),
+    ("isdown", Word::Fires, Some(Word::Up)),
+    ("offline", Word::Fires, Some(Word::Up)),
+    ("up", Word::Up, Some(Word::Fires)),
+    ("isup", Word::Up, Some(Word::Fires)),
+    ("online", Word::Up, Some(Word::Fires)),
+    ("reachable", Word::Up, Some(Word::Fires)),
+    ("healthy", Word::Up, Some(Word::Fires)),
+    ("success", Word::Done, Some(Word::Bad)),
+    ("succeeded", Word::Done, Some(Word::Bad)),
+    ("successful", Word::Done, Some(Word::Bad)),
+    ("passed", Word::Done, Some(Word::Bad)),
+    ("failed", Word::Bad, None),
+];
+
+/// The names of all such values.
+pub(super) fn flags() -> Vec<&'static str> {
+    FLAGS.iter().map(|(name, ..)| *name).collect()
+}
+
+/// Returns the state that a value of such a name tells by being true or false.
+pub(super) fn state_of_flag(name: &str, is_set: bool) -> Option<Word> {
+    let plain = plain(name);
+    let (_, set, unset) = FLAGS.iter().find(|(name, ..)| *name == plain)?;
+    if is_set { Some(*set) } else { *unset }
+}
+
+/// The names of objects about the rule that found something.
+pub(super) const RULES: &[&str] = &["rule", "alertrule", "monitor", "policy"];
+
+/// The names of objects that tell what went wrong.
+pub(super) const FAULTS: &[&str] = &[
+    "error",
+    "exception",
+    "err",
+    "fault",
+    "failure",
+    "cause",
+    "lasterror",
+    "vulnerability",
+    "finding",
+    "violation",
+];
+
 /// Brings a name into the form of the lists: `started_at`, `startedAt` and `Started-At` are one name.
 pub(super) fn plain(name: &str) -> String {
     name.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -496,6 +667,10 @@ pub(crate) enum Word {
     Done,
     /// Something answers, which a monitor may say when it did not before.
     Up,
+    /// Something is open, which only a problem says when it goes on.
+    Open,
+    /// Something has begun, which a problem says as well as a job.
+    Begun,
 }
 
 /// Returns the state that a word names.
@@ -506,7 +681,7 @@ pub(super) fn state(word: &str) -> Option<Word> {
         | "down" | "unreachable" | "offline" | "unhealthy" | "outage" | "majoroutage"
         | "partialoutage" | "nodata" | "critical" | "warning" => Word::Fires,
         "resolved" | "resolve" | "recovered" | "recovery" | "closed" | "cleared" | "fixed"
-        | "normal" | "backtonormal" | "restored" => Word::Ends,
+        | "normal" | "backtonormal" | "restored" | "clear" => Word::Ends,
         "failed"
         | "failure"
         | "fail"
@@ -525,13 +700,25 @@ pub(super) fn state(word: &str) -> Option<Word> {
         | "stopped"
         | "notresponding"
         | "unavailable"
+        | "failing"
+        | "impaired"
+        | "partiallyfailed"
+        | "backofflimitexceeded"
+        | "crashloopbackoff"
+        | "imagepullbackoff"
+        | "oomkilled"
+        | "evicted"
+        | "rejected"
         | "killed"
         | "die"
         | "died"
         | "oom"
         | "unknown" => Word::Bad,
         "up" | "online" | "healthy" | "reachable" => Word::Up,
-        "ok" | "operational" | "running" | "ready" | "good" | "started" => Word::Good,
+        "ok" | "operational" | "running" | "ready" | "good" | "passing" => Word::Good,
+        "open" | "opened" | "reopened" | "ongoing" | "active" | "new" | "unresolved"
+        | "unacknowledged" | "acknowledged" | "acked" | "confirmed" | "created" => Word::Open,
+        "started" => Word::Begun,
         "success" | "successful" | "succeeded" | "passed" | "completed" | "complete" | "done"
         | "finished" => Word::Done,
         _ => return None,
@@ -543,25 +730,107 @@ pub(super) fn is_mere_end(word: &str) -> bool {
     ["completed", "complete", "done", "finished"].contains(&plain(word).as_str())
 }
 
-/// Returns the state in the last part of the name of an event: `incident.resolved`, `HealthRestored`. Other words at
+/// Whether the name of an event names an object: `snitch.errored` is about `snitch`.
+pub(super) fn is_about(event: &str, object: &str) -> bool {
+    let words = words_of_event(event);
+    words.len() > 1 && words.iter().any(|word| word == object)
+}
+
+/// Returns the words of the name of an event: `incident.resolved`, `HealthRestored`, `ALERT_FAILURE`.
+fn words_of_event(event: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_small = false;
+    for c in event.chars() {
+        if !c.is_alphanumeric() || c.is_uppercase() && is_small {
+            words.push(String::new());
+        }
+        is_small = c.is_lowercase();
+        if let Some(word) = words.last_mut().filter(|_| c.is_alphanumeric()) {
+            word.extend(c.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Returns the name of an event without the state at its end: `check.down` is about `check`.
+pub(super) fn before_state(event: &str) -> Option<String> {
+    let words = words_of_event(event);
+    if words.first().is_some_and(|word| word == "resolved") {
+        return None;
+    }
+    let (_, before) = words.split_last().filter(|_| !event.trim().contains(' '))?;
+    Some(before.join(" "))
+}
+
+/// Whether the name of an event says only that something changed, and not what: `state_changed`, `AllocationUpdated`.
+pub(super) fn is_mere_change(event: &str) -> bool {
+    const CHANGES: &[&str] =
+        &["changed", "change", "updated", "update", "transition", "new", "modified", "added"];
+    let words = words_of_event(event);
+    let is_change = |word: &String| CHANGES.contains(&word.as_str());
+    !event.trim().contains(' ') && words.last().is_some_and(is_change)
+}
+
+/// Whether an object of this name tells nothing of what is wrong now.
+pub(super) fn is_aside(plain: &str) -> bool {
+    const BEFORE: &[&str] = &["last", "prev", "old", "former", "expected"];
+    ASIDE.contains(&plain) || BEFORE.iter().any(|start| plain.starts_with(start))
+}
+
+/// Whether the name of an event is about a problem: `incident.opened`.
+pub(super) fn is_of_problem(event: &str) -> bool {
+    const PROBLEMS: &[&str] =
+        &["alert", "incident", "problem", "alarm", "outage", "downtime", "alertgroup"];
+    words_of_event(event).iter().any(|word| PROBLEMS.contains(&word.as_str()))
+}
+
+/// Returns the state in the last word of the name of an event: `incident.resolved`, `HealthRestored`. Other words at
 /// this place tell of things that are no problems: a pull request can be closed.
 pub(super) fn state_of_event(event: &str) -> Option<Word> {
-    let capital = event.rfind(char::is_uppercase).filter(|_| event.contains(char::is_lowercase));
-    let mark = event.rfind(['.', ':', '_', '-', ' ', '/']).map(|at| at + 1);
-    let last = event.get(capital.max(mark)?..)?;
-    let known = [
+    const KNOWN: &[&str] = &[
         "triggered",
         "firing",
         "resolved",
         "recovered",
         "restored",
         "up",
+        "down",
         "failed",
         "failure",
+        "error",
         "succeeded",
         "success",
     ];
-    known.contains(&plain(last).as_str()).then(|| state(last)).flatten()
+    /// The words that need no other beside them.
+    const ALONE: &[&str] = &["triggered", "firing", "resolved", "recovered", "up", "down"];
+    let mut words = words_of_event(event);
+    // `uptimeCheckFailedNotification`, `pipelinerun.failed.v1`
+    let is_form = |word: &String| {
+        matches!(
+            word.as_str(),
+            "notification" | "event" | "webhook" | "v1" | "v2" | "v3" | "v1beta1"
+        )
+    };
+    while words.len() > 1 && words.last().is_some_and(is_form) {
+        words.pop();
+    }
+    let (last, before) = words.split_last()?;
+    if words.len() > 1 && words.first().is_some_and(|word| word == "resolved") {
+        return Some(Word::Ends);
+    }
+    let word = state(last)?;
+    if before.is_empty() {
+        return ALONE.contains(&last.as_str()).then_some(word);
+    }
+    let is_of_monitor = before.iter().any(|word| word == "monitor" || word == "check");
+    if is_of_problem(event) || is_of_monitor && KNOWN.contains(&last.as_str()) {
+        return Some(match word {
+            Word::Fires | Word::Bad | Word::Open | Word::Begun => Word::Fires,
+            Word::Ends | Word::Good | Word::Up | Word::Done => Word::Ends,
+        });
+    }
+    KNOWN.contains(&last.as_str()).then_some(word)
 }
 
 /// Whether a word says more of what happened than that an alert begins or ends.
@@ -587,6 +856,11 @@ pub(super) fn is_telling(word: &str) -> bool {
         "closed",
         "cleared",
         "normal",
+        "open",
+        "opened",
+        "ongoing",
+        "active",
+        "new",
     ];
     !OF_ALERTS.contains(&plain(word).as_str())
 }
@@ -596,9 +870,10 @@ impl Word {
     pub(super) fn status(self, is_alert: bool) -> Option<Status> {
         match self {
             Self::Fires => Some(Status::Firing),
+            Self::Open | Self::Begun if is_alert => Some(Status::Firing),
             Self::Ends => Some(Status::Resolved),
             Self::Good | Self::Up | Self::Done if is_alert => Some(Status::Resolved),
-            Self::Good | Self::Up | Self::Done | Self::Bad => None,
+            _ => None,
         }
     }
 }

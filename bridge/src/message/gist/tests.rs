@@ -92,7 +92,7 @@ fn what_says_nothing_is_left_out_and_only_that_which_is_not_empty_counts() {
     }));
     assert_eq!(
         found.rows,
-        [("k", "1, 2"), ("l", "x, y"), ("h.i.j", "1")]
+        [("l", "x, y"), ("h.i.j", "1"), ("k", "1, 2")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
     );
     assert!(!found.is_cut);
@@ -327,7 +327,7 @@ fn the_name_of_an_event_says_whether_a_problem_is_over() {
         ("HealthRestored", Some(Status::Resolved)),
         ("incident.triggered", Some(Status::Firing)),
         ("pull_request.closed", None),
-        ("resolved", None),
+        ("resolved", Some(Status::Resolved)),
     ] {
         let found = alert(json!({ "event_type": event, "title": "Indexers are not available" }));
         assert_eq!(found.map(|alert| alert.status), expected, "{event}");
@@ -468,4 +468,275 @@ fn what_happened_is_found_below_the_data_of_an_event_and_beside_a_pipeline() {
     let pipeline =
         json!({ "pipeline": { "name": "Nightly", "state": "done", "result": "stopped" } });
     assert_eq!(gist(pipeline).title.as_deref(), Some("Nightly: stopped"));
+}
+
+#[test]
+fn a_title_can_tell_that_a_problem_begins_and_ends() {
+    for (begun, over) in [
+        ("Triggered: Queue is long", "Resolved: Queue is long"),
+        ("🔴 Queue is long is down", "✅ Queue is long is back up after 5m."),
+        ("Queue is long - UP -> DOWN", "Queue is long - DOWN -> UP"),
+        (
+            "DOWN: Queue is long since 06:39 (UTC), reason: 500",
+            "UP: Queue is long since 06:45 (UTC)",
+        ),
+    ] {
+        let at = |title: &str| {
+            let found = alert(json!({ "title": title, "host": "mq-1" }));
+            let alert = found.unwrap_or_else(|| panic!("{title}"));
+            (alert.status, crate::message::alert::identity(&alert))
+        };
+        let ends = alert(json!({ "title": over, "host": "mq-1", "severity": "high" })).unwrap();
+        assert_eq!(ends.status, Status::Resolved, "{over}");
+        let (status, identity) = at(begun);
+        assert_eq!(status, Status::Firing, "{begun}");
+        assert_eq!(identity, crate::message::alert::identity(&ends), "{begun}");
+    }
+    for other in [
+        "Shop could not say whether it has recovered",
+        "Shop has not recovered",
+        "What to do when it is down",
+        "Fixed: a typo",
+        "Merge branch: up",
+    ] {
+        assert_eq!(alert(json!({ "title": other })), None, "{other}");
+    }
+    let shown = alert(json!({ "title": "Resolved: Queue is long", "alert_id": 7 })).unwrap();
+    assert_eq!(shown.summary, Summary::Said("Queue is long".to_owned()));
+}
+
+#[test]
+fn an_incident_that_has_begun_is_open_and_a_job_that_has_begun_resolves_nothing() {
+    let incident = |status: &str| json!({ "data": { "id": "7", "type": "incident", "attributes": { "name": "shop.example.com is down", "status": status } } });
+    assert_eq!(alert(incident("Started")).unwrap().status, Status::Firing);
+    assert_eq!(alert(incident("Resolved")).unwrap().status, Status::Resolved);
+    let job = json!({ "title": "Backup of db-01", "status": "started", "id": 7 });
+    assert_eq!(alert(job.clone()), None);
+    assert_eq!(gist(job).state(), Some(State::Info));
+    let site = json!({ "event": "created", "data": { "id": 4, "name": "Test", "status": { "value": "active" } } });
+    assert_eq!(alert(site), None);
+    let open = json!({ "incident": { "incident_id": "a", "state": "open", "summary": "Many errors", "started_at": 0 } });
+    let open = alert(open).unwrap();
+    assert_eq!((open.status, open.time), (Status::Firing, None));
+}
+
+#[test]
+fn the_kind_of_an_event_tells_the_state_of_a_problem() {
+    for (name, event, expected) in [
+        ("alert_type", "ALERT_FAILURE", Some(Status::Firing)),
+        ("alert_type", "ALERT_RECOVERY", Some(Status::Resolved)),
+        ("eventType", "ALERT_NOTIFICATION_CLEAR", Some(Status::Resolved)),
+        ("type", "alert.ongoing", Some(Status::Firing)),
+        ("event", "check.down", Some(Status::Firing)),
+        ("event", "check.up", Some(Status::Resolved)),
+        ("event", "issue.opened", None),
+        ("event", "check_run.completed", None),
+        ("event", "created", None),
+    ] {
+        let found = alert(json!({ name: event, "title": "The front page" }));
+        assert_eq!(found.map(|alert| alert.status), expected, "{event}");
+    }
+    let critical = alert(json!({ "title": "Redis", "status": "critical", "host": "a" })).unwrap();
+    assert_eq!(critical.severity, Severity::Critical);
+    for (value, expected) in [
+        (json!({ "text": "x", "success": true }), Some(State::Resolved)),
+        (json!({ "text": "x", "success": false }), Some(State::Warning)),
+        (json!({ "text": "x", "resolved": false }), None),
+    ] {
+        assert_eq!(gist(value.clone()).state(), expected, "{value}");
+    }
+}
+
+#[test]
+fn one_rule_on_two_machines_is_two_problems() {
+    let at = |host: &str| {
+        let found =
+            json!({ "check_id": "redis", "name": "Redis", "node": host, "status": "critical" });
+        crate::message::alert::identity(&alert(found).unwrap())
+    };
+    assert_ne!(at("web-1"), at("web-2"));
+    // The alias of a host is no name of a problem.
+    let host = |id: u64, change: &str| {
+        let found = json!({
+            "id": id, "host": "web-1", "alias": "web-1", "severity": "high", "title": format!("Disk of web-1 - {change}"),
+        });
+        crate::message::alert::identity(&alert(found).unwrap())
+    };
+    assert_eq!(host(1, "OK -> CRITICAL"), host(2, "CRITICAL -> OK"));
+}
+
+#[test]
+fn variables_and_times_that_nobody_filled_in_are_nothing() {
+    let found = gist(json!({
+        "title": "$ALERT_NAME", "message": "Disk full", "host": "%HOST%", "service": "{{ $labels.job }}", "status": "<no value>",
+        "device": "*insert computer name*", "started_at": 0, "time": "1970-01-01T00:00:00Z", "job": "$SERVICE$",
+        "text": "Pool %(volume)s is %(state)s", "cost": "$5", "share": "95%", "note": "Costs {x} more",
+    }));
+    assert_eq!(found.title.as_deref(), Some("Disk full"));
+    assert_eq!((found.source, found.time), (None, None));
+    let names: Vec<&str> = found.rows.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        (names, found.description.as_deref()),
+        (vec!["cost", "share"], Some("Costs {x} more"))
+    );
+}
+
+#[test]
+fn a_list_of_names_and_values_is_read_like_an_object() {
+    for fields in [
+        json!([{ "key": "severity", "value": "ERROR" }, { "key": "host", "value": "web-1" }]),
+        json!([{ "name": "severity", "value": { "stringValue": "ERROR" } }, { "name": "host", "value": { "stringValue": "web-1" } }]),
+        json!([["severity", "ERROR"], ["host", "web-1"]]),
+    ] {
+        let found = alert(json!({ "title": "Disk full", "fields": fields })).unwrap();
+        assert_eq!((found.severity, found.source.as_deref()), (Severity::Warning, Some("web-1")));
+    }
+    let tags = gist(
+        json!({ "text": "x", "tags": [{ "key": "a", "value": "1" }, { "key": "a", "value": "2" }] }),
+    );
+    assert_eq!(row(&tags, "tags.a"), Some("1, 2"));
+}
+
+#[test]
+fn html_is_shown_as_text() {
+    let found = gist(json!({
+        "title": "Pool tank is DEGRADED:<br>The devices: <ul><li>Disk A &lt;1&gt;</li><li>Disk B</li></ul>",
+        "a": "1 < 2 and 3 > 2", "messageHtml": "<b>x</b> y", "b": "<script>steal()</script><p>seen</p>",
+    }));
+    assert_eq!(found.title.as_deref(), Some("Pool tank is DEGRADED:"));
+    assert_eq!(found.description.as_deref(), Some("The devices: Disk A <1>\nDisk B"));
+    let rows: Vec<(&str, &str)> =
+        found.rows.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(rows, [("a", "1 < 2 and 3 > 2"), ("b", "seen")]);
+}
+
+#[test]
+fn what_is_wrong_is_found_in_any_object_within() {
+    let gate = gist(json!({
+        "status": "SUCCESS", "project": { "name": "shop", "url": "https://sonar.example.com/dashboard?id=shop" },
+        "gate": { "status": "ERROR", "conditions": [
+            { "metric": "coverage", "value": "0", "status": "ERROR", "operator": "LT" },
+            { "metric": "rating", "value": "1", "status": "OK", "operator": "GT" },
+        ] },
+    }));
+    assert_eq!(gate.title.as_deref(), Some("shop: ERROR"));
+    assert_eq!(gate.state(), Some(State::Warning));
+    assert_eq!(gate.url.as_deref(), Some("https://sonar.example.com/dashboard?id=shop"));
+    assert_eq!(row(&gate, "gate.conditions"), Some("coverage=0 (ERROR), rating=1"));
+    let error = gist(json!({
+        "event": "error_notification", "eventType": "NewErrorOccurred", "application": { "name": "shop" },
+        "error": { "message": "No basket", "url": "https://errors.example.com/7", "firstOccurredOn": "2026-11-23T06:40:00Z" },
+    }));
+    assert_eq!(error.title.as_deref(), Some("No basket"));
+    assert_eq!(error.source.as_deref(), Some("shop"));
+    assert_eq!(error.url.as_deref(), Some("https://errors.example.com/7"));
+    assert_eq!(error.time.as_deref(), Some("2026-11-23T06:40:00Z"));
+    let item = gist(json!({
+        "event_name": "new_item", "data": { "item": { "title": "KeyError", "latest": { "server": { "host": "web-2" } } } },
+    }));
+    assert_eq!((item.title.as_deref(), item.source.as_deref()), (Some("KeyError"), Some("web-2")));
+    let before =
+        gist(json!({ "text": "Deployed", "last_run": { "status": "failed", "host": "old-1" } }));
+    assert_eq!((before.state(), before.source), (None, None));
+}
+
+#[test]
+fn what_changed_is_told_by_what_it_is_now() {
+    let leak = gist(json!({
+        "event_type": "state_changed",
+        "data": {
+            "entity_id": "binary_sensor.leak",
+            "old_state": { "state": "off", "attributes": { "friendly_name": "Cellar leak" } },
+            "new_state": { "state": "on", "attributes": { "friendly_name": "Cellar leak" } },
+        },
+    }));
+    assert_eq!(leak.title.as_deref(), Some("Cellar leak: on"));
+    assert_eq!(leak.source.as_deref(), Some("binary_sensor.leak"));
+    assert!(leak.rows.iter().all(|(_, value)| value != "off"), "{:?}", leak.rows);
+    let task = gist(json!({
+        "Type": "AllocationUpdated", "Payload": { "Allocation": { "Name": "shop.web[0]", "ClientStatus": "failed", "NodeName": "client-2" } },
+    }));
+    assert_eq!(task.title.as_deref(), Some("shop.web[0]: failed"));
+    assert_eq!(task.source.as_deref(), Some("client-2"));
+}
+
+#[test]
+fn a_time_is_read_in_the_forms_that_name_their_zone() {
+    for time in [
+        "2026-11-23 06:40:00 UTC",
+        "2026-11-23 06:40:00 +0000 UTC",
+        "2026-11-23 06:40:00.000 (UTC)",
+        "Mon, 23 Nov 2026 06:40:00 GMT",
+        "Mon Nov 23 06:40:00 UTC 2026",
+        "2026/11/23 06:40:00 GMT",
+        "23/Nov/2026:07:40:00 +0100",
+    ] {
+        let found = gist(json!({ "text": "x", "time": time }));
+        assert_eq!(found.time.as_deref(), Some("2026-11-23T06:40:00Z"), "{time}");
+    }
+    let of_day = gist(json!({ "text": "x", "time": "23.11.2026 06:40:00" }));
+    assert_eq!(of_day.time.as_deref(), Some("23.11.2026 06:40:00"));
+    let other = gist(
+        json!({ "text": "x", "trigger_time": 1_795_416_000, "valid_until_time": 1_795_417_000 }),
+    );
+    assert_eq!(other.time.as_deref(), Some("2026-11-23T06:40:00Z"));
+}
+
+#[test]
+fn a_problem_is_identified_by_its_own_id_and_not_by_that_of_the_delivery() {
+    let at = |delivery: &str| {
+        let found = json!({
+            "event": { "id": delivery, "type": "incident.created" }, "data": { "id": "a", "title": "Slow", "severity": "high" },
+        });
+        crate::message::alert::identity(&alert(found).unwrap())
+    };
+    assert_eq!(at("1"), at("2"));
+    let site = |kind: &str| {
+        alert(json!({ "id": 7, "type": kind, "site": { "label": "Shop", "url": "https://shop.example.com" } })).unwrap().status
+    };
+    assert_eq!(site("uptimeCheckFailedNotification"), Status::Firing);
+    assert_eq!(site("uptimeCheckRecoveredNotification"), Status::Resolved);
+}
+
+#[test]
+fn the_result_of_a_task_and_the_metric_of_an_alert_are_found() {
+    let backup = |result: &str| {
+        gist(
+            json!({ "Data": { "ParsedResult": result, "LastResult": "Error" }, "Extra": { "host": "web-1" } }),
+        )
+    };
+    assert_eq!(backup("Success").state(), Some(State::Resolved));
+    assert_eq!(backup("Error").state(), Some(State::Warning));
+    assert_eq!(backup("Error").title.as_deref(), Some("web-1: Error"));
+    let metric = json!({ "metric": "Response time (95th)", "severity": "Critical", "lifecycle_event": "new" });
+    assert_eq!(alert(metric).unwrap().severity, Severity::Critical);
+    let error = gist(json!({
+        "account": { "url": "https://errors.example.com/account" },
+        "error": { "message": "No basket", "url": "https://errors.example.com/7" },
+    }));
+    assert_eq!(error.url.as_deref(), Some("https://errors.example.com/7"));
+}
+
+#[test]
+fn a_message_without_a_title_is_told_by_its_state() {
+    for (value, title) in [
+        (
+            json!({ "ups.status": "OB DISCHRG", "host": "ups-1", "charge": 87 }),
+            "ups.status: OB DISCHRG",
+        ),
+        (
+            json!({ "device": { "name": "/dev/sda" }, "smart_status": { "passed": false } }),
+            "smart_status.passed: false",
+        ),
+        (
+            json!({ "type": "MODIFIED", "object": { "kind": "Backup", "metadata": { "name": "nightly" }, "status": { "phase": "PartiallyFailed" } } }),
+            "Backup nightly: PartiallyFailed",
+        ),
+        (
+            json!({ "type": "deployment.error", "payload": { "deployment": { "name": "shop" } } }),
+            "shop: deployment.error",
+        ),
+    ] {
+        assert_eq!(gist(value.clone()).title.as_deref(), Some(title), "{value}");
+    }
 }
