@@ -18,6 +18,7 @@ mod schema;
 mod shape;
 mod stored_subjects;
 mod summary;
+mod tunnel;
 mod unused_consumers;
 mod waiting;
 
