@@ -14,6 +14,7 @@ use tokio::{net::lookup_host, time::timeout};
 use crate::{
     book,
     cli::{
+        clock,
         common::{ConfigFile, UNASKED, block_on},
         retention::too_short,
         rights,
@@ -280,6 +281,11 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
         findings.note("rights", lack);
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
+    if let Some(stream) = streams.first()
+        && let Some(difference) = clock::difference(nats, stream).await
+    {
+        findings.note("clock", difference);
+    }
     for name in streams {
         left_over(nats, name, &config.routes, findings).await;
     }

@@ -2,6 +2,7 @@
 
 mod alert;
 mod check;
+mod clock;
 mod common;
 mod connect;
 mod consumers;

@@ -4,7 +4,8 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
 use nats_matrix_testbed::{
-    Account, BridgeProcess, Fault, FaultKind, Homeserver, Nats, ScratchDir, not_run, repository,
+    Account, BridgeProcess, Clock, Fault, FaultKind, Homeserver, Nats, ScratchDir, not_run,
+    repository, secrets,
 };
 use serde_json::json;
 
@@ -219,6 +220,28 @@ async fn a_room_in_which_the_bridge_may_not_post() -> Result<()> {
     let bridge = scene.start(&listening(scene.config()))?;
     scene.nats.publish("ops.x", "hello").await?;
     is_mended(bridge, ("we may not post", "power"), level(0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.bot.join(&scene.room).await?;
+    let clock = Clock::new(scene.dir.path())?;
+    let path = scene.dir.path().join("check.toml");
+    std::fs::write(&path, scene.config().toml())?;
+    let check = || {
+        let mut command = Command::new(BINARY);
+        command.args(["check", "--config"]).arg(&path).envs(clock.environment());
+        anyhow::Ok(printed(&tokio::task::block_in_place(|| secrets::output(&mut command))?))
+    };
+    clock.set(2 * 24 * 60 * 60 + 30)?;
+    assert_advice(&check()?, "the clock of this machine is 48h ahead of", "timedatectl");
+    clock.set(-3630)?;
+    assert_advice(&check()?, "the clock of this machine is 1h behind", "timedatectl");
+    clock.set(0)?;
+    let said = check()?;
+    assert!(!said.contains("note  clock"), "{said}");
+    Ok(())
 }
 
 /// A small file system of its own, which only root can have.
