@@ -413,7 +413,9 @@ let
 
   # The settings that the units of `run` and `check` share.
   service = {
-    documentation = [ "https://github.com/nats-matrix/nats-matrix" ];
+    documentation = [
+      "https://github.com/nats-matrix/nats-matrix/blob/main/docs/src/guide/troubleshooting.md"
+    ];
     wants = [ "network-online.target" ];
     after = [
       "network-online.target"

@@ -7,6 +7,8 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -26,12 +28,15 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{config, text};
+use crate::{book, config, text};
 
 /// The environment variable that overrides the configuration.
 const VARIABLE: &str = "NATS_MATRIX_LOG";
 /// The span around everything that one feed of a route does.
 const ROUTE: &str = "route";
+/// The time for which one line of trouble says where such lines are explained. It is shorter than the time between two
+/// lines about the same outage, so that those about a long one say it each time.
+const EXPLAINED_FOR: Duration = Duration::from_mins(4);
 
 type Filter = reload::Handle<Targets, Registry>;
 
@@ -62,7 +67,7 @@ impl Log {
             .fmt_fields(Legible(DefaultFields::new()))
             .with_writer(io::stderr)
             .with_ansi(has_colours)
-            .event_format(Lines { time })
+            .event_format(Lines::of(time))
             .with_filter(lines_filter);
         let for_machines = tracing_subscriber::fmt::layer()
             .json()
@@ -108,9 +113,30 @@ impl FormatTime for Utc {
     }
 }
 
-/// Writes a record as a line for people: its level, its route, and its message.
+/// Writes a record as a line for people: its level, its route, and its message. A warning or an error also says where
+/// it is explained, unless one has said so shortly before.
 struct Lines {
     time: Option<Utc>,
+    explained: Mutex<Option<Instant>>,
+}
+
+impl Lines {
+    fn of(time: Option<Utc>) -> Self {
+        Self { time, explained: Mutex::default() }
+    }
+
+    /// Whether a line of this level has to say where it is explained.
+    fn explains(&self, level: Level) -> bool {
+        if level > Level::WARN {
+            return false;
+        }
+        let mut explained = self.explained.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = explained.is_none_or(|at| at.elapsed() >= EXPLAINED_FOR);
+        if is_due {
+            *explained = Some(Instant::now());
+        }
+        is_due
+    }
 }
 
 impl<S, N> FormatEvent<S, N> for Lines
@@ -143,6 +169,9 @@ where
             }
         }
         context.format_fields(writer.by_ref(), event)?;
+        if self.explains(level) {
+            write!(writer, " (see {})", book::troubleshooting())?;
+        }
         writeln!(writer)
     }
 }
@@ -201,7 +230,7 @@ mod tests {
         sync::{Arc, Mutex},
     };
 
-    use tracing::{info_span, subscriber};
+    use tracing::{error, info, info_span, subscriber};
 
     use super::*;
 
@@ -226,7 +255,7 @@ mod tests {
             .fmt_fields(Legible(DefaultFields::new()))
             .with_writer(move || to_lines.clone())
             .with_ansi(false)
-            .event_format(Lines { time: None });
+            .event_format(Lines::of(None));
         let for_machines = tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
@@ -247,7 +276,8 @@ mod tests {
             let _in_message = message.enter();
             warn!(attempt = 2, "not posted");
         });
-        assert_eq!(lines, " WARN route reports: not posted attempt=2\n");
+        let page = book::troubleshooting();
+        assert_eq!(lines, format!(" WARN route reports: not posted attempt=2 (see {page})\n"));
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["level"], &json["message"]), (&"WARN".into(), &"not posted".into()));
         assert_eq!(json["attempt"], 2);
@@ -256,6 +286,18 @@ mod tests {
             (&json["spans"][1]["stream"], &json["spans"][1]["sequence"]),
             (&"OPS".into(), &7.into())
         );
+    }
+
+    #[test]
+    fn the_first_line_of_trouble_says_where_it_is_explained() {
+        let (lines, json) = written(|| {
+            info!("connected");
+            warn!("lost");
+            error!("still lost");
+        });
+        let page = book::troubleshooting();
+        assert_eq!(lines, format!(" INFO connected\n WARN lost (see {page})\nERROR still lost\n"));
+        assert!(!json.contains(&page), "{json}");
     }
 
     #[test]

@@ -282,8 +282,8 @@ impl Store {
             let reason = chain(error);
             warn!(
                 "alert threads are known only until the next restart, because the bucket {BUCKET} cannot be used \
-                 ({reason}): allow the bridge to publish on {}",
-                bucket::permissions()
+                 ({reason}): {}",
+                error.remedy()
             );
         }
         self.bucket = None;

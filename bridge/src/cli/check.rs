@@ -14,10 +14,12 @@ use tokio::{net::lookup_host, time::timeout};
 use crate::{
     book,
     cli::{
+        clock,
         common::{ConfigFile, UNASKED, block_on},
         retention::too_short,
         rights,
         stored_subjects::{held, unrouted},
+        tunnel,
         unused_consumers::unused,
         waiting,
     },
@@ -49,6 +51,7 @@ const LARGEST: usize = 8 << 20;
 const CONDUIT_UNIT: &str = "nats-matrix-conduit.service";
 
 const TUNNEL_UNIT: &str = "nats-matrix-tunnel.service";
+const TUNNEL_LOG: &str = "journalctl -u nats-matrix-tunnel says why";
 
 const PROVISION_UNIT: &str = "nats-matrix-provision.service";
 
@@ -216,6 +219,7 @@ async fn online(config: Config, findings: &mut Findings) {
                 findings.note(step, waiting);
             }
         }
+        phones(findings).await;
     }
     if waiting::has_failed(PROVISION_UNIT) {
         findings.note("provision", "has failed: journalctl -u nats-matrix-provision says at what");
@@ -228,6 +232,25 @@ async fn online(config: Config, findings: &mut Findings) {
     answers(&account, &config.routes, findings).await;
     if let Ok(account) = Arc::try_unwrap(account) {
         account.log_out().await;
+    }
+}
+
+/// Says whether the tunnel of this machine has a connection, if it has all that it waits for.
+async fn phones(findings: &mut Findings) {
+    if waiting::waiting(TUNNEL_UNIT).is_some() {
+        return;
+    }
+    let Some(metrics) = waiting::setting(TUNNEL_UNIT, "TUNNEL_METRICS") else { return };
+    match tunnel::is_connected(&metrics).await {
+        Ok(true) => findings.ok("tunnel", "cloudflared is connected to Cloudflare"),
+        Ok(false) => findings.note(
+            "tunnel",
+            format!("cloudflared has no connection to Cloudflare, so no phone reaches the homeserver: {TUNNEL_LOG}"),
+        ),
+        Err(error) => findings.note(
+            "tunnel",
+            format!("{TUNNEL_UNIT} does not run ({error}), so no phone reaches the homeserver: {TUNNEL_LOG}"),
+        ),
     }
 }
 
@@ -261,6 +284,11 @@ async fn streams(nats: &Nats, config: &Config, user: Option<&UserId>, findings: 
         findings.note("rights", lack);
     }
     let streams: BTreeSet<&str> = config.routes.iter().map(|route| &*route.stream).collect();
+    if let Some(stream) = streams.first()
+        && let Some(difference) = clock::difference(nats, stream).await
+    {
+        findings.note("clock", difference);
+    }
     for name in streams {
         left_over(nats, name, &config.routes, findings).await;
     }

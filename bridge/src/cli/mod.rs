@@ -2,6 +2,7 @@
 
 mod alert;
 mod check;
+mod clock;
 mod common;
 mod connect;
 mod consumers;
@@ -18,6 +19,7 @@ mod schema;
 mod shape;
 mod stored_subjects;
 mod summary;
+mod tunnel;
 mod unused_consumers;
 mod waiting;
 

@@ -46,6 +46,18 @@ pub(super) fn has_failed(unit: &str) -> bool {
     exists(unit) && ask().is_ok_and(|status| status.success())
 }
 
+/// Returns the value of an environment variable that the unit sets.
+pub(super) fn setting(unit: &str, variable: &str) -> Option<String> {
+    value(&text(unit)?, variable)
+}
+
+fn value(text: &str, variable: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let assignment = line.strip_prefix("Environment=")?.trim_matches('"');
+        Some(assignment.strip_prefix(variable)?.strip_prefix('=')?.to_owned())
+    })
+}
+
 fn text(unit: &str) -> Option<String> {
     UNIT_PATH.iter().find_map(|dir| fs::read_to_string(Path::new(dir).join(unit)).ok())
 }
@@ -105,6 +117,14 @@ mod tests {
     fn put(path: &Path, mode: u32) {
         fs::write(path, "").unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_unit_sets_variables_with_and_without_quotes() {
+        let text = "[Service]\nEnvironment=\"TUNNEL_METRICS=127.0.0.1:20241\"\nEnvironment=A=b\n";
+        assert_eq!(value(text, "TUNNEL_METRICS").as_deref(), Some("127.0.0.1:20241"));
+        assert_eq!(value(text, "A").as_deref(), Some("b"));
+        assert_eq!(value(text, "TUNNEL"), None);
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Pulse {
                 }
                 Err(error) => error,
             };
-            let reason = format!("the homeserver {error}");
+            let reason = error.of_homeserver();
             condition.set(State::of(&error), &reason, Duration::ZERO);
             if let MatrixError::TokenRefused(_) = error
                 && let Err(failure) = self.account.recover(&error).await

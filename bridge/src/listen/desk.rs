@@ -200,7 +200,7 @@ impl Desk {
                 }
                 _ => None,
             };
-            sleep(outage.failed(State::of(&error), &error, asked)).await;
+            sleep(outage.failed(State::of(&error), &error.of_homeserver(), asked)).await;
         }
     }
 

@@ -162,7 +162,7 @@ impl Listener {
                 }
                 _ => None,
             };
-            sleep(outage.failed(State::of(&error), &error, asked)).await;
+            sleep(outage.failed(State::of(&error), &error.of_homeserver(), asked)).await;
         }
     }
 

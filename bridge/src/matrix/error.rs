@@ -86,6 +86,14 @@ pub(crate) enum MatrixError {
 }
 
 impl MatrixError {
+    /// Words the failure with the homeserver as its subject, for a line that is about a room.
+    pub(crate) fn of_homeserver(&self) -> String {
+        match self {
+            Self::Encrypted(reason) | Self::Replaced(reason) => reason.clone(),
+            _ => format!("the homeserver {self}"),
+        }
+    }
+
     /// Whether the same request will fail in the same way until somebody changes something.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Self::Forbidden(_) | Self::NotFound(_) | Self::Rejected(_))
@@ -112,7 +120,7 @@ impl From<HttpError> for MatrixError {
                 // The text goes into the log and into a line in the room.
                 (Some(&body.kind), head(&line(&words), MAX_REASON_CHARS).to_owned())
             }
-            _ => (None, format!("HTTP {status}, not an answer of a homeserver")),
+            _ => (None, format!("HTTP {status}, which a proxy says, not a homeserver")),
         };
         match (status, kind) {
             (429, kind) => {
@@ -132,15 +140,20 @@ impl From<HttpError> for MatrixError {
                 Self::TokenRefused(reason)
             }
             // The API does not exist there: the URL is wrong, or the homeserver is starting.
-            (_, Some(ErrorKind::Unrecognized)) => Self::Unreachable(reason),
+            (_, Some(ErrorKind::Unrecognized)) => Self::Unreachable(answers(&reason)),
             (413, _) | (400, Some(_)) => Self::Rejected(reason),
             (403, Some(ErrorKind::Forbidden)) => Self::Forbidden(reason),
             (404, Some(_)) => Self::NotFound(reason),
             // The other answers are not about the request: the server is full, or our account is locked or suspended.
             // A backlog must not become dead letters because of that.
-            _ => Self::Unreachable(reason),
+            _ => Self::Unreachable(answers(&reason)),
         }
     }
+}
+
+/// Words an answer of the homeserver that says nothing about the request.
+fn answers(reason: &str) -> String {
+    format!("answers {reason}")
 }
 
 impl State {

@@ -150,7 +150,7 @@ pub(crate) async fn open_room(
             MatrixError::NotFound(_) => {
                 format!("there is no such room ({error}): correct `room` of the route")
             }
-            _ => error.to_string(),
+            _ => error.of_homeserver(),
         };
         let reason = match replaced {
             Some(replaced) => format!("{replaced}: {reason}"),

@@ -4,6 +4,8 @@
 use std::{error::Error, time::Duration};
 
 use async_nats::jetstream::{
+    self, ErrorCode,
+    context::CreateStreamErrorKind,
     kv,
     stream::{Config as StreamConfig, DiscardPolicy},
 };
@@ -11,7 +13,10 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use crate::{
-    nats::{connection::Nats, streams},
+    nats::{
+        connection::Nats,
+        streams::{self, StreamError},
+    },
     reserved::BUCKET,
 };
 
@@ -28,6 +33,13 @@ const KEPT_BYTES: i64 = 64 * 1024 * 1024;
 
 /// The size limit of one entry in the bucket, in bytes; a thread with the most members takes a tenth of it.
 const LONGEST: i32 = 64 * 1024;
+
+/// The answers of a server that has no room for the bucket.
+const LACKS_OF_SPACE: [ErrorCode; 3] = [
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+];
 
 /// The reason why the bucket cannot be used.
 #[derive(Debug, Error)]
@@ -48,6 +60,38 @@ impl BucketError {
     pub(crate) fn request(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Request(error.into())
     }
+
+    /// Returns what a person has to do about it, as a clause.
+    pub(crate) fn remedy(&self) -> String {
+        if self.is_for_lack_of_space() {
+            return "free space on the disk of NATS, or raise its max_file_store or the limit of the account"
+                .to_owned();
+        }
+        format!("allow the bridge to publish on {}", permissions())
+    }
+
+    fn is_for_lack_of_space(&self) -> bool {
+        let Self::Request(error) = self else { return false };
+        let mut next: Option<&(dyn Error + 'static)> = Some(error.as_ref());
+        while let Some(error) = next {
+            if said(error).is_some_and(|code| LACKS_OF_SPACE.contains(&code)) {
+                return true;
+            }
+            next = error.source();
+        }
+        false
+    }
+}
+
+/// Returns the code of the answer that an error carries, without its sources.
+fn said(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
+    // The client does not make this answer the source of its error.
+    if let Some(StreamError::NotCreated { source, .. }) = error.downcast_ref()
+        && let CreateStreamErrorKind::JetStream(answer) = source.kind()
+    {
+        return Some(answer.error_code());
+    }
+    error.downcast_ref().map(jetstream::Error::error_code)
 }
 
 /// Waits for the answer to a request.
@@ -86,7 +130,7 @@ pub(crate) fn stream_name() -> String {
 }
 
 /// Returns the subjects that the bridge has to be permitted to publish on, as text.
-pub(crate) fn permissions() -> String {
+fn permissions() -> String {
     format!("$KV.{BUCKET}.>, $JS.API.STREAM.*.KV_{BUCKET} and $JS.API.DIRECT.GET.KV_{BUCKET}.>")
 }
 

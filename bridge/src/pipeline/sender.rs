@@ -676,9 +676,9 @@ impl Sender {
         let (reason, asked) = match &error {
             MatrixError::Unreachable(_) | MatrixError::TooLong { .. } => {
                 self.known.certain = false;
-                (error.to_string(), None)
+                (error.of_homeserver(), None)
             }
-            MatrixError::Untrusted(_) => (error.to_string(), None),
+            MatrixError::Untrusted(_) => (error.of_homeserver(), None),
             // One room of many must not block the others.
             MatrixError::Encrypted(_) if self.is_one_of_many => {
                 return Err(Closed::ToUs("it is encrypted".to_owned()).into());
@@ -688,7 +688,7 @@ impl Sender {
                 return Err(Failure::Encrypted(what).into());
             }
             MatrixError::Replaced(reason) => return Err(Halted::Replaced(reason.clone()).into()),
-            MatrixError::Limited { wait, .. } => (error.to_string(), *wait),
+            MatrixError::Limited { wait, .. } => (error.of_homeserver(), *wait),
             MatrixError::TokenRefused(_) => (self.room.account().recover(&error).await?, None),
             MatrixError::Forbidden(_) | MatrixError::NotFound(_) => {
                 (self.reenter(&error).await?, None)

@@ -112,7 +112,7 @@ impl Checkpoints {
         match &found {
             Ok(Some(checkpoint)) => self.written = Some((checkpoint.clone(), Instant::now())),
             Ok(None) => {}
-            Err(error) => self.failed(&chain(error)),
+            Err(error) => self.failed(error),
         }
         found
     }
@@ -162,7 +162,7 @@ impl Checkpoints {
                 self.written = Some((checkpoint, Instant::now()));
                 self.retry = None;
             }
-            Err(error) => self.failed(&chain(&error)),
+            Err(error) => self.failed(&error),
         }
     }
 
@@ -177,12 +177,13 @@ impl Checkpoints {
         Ok(())
     }
 
-    fn failed(&mut self, reason: &str) {
+    fn failed(&mut self, error: &BucketError) {
         if self.nats.is_connected() && !std::mem::replace(&mut self.is_said, true) {
+            let reason = chain(error);
             warn!(
                 "how far the route is cannot be kept in the bucket {BUCKET} ({reason}): if its durable consumer is deleted, a \
-                 route with start = \"new\" does not show what was published meanwhile; allow the bridge to publish on {}",
-                bucket::permissions()
+                 route with start = \"new\" does not show what was published meanwhile; {}",
+                error.remedy()
             );
         }
         self.bucket = None;

@@ -382,8 +382,8 @@ impl Lease {
             let reason = chain(error);
             warn!(
                 "a second bridge with the same routes is noticed only while it reads, because the bucket {BUCKET} cannot be used \
-                 ({reason}): allow the bridge to publish on {}",
-                bucket::permissions()
+                 ({reason}): {}",
+                error.remedy()
             );
         }
     }

@@ -59,7 +59,11 @@ impl Outage {
             .as_ref()
             .is_some_and(|(at, last)| *last == reason && now.duration_since(*at) < REMIND);
         if !silent {
-            warn!("{}: {reason}; trying again; messages wait in NATS", self.what);
+            // A reason may begin with its subject, such as "NATS".
+            let is_named =
+                reason.strip_prefix(&*self.what).is_some_and(|rest| rest.starts_with(' '));
+            let what = if is_named { String::new() } else { format!("{}: ", self.what) };
+            warn!("{what}{reason}; trying again; messages wait in NATS");
             self.said = Some((now, reason));
         }
         pause

@@ -318,7 +318,7 @@ impl Poster {
 
     /// Reacts to an error of the homeserver. Returns its reason and the pause that the homeserver asked for.
     async fn mend(&mut self, error: MatrixError) -> Result<(String, Option<Duration>), Failure> {
-        let reason = error.to_string();
+        let reason = error.of_homeserver();
         match error {
             MatrixError::Limited { wait, .. } => return Ok((reason, wait)),
             MatrixError::TokenRefused(_) => {

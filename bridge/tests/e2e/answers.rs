@@ -489,7 +489,9 @@ async fn alerts_arrive_while_the_bridge_cannot_listen() -> Result<()> {
     scene.nats.publish("ops.alert.db-01", alert_of("db-01", "warning", "firing")).await?;
     let root = reader.wait_for(1, PATIENCE).await?[0].event_id.clone();
     react(&scene.alice, &scene.room, &root, "👍").await?;
-    bridge.wait_for_log("what people do in the rooms: HTTP 502", PATIENCE).await?;
+    bridge
+        .wait_for_log("what people do in the rooms: the homeserver answers HTTP 502", PATIENCE)
+        .await?;
     proxy.clear();
     let has_it = |events: &[Event]| {
         events.iter().any(|event| edited(event, &root).is_some_and(|text| text.contains("has it")))

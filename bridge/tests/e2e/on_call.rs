@@ -3,13 +3,16 @@
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use nats_matrix_testbed::{Account, BridgeProcess, Nats, ScratchDir, not_run, repository};
+use nats_matrix_testbed::{
+    Account, BridgeProcess, Clock, Fault, FaultKind, Homeserver, Nats, ScratchDir, not_run,
+    repository, secrets,
+};
 use serde_json::json;
 
 use crate::{
     connections::{CONSUMER, DEAD, LOGIN, NEEDED, permissions, restricted},
     health::{Pages, listening},
-    scene::{Config, PATIENCE, Scene, printed},
+    scene::{BINARY, Config, PATIENCE, Scene, printed, through_proxy},
 };
 
 /// Returns the line with these words, and what the page on troubleshooting says to do about it.
@@ -160,10 +163,41 @@ async fn is_mended(
 ) -> Result<()> {
     let pages = Pages::of(&mut bridge).await?;
     bridge.wait_for_log(words, PATIENCE).await?;
-    assert_advice(&bridge.logs(), words, does);
+    let logs = bridge.logs();
+    assert_advice(&logs, words, does);
+    assert!(logs.contains("troubleshooting.md)\n"), "no line says where it is explained: {logs}");
     mend.await?;
     pages.wait_for("connected").await.with_context(|| bridge.logs())?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_that_has_stopped() -> Result<()> {
+    let homeserver = Homeserver::start(BINARY).await?;
+    let scene = Scene::on(&homeserver).await?;
+    scene.bot.join(&scene.room).await?;
+    let mut bridge = scene.start(&listening(scene.config()))?;
+    bridge.wait_for_log("posting into", PATIENCE).await?;
+    homeserver.kill().await;
+    scene.nats.publish("ops.x", "hello").await?;
+    let words = ("the homeserver cannot be reached: ", "systemctl status nats-matrix-conduit");
+    is_mended(bridge, words, homeserver.restart()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_homeserver_whose_disk_is_full() -> Result<()> {
+    let (scene, proxy, config) = through_proxy().await?;
+    // As Conduit says it.
+    let said = "There was a problem with the connection to the rocksdb database: IO error: No space left on device";
+    let full = json!({ "errcode": "M_UNKNOWN", "error": said });
+    proxy.inject(Fault::on("/send/", FaultKind::respond(500, full)));
+    let bridge = scene.start(&listening(config))?;
+    scene.nats.publish("ops.x", "hello").await?;
+    let freed = async {
+        proxy.clear();
+        Ok(())
+    };
+    is_mended(bridge, ("the homeserver answers 500 M_UNKNOWN", "Free space"), freed).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,6 +220,28 @@ async fn a_room_in_which_the_bridge_may_not_post() -> Result<()> {
     let bridge = scene.start(&listening(scene.config()))?;
     scene.nats.publish("ops.x", "hello").await?;
     is_mended(bridge, ("we may not post", "power"), level(0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_wrong() -> Result<()> {
+    let scene = Scene::new().await?;
+    scene.bot.join(&scene.room).await?;
+    let clock = Clock::new(scene.dir.path())?;
+    let path = scene.dir.path().join("check.toml");
+    std::fs::write(&path, scene.config().toml())?;
+    let check = || {
+        let mut command = Command::new(BINARY);
+        command.args(["check", "--config"]).arg(&path).envs(clock.environment());
+        anyhow::Ok(printed(&tokio::task::block_in_place(|| secrets::output(&mut command))?))
+    };
+    clock.set(2 * 24 * 60 * 60 + 30)?;
+    assert_advice(&check()?, "the clock of this machine is 48h ahead of", "timedatectl");
+    clock.set(-3630)?;
+    assert_advice(&check()?, "the clock of this machine is 1h behind", "timedatectl");
+    clock.set(0)?;
+    let said = check()?;
+    assert!(!said.contains("note  clock"), "{said}");
+    Ok(())
 }
 
 /// A small file system of its own, which only root can have.
@@ -247,7 +303,10 @@ async fn a_nats_whose_disk_is_full() -> Result<()> {
     let alert = json!({ "severity": "warning", "source": "a", "summary": "s" });
     scene.nats.publish("ops.alert", alert.to_string()).await?;
     bridge.wait_for_log("alert threads are known only until", PATIENCE).await?;
-    assert_advice(&bridge.logs(), "alert threads are known only until", "raise the limit");
+    let logs = bridge.logs();
+    assert_advice(&logs, "alert threads are known only until", "raise the limit");
+    assert!(logs.contains("free space on the disk of NATS"), "{logs}");
+    assert!(!logs.contains("allow the bridge to publish"), "it is permitted to: {logs}");
     bridge.terminate()?;
     bridge.wait(PATIENCE).await?;
     scene.nats.reload(&limit("1GB"), &[]).await?;
