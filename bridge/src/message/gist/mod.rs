@@ -44,6 +44,9 @@ const LEAST_ROWS: usize = 4;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1_000;
 
+/// The number of fields of an object that has little more than a name and a state: a place, a service and a time.
+const BRIEF: usize = 4;
+
 /// The name that a title was made of.
 #[derive(Debug, Clone)]
 enum Named {
@@ -74,6 +77,9 @@ pub(crate) struct Gist {
     pub(crate) rows: Vec<(String, String)>,
     /// Whether the object calls itself a report.
     is_report: bool,
+    /// Whether the object has little more than a name and a state, as monitors send it. A machine that says more is one that
+    /// is up, and need not have been down.
+    is_brief: bool,
     /// Whether the object says more than this.
     pub(crate) is_cut: bool,
 }
@@ -98,7 +104,7 @@ impl Gist {
         let source = search.source(title.as_deref());
         let named_so_far = search.named.take().map(Named::Object);
         let title = title
-            .or_else(|| search.with_deed(source.as_deref()?))
+            .or_else(|| search.with_deed_at(source.as_deref()?))
             .or_else(|| search.name_beyond().filter(|_| source.is_none()))
             .or_else(|| search.any_state());
         let named = named_so_far.or_else(|| search.named.take().map(Named::Source));
@@ -123,6 +129,7 @@ impl Gist {
             fingerprint,
             named,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
+            is_brief: object.len() <= BRIEF,
             is_cut,
             ..Self::default()
         };
@@ -227,8 +234,12 @@ impl Gist {
             None => false,
         };
         let is_alert = self.severity.is_some() || is_identified;
-        let is_monitor =
-            self.word == Some(Word::Up) && matches!(self.named, Some(Named::Object(_)));
+        let is_monitor = self.word == Some(Word::Up)
+            && match self.named {
+                Some(Named::Object(_)) => true,
+                Some(Named::Source(_)) => self.is_brief,
+                None => false,
+            };
         self.word.and_then(|word| word.status(is_alert || is_monitor))
     }
 

@@ -207,6 +207,30 @@ pub(super) const SOURCES: &[&str] = &[
 pub(super) const WEAK_SOURCES: &[&str] =
     &["cluster", "namespace", "source", "origin", "sender", "integration"];
 
+/// The names of parts of a machine, which can be in different states.
+pub(super) const PARTS: &[&str] = &[
+    "service",
+    "servicename",
+    "check",
+    "checkname",
+    "unit",
+    "container",
+    "containername",
+    "process",
+    "app",
+    "application",
+    "component",
+    "job",
+    "jobname",
+    "device",
+    "disk",
+    "mount",
+    "volume",
+    "pool",
+    "interface",
+    "port",
+];
+
 /// The names of objects that only wrap the fields of a message.
 pub(super) const WRAPPERS: &[&str] = &[
     "alert",

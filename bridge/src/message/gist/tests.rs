@@ -182,11 +182,21 @@ fn an_alert_ends_under_the_name_that_it_began_with() {
             json!({ "name": "Disk full", "status": "triggered", "labels": { "disk": "/", "value": 91, "status": "x" } }),
             json!({ "name": "Disk full", "status": "closed", "labels": { "disk": "/", "value": 12, "status": "y" } }),
         ),
+        (json!({ "host": "a", "state": "down" }), json!({ "host": "a", "state": "up" })),
+        (json!({ "state": "offline" }), json!({ "state": "online" })),
+        (
+            json!({ "host": "a", "service": "web", "status": "down" }),
+            json!({ "host": "a", "service": "web", "status": "up" }),
+        ),
     ] {
         let (begun, over) = (identity(begun), identity(over));
         assert_eq!((begun.0, over.0), (Status::Firing, Status::Resolved));
         assert_eq!(begun.1, over.1);
     }
+    let of = |service: &str| identity(json!({ "host": "a", "service": service, "status": "down" }));
+    assert_ne!(of("web").1, of("mail").1);
+    let shown = alert(json!({ "host": "a", "service": "web", "status": "down" })).unwrap();
+    assert_eq!((shown.summary.in_no_language(), shown.source.as_deref()), ("web: down", Some("a")));
 }
 
 #[test]
@@ -261,10 +271,11 @@ fn a_monitor_that_goes_down_and_comes_up_is_one_problem() {
     assert_eq!((down.0, up.0), (Status::Firing, Status::Resolved));
     assert_eq!(down.1, up.1);
     assert_eq!(down.2.as_deref(), Some("Timeout"));
-    // A host that is up need not have been down, and a job that succeeds need not have failed.
-    for value in
-        [json!({ "host": "db-01", "status": "up" }), json!({ "name": "job", "status": "success" })]
-    {
+    // A host that reports need not have been down, and a job that succeeds need not have failed.
+    for value in [
+        json!({ "host": "db-01", "status": "up", "cpu": 12, "memory": 40, "load": 1.5 }),
+        json!({ "name": "job", "status": "success" }),
+    ] {
         assert_eq!(gist(value.clone()).state(), Some(State::Resolved));
         assert_eq!(alert(value), None);
     }

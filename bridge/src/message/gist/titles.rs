@@ -256,6 +256,17 @@ impl<'a> Search<'a> {
         })
     }
 
+    /// Returns a title for what happened to a part of a machine, like a service on it, or to the machine itself.
+    pub(super) fn with_deed_at(&mut self, source: &str) -> Option<String> {
+        let other = |_: &str, value: &Value| named(value).filter(|part| part != source);
+        let Some((part, path)) = self.find(names::PARTS, other) else {
+            return self.with_deed(source);
+        };
+        let title = self.with_deed(&part)?;
+        self.used.insert(path);
+        Some(title)
+    }
+
     /// Returns a name with the word for what happened to it: a state, or an action.
     pub(super) fn with_deed(&mut self, name: &str) -> Option<String> {
         /// The longest such word, in characters.
@@ -307,6 +318,8 @@ impl<'a> Search<'a> {
                     (said.chars().count() <= TITLE_CHARS).then(|| (format!("{path}: {said}"), path))
                 })
             })?;
+        // The field is the same when it says something else.
+        self.named = Some(path.clone());
         self.used.insert(path);
         Some(said)
     }
