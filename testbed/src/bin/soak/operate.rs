@@ -128,7 +128,15 @@ impl Scene {
         };
         {
             let _held = self.phase.write().await;
-            let stored = persistently(|| self.stored(route)).await?;
+            // The server that reads it may not have the last messages yet.
+            let stored = persistently(async || {
+                let stored = self.stored(route).await?;
+                let stream = self.operator().await?.get_stream(route.stream.name).await?;
+                let messages = stream.cached_info().state.messages;
+                ensure!(messages == stored.len() as u64, "{} of {messages} are read", stored.len());
+                Ok(stored)
+            })
+            .await?;
             self.note_purge(stored);
             persistently(async || {
                 let stream = self.operator().await?.get_stream(route.stream.name).await?;
