@@ -1,3 +1,4 @@
+mod files;
 mod forms;
 
 use proptest::prelude::*;
@@ -221,7 +222,10 @@ fn a_long_text_is_searched_in_linear_time_and_at_its_seams() {
 #[test]
 fn after_many_places_whole_lines_are_hidden() {
     let (many, token) = ("password=x1\n".repeat(2 * MOST_PLACES), made("ghp_", 36));
-    let rest = format!("all is well\nall is well\npassword:\n  x1\n\n{token}\n{}end", "all is well\n".repeat(2));
+    let rest = format!(
+        "all is well\nall is well\npassword:\n  x1\n\n{token}\n{}end",
+        "all is well\n".repeat(2)
+    );
     let text = format!("{many}{rest}");
     let begun = std::time::Instant::now();
     let (shown, _) = Mask::default().text(&text, &english);

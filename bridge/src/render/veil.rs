@@ -10,7 +10,7 @@ use serde_json::Map;
 use crate::{
     decode::encoding::{self, Readable},
     json,
-    mask::{self, Mask, Secret},
+    mask::{self, Label, Mask, Secret},
     message::{Decoded, Object, Payload},
     nats::headers,
     render::words::Words,
@@ -75,7 +75,7 @@ impl<'a> Veil<'a> {
     }
 
     fn text<'t>(&self, text: &'t str) -> (Cow<'t, str>, u64) {
-        self.mask.text(text, &|secret: Secret| self.words.hidden(secret))
+        self.mask.document(text, &|secret: Secret| self.words.hidden(secret))
     }
 
     /// Hides the secrets of a line that is not counted.
@@ -84,12 +84,16 @@ impl<'a> Veil<'a> {
         self.translated(&covered).map_or(covered, Cow::Owned)
     }
 
-    /// Returns the published bytes without secrets, in UTF-8. Bytes that are no text are returned as they are.
+    /// Returns the published bytes without secrets, those of a text in UTF-8. Bytes that are no text are returned as they
+    /// are, and bytes of which most are text without the secrets of that.
     pub(super) fn original(&self, original: &Bytes) -> Bytes {
+        let label: Label<'_> = &|secret| self.words.hidden(secret);
         let Some(Readable { text, encoding }) = encoding::read(original) else {
-            return original.clone();
+            let is_text = encoding::is_mostly_text(original);
+            let covered = if is_text { self.mask.bytes(original, label) } else { None };
+            return covered.map_or_else(|| original.clone(), Bytes::from);
         };
-        match self.text(&text).0 {
+        match self.mask.document(&text, label).0 {
             Cow::Borrowed(_) if encoding.is_none() => original.clone(),
             covered => Bytes::from(covered.into_owned()),
         }

@@ -205,24 +205,24 @@ fn headers() -> Vec<Usual> {
     vec![
         // Everything after the scheme, whatever the scheme is.
         always(
-            r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
+            r#"(?i)(?:\b|\\[nrt])(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
         )
         .in_room(InRoom::Never),
         // The parameters of these schemes.
         always(
-            r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:digest|aws4-hmac-sha256|hmac(?:-[a-z0-9]+)?)[ \t]+(?P<secret>[^\r\n]+)"#,
+            r#"(?i)(?:\b|\\[nrt])authorization\\*["']?\s*[:=]\s*\\*["']?(?:digest|aws4-hmac-sha256|hmac(?:-[a-z0-9]+)?)[ \t]+(?P<secret>[^\r\n]+)"#,
         )
         .of(Secret::Token)
         .in_room_if(|found| secret(found).contains('=')),
         // One word after the scheme, as a sentence may go on behind it.
         always(
-            r#"(?i)\bauthorization(?:\\*["']\s*,|\\*["']?\s*[:=])\s*\[?\s*\\*["']?(?:(?P<scheme>[a-z][a-z0-9_-]*)[ \t]+)?(?P<secret>[^\s"',;\\]+)"#,
+            r#"(?i)(?:\b|\\[nrt])authorization(?:\\*["']\s*,|\\*["']?\s*[:=])\s*\[?\s*\\*["']?(?:(?P<scheme>[a-z][a-z0-9_-]*)[ \t]+)?(?P<secret>[^\s"',;\\]+)"#,
         )
         .of(Secret::Token)
         .in_room_if(|found| {
             value::is_credentials(found.name("scheme").map(|scheme| scheme.as_str()), secret(found))
         }),
-        always(r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#)
+        always(r#"(?i)(?:\b|\\[nrt])(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#)
             .of(Secret::Token)
             .in_room_if(|found| secret(found).contains('=') || value::is_random(secret(found))),
         if_it(
@@ -448,7 +448,7 @@ fn known_forms() -> Vec<Usual> {
     vec![
         always(known_tokens()).in_room(InRoom::Never),
         // A bot of Telegram.
-        always("(?:bot|(?-u:\\b))(?P<secret>[0-9]{6,12}:AA[A-Za-z0-9_-]{30,})")
+        always(format!("(?:bot|{})(?P<secret>[0-9]{{6,12}}:AA[A-Za-z0-9_-]{{30,}})", tokens::SEAM))
             .of(Secret::Token)
             .in_room_if(|_| true),
     ]
@@ -468,7 +468,8 @@ fn known_tokens() -> String {
     ];
     // The second part matches password hashes in the form of crypt(3).
     format!(
-        r#"(?-u:\b)(?:{})|{}|\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}}"#,
+        r#"{}(?P<secret>{}|{})|(?P<secret_in_one>\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}})"#,
+        tokens::SEAM,
         kinds.join("|"),
         tokens::whole_or_cut()
     )

@@ -3,10 +3,10 @@
 use super::hidden;
 
 /// The secret of [`FORMS`].
-const X: &str = "Zq7Rk2Lm9Vb4Tn8";
+pub(super) const X: &str = "Zq7Rk2Lm9Vb4Tn8";
 
 /// Texts with the secret in place of `@@`.
-const FORMS: &[&str] = &[
+pub(super) const FORMS: &[&str] = &[
     // Colours, and characters that cannot be seen.
     "\u{1b}[31mpassword\u{1b}[0m=@@",
     "pass\u{1b}[1mword\u{1b}[0m=\u{1b}[31m@@\u{1b}[0m",
