@@ -10,8 +10,8 @@ use crate::{
         Label, Mask, Secret, Work, blocks,
         edits::{Edits, Through, WINDOW},
         json::{
-            MOST_DEPTH, MOST_ITEM, argument, is_beside, is_name_beside, is_of_name, is_of_value,
-            names_the_next, trimmed,
+            MOST_DEPTH, MOST_ITEM, argument, is_beside, is_data, is_kind, is_name_beside,
+            is_of_name, is_of_value, names_the_next, trimmed,
         },
     },
     secrets::value::{is_about_one, is_secret_named, secret_named, stands_alone},
@@ -293,7 +293,7 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
             frame.beside = (ahead(&self.edits.text[at..], AHEAD, find), true);
         }
         if is_data && !frame.is_of_kind {
-            let find = |key: &str, text: &str| is_kind(key, text).then_some(());
+            let find = |key: &str, text: &str| (key == "kind" && is_kind(text)).then_some(());
             self.work.tally.places += 1;
             frame.is_of_kind = ahead(&self.edits.text[at..], FAR_AHEAD, find).is_some();
         }
@@ -337,7 +337,7 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
             if is_name_beside(key) && is_beside(&text) && frame.beside.0.is_none() {
                 frame.beside.0 = Some(text.clone());
             }
-            frame.is_of_kind |= is_kind(key, &text);
+            frame.is_of_kind |= key == "kind" && is_kind(&text);
         }
         let secret = self.secret(&text);
         if let Some(secret) = secret.filter(|secret| self.work.hides(*secret)) {
@@ -452,16 +452,6 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
         decode(&self.edits.text[inside(place)], most, &mut text);
         text
     }
-}
-
-/// Whether a key has the data of a secret of Kubernetes.
-fn is_data(key: &str) -> bool {
-    matches!(key, "data" | "stringData")
-}
-
-/// Whether an entry says that its object is a secret of Kubernetes.
-fn is_kind(key: &str, text: &str) -> bool {
-    key == "kind" && text == "Secret"
 }
 
 /// Looks at the texts of the rest of an object, from the value on that is next, within a number of bytes.

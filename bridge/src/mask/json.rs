@@ -58,7 +58,12 @@ impl Walk<'_> {
     /// Looks at the entries of an object. `above` is the name of the secret that all of it may be.
     fn object(&mut self, object: &mut Map<String, Value>, above: Option<&str>, depth: usize) {
         let beside = name_beside(object);
+        let is_of_kind = object.get("kind").and_then(Value::as_str).is_some_and(is_kind);
         for (key, value) in object {
+            if is_of_kind && is_data(key) {
+                self.every(value);
+                continue;
+            }
             // The other entries of its object say whose secret it is.
             let is_alone =
                 |value: &Value| value.as_str().is_some_and(stands_alone) && !is_about_one(key);
@@ -69,6 +74,17 @@ impl Walk<'_> {
                 _ => None,
             };
             self.value(value, name, depth + 1);
+        }
+    }
+
+    /// Hides every text below a value.
+    fn every(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(object) => object.values_mut().for_each(|value| self.every(value)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.every(item)),
+            Value::String(text) if text.is_empty() || self.mask.shown.contains(&Secret::Token) => {}
+            Value::String(_) => self.hide(value, Secret::Token),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -185,6 +201,16 @@ pub(super) fn argument(text: &str, before: &str, program: &str) -> Option<usize>
     (kept < text.len()).then_some(kept)
 }
 
+/// Whether a key has the data of an object of Kubernetes.
+pub(super) fn is_data(key: &str) -> bool {
+    matches!(key, "data" | "stringData")
+}
+
+/// Whether the kind of an object of Kubernetes is a secret, whose data are secrets under any keys.
+pub(super) fn is_kind(kind: &str) -> bool {
+    kind == "Secret"
+}
+
 /// Whether a key has the name of the value beside it.
 pub(super) fn is_name_beside(key: &str) -> bool {
     NAMES.contains(&plain(key).as_str())
@@ -274,6 +300,15 @@ mod tests {
             json!({ "args": ["curl", "-u", "admin:S3cret"] }),
             json!({ "auths": { "a.example": { "auth": "dTpzZWNyS3cret=" } } }),
             json!({ "log": ["password:", "S3cret"] }),
+            json!({ "data": { "db": "S3cret" }, "kind": "Secret" }),
+            json!({ "kind": "Secret", "stringData": { "conf": "S3cret" } }),
+            json!({ "storage_key": "S3cret" }),
+            json!({ "recovery_codes": ["S3cret"] }),
+            json!({ "sessionid": "S3cret" }),
+            json!({ "rootpw": "S3cret" }),
+            json!({ "パスワード": "S3cret", "a": "b" }),
+            json!({ "Пароль": "S3cret" }),
+            json!({ "pass\u{3164}word": "S3cret" }),
             json!({ "lines": ["a", "-----BEGIN PRIVATE KEY-----", "S3cret", "-----END PRIVATE KEY-----", "b"] }),
             json!({ "lines": ["-----BEGIN RSA PRIVATE KEY-----", "S3cret"] }),
         ] {
@@ -299,6 +334,10 @@ mod tests {
     #[test]
     fn other_values_stay() {
         for value in [
+            json!({ "pass": 12, "fail": 33 }),
+            json!({ "secret": "db-credentials-v2", "secrets": ["db-creds-2", "tls-cert-2024x"] }),
+            json!({ "密码": "连续输错5次" }),
+            json!({ "data": { "db": "x1" }, "kind": "ConfigMap" }),
             json!({ "password": null, "secret": true, "token": "" }),
             json!({ "tokens": 4096, "max_tokens": 128_000, "token_count": 17, "prompt_tokens": 123_456 }),
             json!({ "secret": { "name": "db-creds", "namespace": "prod" } }),

@@ -182,7 +182,7 @@ fn a_token_is_known_behind_an_escape() {
 fn a_text_with_some_bytes_that_are_none_has_no_secrets() {
     let line = format!("2026-11-30 app[12]: postgres://bob:{X}@db/x password={X}\n");
     let line = format!("{}{line}and so on\n", "all is well ".repeat(100));
-    let text = line.repeat(600_000 / line.len()).into_bytes();
+    let text = line.repeat(150_000 / line.len()).into_bytes();
     let json = json!({ "log": String::from_utf8(text.clone()).unwrap() }).to_string().into_bytes();
     let cut = "é".as_bytes()[..1].to_vec();
     for (begin, end) in
@@ -218,6 +218,7 @@ fn a_large_file_takes_bounded_time() {
         let file = format!("[{}1]", part.repeat(size / part.len()));
         let begun = std::time::Instant::now();
         let shown = hidden(&file);
+        eprintln!("{part}: {:?}", begun.elapsed());
         assert!(begun.elapsed().as_secs() < 20, "{part}: {:?}", begun.elapsed());
         assert!(!shown.contains("x1"), "{part}");
         assert!(shown.len() < 2 * file.len() + MOST_GROWN + MOST_PLACES, "{part}: {}", shown.len());
