@@ -41,6 +41,9 @@ const MOST_GROWN: usize = 64 * 1024;
 /// on: 8 MB of nothing but passwords would take seconds.
 const MOST_PLACES: usize = 20_000;
 
+/// The number of texts of a file that are searched for every form, such as the strings of JSON.
+const MOST_TEXTS: usize = 5 * MOST_PLACES;
+
 /// The shortest text in the place of a secret.
 const SHORT: &str = "*";
 
@@ -115,6 +118,11 @@ impl<'a> Work<'a> {
         !self.mask.shown.contains(&secret)
     }
 
+    /// Whether so many places were looked at that no more are.
+    fn is_spent(&self) -> bool {
+        self.tally.places > MOST_PLACES || self.tally.texts > MOST_TEXTS
+    }
+
     /// The words that take the places of secrets.
     fn label(&self) -> Label<'a> {
         if self.grown < MOST_GROWN { self.label } else { &|_| SHORT }
@@ -138,7 +146,7 @@ impl<'a> Work<'a> {
 
     /// Returns a piece of a text without its secrets, or `None` if it has none.
     fn covered(&mut self, original: &str) -> Option<String> {
-        if self.tally.places > MOST_PLACES {
+        if self.is_spent() {
             return coarsely(original, &mut self.tally);
         }
         let before = self.tally.secrets;

@@ -59,7 +59,7 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Readable<'_>> {
 /// Whether bytes that cannot be read are text but for some of them, such as a log with a cut character.
 pub(crate) fn is_mostly_text(bytes: &[u8]) -> bool {
     let head = &bytes[..bytes.len().min(HEAD_BYTES)];
-    let controls = head.iter().filter(|byte| is_control(byte)).count();
+    let controls = head.iter().filter(|byte| is_control(**byte)).count();
     picture_type(bytes).is_none() && is_mostly_ascii(head) && controls * 100 <= head.len()
 }
 
@@ -112,11 +112,11 @@ fn utf_16(bytes: &[u8]) -> Option<&'static Encoding> {
 
 /// Whether bytes have no control characters that texts do not have.
 fn may_be_text(bytes: &[u8]) -> bool {
-    !bytes.iter().any(is_control)
+    !bytes.iter().copied().any(is_control)
 }
 
-fn is_control(byte: &u8) -> bool {
-    *byte < b' ' && !matches!(*byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0c | 0x1b) || *byte == 0x7f
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0c | 0x1b) || byte == 0x7f
 }
 
 fn is_readable(text: &str) -> bool {

@@ -196,20 +196,26 @@ impl Iterator for Tokens<'_> {
     }
 }
 
+/// What an object is to a secret of Kubernetes, whose values are secrets under any keys.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Kubernetes {
+    #[default]
+    Nothing,
+    Secret,
+    Data,
+}
+
 /// An object or a list that is not yet closed.
 #[derive(Default)]
 struct Frame {
     is_object: bool,
     /// The name of the secret that all of it may be.
     above: Option<String>,
-    /// Whether each value is a secret.
-    is_secret: bool,
     /// The key whose value comes next.
     key: Option<String>,
     /// The name of the secret that an object with a name and a value is, and whether it was looked for.
     beside: (Option<String>, bool),
-    /// Whether it is an object of Kubernetes with secrets.
-    is_of_kind: bool,
+    kubernetes: Kubernetes,
     /// The item before in a list, and the first text of it, which may be a program.
     before: Option<String>,
     program: Option<String>,
@@ -261,10 +267,15 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
     fn open(&mut self, is_object: bool) {
         let above = self.name(None);
         let is_secret = self.frames.last().is_some_and(|frame| {
-            let is_data = || frame.key.as_deref().is_some_and(|key| is_data(key));
-            frame.is_secret || frame.is_of_kind && is_data()
+            let is_data = || frame.key.as_deref().is_some_and(is_data);
+            match frame.kubernetes {
+                Kubernetes::Nothing => false,
+                Kubernetes::Secret => is_data(),
+                Kubernetes::Data => true,
+            }
         });
-        self.frames.push(Frame { is_object, above, is_secret, ..Frame::default() });
+        let kubernetes = if is_secret { Kubernetes::Data } else { Kubernetes::Nothing };
+        self.frames.push(Frame { is_object, above, kubernetes, ..Frame::default() });
     }
 
     /// Notes that a value has passed, and its text.
@@ -292,10 +303,12 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
             self.work.tally.places += 1;
             frame.beside = (ahead(&self.edits.text[at..], AHEAD, find), true);
         }
-        if is_data && !frame.is_of_kind {
+        if is_data && frame.kubernetes == Kubernetes::Nothing {
             let find = |key: &str, text: &str| (key == "kind" && is_kind(text)).then_some(());
             self.work.tally.places += 1;
-            frame.is_of_kind = ahead(&self.edits.text[at..], FAR_AHEAD, find).is_some();
+            if ahead(&self.edits.text[at..], FAR_AHEAD, find).is_some() {
+                frame.kubernetes = Kubernetes::Secret;
+            }
         }
         frame.key = Some(key);
     }
@@ -320,14 +333,16 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
 
     /// Returns the secret that a text is by its name.
     fn secret(&mut self, text: &str) -> Option<Secret> {
-        let is_secret = self.frames.last().is_some_and(|frame| frame.is_secret);
-        if is_secret && !text.is_empty() {
+        let is_data = |frame: &Frame| frame.kubernetes == Kubernetes::Data;
+        if self.frames.last().is_some_and(is_data) && !text.is_empty() {
             return Some(Secret::Token);
         }
         let name = self.name(Some(text))?;
         let secret = secret_named(&name)?;
         self.work.tally.places += 1;
-        is_secret_named(&name, secret, text, self.work.label()).then_some(secret)
+        let is_one =
+            self.work.is_spent() || is_secret_named(&name, secret, text, self.work.label());
+        is_one.then_some(secret)
     }
 
     fn string(&mut self, place: Range<usize>) {
@@ -337,7 +352,9 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
             if is_name_beside(key) && is_beside(&text) && frame.beside.0.is_none() {
                 frame.beside.0 = Some(text.clone());
             }
-            frame.is_of_kind |= key == "kind" && is_kind(&text);
+            if key == "kind" && is_kind(&text) && frame.kubernetes == Kubernetes::Nothing {
+                frame.kubernetes = Kubernetes::Secret;
+            }
         }
         let secret = self.secret(&text);
         if let Some(secret) = secret.filter(|secret| self.work.hides(*secret)) {
@@ -345,8 +362,8 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
         } else if !self.line_of_key(&place, &text) && !self.argument(&place, &text) {
             let inner = if self.within < MOST_WITHIN { self.json_in(&place, &text) } else { None };
             match inner {
-                Some(Some(hidden)) => self.edits.replace(place, &quoted(&hidden)),
-                Some(None) => {}
+                Some(Cow::Owned(hidden)) => self.edits.replace(place, &quoted(&hidden)),
+                Some(Cow::Borrowed(_)) => {}
                 None => self.plain(place),
             }
         }
@@ -382,13 +399,13 @@ impl<'t, 'w, 'a> Walk<'t, 'w, 'a> {
     }
 
     /// Hides the secrets of a text that is JSON itself. Returns `None` if it is not.
-    fn json_in(&mut self, place: &Range<usize>, text: &str) -> Option<Option<String>> {
+    fn json_in<'i>(&mut self, place: &Range<usize>, text: &'i str) -> Option<Cow<'i, str>> {
         let is_whole = place.len() <= WINDOW && text.trim_start().starts_with(['{', '[']);
         if !is_whole || !is_json(text) {
             return None;
         }
         let mut walk = Walk::new(text, self.work, self.within + 1);
-        walk.run().then(|| walk.edits.end())
+        walk.run().then(|| walk.edits.end().map_or(Cow::Borrowed(text), Cow::Owned))
     }
 
     /// Hides a line of a private key whose lines are the items of a list. Returns whether it is one.

@@ -171,6 +171,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_has_no_secrets_behind_escapes_or_beside_bytes_that_are_no_text() {
+        let token = format!("ghp_{}", "Zq7Rk2Lm9Vb4".repeat(3));
+        let log = format!("{}\n{token}\npassword:\n  Zq7Rk2Lm\n", "all is well ".repeat(100_000));
+        let json = serde_json::json!({ "log": log, "n": [1, { "stringValue": "a" }] }).to_string();
+        let (mut cut, mut bad) = (log.clone().into_bytes(), json.clone().into_bytes());
+        cut.push(0xe2);
+        bad.insert(10, 0xff);
+        let mask = Mask::default();
+        let veil = Veil::new(&mask, chinese());
+        for published in [json.clone().into_bytes(), log.into_bytes(), cut] {
+            let file = veil.original(&Bytes::from(published.clone()));
+            let shown = String::from_utf8_lossy(&file);
+            assert!(!shown.contains("Zq7Rk2Lm"), "{}", &shown[shown.len() - 150..]);
+            assert!(shown.contains("[已隐藏密码]") && file.len() > published.len() / 2);
+            assert_eq!(file.last(), published.last());
+        }
+        let shown = veil.original(&Bytes::from(bad));
+        assert!(!String::from_utf8_lossy(&shown).contains(&token));
+        let shown: Value = serde_json::from_slice(&veil.original(&Bytes::from(json))).unwrap();
+        assert_eq!(shown["n"], json!([1, { "stringValue": "a" }]));
+        // What is no text stays.
+        let archive = Bytes::from(
+            [&[0x1f, 0x8b, 8, 0, 0xff][..], b"password=Zq7Rk2Lm ", &vec![0; 600_000]].concat(),
+        );
+        assert_eq!(veil.original(&archive), archive);
+    }
+
+    #[test]
     fn templates_read_json_without_secrets() {
         let mask = Mask::default();
         let read = Veil::new(&mask, chinese()).readable(&Bytes::from(payload().to_string()));

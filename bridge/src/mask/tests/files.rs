@@ -214,11 +214,11 @@ fn a_large_file_takes_bounded_time() {
         "\"{\\\"password\\\":\\\"x1\\\"}\",",
         "\"-----BEGIN PRIVATE KEY-----\",",
         "\"abc\",",
+        "\"token\",",
     ] {
         let file = format!("[{}1]", part.repeat(size / part.len()));
         let begun = std::time::Instant::now();
         let shown = hidden(&file);
-        eprintln!("{part}: {:?}", begun.elapsed());
         assert!(begun.elapsed().as_secs() < 20, "{part}: {:?}", begun.elapsed());
         assert!(!shown.contains("x1"), "{part}");
         assert!(shown.len() < 2 * file.len() + MOST_GROWN + MOST_PLACES, "{part}: {}", shown.len());
