@@ -10,6 +10,8 @@
 //! The time is linear in the length of a text, whatever it contains: a text is searched in pieces of bounded length. After
 //! [`MOST_PLACES`] places that could be secrets the rest is not searched, and whole lines are hidden that could have one.
 
+mod document;
+mod edits;
 mod json;
 
 use std::{borrow::Cow, ops::Range, sync::LazyLock};
@@ -39,6 +41,9 @@ const MOST_GROWN: usize = 64 * 1024;
 /// on: 8 MB of nothing but passwords would take seconds.
 const MOST_PLACES: usize = 20_000;
 
+/// The number of texts of a file that are searched for every form, such as the strings of JSON.
+const MOST_TEXTS: usize = 5 * MOST_PLACES;
+
 /// The shortest text in the place of a secret.
 const SHORT: &str = "*";
 
@@ -47,11 +52,14 @@ const PATTERN_BYTES: usize = 256 * 1024;
 
 /// Secrets by their own form.
 static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
-    let forms = [
-        r"(?P<jwt>(?-u:\b)eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*){2,4})",
-        r"(?P<nkey>(?-u:\b)S[ACNOUX][A-Z2-7]{56}(?-u:\b))",
+    let words = [
+        r"(?P<jwt>eyJ[A-Za-z0-9_-]{10,}(?:\.[A-Za-z0-9_-]*){2,4})",
+        r"(?P<nkey>S[ACNOUX][A-Z2-7]{56}(?-u:\b))",
         &format!("(?P<token>{})", tokens::whole()),
-        r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/[0-9]{1,24}/)(?P<hooked>[A-Za-z0-9_/-]{8,})",
+    ];
+    let forms = [
+        &format!("(?P<seam>{})(?:{})", tokens::SEAM, words.join("|")),
+        r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/[0-9]{1,24}/|\.webhook\.office\.com/)(?P<hooked>[A-Za-z0-9_/@-]{8,})",
         r"(?P<user>://[!-.0-9;=?A-~]{0,64}:)(?P<userword>[!-.0-;=?A-~]{1,100})@",
     ];
     compiled(&forms.join("|"))
@@ -80,65 +88,8 @@ pub(crate) struct Mask {
 impl Mask {
     /// Returns a text in which words take the places of secrets, and the number of those.
     pub(crate) fn text<'a>(&self, text: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
-        let (mut hidden, blocks) = self.without_blocks(text, label);
-        let (mut grown, mut tally) = (0, Tally { secrets: blocks, places: 0 });
-        if let Some(replaced) = in_pieces(&hidden, |original| {
-            if tally.places > MOST_PLACES {
-                return coarsely(original, &mut tally);
-            }
-            let label: Label<'_> = if grown < MOST_GROWN { label } else { &|_| SHORT };
-            let before = tally.secrets;
-            let piece = self.piece(original, label, &mut tally);
-            // A text without a secret stays as it came.
-            (tally.secrets > before).then(|| {
-                grown += piece.len().saturating_sub(original.len());
-                piece.into_owned()
-            })
-        }) {
-            hidden = Cow::Owned(replaced);
-        }
-        if !self.shown.contains(&Secret::Unsubscribe)
-            && let Some(defused) = in_pieces(&hidden, |piece| {
-                owned(UNSUBSCRIBE.replace_all(piece, |found: &Captures<'_>| defused(&found[0])))
-            })
-        {
-            hidden = Cow::Owned(defused);
-        }
-        (hidden, tally.secrets)
-    }
-
-    /// Returns a text without blocks of keys, and the number of those.
-    fn without_blocks<'a>(&self, text: &'a str, label: Label<'_>) -> (Cow<'a, str>, u64) {
-        let mut blocks = blocks(text);
-        blocks.retain(|(_, secret)| !self.shown.contains(secret));
-        if blocks.is_empty() {
-            return (Cow::Borrowed(text), 0);
-        }
-        let (mut hidden, mut done, mut count) = (String::with_capacity(text.len()), 0, 0);
-        for (place, secret) in blocks {
-            hidden.push_str(&text[done..place.start]);
-            hidden.push_str(label(secret));
-            (done, count) = (place.end, count + 1);
-        }
-        hidden.push_str(&text[done..]);
-        (Cow::Owned(hidden), count)
-    }
-
-    /// Hides the secrets of one piece of a text, and counts them. What could part them is removed from it.
-    fn piece<'a>(&self, piece: &'a str, label: Label<'_>, tally: &mut Tally) -> Cow<'a, str> {
-        let hides = |secret| !self.shown.contains(&secret);
-        let mut piece = secrets::bare(piece);
-        let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
-            let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
-            tally.secrets += u64::from(replaced.is_some());
-            tally.places += 1;
-            replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
-        });
-        if let Some(replaced) = owned(replaced) {
-            piece = Cow::Owned(replaced);
-        }
-        secrets::hide(&mut piece, &hides, label, tally);
-        piece
+        let mut work = Work::new(self, label);
+        (work.text(text), work.tally.secrets)
     }
 
     /// Returns the secret that a value is because of its name, as in `{"password": "…"}`.
@@ -146,6 +97,101 @@ impl Mask {
         let secret = value::secret_named(name)?;
         let is_one = value::is_secret_named(name, secret, value, label);
         (is_one && !self.shown.contains(&secret)).then_some(secret)
+    }
+}
+
+/// The work on one text, or on all parts of a file: the choice of what is hidden in it, and what was found.
+struct Work<'a> {
+    mask: &'a Mask,
+    label: Label<'a>,
+    tally: Tally,
+    /// The number of bytes by which words in the places of secrets have made it longer.
+    grown: usize,
+}
+
+impl<'a> Work<'a> {
+    fn new(mask: &'a Mask, label: Label<'a>) -> Self {
+        Self { mask, label, tally: Tally::default(), grown: 0 }
+    }
+
+    fn hides(&self, secret: Secret) -> bool {
+        !self.mask.shown.contains(&secret)
+    }
+
+    /// Whether so many places were looked at that no more are.
+    fn is_spent(&self) -> bool {
+        self.tally.places > MOST_PLACES || self.tally.texts > MOST_TEXTS
+    }
+
+    /// The words that take the places of secrets.
+    fn label(&self) -> Label<'a> {
+        if self.grown < MOST_GROWN { self.label } else { &|_| SHORT }
+    }
+
+    /// Returns a text in which words take the places of secrets. It is borrowed if nothing has changed.
+    fn text<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        let mut hidden = self.without_blocks(text);
+        if let Some(replaced) = in_pieces(&hidden, |piece| self.covered(piece)) {
+            hidden = Cow::Owned(replaced);
+        }
+        if self.hides(Secret::Unsubscribe)
+            && let Some(defused) = in_pieces(&hidden, |piece| {
+                owned(UNSUBSCRIBE.replace_all(piece, |found: &Captures<'_>| defused(&found[0])))
+            })
+        {
+            hidden = Cow::Owned(defused);
+        }
+        hidden
+    }
+
+    /// Returns a piece of a text without its secrets, or `None` if it has none.
+    fn covered(&mut self, original: &str) -> Option<String> {
+        if self.is_spent() {
+            return coarsely(original, &mut self.tally);
+        }
+        let before = self.tally.secrets;
+        let piece = self.piece(original);
+        // A text without a secret stays as it came.
+        (self.tally.secrets > before).then(|| {
+            self.grown += piece.len().saturating_sub(original.len());
+            piece.into_owned()
+        })
+    }
+
+    /// Returns a text without blocks of keys.
+    fn without_blocks<'t>(&mut self, text: &'t str) -> Cow<'t, str> {
+        let mut blocks = blocks(text);
+        blocks.retain(|(_, secret)| self.hides(*secret));
+        if blocks.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let (mut hidden, mut done) = (String::with_capacity(text.len()), 0);
+        for (place, secret) in blocks {
+            hidden.push_str(&text[done..place.start]);
+            hidden.push_str((self.label)(secret));
+            self.tally.secrets += 1;
+            done = place.end;
+        }
+        hidden.push_str(&text[done..]);
+        Cow::Owned(hidden)
+    }
+
+    /// Hides the secrets of one piece of a text, and counts them. What could part them is removed from it.
+    fn piece<'t>(&mut self, piece: &'t str) -> Cow<'t, str> {
+        let (mask, label) = (self.mask, self.label());
+        let hides = |secret| !mask.shown.contains(&secret);
+        let mut piece = secrets::bare(piece);
+        let replaced = PATTERN.replace_all(&piece, |found: &Captures<'_>| {
+            let replaced = replaced(found, label).filter(|(secret, _)| hides(*secret));
+            self.tally.secrets += u64::from(replaced.is_some());
+            self.tally.places += 1;
+            replaced.map_or_else(|| found[0].to_owned(), |(_, text)| text)
+        });
+        if let Some(replaced) = owned(replaced) {
+            piece = Cow::Owned(replaced);
+        }
+        secrets::hide(&mut piece, &hides, label, &mut self.tally);
+        piece
     }
 }
 
@@ -238,10 +284,12 @@ fn blocks(text: &str) -> Vec<(Range<usize>, Secret)> {
             continue;
         };
         let name = &text[from..from + length];
-        if !name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ') {
+        let is_static = name.starts_with("OpenVPN Static key");
+        let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+        if !is_static && !name.chars().all(is_name) {
             continue;
         }
-        let secret = if name.contains("PRIVATE KEY") {
+        let secret = if is_static || name.contains("PRIVATE KEY") {
             Secret::PrivateKey
         } else if name.contains("NKEY SEED") || name.contains("USER JWT") {
             Secret::Nkey
@@ -272,7 +320,7 @@ fn replaced(found: &Captures<'_>, label: Label<'_>) -> Option<(Secret, String)> 
     let at = |name: &str| found.name(name).map(|it| it.as_str());
     for (name, secret) in [("jwt", Secret::Jwt), ("nkey", Secret::Nkey), ("token", Secret::Token)] {
         if found.name(name).is_some() {
-            return Some((secret, label(secret).to_owned()));
+            return Some((secret, format!("{}{}", at("seam").unwrap_or_default(), label(secret))));
         }
     }
     let token = label(Secret::Token);

@@ -56,6 +56,13 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Readable<'_>> {
     if is_sure { in_encoding(encoding, bytes) } else { None }
 }
 
+/// Whether bytes that cannot be read are text but for some of them, such as a log with a cut character.
+pub(crate) fn is_mostly_text(bytes: &[u8]) -> bool {
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    let controls = head.iter().filter(|byte| is_control(**byte)).count();
+    picture_type(bytes).is_none() && is_mostly_ascii(head) && controls * 100 <= head.len()
+}
+
 /// Reads bytes in an encoding. Returns `None` if they are no text in it. A byte order mark is not content.
 fn in_encoding(encoding: &'static Encoding, bytes: &[u8]) -> Option<Readable<'static>> {
     // The decoder of the crate reserves three bytes for each of the message's; most take one or two.
@@ -105,11 +112,11 @@ fn utf_16(bytes: &[u8]) -> Option<&'static Encoding> {
 
 /// Whether bytes have no control characters that texts do not have.
 fn may_be_text(bytes: &[u8]) -> bool {
-    let is_control = |byte: &u8| {
-        *byte < b' ' && !matches!(*byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0c | 0x1b)
-            || *byte == 0x7f
-    };
-    !bytes.iter().any(is_control)
+    !bytes.iter().copied().any(is_control)
+}
+
+fn is_control(byte: u8) -> bool {
+    byte < b' ' && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0c | 0x1b) || byte == 0x7f
 }
 
 fn is_readable(text: &str) -> bool {

@@ -31,13 +31,13 @@ const VALUES: [&str; 12] = [
 ];
 
 /// The longest item of a list that can be a name or an argument, in bytes.
-const MOST_ITEM: usize = 256;
+pub(super) const MOST_ITEM: usize = 256;
 
 /// The longest text that is opened to look for JSON in it, in bytes.
 const MOST_OPENED: usize = 64 * 1024;
 
 /// The depth below which nothing is looked at. The parser allows no more.
-const MOST_DEPTH: usize = 128;
+pub(super) const MOST_DEPTH: usize = 128;
 
 impl Mask {
     /// Puts words in the places of the values that are secrets because of their keys. Returns their number.
@@ -58,20 +58,33 @@ impl Walk<'_> {
     /// Looks at the entries of an object. `above` is the name of the secret that all of it may be.
     fn object(&mut self, object: &mut Map<String, Value>, above: Option<&str>, depth: usize) {
         let beside = name_beside(object);
+        let is_of_kind = object.get("kind").and_then(Value::as_str).is_some_and(is_kind);
         for (key, value) in object {
-            let of_value = || VALUES.contains(&plain(key).as_str());
+            if is_of_kind && is_data(key) {
+                self.every(value);
+                continue;
+            }
             // The other entries of its object say whose secret it is.
             let is_alone =
                 |value: &Value| value.as_str().is_some_and(stands_alone) && !is_about_one(key);
-            let of_name =
-                || ["value", "val", "values", "stringvalue"].contains(&plain(key).as_str());
             let name = match (secret_named(key), &beside, above) {
                 (Some(_), ..) => Some(key.as_str()),
-                (None, Some(name), _) if of_name() => Some(name.as_str()),
-                (None, _, Some(name)) if of_value() || is_alone(value) => Some(name),
+                (None, Some(name), _) if is_of_name(key) => Some(name.as_str()),
+                (None, _, Some(name)) if is_of_value(key) || is_alone(value) => Some(name),
                 _ => None,
             };
             self.value(value, name, depth + 1);
+        }
+    }
+
+    /// Hides every text below a value.
+    fn every(&mut self, value: &mut Value) {
+        match value {
+            Value::Object(object) => object.values_mut().for_each(|value| self.every(value)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.every(item)),
+            Value::String(text) if text.is_empty() || self.mask.shown.contains(&Secret::Token) => {}
+            Value::String(_) => self.hide(value, Secret::Token),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -131,26 +144,11 @@ impl Walk<'_> {
         }
     }
 
-    /// Hides the password in an argument such as `-p…` or `-u name:…` of a program that takes one so. `before` is the
-    /// argument before.
+    /// Hides the password in an argument of a program. `before` is the argument before.
     fn argument(&mut self, item: &mut Value, before: &str, program: &str) {
-        let Some(text) = item.as_str().filter(|_| !self.mask.shown.contains(&Secret::Password))
-        else {
-            return;
-        };
-        let program = program.rsplit('/').next().unwrap_or_default();
-        let is_of = |programs: &[&str]| programs.iter().any(|known| program.starts_with(known));
-        let kept = if is_of(&["mysql", "mariadb", "sshpass"])
-            && text.starts_with("-p")
-            && text.len() > 2
-        {
-            2
-        } else if is_of(&["curl", "wget"]) && ["-u", "--user", "--proxy-user"].contains(&before) {
-            text.find(':').map_or(text.len(), |at| at + 1)
-        } else {
-            return;
-        };
-        if kept < text.len() {
+        let text = item.as_str().filter(|_| !self.mask.shown.contains(&Secret::Password));
+        let Some(text) = text else { return };
+        if let Some(kept) = argument(text, before, program) {
             *item = Value::String(format!("{}{}", &text[..kept], (self.label)(Secret::Password)));
             self.hidden += 1;
         }
@@ -188,18 +186,62 @@ impl Walk<'_> {
     }
 }
 
+/// Returns how much is kept of an argument such as `-p…` or `-u name:…` of a program that takes a password so. `before` is
+/// the argument before.
+pub(super) fn argument(text: &str, before: &str, program: &str) -> Option<usize> {
+    let program = program.rsplit('/').next().unwrap_or_default();
+    let is_of = |programs: &[&str]| programs.iter().any(|known| program.starts_with(known));
+    let kept = if is_of(&["mysql", "mariadb", "sshpass"]) && text.starts_with("-p") {
+        2
+    } else if is_of(&["curl", "wget"]) && ["-u", "--user", "--proxy-user"].contains(&before) {
+        text.find(':')? + 1
+    } else {
+        return None;
+    };
+    (kept < text.len()).then_some(kept)
+}
+
+/// Whether a key has the data of an object of Kubernetes.
+pub(super) fn is_data(key: &str) -> bool {
+    matches!(key, "data" | "stringData")
+}
+
+/// Whether the kind of an object of Kubernetes is a secret, whose data are secrets under any keys.
+pub(super) fn is_kind(kind: &str) -> bool {
+    kind == "Secret"
+}
+
+/// Whether a key has the name of the value beside it.
+pub(super) fn is_name_beside(key: &str) -> bool {
+    NAMES.contains(&plain(key).as_str())
+}
+
+/// Whether a key has the value of the name beside it.
+pub(super) fn is_of_name(key: &str) -> bool {
+    ["value", "val", "values", "stringvalue"].contains(&plain(key).as_str())
+}
+
+/// Whether a key has the value of the name above it.
+pub(super) fn is_of_value(key: &str) -> bool {
+    VALUES.contains(&plain(key).as_str())
+}
+
+/// Whether a text is the name of a secret beside its value.
+pub(super) fn is_beside(name: &str) -> bool {
+    // A longer one is a sentence.
+    name.len() <= 128 && name.split_whitespace().count() <= 2 && secret_named(name).is_some()
+}
+
 /// Returns the name of a secret that an object with a name and a value is.
 fn name_beside(object: &Map<String, Value>) -> Option<String> {
-    let names = object.iter().filter(|(key, _)| NAMES.contains(&plain(key).as_str()));
+    let names = object.iter().filter(|(key, _)| is_name_beside(key));
     let mut names = names.filter_map(|(_, value)| value.as_str());
-    // A longer one is a sentence.
-    let is_name = |name: &str| name.len() <= 128 && name.split_whitespace().count() <= 2;
-    names.find(|name| is_name(name) && secret_named(name).is_some()).map(str::to_owned)
+    names.find(|name| is_beside(name)).map(str::to_owned)
 }
 
 /// Whether an item of a list is the name of a secret that is the next item, as in `["--password", "…"]`,
 /// `["Authorization", "…"]` and `["password:", "…"]`.
-fn names_the_next(item: &str, next: Option<&str>) -> bool {
+pub(super) fn names_the_next(item: &str, next: Option<&str>) -> bool {
     let next = next.unwrap_or_default();
     let is_name = item.starts_with('-')
         || item.ends_with([':', '='])
@@ -209,7 +251,7 @@ fn names_the_next(item: &str, next: Option<&str>) -> bool {
 }
 
 /// Removes the signs around a name among arguments or lines.
-fn trimmed(name: &str) -> &str {
+pub(super) fn trimmed(name: &str) -> &str {
     name.trim_start_matches('-').trim_end_matches([':', '=']).trim()
 }
 
@@ -258,6 +300,15 @@ mod tests {
             json!({ "args": ["curl", "-u", "admin:S3cret"] }),
             json!({ "auths": { "a.example": { "auth": "dTpzZWNyS3cret=" } } }),
             json!({ "log": ["password:", "S3cret"] }),
+            json!({ "data": { "db": "S3cret" }, "kind": "Secret" }),
+            json!({ "kind": "Secret", "stringData": { "conf": "S3cret" } }),
+            json!({ "storage_key": "S3cret" }),
+            json!({ "recovery_codes": ["S3cret"] }),
+            json!({ "sessionid": "S3cret" }),
+            json!({ "rootpw": "S3cret" }),
+            json!({ "パスワード": "S3cret", "a": "b" }),
+            json!({ "Пароль": "S3cret" }),
+            json!({ "pass\u{3164}word": "S3cret" }),
             json!({ "lines": ["a", "-----BEGIN PRIVATE KEY-----", "S3cret", "-----END PRIVATE KEY-----", "b"] }),
             json!({ "lines": ["-----BEGIN RSA PRIVATE KEY-----", "S3cret"] }),
         ] {
@@ -266,6 +317,15 @@ mod tests {
                 !shown.contains("S3cret") && shown.contains(" hidden]") && count == 1,
                 "{value}: {shown}"
             );
+            // The same in a file.
+            let file = json!({ "x": value }).to_string();
+            let (shown, count) = Mask::default().document(&file, &english);
+            assert!(
+                !shown.contains("S3cret") && shown.contains(" hidden]") && count == 1,
+                "{file}: {shown}"
+            );
+            let is_json = serde_json::from_str::<Value>(&shown).is_ok();
+            assert!(is_json, "{shown}");
         }
         assert_eq!(hidden(&json!({ "password": 1_234_567_890 })).1, 1);
         assert_eq!(hidden(&json!({ "credentials": { "user": "u", "pass": "S3cret" } })).1, 1);
@@ -274,6 +334,10 @@ mod tests {
     #[test]
     fn other_values_stay() {
         for value in [
+            json!({ "pass": 12, "fail": 33 }),
+            json!({ "secret": "db-credentials-v2", "secrets": ["db-creds-2", "tls-cert-2024x"] }),
+            json!({ "密码": "连续输错5次" }),
+            json!({ "data": { "db": "x1" }, "kind": "ConfigMap" }),
             json!({ "password": null, "secret": true, "token": "" }),
             json!({ "tokens": 4096, "max_tokens": 128_000, "token_count": 17, "prompt_tokens": 123_456 }),
             json!({ "secret": { "name": "db-creds", "namespace": "prod" } }),
@@ -293,6 +357,8 @@ mod tests {
             json!({ "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08" }),
         ] {
             assert_eq!(hidden(&value), (value.to_string(), 0));
+            let file = value.to_string();
+            assert_eq!(Mask::default().document(&file, &english), (file.as_str().into(), 0));
         }
     }
 

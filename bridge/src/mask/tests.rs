@@ -1,3 +1,4 @@
+mod files;
 mod forms;
 
 use proptest::prelude::*;
@@ -46,6 +47,13 @@ fn secrets_are_hidden_by_their_own_form() {
         (made("sq0atp-", 22), "[token hidden]"),
         (made("AIza", 35), "[token hidden]"),
         (made("hvb.", 138), "[token hidden]"),
+        (made("dckr_pat_", 27), "[token hidden]"),
+        (made("GOCSPX-", 28), "[token hidden]"),
+        (format!("{}_aB3dE5", made("mct_", 30)), "[token hidden]"),
+        (format!("{}_aB3dE5", made("mct_", 20)), "[token hidden]"),
+        (format!("{}_1abcde", made("syt_Ym9i_", 20)), "[token hidden]"),
+        (format!("{}.GabcDe.{}", made("MT", 22), made("", 28)), "[token hidden]"),
+        (format!("key-{}", "0a1b2c3d".repeat(4)), "[token hidden]"),
         (made("tskey-auth-", 30), "[token hidden]"),
         (format!("PMAK-{}-{}", "0a1b".repeat(6), "0a1b".repeat(8)), "[token hidden]"),
     ] {
@@ -189,7 +197,7 @@ fn a_long_text_is_searched_in_linear_time_and_at_its_seams() {
     let many = "password=x1 ".repeat(40_000);
     let (shown, count) = Mask::default().text(&many, &english);
     assert!(!shown.contains("x1") && shown.len() < many.len() + MOST_GROWN + 2 * PIECE);
-    assert!(count as usize > MOST_PLACES / 10, "{count}");
+    assert!(count > MOST_PLACES as u64 / 10, "{count}");
     // Each of these could begin a secret, and none is one: the search must not begin anew at each.
     for part in [
         "eyJ-",

@@ -10,7 +10,7 @@ use serde_json::Map;
 use crate::{
     decode::encoding::{self, Readable},
     json,
-    mask::{self, Mask, Secret},
+    mask::{self, Label, Mask, Secret},
     message::{Decoded, Object, Payload},
     nats::headers,
     render::words::Words,
@@ -75,7 +75,7 @@ impl<'a> Veil<'a> {
     }
 
     fn text<'t>(&self, text: &'t str) -> (Cow<'t, str>, u64) {
-        self.mask.text(text, &|secret: Secret| self.words.hidden(secret))
+        self.mask.document(text, &|secret: Secret| self.words.hidden(secret))
     }
 
     /// Hides the secrets of a line that is not counted.
@@ -84,12 +84,16 @@ impl<'a> Veil<'a> {
         self.translated(&covered).map_or(covered, Cow::Owned)
     }
 
-    /// Returns the published bytes without secrets, in UTF-8. Bytes that are no text are returned as they are.
+    /// Returns the published bytes without secrets, those of a text in UTF-8. Bytes that are no text are returned as they
+    /// are, and bytes of which most are text without the secrets of that.
     pub(super) fn original(&self, original: &Bytes) -> Bytes {
+        let label: Label<'_> = &|secret| self.words.hidden(secret);
         let Some(Readable { text, encoding }) = encoding::read(original) else {
-            return original.clone();
+            let is_text = encoding::is_mostly_text(original);
+            let covered = if is_text { self.mask.bytes(original, label) } else { None };
+            return covered.map_or_else(|| original.clone(), Bytes::from);
         };
-        match self.text(&text).0 {
+        match self.mask.document(&text, label).0 {
             Cow::Borrowed(_) if encoding.is_none() => original.clone(),
             covered => Bytes::from(covered.into_owned()),
         }
@@ -164,6 +168,34 @@ mod tests {
         assert!(!covered.contains("Zq7Rk2Lm") && !covered.contains("123456789"), "{covered}");
         assert!(covered.contains("已隐藏密码") && !covered.contains(" hidden]"), "{covered}");
         assert_eq!(veil.hidden(), 5, "{covered}");
+    }
+
+    #[test]
+    fn a_file_has_no_secrets_behind_escapes_or_beside_bytes_that_are_no_text() {
+        let token = format!("ghp_{}", "Zq7Rk2Lm9Vb4".repeat(3));
+        let log = format!("{}\n{token}\npassword:\n  Zq7Rk2Lm\n", "all is well ".repeat(100_000));
+        let json = serde_json::json!({ "log": log, "n": [1, { "stringValue": "a" }] }).to_string();
+        let (mut cut, mut bad) = (log.clone().into_bytes(), json.clone().into_bytes());
+        cut.push(0xe2);
+        bad.insert(10, 0xff);
+        let mask = Mask::default();
+        let veil = Veil::new(&mask, chinese());
+        for published in [json.clone().into_bytes(), log.into_bytes(), cut] {
+            let file = veil.original(&Bytes::from(published.clone()));
+            let shown = String::from_utf8_lossy(&file);
+            assert!(!shown.contains("Zq7Rk2Lm"), "{}", &shown[shown.len() - 150..]);
+            assert!(shown.contains("[已隐藏密码]") && file.len() > published.len() / 2);
+            assert_eq!(file.last(), published.last());
+        }
+        let shown = veil.original(&Bytes::from(bad));
+        assert!(!String::from_utf8_lossy(&shown).contains(&token));
+        let shown: Value = serde_json::from_slice(&veil.original(&Bytes::from(json))).unwrap();
+        assert_eq!(shown["n"], json!([1, { "stringValue": "a" }]));
+        // What is no text stays.
+        let archive = Bytes::from(
+            [&[0x1f, 0x8b, 8, 0, 0xff][..], b"password=Zq7Rk2Lm ", &vec![0; 600_000]].concat(),
+        );
+        assert_eq!(veil.original(&archive), archive);
     }
 
     #[test]

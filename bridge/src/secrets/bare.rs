@@ -5,6 +5,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
+use crate::secrets::tokens;
+
 /// The escape sequences that colour a text or move the cursor of a terminal, raw or as a journal or JSON writes them,
 /// letters that JSON has escaped, and characters that cannot be seen.
 static REMOVED: LazyLock<Regex> = LazyLock::new(|| {
@@ -14,10 +16,15 @@ static REMOVED: LazyLock<Regex> = LazyLock::new(|| {
         r"|(?:(?:#033|\\(?:e|E|033|0?33|x1[bB]|u001[bB])|\^\[|␛)\[)+[0-9;:?]{0,64}[A-Za-z]",
         r"|\\u00(?P<letter>2[bBdDeEfF]|3[0-9aAdD]|4[1-9a-fA-F]|5[0-9aAfF]|6[1-9a-fA-F]|7[0-9aA])",
         r"|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x{80}-\x{9f}\x{ad}\x{34f}\x{61c}\x{180e}\x{200b}-\x{200f}\x{202a}-\x{202e}]",
-        r"|[\x{2060}-\x{206f}\x{fe00}-\x{fe0f}\x{feff}]",
+        r"|[\x{115f}\x{1160}\x{2060}-\x{206f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{feff}\x{ffa0}]",
         r"|(?P<blank>[\x{a0}\x{2000}-\x{200a}\x{202f}\x{205f}\x{3000}])|(?P<wide>[\x{ff01}-\x{ff5e}])",
     );
     Regex::new(text).expect("a test removes them")
+});
+
+/// The beginning of a token.
+static TOKEN: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(&format!("^{}", tokens::beginning())).expect("a test finds a token")
 });
 
 /// Whether a character can begin what is removed. Most texts have none, and need no search.
@@ -40,8 +47,17 @@ pub(crate) fn bare(text: &str) -> Cow<'_, str> {
             return narrow.map(String::from).unwrap_or_default();
         }
         let code = found.name("letter").and_then(|it| u8::from_str_radix(it.as_str(), 16).ok());
-        code.map(|code| char::from(code).to_string()).unwrap_or_default()
+        let letter = code.map(|code| char::from(code).to_string());
+        letter.unwrap_or_else(|| if parts_a_token(text, found) { " " } else { "" }.to_owned())
     })
+}
+
+/// Whether what is removed is all that parts a token from the word before it.
+fn parts_a_token(text: &str, found: &Captures<'_>) -> bool {
+    let removed = found.get_match();
+    let before = text[..removed.start()].chars().next_back();
+    before.is_some_and(|c| c == '_' || !c.is_whitespace() && !c.is_ascii_punctuation())
+        && TOKEN.is_match(&text[removed.end()..])
 }
 
 #[cfg(test)]
@@ -57,6 +73,7 @@ mod tests {
             r"\u001b[1mpass\u0077ord\x1b[0m=x",
             "pass\u{1b}]8;;\u{7}word=x",
             "ｐａｓｓｗｏｒｄ＝ｘ",
+            "pass\u{3164}word\u{2800}=x",
         ] {
             assert_eq!(bare(text), "password=x", "{text:?}");
         }

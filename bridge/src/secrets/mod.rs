@@ -151,6 +151,8 @@ pub(crate) struct Tally {
     pub(crate) secrets: u64,
     /// The number of places that were looked at, because a form fits them. Most of the time goes there.
     pub(crate) places: usize,
+    /// The number of texts with a word that can stand in front of a secret. Each is searched for every form.
+    pub(crate) texts: usize,
 }
 
 /// Replaces the secrets of a text for a room, which is one piece of bounded length and [`bare()`]. `hides` says which
@@ -161,6 +163,7 @@ pub(crate) fn hide(
     label: Label<'_>,
     tally: &mut Tally,
 ) {
+    tally.texts += usize::from(has_trigger(text));
     for _ in 0..MOST_ROUNDS {
         let before = tally.secrets;
         for group in USUAL.iter() {

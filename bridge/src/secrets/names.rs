@@ -8,12 +8,13 @@ use regex::{Captures, Match, Regex, RegexBuilder};
 const SEARCH_BYTES: usize = 128 * 1024;
 
 /// The words that name a secret, alone or in a key such as `DB_PASSWORD` or `registration-token`.
-pub(super) const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key)pass|(?:(?-u:\\b)|[_-])(?:pass|pw|psk|t?otp)|pwd|secret|token\
-    |jwt|signature|passwort|kennwort|contraseña|mot de passe|密码|口令|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing)[-_. ]?key)";
+pub(super) const NAMES: &str = "(?:pass(?:word|wd|phrase|code)|(?:store|key|ssh|root|user|admin)pass|(?:root|user|admin)pw|(?:(?-u:\\b)|[_-]|\\\\[nrt])(?:pass|pw|psk|t?otp)|pwd|secret|token\
+    |jwt|signature|passwort|kennwort|wachtwoord|contraseña|(?-u:\\b)senha|mot de passe|пароль|パスワード|비밀번호|密码|密钥|口令|(?:recovery|backup)[-_ ]?code\
+    |sess(?:ion)?id|rediscli_auth|(?:access|account|api|auth|client|encryption|master|pre-?shared|private|secret|shared|signing|storage)[-_. ]?key)";
 
 /// The words that name a password, which is often of several words.
 pub(super) const PASSWORDS: &str =
-    "(?:pass(?:word|wd|phrase|code)|passwort|kennwort|pwd|(?-u:\\b)p(?:ass|w))";
+    "(?:pass(?:word|wd|phrase|code)|passwort|kennwort|pwd|(?:(?-u:\\b)|\\\\[nrt])p(?:ass|w))";
 
 /// The suffixes that a name may have before `:`, as in `secret_key_base` and `password1`.
 pub(super) const PARTS: &str = "(?:s|[-_.]?(?:[0-9]+|admin|base|base64|b64|current|data|encoded|hash|hex|id|key|new|next|old|plain|prod|raw\

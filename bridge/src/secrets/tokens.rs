@@ -23,7 +23,27 @@ const BASE64: &str = "[A-Za-z0-9+/=_-]";
 /// The number of signs by which a token is known whose end was cut off.
 const OF_A_PART: usize = 16;
 
+/// The number of signs by which the beginning of a token is known.
+const OF_A_BEGINNING: usize = 4;
+
+/// The place where a word begins: also behind an escape of JSON, of a program's source or of an address, whose last letter
+/// is not of the word.
+pub(crate) const SEAM: &str =
+    r#"(?:(?-u:\b)|\\(?:[abfnrtv0"'\\/]|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2})|%[0-9a-fA-F]{2})"#;
+
 const TOKENS: &[Tokens] = &[
+    Tokens {
+        // Matrix Authentication Service, with the checksum.
+        begin: &["m(?:[ac]t|ar)_[A-Za-z0-9]{16,64}_"],
+        signs: LETTERS,
+        least: 6,
+    },
+    Tokens {
+        // The bots of Discord: a number in Base64 is before the first point.
+        begin: &["[MNO][A-Za-z0-9]{22,27}[.][A-Za-z0-9_-]{6}[.]"],
+        signs: WORD,
+        least: 27,
+    },
     Tokens {
         begin: &[
             // Slack, and Synapse.
@@ -56,13 +76,15 @@ const TOKENS: &[Tokens] = &[
     },
     Tokens {
         begin: &[
-            // GitLab, PyPI, Anthropic and OpenAI, Vault, Google, Square, Tailscale.
+            // GitLab, PyPI, Anthropic and OpenAI, Vault, Google, Square, Tailscale, Docker.
             "gl(?:agent|cbt|dt|ffct|ft|imt|oas|pat|ptt|rtr?|soat|wt)-",
             "GR1348941",
             "pypi-AgE",
             "sk-(?:ant|proj|svcacct|admin)-",
             "hv[sbr][.]",
             "ya29[.]",
+            "GOCSPX-",
+            "dckr_[op]at_",
             "sq0(?:atp|csp)-",
             "tskey-[a-z]{3,9}-",
         ],
@@ -71,7 +93,7 @@ const TOKENS: &[Tokens] = &[
     },
     Tokens {
         begin: &[
-            // Shopify, Databricks, Twilio, DigitalOcean, Pulumi, RubyGems, Sentry, Shippo, Sourcegraph, Brevo.
+            // Shopify, Databricks, Twilio, DigitalOcean, Pulumi, RubyGems, Sentry, Shippo, Sourcegraph, Brevo, Mailgun.
             "shp(?:at|ca|pa|ss)_",
             "dapi",
             "SK",
@@ -82,6 +104,7 @@ const TOKENS: &[Tokens] = &[
             "shippo_(?:live|test)_",
             "sgp_(?:local_|[a-f0-9]{16}_)?",
             "xkeysib-",
+            "key-",
         ],
         signs: HEX,
         least: 32,
@@ -149,19 +172,24 @@ const TOKENS: &[Tokens] = &[
     },
 ];
 
-/// Returns a pattern for whole tokens, which takes no hash, path or sentence for one.
+/// Returns a pattern for whole tokens, which takes no hash, path or sentence for one. A [`SEAM`] is before them.
 pub(crate) fn whole() -> String {
     pattern(usize::MAX)
 }
 
-/// Returns a pattern for tokens whose end may have been cut off.
+/// Returns a pattern for tokens whose end may have been cut off. A [`SEAM`] is before them.
 pub(crate) fn whole_or_cut() -> String {
     pattern(OF_A_PART)
+}
+
+/// Returns a pattern for the beginnings of tokens, of JWTs and of the seeds of nkeys.
+pub(crate) fn beginning() -> String {
+    format!("(?:eyJ[A-Za-z0-9_-]{{4}}|S[ACNOUX][A-Z2-7]{{8}}|{})", pattern(OF_A_BEGINNING))
 }
 
 fn pattern(most: usize) -> String {
     let kinds = TOKENS.iter().map(|Tokens { begin, signs, least }| {
         format!("(?:{}){signs}{{{},}}", begin.join("|"), most.min(*least))
     });
-    format!(r"(?-u:\b)(?:{})", kinds.collect::<Vec<_>>().join("|"))
+    format!("(?:{})", kinds.collect::<Vec<_>>().join("|"))
 }

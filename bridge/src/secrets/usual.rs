@@ -100,7 +100,8 @@ pub(super) struct Group {
 
 /// The forms of secrets. The crate `regex` matches each in time linear in the length of the text.
 pub(super) static USUAL: LazyLock<Vec<Group>> = LazyLock::new(|| {
-    const NAMED: &str = "(?i)identified|pass|kennwort|pwd|pw|psk|otp|secret|token|jwt|signature|key|cred|auth|pin|contrase|密码|口令";
+    const NAMED: &str = "(?i)identified|pass|kennwort|pwd|pw|psk|otp|secret|token|jwt|signature|key|cred|auth|pin|contrase\
+        |wachtwoord|senha|пароль|パスワード|비밀번호|密码|密钥|口令|sess(?:ion)?id|(?:recovery|backup)[-_ ]?code";
     const COMMANDS: &str = concat!(
         "(?i)pass|kennwort|pwd|pw|psk|otp|secret|token|jwt|signature|key|contrase|密码|口令",
         "|-u|--(?:proxy-)?user|mysql|mariadb|7z|rar|mongo|login|redis-cli|valkey-cli|ldap|zip|mosquitto|ipmi",
@@ -205,24 +206,24 @@ fn headers() -> Vec<Usual> {
     vec![
         // Everything after the scheme, whatever the scheme is.
         always(
-            r#"(?i)\b(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
+            r#"(?i)(?:\b|\\[nrt])(?:proxy-)?authorization["']?\s*[:=]\s*["']?(?:[a-z][a-z0-9-]*[ \t]+)?(?P<secret>[^\r\n"']+)"#,
         )
         .in_room(InRoom::Never),
         // The parameters of these schemes.
         always(
-            r#"(?i)\bauthorization\\*["']?\s*[:=]\s*\\*["']?(?:digest|aws4-hmac-sha256|hmac(?:-[a-z0-9]+)?)[ \t]+(?P<secret>[^\r\n]+)"#,
+            r#"(?i)(?:\b|\\[nrt])authorization\\*["']?\s*[:=]\s*\\*["']?(?:digest|aws4-hmac-sha256|hmac(?:-[a-z0-9]+)?)[ \t]+(?P<secret>[^\r\n]+)"#,
         )
         .of(Secret::Token)
         .in_room_if(|found| secret(found).contains('=')),
         // One word after the scheme, as a sentence may go on behind it.
         always(
-            r#"(?i)\bauthorization(?:\\*["']\s*,|\\*["']?\s*[:=])\s*\[?\s*\\*["']?(?:(?P<scheme>[a-z][a-z0-9_-]*)[ \t]+)?(?P<secret>[^\s"',;\\]+)"#,
+            r#"(?i)(?:\b|\\[nrt])authorization(?:\\*["']\s*,|\\*["']?\s*[:=])\s*\[?\s*\\*["']?(?:(?P<scheme>[a-z][a-z0-9_-]*)[ \t]+)?(?P<secret>[^\s"',;\\]+)"#,
         )
         .of(Secret::Token)
         .in_room_if(|found| {
             value::is_credentials(found.name("scheme").map(|scheme| scheme.as_str()), secret(found))
         }),
-        always(r#"(?i)\b(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#)
+        always(r#"(?i)(?:\b|\\[nrt])(?:set-)?cookie["']?\s*[:=]\s*["']?(?P<secret>[^\r\n"']+)"#)
             .of(Secret::Token)
             .in_room_if(|found| secret(found).contains('=') || value::is_random(secret(found))),
         if_it(
@@ -302,10 +303,31 @@ fn keys() -> Vec<Usual> {
         if_it(
             looks_chosen,
             format!(
-                r#"(?i){NAMES}{PARTS}["']?[ \t]*[=:][ \t]*\\?(?:\r\n|\n|\r)[ \t]*(?P<secret>[^\s"'=:]{{4,}})[ \t]*(?:[\r\n]|\z)"#
+                r#"(?i){NAMES}{PARTS}["']?[ \t]*[=:][ \t]*\\?(?:(?:\r\n|\n|\r)[ \t]*){{1,3}}(?P<secret>[^\s"'=:]{{4,}})[ \t]*(?:[\r\n]|\z)"#
             ),
         )
         .in_room_if(stands_out),
+        // `<name>db.password</name><value>...</value>`, `<key>password</key><string>...</string>`
+        if_it(
+            is_no_setting,
+            format!(
+                r"(?i)<(?:key|name)>[^<>]*?{NAMES}{MORE_WORDS}\s*</(?:key|name)>\s*<(?:data|string|value)>(?:<!\[CDATA\[)?(?P<secret>[^\s<]+)"
+            ),
+        ),
+        // `<property name="password">...</property>`
+        if_it(
+            is_no_setting,
+            format!(
+                r#"(?i)<[a-z0-9_.:-]+\s(?:[^<>]*?\s)?(?:id|key|name)\s*=\s*["'][^"'<>]*?{NAMES}{MORE_WORDS}["'][^<>]*>(?:<!\[CDATA\[)?(?P<secret>[^\s<]+)</"#
+            ),
+        ),
+        // `password = "..." -> "..."`, a change in a plan: the first value is hidden before.
+        if_it(
+            is_no_setting,
+            format!(
+                r#"(?i){NAMES}{PARTS}["']?[ \t]*[=:][ \t]*"[^"\r\n]*"[ \t]*->[ \t]*"(?P<secret>[^"\r\n]+)"#
+            ),
+        ),
         // `name: DB_PASSWORD` with `value: ...`, and `<add key="Password" value="..."/>`
         if_it(
             is_no_setting,
@@ -339,7 +361,7 @@ fn commands() -> Vec<Usual> {
             ),
         )
         .of(Secret::Password)
-        .in_room_if(|_| true),
+        .in_room_if(|found| !is_name_too(found)),
         // `smbclient -U name%password`
         always(
             r#"(?:^|[\s"'])(?:-U|--user(?:name)?)["']?[\s,=]*["']?[^\s%"']+%(?P<secret>[^\s"']+)"#,
@@ -404,6 +426,32 @@ fn words() -> Vec<Usual> {
         )
         .of(Secret::Password)
         .in_room_if(|found| !value::looks_like_a_host(secret(found))),
+        // `password -> ...`, `password(...)`, `setPassword('...')`
+        if_it(
+            looks_chosen,
+            format!(
+                r#"(?i){PASSWORDS}{PARTS}(?:["']?[ \t]*(?:->|→)[ \t]*|\([ \t]*)["']?(?P<secret>[^\s"'(),]+)"#
+            ),
+        )
+        .in_room_if(stands_out),
+        // `a temporary password is generated for root@localhost: ...`, `password for the user bob is ...`
+        if_it(
+            looks_chosen,
+            format!(
+                r#"(?i){PASSWORDS}[ \t]+(?:[a-z]+[ \t]+){{0,3}}?(?:for|of)[ \t]+(?:[^\s:]+[ \t]+){{0,5}}?(?:[^\s:]+:|is:?)[ \t]+["']?(?P<secret>[^\s"']{{8,}})"#
+            ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|found| value::is_random(secret(found)) && !value::looks_like_a_host(secret(found))),
+        // `use the following password to proceed:` with the password alone below.
+        if_it(
+            |found| looks_chosen(found) && secret(found).len() >= 12,
+            format!(
+                r#"(?i){PASSWORDS}[ \t][^\r\n:=]*:[ \t]*(?:(?:\r\n|\n|\r)[ \t]*){{1,3}}(?P<secret>[^\s"'=:]{{12,}})[ \t]*(?:[\r\n]|\z)"#
+            ),
+        )
+        .of(Secret::Password)
+        .in_room_if(|found| value::is_random(secret(found)) && !value::looks_like_a_host(secret(found))),
         // In SQL.
         always(
             r#"(?i)identified[ \t]+(?:with[ \t]+\S+[ \t]+)?by[ \t]+(?:password[ \t]+)?["'](?P<secret>[^"'\r\n]+)"#,
@@ -419,6 +467,14 @@ fn words() -> Vec<Usual> {
         )
         .in_room(InRoom::Never),
     ]
+}
+
+/// Whether a supposed password is the name before it, too: `-u www-data:www-data` are a user and a group.
+fn is_name_too(found: &Captures<'_>) -> bool {
+    let (whole, secret) = (found.get_match(), secret_of(found));
+    let before = &whole.as_str()[..secret.start() - whole.start()];
+    let name = before.trim_end_matches(':').rsplit([' ', '\t', '"', '\'', '=', ',']).next();
+    name == Some(secret.as_str())
 }
 
 /// Whether a match is a prompt such as `Password for root: ...`.
@@ -448,7 +504,7 @@ fn known_forms() -> Vec<Usual> {
     vec![
         always(known_tokens()).in_room(InRoom::Never),
         // A bot of Telegram.
-        always("(?:bot|(?-u:\\b))(?P<secret>[0-9]{6,12}:AA[A-Za-z0-9_-]{30,})")
+        always(format!("(?:bot|{})(?P<secret>[0-9]{{6,12}}:AA[A-Za-z0-9_-]{{30,}})", tokens::SEAM))
             .of(Secret::Token)
             .in_room_if(|_| true),
     ]
@@ -468,7 +524,8 @@ fn known_tokens() -> String {
     ];
     // The second part matches password hashes in the form of crypt(3).
     format!(
-        r#"(?-u:\b)(?:{})|{}|\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}}"#,
+        r#"{}(?P<secret>{}|{})|(?P<secret_in_one>\$(?:[1567y]|2[abxy]|argon2(?:id?|d))\$[^\s:"']{{8,}})"#,
+        tokens::SEAM,
         kinds.join("|"),
         tokens::whole_or_cut()
     )

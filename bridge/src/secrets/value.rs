@@ -153,8 +153,23 @@ fn is_header(plain: &str) -> bool {
 
 /// Returns the kind of the secret that a text with its name is about.
 fn kind_of(name: &str) -> Secret {
-    const PASSWORDS: [&str; 10] =
-        ["pass", "pwd", "pw", "psk", "otp", "kennwort", "contrase", "mot de", "密码", "口令"];
+    const PASSWORDS: [&str; 15] = [
+        "pass",
+        "pwd",
+        "pw",
+        "psk",
+        "otp",
+        "kennwort",
+        "wachtwoord",
+        "contrase",
+        "senha",
+        "mot de",
+        "пароль",
+        "パスワード",
+        "비밀번호",
+        "密码",
+        "口令",
+    ];
     let name = name.to_lowercase();
     if PASSWORDS.iter().any(|word| name.contains(word)) {
         Secret::Password
@@ -199,14 +214,11 @@ pub(super) fn is_secret_in_room(found: &Captures<'_>, kind: Secret) -> bool {
     let between = before.trim_end();
     let is_sentence = !is_quoted && between.ends_with([':', '：']) && between.len() < before.len();
     let name = between.trim_end_matches(|c: char| !c.is_alphanumeric());
-    let is_bare = {
-        let start = name.rfind(|c: char| !(c.is_alphanumeric() || "_-.".contains(c)));
-        let word =
-            start.map_or(name, |at| &name[at..]).trim_matches(|c: char| !c.is_alphanumeric());
-        ["secret", "token", "signature", "credential", "jwt", "key", "auth"]
-            .iter()
-            .any(|bare| word.to_lowercase().trim_end_matches('s') == *bare)
-    };
+    let start = name.rfind(|c: char| !(c.is_alphanumeric() || "_-.".contains(c)));
+    let word = start.map_or(name, |at| &name[at..]).trim_matches(|c: char| !c.is_alphanumeric());
+    let word = word.to_lowercase();
+    let is_bare = ["secret", "token", "signature", "credential", "jwt", "key", "auth"]
+        .contains(&word.trim_end_matches('s'));
     let is_structure = value.starts_with([',', '}', ']', ')'])
         || ["{\"", "{\\", "{}", "--"].iter().any(|start| value.starts_with(start));
     if !is_quoted && is_structure {
@@ -220,8 +232,17 @@ pub(super) fn is_secret_in_room(found: &Captures<'_>, kind: Secret) -> bool {
     if !is_quoted && begins_a_sentence(all) || is_word(value) {
         return false;
     }
+    let first = value.split_whitespace().next().unwrap_or_default();
+    if !is_quoted && (begins_in_characters(value) || is_range(first)) {
+        return false;
+    }
+    // "PASS: src/login.test.js" and "pass: 120 of 130" are of tests.
+    if is_sentence && word == "pass" && (is_number(first) || first.contains('/')) {
+        return false;
+    }
     match kind {
         Secret::Password => true,
+        _ if is_sentence && is_bare && names_an_object(&word, first) => false,
         // A number of tokens, or the position of one.
         _ if is_number(value) && value.len() <= 4 => false,
         // "unexpected token: foo" is a sentence, and so may be "secret: webapp".
@@ -255,8 +276,12 @@ pub(crate) fn is_secret_named(name: &str, kind: Secret, value: &str, label: Labe
     if plain == "auth" {
         return value.len() >= 12 && is_borne(value);
     }
+    if begins_in_characters(value) || names_an_object(&plain, value) {
+        return false;
+    }
     match kind {
-        Secret::Password => true,
+        // The number of tests.
+        Secret::Password => !(plain == "pass" && is_number(value)),
         // A number that identifies something, such as `signature_id`, is not what it identifies.
         _ if is_number(value) => {
             value.len() > 4 && !plain.ends_with("tokens") && !plain.ends_with("id")
@@ -301,6 +326,48 @@ pub(super) fn cut(found: &Captures<'_>, kind: Secret) -> Range<usize> {
 fn is_word(value: &str) -> bool {
     let word = value.trim().trim_matches(['.', '!', ',', ';', ')', '"', '\'']).to_lowercase();
     word.is_empty() || WORDS.binary_search(&word.as_str()).is_ok()
+}
+
+/// Whether a text begins in Chinese, Japanese or Korean, which no password does.
+fn begins_in_characters(value: &str) -> bool {
+    let is_one = |c| matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}');
+    value.chars().next().is_some_and(is_one)
+}
+
+/// Whether a value is a range, as in "8-64 characters".
+fn is_range(value: &str) -> bool {
+    let is_end = |text: &str| text.len() <= 3 && is_number(text);
+    value.split_once(['-', '–']).is_some_and(|(from, to)| is_end(from) && is_end(to))
+}
+
+/// Whether a value behind `secret` is the name of an object of Kubernetes, such as `db-credentials-v2`.
+fn names_an_object(name: &str, value: &str) -> bool {
+    const WORDS: [&str; 14] = [
+        "auth",
+        "ca",
+        "cert",
+        "certs",
+        "config",
+        "cred",
+        "creds",
+        "credentials",
+        "db",
+        "key",
+        "keys",
+        "secret",
+        "tls",
+        "token",
+    ];
+    let mut parts = value.split('-');
+    let is_part = |part: &str| {
+        let is_plain = part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let has_digits = part.bytes().any(|byte| byte.is_ascii_digit());
+        is_plain && (1..=if has_digits { 5 } else { 12 }).contains(&part.len())
+    };
+    matches!(name, "secret" | "secrets" | "credential" | "credentials")
+        && (2..=5).contains(&parts.clone().count())
+        && parts.clone().all(is_part)
+        && parts.any(|part| WORDS.contains(&part))
 }
 
 fn begins_a_sentence(value: &str) -> bool {

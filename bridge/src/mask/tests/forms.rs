@@ -3,10 +3,10 @@
 use super::hidden;
 
 /// The secret of [`FORMS`].
-const X: &str = "Zq7Rk2Lm9Vb4Tn8";
+pub(super) const X: &str = "Zq7Rk2Lm9Vb4Tn8";
 
 /// Texts with the secret in place of `@@`.
-const FORMS: &[&str] = &[
+pub(super) const FORMS: &[&str] = &[
     // Colours, and characters that cannot be seen.
     "\u{1b}[31mpassword\u{1b}[0m=@@",
     "pass\u{1b}[1mword\u{1b}[0m=\u{1b}[31m@@\u{1b}[0m",
@@ -92,6 +92,37 @@ const FORMS: &[&str] = &[
     "body password%3D@@",
     "otpauth://totp/a?secret=@@",
     "密码：@@",
+    "パスワード: @@",
+    "пароль: @@",
+    "Mot de passe: @@",
+    "contraseña: @@",
+    "senha=@@",
+    "pass\u{3164}word=@@",
+    "pass\u{2800}word=@@",
+    "<property>\n<name>db.password</name>\n<value>@@</value>\n</property>",
+    "<property name=\"password\">@@</property>",
+    "<dict><key>password</key><string>@@</string></dict>",
+    "  ~ password             = \"old1\" -> \"@@\"",
+    "password -> @@",
+    "password(@@)",
+    "setPassword('@@')",
+    "Password:\n\n@@",
+    "Please use the following password to proceed to installation:\n\n@@\n\nThis may also be found at: /var/x",
+    "[Note] A temporary password is generated for root@localhost: @@",
+    "The generated password for the elastic built-in user is: @@",
+    "Password for bob is @@",
+    "SSHPASS=@@ sshpass -e",
+    "REDISCLI_AUTH=@@",
+    "rootpw=@@",
+    "storage_key: @@",
+    "recovery_codes: @@",
+    "sessionid=@@",
+    "https://x.webhook.office.com/webhookb2/@@",
+    "-----BEGIN OpenVPN Static key V1-----\n@@\n-----END OpenVPN Static key V1-----",
+    "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\nPublic-Lines: 1\nAAAA\nPrivate-Lines: 1\n@@@@\nPrivate-MAC: 1",
+    "ERROR {\"a\":\"b\\nAuthorization: Bearer @@\"}",
+    "ERROR {\"a\":\"b\\nCookie: sid=@@; b=c\"}",
+    "ERROR {\"a\":\"b\\npw=@@\"}",
 ];
 
 #[test]
@@ -160,6 +191,22 @@ fn texts_around_a_secret_stay() {
 fn ordinary_texts_stay() {
     let texts = [
         "password rotation done",
+        "PASS: src/login2.test.js",
+        "PASS src/login2.test.js",
+        "pass: 120345 of 130000",
+        "secret: db-credentials-v2 not found",
+        "secret db-credentials-v2 not found",
+        "密码：连续输错5次",
+        "密码: 错误2",
+        "docker run -u www-data:www-data app",
+        "password: 8-64 characters",
+        "password expired for these users:\nalice2\nbob",
+        "the password for user bob2 is too old",
+        "password -> expired",
+        "resetPassword(user) failed",
+        "session id 12345678",
+        "<label name=\"password\">Your password</label>",
+        "<key>password</key><true/>",
         "password expired for user bob",
         "password for user bob",
         "password for user bob2 was changed on 2026-11-30",
