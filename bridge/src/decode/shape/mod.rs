@@ -12,6 +12,7 @@ mod file;
 mod forge;
 mod recognise;
 mod rule;
+mod template;
 mod words;
 
 use std::{cell::RefCell, path::Path, sync::LazyLock};
