@@ -165,4 +165,6 @@ fn context(covered: Covered<'_>, around: Surroundings<'_>) -> Value {
 }
 
 #[cfg(test)]
+mod identity_tests;
+#[cfg(test)]
 mod tests;
