@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::message::{Alert, Decoded, Payload, Severity, alert::identity};
+use crate::message::{Alert, Decoded, Note, Payload, Severity, Status, Urgency, alert::identity};
 
 fn payload(message: &Value) -> Payload {
     let decoded = Decoded::from_bytes(message.to_string().as_bytes());
@@ -396,4 +396,120 @@ fn a_value_that_is_absent_keeps_its_place_in_an_identity() {
         identity(lost(json!("A"), "B\nC", Value::Null)),
         identity(lost(json!("A"), "B", json!("C")))
     );
+}
+
+#[test]
+fn only_the_known_forms_of_a_test_are_tests() {
+    let is_test = |message: &Value| matches!(payload(message), Payload::Note(Note::Test(_)));
+    let origin = json!({
+        "text": "The latest error rate of shop.example.com is 97%", "account_id": "a",
+        "alert_type": "real_origin_monitoring", "data": { "severity": "CRITICAL", "zone_name": "shop.example.com" },
+    });
+    assert_eq!(alert(&origin).severity, Severity::Critical);
+    assert_eq!(
+        alert(&but(&origin, &json!({ "data": { "test": "x" } }))).severity,
+        Severity::Critical
+    );
+    let hello = "Hello World! This is a test message sent from https://cloudflare.com. If you can see this, \
+                 your webhook is configured properly.";
+    assert!(is_test(&but(&origin, &json!({ "text": hello }))));
+    assert!(is_test(&sample("cloudflare/test")));
+    let kuma = |text: &str| json!({ "heartbeat": null, "monitor": null, "msg": text });
+    assert!(is_test(&kuma("Ops Testing")));
+    for text in [
+        "[Testing gateway][https://t.example] server certificate will be expired in 1 days",
+        "[Testing] Testing",
+    ] {
+        assert!(matches!(payload(&kuma(text)), Payload::Text(_)), "{text}");
+    }
+    let proxmox = json!({
+        "title": "Test notification", "message": "disk failed", "severity": "error",
+        "fields": { "hostname": "pve1", "type": "vzdump" },
+    });
+    assert_eq!(alert(&proxmox).severity, Severity::Critical);
+    assert!(is_test(&sample("proxmox/test")));
+    let grafana = sample("grafana-legacy/test");
+    assert!(is_test(&grafana));
+    alert(&but(&grafana, &json!({ "ruleName": "Disk" })));
+    alert(&but(&grafana, &json!({ "ruleId": 7, "message": "Disk full" })));
+}
+
+#[test]
+fn a_state_that_nobody_knows_ends_no_alert() {
+    let is_silent = |message: &Value| match payload(message) {
+        Payload::Note(note) => Payload::Note(note).urgency() == Urgency::Routine,
+        other => panic!("not a note: {other:?}"),
+    };
+    let app = |sync: &str, health: &str| json!({ "app": "shop", "syncStatus": sync, "healthStatus": health });
+    assert_eq!(alert(&app("Synced", "Healthy")).status, Status::Resolved);
+    assert!(is_silent(&app("OutOfSync", "Healthy")) && is_silent(&app("Unknown", "Healthy")));
+    assert_eq!(alert(&app("OutOfSync", "Degraded")).status, Status::Firing);
+    let disk =
+        |status: &str| json!({ "alarm": "disk", "chart": "c", "status": status, "host": "db-01" });
+    assert_eq!(alert(&disk("CLEAR")).status, Status::Resolved);
+    assert!(is_silent(&disk("UNDEFINED")) && is_silent(&disk("UNINITIALIZED")));
+    let node = sample("netdata/unreachable");
+    assert_eq!(
+        alert(&but(&node, &json!({ "status": { "reachable": "false" } }))).status,
+        Status::Firing
+    );
+    assert_eq!(
+        alert(&but(&node, &json!({ "status": { "reachable": true } }))).status,
+        Status::Resolved
+    );
+    let check = json!({ "name": "backup", "status": "started", "code": "x" });
+    assert!(is_silent(&check));
+    let deployment = json!({
+        "deployment_status": { "state": "inactive" }, "deployment": { "environment": "e" },
+        "repository": { "node_id": "R", "full_name": "acme/shop" },
+    });
+    assert!(is_silent(&deployment));
+}
+
+#[test]
+fn an_alert_that_nobody_cares_for_any_more_is_news() {
+    for (action, urgency) in [
+        ("UnAcknowledge", Urgency::Notable),
+        ("EscalateNext", Urgency::Notable),
+        ("AddNote", Urgency::Routine),
+    ] {
+        let alert = json!({ "message": "DB down", "alertId": "1", "priority": "P1" });
+        assert_eq!(
+            payload(&json!({ "action": action, "alert": alert })).urgency(),
+            urgency,
+            "{action}"
+        );
+    }
+}
+
+#[test]
+fn the_first_of_several_does_not_speak_for_all() {
+    let green = json!({ "color": "#36A64F", "title": "a", "text": "well" });
+    let red = json!({ "color": "danger", "title": "b", "text": "disk dead" });
+    let embed =
+        |color: u32, text: &str| json!({ "title": "t", "color": color, "description": text });
+    let block =
+        |color: &str, text: &str| json!({ "type": "TextBlock", "color": color, "text": text });
+    for (calm, urgent) in [
+        (json!({ "attachments": [green, green] }), json!({ "attachments": [green, red] })),
+        (
+            json!({ "embeds": [embed(3_066_993, "well"), embed(3_066_993, "well")] }),
+            json!({ "embeds": [embed(3_066_993, "well"), embed(15_158_332, "disk dead")] }),
+        ),
+        (
+            json!({ "type": "AdaptiveCard", "body": [block("good", "well"), block("default", "well")] }),
+            json!({ "type": "AdaptiveCard", "body": [block("good", "well"), block("attention", "disk dead")] }),
+        ),
+    ] {
+        assert_eq!(payload(&calm).urgency(), Urgency::Routine, "{calm}");
+        let shown = payload(&urgent);
+        assert_eq!(shown.urgency(), Urgency::Notable, "{urgent}");
+        assert!(format!("{shown:?}").contains("disk dead"), "{shown:?}");
+    }
+    let scan = sample("harbor/scan-clean");
+    assert_eq!(payload(&scan).urgency(), Urgency::Routine);
+    let mut two = scan;
+    let reports = &mut two["event_data"]["resources"][0]["scan_overview"];
+    reports["z; another scanner"] = json!({ "severity": "Critical" });
+    assert_eq!(payload(&two).urgency(), Urgency::Notable);
 }
