@@ -116,8 +116,8 @@ fn group(shape: &Shape, fields: &Fields<'_>, alerts: Vec<Alert>, left_out: Count
         Summary::Said(text) if is_same => Some(text.clone()),
         _ => None,
     });
-    let fingerprint = fields.texts("group_fingerprint").join("\n");
-    let fingerprint = (!fingerprint.is_empty()).then(|| format!("{}:{fingerprint}", shape.id));
+    let fingerprint = fields.identity("group_fingerprint");
+    let fingerprint = fingerprint.map(|fingerprint| format!("{}:{fingerprint}", shape.id));
     Group {
         title: title.unwrap_or_else(|| shape.name.clone()),
         labels,
@@ -157,8 +157,8 @@ fn alert(shape: &Shape, fields: &Fields<'_>) -> Result<Alert, Lacks> {
     }
     alert.last_ok = fields.moment("last_ok");
     alert.url = fields.text("url");
-    let fingerprint = fields.texts("fingerprint").join("\n");
-    alert.fingerprint = (!fingerprint.is_empty()).then(|| format!("{}:{fingerprint}", shape.id));
+    let fingerprint = fields.identity("fingerprint");
+    alert.fingerprint = fingerprint.map(|fingerprint| format!("{}:{fingerprint}", shape.id));
     alert.sender = fields.text("sender");
     alert.labels = fields.entries("labels");
     alert.extra = fields.rows();

@@ -96,6 +96,22 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns a field that identifies something. An item of a list that is absent keeps its place, and none can be taken
+    /// for two, so that different lists never give the same text.
+    pub(super) fn identity(&self, name: &str) -> Option<String> {
+        let value = self.value(name);
+        let identity = match value.kind() {
+            ValueKind::Seq | ValueKind::Iterable => {
+                let items = value.try_iter().into_iter().flatten().take(json::MOST_ENTRIES);
+                let part = |item| expression::text(&item).unwrap_or_default().replace('\n', " ");
+                items.map(part).collect::<Vec<_>>().join("\n")
+            }
+            _ => expression::text(&value)?,
+        };
+        let identity = identity.trim_end_matches('\n');
+        (!identity.is_empty()).then(|| identity.to_owned())
+    }
+
     pub(super) fn number(&self, name: &str) -> Option<f64> {
         let value = self.value(name);
         let number = match value.kind() {

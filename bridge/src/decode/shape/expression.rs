@@ -8,13 +8,13 @@ use std::{
 
 use jiff::{Timestamp, civil::DateTime, fmt::strtime, tz::TimeZone};
 use minijinja::{
-    Environment, Error, ErrorKind, Expression as Compiled, UndefinedBehavior, Value, filters,
-    tests,
+    Environment, Error, ErrorKind, Expression as Compiled, UndefinedBehavior, Value, context,
+    filters, tests,
     value::{DynObject, Rest, Serde, ValueKind},
 };
 
 use crate::{
-    decode::number,
+    decode::{number, shape::template},
     json,
     message::{Gist, rfc3339},
     suggest,
@@ -167,7 +167,7 @@ fn words_after(text: &str, sign: &str) -> Vec<String> {
 }
 
 /// The filters, in the order in which people are told of them.
-const FILTERS: [&str; 33] = [
+const FILTERS: [&str; 35] = [
     "default",
     "d",
     "first",
@@ -199,11 +199,13 @@ const FILTERS: [&str; 33] = [
     "line",
     "table",
     "flatten",
+    "unnest",
+    "template",
     "slack",
     "markdown",
 ];
 
-const TESTS: [&str; 16] = [
+const TESTS: [&str; 17] = [
     "defined",
     "undefined",
     "none",
@@ -214,6 +216,7 @@ const TESTS: [&str; 16] = [
     "mapping",
     "sequence",
     "in",
+    "among",
     "startingwith",
     "endingwith",
     "eq",
@@ -256,6 +259,9 @@ fn environment() -> Environment<'static> {
     environment.add_filter("time", time);
     environment.add_filter("table", table);
     environment.add_filter("flatten", flatten);
+    environment.add_filter("unnest", unnest);
+    environment
+        .add_filter("template", |value: &Value| text(value).map(|text| template::template(&text)));
     environment.add_filter("slack", slack);
     environment.add_filter("markdown", markdown);
     environment.add_filter("line", |value: &Value| {
@@ -271,6 +277,7 @@ fn environment() -> Environment<'static> {
     environment.add_test("mapping", tests::is_mapping);
     environment.add_test("sequence", tests::is_sequence);
     environment.add_test("in", tests::is_in);
+    environment.add_test("among", among);
     environment.add_test("startingwith", tests::is_startingwith);
     environment.add_test("endingwith", tests::is_endingwith);
     environment.add_test("eq", tests::is_eq);
@@ -364,6 +371,28 @@ fn flatten(lists: &Value) -> Value {
     let is_list = |list: &Value| matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable);
     let items = lists.filter(is_list).flat_map(|list| list.try_iter().into_iter().flatten());
     Value::from(items.take(MOST_ENTRIES).collect::<Vec<_>>())
+}
+
+/// Implements the filter `unnest`: the objects in the lists that objects have under a key. Each has the object that it was
+/// in as `parent`.
+fn unnest(objects: &Value, key: &str) -> Value {
+    let objects = objects.try_iter().into_iter().flatten();
+    let items = objects.flat_map(|parent| {
+        let inner = parent.get_attr(key).unwrap_or_default();
+        let inner = Some(inner).filter(|inner| inner.kind() != ValueKind::Map);
+        let inner: Vec<Value> =
+            inner.and_then(|inner| inner.try_iter().ok()).into_iter().flatten().collect();
+        let inner = inner.into_iter().filter(|item| item.kind() == ValueKind::Map);
+        inner.map(move |item| context! { parent => parent.clone(), ..item })
+    });
+    Value::from(items.take(MOST_ENTRIES).collect::<Vec<_>>())
+}
+
+/// Implements the test `among`: whether a text or number is one of a list, whatever the case. Of a table the keys count.
+fn among(value: &Value, words: &Value) -> bool {
+    let lower = |value: &Value| text(value).map(|text| text.trim().to_lowercase());
+    let Some(word) = lower(value) else { return false };
+    words.try_iter().into_iter().flatten().any(|known| lower(&known).as_ref() == Some(&word))
 }
 
 /// Implements the filter `slack`: a text without the marks of Slack's links, `<address|label>`.
@@ -503,7 +532,6 @@ impl fmt::Debug for Expression {
 
 #[cfg(test)]
 mod tests_of_expressions {
-    use minijinja::context;
     use serde_json::json;
 
     use super::*;
@@ -577,6 +605,35 @@ mod tests_of_expressions {
         assert_eq!(text(&nested).as_deref(), Some("7"));
         assert_eq!(text(&value("payload.a | bytes", json!({ "a": [72, 105] }))), Some("Hi".into()));
         assert_eq!(text(&value("payload.a | bytes", json!({ "a": [72, 1050] }))), None);
+    }
+
+    #[test]
+    fn items_of_nested_lists_know_what_they_are_in() {
+        let hosts = json!([
+            { "name": "a", "disks": [{ "name": "sda", "parent": "forged" }, "none"] },
+            { "name": "b", "disks": [{ "name": "sdb" }, { "name": "sdc" }] },
+            { "name": "c", "disks": { "name": "sdd" } },
+            "none",
+        ]);
+        let hosts = json!({ "hosts": hosts });
+        let names = "payload.hosts | unnest('disks') | map(attribute='name')";
+        assert_eq!(text(&value(names, hosts.clone())).as_deref(), Some("sda, sdb, sdc"));
+        let parents = "payload.hosts | unnest('disks') | map(attribute='parent.name')";
+        assert_eq!(text(&value(parents, hosts)).as_deref(), Some("a, b, b"));
+        assert_eq!(text(&value("payload.hosts | unnest('disks')", json!({}))), None);
+    }
+
+    #[test]
+    fn a_word_is_among_others_whatever_its_case() {
+        for (word, is_among) in [
+            (json!("Fatal"), true),
+            (json!(21), true),
+            (json!("fatally"), false),
+            (json!(null), false),
+        ] {
+            let message = json!({ "word": word, "words": { "FATAL": 1, "21": 1 } });
+            assert_eq!(value("payload.word is among(payload.words)", message).is_true(), is_among);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod file;
 mod forge;
 mod recognise;
 mod rule;
+mod template;
 mod words;
 
 use std::{cell::RefCell, path::Path, sync::LazyLock};
@@ -163,5 +164,7 @@ fn context(covered: Covered<'_>, around: Surroundings<'_>) -> Value {
     context! { payload => Value::from(Serde(object)), headers, subject, tokens }
 }
 
+#[cfg(test)]
+mod identity_tests;
 #[cfg(test)]
 mod tests;
