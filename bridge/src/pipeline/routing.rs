@@ -284,17 +284,14 @@ impl Routing {
         let Some(epoch) = self.earlier.iter().find(|epoch| epoch.decides(message)) else {
             return takes_now();
         };
-        match epoch.of_consumer(&self.consumer) {
-            Some(rules) => rules.take(message, &self.reading) || epoch.is_work_queue && takes_now(),
-            // A new route shows what the stream has, but not what still waits for another one to which it belonged. It may
-            // not be new, as somebody can have deleted its consumer: then it has to show what waited for it.
-            None => {
-                let took = || {
-                    epoch.of(&self.consumer).is_some_and(|it| it.rules.take(message, &self.reading))
-                };
-                takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)) || took()
-            }
+        if let Some(rules) = epoch.of_consumer(&self.consumer) {
+            return rules.take(message, &self.reading) || epoch.is_work_queue && takes_now();
         }
+        // A new route shows what the stream has, but not what still waits for another one to which it belonged. It may not
+        // be new, as somebody can have deleted its consumer: then it has to show what waited for it.
+        let took =
+            || epoch.of(&self.consumer).is_some_and(|it| it.rules.take(message, &self.reading));
+        takes_now() && !epoch.routes.iter().any(|it| self.is_left_to(it, message)) || took()
     }
 
     /// Whether a message that a new route would take is left to one of an earlier configuration, for which it waited and

@@ -433,6 +433,9 @@ async fn a_renewed_ca_is_used_with_and_without_a_signal() -> Result<()> {
     Ok(())
 }
 
+/// The number of files and connections that a bridge opens and closes by itself.
+const FEW: usize = 4;
+
 #[tokio::test]
 async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
     let scene = with_password("always-the-same").await?;
@@ -451,8 +454,9 @@ async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
     for number in 2..=20 {
         running.takes(&config(number)?).await?;
     }
+    // Each reload would leave one at least; the first may have been counted before all of its own were open.
     let fewer = async {
-        while open(&running)? > before {
+        while open(&running)? > before + FEW {
             sleep(Duration::from_millis(50)).await;
         }
         anyhow::Ok(())

@@ -52,8 +52,17 @@ const BRIEF: usize = 4;
 enum Named {
     /// The name of the object.
     Object(String),
-    /// The name of the machine or service that it is about.
+    /// The name of the machine or service that it is about. One that says much is up, and need not have been down.
     Source(String),
+    /// The same in an object that has little more than a name and a state, as monitors send it.
+    Monitored(String),
+}
+
+impl Named {
+    fn name(&self) -> &str {
+        let (Self::Object(name) | Self::Source(name) | Self::Monitored(name)) = self;
+        name
+    }
 }
 
 /// The meaning of an object of no known shape.
@@ -77,9 +86,6 @@ pub(crate) struct Gist {
     pub(crate) rows: Vec<(String, String)>,
     /// Whether the object calls itself a report.
     is_report: bool,
-    /// Whether the object has little more than a name and a state, as monitors send it. A machine that says more is one that
-    /// is up, and need not have been down.
-    is_brief: bool,
     /// Whether the object says more than this.
     pub(crate) is_cut: bool,
 }
@@ -107,7 +113,8 @@ impl Gist {
             .or_else(|| search.with_deed_at(source.as_deref()?))
             .or_else(|| search.name_beyond().filter(|_| source.is_none()))
             .or_else(|| search.any_state());
-        let named = named_so_far.or_else(|| search.named.take().map(Named::Source));
+        let of_source = if object.len() <= BRIEF { Named::Monitored } else { Named::Source };
+        let named = named_so_far.or_else(|| search.named.take().map(of_source));
         let ended = search.time(names::ENDS, None);
         // Something that is over began at another time.
         let is_over = matches!(word, Some(Word::Ends | Word::Good | Word::Done | Word::Up));
@@ -129,7 +136,6 @@ impl Gist {
             fingerprint,
             named,
             is_report: object.get("kind").is_some_and(|kind| kind == "report"),
-            is_brief: object.len() <= BRIEF,
             is_cut,
             ..Self::default()
         };
@@ -140,7 +146,7 @@ impl Gist {
         }
         if is_alert {
             gist.labels = search.labels();
-        } else if let Some(Named::Source(_)) = gist.named {
+        } else if let Some(Named::Source(_) | Named::Monitored(_)) = gist.named {
             // The title says where it happened.
             gist.source = None;
         }
@@ -235,11 +241,7 @@ impl Gist {
         };
         let is_alert = self.severity.is_some() || is_identified;
         let is_monitor = self.word == Some(Word::Up)
-            && match self.named {
-                Some(Named::Object(_)) => true,
-                Some(Named::Source(_)) => self.is_brief,
-                None => false,
-            };
+            && matches!(self.named, Some(Named::Object(_) | Named::Monitored(_)));
         self.word.and_then(|word| word.status(is_alert || is_monitor))
     }
 
@@ -273,11 +275,8 @@ impl Gist {
             Some(Fingerprint::Named(it) | Fingerprint::Plain(it)) => Some(it),
             None => None,
         };
-        alert.fingerprint = found
-            .or_else(|| {
-                named.map(|(Named::Object(name) | Named::Source(name))| identified(source, &name))
-            })
-            .or(alert_name);
+        alert.fingerprint =
+            found.or_else(|| named.map(|named| identified(source, named.name()))).or(alert_name);
         alert.status = status;
         if let Summary::Said(title) = &mut alert.summary
             && let Some(name) = headline::without_state(title)
