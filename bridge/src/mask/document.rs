@@ -196,7 +196,7 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// What an object is to a secret of Kubernetes, whose values are secrets under any keys.
+/// The kind of an object that is a secret of Kubernetes, whose values are secrets under any keys.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Kubernetes {
     #[default]

@@ -191,7 +191,7 @@ mod tests {
         assert!(!String::from_utf8_lossy(&shown).contains(&token));
         let shown: Value = serde_json::from_slice(&veil.original(&Bytes::from(json))).unwrap();
         assert_eq!(shown["n"], json!([1, { "stringValue": "a" }]));
-        // What is no text stays.
+        // A file that is no text stays.
         let archive = Bytes::from(
             [&[0x1f, 0x8b, 8, 0, 0xff][..], b"password=Zq7Rk2Lm ", &vec![0; 600_000]].concat(),
         );

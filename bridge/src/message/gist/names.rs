@@ -476,7 +476,7 @@ pub(super) const OTHER_LINKS: &[&str] = &[
     "edit",
 ];
 
-/// Those of [`FINGERPRINTS`] that identify what is watched, perhaps on several machines.
+/// The names in [`FINGERPRINTS`] that identify what is watched, perhaps on several machines.
 pub(super) const OF_RULES: &[&str] = &["ruleid", "checkid", "eventkey", "sensorid"];
 
 /// The names of what identifies a problem in all messages about it, besides a mere `id`.

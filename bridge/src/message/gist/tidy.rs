@@ -32,7 +32,7 @@ fn tidied_object(
     let was =
         |name: &str| names::CHANGES.iter().any(|(old, new)| *old == name && has(old) && has(new));
     let entries = object.iter().filter_map(|(name, value)| {
-        // What something was before it changed is not what it is.
+        // The state before a change is not the present one.
         let value = if was(name) { None } else { tidied_value(value, level, is_cut) };
         *is_cut |= value.is_none();
         let value = value?;
