@@ -65,6 +65,10 @@ pub(super) const UNDERWAY: Duration = Duration::from_secs(3);
 /// The time for which the bucket may fail before the bridge goes on without a lease.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The same for a bridge that has just begun. A NATS cluster that has just begun, too, may not know the bucket's stream yet,
+/// and two bridges that both go on at once show everything twice.
+const PATIENCE_AT_FIRST: Duration = Duration::from_secs(5);
+
 /// The interval at which claims are written again, because the bucket forgets old entries.
 const REFRESH: Duration = Duration::from_hours(1);
 
@@ -366,8 +370,12 @@ impl Lease {
             return RETRY;
         }
         let is_denied = matches!(error, BucketError::Denied(_));
-        let was_kept = *self.0.protection.borrow() == Protection::Kept;
-        if was_kept && !is_denied && failing.age() < PATIENCE {
+        let patience = match *self.0.protection.borrow() {
+            Protection::Kept => PATIENCE,
+            Protection::Unknown => PATIENCE_AT_FIRST,
+            Protection::Without => Duration::ZERO,
+        };
+        if !is_denied && failing.age() < patience {
             return RETRY;
         }
         self.state().bucket = None;
