@@ -36,7 +36,7 @@ const LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Starts the bridge under a limit of 64 MiB with queues of messages that take the most memory, and tells whether every
 /// report between them arrives once and in order, and how much memory it took. The exit code is 0 only if all did, and
-/// none took 48 MiB, or 28 MiB with 200 idle routes, or 50 MiB with storms on four routes.
+/// none took 48 MiB, or 26 MiB with 200 idle routes.
 #[derive(Debug, Parser)]
 #[command(name = "cargo memory", bin_name = "cargo memory")]
 struct Arguments {

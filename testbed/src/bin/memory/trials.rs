@@ -9,9 +9,7 @@ use crate::{
 const MOST_KIB: u64 = 48 * 1024;
 /// The number of routes that have nothing to do, and the memory in KiB that the bridge may take with them.
 const IDLE_ROUTES: usize = 200;
-const MOST_IDLE_KIB: u64 = 28 * 1024;
-/// The memory in KiB that the bridge may take while each of four routes has a storm of alerts.
-const MOST_STORMS_KIB: u64 = 50 * 1024;
+const MOST_IDLE_KIB: u64 = 26 * 1024;
 /// The shapes of large messages that many routes take at once: text that is attached, what decoding makes the most of,
 /// and a file that is decoded before it is attached.
 const ATTACK: [&str; 3] =
@@ -111,7 +109,6 @@ fn many_routes() -> Vec<Trial> {
         setting: Setting::MoreRoutes(3),
         digest_above: USUAL,
         good_every: 1_000,
-        most_kib: MOST_STORMS_KIB,
         ..trial("alerts, 10000 queued, digests, 4 routes", &[shape(STORM)], SMALL, 10_000)
     };
     let idle = Trial {
