@@ -119,12 +119,10 @@ impl Decoded {
             None => Self::sound(Payload::Text(String::new())).with_flaw("empty payload"),
             Some('{') => Self::from_braces(text, start, decoder),
             Some('[') => Self::split(text, start, decoder).unwrap_or_else(|| Self::text(text)),
-            Some('"') if opens && trimmed.len() <= MOST_OPENED => {
-                match serde_json::from_str::<String>(trimmed) {
-                    Ok(inner) => Self::from_text(&inner, None, false, decoder),
-                    Err(_) => Self::text(text),
-                }
-            }
+            Some('"') if opens => match opened(trimmed) {
+                Some(inner) => Self::from_text(&inner, None, false, decoder),
+                None => Self::text(text),
+            },
             Some(_) => Self::text(text),
         }
     }
@@ -281,6 +279,11 @@ impl Decoded {
         }
         Self::from_object(text, object, decoder)
     }
+}
+
+/// Returns the text of a JSON string, in which there may be JSON. Returns `None` if it is none, or too long.
+fn opened(string: &str) -> Option<String> {
+    (string.len() <= MOST_OPENED).then(|| serde_json::from_str(string).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use crate::{
     decode::{
-        MOST_OPENED,
         encoding::{self, Readable},
-        repair,
+        opened, repair,
     },
     json,
 };
@@ -19,8 +18,7 @@ pub(crate) fn value_at(bytes: &[u8], path: &[String]) -> Option<Value> {
     if !text.starts_with('"') {
         return value_in(text, path);
     }
-    let inner = (text.len() <= MOST_OPENED).then(|| serde_json::from_str::<String>(text).ok());
-    value_in(inner??.trim(), path)
+    value_in(opened(text)?.trim(), path)
 }
 
 fn value_in(text: &str, path: &[String]) -> Option<Value> {

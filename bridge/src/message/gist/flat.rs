@@ -265,7 +265,7 @@ fn without_wrappers(path: &str, object: &Map<String, Value>) -> String {
 
 /// Returns the name in an object that is a person or a party.
 fn party(name: &str, object: &Map<String, Value>) -> Option<String> {
-    names::PARTIES.contains(&names::plain(name).as_str()).then_some(())?;
+    names::is_party(&names::plain(name)).then_some(())?;
     names::NAMES_OF_PARTIES.iter().find_map(|wanted| {
         let (_, value) = object.iter().find(|(name, _)| names::plain(name) == *wanted)?;
         value.as_str().filter(|name| !says_nothing(name)).map(str::to_owned)

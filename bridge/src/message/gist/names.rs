@@ -503,8 +503,8 @@ pub(super) const FINGERPRINTS: &[&str] = &[
     "entityid",
 ];
 
-/// The names of persons and parties, of whom the name is enough.
-pub(super) const PARTIES: &[&str] = &[
+/// The names of persons and of those who act for them.
+const PERSONS: &[&str] = &[
     "actor",
     "author",
     "user",
@@ -519,14 +519,18 @@ pub(super) const PARTIES: &[&str] = &[
     "organization",
     "organisation",
     "org",
-    "webhook",
-    "repository",
-    "repo",
-    "project",
-    "definition",
     "team",
+    "webhook",
     "integration",
 ];
+
+/// The names of other parties.
+const PARTIES: &[&str] = &["repository", "repo", "project", "definition"];
+
+/// Whether something with this name is a person or party, of whom the name is enough.
+pub(super) fn is_party(plain: &str) -> bool {
+    PERSONS.contains(&plain) || PARTIES.contains(&plain)
+}
 
 /// The names of the name of a person or party.
 pub(super) const NAMES_OF_PARTIES: &[&str] =
@@ -581,33 +585,9 @@ pub(super) const TELLING: &[&str] = &[
 pub(super) const TELLING_ENDS: &[&str] =
     &["error", "errormessage", "reason", "cause", "threshold", "observedvalue", "currentvalue"];
 
-/// The names of objects about persons, and of what was before, in which nothing about the problem is looked for.
-pub(super) const ASIDE: &[&str] = &[
-    "actor",
-    "author",
-    "user",
-    "users",
-    "sender",
-    "owner",
-    "creator",
-    "createdby",
-    "requestedfor",
-    "committer",
-    "pusher",
-    "assignee",
-    "organization",
-    "organisation",
-    "org",
-    "team",
-    "webhook",
-    "integration",
-    "before",
-    "prechange",
-    "headers",
-    "request",
-    "response",
-    "customer",
-];
+/// The names of other objects in which nothing about the problem is looked for: of what was before, and of requests.
+const ASIDE: &[&str] =
+    &["users", "before", "prechange", "headers", "request", "response", "customer"];
 
 /// The names of objects with a state before a change, and with the one after it.
 pub(super) const CHANGES: &[(&str, &str)] = &[
@@ -799,7 +779,9 @@ pub(super) fn is_mere_change(event: &str) -> bool {
 /// Whether an object of this name tells nothing of what is wrong now.
 pub(super) fn is_aside(plain: &str) -> bool {
     const BEFORE: &[&str] = &["last", "prev", "old", "former", "expected"];
-    ASIDE.contains(&plain) || BEFORE.iter().any(|start| plain.starts_with(start))
+    PERSONS.contains(&plain)
+        || ASIDE.contains(&plain)
+        || BEFORE.iter().any(|start| plain.starts_with(start))
 }
 
 /// Whether the name of an event is about a problem: `incident.opened`.
