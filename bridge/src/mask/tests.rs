@@ -217,7 +217,7 @@ fn a_long_text_is_searched_in_linear_time_and_at_its_seams() {
         "<password>",
         "name: secret value: ",
     ] {
-        let text = part.repeat(100_000 / part.len());
+        let text = part.repeat(200_000 / part.len());
         let begun = std::time::Instant::now();
         let _ = Mask::default().text(&text, &english);
         assert!(begun.elapsed().as_secs() < 20, "{part}: {:?}", begun.elapsed());

@@ -433,9 +433,6 @@ async fn a_renewed_ca_is_used_with_and_without_a_signal() -> Result<()> {
     Ok(())
 }
 
-/// The number of files and connections that a bridge opens and closes by itself.
-const FEW: usize = 4;
-
 #[tokio::test]
 async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
     let scene = with_password("always-the-same").await?;
@@ -450,13 +447,18 @@ async fn nothing_is_left_of_what_was_replaced() -> Result<()> {
         Ok(fs::read_dir(format!("/proc/{}/fd", running.bridge.pid()))?.count())
     };
     running.takes(&config(1)?).await?;
-    let (before, resident) = (open(&running)?, running.bridge.rss_kib()?);
+    // On a busy machine the bridge still opens connections after it has said that it takes over.
+    let mut before = 0;
+    while before < open(&running)? {
+        before = open(&running)?;
+        sleep(Duration::from_secs(2)).await;
+    }
+    let resident = running.bridge.rss_kib()?;
     for number in 2..=20 {
         running.takes(&config(number)?).await?;
     }
-    // Each reload would leave one at least; the first may have been counted before all of its own were open.
     let fewer = async {
-        while open(&running)? > before + FEW {
+        while open(&running)? > before {
             sleep(Duration::from_millis(50)).await;
         }
         anyhow::Ok(())
